@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The inline fast paths. Included by freelane.h; the layouts here are the ABI that FL_ABI numbers.
+ *
+ * A cache as the fast paths see it, loaded with a magazine that holds pointers to three free blocks:
+ *
+ *       floor                top              ceiling
+ *         v                   v                  v
+ *     ----+------+------+-----+------+-----+-----+
+ *      .. | free | free | free|      | ... |     |      the magazine's slots
+ *     ----+------+------+-----+------+-----+-----+
+ *
+ * alloc takes *--top unless top == floor; free stores *top++ unless top == ceiling. What fails the test goes to
+ * the slow half, which exchanges magazines and does the same again. A cache with floor == top == ceiling (no
+ * magazine; class 0; an unattached thread; any cache in a debug build) sends every call there.
+ *
+ * The slots, floor and ceiling are touched by the owning thread alone. `top` is also read by statistics from
+ * other threads, so it is stored and loaded as a relaxed atomic: one number is read, nothing is ordered by it.
+ */
+#ifndef FREELANE_INLINE_H
+#define FREELANE_INLINE_H
+
+#include <freelane/freelane.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FL_INLINE      static inline __attribute__((always_inline))
+#define FL_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* How far below the top of a magazine alloc prefetches: that block is the one returned this many calls later.
+ * A magazine has this many readable words below its first slot. */
+#define FL_PREFETCH_DISTANCE 4
+
+struct fl_cache {
+    void **top;     /* one past the uppermost pointer */
+    void **floor;   /* the first slot */
+    void **ceiling; /* one past the last slot */
+    void *previous; /* the previous magazine; the slow half's */
+};
+
+struct fl_thread {
+    struct fl_cache cache[FL_CLASS_COUNT];
+    /* The library's own state follows. */
+};
+
+/* The default heap's thread of the calling OS thread. Where that has none, because it has not used the heap yet
+ * or because it is exiting, it points at a constant thread whose caches have no capacity. */
+#if defined(FREELANE_TLS_DYNAMIC)
+extern FL_API __thread struct fl_thread *fl_thread_current;
+#else
+extern FL_API __thread struct fl_thread *fl_thread_current __attribute__((tls_model("initial-exec")));
+#endif
+
+FL_API __attribute__((cold)) void *fl_alloc_slow(struct fl_thread *thread, size_t size);
+FL_API __attribute__((cold)) void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size);
+FL_API __attribute__((cold)) void *fl_type_alloc_slow(struct fl_thread *thread, const struct fl_type *type);
+FL_API __attribute__((cold)) void fl_type_free_slow(struct fl_thread *thread, void *object,
+                                                    const struct fl_type *type);
+FL_API void fl_dealloc_slow(struct fl_thread *thread, void *object, const struct fl_type *type);
+FL_API void fl_dealloc_as_slow(struct fl_thread *thread, void *object, const struct fl_type *type,
+                               enum fl_dealloc_kind kind);
+
+/* The calling OS thread's handle for the default heap. The thread is attached at the first call that uses the
+ * handle, so ask again rather than keep what the first call returned: it costs one load. Never NULL. */
+FL_INLINE struct fl_thread *fl_thread_self(void)
+{
+    return fl_thread_current;
+}
+
+/* The size class that serves `size` bytes: 16-byte steps up to 256, then eight steps to each doubling. 0, which
+ * every fast path sends to its slow half, for sizes above FL_BLOCK_MAX and for size 0. */
+FL_INLINE unsigned fl_size_class(size_t size)
+{
+    if (size <= 256)
+        return (unsigned)((size + 15) >> 4);
+    if (FL_UNLIKELY(size > FL_BLOCK_MAX))
+        return 0;
+    unsigned log2 = 63u - (unsigned)__builtin_clzll(size - 1);
+    return 8 * log2 - 55 + (unsigned)((size - 1) >> (log2 - 3));
+}
+
+/* Takes the block below `top`, which the caller has compared with the floor. */
+FL_INLINE void *fl_cache_take(struct fl_cache *cache, void **top)
+{
+    __builtin_prefetch(top[-1 - FL_PREFETCH_DISTANCE], 1);
+    __atomic_store_n(&cache->top, top - 1, __ATOMIC_RELAXED);
+    return top[-1];
+}
+
+/* Stores a block at `top`, which the caller has compared with the ceiling. */
+FL_INLINE void fl_cache_put(struct fl_cache *cache, void **top, void *block)
+{
+    *top = block;
+    __atomic_store_n(&cache->top, top + 1, __ATOMIC_RELAXED);
+}
+
+FL_INLINE void **fl_cache_top(const struct fl_cache *cache)
+{
+    return __atomic_load_n(&cache->top, __ATOMIC_RELAXED);
+}
+
+/* The cache of a type's class: `offset` is the type's alloc_cache or dealloc_cache. */
+FL_INLINE struct fl_cache *fl_cache_at(struct fl_thread *thread, uint32_t offset)
+{
+    return (struct fl_cache *)(void *)((char *)thread + offset);
+}
+
+/* Allocates `size` bytes; size 0 gives a unique block. Returns NULL with errno ENOMEM. */
+FL_INLINE void *fl_alloc(struct fl_thread *thread, size_t size)
+{
+    struct fl_cache *cache = &thread->cache[fl_size_class(size)];
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(top == cache->floor))
+        return fl_alloc_slow(thread, size);
+    return fl_cache_take(cache, top);
+}
+
+/* Frees a block of the thread's heap, given the size it was allocated with. The block may come from any thread.
+ * Not NULL. */
+FL_INLINE void fl_free_sized(struct fl_thread *thread, void *block, size_t size)
+{
+    struct fl_cache *cache = &thread->cache[fl_size_class(size)];
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(top == cache->ceiling)) {
+        fl_free_sized_slow(thread, block, size);
+        return;
+    }
+    fl_cache_put(cache, top, block);
+}
+
+/* Allocates an instance of a ready type. Returns NULL with errno ENOMEM. */
+FL_INLINE void *fl_type_alloc(struct fl_thread *thread, const struct fl_type *type)
+{
+    struct fl_cache *cache = fl_cache_at(thread, type->alloc_cache);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(top == cache->floor))
+        return fl_type_alloc_slow(thread, type);
+    return fl_cache_take(cache, top);
+}
+
+/* Frees the memory of an instance and nothing else: the end of a LEGACY `dealloc`, or an object whose
+ * construction failed. */
+FL_INLINE void fl_type_free(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    struct fl_cache *cache = fl_cache_at(thread, type->alloc_cache);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(top == cache->ceiling)) {
+        fl_type_free_slow(thread, object, type);
+        return;
+    }
+    fl_cache_put(cache, top, object);
+}
+
+/* Deallocates an object whose last reference is gone, as its type's kind says. The two bits are tested by the
+ * bounds test: a kind other than PLAIN points dealloc_cache at the cache that never has room. */
+FL_INLINE void fl_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    struct fl_cache *cache = fl_cache_at(thread, type->dealloc_cache);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(top == cache->ceiling)) {
+        fl_dealloc_slow(thread, object, type);
+        return;
+    }
+    fl_cache_put(cache, top, object);
+}
+
+/* The same for a host that keeps the two bits in a flags word of its own: `kind` is what it found there and must
+ * be the kind that fl_type_ready resolved. */
+FL_INLINE void fl_dealloc_as(struct fl_thread *thread, void *object, const struct fl_type *type,
+                             enum fl_dealloc_kind kind)
+{
+    if (kind != FL_DEALLOC_PLAIN) {
+        fl_dealloc_as_slow(thread, object, type, kind);
+        return;
+    }
+    fl_type_free(thread, object, type);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Every call enters a thread (fli_thread_enter), works on its caches, and leaves it. In checked builds all calls come
+ * here, and a bit per block tells whether the host has it, so that a second free of a block is noticed.
+ */
+#include "alloc.h"
+#include "check.h"
+#include "sanitizer.h"
+#include "trim.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* ---- Allocation. */
+
+static void *pop_owner(struct fli_thread *thread, struct fl_cache *cache, unsigned class_index)
+{
+    void *block = fl_cache_take(cache, fl_cache_top(cache));
+    if (FLI_CHECKED) {
+        struct fli_slabs *slabs = &thread->heap->backing.slabs;
+        fli_unpoison(block, slabs->by_class[class_index].block_bytes);
+        bool was_live = fli_slab_mark_live(slabs, class_index, block, true);
+        FLI_ASSERT(!was_live);
+        (void)was_live;
+    }
+    return block;
+}
+
+/* Refills the cache, if need be at the cost of the free slabs of other classes. */
+static bool refill(struct fli_thread *thread, struct fl_cache *cache, unsigned class_index)
+{
+    struct fl_heap *heap = thread->heap;
+    size_t blocks = fli_cache_refill_owner(cache, class_index, &heap->backing, &thread->counters);
+    if (FLI_UNLIKELY(blocks == 0)) {
+        fli_trim(heap, 0);
+        blocks = fli_cache_refill_owner(cache, class_index, &heap->backing, &thread->counters);
+    }
+    if (blocks > 0 && heap->options.on_refill != NULL && thread != heap->service)
+        heap->options.on_refill(&thread->face, blocks * fli_class_bytes(class_index));
+    return blocks > 0;
+}
+
+static void *alloc_block(struct fli_thread *thread, unsigned class_index)
+{
+    struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    /* A loop, because on_refill may use up what a refill brought. */
+    while (cache->top == cache->floor)
+        if (!refill(thread, cache, class_index))
+            return NULL;
+    return pop_owner(thread, cache, class_index);
+}
+
+static void *alloc_large(struct fl_heap *heap, size_t size, bool zeroed)
+{
+    void *block = fli_large_alloc(&heap->backing.large, size, zeroed);
+    if (block == NULL && heap->backing.limit.most != SIZE_MAX) {
+        fli_trim(heap, 0);
+        block = fli_large_alloc(&heap->backing.large, size, zeroed);
+    }
+    return block;
+}
+
+/* Tries once. `*heap` is the heap that was tried, NULL if there is none. */
+static void *attempt(struct fl_thread *face, size_t size, bool zeroed, struct fl_heap **heap)
+{
+    struct fli_thread *thread = fli_thread_enter(face);
+    *heap = thread != NULL ? thread->heap : NULL;
+    if (thread == NULL)
+        return NULL;
+    unsigned class_index = fli_class_of_size(size);
+    void *block = class_index != 0 ? alloc_block(thread, class_index) : alloc_large(thread->heap, size, zeroed);
+    fli_thread_leave(thread);
+    return block;
+}
+
+void *fli_alloc(struct fl_thread *face, size_t size, bool zeroed)
+{
+    int saved = errno;
+    struct fl_heap *heap;
+    void *block = attempt(face, size, zeroed, &heap);
+    if (FLI_UNLIKELY(block == NULL)) {
+        if (heap == NULL)
+            return NULL; /* errno tells why there is no default heap */
+        const struct fl_options *options = &heap->options;
+        if (options->on_pressure != NULL && options->on_pressure(heap, size, options->context))
+            block = attempt(face, size, zeroed, &heap);
+    }
+    errno = block != NULL ? saved : ENOMEM;
+    if (block != NULL && zeroed && size <= FL_BLOCK_MAX)
+        memset(block, 0, size);
+    return block;
+}
+
+void *fl_alloc_slow(struct fl_thread *thread, size_t size)
+{
+    return fli_alloc(thread, size, false);
+}
+
+void *fl_alloc_zeroed(struct fl_thread *thread, size_t size)
+{
+    struct fl_cache *cache = &thread->cache[fl_size_class(size)];
+    void **top = fl_cache_top(cache);
+    if (FLI_UNLIKELY(top == cache->floor))
+        return fli_alloc(thread, size, true);
+    return memset(fl_cache_take(cache, top), 0, size);
+}
+
+/* ---- Freeing. */
+
+/* What is wrong with a free. It is told to the host once no lock is held. */
+enum verdict { IN_ORDER, FOREIGN, WRONG_SIZE, NO_START, DOUBLE_FREE, NO_HEAP };
+
+struct outcome {
+    enum verdict verdict;
+    const struct fl_heap *heap;
+    size_t actual; /* WRONG_SIZE: the size that the block has */
+};
+
+FLI_COLD static void report(const void *block, const struct fli_free *how, struct outcome outcome)
+{
+    const void *heap = outcome.heap;
+    switch (outcome.verdict) {
+    case IN_ORDER:
+        break;
+    case FOREIGN:
+        fli_misuse(how->call, block, how->type, "is not a block of heap %p", heap);
+        break;
+    case WRONG_SIZE:
+        fli_misuse(how->call, block, how->type, "is a block of %zu bytes, not one for %zu", outcome.actual,
+                   how->size);
+        break;
+    case NO_START:
+        fli_misuse(how->call, block, how->type, "is not the start of a block of heap %p", heap);
+        break;
+    case DOUBLE_FREE:
+        fli_misuse(how->call, block, how->type, "is free already (heap %p)", heap);
+        break;
+    case NO_HEAP:
+        fli_misuse(how->call, block, how->type, "cannot be a block, there is no default heap");
+        break;
+    }
+}
+
+/* Judges a free of a block that lies in a slab. */
+static enum verdict judge(struct fli_slabs *slabs, unsigned class_index, const void *block,
+                          const struct fli_free *how)
+{
+    if (how->sized && class_index != fli_class_of_size(how->size))
+        return WRONG_SIZE;
+    if (!FLI_CHECKED)
+        return IN_ORDER;
+    if (!fli_slab_is_block(slabs, class_index, block))
+        return NO_START;
+    return fli_slab_is_live(slabs, class_index, block) ? IN_ORDER : DOUBLE_FREE;
+}
+
+/* Ends the block's life in checked builds. Of two threads that free it at once, one finds that it had ended. */
+static enum verdict end_life(struct fli_slabs *slabs, unsigned class_index, void *block)
+{
+    if (!fli_slab_mark_live(slabs, class_index, block, false))
+        return DOUBLE_FREE;
+    fli_poison(block, slabs->by_class[class_index].block_bytes);
+    return IN_ORDER;
+}
+
+static void push_owner(struct fli_thread *thread, unsigned class_index, void *block)
+{
+    struct fli_backing *backing = &thread->heap->backing;
+    struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    if (cache->top == cache->ceiling && !fli_cache_make_room_owner(cache, class_index, backing, &thread->counters))
+        fli_slab_park(&backing->slabs, class_index, 1, &block);
+    else
+        fl_cache_put(cache, fl_cache_top(cache), block);
+}
+
+static struct outcome free_owner(struct fli_thread *thread, void *block, const struct fli_free *how)
+{
+    struct outcome outcome = {.verdict = IN_ORDER, .heap = thread->heap};
+    struct fli_backing *backing = &thread->heap->backing;
+    unsigned class_index = fli_slab_class_of(&backing->slabs, block);
+    if (class_index == 0) {
+        if (!fli_large_free(&backing->large, block, how->sized ? how->size : 0, &outcome.actual))
+            outcome.verdict = outcome.actual == 0 ? FOREIGN : WRONG_SIZE;
+        return outcome;
+    }
+    outcome.actual = fli_class_bytes(class_index);
+    outcome.verdict = judge(&backing->slabs, class_index, block, how);
+    if (FLI_CHECKED && outcome.verdict == IN_ORDER)
+        outcome.verdict = end_life(&backing->slabs, class_index, block);
+    if (outcome.verdict == IN_ORDER)
+        push_owner(thread, class_index, block);
+    return outcome;
+}
+
+/* Frees on an entered thread, leaves it, and tells what was wrong. */
+static void free_and_leave(struct fli_thread *thread, void *block, const struct fli_free *how)
+{
+    struct outcome outcome = {.verdict = NO_HEAP};
+    if (thread != NULL) {
+        outcome = free_owner(thread, block, how);
+        fli_thread_leave(thread);
+    }
+    if (FLI_UNLIKELY(outcome.verdict != IN_ORDER))
+        report(block, how, outcome);
+}
+
+void fli_free(struct fl_thread *face, void *block, const struct fli_free *how)
+{
+    int saved = errno;
+    free_and_leave(fli_thread_enter(face), block, how);
+    errno = saved;
+}
+
+bool fli_check_live(struct fl_thread *face, void *block, const struct fli_free *how)
+{
+    struct fl_heap *heap = fl_thread_heap(face);
+    struct outcome outcome = {.verdict = heap != NULL ? FOREIGN : NO_HEAP, .heap = heap};
+    unsigned class_index = heap != NULL ? fli_slab_class_of(&heap->backing.slabs, block) : 0;
+    if (class_index != 0) {
+        outcome.actual = fli_class_bytes(class_index);
+        outcome.verdict = judge(&heap->backing.slabs, class_index, block, how);
+    } else if (heap != NULL && (outcome.actual = fli_large_size(&heap->backing.large, block)) != 0) {
+        outcome.verdict = !how->sized || outcome.actual == how->size ? IN_ORDER : WRONG_SIZE;
+    }
+    report(block, how, outcome);
+    return outcome.verdict == IN_ORDER;
+}
+
+FLI_COLD static void free_slow(struct fl_thread *thread, void *block)
+{
+    if (block != NULL)
+        fli_free(thread, block, &(struct fli_free){.call = "fl_free"});
+}
+
+void fl_free(struct fl_thread *face, void *block)
+{
+    const struct fli_thread *thread = (const struct fli_thread *)(const void *)face;
+    size_t offset = (uintptr_t)block - thread->slabs_base;
+    if (FLI_UNLIKELY(offset >= thread->slabs_span)) {
+        free_slow(face, block);
+        return;
+    }
+    /* Relaxed: see fli_slab_class_of. Class 0 has no room in any cache. */
+    struct fl_cache *cache = &face->cache[fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT])];
+    void **top = fl_cache_top(cache);
+    if (FLI_UNLIKELY(top == cache->ceiling)) {
+        free_slow(face, block);
+        return;
+    }
+    fl_cache_put(cache, top, block);
+}
+
+void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size)
+{
+    fli_free(thread, block, &(struct fli_free){.call = "fl_free_sized", .size = size, .sized = true});
+}
+
+void fl_heap_free(struct fl_heap *heap, void *block)
+{
+    if (block == NULL)
+        return;
+    int saved = errno;
+    free_and_leave(fli_thread_enter_service(heap), block, &(struct fli_free){.call = "fl_heap_free"});
+    errno = saved;
+}
+
+/* ---- Many at once. */
+
+int fl_alloc_many(struct fl_thread *thread, size_t size, size_t count, void **blocks)
+{
+    struct fl_cache *cache = &thread->cache[fl_size_class(size)];
+    for (size_t done = 0; done < count;) {
+        void **top = fl_cache_top(cache);
+        size_t part = fli_min((size_t)(top - cache->floor), count - done);
+        if (part > 0) {
+            for (size_t i = 0; i < part; i++)
+                blocks[done++] = *--top;
+            __atomic_store_n(&cache->top, top, __ATOMIC_RELAXED); /* relaxed: as in fl_cache_take */
+            continue;
+        }
+        blocks[done] = fl_alloc_slow(thread, size);
+        if (blocks[done] == NULL) {
+            int saved = errno;
+            fl_free_many(thread, size, done, blocks);
+            errno = saved;
+            return -ENOMEM;
+        }
+        done++;
+    }
+    return 0;
+}
+
+void fl_free_many(struct fl_thread *thread, size_t size, size_t count, void *const *blocks)
+{
+    struct fl_cache *cache = &thread->cache[fl_size_class(size)];
+    struct fli_free how = {.call = "fl_free_many", .size = size, .sized = true};
+    for (size_t done = 0; done < count;) {
+        void **top = fl_cache_top(cache);
+        size_t part = fli_min((size_t)(cache->ceiling - top), count - done);
+        if (part > 0) {
+            memcpy(top, blocks + done, part * sizeof *blocks);
+            __atomic_store_n(&cache->top, top + part, __ATOMIC_RELAXED); /* relaxed: as in fl_cache_put */
+            done += part;
+        } else {
+            fli_free(thread, blocks[done++], &how);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#include "cache.h"
+#include "check.h"
+
+/* Magazines that the pool of a class grows by between two notifications of the heap. */
+enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16 };
+
+/* Relaxed: the owner alone orders these words; statistics read single numbers. */
+#define STORE(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELAXED)
+#define LOAD(place)         __atomic_load_n(&(place), __ATOMIC_RELAXED)
+
+static struct fli_magazine *magazine_of_floor(void **floor)
+{
+    return (struct fli_magazine *)(void *)((char *)floor - offsetof(struct fli_magazine, slots));
+}
+
+struct fli_magazine *fli_cache_loaded(const struct fl_cache *cache)
+{
+    return cache->floor == NULL ? NULL : magazine_of_floor(cache->floor);
+}
+
+static void load(struct fl_cache *cache, struct fli_magazine *magazine, unsigned capacity)
+{
+    uint32_t count = fli_load_relaxed(&magazine->count); /* relaxed: the magazine is ours */
+    STORE(cache->floor, magazine->slots);
+    STORE(cache->top, magazine->slots + count);
+    cache->ceiling = magazine->slots + capacity;
+}
+
+/* Takes the loaded magazine, if there is one, out of the cache. */
+static struct fli_magazine *unload(struct fl_cache *cache)
+{
+    struct fli_magazine *magazine = fli_cache_loaded(cache);
+    if (magazine != NULL)
+        fli_store_relaxed(&magazine->count,
+                          (uint32_t)(cache->top - cache->floor)); /* relaxed: the magazine is ours */
+    STORE(cache->top, NULL);
+    STORE(cache->floor, NULL);
+    cache->ceiling = NULL;
+    return magazine;
+}
+
+static void swap(struct fl_cache *cache, unsigned capacity)
+{
+    struct fli_magazine *previous = cache->previous;
+    STORE(cache->previous, unload(cache));
+    load(cache, previous, capacity);
+}
+
+static uint32_t count_of(const struct fli_magazine *magazine)
+{
+    return fli_load_relaxed(&magazine->count); /* relaxed: an owner's own, or a number for statistics */
+}
+
+static struct fli_magazine *obtain_empty(struct fli_backing *backing, struct fli_pool_counters *counters)
+{
+    struct fli_magazine *magazine = fli_stack_pop_mpmc(&backing->pool.empty, &backing->magazines, counters);
+    return magazine != NULL ? magazine : fli_magazine_carve(&backing->magazines);
+}
+
+static void give_filled(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                        struct fli_pool_counters *counters)
+{
+    uint64_t blocks = fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine,
+                                          counters);
+    fli_count(&counters->exchanges, 1);
+    unsigned capacity = backing->magazine_blocks[class_index];
+    if (blocks % (MAGAZINES_PER_NOTICE * capacity) < capacity)
+        backing->pool_grew(backing);
+}
+
+/* Gives a magazine of any fill to the stack where it belongs. */
+static void give(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                 struct fli_pool_counters *counters)
+{
+    if (magazine == NULL)
+        return;
+    if (count_of(magazine) > 0)
+        give_filled(magazine, class_index, backing, counters);
+    else
+        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, counters);
+}
+
+static bool load_filled(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                        struct fli_pool_counters *counters)
+{
+    struct fli_magazine *filled = fli_stack_pop_mpmc(&backing->pool.filled[class_index], &backing->magazines,
+                                                     counters);
+    if (filled == NULL)
+        return false;
+    fli_count(&counters->exchanges, 1);
+    give(cache->previous, class_index, backing, counters);
+    STORE(cache->previous, unload(cache));
+    load(cache, filled, backing->magazine_blocks[class_index]);
+    return true;
+}
+
+/* Fills the loaded magazine with blocks that no magazine holds. */
+static bool load_fresh(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                       struct fli_pool_counters *counters)
+{
+    unsigned capacity = backing->magazine_blocks[class_index];
+    if (cache->floor == NULL) {
+        struct fli_magazine *empty = obtain_empty(backing, counters);
+        if (empty == NULL)
+            return false;
+        load(cache, empty, capacity);
+    }
+    unsigned count = 0;
+    /* Relaxed: a hint. */
+    if (FLI_UNLIKELY(fli_load_relaxed(&backing->slabs.by_class[class_index].parked) != 0))
+        count = fli_slab_unpark(&backing->slabs, class_index, capacity, cache->floor);
+    if (count == 0)
+        count = fli_slab_carve(&backing->slabs, class_index, capacity, cache->floor);
+    STORE(cache->top, cache->floor + count);
+    return count > 0;
+}
+
+size_t fli_cache_refill_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                              struct fli_pool_counters *counters)
+{
+    FLI_ASSERT(cache->top == cache->floor);
+    struct fli_magazine *previous = cache->previous;
+    if (previous != NULL && count_of(previous) > 0)
+        swap(cache, backing->magazine_blocks[class_index]);
+    else if (!load_filled(cache, class_index, backing, counters) &&
+             !load_fresh(cache, class_index, backing, counters))
+        return 0;
+    return (size_t)(cache->top - cache->floor);
+}
+
+bool fli_cache_make_room_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                               struct fli_pool_counters *counters)
+{
+    FLI_ASSERT(cache->top == cache->ceiling);
+    unsigned capacity = backing->magazine_blocks[class_index];
+    struct fli_magazine *previous = cache->previous;
+    if (previous != NULL && count_of(previous) < capacity) {
+        swap(cache, capacity);
+        return true;
+    }
+    struct fli_magazine *empty = obtain_empty(backing, counters);
+    if (empty == NULL)
+        return false;
+    STORE(cache->previous, unload(cache));
+    load(cache, empty, capacity);
+    give(previous, class_index, backing, counters);
+    return true;
+}
+
+void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                           struct fli_pool_counters *counters)
+{
+    struct fli_magazine *previous = cache->previous;
+    STORE(cache->previous, NULL);
+    give(unload(cache), class_index, backing, counters);
+    give(previous, class_index, backing, counters);
+}
+
+size_t fli_cache_blocks(const struct fl_cache *cache, unsigned class_index, const struct fli_backing *backing)
+{
+    uintptr_t top = (uintptr_t)LOAD(cache->top), floor = (uintptr_t)LOAD(cache->floor);
+    struct fli_magazine *previous = LOAD(cache->previous);
+    size_t capacity = backing->magazine_blocks[class_index];
+    size_t loaded = top >= floor ? (top - floor) / sizeof(void *) : 0;
+    /* The two words may be of different magazines while the owner works; no magazine holds more than its capacity. */
+    return fli_min(loaded, capacity) + (previous != NULL ? fli_min(count_of(previous), capacity) : 0);
+}

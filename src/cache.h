@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The slow halves of a thread's caches: exchanging magazines with the pool (Bonwick & Adams, Magazines and Vmem,
+ * USENIX 2001), and cutting fresh blocks when the pool has none.
+ *
+ *     struct fl_cache (inline.h)      loaded magazine    the one that floor, top and ceiling point into
+ *                                     previous           another one of any fill, or none
+ *
+ *     refill      the loaded magazine is empty. In this order: swap with a previous one that has blocks; load a
+ * filled one from the pool; take parked blocks; carve fresh ones. make room   the loaded magazine is full. In this
+ * order: swap with a previous one that has room; give the full previous one to the pool and load an empty one.
+ *
+ * Two magazines per cache mean that after each exchange a whole magazine's worth of either operation goes without
+ * another. Such an exchange costs two read-modify-writes of the pool: a filled magazine one way, an empty one the
+ * other.
+ *
+ *     blocks in a cache = (top - floor) + count of previous
+ *
+ * A cache belongs to one thread. Others read top, floor, previous and a magazine's count for statistics, so these are
+ * stored as relaxed atomics; a magazine read that way is mapped for ever.
+ */
+#ifndef FLI_CACHE_H
+#define FLI_CACHE_H
+
+#include "large.h"
+#include "pool.h"
+#include "slab.h"
+
+/* What the caches of a heap stand on. */
+struct fli_backing {
+    struct fli_pool pool;
+    struct fli_magazines magazines;
+    struct fli_slabs slabs;
+    struct fli_large large;
+    struct fli_limit limit;
+    unsigned magazine_blocks[FL_CLASS_COUNT]; /* blocks a magazine of each class holds */
+    /* Tells the heap that the pool has grown by some magazines: it may want to trim. */
+    void (*pool_grew)(struct fli_backing *backing);
+};
+
+/* Gets at least one block into an empty loaded magazine. Returns the blocks that are in it then, 0 if the limit or
+ * the system refuses. The owning thread only. */
+size_t fli_cache_refill_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                              struct fli_pool_counters *counters);
+
+/* Gets room for at least one block into a full loaded magazine. Returns false if no magazine can be had. The owning
+ * thread only. */
+bool fli_cache_make_room_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                               struct fli_pool_counters *counters);
+
+/* Gives both magazines to the pool. The owning thread, or any while it is stopped outside the library. */
+void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                           struct fli_pool_counters *counters);
+
+/* The blocks in a cache. Any thread; exact while the owner is quiet. */
+size_t fli_cache_blocks(const struct fl_cache *cache, unsigned class_index, const struct fli_backing *backing);
+
+/* The loaded magazine, or NULL. */
+struct fli_magazine *fli_cache_loaded(const struct fl_cache *cache);
+
+#endif

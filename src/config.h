@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Feature constants. Build macros become enum constants here and ordinary ifs test them, so that every branch of
+ * the library is compiled in every build.
+ */
+#ifndef FLI_CONFIG_H
+#define FLI_CONFIG_H
+
+#if !defined(FREELANE_CHECKED)
+#define FREELANE_CHECKED 0
+#endif
+#if !defined(FREELANE_RARE_PATHS)
+#define FREELANE_RARE_PATHS 0
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+#define FLI_ADDRESS_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FLI_ADDRESS_SANITIZER 1
+#endif
+#endif
+#if !defined(FLI_ADDRESS_SANITIZER)
+#define FLI_ADDRESS_SANITIZER 0
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define FLI_THREAD_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FLI_THREAD_SANITIZER 1
+#endif
+#endif
+#if !defined(FLI_THREAD_SANITIZER)
+#define FLI_THREAD_SANITIZER 0
+#endif
+
+enum {
+    /* Every operation takes the slow half, which checks its arguments before it works. */
+    FLI_CHECKED = FREELANE_CHECKED,
+    /* Magazines of two blocks, pool tags that start just below their wrap, trims at every turn. */
+    FLI_RARE_PATHS = FREELANE_RARE_PATHS,
+    /* Any sanitizer that makes address space dear. */
+    FLI_SANITIZED = FLI_ADDRESS_SANITIZER || FLI_THREAD_SANITIZER,
+};
+
+#endif

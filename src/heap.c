@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Creating and destroying heaps, and the default heap.
+ *
+ *     the one mapping of a heap
+ *     +-----------------------+---------------+--------------+
+ *     | slabs                 | slab metadata | magazines    |
+ *     +-----------------------+---------------+--------------+
+ *
+ * All of it is address space at first; regions within are committed as they grow.
+ */
+#include "heap.h"
+#include "check.h"
+#include "fork.h"
+#include "options.h"
+#include "thread.h"
+#include "trim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Slabs start at a multiple of this, so that huge pages can lie under them. */
+#define HEAP_ALIGNMENT (2 * FLI_MIB)
+
+static size_t mapping_bytes(size_t span)
+{
+    return span + fli_slabs_metadata_bytes(span) + fli_magazines_reserve_bytes(span);
+}
+
+/* Reserves address space for slabs of `wanted` bytes, or by default as much as the system grants. Returns the span of
+ * the slabs, 0 if it is refused. */
+static size_t reserve(struct fl_heap *heap, size_t wanted)
+{
+    size_t span = fli_round_up(wanted != 0 ? wanted : FLI_RESERVE_DEFAULT, FLI_MIB);
+    size_t least = wanted != 0 ? span : FLI_RESERVE_DEFAULT_FLOOR;
+    for (; span >= least; span /= 2) {
+        heap->mapping = fli_os_reserve(mapping_bytes(span), HEAP_ALIGNMENT);
+        if (heap->mapping != NULL) {
+            heap->mapping_bytes = mapping_bytes(span);
+            return span;
+        }
+    }
+    return 0;
+}
+
+static int init_backing(struct fl_heap *heap, size_t span)
+{
+    struct fli_backing *backing = &heap->backing;
+    size_t metadata = fli_slabs_metadata_bytes(span);
+    backing->limit.most = heap->options.limit_bytes;
+    backing->pool_grew = fli_trim_if_grown;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        backing->magazine_blocks[c] = fli_class_magazine_blocks(c, heap->options.magazine_blocks);
+    fli_pool_init(&backing->pool);
+    fli_large_init(&backing->large, &backing->limit);
+    fli_magazines_init(&backing->magazines, heap->mapping + span + metadata, fli_magazines_reserve_bytes(span));
+    return fli_slabs_init(&backing->slabs, heap->mapping, span, &backing->limit);
+}
+
+/* Undoes everything that create_in did so far. */
+static void dispose(struct fl_heap *heap)
+{
+    fli_thread_destroy_service(heap);
+    fli_large_close(&heap->backing.large);
+    fli_magazines_close(&heap->backing.magazines);
+    fli_slabs_close(&heap->backing.slabs);
+    pthread_mutex_destroy(&heap->trim_lock);
+    fli_os_release(heap->mapping, heap->mapping_bytes);
+}
+
+/* Makes a heap in zeroed memory. Returns 0, or -ENOMEM with a message, having left nothing behind. */
+static int create_in(struct fl_heap *heap, char *error, size_t error_size)
+{
+    size_t wanted = heap->options.reserve_bytes;
+    size_t span = reserve(heap, wanted);
+    if (span == 0)
+        return fli_complain(-ENOMEM, error, error_size,
+                            "the system refuses to reserve address space for %zu bytes of slabs (option reserve)",
+                            wanted != 0 ? wanted : FLI_RESERVE_DEFAULT_FLOOR);
+    heap->options.reserve_bytes = span;
+    pthread_mutex_init(&heap->trim_lock, NULL);
+    fli_store_relaxed(&heap->trim_above, heap->options.retain_bytes); /* relaxed: the heap is not shared yet */
+    int failed = init_backing(heap, span);
+    const char *what = "memory for the slab table";
+    if (fli_thread_create_service(heap) != 0 && failed == 0) {
+        failed = -ENOMEM;
+        what = "memory for a thread";
+    }
+    if (failed == 0 && (fli_fork_watch() != 0 || fli_registry_enter(heap) != 0)) {
+        failed = -ENOMEM;
+        what = "a thread-specific key or a fork handler";
+    }
+    if (failed != 0) {
+        dispose(heap);
+        return fli_complain(-ENOMEM, error, error_size, "the system refuses %s", what);
+    }
+    return 0;
+}
+
+static struct fl_heap *create(const struct fl_options *options, bool is_default, char *error, size_t error_size)
+{
+    struct fl_options resolved;
+    int failed = fli_options_resolve(options, &resolved, error, error_size);
+    if (failed != 0) {
+        errno = -failed;
+        return NULL;
+    }
+    struct fl_heap *heap = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *heap, FLI_CACHE_LINE));
+    if (heap == NULL) {
+        errno = ENOMEM;
+        fli_complain(-ENOMEM, error, error_size, "the system refuses memory for a heap");
+        return NULL;
+    }
+    memset(heap, 0, sizeof *heap);
+    heap->options = resolved;
+    heap->is_default = is_default;
+    failed = create_in(heap, error, error_size);
+    if (failed != 0) {
+        free(heap);
+        errno = -failed;
+        return NULL;
+    }
+    return heap;
+}
+
+struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options *options, char *error, size_t error_size)
+{
+    if (abi != FL_ABI) {
+        fli_complain(-ENOTSUP, error, error_size, "the caller was compiled for FL_ABI %u, the library has %u", abi,
+                     (unsigned)FL_ABI);
+        errno = ENOTSUP;
+        return NULL;
+    }
+    return create(options, false, error, error_size);
+}
+
+int fl_heap_destroy(struct fl_heap *heap)
+{
+    if (heap->is_default) {
+        fli_misuse("fl_heap_destroy", heap, NULL, "is the default heap, which lives as long as the process");
+        return -EPERM;
+    }
+    if (fli_registry_remove(heap) != 0) {
+        fli_misuse("fl_heap_destroy", heap, NULL, "has threads attached");
+        return -EBUSY;
+    }
+    dispose(heap);
+    free(heap);
+    return 0;
+}
+
+/* ---- The default heap. */
+
+static FLI_ATOMIC(struct fl_heap *) default_heap;
+pthread_mutex_t fli_default_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct fl_heap *create_default(char *error, size_t error_size)
+{
+    struct fl_options options = {0};
+    const char *text = getenv("FREELANE_OPTIONS");
+    if (text != NULL && fl_options_parse(text, &options, error, error_size) != 0) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return create(&options, true, error, error_size);
+}
+
+static struct fl_heap *create_default_once(void)
+{
+    char error[256];
+    pthread_mutex_lock(&fli_default_lock);
+    struct fl_heap *heap = fli_load_relaxed(&default_heap); /* relaxed: the lock orders */
+    if (heap == NULL) {
+        heap = create_default(error, sizeof error);
+        /* H1: release, pairs with H2 in fl_heap_default: the heap is whole. */
+        fli_store_release(&default_heap, heap);
+    }
+    int saved = errno;
+    pthread_mutex_unlock(&fli_default_lock);
+    if (heap == NULL && saved == EINVAL)
+        fli_misuse("FREELANE_OPTIONS", NULL, NULL, "%s", error);
+    errno = saved;
+    return heap;
+}
+
+struct fl_heap *fl_heap_default(void)
+{
+    /* H2: acquire, pairs with H1 in create_default_once. */
+    struct fl_heap *heap = fli_load_acquire(&default_heap);
+    return FLI_LIKELY(heap != NULL) ? heap : create_default_once();
+}
+
+/* ---- Questions about blocks. */
+
+bool fl_owns(struct fl_heap *heap, const void *block)
+{
+    return fl_usable_size(heap, block) > 0;
+}
+
+size_t fl_usable_size(struct fl_heap *heap, const void *block)
+{
+    unsigned class_index = fli_slab_class_of(&heap->backing.slabs, block);
+    return class_index != 0 ? fli_class_bytes(class_index) : fli_large_size(&heap->backing.large, block);
+}

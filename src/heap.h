@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A heap: what its caches stand on, the threads attached to it, and what it is asked to do by itself.
+ *
+ * Locks, in the order in which they are taken:
+ *
+ *     default               the default heap's creation
+ *     registry (thread.h)   the list of heaps, the threads of each heap, their bindings to OS threads
+ *     service               the thread that serves unattached and exited threads
+ *     trim                  one trim at a time
+ *     slabs, magazines, large
+ *
+ * The host's callbacks and its misuse handler are called with no lock held.
+ */
+#ifndef FLI_HEAP_H
+#define FLI_HEAP_H
+
+#include "cache.h"
+
+struct fli_thread;
+
+/* Held while the default heap is made. */
+extern pthread_mutex_t fli_default_lock;
+
+/* Counters of threads that have detached. */
+struct fli_totals {
+    uint64_t exchanges, updates, cas_failures;
+};
+
+struct fl_heap {
+    struct fli_backing backing; /* first: pool_grew finds the heap by it */
+
+    /* Constant once made. */
+    char *mapping;
+    size_t mapping_bytes;
+    struct fl_options options;
+    bool is_default;
+
+    /* Under the registry lock. */
+    struct fl_heap *next;
+    struct fli_thread *threads;
+    size_t thread_count;
+    struct fli_totals detached;
+    size_t lost[FL_CLASS_COUNT]; /* blocks in caches of threads that a fork left behind */
+    size_t lost_magazines;
+    bool world_stopped;            /* the host says so, for the next fork */
+    bool has_lost;                 /* a fork has left threads behind: what they had in hand is not known */
+    uint32_t held[FL_CLASS_COUNT]; /* during a fork: what was on the stacks of the pool, [0] the empty magazines */
+
+    pthread_mutex_t service_lock;
+    struct fli_thread *service;
+
+    pthread_mutex_t trim_lock;
+    FLI_ATOMIC(size_t) trim_above; /* pooled bytes past which the heap trims itself */
+    FLI_ATOMIC(uint64_t) trims;
+    FLI_ATOMIC(uint64_t) trimmed_bytes;
+};
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fl_heap_check: walks every place where the library keeps a free block, with no thread at work, and verifies
+ *
+ *     - each free block is the start of a carved block of a slab of its class, and is found once;
+ *     - `below` of each pooled magazine is what lies on the stack from it downwards;
+ *     - carved = live + cached + pooled + parked + lost, with what was found in the places of the right side
+ *       (checked builds know `live` of their own, by the live bits);
+ *     - magazines in existence = in caches + on stacks + lost.
+ */
+#include "check.h"
+#include "stats.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* One walk. */
+struct walk {
+    struct fl_heap *heap;
+    struct fli_slabs *slabs;
+    uint64_t *seen; /* a bit per block, by slab, as in slab.h */
+    size_t found;   /* blocks found free in the class at hand */
+    size_t magazines;
+    char *error;
+    size_t error_size;
+};
+
+static size_t seen_word(const struct walk *walk, unsigned class_index, const void *block)
+{
+    return (size_t)fli_slab_number(walk->slabs, block) * FLI_SLAB_BIT_WORDS +
+           fli_slab_block_index(walk->slabs, class_index, block) / 64;
+}
+
+static int see(struct walk *walk, unsigned class_index, const void *block, const char *place)
+{
+    size_t bytes = fli_class_bytes(class_index);
+    if (fli_slab_class_of(walk->slabs, block) != class_index)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%p in %s is not a block of %zu bytes", block,
+                            place, bytes);
+    if (!fli_slab_is_block(walk->slabs, class_index, block))
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "%p in %s is not the start of a block of %zu bytes", block, place, bytes);
+    uint64_t mask = (uint64_t)1 << (fli_slab_block_index(walk->slabs, class_index, block) % 64);
+    uint64_t *word = &walk->seen[seen_word(walk, class_index, block)];
+    if ((*word & mask) != 0)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "the block %p of %zu bytes is free twice, the second time in %s", block, bytes, place);
+    if (FLI_CHECKED && !walk->heap->has_lost && fli_slab_is_live(walk->slabs, class_index, block))
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%p in %s is marked live", block, place);
+    *word |= mask;
+    walk->found++;
+    return 0;
+}
+
+static int see_all(struct walk *walk, unsigned class_index, void *const *blocks, size_t count, const char *place)
+{
+    int failed = 0;
+    for (size_t i = 0; i < count && failed == 0; i++)
+        failed = see(walk, class_index, blocks[i], place);
+    return failed;
+}
+
+/* Relaxed, here and below: no thread is at work. */
+static int walk_cache(struct walk *walk, struct fli_thread *thread, unsigned class_index)
+{
+    const struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    const struct fli_magazine *previous = cache->previous;
+    walk->magazines += (size_t)(cache->floor != NULL) + (previous != NULL);
+    int failed = see_all(walk, class_index, cache->floor, (size_t)(cache->top - cache->floor), "a loaded magazine");
+    if (failed == 0 && previous != NULL)
+        failed = see_all(walk, class_index, previous->slots, fli_load_relaxed(&previous->count),
+                         "a previous magazine");
+    return failed;
+}
+
+static int walk_stack(struct walk *walk, struct fli_stack *stack, unsigned class_index)
+{
+    const struct fli_magazines *magazines = &walk->heap->backing.magazines;
+    uint64_t below = fli_stack_blocks(stack, magazines);
+    uint32_t index = fli_tagged_index(fli_load_relaxed(&stack->head));
+    while (index != 0) {
+        struct fli_magazine *magazine = fli_magazine_at(magazines, index);
+        uint32_t count = fli_load_relaxed(&magazine->count);
+        if (fli_load_relaxed(&magazine->below) != below)
+            return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                                "magazine %u of class %u says that %llu blocks lie below it, there are %llu", index,
+                                class_index, (unsigned long long)fli_load_relaxed(&magazine->below),
+                                (unsigned long long)below);
+        int failed = see_all(walk, class_index, magazine->slots, count, "a pooled magazine");
+        if (failed != 0)
+            return failed;
+        below -= count > 0 ? count : 1;
+        walk->magazines++;
+        index = fli_load_relaxed(&magazine->next);
+    }
+    return 0;
+}
+
+/* Looks at the bits of every slab of the class: parked blocks, and in checked builds live ones. */
+static int walk_slabs(struct walk *walk, unsigned class_index, size_t *live)
+{
+    struct fli_slabs *slabs = walk->slabs;
+    for (uint32_t slab = fli_slab_newest(slabs, class_index); slab != 0; slab = slabs->slabs[slab - 1].next) {
+        const struct fli_slab *record = &slabs->slabs[slab - 1];
+        for (unsigned i = 0; i < record->carved; i++) {
+            const void *block = fli_slab_start(slabs, slab - 1) + i * fli_class_bytes(class_index);
+            if (FLI_CHECKED)
+                *live += fli_slab_is_live(slabs, class_index, block);
+            int failed = fli_slab_is_parked(slabs, class_index, block) ? see(walk, class_index, block, "a slab") : 0;
+            if (failed != 0)
+                return failed;
+        }
+    }
+    return 0;
+}
+
+static int check_equation(struct walk *walk, unsigned class_index, size_t live)
+{
+    struct fl_class_stats stats = {0};
+    fli_stats_count_class_locked(walk->heap, class_index, &stats);
+    size_t counted = stats.cached + stats.pooled + stats.parked;
+    if (counted != walk->found)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "class of %zu bytes: cached %zu + pooled %zu + parked %zu, but %zu free blocks exist",
+                            stats.block_bytes, stats.cached, stats.pooled, stats.parked, walk->found);
+    if (counted + stats.lost > stats.carved)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "class of %zu bytes: %zu carved, but %zu free and %zu lost", stats.block_bytes,
+                            stats.carved, counted, stats.lost);
+    if (FLI_CHECKED && !walk->heap->has_lost && live != stats.live)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "class of %zu bytes: carved %zu - free %zu - lost %zu leaves %zu live, but %zu are",
+                            stats.block_bytes, stats.carved, counted, stats.lost, stats.live, live);
+    return 0;
+}
+
+static int walk_class(struct walk *walk, unsigned class_index)
+{
+    struct fl_heap *heap = walk->heap;
+    size_t live = 0;
+    walk->found = 0;
+    int failed = walk_cache(walk, heap->service, class_index);
+    for (struct fli_thread *thread = heap->threads; thread != NULL && failed == 0; thread = thread->next)
+        failed = walk_cache(walk, thread, class_index);
+    if (failed == 0)
+        failed = walk_stack(walk, &heap->backing.pool.filled[class_index], class_index);
+    if (failed == 0)
+        failed = walk_slabs(walk, class_index, &live);
+    return failed == 0 ? check_equation(walk, class_index, live) : failed;
+}
+
+static int check_magazines(struct walk *walk)
+{
+    int failed = walk_stack(walk, &walk->heap->backing.pool.empty, 0);
+    size_t exist = fli_magazines_count(&walk->heap->backing.magazines);
+    size_t found = walk->magazines + walk->heap->lost_magazines;
+    /* What a thread had in hand when a fork left it behind is not known. */
+    bool wrong = walk->heap->has_lost ? found > exist : found != exist;
+    if (failed == 0 && wrong)
+        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                              "%zu magazines exist, but %zu are accounted for", exist, found);
+    return failed;
+}
+
+int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
+{
+    struct walk walk = {.heap = heap, .slabs = &heap->backing.slabs, .error = error, .error_size = error_size};
+    fli_registry_lock();
+    walk.seen = calloc((size_t)walk.slabs->committed + 1, FLI_SLAB_BIT_WORDS * sizeof(uint64_t));
+    int failed = walk.seen != NULL ? 0 : fli_complain(-ENOMEM, error, error_size, "no memory for the check");
+    for (unsigned c = 1; c < FL_CLASS_COUNT && failed == 0; c++)
+        failed = walk_class(&walk, c);
+    if (failed == 0)
+        failed = check_magazines(&walk);
+    fli_registry_unlock();
+    free(walk.seen);
+    return failed;
+}

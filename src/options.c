@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+#include "options.h"
+#include "check.h"
+#include "magazine.h"
+#include "slab.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define RETAIN_DEFAULT (64 * FLI_MIB)
+
+enum { MAGAZINE_BLOCKS_DEFAULT = FLI_RARE_PATHS ? 2 : FLI_MAGAZINE_SLOTS };
+
+int fli_options_resolve(const struct fl_options *given, struct fl_options *options, char *error, size_t error_size)
+{
+    struct fl_options resolved = given != NULL ? *given : (struct fl_options){0};
+    if (resolved.reserve_bytes != 0 &&
+        (resolved.reserve_bytes < FLI_RESERVE_MIN || resolved.reserve_bytes > FLI_RESERVE_MAX))
+        return fli_complain(-EINVAL, error, error_size, "option reserve is %zu bytes, it goes from %zu to %zu",
+                            resolved.reserve_bytes, FLI_RESERVE_MIN, FLI_RESERVE_MAX);
+    if (resolved.magazine_blocks == 1 || resolved.magazine_blocks > FLI_MAGAZINE_SLOTS)
+        return fli_complain(-EINVAL, error, error_size, "option magazine is %u blocks, it goes from 2 to %d",
+                            resolved.magazine_blocks, FLI_MAGAZINE_SLOTS);
+    if (resolved.limit_bytes != 0 && resolved.limit_bytes < FLI_SLAB_BYTES)
+        return fli_complain(-EINVAL, error, error_size, "option limit is %zu bytes, less than a slab of %d",
+                            resolved.limit_bytes, FLI_SLAB_BYTES);
+    if (resolved.retain_bytes == 0)
+        resolved.retain_bytes = RETAIN_DEFAULT;
+    if (resolved.limit_bytes == 0)
+        resolved.limit_bytes = SIZE_MAX;
+    if (resolved.magazine_blocks == 0)
+        resolved.magazine_blocks = MAGAZINE_BLOCKS_DEFAULT;
+    *options = resolved;
+    return 0;
+}
+
+/* ---- Options as text. */
+
+/* A piece of the text. */
+struct slice {
+    const char *start;
+    size_t length;
+};
+
+static bool slice_is(struct slice slice, const char *word)
+{
+    return slice.length == strlen(word) && memcmp(slice.start, word, slice.length) == 0;
+}
+
+/* The text up to the first `end` or the end of `rest`, which then starts behind it. Returns whether `end` was there.
+ */
+static bool cut(struct slice *rest, char end, struct slice *piece)
+{
+    const char *found = memchr(rest->start, end, rest->length);
+    *piece = (struct slice){rest->start, found != NULL ? (size_t)(found - rest->start) : rest->length};
+    size_t consumed = piece->length + (found != NULL);
+    *rest = (struct slice){rest->start + consumed, rest->length - consumed};
+    return found != NULL;
+}
+
+/* The power of 1024 that a suffix stands for, as a shift; -1 if it is none. */
+static int suffix_shift(char suffix)
+{
+    switch (suffix) {
+    case 'K':
+    case 'k':
+        return 10;
+    case 'M':
+    case 'm':
+        return 20;
+    case 'G':
+    case 'g':
+        return 30;
+    case 'T':
+    case 't':
+        return 40;
+    default:
+        return -1;
+    }
+}
+
+/* Reads a number with an optional suffix. Returns false if there is anything else, or too much. */
+static bool read_bytes(struct slice text, size_t *value)
+{
+    int shift = 0;
+    if (text.length > 1 && (shift = suffix_shift(text.start[text.length - 1])) >= 0)
+        text.length--;
+    else
+        shift = 0;
+    size_t number = 0;
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.start[i] < '0' || text.start[i] > '9' || __builtin_mul_overflow(number, 10, &number) ||
+            __builtin_add_overflow(number, (size_t)(text.start[i] - '0'), &number))
+            return false;
+    }
+    *value = number << shift;
+    return text.length > 0 && *value >> shift == number;
+}
+
+static int set(struct fl_options *options, struct slice key, struct slice value, char *error, size_t error_size)
+{
+    size_t number = 0;
+    bool is_number = read_bytes(value, &number);
+    if (slice_is(key, "magazine") && is_number && number > FLI_MAGAZINE_SLOTS)
+        number = FLI_MAGAZINE_SLOTS + 1; /* refused below, and fits */
+    if (slice_is(key, "reserve"))
+        options->reserve_bytes = number;
+    else if (slice_is(key, "retain"))
+        options->retain_bytes = number;
+    else if (slice_is(key, "limit"))
+        options->limit_bytes = number;
+    else if (slice_is(key, "magazine"))
+        options->magazine_blocks = (unsigned)number;
+    else
+        return fli_complain(-EINVAL, error, error_size,
+                            "unknown option '%.*s'; there are reserve, retain, limit and magazine", (int)key.length,
+                            key.start);
+    if (!is_number)
+        return fli_complain(-EINVAL, error, error_size,
+                            "option '%.*s' has the value '%.*s'; it takes a number, with an optional K, M, G or T",
+                            (int)key.length, key.start, (int)value.length, value.start);
+    return 0;
+}
+
+int fl_options_parse(const char *text, struct fl_options *options, char *error, size_t error_size)
+{
+    struct fl_options parsed = *options, resolved;
+    struct slice rest = {text, strlen(text)}, item, key;
+    bool more = rest.length > 0;
+    while (more) {
+        more = cut(&rest, ',', &item);
+        struct slice whole_item = item;
+        if (!cut(&item, '=', &key))
+            return fli_complain(-EINVAL, error, error_size, "'%.*s' is not of the form option=value",
+                                (int)whole_item.length, whole_item.start);
+        if (set(&parsed, key, item, error, error_size) != 0)
+            return -EINVAL;
+    }
+    if (fli_options_resolve(&parsed, &resolved, error, error_size) != 0)
+        return -EINVAL;
+    *options = parsed;
+    return 0;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#include "os.h"
+#include "sanitizer.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+void *fli_os_reserve(size_t size, size_t alignment)
+{
+    size_t wanted = size + alignment;
+    char *start = mmap(NULL, wanted, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (start == MAP_FAILED) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    char *base = (char *)fli_round_up((uintptr_t)start, alignment);
+    if (base > start)
+        munmap(start, (size_t)(base - start));
+    if (base + size < start + wanted)
+        munmap(base + size, (size_t)(start + wanted - (base + size)));
+    return base;
+}
+
+void fli_os_release(void *base, size_t size)
+{
+    munmap(base, size);
+}
+
+int fli_os_decommit(void *base, size_t size)
+{
+    return madvise(base, size, MADV_DONTNEED) == 0 ? 0 : -errno;
+}
+
+int fli_region_reach(struct fli_region *region, size_t bytes, size_t step)
+{
+    if (bytes <= region->committed)
+        return 0;
+    if (bytes > region->reserved)
+        return -ENOMEM;
+    size_t upto = fli_min(region->reserved, fli_round_up(fli_max(bytes, region->committed + step), FLI_PAGE));
+    if (mprotect(region->base + region->committed, upto - region->committed, PROT_READ | PROT_WRITE) != 0)
+        return -ENOMEM;
+    /* The leak checker does not look into mapped memory by itself. */
+    if (region->committed > 0)
+        fli_leak_root_remove(region->base, region->committed);
+    fli_leak_root_add(region->base, upto);
+    region->committed = upto;
+    return 0;
+}
+
+void fli_region_close(struct fli_region *region)
+{
+    if (region->committed > 0) {
+        fli_leak_root_remove(region->base, region->committed);
+        fli_unpoison(region->base, region->committed);
+    }
+    region->committed = 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Address space and memory from the operating system: the only file that calls mmap, mprotect and madvise.
+ *
+ * Address space is reserved once per heap and never split: it is committed from its start in large contiguous
+ * steps, so that the kernel keeps one mapping per region however large it grows, and pages are given back with
+ * madvise, which leaves them readable as zeros.
+ */
+#ifndef FLI_OS_H
+#define FLI_OS_H
+
+#include "base.h"
+
+/* Address space of `size` bytes that starts at a multiple of `alignment` (a power of two), without memory
+ * behind it. NULL with errno ENOMEM. */
+void *fli_os_reserve(size_t size, size_t alignment);
+
+/* Returns reserved address space. */
+void fli_os_release(void *base, size_t size);
+
+/* Gives the pages' memory back; they stay readable and writable and read as zeros. Returns 0 or a negative errno
+ * value; on failure the pages keep their contents. */
+int fli_os_decommit(void *base, size_t size);
+
+/* A piece of reserved address space of which the first `committed` bytes can be used. The caller serialises. */
+struct fli_region {
+    char *base;
+    size_t reserved;
+    size_t committed;
+};
+
+/* Makes the first `bytes` bytes usable, going ahead by at least `step` bytes if it has to commit anything.
+ * Returns 0, or -ENOMEM and has changed nothing. */
+int fli_region_reach(struct fli_region *region, size_t bytes, size_t step);
+
+/* Forgets what sanitizers were told about the region. To be called before it is released. */
+void fli_region_close(struct fli_region *region);
+
+#endif

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Slabs: 64 KiB each, aligned, carved into blocks of one size class. The blocks carry no header and are never written
+ * by the library; all that is known of a slab lies apart from it, by slab number:
+ *
+ *     classes    a byte per slab: its size class, 0 if it has none       read without a lock
+ *     slabs      a struct fli_slab each                                  under the lock
+ *     free_bits  a bit per block: parked, free but in no magazine        atomic
+ *     live_bits  a bit per block: the host has it (checked builds)       atomic
+ *
+ * The slabs of a heap lie in one reserved address range, so ownership of a block is one compare and the number of
+ * its slab one shift. A slab is unused (never committed), carving (blocks are cut from it, one slab per class),
+ * carved, or idle (retired, memory given back, waiting to serve any class).
+ *
+ *     slabs committed = idle + in the classes' lists + in the hands of a trim
+ *     parked blocks of a class = free bits set in its slabs
+ *
+ * A block's class cannot change while anybody may hold the block: a slab is retired only when all its blocks are in
+ * the library's hands.
+ */
+#ifndef FLI_SLAB_H
+#define FLI_SLAB_H
+
+#include "atomic.h"
+#include "limit.h"
+#include "os.h"
+#include "sizeclass.h"
+
+#include <pthread.h>
+
+enum {
+    FLI_SLAB_SHIFT = 16,
+    FLI_SLAB_BYTES = 1 << FLI_SLAB_SHIFT,
+    FLI_SLAB_BIT_WORDS = FLI_SLAB_BYTES / 16 / 64, /* 64-bit words that hold a bit for each block of a slab */
+};
+
+struct fli_slab {
+    uint32_t next;   /* number + 1 of the next slab of the class, or of the next idle slab */
+    uint16_t carved; /* blocks cut from it so far */
+    uint16_t blocks; /* blocks it has room for */
+};
+
+/* What is known of all slabs of one class. */
+struct fli_slab_class {
+    size_t block_bytes;
+    uint32_t reciprocal; /* ceil(2^32 / block_bytes): divides offsets within a slab */
+    uint32_t list;       /* number + 1 of the newest slab */
+    uint32_t carving;    /* number + 1 of the slab that blocks are cut from */
+    uint32_t slabs;
+    size_t carved;             /* blocks cut from the slabs of this class */
+    FLI_ATOMIC(size_t) parked; /* free bits set */
+};
+
+struct fli_slabs {
+    /* Constant once made. */
+    char *base;
+    size_t span; /* bytes of reserved address space */
+    FLI_ATOMIC(uint8_t) * classes;
+    struct fli_slab *slabs;
+    FLI_ATOMIC(uint64_t) * free_bits;
+    FLI_ATOMIC(uint64_t) * live_bits;
+    struct fli_limit *limit;
+
+    FLI_ON_OWN_LINE pthread_mutex_t lock; /* guards what follows */
+    struct fli_region memory;
+    struct fli_region class_bytes;
+    struct fli_region slab_records;
+    struct fli_region free_words;
+    struct fli_region live_words;
+    uint32_t committed; /* slabs that have been in use */
+    uint32_t idle;      /* number + 1 of the first idle slab */
+    uint32_t idle_count;
+    struct fli_slab_class by_class[FL_CLASS_COUNT];
+};
+
+/* Address space taken beside that of the slabs themselves. */
+size_t fli_slabs_metadata_bytes(size_t span);
+
+/* Lays slabs out in `span` bytes at `base` (a multiple of 2 MiB) and their metadata right behind them. Returns 0 or
+ * -ENOMEM. */
+int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, struct fli_limit *limit);
+void fli_slabs_close(struct fli_slabs *slabs);
+
+/* Cuts up to `count` blocks into `blocks`, the one with the lowest address last. Returns how many, 0 if the limit or
+ * the system refuses a slab. Locks. */
+unsigned fli_slab_carve(struct fli_slabs *slabs, unsigned class_index, unsigned count, void **blocks);
+
+/* Sets the free bits of blocks for which there is no place in a magazine. Never fails; no lock. */
+void fli_slab_park(struct fli_slabs *slabs, unsigned class_index, unsigned count, void *const *blocks);
+
+/* Takes up to `count` parked blocks of the class. Returns how many. Locks. */
+unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned count, void **blocks);
+
+/* Marks the block live or not, and returns what it was. Checked builds only. */
+bool fli_slab_mark_live(struct fli_slabs *slabs, unsigned class_index, const void *block, bool live);
+
+bool fli_slab_is_parked(const struct fli_slabs *slabs, unsigned class_index, const void *block);
+bool fli_slab_is_live(const struct fli_slabs *slabs, unsigned class_index, const void *block);
+
+/* Whether an address inside a slab of the class is the start of a block that has been carved. Locks. */
+bool fli_slab_is_block(struct fli_slabs *slabs, unsigned class_index, const void *block);
+
+/* ---- For the trim, which alone retires slabs and therefore may walk a class's list; one trim at a time. */
+
+/* The newest slab of a class, as number + 1; the others follow through `next`. Locks. */
+uint32_t fli_slab_newest(struct fli_slabs *slabs, unsigned class_index);
+
+/* Takes a slab whose blocks are all parked from its class. `previous` is the slab before it in the class's list, or 0
+ * for a slab that was the newest when the walk began (both as number + 1). Returns 0, and has changed nothing, if some
+ * block is not parked; else how many blocks it had: it has no class then, and is the caller's until it is made idle.
+ * Locks. */
+unsigned fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, uint32_t previous, uint32_t slab);
+
+/* Takes the parked blocks of one slab (number + 1), highest address first. `blocks` has room for all. Returns how
+ * many. */
+unsigned fli_slab_collect(struct fli_slabs *slabs, unsigned class_index, uint32_t slab, void **blocks);
+
+/* Gives the memory of `count` adjacent retired slabs back and makes them idle. Returns the bytes given back. Locks.
+ */
+size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first, uint32_t count);
+
+/* ---- Small enough to be here. */
+
+static inline size_t fli_slab_offset(const struct fli_slabs *slabs, const void *block)
+{
+    return (size_t)((uintptr_t)block - (uintptr_t)slabs->base);
+}
+
+/* The class of the slab that an address lies in; 0 if in none. */
+static inline unsigned fli_slab_class_of(const struct fli_slabs *slabs, const void *address)
+{
+    size_t offset = fli_slab_offset(slabs, address);
+    if (offset >= slabs->span)
+        return 0;
+    /* Relaxed: who holds a block learned of it after its slab got its class, and keeps the slab from losing it. */
+    return fli_load_relaxed(&slabs->classes[offset >> FLI_SLAB_SHIFT]);
+}
+
+static inline uint32_t fli_slab_number(const struct fli_slabs *slabs, const void *block)
+{
+    return (uint32_t)(fli_slab_offset(slabs, block) >> FLI_SLAB_SHIFT);
+}
+
+static inline char *fli_slab_start(const struct fli_slabs *slabs, uint32_t number)
+{
+    return slabs->base + ((size_t)number << FLI_SLAB_SHIFT);
+}
+
+/* Which block of its slab an address lies in. */
+static inline uint32_t fli_slab_block_index(const struct fli_slabs *slabs, unsigned class_index, const void *block)
+{
+    uint32_t within = (uint32_t)fli_slab_offset(slabs, block) & (FLI_SLAB_BYTES - 1);
+    return (uint32_t)(((uint64_t)within * slabs->by_class[class_index].reciprocal) >> 32);
+}
+
+#endif

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Attach, detach, exit, and the registry. One process-wide lock guards which heaps there are, which threads each has,
+ * and which OS thread each is bound to; it is taken when these change and by whoever walks them, never by an exchange
+ * of magazines.
+ */
+#include "thread.h"
+#include "check.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The stand-ins. Constant: no cache of theirs ever gets capacity. */
+static const struct fli_thread unattached, exited;
+
+__thread struct fl_thread *fl_thread_current = (struct fl_thread *)&unattached.face;
+
+static __thread struct fli_os_thread os_thread;
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct fl_heap *heaps;
+static pthread_key_t exit_key;
+static bool exit_key_exists;
+
+void fli_registry_lock(void)
+{
+    pthread_mutex_lock(&registry_lock);
+}
+
+void fli_registry_unlock(void)
+{
+    pthread_mutex_unlock(&registry_lock);
+}
+
+struct fl_heap *fli_registry_heaps(void)
+{
+    return heaps;
+}
+
+static struct fli_thread *whole(const struct fl_thread *face)
+{
+    return (struct fli_thread *)(void *)face;
+}
+
+static bool is_stand_in(const struct fl_thread *face)
+{
+    return whole(face)->heap == NULL;
+}
+
+/* ---- Binding handles to OS threads. */
+
+static void bind_locked(struct fli_thread *thread)
+{
+    thread->os_thread = &os_thread;
+    thread->next_bound = os_thread.bound;
+    thread->link_bound = &os_thread.bound;
+    if (thread->next_bound != NULL)
+        thread->next_bound->link_bound = &thread->next_bound;
+    os_thread.bound = thread;
+}
+
+static void unbind_locked(struct fli_thread *thread)
+{
+    if (thread->os_thread == NULL)
+        return;
+    *thread->link_bound = thread->next_bound;
+    if (thread->next_bound != NULL)
+        thread->next_bound->link_bound = thread->link_bound;
+    thread->os_thread = NULL;
+}
+
+bool fli_thread_is_ours_locked(const struct fli_thread *thread)
+{
+    return thread->os_thread == NULL || thread->os_thread == &os_thread;
+}
+
+/* Sees to it that at_exit runs when the calling OS thread exits. */
+static int watch_exit(void)
+{
+    if (os_thread.exit_is_watched)
+        return 0;
+    int failed = pthread_setspecific(exit_key, &os_thread);
+    os_thread.exit_is_watched = failed == 0;
+    return -failed;
+}
+
+static void detach(struct fli_thread *thread);
+
+/* The destructor of the exit key: detaches what the exiting thread left attached. Later destructors may still use the
+ * handle of fl_thread_self; from now on it is the stand-in. */
+static void at_exit(void *arg)
+{
+    struct fli_os_thread *exiting = arg;
+    exiting->exit_is_watched = false;
+    fl_thread_current = (struct fl_thread *)&exited.face;
+    while (exiting->bound != NULL)
+        detach(exiting->bound);
+}
+
+/* ---- The registry. */
+
+int fli_registry_enter(struct fl_heap *heap)
+{
+    int failed = 0;
+    fli_registry_lock();
+    if (!exit_key_exists) {
+        failed = pthread_key_create(&exit_key, at_exit);
+        exit_key_exists = failed == 0;
+    }
+    if (failed == 0) {
+        heap->next = heaps;
+        heaps = heap;
+    }
+    fli_registry_unlock();
+    return failed == 0 ? 0 : -ENOMEM;
+}
+
+int fli_registry_remove(struct fl_heap *heap)
+{
+    fli_registry_lock();
+    bool busy = heap->thread_count > 0;
+    if (!busy) {
+        struct fl_heap **link = &heaps;
+        while (*link != heap)
+            link = &(*link)->next;
+        *link = heap->next;
+    }
+    fli_registry_unlock();
+    return busy ? -EBUSY : 0;
+}
+
+static void enter_locked(struct fli_thread *thread)
+{
+    struct fl_heap *heap = thread->heap;
+    thread->next = heap->threads;
+    thread->link = &heap->threads;
+    if (thread->next != NULL)
+        thread->next->link = &thread->next;
+    heap->threads = thread;
+    heap->thread_count++;
+    bind_locked(thread);
+}
+
+void fli_thread_remove_locked(struct fli_thread *thread)
+{
+    struct fl_heap *heap = thread->heap;
+    unbind_locked(thread);
+    *thread->link = thread->next;
+    if (thread->next != NULL)
+        thread->next->link = thread->link;
+    heap->thread_count--;
+    /* Relaxed: the thread is quiet. */
+    heap->detached.exchanges += fli_load_relaxed(&thread->counters.exchanges);
+    heap->detached.updates += fli_load_relaxed(&thread->counters.updates);
+    heap->detached.cas_failures += fli_load_relaxed(&thread->counters.cas_failures);
+    free(thread);
+}
+
+/* ---- Attaching and detaching. */
+
+static struct fli_thread *create_thread(struct fl_heap *heap)
+{
+    struct fli_thread *thread = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *thread, FLI_CACHE_LINE));
+    if (thread == NULL)
+        return NULL;
+    memset(thread, 0, sizeof *thread);
+    thread->heap = heap;
+    thread->slabs_base = (uintptr_t)heap->backing.slabs.base;
+    thread->slabs_span = heap->backing.slabs.span;
+    thread->slab_classes = heap->backing.slabs.classes;
+    return thread;
+}
+
+static struct fli_thread *attach(struct fl_heap *heap)
+{
+    struct fli_thread *thread = watch_exit() == 0 ? create_thread(heap) : NULL;
+    if (thread == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    fli_registry_lock();
+    enter_locked(thread);
+    fli_registry_unlock();
+    return thread;
+}
+
+struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap)
+{
+    if (abi != FL_ABI) {
+        errno = ENOTSUP;
+        return NULL;
+    }
+    struct fli_thread *thread = attach(heap);
+    return thread != NULL ? &thread->face : NULL;
+}
+
+static void detach(struct fli_thread *thread)
+{
+    fli_thread_flush_owner(thread);
+    if (&thread->face == fl_thread_current)
+        fl_thread_current = (struct fl_thread *)&unattached.face;
+    fli_registry_lock();
+    fli_thread_remove_locked(thread);
+    fli_registry_unlock();
+}
+
+int fl_thread_detach(struct fl_thread *face)
+{
+    if (is_stand_in(face)) {
+        fli_misuse("fl_thread_detach", face, NULL, "is not an attached thread");
+        return -EINVAL;
+    }
+    detach(whole(face));
+    return 0;
+}
+
+void fli_thread_flush_owner(struct fli_thread *thread)
+{
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        fli_cache_flush_owner(fli_thread_cache(thread, c), c, &thread->heap->backing, &thread->counters);
+}
+
+void fl_thread_flush(struct fl_thread *face)
+{
+    if (!is_stand_in(face))
+        fli_thread_flush_owner(whole(face));
+}
+
+void fl_thread_offline(struct fl_thread *face)
+{
+    if (is_stand_in(face))
+        return;
+    struct fli_thread *thread = whole(face);
+    if (face == fl_thread_current)
+        fl_thread_current = (struct fl_thread *)&unattached.face;
+    fli_registry_lock();
+    unbind_locked(thread);
+    fli_registry_unlock();
+}
+
+void fl_thread_online(struct fl_thread *face)
+{
+    if (is_stand_in(face))
+        return;
+    struct fli_thread *thread = whole(face);
+    /* Without a watch the handle stays attached past the thread's exit, which loses nothing. */
+    (void)watch_exit();
+    fli_registry_lock();
+    unbind_locked(thread);
+    bind_locked(thread);
+    fli_registry_unlock();
+    if (thread->is_self && fl_thread_current == &unattached.face)
+        fl_thread_current = face;
+}
+
+/* ---- Serving the stand-ins. */
+
+int fli_thread_create_service(struct fl_heap *heap)
+{
+    pthread_mutex_init(&heap->service_lock, NULL);
+    heap->service = create_thread(heap);
+    return heap->service != NULL ? 0 : -ENOMEM;
+}
+
+void fli_thread_destroy_service(struct fl_heap *heap)
+{
+    free(heap->service);
+    pthread_mutex_destroy(&heap->service_lock);
+}
+
+struct fli_thread *fli_thread_enter_service(struct fl_heap *heap)
+{
+    pthread_mutex_lock(&heap->service_lock);
+    return heap->service;
+}
+
+/* Attaches the calling OS thread to the default heap, as its fl_thread_self. NULL if it is refused. */
+static struct fli_thread *attach_self(struct fl_heap *heap)
+{
+    struct fli_thread *thread = attach(heap);
+    if (thread != NULL) {
+        thread->is_self = true;
+        fl_thread_current = &thread->face;
+    }
+    return thread;
+}
+
+struct fli_thread *fli_thread_enter(struct fl_thread *face)
+{
+    if (!is_stand_in(face))
+        return whole(face);
+    if (!is_stand_in(fl_thread_current))
+        return whole(fl_thread_current);
+    struct fl_heap *heap = fl_heap_default();
+    if (heap == NULL)
+        return NULL;
+    struct fli_thread *thread = fl_thread_current == &unattached.face ? attach_self(heap) : NULL;
+    return thread != NULL ? thread : fli_thread_enter_service(heap);
+}
+
+void fli_thread_leave(struct fli_thread *thread)
+{
+    if (thread == thread->heap->service)
+        pthread_mutex_unlock(&thread->heap->service_lock);
+}
+
+/* ---- Small queries. */
+
+struct fl_heap *fl_thread_heap(const struct fl_thread *face)
+{
+    return is_stand_in(face) ? fl_heap_default() : whole(face)->heap;
+}
+
+void fl_thread_set_context(struct fl_thread *face, void *context)
+{
+    if (!is_stand_in(face))
+        whole(face)->context = context;
+}
+
+void *fl_thread_context(const struct fl_thread *face)
+{
+    return whole(face)->context;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Attachments of threads to heaps.
+ *
+ *     struct fli_thread, the whole behind a struct fl_thread
+ *     +--------------------------------+
+ *     | face: caches as fast paths see |  ABI (inline.h)
+ *     +--------------------------------+
+ *     | where blocks lie               |  what fl_free looks up a block's class with
+ *     | heap, counters                 |
+ *     | checked caches                 |  checked builds: the real ones; the face's stay without capacity
+ *     | links                          |  under the registry lock
+ *     +--------------------------------+
+ *
+ * A handle is bound to the OS thread that attached it or last called fl_thread_online; at that thread's exit the
+ * handles bound to it are detached. Two constant handles stand in where there is none: `unattached` until an OS
+ * thread first uses the default heap, and `exited` from its exit on. Their caches have no capacity, so that every
+ * call on them comes to its slow half, which enters through fli_thread_enter.
+ */
+#ifndef FLI_THREAD_H
+#define FLI_THREAD_H
+
+#include "heap.h"
+
+/* What is known of one OS thread. */
+struct fli_os_thread {
+    struct fli_thread *bound; /* the handles bound to it */
+    bool exit_is_watched;     /* its exit will detach them */
+};
+
+struct fli_thread {
+    struct fl_thread face;
+
+    uintptr_t slabs_base;
+    size_t slabs_span; /* 0 in the stand-ins: no block is theirs */
+    FLI_ATOMIC(uint8_t) * slab_classes;
+
+    struct fl_heap *heap; /* NULL in the stand-ins */
+    struct fli_pool_counters counters;
+    void *context;
+    struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 1];
+
+    /* Under the registry lock. */
+    struct fli_thread *next, **link;             /* the heap's threads */
+    struct fli_os_thread *os_thread;             /* NULL while offline */
+    struct fli_thread *next_bound, **link_bound; /* the OS thread's handles */
+    bool is_self;                                /* what fl_thread_self returns on its OS thread */
+};
+
+/* The cache that the slow halves work on. */
+static inline struct fl_cache *fli_thread_cache(struct fli_thread *thread, unsigned class_index)
+{
+    return FLI_CHECKED ? &thread->checked[class_index] : &thread->face.cache[class_index];
+}
+
+/* The thread that serves a call on `thread`: itself; or, for a stand-in, the OS thread's own handle for the default
+ * heap, attached if need be, or else the heap's service thread, locked. NULL with errno set if the default heap
+ * cannot be made. */
+struct fli_thread *fli_thread_enter(struct fl_thread *thread);
+
+/* The heap's service thread, locked. */
+struct fli_thread *fli_thread_enter_service(struct fl_heap *heap);
+
+/* Ends what fli_thread_enter began. */
+void fli_thread_leave(struct fli_thread *thread);
+
+/* Makes and unmakes the heap's service thread. Returns 0 or -ENOMEM. */
+int fli_thread_create_service(struct fl_heap *heap);
+void fli_thread_destroy_service(struct fl_heap *heap);
+
+/* Gives all blocks in the thread's caches to the pool. The owning thread, or any while it is stopped. */
+void fli_thread_flush_owner(struct fli_thread *thread);
+
+/* ---- The registry of heaps and threads. */
+
+/* Enters a heap. Returns 0, or -ENOMEM if the process refuses what watching exits and forks takes. */
+int fli_registry_enter(struct fl_heap *heap);
+
+/* Takes a heap out. Returns -EBUSY if threads are attached to it. */
+int fli_registry_remove(struct fl_heap *heap);
+
+void fli_registry_lock(void);
+void fli_registry_unlock(void);
+
+/* The first of all heaps. Under the registry lock. */
+struct fl_heap *fli_registry_heaps(void);
+
+/* Whether a handle is bound to the calling OS thread, or to none. Under the registry lock. */
+bool fli_thread_is_ours_locked(const struct fli_thread *thread);
+
+/* Takes a thread out of the registry and frees it. Under the registry lock. */
+void fli_thread_remove_locked(struct fli_thread *thread);
+
+#endif

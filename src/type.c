@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+#include "type.h"
+#include "check.h"
+
+#include <errno.h>
+
+const char *fli_kind_name(enum fl_dealloc_kind kind)
+{
+    static const char *const names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"};
+    return (unsigned)kind < sizeof names / sizeof *names ? names[kind] : "unknown";
+}
+
+/* ---- Making a type ready. */
+
+/* The error text of one call. */
+struct complaint {
+    const char *name;
+    char *text;
+    size_t size;
+};
+
+#define REFUSE(complaint, ...) fli_complain(-EINVAL, (complaint)->text, (complaint)->size, "type '%s' " __VA_ARGS__)
+
+static int inherit_size(struct fl_type *type, const struct complaint *complaint)
+{
+    const struct fl_type *base = type->base;
+    if (type->size == 0 && base != NULL)
+        type->size = base->size;
+    if (type->size == 0)
+        return REFUSE(complaint, "has a size of 0", complaint->name);
+    if (base != NULL && type->size < base->size)
+        return REFUSE(complaint, "has %zu bytes, fewer than the %zu of its base '%s'", complaint->name, type->size,
+                      base->size, base->name);
+    return 0;
+}
+
+/* The kind that a type asks for by what it says of itself. */
+static enum fl_dealloc_kind own_kind(const struct fl_type *type)
+{
+    const struct fl_type *base = type->base;
+    if (type->kind != FL_DEALLOC_LEGACY || type->dealloc != NULL || (base != NULL && base->kind == FL_DEALLOC_LEGACY))
+        return type->kind;
+    if (type->finalize != NULL)
+        return FL_DEALLOC_FINALIZE;
+    if (type->clear != NULL)
+        return FL_DEALLOC_CLEAR;
+    return base != NULL ? base->kind : FL_DEALLOC_LEGACY;
+}
+
+/* A subtype's kind is never weaker than its base's. A LEGACY base demands nothing of one that says what it is. */
+static enum fl_dealloc_kind demanded_kind(enum fl_dealloc_kind own, const struct fl_type *base)
+{
+    if (base == NULL || own == FL_DEALLOC_LEGACY)
+        return own;
+    return own < base->kind ? base->kind : own;
+}
+
+static int check_own_callbacks(const struct fl_type *type, const struct complaint *complaint)
+{
+    if ((unsigned)type->kind > FL_DEALLOC_FINALIZE)
+        return REFUSE(complaint, "has the unknown dealloc kind %u", complaint->name, (unsigned)type->kind);
+    const char *excess = NULL;
+    if (type->kind != FL_DEALLOC_LEGACY && type->dealloc != NULL)
+        excess = "dealloc";
+    else if (type->kind == FL_DEALLOC_PLAIN && type->clear != NULL)
+        excess = "clear";
+    else if (type->kind != FL_DEALLOC_FINALIZE && type->kind != FL_DEALLOC_LEGACY && type->finalize != NULL)
+        excess = "finalize";
+    if (excess != NULL)
+        return REFUSE(complaint, "is %s but has a '%s'", complaint->name, fli_kind_name(type->kind), excess);
+    return 0;
+}
+
+static void inherit_callbacks(struct fl_type *type)
+{
+    const struct fl_type *base = type->base;
+    if (base == NULL)
+        return;
+    if (type->kind == FL_DEALLOC_LEGACY) {
+        if (type->dealloc == NULL)
+            type->dealloc = base->dealloc;
+        return;
+    }
+    if (type->clear == NULL)
+        type->clear = base->clear;
+    if (type->finalize == NULL)
+        type->finalize = base->finalize;
+    if (type->finalized_mask == 0) {
+        type->finalized_mask = base->finalized_mask;
+        type->finalized_offset = base->finalized_offset;
+    }
+}
+
+static int check_needed_callbacks(const struct fl_type *type, const struct complaint *complaint)
+{
+    const char *missing = NULL;
+    if (type->kind == FL_DEALLOC_LEGACY && type->dealloc == NULL)
+        missing = "dealloc";
+    else if (type->kind == FL_DEALLOC_CLEAR && type->clear == NULL)
+        missing = "clear";
+    else if (type->kind == FL_DEALLOC_FINALIZE && type->finalize == NULL)
+        missing = "finalize";
+    if (missing != NULL)
+        return REFUSE(complaint, "is %s but has no '%s'%s%s%s", complaint->name, fli_kind_name(type->kind), missing,
+                      type->base != NULL ? ", nor has its base '" : "", type->base != NULL ? type->base->name : "",
+                      type->base != NULL ? "'" : "");
+    if (type->finalized_mask != 0 && type->finalized_offset >= type->size)
+        return REFUSE(complaint, "has its finalized byte at %u, outside of its %zu bytes", complaint->name,
+                      (unsigned)type->finalized_offset, type->size);
+    return 0;
+}
+
+int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size)
+{
+    struct complaint complaint = {.name = type->name, .text = error, .size = error_size};
+    if (type->name == NULL)
+        return fli_complain(-EINVAL, error, error_size, "the type at %p has no name", (void *)type);
+    if (base != NULL && !base->ready)
+        return REFUSE(&complaint, "has a base, '%s', that is not ready", type->name,
+                      base->name != NULL ? base->name : "(no name)");
+    struct fl_type ready = *type;
+    ready.base = base;
+    int failed = check_own_callbacks(type, &complaint);
+    if (failed == 0)
+        failed = inherit_size(&ready, &complaint);
+    if (failed != 0)
+        return failed;
+    ready.kind = demanded_kind(own_kind(&ready), base);
+    inherit_callbacks(&ready);
+    failed = check_needed_callbacks(&ready, &complaint);
+    if (failed != 0)
+        return failed;
+    ready.alloc_cache = (uint32_t)(fl_size_class(ready.size) * sizeof(struct fl_cache));
+    ready.dealloc_cache = ready.kind == FL_DEALLOC_PLAIN ? ready.alloc_cache : 0;
+    ready.ready = true;
+    *type = ready;
+    return 0;
+}
+
+/* ---- Allocation and deallocation by type. */
+
+void *fl_type_alloc_slow(struct fl_thread *thread, const struct fl_type *type)
+{
+    return fli_alloc(thread, type->size, false);
+}
+
+static struct fli_free how_to_free(const char *call, const struct fl_type *type)
+{
+    return (struct fli_free){.call = call, .type = type->name, .size = type->size, .sized = true};
+}
+
+void fl_type_free_slow(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    struct fli_free how = how_to_free("fl_type_free", type);
+    fli_free(thread, object, &how);
+}
+
+/* Finalizes an object unless that has been done. Returns whether it was resurrected. */
+static bool finalize(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    if (type->finalized_mask != 0) {
+        unsigned char *byte = (unsigned char *)object + type->finalized_offset;
+        if ((*byte & type->finalized_mask) != 0)
+            return false;
+        *byte |= type->finalized_mask;
+    }
+    return type->finalize(thread, object, type);
+}
+
+/* Ends an object of a kind that needs more than its memory freed, or whose memory finds no room in its cache. */
+void fl_dealloc_slow(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    struct fli_free how = how_to_free("fl_dealloc", type);
+    if (FLI_CHECKED && type->kind != FL_DEALLOC_LEGACY && !fli_check_live(thread, object, &how))
+        return;
+    switch (type->kind) {
+    case FL_DEALLOC_LEGACY:
+        type->dealloc(thread, object, type);
+        return;
+    case FL_DEALLOC_PLAIN:
+        fli_free(thread, object, &how);
+        return;
+    case FL_DEALLOC_FINALIZE:
+        if (finalize(thread, object, type))
+            return;
+        if (type->clear != NULL)
+            type->clear(thread, object, type);
+        break;
+    case FL_DEALLOC_CLEAR:
+        type->clear(thread, object, type);
+        break;
+    }
+    fl_type_free(thread, object, type);
+}
+
+void fl_dealloc_as_slow(struct fl_thread *thread, void *object, const struct fl_type *type, enum fl_dealloc_kind kind)
+{
+    if (kind != type->kind) {
+        fli_misuse("fl_dealloc_as", object, type->name, "is %s, not %s", fli_kind_name(type->kind),
+                   fli_kind_name(kind));
+        return;
+    }
+    fl_dealloc_slow(thread, object, type);
+}
