@@ -96,22 +96,36 @@ static int walk_stack(struct walk *walk, struct fli_stack *stack, unsigned class
     return 0;
 }
 
-/* Looks at the bits of every slab of the class: parked blocks, and in checked builds live ones. */
+/* Looks at the bits of a slab: parked blocks, and in checked builds live ones. */
+static int walk_slab(struct walk *walk, unsigned class_index, uint32_t number, size_t *live)
+{
+    const struct fli_slab *record = &walk->slabs->slabs[number];
+    unsigned parked = 0;
+    for (unsigned i = 0; i < record->carved; i++) {
+        const void *block = fli_slab_start(walk->slabs, number) + i * fli_class_bytes(class_index);
+        if (FLI_CHECKED)
+            *live += fli_slab_is_live(walk->slabs, class_index, block);
+        if (!fli_slab_is_parked(walk->slabs, class_index, block))
+            continue;
+        parked++;
+        int failed = see(walk, class_index, block, "its slab");
+        if (failed != 0)
+            return failed;
+    }
+    if (parked != record->parked)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size, "slab %u has %u parked blocks, but counts %u",
+                            number, parked, record->parked);
+    return 0;
+}
+
 static int walk_slabs(struct walk *walk, unsigned class_index, size_t *live)
 {
-    struct fli_slabs *slabs = walk->slabs;
-    for (uint32_t slab = fli_slab_newest(slabs, class_index); slab != 0; slab = slabs->slabs[slab - 1].next) {
-        const struct fli_slab *record = &slabs->slabs[slab - 1];
-        for (unsigned i = 0; i < record->carved; i++) {
-            const void *block = fli_slab_start(slabs, slab - 1) + i * fli_class_bytes(class_index);
-            if (FLI_CHECKED)
-                *live += fli_slab_is_live(slabs, class_index, block);
-            int failed = fli_slab_is_parked(slabs, class_index, block) ? see(walk, class_index, block, "a slab") : 0;
-            if (failed != 0)
-                return failed;
-        }
-    }
-    return 0;
+    const struct fli_slab_class *class = &walk->slabs->by_class[class_index];
+    int failed = 0;
+    for (unsigned list = 0; list < FLI_SLAB_LISTS; list++)
+        for (uint32_t slab = class->lists[list]; slab != 0 && failed == 0; slab = walk->slabs->slabs[slab - 1].next)
+            failed = walk_slab(walk, class_index, slab - 1, live);
+    return failed;
 }
 
 static int check_equation(struct walk *walk, unsigned class_index, size_t live)

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Committing, carving, parking and retiring slabs. One lock per heap serialises what changes a slab's state; it is
- * taken once for a magazine's worth of blocks. The bits are atomics of their own, because a free may park a block at
- * any time.
- *
- * Orders: a bit set by fli_slab_park is a block handed over, so setting releases and taking acquires.
+ * Committing, carving, parking and retiring slabs. One lock per heap serialises all that changes a slab's state; it
+ * is taken once for a magazine's worth of blocks.
  */
 #include "slab.h"
 #include "check.h"
 #include "sanitizer.h"
 
 #include <errno.h>
+#include <string.h>
 
 enum { COMMIT_SLABS = 64 }; /* slabs committed at a time, at least */
 
@@ -43,14 +41,14 @@ int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, struct fli_
     char *at = lay_out(&slabs->memory, base, span);
     at = lay_out(&slabs->class_bytes, at, count);
     at = lay_out(&slabs->slab_records, at, count * sizeof(struct fli_slab));
-    at = lay_out(&slabs->free_words, at, bit_bytes(count));
+    at = lay_out(&slabs->parked_words, at, bit_bytes(count));
     lay_out(&slabs->live_words, at, bit_bytes(count));
 
     slabs->base = base;
     slabs->span = span;
     slabs->classes = (void *)slabs->class_bytes.base;
     slabs->slabs = (void *)slabs->slab_records.base;
-    slabs->free_bits = (void *)slabs->free_words.base;
+    slabs->parked_bits = (void *)slabs->parked_words.base;
     slabs->live_bits = (void *)slabs->live_words.base;
     slabs->limit = limit;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
@@ -68,7 +66,7 @@ void fli_slabs_close(struct fli_slabs *slabs)
     fli_region_close(&slabs->memory);
     fli_region_close(&slabs->class_bytes);
     fli_region_close(&slabs->slab_records);
-    fli_region_close(&slabs->free_words);
+    fli_region_close(&slabs->parked_words);
     fli_region_close(&slabs->live_words);
     pthread_mutex_destroy(&slabs->lock);
 }
@@ -81,11 +79,57 @@ static int commit_locked(struct fli_slabs *slabs)
     if (count > slab_count(slabs->span) ||
         fli_region_reach(&slabs->slab_records, count * sizeof(struct fli_slab), ahead * sizeof(struct fli_slab)) !=
             0 ||
-        fli_region_reach(&slabs->free_words, bit_bytes(count), bit_bytes(ahead)) != 0 ||
+        fli_region_reach(&slabs->parked_words, bit_bytes(count), bit_bytes(ahead)) != 0 ||
         (FLI_CHECKED && fli_region_reach(&slabs->live_words, bit_bytes(count), bit_bytes(ahead)) != 0))
         return -ENOMEM;
     return fli_region_reach(&slabs->memory, count << FLI_SLAB_SHIFT, ahead << FLI_SLAB_SHIFT);
 }
+
+/* ---- The lists of a class. */
+
+static struct fli_slab *slab_at(struct fli_slabs *slabs, uint32_t slab)
+{
+    return &slabs->slabs[slab - 1];
+}
+
+static void link_locked(struct fli_slabs *slabs, struct fli_slab_class *class, uint32_t slab, enum fli_slab_list list)
+{
+    struct fli_slab *record = slab_at(slabs, slab);
+    record->list = (uint16_t)list;
+    record->previous = 0;
+    record->next = class->lists[list];
+    if (record->next != 0)
+        slab_at(slabs, record->next)->previous = slab;
+    class->lists[list] = slab;
+}
+
+static void unlink_locked(struct fli_slabs *slabs, struct fli_slab_class *class, uint32_t slab)
+{
+    struct fli_slab *record = slab_at(slabs, slab);
+    if (record->previous != 0)
+        slab_at(slabs, record->previous)->next = record->next;
+    else
+        class->lists[record->list] = record->next;
+    if (record->next != 0)
+        slab_at(slabs, record->next)->previous = record->previous;
+}
+
+/* Moves a slab to the list where its counts say it belongs. */
+static void place_locked(struct fli_slabs *slabs, struct fli_slab_class *class, uint32_t slab)
+{
+    const struct fli_slab *record = slab_at(slabs, slab);
+    enum fli_slab_list list = FLI_SLABS_PARTLY;
+    if (record->parked == 0)
+        list = FLI_SLABS_BUSY;
+    else if (record->parked == record->carved)
+        list = FLI_SLABS_FREE;
+    if (list != (enum fli_slab_list)record->list) {
+        unlink_locked(slabs, class, slab);
+        link_locked(slabs, class, slab, list);
+    }
+}
+
+/* ---- Carving. */
 
 /* A slab without a class: an idle one, or the next of the range. Returns number + 1, or 0. */
 static uint32_t obtain_locked(struct fli_slabs *slabs)
@@ -94,8 +138,9 @@ static uint32_t obtain_locked(struct fli_slabs *slabs)
         return 0;
     uint32_t slab = slabs->idle;
     if (slab != 0) {
-        slabs->idle = slabs->slabs[slab - 1].next;
+        slabs->idle = slab_at(slabs, slab)->next;
         slabs->idle_count--;
+        slabs->reused_bytes += FLI_SLAB_BYTES;
         return slab;
     }
     if (commit_locked(slabs) != 0) {
@@ -112,9 +157,9 @@ static bool begin_slab_locked(struct fli_slabs *slabs, unsigned class_index)
     uint32_t slab = obtain_locked(slabs);
     if (slab == 0)
         return false;
-    slabs->slabs[slab - 1] = (struct fli_slab){.next = class->list,
-                                               .blocks = (uint16_t)(FLI_SLAB_BYTES / class->block_bytes)};
-    class->list = slab;
+    *slab_at(slabs, slab) = (struct fli_slab){
+        .blocks = (uint16_t)fli_min(FLI_SLAB_BYTES / class->block_bytes, FLI_SLAB_BLOCKS_MAX)};
+    link_locked(slabs, class, slab, FLI_SLABS_BUSY);
     class->carving = slab;
     class->slabs++;
     if (FLI_CHECKED)
@@ -130,23 +175,27 @@ unsigned fli_slab_carve(struct fli_slabs *slabs, unsigned class_index, unsigned 
     pthread_mutex_lock(&slabs->lock);
     unsigned done = 0;
     if (class->carving != 0 || begin_slab_locked(slabs, class_index)) {
-        struct fli_slab *slab = &slabs->slabs[class->carving - 1];
-        char *next = fli_slab_start(slabs, class->carving - 1) + slab->carved * class->block_bytes;
-        done = (unsigned)fli_min(count, (size_t)(slab->blocks - slab->carved));
+        uint32_t slab = class->carving;
+        struct fli_slab *record = slab_at(slabs, slab);
+        char *next = fli_slab_start(slabs, slab - 1) + record->carved * class->block_bytes;
+        done = (unsigned)fli_min(count, (size_t)(record->blocks - record->carved));
         for (unsigned i = done; i-- > 0; next += class->block_bytes)
             blocks[i] = next;
-        slab->carved = (uint16_t)(slab->carved + done);
+        record->carved = (uint16_t)(record->carved + done);
         class->carved += done;
-        if (slab->carved == slab->blocks)
+        place_locked(slabs, class, slab);
+        if (record->carved == record->blocks)
             class->carving = 0;
     }
     pthread_mutex_unlock(&slabs->lock);
     return done;
 }
 
-static FLI_ATOMIC(uint64_t) * bit_word(FLI_ATOMIC(uint64_t) * words, uint32_t number, uint32_t block)
+/* ---- Parking. */
+
+static size_t word_index(uint32_t number, uint32_t block)
 {
-    return &words[(size_t)number * FLI_SLAB_BIT_WORDS + block / 64];
+    return (size_t)number * FLI_SLAB_BIT_WORDS + block / 64;
 }
 
 static uint64_t bit_mask(uint32_t block)
@@ -154,60 +203,49 @@ static uint64_t bit_mask(uint32_t block)
     return (uint64_t)1 << (block % 64);
 }
 
+static unsigned words_of(const struct fli_slab *record)
+{
+    return (record->blocks + 63u) / 64;
+}
+
+/* Changes the counts of parked blocks. */
+static void count_parked_locked(struct fli_slabs *slabs, struct fli_slab_class *class, uint32_t slab, int change)
+{
+    struct fli_slab *record = slab_at(slabs, slab);
+    record->parked = (uint16_t)(record->parked + change);
+    fli_count(&class->parked, (size_t)change);
+    place_locked(slabs, class, slab);
+}
+
 void fli_slab_park(struct fli_slabs *slabs, unsigned class_index, unsigned count, void *const *blocks)
 {
+    pthread_mutex_lock(&slabs->lock);
     for (unsigned i = 0; i < count; i++) {
         uint32_t index = fli_slab_block_index(slabs, class_index, blocks[i]);
-        FLI_ATOMIC(uint64_t) *word = bit_word(slabs->free_bits, fli_slab_number(slabs, blocks[i]), index);
-        /* S1: release, pairs with S2 in fli_slab_collect, S3 in take_bits and S4 in all_parked: what the last owner
-         * wrote to the block is visible to the next. */
-        uint64_t old = fli_or_release(word, bit_mask(index));
-        FLI_ASSERT((old & bit_mask(index)) == 0);
-        (void)old;
+        uint32_t number = fli_slab_number(slabs, blocks[i]);
+        uint64_t *word = &slabs->parked_bits[word_index(number, index)];
+        FLI_ASSERT((*word & bit_mask(index)) == 0);
+        *word |= bit_mask(index);
+        count_parked_locked(slabs, &slabs->by_class[class_index], number + 1, 1);
     }
-    fli_add_relaxed(&slabs->by_class[class_index].parked,
-                    count); /* relaxed: a hint that there is something to find */
+    pthread_mutex_unlock(&slabs->lock);
 }
 
-static unsigned words_of(const struct fli_slab *slab)
-{
-    return (slab->blocks + 63u) / 64;
-}
-
-unsigned fli_slab_collect(struct fli_slabs *slabs, unsigned class_index, uint32_t slab, void **blocks)
+/* Takes up to `count` parked blocks of one slab, highest address first. */
+static unsigned unpark_slab_locked(struct fli_slabs *slabs, struct fli_slab_class *class, uint32_t slab,
+                                   unsigned count, void **blocks)
 {
     char *start = fli_slab_start(slabs, slab - 1);
-    size_t block_bytes = slabs->by_class[class_index].block_bytes;
-    unsigned words = words_of(&slabs->slabs[slab - 1]);
     unsigned done = 0;
-    for (unsigned w = words; w-- > 0;) {
-        FLI_ATOMIC(uint64_t) *word = bit_word(slabs->free_bits, slab - 1, w * 64);
-        if (fli_load_relaxed(word) == 0) /* relaxed: a bit set meanwhile is found the next time */
-            continue;
-        /* S2: acquire, pairs with S1 in fli_slab_park. */
-        for (uint64_t bits = fli_exchange_acquire(word, 0); bits != 0;) {
-            unsigned bit = 63u - (unsigned)__builtin_clzll(bits);
-            bits &= ~((uint64_t)1 << bit);
-            blocks[done++] = start + (w * 64 + bit) * block_bytes;
+    for (unsigned w = words_of(slab_at(slabs, slab)); w-- > 0 && done < count;) {
+        uint64_t *word = &slabs->parked_bits[word_index(slab - 1, w * 64)];
+        while (*word != 0 && done < count) {
+            unsigned bit = 63u - (unsigned)__builtin_clzll(*word);
+            *word &= ~bit_mask(bit);
+            blocks[done++] = start + (w * 64 + bit) * class->block_bytes;
         }
     }
-    fli_sub_relaxed(&slabs->by_class[class_index].parked, done); /* relaxed: as in fli_slab_park */
-    return done;
-}
-
-/* Takes set bits of one word, at most `count`. */
-static unsigned take_bits(FLI_ATOMIC(uint64_t) * word, unsigned count, char *first, size_t block_bytes, void **blocks)
-{
-    uint64_t wanted = 0, bits = fli_load_relaxed(word); /* relaxed: a hint, the bits are taken below */
-    for (unsigned n = 0; n < count && bits != 0; n++) {
-        wanted |= bits & -bits;
-        bits &= bits - 1;
-    }
-    /* S3: acquire, pairs with S1 in fli_slab_park. */
-    wanted &= fli_and_acquire(word, ~wanted);
-    unsigned done = 0;
-    for (; wanted != 0; wanted &= wanted - 1)
-        blocks[done++] = first + (unsigned)__builtin_ctzll(wanted) * block_bytes;
+    count_parked_locked(slabs, class, slab, -(int)done);
     return done;
 }
 
@@ -216,104 +254,42 @@ unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned
     struct fli_slab_class *class = &slabs->by_class[class_index];
     unsigned done = 0;
     pthread_mutex_lock(&slabs->lock);
-    for (uint32_t slab = class->list; slab != 0 && done < count; slab = slabs->slabs[slab - 1].next) {
-        char *start = fli_slab_start(slabs, slab - 1);
-        for (unsigned w = 0; w < words_of(&slabs->slabs[slab - 1]) && done < count; w++)
-            done += take_bits(bit_word(slabs->free_bits, slab - 1, w * 64), count - done,
-                              start + w * 64 * class->block_bytes, class->block_bytes, blocks + done);
+    while (done < count) {
+        uint32_t slab = class->lists[FLI_SLABS_PARTLY];
+        if (slab == 0)
+            slab = class->lists[FLI_SLABS_FREE];
+        if (slab == 0)
+            break;
+        done += unpark_slab_locked(slabs, class, slab, count - done, blocks + done);
     }
+    slabs->reused_bytes += done * class->block_bytes;
     pthread_mutex_unlock(&slabs->lock);
-    fli_sub_relaxed(&class->parked, done); /* relaxed: as in fli_slab_park */
     return done;
 }
 
-bool fli_slab_mark_live(struct fli_slabs *slabs, unsigned class_index, const void *block, bool live)
-{
-    uint32_t index = fli_slab_block_index(slabs, class_index, block);
-    FLI_ATOMIC(uint64_t) *word = bit_word(slabs->live_bits, fli_slab_number(slabs, block), index);
-    /* Relaxed: one bit tells two owners of the same block apart; nothing else is read because of it. */
-    uint64_t old = live ? fli_or_relaxed(word, bit_mask(index)) : fli_and_relaxed(word, ~bit_mask(index));
-    return (old & bit_mask(index)) != 0;
-}
+/* ---- Giving memory back. */
 
-static bool is_set(const struct fli_slabs *slabs, FLI_ATOMIC(uint64_t) * words, unsigned class_index,
-                   const void *block)
-{
-    uint32_t index = fli_slab_block_index(slabs, class_index, block);
-    FLI_ATOMIC(uint64_t) *word = bit_word(words, fli_slab_number(slabs, block), index);
-    return (fli_load_relaxed(word) & bit_mask(index)) != 0; /* relaxed: one bit, nothing else is read because of it */
-}
-
-bool fli_slab_is_parked(const struct fli_slabs *slabs, unsigned class_index, const void *block)
-{
-    return is_set(slabs, slabs->free_bits, class_index, block);
-}
-
-bool fli_slab_is_live(const struct fli_slabs *slabs, unsigned class_index, const void *block)
-{
-    return is_set(slabs, slabs->live_bits, class_index, block);
-}
-
-bool fli_slab_is_block(struct fli_slabs *slabs, unsigned class_index, const void *block)
-{
-    uint32_t index = fli_slab_block_index(slabs, class_index, block);
-    uint32_t number = fli_slab_number(slabs, block);
-    pthread_mutex_lock(&slabs->lock);
-    bool carved = index < slabs->slabs[number].carved;
-    pthread_mutex_unlock(&slabs->lock);
-    return carved && fli_slab_start(slabs, number) + index * slabs->by_class[class_index].block_bytes == block;
-}
-
-uint32_t fli_slab_newest(struct fli_slabs *slabs, unsigned class_index)
-{
-    pthread_mutex_lock(&slabs->lock);
-    uint32_t slab = slabs->by_class[class_index].list;
-    pthread_mutex_unlock(&slabs->lock);
-    return slab;
-}
-
-static bool all_parked(struct fli_slabs *slabs, uint32_t slab)
-{
-    const struct fli_slab *record = &slabs->slabs[slab - 1];
-    unsigned parked = 0;
-    for (unsigned w = 0; w < words_of(record); w++) {
-        /* S4: acquire, pairs with S1 in fli_slab_park: the owners' last accesses come before the slab is retired. */
-        parked += (unsigned)__builtin_popcountll(fli_load_acquire(bit_word(slabs->free_bits, slab - 1, w * 64)));
-    }
-    return parked == record->carved;
-}
-
-/* Takes a slab out of its class's list. */
-static void unlink_locked(struct fli_slabs *slabs, struct fli_slab_class *class, uint32_t previous, uint32_t slab)
-{
-    uint32_t *link = &class->list;
-    if (previous != 0)
-        link = &slabs->slabs[previous - 1].next;
-    while (*link != slab) /* slabs that came in front since the walk began */
-        link = &slabs->slabs[*link - 1].next;
-    *link = slabs->slabs[slab - 1].next;
-}
-
-unsigned fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, uint32_t previous, uint32_t slab)
+uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned *blocks)
 {
     struct fli_slab_class *class = &slabs->by_class[class_index];
-    struct fli_slab *record = &slabs->slabs[slab - 1];
     pthread_mutex_lock(&slabs->lock);
-    unsigned blocks = all_parked(slabs, slab) ? record->carved : 0;
-    if (blocks > 0) {
-        unlink_locked(slabs, class, previous, slab);
+    uint32_t slab = class->lists[FLI_SLABS_FREE];
+    if (slab != 0) {
+        struct fli_slab *record = slab_at(slabs, slab);
+        *blocks = record->carved;
+        unlink_locked(slabs, class, slab);
         if (class->carving == slab)
             class->carving = 0;
         class->slabs--;
         class->carved -= record->carved;
-        fli_sub_relaxed(&class->parked, record->carved); /* relaxed: as in fli_slab_park */
-        for (unsigned w = 0; w < words_of(record); w++)
-            fli_store_relaxed(bit_word(slabs->free_bits, slab - 1, w * 64), 0); /* relaxed: the blocks are ours */
+        fli_count(&class->parked, (size_t)-record->parked);
+        memset(&slabs->parked_bits[word_index(slab - 1, 0)], 0, words_of(record) * sizeof(uint64_t));
         /* Relaxed: nobody holds a block of the slab whose class could matter to him. */
         fli_store_relaxed(&slabs->classes[slab - 1], 0);
+        record->parked = 0;
     }
     pthread_mutex_unlock(&slabs->lock);
-    return blocks;
+    return slab;
 }
 
 size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first, uint32_t count)
@@ -330,4 +306,71 @@ size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first, uint32_t coun
     pthread_mutex_unlock(&slabs->lock);
     fli_limit_give(slabs->limit, bytes);
     return returned;
+}
+
+/* Whether the page of parked bits that begins with those of slab `number` has none set. */
+static bool bits_page_is_clear_locked(const struct fli_slabs *slabs, uint32_t number, uint32_t end)
+{
+    for (uint32_t i = number; i < end; i++)
+        if (slabs->slabs[i].parked > 0)
+            return false;
+    return true;
+}
+
+size_t fli_slab_trim_metadata(struct fli_slabs *slabs)
+{
+    const uint32_t slabs_per_page = FLI_PAGE / (FLI_SLAB_BIT_WORDS * sizeof(uint64_t));
+    size_t bytes = 0;
+    pthread_mutex_lock(&slabs->lock);
+    for (uint32_t first = 0, end; first < slabs->committed; first = end + slabs_per_page) {
+        for (end = first; end < slabs->committed; end += slabs_per_page)
+            if (!bits_page_is_clear_locked(slabs, end, (uint32_t)fli_min(end + slabs_per_page, slabs->committed)))
+                break;
+        size_t run = (end - first) / slabs_per_page * FLI_PAGE;
+        if (run > 0 && fli_os_decommit(&slabs->parked_bits[word_index(first, 0)], run) == 0)
+            bytes += run;
+    }
+    pthread_mutex_unlock(&slabs->lock);
+    return bytes;
+}
+
+/* ---- Questions about blocks. */
+
+static FLI_ATOMIC(uint64_t) * live_word(const struct fli_slabs *slabs, const void *block, uint32_t index)
+{
+    return &slabs->live_bits[word_index(fli_slab_number(slabs, block), index)];
+}
+
+bool fli_slab_mark_live(struct fli_slabs *slabs, unsigned class_index, const void *block, bool live)
+{
+    uint32_t index = fli_slab_block_index(slabs, class_index, block);
+    FLI_ATOMIC(uint64_t) *word = live_word(slabs, block, index);
+    /* Relaxed: one bit tells two owners of the same block apart; nothing else is read because of it. */
+    uint64_t old = live ? fli_or_relaxed(word, bit_mask(index)) : fli_and_relaxed(word, ~bit_mask(index));
+    return (old & bit_mask(index)) != 0;
+}
+
+bool fli_slab_is_live(const struct fli_slabs *slabs, unsigned class_index, const void *block)
+{
+    uint32_t index = fli_slab_block_index(slabs, class_index, block);
+    return (fli_load_relaxed(live_word(slabs, block, index)) & bit_mask(index)) != 0; /* relaxed: as above */
+}
+
+bool fli_slab_is_parked(struct fli_slabs *slabs, unsigned class_index, const void *block)
+{
+    uint32_t index = fli_slab_block_index(slabs, class_index, block);
+    pthread_mutex_lock(&slabs->lock);
+    uint64_t word = slabs->parked_bits[word_index(fli_slab_number(slabs, block), index)];
+    pthread_mutex_unlock(&slabs->lock);
+    return (word & bit_mask(index)) != 0;
+}
+
+bool fli_slab_is_block(struct fli_slabs *slabs, unsigned class_index, const void *block)
+{
+    uint32_t index = fli_slab_block_index(slabs, class_index, block);
+    uint32_t number = fli_slab_number(slabs, block);
+    pthread_mutex_lock(&slabs->lock);
+    bool carved = index < slabs->slabs[number].carved;
+    pthread_mutex_unlock(&slabs->lock);
+    return carved && fli_slab_start(slabs, number) + index * slabs->by_class[class_index].block_bytes == block;
 }

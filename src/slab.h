@@ -3,17 +3,21 @@
  * Slabs: 64 KiB each, aligned, carved into blocks of one size class. The blocks carry no header and are never written
  * by the library; all that is known of a slab lies apart from it, by slab number:
  *
- *     classes    a byte per slab: its size class, 0 if it has none       read without a lock
- *     slabs      a struct fli_slab each                                  under the lock
- *     free_bits  a bit per block: parked, free but in no magazine        atomic
- *     live_bits  a bit per block: the host has it (checked builds)       atomic
+ *     classes      a byte per slab: its size class, 0 if it has none          read without a lock
+ *     slabs        a struct fli_slab each                                     under the lock
+ *     parked_bits  a bit per block: free, but in no magazine                  under the lock
+ *     live_bits    a bit per block: the host has it (checked builds)          atomic
  *
  * The slabs of a heap lie in one reserved address range, so ownership of a block is one compare and the number of
- * its slab one shift. A slab is unused (never committed), carving (blocks are cut from it, one slab per class),
- * carved, or idle (retired, memory given back, waiting to serve any class).
+ * its slab one shift. A slab that serves a class is on one of the class's lists:
  *
- *     slabs committed = idle + in the classes' lists + in the hands of a trim
- *     parked blocks of a class = free bits set in its slabs
+ *     busy     none of its blocks is parked      partly     some are      free     all that were carved are
+ *
+ * Blocks are cut from one slab of each class at a time. A free slab can be retired: it loses its class, its memory
+ * goes back to the system, and then it is idle and may serve any class.
+ *
+ *     slabs committed = on the lists of the classes + idle + in the hands of a trim
+ *     0 <= parked <= carved <= blocks, for each slab
  *
  * A block's class cannot change while anybody may hold the block: a slab is retired only when all its blocks are in
  * the library's hands.
@@ -31,24 +35,31 @@
 enum {
     FLI_SLAB_SHIFT = 16,
     FLI_SLAB_BYTES = 1 << FLI_SLAB_SHIFT,
-    FLI_SLAB_BIT_WORDS = FLI_SLAB_BYTES / 16 / 64, /* 64-bit words that hold a bit for each block of a slab */
+    /* The most blocks of a slab: one of 16-byte blocks is used up to its half. It halves the bits of all slabs. */
+    FLI_SLAB_BLOCKS_MAX = 2048,
+    FLI_SLAB_BIT_WORDS = FLI_SLAB_BLOCKS_MAX / 64, /* 64-bit words that hold a bit for each block of a slab */
 };
 
+enum fli_slab_list { FLI_SLABS_BUSY, FLI_SLABS_PARTLY, FLI_SLABS_FREE, FLI_SLAB_LISTS };
+
+/* Links are slab numbers + 1; 0 ends a list. */
 struct fli_slab {
-    uint32_t next;   /* number + 1 of the next slab of the class, or of the next idle slab */
-    uint16_t carved; /* blocks cut from it so far */
-    uint16_t blocks; /* blocks it has room for */
+    uint32_t next, previous; /* on the class's list, or `next` on that of the idle */
+    uint16_t blocks;         /* blocks it has room for */
+    uint16_t carved;         /* blocks cut from it so far */
+    uint16_t parked;         /* of these, parked */
+    uint16_t list;           /* enum fli_slab_list */
 };
 
 /* What is known of all slabs of one class. */
 struct fli_slab_class {
     size_t block_bytes;
     uint32_t reciprocal; /* ceil(2^32 / block_bytes): divides offsets within a slab */
-    uint32_t list;       /* number + 1 of the newest slab */
-    uint32_t carving;    /* number + 1 of the slab that blocks are cut from */
+    uint32_t lists[FLI_SLAB_LISTS];
+    uint32_t carving; /* the slab that blocks are cut from, number + 1 */
     uint32_t slabs;
     size_t carved;             /* blocks cut from the slabs of this class */
-    FLI_ATOMIC(size_t) parked; /* free bits set */
+    FLI_ATOMIC(size_t) parked; /* parked blocks; written under the lock */
 };
 
 struct fli_slabs {
@@ -57,7 +68,7 @@ struct fli_slabs {
     size_t span; /* bytes of reserved address space */
     FLI_ATOMIC(uint8_t) * classes;
     struct fli_slab *slabs;
-    FLI_ATOMIC(uint64_t) * free_bits;
+    uint64_t *parked_bits;
     FLI_ATOMIC(uint64_t) * live_bits;
     struct fli_limit *limit;
 
@@ -65,11 +76,12 @@ struct fli_slabs {
     struct fli_region memory;
     struct fli_region class_bytes;
     struct fli_region slab_records;
-    struct fli_region free_words;
+    struct fli_region parked_words;
     struct fli_region live_words;
     uint32_t committed; /* slabs that have been in use */
     uint32_t idle;      /* number + 1 of the first idle slab */
     uint32_t idle_count;
+    uint64_t reused_bytes; /* bytes of parked blocks and idle slabs that have been taken into use again */
     struct fli_slab_class by_class[FL_CLASS_COUNT];
 };
 
@@ -85,39 +97,31 @@ void fli_slabs_close(struct fli_slabs *slabs);
  * the system refuses a slab. Locks. */
 unsigned fli_slab_carve(struct fli_slabs *slabs, unsigned class_index, unsigned count, void **blocks);
 
-/* Sets the free bits of blocks for which there is no place in a magazine. Never fails; no lock. */
+/* Parks blocks for which there is no place in a magazine. Never fails. Locks. */
 void fli_slab_park(struct fli_slabs *slabs, unsigned class_index, unsigned count, void *const *blocks);
 
-/* Takes up to `count` parked blocks of the class. Returns how many. Locks. */
+/* Takes up to `count` parked blocks of the class, the one with the lowest address last. Returns how many. Locks. */
 unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned count, void **blocks);
 
-/* Marks the block live or not, and returns what it was. Checked builds only. */
-bool fli_slab_mark_live(struct fli_slabs *slabs, unsigned class_index, const void *block, bool live);
-
-bool fli_slab_is_parked(const struct fli_slabs *slabs, unsigned class_index, const void *block);
-bool fli_slab_is_live(const struct fli_slabs *slabs, unsigned class_index, const void *block);
-
-/* Whether an address inside a slab of the class is the start of a block that has been carved. Locks. */
-bool fli_slab_is_block(struct fli_slabs *slabs, unsigned class_index, const void *block);
-
-/* ---- For the trim, which alone retires slabs and therefore may walk a class's list; one trim at a time. */
-
-/* The newest slab of a class, as number + 1; the others follow through `next`. Locks. */
-uint32_t fli_slab_newest(struct fli_slabs *slabs, unsigned class_index);
-
-/* Takes a slab whose blocks are all parked from its class. `previous` is the slab before it in the class's list, or 0
- * for a slab that was the newest when the walk began (both as number + 1). Returns 0, and has changed nothing, if some
- * block is not parked; else how many blocks it had: it has no class then, and is the caller's until it is made idle.
- * Locks. */
-unsigned fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, uint32_t previous, uint32_t slab);
-
-/* Takes the parked blocks of one slab (number + 1), highest address first. `blocks` has room for all. Returns how
- * many. */
-unsigned fli_slab_collect(struct fli_slabs *slabs, unsigned class_index, uint32_t slab, void **blocks);
+/* Takes a free slab from the class. It has no class then and is the caller's until it is made idle. Returns the
+ * slab's number + 1 and its carved blocks, or 0 if no slab of the class is free. Locks. */
+uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned *blocks);
 
 /* Gives the memory of `count` adjacent retired slabs back and makes them idle. Returns the bytes given back. Locks.
  */
 size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first, uint32_t count);
+
+/* Gives memory of the metadata back that says nothing. Returns the bytes given back. Locks. */
+size_t fli_slab_trim_metadata(struct fli_slabs *slabs);
+
+/* Marks the block live or not, and returns what it was. Checked builds only. */
+bool fli_slab_mark_live(struct fli_slabs *slabs, unsigned class_index, const void *block, bool live);
+
+bool fli_slab_is_parked(struct fli_slabs *slabs, unsigned class_index, const void *block);
+bool fli_slab_is_live(const struct fli_slabs *slabs, unsigned class_index, const void *block);
+
+/* Whether an address inside a slab of the class is the start of a block that has been carved. Locks. */
+bool fli_slab_is_block(struct fli_slabs *slabs, unsigned class_index, const void *block);
 
 /* ---- Small enough to be here. */
 

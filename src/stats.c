@@ -65,7 +65,7 @@ static void count_mapped(struct fli_backing *backing, struct fl_stats *stats)
     struct fli_slabs *slabs = &backing->slabs;
     pthread_mutex_lock(&slabs->lock);
     stats->mapped_bytes += slabs->memory.committed + slabs->class_bytes.committed + slabs->slab_records.committed +
-                           slabs->free_words.committed + slabs->live_words.committed;
+                           slabs->parked_words.committed + slabs->live_words.committed;
     pthread_mutex_unlock(&slabs->lock);
     struct fli_magazines *magazines = &backing->magazines;
     pthread_mutex_lock(&magazines->lock);

@@ -3,27 +3,30 @@
 #include "check.h"
 
 #include <errno.h>
-#include <string.h>
+
+/* Where the bound on the pool begins. */
+#define TRIM_ABOVE_FIRST (FLI_MIB / 2)
 
 /* One trim: what it works on and what it has done. */
 struct trim {
-    struct fl_heap *heap;
     struct fli_backing *backing;
     struct fli_pool_counters counters;
-    size_t retain;    /* pooled bytes to leave */
-    size_t free;      /* pooled and parked bytes left so far */
+    size_t retain;    /* free bytes to leave */
+    size_t free;      /* free bytes left so far */
+    size_t pooled;    /* of these, pooled again by this trim */
     size_t returned;  /* bytes given back to the system */
     uint32_t empties; /* magazines in hand without blocks, a list through `next` */
     /* Adjacent retired slabs, which go back together. */
     uint32_t run_first, run_count;
 };
 
+/* ---- Magazines in hand. Relaxed throughout: they are this thread's own. */
+
 static struct fli_magazine *magazine_at(const struct trim *trim, uint32_t index)
 {
     return fli_magazine_at(&trim->backing->magazines, index);
 }
 
-/* Relaxed, here and below: the magazines in hand are this thread's own. */
 static void keep_empty(struct trim *trim, struct fli_magazine *magazine)
 {
     fli_store_relaxed(&magazine->count, 0);
@@ -34,22 +37,62 @@ static void keep_empty(struct trim *trim, struct fli_magazine *magazine)
 static struct fli_magazine *take_empty(struct trim *trim)
 {
     if (trim->empties == 0)
-        return fli_magazine_carve(&trim->backing->magazines);
+        return NULL;
     struct fli_magazine *magazine = magazine_at(trim, trim->empties);
     trim->empties = fli_load_relaxed(&magazine->next);
     return magazine;
 }
+
+/* Gives back the pages of the empty magazines that pages can be made up of, and the others to the pool. */
+static void return_magazines(struct trim *trim)
+{
+    struct fli_backing *backing = trim->backing;
+    uint32_t index = fli_stack_take_all_mpmc(&backing->pool.empty, &trim->counters);
+    while (index != 0) {
+        struct fli_magazine *magazine = magazine_at(trim, index);
+        index = fli_load_relaxed(&magazine->next);
+        keep_empty(trim, magazine);
+    }
+    trim->empties = fli_magazines_return(&backing->magazines, trim->empties, &trim->returned);
+    for (struct fli_magazine *magazine; (magazine = take_empty(trim)) != NULL;)
+        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, &trim->counters);
+}
+
+/* ---- Blocks. */
 
 static void park_pooled(struct trim *trim, unsigned class_index)
 {
     uint32_t index = fli_stack_take_all_mpmc(&trim->backing->pool.filled[class_index], &trim->counters);
     while (index != 0) {
         struct fli_magazine *magazine = magazine_at(trim, index);
-        index = fli_load_relaxed(&magazine->next);
+        index = fli_load_relaxed(&magazine->next); /* relaxed: as above */
         fli_slab_park(&trim->backing->slabs, class_index, fli_load_relaxed(&magazine->count), magazine->slots);
         keep_empty(trim, magazine);
     }
 }
+
+/* Fills magazines with parked blocks, as many as may stay pooled. */
+static void pool_parked(struct trim *trim, unsigned class_index)
+{
+    struct fli_backing *backing = trim->backing;
+    unsigned capacity = backing->magazine_blocks[class_index];
+    size_t magazine_bytes = capacity * fli_class_bytes(class_index);
+    while (trim->pooled + magazine_bytes <= trim->retain) {
+        struct fli_magazine *magazine = take_empty(trim);
+        if (magazine == NULL)
+            return;
+        unsigned count = fli_slab_unpark(&backing->slabs, class_index, capacity, magazine->slots);
+        if (count == 0) {
+            keep_empty(trim, magazine);
+            return;
+        }
+        fli_store_relaxed(&magazine->count, count); /* relaxed: as above */
+        fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, &trim->counters);
+        trim->pooled += count * fli_class_bytes(class_index);
+    }
+}
+
+/* ---- Slabs. */
 
 static void end_run(struct trim *trim)
 {
@@ -58,110 +101,57 @@ static void end_run(struct trim *trim)
     trim->run_count = 0;
 }
 
-/* Slabs come newest first, and newer ones tend to lie higher. */
+/* A run grows at either end. */
 static void add_to_run(struct trim *trim, uint32_t number)
 {
-    if (trim->run_count > 0 && number == trim->run_first - 1) {
-        trim->run_first = number;
-    } else if (trim->run_count > 0 && number == trim->run_first + trim->run_count) {
-        /* The run grows upwards. */
-    } else {
+    bool below = trim->run_count > 0 && number + 1 == trim->run_first;
+    bool above = trim->run_count > 0 && number == trim->run_first + trim->run_count;
+    if (!below && !above)
         end_run(trim);
+    if (!above)
         trim->run_first = number;
-    }
     trim->run_count++;
 }
 
-/* Retires the class's free slabs until few enough bytes are left. */
+/* Retires free slabs of the class until few enough bytes are left. */
 static void retire_slabs(struct trim *trim, unsigned class_index)
 {
-    struct fli_slabs *slabs = &trim->backing->slabs;
-    size_t block_bytes = slabs->by_class[class_index].block_bytes;
-    uint32_t previous = 0, next;
-    for (uint32_t slab = fli_slab_newest(slabs, class_index); slab != 0 && trim->free > trim->retain; slab = next) {
-        next = slabs->slabs[slab - 1].next;
-        unsigned blocks = fli_slab_retire(slabs, class_index, previous, slab);
-        if (blocks > 0) {
-            trim->free -= fli_min(trim->free, blocks * block_bytes);
-            add_to_run(trim, slab - 1);
-        } else {
-            previous = slab;
-        }
+    unsigned blocks;
+    uint32_t slab;
+    while (trim->free > trim->retain && (slab = fli_slab_retire(&trim->backing->slabs, class_index, &blocks)) != 0) {
+        trim->free -= fli_min(trim->free, blocks * fli_class_bytes(class_index));
+        add_to_run(trim, slab - 1);
     }
     end_run(trim);
 }
 
-/* Puts the class's parked blocks back into magazines for the pool. */
-static void pool_parked(struct trim *trim, unsigned class_index)
+/* ---- A whole trim. */
+
+static size_t pooled_bytes(struct fli_backing *backing, unsigned class_index)
 {
-    struct fli_backing *backing = trim->backing;
-    unsigned capacity = backing->magazine_blocks[class_index];
-    struct fli_magazine *magazine = NULL;
-    unsigned count = 0;
-    void *blocks[FLI_SLAB_BYTES / 16];
-    uint32_t slab = fli_slab_newest(&backing->slabs, class_index);
-    for (; slab != 0; slab = backing->slabs.slabs[slab - 1].next) {
-        unsigned collected = fli_slab_collect(&backing->slabs, class_index, slab, blocks);
-        for (unsigned done = 0; done < collected;) {
-            if (magazine == NULL && (magazine = take_empty(trim)) == NULL) {
-                fli_slab_park(&backing->slabs, class_index, collected - done, blocks + done);
-                return;
-            }
-            unsigned part = (unsigned)fli_min(collected - done, capacity - count);
-            memcpy(magazine->slots + count, blocks + done, part * sizeof *blocks);
-            done += part;
-            count += part;
-            if (count == capacity) {
-                fli_store_relaxed(&magazine->count, count);
-                fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine,
-                                    &trim->counters);
-                magazine = NULL;
-                count = 0;
-            }
-        }
-    }
-    if (magazine != NULL) {
-        fli_store_relaxed(&magazine->count, count);
-        fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, &trim->counters);
-    }
+    return fli_stack_blocks(&backing->pool.filled[class_index], &backing->magazines) * fli_class_bytes(class_index);
 }
 
-/* Gives back the pages of empty magazines. */
-static void return_magazines(struct trim *trim)
+static size_t parked_bytes(struct fli_backing *backing, unsigned class_index)
 {
-    struct fli_backing *backing = trim->backing;
-    uint32_t pooled = fli_stack_take_all_mpmc(&backing->pool.empty, &trim->counters);
-    while (pooled != 0) {
-        struct fli_magazine *magazine = magazine_at(trim, pooled);
-        pooled = fli_load_relaxed(&magazine->next);
-        keep_empty(trim, magazine);
-    }
-    trim->empties = fli_magazines_return(&backing->magazines, trim->empties, &trim->returned);
-    while (trim->empties != 0)
-        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, take_empty(trim), &trim->counters);
+    /* Relaxed: a number a moment ago. */
+    return fli_load_relaxed(&backing->slabs.by_class[class_index].parked) * fli_class_bytes(class_index);
 }
 
-static size_t class_free_bytes(struct fli_backing *backing, unsigned class_index)
-{
-    const struct fli_slab_class *class = &backing->slabs.by_class[class_index];
-    size_t blocks = fli_stack_blocks(&backing->pool.filled[class_index], &backing->magazines);
-    return (blocks + fli_load_relaxed(&class->parked)) * class->block_bytes; /* relaxed: a number a moment ago */
-}
-
-size_t fli_trim_free_bytes(struct fli_backing *backing)
+static size_t all_bytes(struct fli_backing *backing, size_t (*of_class)(struct fli_backing *, unsigned))
 {
     size_t bytes = 0;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
-        bytes += class_free_bytes(backing, c);
+        bytes += of_class(backing, c);
     return bytes;
 }
 
 static size_t trim_locked(struct fl_heap *heap, size_t retain)
 {
-    struct trim trim = {.heap = heap, .backing = &heap->backing, .retain = retain};
-    trim.free = fli_trim_free_bytes(trim.backing);
+    struct trim trim = {.backing = &heap->backing, .retain = retain};
+    trim.free = all_bytes(trim.backing, pooled_bytes) + all_bytes(trim.backing, parked_bytes);
     for (unsigned c = 1; c < FL_CLASS_COUNT && trim.free > retain; c++) {
-        if (class_free_bytes(trim.backing, c) == 0)
+        if (pooled_bytes(trim.backing, c) + parked_bytes(trim.backing, c) == 0)
             continue;
         park_pooled(&trim, c);
         retire_slabs(&trim, c);
@@ -176,7 +166,7 @@ static size_t trim_locked(struct fl_heap *heap, size_t retain)
 size_t fli_trim(struct fl_heap *heap, size_t retain)
 {
     pthread_mutex_lock(&heap->trim_lock);
-    size_t returned = trim_locked(heap, retain);
+    size_t returned = trim_locked(heap, retain) + fli_slab_trim_metadata(&heap->backing.slabs);
     pthread_mutex_unlock(&heap->trim_lock);
     return returned;
 }
@@ -186,17 +176,50 @@ size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
     return fli_trim(heap, retain_bytes);
 }
 
+/* ---- Trims by itself. */
+
+void fli_trim_init(struct fl_heap *heap)
+{
+    pthread_mutex_init(&heap->trim_lock, NULL);
+    /* Relaxed: the heap is not shared yet. */
+    fli_store_relaxed(&heap->trim_above, fli_min(heap->options.retain_bytes, TRIM_ABOVE_FIRST));
+}
+
+static uint64_t reused_bytes(struct fli_slabs *slabs)
+{
+    pthread_mutex_lock(&slabs->lock);
+    uint64_t bytes = slabs->reused_bytes;
+    pthread_mutex_unlock(&slabs->lock);
+    return bytes;
+}
+
+/* The bound for the trim at hand: twice the last one if that one's work was in vain. */
+static size_t adapt_bound_locked(struct fl_heap *heap)
+{
+    size_t above = fli_load_relaxed(&heap->trim_above); /* relaxed: a number, nothing is ordered by it */
+    uint64_t reused = reused_bytes(&heap->backing.slabs);
+    if (heap->trim_took > 0 && reused - heap->trim_reused_before >= heap->trim_took / 2) {
+        above = above <= heap->options.retain_bytes / 2 ? 2 * above : heap->options.retain_bytes;
+        fli_store_relaxed(&heap->trim_above, above); /* relaxed: as above */
+        heap->trim_took = 0;
+    }
+    return above;
+}
+
 void fli_trim_if_grown(struct fli_backing *backing)
 {
     struct fl_heap *heap = (struct fl_heap *)backing;
-    size_t above = fli_load_relaxed(&heap->trim_above); /* relaxed: a threshold, nothing is ordered by it */
-    if (above == SIZE_MAX || fli_trim_free_bytes(backing) <= above || pthread_mutex_trylock(&heap->trim_lock) != 0)
+    size_t pooled = all_bytes(backing, pooled_bytes);
+    /* Relaxed: a number, nothing is ordered by it. */
+    if (pooled <= fli_load_relaxed(&heap->trim_above) || pthread_mutex_trylock(&heap->trim_lock) != 0)
         return;
     int saved = errno;
-    trim_locked(heap, heap->options.retain_bytes);
-    /* What fragmentation kept is not sorted again until as much has been added to it. */
-    size_t left = fli_trim_free_bytes(backing);
-    fli_store_relaxed(&heap->trim_above, fli_max(heap->options.retain_bytes, 2 * left)); /* relaxed: as above */
+    size_t above = adapt_bound_locked(heap);
+    if (pooled > above) {
+        trim_locked(heap, above / 2);
+        heap->trim_took += pooled - fli_min(pooled, all_bytes(backing, pooled_bytes));
+        heap->trim_reused_before = reused_bytes(&backing->slabs);
+    }
     pthread_mutex_unlock(&heap->trim_lock);
     errno = saved;
 }

@@ -1,27 +1,32 @@
 /* SPDX-License-Identifier: MIT
  *
- * Giving memory back: slabs whose blocks are all pooled, and pages of empty magazines.
+ * Giving memory back: slabs whose blocks are all free, and pages of magazines.
  *
- * A trim parks the pooled blocks of a class in their slabs' free bits, which sorts them by slab and address; takes
- * the slabs that are all free from the class, decommits and idles them; and fills magazines with what is left, in
- * address order, for the pool. Meanwhile the blocks are parked, so other threads find them (cache.h) and need not
- * carve.
+ * A trim parks the pooled blocks of a class in their slabs, which sorts them and shows which slabs are free; retires
+ * such slabs, decommits and idles them; and fills magazines for the pool again with as much of the rest as may stay
+ * pooled. What is left stays parked: a bit per block instead of a pointer, and a refill finds it (cache.h). With no
+ * stale readers a free slab can go at once: all its blocks are in the library's hands, so nobody has a pointer into
+ * it.
  *
- * Trims of a heap are serialised by its trim lock. With no stale readers a slab can go at once: all its blocks are in
- * the library's hands, so nobody has a pointer into it.
+ * A heap trims itself when its pool outgrows a bound. The bound begins low, so that a program that frees what it had
+ * is soon rid of it, and doubles up to retain_bytes each time the program has taken back half of what the last such
+ * trim took out of the pool, so that one that frees and allocates in waves is soon left alone.
+ *
+ * Trims of a heap are serialised by its trim lock.
  */
 #ifndef FLI_TRIM_H
 #define FLI_TRIM_H
 
 #include "heap.h"
 
-/* Trims until at most `retain` pooled bytes are left. Returns the bytes given back. Waits for a trim under way. */
+/* Prepares a new heap. */
+void fli_trim_init(struct fl_heap *heap);
+
+/* Trims until at most `retain` free bytes are left in the library's hands. Returns the bytes given back. Waits for a
+ * trim under way. */
 size_t fli_trim(struct fl_heap *heap, size_t retain);
 
-/* The pool has grown: trims if it holds more than the heap retains, unless a trim is under way. */
+/* The pool has grown: trims if it has outgrown its bound, unless a trim is under way. */
 void fli_trim_if_grown(struct fli_backing *backing);
-
-/* Pooled and parked bytes of the heap, a moment ago. */
-size_t fli_trim_free_bytes(struct fli_backing *backing);
 
 #endif
