@@ -26,8 +26,8 @@ static void *pop_owner(struct fli_thread *thread, struct fl_cache *cache, unsign
     return block;
 }
 
-/* Refills the cache, if need be at the cost of the free slabs of other classes. */
-static bool refill(struct fli_thread *thread, struct fl_cache *cache, unsigned class_index)
+/* Refills the cache, if need be at the cost of the free slabs of other classes. Returns the blocks that are in it. */
+static size_t refill(struct fli_thread *thread, struct fl_cache *cache, unsigned class_index)
 {
     struct fl_heap *heap = thread->heap;
     size_t blocks = fli_cache_refill_owner(cache, class_index, &heap->backing, &thread->counters);
@@ -35,19 +35,22 @@ static bool refill(struct fli_thread *thread, struct fl_cache *cache, unsigned c
         fli_trim(heap, 0);
         blocks = fli_cache_refill_owner(cache, class_index, &heap->backing, &thread->counters);
     }
-    if (blocks > 0 && heap->options.on_refill != NULL && thread != heap->service)
-        heap->options.on_refill(&thread->face, blocks * fli_class_bytes(class_index));
-    return blocks > 0;
+    return blocks;
 }
 
 static void *alloc_block(struct fli_thread *thread, unsigned class_index)
 {
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
-    /* A loop, because on_refill may use up what a refill brought. */
-    while (cache->top == cache->floor)
-        if (!refill(thread, cache, class_index))
-            return NULL;
-    return pop_owner(thread, cache, class_index);
+    if (cache->top != cache->floor)
+        return pop_owner(thread, cache, class_index);
+    size_t blocks = refill(thread, cache, class_index);
+    if (FLI_UNLIKELY(blocks == 0))
+        return NULL;
+    /* Before the host is told, which may use up what the refill brought. */
+    void *block = pop_owner(thread, cache, class_index);
+    if (thread->heap->options.on_refill != NULL && thread != thread->heap->service)
+        thread->heap->options.on_refill(&thread->face, blocks * fli_class_bytes(class_index));
+    return block;
 }
 
 static void *alloc_large(struct fl_heap *heap, size_t size, bool zeroed)
@@ -73,6 +76,19 @@ static void *attempt(struct fl_thread *face, size_t size, bool zeroed, struct fl
     return block;
 }
 
+/* Asks the host to make room. Allocations that it makes meanwhile fail without asking again. */
+FLI_COLD static bool relieve_pressure(struct fl_heap *heap, size_t size)
+{
+    static __thread bool asking;
+    const struct fl_options *options = &heap->options;
+    if (options->on_pressure == NULL || asking)
+        return false;
+    asking = true;
+    bool relieved = options->on_pressure(heap, size, options->context);
+    asking = false;
+    return relieved;
+}
+
 void *fli_alloc(struct fl_thread *face, size_t size, bool zeroed)
 {
     int saved = errno;
@@ -81,8 +97,7 @@ void *fli_alloc(struct fl_thread *face, size_t size, bool zeroed)
     if (FLI_UNLIKELY(block == NULL)) {
         if (heap == NULL)
             return NULL; /* errno tells why there is no default heap */
-        const struct fl_options *options = &heap->options;
-        if (options->on_pressure != NULL && options->on_pressure(heap, size, options->context))
+        if (relieve_pressure(heap, size))
             block = attempt(face, size, zeroed, &heap);
     }
     errno = block != NULL ? saved : ENOMEM;
@@ -91,9 +106,17 @@ void *fli_alloc(struct fl_thread *face, size_t size, bool zeroed)
     return block;
 }
 
-void *fl_alloc_slow(struct fl_thread *thread, size_t size)
+void *fl_alloc_slow(struct fl_thread *face, size_t size)
 {
-    return fli_alloc(thread, size, false);
+    struct fli_thread *thread = (struct fli_thread *)(void *)face;
+    unsigned class_index = fli_class_of_size(size);
+    /* By far the most frequent way here: an attached thread exchanges a magazine. */
+    if (FLI_LIKELY(thread->heap != NULL && class_index != 0)) {
+        void *block = alloc_block(thread, class_index);
+        if (FLI_LIKELY(block != NULL))
+            return block;
+    }
+    return fli_alloc(face, size, false);
 }
 
 void *fl_alloc_zeroed(struct fl_thread *thread, size_t size)
@@ -179,7 +202,7 @@ static struct outcome free_owner(struct fli_thread *thread, void *block, const s
     struct fli_backing *backing = &thread->heap->backing;
     unsigned class_index = fli_slab_class_of(&backing->slabs, block);
     if (class_index == 0) {
-        if (!fli_large_free(&backing->large, block, how->sized ? how->size : 0, &outcome.actual))
+        if (!fli_large_free(&backing->large, block, how->sized, how->size, &outcome.actual))
             outcome.verdict = outcome.actual == 0 ? FOREIGN : WRONG_SIZE;
         return outcome;
     }
@@ -250,8 +273,26 @@ void fl_free(struct fl_thread *face, void *block)
     fl_cache_put(cache, top, block);
 }
 
+/* By far the most frequent way to a slow half: an attached thread exchanges a magazine, and nothing is wrong. Returns
+ * false, and has done nothing, in any other case. */
+static bool exchange_and_free(struct fl_thread *face, void *block, unsigned class_index)
+{
+    struct fli_thread *thread = (struct fli_thread *)(void *)face;
+    if (FLI_CHECKED || thread->heap == NULL || class_index == 0)
+        return false;
+    struct fli_backing *backing = &thread->heap->backing;
+    struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    if (fli_slab_class_of(&backing->slabs, block) != class_index ||
+        !fli_cache_make_room_owner(cache, class_index, backing, &thread->counters))
+        return false;
+    fl_cache_put(cache, fl_cache_top(cache), block);
+    return true;
+}
+
 void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size)
 {
+    if (FLI_LIKELY(exchange_and_free(thread, block, fli_class_of_size(size))))
+        return;
     fli_free(thread, block, &(struct fli_free){.call = "fl_free_sized", .size = size, .sized = true});
 }
 

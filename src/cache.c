@@ -89,6 +89,7 @@ static bool load_filled(struct fl_cache *cache, unsigned class_index, struct fli
     if (filled == NULL)
         return false;
     fli_count(&counters->exchanges, 1);
+    __builtin_prefetch(&filled->slots[backing->magazine_blocks[class_index] - 1]);
     give(cache->previous, class_index, backing, counters);
     STORE(cache->previous, unload(cache));
     load(cache, filled, backing->magazine_blocks[class_index]);

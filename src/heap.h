@@ -52,8 +52,8 @@ struct fl_heap {
 
     pthread_mutex_t trim_lock;
     FLI_ATOMIC(size_t) trim_above; /* the bound: pooled bytes past which the heap trims itself */
-    size_t trim_took;              /* bytes that the heap's own trims took out of the pool since the bound changed */
-    uint64_t trim_reused_before;   /* reused_bytes of the slabs at the last of them */
+    size_t trim_took;              /* bytes that the heap's latest trim by itself took out of the pool */
+    uint64_t trim_reused_before;   /* reused_bytes of the slabs after it */
     FLI_ATOMIC(uint64_t) trims;
     FLI_ATOMIC(uint64_t) trimmed_bytes;
 };

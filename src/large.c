@@ -101,14 +101,14 @@ void *fli_large_alloc(struct fli_large *large, size_t size, bool zeroed)
     return block;
 }
 
-bool fli_large_free(struct fli_large *large, void *block, size_t size, size_t *actual)
+bool fli_large_free(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual)
 {
     *actual = 0;
     pthread_mutex_lock(&large->lock);
     struct fli_large_entry *entry = large->places != 0 ? find(large, block) : NULL;
     if (entry != NULL && entry->block == block)
         *actual = entry->size;
-    bool known = *actual != 0 && (size == 0 || size == *actual);
+    bool known = *actual != 0 && (!sized || size == *actual);
     if (known) {
         large->blocks--;
         large->bytes -= *actual;

@@ -35,9 +35,9 @@ void fli_large_close(struct fli_large *large);
 /* Returns NULL if the limit or the system refuses. */
 void *fli_large_alloc(struct fli_large *large, size_t size, bool zeroed);
 
-/* Frees a large block. Returns false if the table does not have it, or has it with another size than `size` (0: any
- * size); `*actual` is then the size it has, 0 if none. */
-bool fli_large_free(struct fli_large *large, void *block, size_t size, size_t *actual);
+/* Frees a large block. Returns false if the table does not have it, or if it is `sized` and has another size;
+ * `*actual` is then the size it has, 0 if none. */
+bool fli_large_free(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual);
 
 /* The size the block was allocated with, 0 if the table does not have it. */
 size_t fli_large_size(struct fli_large *large, const void *block);

@@ -2,10 +2,10 @@
  *
  * Magazines: arrays of pointers to free blocks, named by an index into a region of their own.
  *
- *     0        4        8               16              32
- *     +--------+--------+---------------+---------------+---------+---------+--
- *     | next   | count  | below         | (zero)        | slot 0  | slot 1  | ..  2048 bytes
- *     +--------+--------+---------------+---------------+---------+---------+--
+ *     0        4        8               16        24
+ *     +--------+--------+---------------+---------+---------+--
+ *     | next   | count  | below         | slot 0  | slot 1  | ..  2048 bytes
+ *     +--------+--------+---------------+---------+---------+--
  *
  * A magazine belongs to one owner at a time: a thread's cache, or whoever took it from the pool. The owner alone
  * touches the slots; a slot at or above the count is garbage. `next` and `below` matter while the magazine is on a
@@ -22,13 +22,12 @@
 
 #include <pthread.h>
 
-enum { FLI_MAGAZINE_BYTES = 2048, FLI_MAGAZINE_SLOTS = 252, FLI_MAGAZINES_PER_PAGE = 2 };
+enum { FLI_MAGAZINE_BYTES = 2048, FLI_MAGAZINE_SLOTS = 254, FLI_MAGAZINES_PER_PAGE = 2 };
 
 struct fli_magazine {
     FLI_ATOMIC(uint32_t) next;  /* index of the magazine below on the stack; 0 ends it */
     FLI_ATOMIC(uint32_t) count; /* blocks in it; while a cache has it loaded, the cache's top counts instead */
     FLI_ATOMIC(uint64_t) below; /* blocks in this magazine and all those below it on the stack */
-    uint64_t zero[2];           /* alloc's prefetch reads FL_PREFETCH_DISTANCE words below the first slot */
     void *slots[FLI_MAGAZINE_SLOTS];
 };
 
@@ -73,8 +72,6 @@ static inline uint32_t fli_magazine_index(const struct fli_magazines *magazines,
 
 #if !defined(__cplusplus)
 _Static_assert(sizeof(struct fli_magazine) == FLI_MAGAZINE_BYTES, "the slots fill the magazine");
-_Static_assert(offsetof(struct fli_magazine, slots) >= FL_PREFETCH_DISTANCE * sizeof(void *),
-               "prefetches stay inside the magazine");
 _Static_assert(FLI_MAGAZINE_BYTES *FLI_MAGAZINES_PER_PAGE == 4096, "magazines fill pages");
 #endif
 

@@ -101,8 +101,6 @@ static int set(struct fl_options *options, struct slice key, struct slice value,
 {
     size_t number = 0;
     bool is_number = read_bytes(value, &number);
-    if (slice_is(key, "magazine") && is_number && number > FLI_MAGAZINE_SLOTS)
-        number = FLI_MAGAZINE_SLOTS + 1; /* refused below, and fits */
     if (slice_is(key, "reserve"))
         options->reserve_bytes = number;
     else if (slice_is(key, "retain"))
@@ -110,7 +108,7 @@ static int set(struct fl_options *options, struct slice key, struct slice value,
     else if (slice_is(key, "limit"))
         options->limit_bytes = number;
     else if (slice_is(key, "magazine"))
-        options->magazine_blocks = (unsigned)number;
+        options->magazine_blocks = (unsigned)fli_min(number, UINT32_MAX); /* refused in any case */
     else
         return fli_complain(-EINVAL, error, error_size,
                             "unknown option '%.*s'; there are reserve, retain, limit and magazine", (int)key.length,

@@ -27,7 +27,7 @@ static inline size_t fli_class_bytes(unsigned class_index)
 /* The class that serves `size`, size 0 included; 0 if it is too large for any. */
 static inline unsigned fli_class_of_size(size_t size)
 {
-    return fl_size_class(size == 0 ? 1 : size);
+    return (unsigned)fl_size_class(size == 0 ? 1 : size);
 }
 
 /* Blocks that a magazine of the class holds, where the largest may hold `largest`. */

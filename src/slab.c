@@ -219,14 +219,19 @@ static void count_parked_locked(struct fli_slabs *slabs, struct fli_slab_class *
 
 void fli_slab_park(struct fli_slabs *slabs, unsigned class_index, unsigned count, void *const *blocks)
 {
+    struct fli_slab_class *class = &slabs->by_class[class_index];
     pthread_mutex_lock(&slabs->lock);
-    for (unsigned i = 0; i < count; i++) {
-        uint32_t index = fli_slab_block_index(slabs, class_index, blocks[i]);
+    /* Neighbours in a magazine often come from one slab: its counts are changed once for all of them. */
+    for (unsigned i = 0; i < count;) {
         uint32_t number = fli_slab_number(slabs, blocks[i]);
-        uint64_t *word = &slabs->parked_bits[word_index(number, index)];
-        FLI_ASSERT((*word & bit_mask(index)) == 0);
-        *word |= bit_mask(index);
-        count_parked_locked(slabs, &slabs->by_class[class_index], number + 1, 1);
+        int parked = 0;
+        for (; i < count && fli_slab_number(slabs, blocks[i]) == number; i++, parked++) {
+            uint32_t index = fli_slab_block_index(slabs, class_index, blocks[i]);
+            uint64_t *word = &slabs->parked_bits[word_index(number, index)];
+            FLI_ASSERT((*word & bit_mask(index)) == 0);
+            *word |= bit_mask(index);
+        }
+        count_parked_locked(slabs, class, number + 1, parked);
     }
     pthread_mutex_unlock(&slabs->lock);
 }

@@ -191,5 +191,5 @@ int fl_heap_print_stats(struct fl_heap *heap, FILE *stream, enum fl_stats_format
     struct fl_stats stats;
     fl_heap_stats(heap, &stats);
     (format == FL_STATS_JSON ? print_json : print_text)(&stats, stream);
-    return ferror(stream) ? -EIO : 0;
+    return fflush(stream) != 0 || ferror(stream) ? -EIO : 0;
 }

@@ -244,11 +244,12 @@ void fl_thread_online(struct fl_thread *face)
     if (is_stand_in(face))
         return;
     struct fli_thread *thread = whole(face);
-    /* Without a watch the handle stays attached past the thread's exit, which loses nothing. */
-    (void)watch_exit();
+    /* Where the exit cannot be watched, the handle stays unbound and attached past it, which loses nothing. */
+    bool watched = watch_exit() == 0;
     fli_registry_lock();
     unbind_locked(thread);
-    bind_locked(thread);
+    if (watched)
+        bind_locked(thread);
     fli_registry_unlock();
     if (thread->is_self && fl_thread_current == &unattached.face)
         fl_thread_current = face;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "trim.h"
 #include "check.h"
+#include "thread.h"
 
 #include <errno.h>
 
@@ -173,6 +174,10 @@ size_t fli_trim(struct fl_heap *heap, size_t retain)
 
 size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
 {
+    /* What unattached threads freed lies in caches that no host can flush. */
+    struct fli_thread *service = fli_thread_enter_service(heap);
+    fli_thread_flush_owner(service);
+    fli_thread_leave(service);
     return fli_trim(heap, retain_bytes);
 }
 
@@ -181,8 +186,9 @@ size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
 void fli_trim_init(struct fl_heap *heap)
 {
     pthread_mutex_init(&heap->trim_lock, NULL);
+    size_t retain = heap->options.retain_bytes;
     /* Relaxed: the heap is not shared yet. */
-    fli_store_relaxed(&heap->trim_above, fli_min(heap->options.retain_bytes, TRIM_ABOVE_FIRST));
+    fli_store_relaxed(&heap->trim_above, retain == SIZE_MAX ? SIZE_MAX : fli_min(retain, TRIM_ABOVE_FIRST));
 }
 
 static uint64_t reused_bytes(struct fli_slabs *slabs)
@@ -217,7 +223,7 @@ void fli_trim_if_grown(struct fli_backing *backing)
     size_t above = adapt_bound_locked(heap);
     if (pooled > above) {
         trim_locked(heap, above / 2);
-        heap->trim_took += pooled - fli_min(pooled, all_bytes(backing, pooled_bytes));
+        heap->trim_took = pooled - fli_min(pooled, all_bytes(backing, pooled_bytes));
         heap->trim_reused_before = reused_bytes(&backing->slabs);
     }
     pthread_mutex_unlock(&heap->trim_lock);

@@ -139,8 +139,18 @@ int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error,
 
 /* ---- Allocation and deallocation by type. */
 
+/* A type that is not ready finds no cache with blocks or room, so all calls with it come to a slow half. */
+static bool is_ready(const struct fl_type *type, const void *object, const char *call)
+{
+    if (FLI_UNLIKELY(!type->ready))
+        fli_misuse(call, object, type->name, "was given a type that is not ready");
+    return type->ready;
+}
+
 void *fl_type_alloc_slow(struct fl_thread *thread, const struct fl_type *type)
 {
+    if (!is_ready(type, NULL, "fl_type_alloc"))
+        return NULL;
     return fli_alloc(thread, type->size, false);
 }
 
@@ -151,6 +161,8 @@ static struct fli_free how_to_free(const char *call, const struct fl_type *type)
 
 void fl_type_free_slow(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
+    if (!is_ready(type, object, "fl_type_free"))
+        return;
     struct fli_free how = how_to_free("fl_type_free", type);
     fli_free(thread, object, &how);
 }
@@ -170,6 +182,8 @@ static bool finalize(struct fl_thread *thread, void *object, const struct fl_typ
 /* Ends an object of a kind that needs more than its memory freed, or whose memory finds no room in its cache. */
 void fl_dealloc_slow(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
+    if (!is_ready(type, object, "fl_dealloc"))
+        return;
     struct fli_free how = how_to_free("fl_dealloc", type);
     if (FLI_CHECKED && type->kind != FL_DEALLOC_LEGACY && !fli_check_live(thread, object, &how))
         return;
@@ -195,6 +209,8 @@ void fl_dealloc_slow(struct fl_thread *thread, void *object, const struct fl_typ
 
 void fl_dealloc_as_slow(struct fl_thread *thread, void *object, const struct fl_type *type, enum fl_dealloc_kind kind)
 {
+    if (!is_ready(type, object, "fl_dealloc_as"))
+        return;
     if (kind != type->kind) {
         fli_misuse("fl_dealloc_as", object, type->name, "is %s, not %s", fli_kind_name(type->kind),
                    fli_kind_name(kind));

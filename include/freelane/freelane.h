@@ -98,7 +98,7 @@ struct fl_options {
     size_t retain_bytes;              /* pooled free bytes past which slabs go back to the system by themselves;
                                          default 64 MiB, 1 keeps as little as possible, SIZE_MAX all */
     size_t limit_bytes;               /* most bytes of slabs and large blocks in use; default none */
-    unsigned magazine_blocks;         /* the largest magazine, in blocks, 2 to 252; default 252 */
+    unsigned magazine_blocks;         /* the largest magazine, in blocks, 2 to 254; default 254 */
     fl_refill_callback on_refill;     /* default none */
     fl_pressure_callback on_pressure; /* default none */
     void *context;                    /* passed to on_pressure */

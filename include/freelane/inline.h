@@ -29,10 +29,6 @@ extern "C" {
 #define FL_INLINE      static inline __attribute__((always_inline))
 #define FL_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-/* How far below the top of a magazine alloc prefetches: that block is the one returned this many calls later.
- * A magazine has this many readable words below its first slot. */
-#define FL_PREFETCH_DISTANCE 4
-
 struct fl_cache {
     void **top;     /* one past the uppermost pointer */
     void **floor;   /* the first slot */
@@ -53,11 +49,10 @@ extern FL_API __thread struct fl_thread *fl_thread_current;
 extern FL_API __thread struct fl_thread *fl_thread_current __attribute__((tls_model("initial-exec")));
 #endif
 
-FL_API __attribute__((cold)) void *fl_alloc_slow(struct fl_thread *thread, size_t size);
-FL_API __attribute__((cold)) void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size);
-FL_API __attribute__((cold)) void *fl_type_alloc_slow(struct fl_thread *thread, const struct fl_type *type);
-FL_API __attribute__((cold)) void fl_type_free_slow(struct fl_thread *thread, void *object,
-                                                    const struct fl_type *type);
+FL_API void *fl_alloc_slow(struct fl_thread *thread, size_t size);
+FL_API void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size);
+FL_API void *fl_type_alloc_slow(struct fl_thread *thread, const struct fl_type *type);
+FL_API void fl_type_free_slow(struct fl_thread *thread, void *object, const struct fl_type *type);
 FL_API void fl_dealloc_slow(struct fl_thread *thread, void *object, const struct fl_type *type);
 FL_API void fl_dealloc_as_slow(struct fl_thread *thread, void *object, const struct fl_type *type,
                                enum fl_dealloc_kind kind);
@@ -71,20 +66,19 @@ FL_INLINE struct fl_thread *fl_thread_self(void)
 
 /* The size class that serves `size` bytes: 16-byte steps up to 256, then eight steps to each doubling. 0, which
  * every fast path sends to its slow half, for sizes above FL_BLOCK_MAX and for size 0. */
-FL_INLINE unsigned fl_size_class(size_t size)
+FL_INLINE size_t fl_size_class(size_t size)
 {
-    if (size <= 256)
-        return (unsigned)((size + 15) >> 4);
+    if (__builtin_expect(size <= 256, 1))
+        return (size + 15) >> 4;
     if (FL_UNLIKELY(size > FL_BLOCK_MAX))
         return 0;
     unsigned log2 = 63u - (unsigned)__builtin_clzll(size - 1);
-    return 8 * log2 - 55 + (unsigned)((size - 1) >> (log2 - 3));
+    return 8 * log2 - 55 + ((size - 1) >> (log2 - 3));
 }
 
 /* Takes the block below `top`, which the caller has compared with the floor. */
 FL_INLINE void *fl_cache_take(struct fl_cache *cache, void **top)
 {
-    __builtin_prefetch(top[-1 - FL_PREFETCH_DISTANCE], 1);
     __atomic_store_n(&cache->top, top - 1, __ATOMIC_RELAXED);
     return top[-1];
 }
@@ -107,10 +101,19 @@ FL_INLINE struct fl_cache *fl_cache_at(struct fl_thread *thread, uint32_t offset
     return (struct fl_cache *)(void *)((char *)thread + offset);
 }
 
+/* The cache that serves `size` bytes. */
+FL_INLINE struct fl_cache *fl_cache_for(struct fl_thread *thread, size_t size)
+{
+    /* Small sizes by themselves: two shifts become a shift and a mask. */
+    if (__builtin_expect(size <= 256, 1))
+        return (struct fl_cache *)(void *)((char *)thread + ((size + 15) / 16 * sizeof(struct fl_cache)));
+    return &thread->cache[fl_size_class(size)];
+}
+
 /* Allocates `size` bytes; size 0 gives a unique block. Returns NULL with errno ENOMEM. */
 FL_INLINE void *fl_alloc(struct fl_thread *thread, size_t size)
 {
-    struct fl_cache *cache = &thread->cache[fl_size_class(size)];
+    struct fl_cache *cache = fl_cache_for(thread, size);
     void **top = fl_cache_top(cache);
     if (FL_UNLIKELY(top == cache->floor))
         return fl_alloc_slow(thread, size);
@@ -121,7 +124,7 @@ FL_INLINE void *fl_alloc(struct fl_thread *thread, size_t size)
  * Not NULL. */
 FL_INLINE void fl_free_sized(struct fl_thread *thread, void *block, size_t size)
 {
-    struct fl_cache *cache = &thread->cache[fl_size_class(size)];
+    struct fl_cache *cache = fl_cache_for(thread, size);
     void **top = fl_cache_top(cache);
     if (FL_UNLIKELY(top == cache->ceiling)) {
         fl_free_sized_slow(thread, block, size);
@@ -171,11 +174,13 @@ FL_INLINE void fl_dealloc(struct fl_thread *thread, void *object, const struct f
 FL_INLINE void fl_dealloc_as(struct fl_thread *thread, void *object, const struct fl_type *type,
                              enum fl_dealloc_kind kind)
 {
-    if (kind != FL_DEALLOC_PLAIN) {
+    struct fl_cache *cache = fl_cache_at(thread, type->dealloc_cache);
+    void **top = fl_cache_top(cache);
+    if (kind != FL_DEALLOC_PLAIN || FL_UNLIKELY(top == cache->ceiling)) {
         fl_dealloc_as_slow(thread, object, type, kind);
         return;
     }
-    fl_type_free(thread, object, type);
+    fl_cache_put(cache, top, object);
 }
 
 #ifdef __cplusplus
