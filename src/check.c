@@ -21,7 +21,7 @@ static FLI_ATOMIC(fl_misuse_handler) handler = print_and_abort;
 
 fl_misuse_handler fl_set_misuse_handler(fl_misuse_handler next)
 {
-    fl_misuse_handler old = fli_load_relaxed(&handler);
+    fl_misuse_handler old = fli_load_relaxed(&handler); /* relaxed: it is only compared and returned */
     /* C1: release, pairs with C2 in fli_misuse: what the host prepared for its handler is visible to it. */
     while (!fli_cas_weak(&handler, &old, next != NULL ? next : print_and_abort, memory_order_release,
                          memory_order_relaxed))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * fl_heap_check: walks every place where the library keeps a free block, with no thread at work, and verifies
+ * fl_heap_check: walks every place where the library keeps a free block, with no thread at work (so its atomics are
+ * relaxed), and verifies
  *
  *     - each free block is the start of a carved block of a slab of its class, and is found once;
  *     - `below` of each pooled magazine is what lies on the stack from it downwards;
@@ -60,7 +61,6 @@ static int see_all(struct walk *walk, unsigned class_index, void *const *blocks,
     return failed;
 }
 
-/* Relaxed, here and below: no thread is at work. */
 static int walk_cache(struct walk *walk, struct fli_thread *thread, unsigned class_index)
 {
     const struct fl_cache *cache = fli_thread_cache(thread, class_index);

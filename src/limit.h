@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The heap's limit: bytes of slabs and large blocks in use, never more than a bound.
+ * The heap's limit: bytes of slabs and large blocks in use, never more than a bound. A number is counted, nothing is
+ * ordered by it: its atomics are relaxed.
  */
 #ifndef FLI_LIMIT_H
 #define FLI_LIMIT_H
@@ -20,14 +21,13 @@ static inline bool fli_limit_take(struct fli_limit *limit, size_t bytes)
     do {
         if (bytes > limit->most || used > limit->most - bytes)
             return false;
-        /* Relaxed, success and failure: a number is counted, nothing is ordered by it. */
     } while (!fli_cas_weak(&limit->used, &used, used + bytes, memory_order_relaxed, memory_order_relaxed));
     return true;
 }
 
 static inline void fli_limit_give(struct fli_limit *limit, size_t bytes)
 {
-    fli_sub_relaxed(&limit->used, bytes); /* relaxed: as above */
+    fli_sub_relaxed(&limit->used, bytes);
 }
 
 #endif

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- *     label  operation                        order               partner
- *     P1     CAS of a push                    FL_MO_POOL_PUSH     P2, P3, P4
- *     P2     head load of a pop               FL_MO_POOL_PEEK     P1
- *     P3     CAS of a pop                     FL_MO_POOL_POP      P1
- *     P4     CAS of taking all                FL_MO_POOL_POP      P1
+ *     label  operation                        order               partners
+ *     P1     CAS of a push                    FL_MO_POOL_PUSH     P2 P3 P4 P5 P6
+ *     P2     head load of a pop               FL_MO_POOL_PEEK     P1 P7
+ *     P3     CAS of a pop                     FL_MO_POOL_POP      P1 P7
+ *     P4     CAS of taking all                FL_MO_POOL_POP      P1 P7
+ *     P5     head load of a push              FL_MO_POOL_PEEK     P1 P7
+ *     P6     head load of counting            FL_MO_POOL_PEEK     P1 P7
+ *     P7     CAS of putting a list back       FL_MO_POOL_PUSH     P2 P3 P4 P5 P6
  *
- * P2 makes `next` and `below` of the magazine it names readable; P3 and P4 make the slots of what they take readable.
+ * P2, P5 and P6 make `next` and `below` of the magazine that the head names readable; P3 and P4 make the slots of
+ * what they take readable.
  */
 #include "pool.h"
 #include "config.h"
@@ -34,7 +38,7 @@ uint64_t fli_stack_push_mpmc(struct fli_stack *stack, const struct fli_magazines
     uint64_t count = fli_load_relaxed(&magazine->count); /* relaxed: the magazine is the caller's */
     if (count == 0)
         count = 1;
-    /* P5: acquire, pairs with P1: `below` of the magazine that will lie under this one. */
+    /* P5: acquire, pairs with P1 and P7: `below` of the magazine that will lie under this one. */
     fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
     for (;;) {
         uint32_t under = fli_tagged_index(head);
@@ -57,13 +61,13 @@ uint64_t fli_stack_push_mpmc(struct fli_stack *stack, const struct fli_magazines
 struct fli_magazine *fli_stack_pop_mpmc(struct fli_stack *stack, const struct fli_magazines *magazines,
                                         struct fli_pool_counters *counters)
 {
-    /* P2: acquire, pairs with P1: `next` of the magazine that the head names. */
+    /* P2: acquire, pairs with P1 and P7: `next` of the magazine that the head names. */
     fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
     while (fli_tagged_index(head) != 0) {
         struct fli_magazine *magazine = fli_magazine_at(magazines, fli_tagged_index(head));
         /* Relaxed: another thread may own the magazine by now and write the word; then the CAS fails. */
         uint32_t next = fli_load_relaxed(&magazine->next);
-        /* P3: acquire, pairs with P1: the slots of the magazine. Failure: acquire, as P2. */
+        /* P3: acquire, pairs with P1 and P7: the slots of the magazine. Failure: acquire, as P2. */
         if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, next), FL_MO_POOL_POP, FL_MO_POOL_PEEK)) {
             fli_count(&counters->updates, 1);
             return magazine;
@@ -77,7 +81,8 @@ uint32_t fli_stack_take_all_mpmc(struct fli_stack *stack, struct fli_pool_counte
 {
     fli_tagged head = fli_load_relaxed(&stack->head); /* relaxed: nothing is read through it before P4 */
     while (fli_tagged_index(head) != 0) {
-        /* P4: acquire, pairs with P1: the slots, and the list, of all magazines taken. Failure: relaxed, as above. */
+        /* P4: acquire, pairs with P1 and P7: the slots, and the list, of all magazines taken. Failure: relaxed, as
+         * above. */
         if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, 0), FL_MO_POOL_POP, memory_order_relaxed)) {
             fli_count(&counters->updates, 1);
             return fli_tagged_index(head);
@@ -89,7 +94,7 @@ uint32_t fli_stack_take_all_mpmc(struct fli_stack *stack, struct fli_pool_counte
 
 uint64_t fli_stack_blocks(struct fli_stack *stack, const struct fli_magazines *magazines)
 {
-    /* P6: acquire, pairs with P1: `below` of the magazine that the head names. */
+    /* P6: acquire, pairs with P1 and P7: `below` of the magazine that the head names. */
     uint32_t index = fli_tagged_index(fli_load_order(&stack->head, FL_MO_POOL_PEEK));
     /* Relaxed: if the magazine has been taken since, the number is that of its next owner, or an older one. */
     return index == 0 ? 0 : fli_load_relaxed(&fli_magazine_at(magazines, index)->below);
@@ -100,7 +105,7 @@ static bool put_back_whole(struct fli_stack *stack, uint32_t first)
 {
     fli_tagged head = fli_load_relaxed(&stack->head); /* relaxed: nothing is read through it */
     while (fli_tagged_index(head) == 0) {
-        /* P7: release, pairs with P2 to P6: as P1, for the whole list. Failure: relaxed, as the load. */
+        /* P7: release, pairs with P2, P3, P4, P5 and P6: as P1, for the whole list. Failure: relaxed, as the load. */
         if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, first), FL_MO_POOL_PUSH, memory_order_relaxed))
             return true;
     }

@@ -1,4 +1,8 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ *
+ * Atomics are relaxed in this file: the magazines in hand are the trim's own, having come and going through the pool,
+ * which orders; and bounds and counts are numbers by which nothing is ordered.
+ */
 #include "trim.h"
 #include "check.h"
 #include "thread.h"
@@ -21,7 +25,7 @@ struct trim {
     uint32_t run_first, run_count;
 };
 
-/* ---- Magazines in hand. Relaxed throughout: they are this thread's own. */
+/* ---- Magazines in hand. */
 
 static struct fli_magazine *magazine_at(const struct trim *trim, uint32_t index)
 {
@@ -66,7 +70,7 @@ static void park_pooled(struct trim *trim, unsigned class_index)
     uint32_t index = fli_stack_take_all_mpmc(&trim->backing->pool.filled[class_index], &trim->counters);
     while (index != 0) {
         struct fli_magazine *magazine = magazine_at(trim, index);
-        index = fli_load_relaxed(&magazine->next); /* relaxed: as above */
+        index = fli_load_relaxed(&magazine->next);
         fli_slab_park(&trim->backing->slabs, class_index, fli_load_relaxed(&magazine->count), magazine->slots);
         keep_empty(trim, magazine);
     }
@@ -87,7 +91,7 @@ static void pool_parked(struct trim *trim, unsigned class_index)
             keep_empty(trim, magazine);
             return;
         }
-        fli_store_relaxed(&magazine->count, count); /* relaxed: as above */
+        fli_store_relaxed(&magazine->count, count);
         fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, &trim->counters);
         trim->pooled += count * fli_class_bytes(class_index);
     }
@@ -135,7 +139,6 @@ static size_t pooled_bytes(struct fli_backing *backing, unsigned class_index)
 
 static size_t parked_bytes(struct fli_backing *backing, unsigned class_index)
 {
-    /* Relaxed: a number a moment ago. */
     return fli_load_relaxed(&backing->slabs.by_class[class_index].parked) * fli_class_bytes(class_index);
 }
 
@@ -187,7 +190,6 @@ void fli_trim_init(struct fl_heap *heap)
 {
     pthread_mutex_init(&heap->trim_lock, NULL);
     size_t retain = heap->options.retain_bytes;
-    /* Relaxed: the heap is not shared yet. */
     fli_store_relaxed(&heap->trim_above, retain == SIZE_MAX ? SIZE_MAX : fli_min(retain, TRIM_ABOVE_FIRST));
 }
 
@@ -202,11 +204,11 @@ static uint64_t reused_bytes(struct fli_slabs *slabs)
 /* The bound for the trim at hand: twice the last one if that one's work was in vain. */
 static size_t adapt_bound_locked(struct fl_heap *heap)
 {
-    size_t above = fli_load_relaxed(&heap->trim_above); /* relaxed: a number, nothing is ordered by it */
+    size_t above = fli_load_relaxed(&heap->trim_above);
     uint64_t reused = reused_bytes(&heap->backing.slabs);
     if (heap->trim_took > 0 && reused - heap->trim_reused_before >= heap->trim_took / 2) {
         above = above <= heap->options.retain_bytes / 2 ? 2 * above : heap->options.retain_bytes;
-        fli_store_relaxed(&heap->trim_above, above); /* relaxed: as above */
+        fli_store_relaxed(&heap->trim_above, above);
         heap->trim_took = 0;
     }
     return above;
@@ -216,7 +218,6 @@ void fli_trim_if_grown(struct fli_backing *backing)
 {
     struct fl_heap *heap = (struct fl_heap *)backing;
     size_t pooled = all_bytes(backing, pooled_bytes);
-    /* Relaxed: a number, nothing is ordered by it. */
     if (pooled <= fli_load_relaxed(&heap->trim_above) || pthread_mutex_trylock(&heap->trim_lock) != 0)
         return;
     int saved = errno;
