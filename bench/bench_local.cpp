@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One thread, blocks of 48 bytes.
+ *
+ *     pair/48       allocate, touch, free at once; 1000 times per iteration
+ *     batch/48/n    allocate n into an array, each touched at once; then free all n in the same order
+ *     random/48/n   with n live blocks in an array: free the one at a random index, allocate another into its
+ *                   place, touch it; 1000 times per iteration. The index comes from a linear congruential
+ *                   generator. 2n times before the clock starts (n / 2 with --quick)
+ *
+ * The blocks of `batch` are allocated and freed once, in order, before the clock starts, so each backend begins
+ * with n free blocks in whatever order it keeps them.
+ */
+#include "harness.h"
+
+namespace bench
+{
+
+namespace
+{
+
+constexpr size_t kSize = 48;
+constexpr unsigned kChunk = 1000;
+
+template <class B> void run_pair(benchmark::State &state)
+{
+    B backend;
+    backend.supply(kSize, 1);
+    void *was = backend.first(kSize);
+    backend.free(was, kSize);
+    for (auto _ : state) {
+        for (unsigned i = 0; i < kChunk; i++) {
+            void *block = backend.alloc(kSize, was);
+            touch(block, i);
+            backend.free(block, kSize);
+        }
+    }
+    report(state, kChunk);
+}
+
+template <class B> void run_batch(benchmark::State &state, size_t n)
+{
+    B backend;
+    backend.supply(kSize, n);
+    std::vector<void *> array(n);
+    void **const blocks = array.data();
+    for (size_t i = 0; i < n; i++)
+        touch(blocks[i] = backend.first(kSize), i);
+    for (size_t i = 0; i < n; i++)
+        backend.free(blocks[i], kSize);
+    for (auto _ : state) {
+        for (size_t i = 0; i < n; i++) {
+            blocks[i] = backend.alloc(kSize, blocks[i]);
+            touch(blocks[i], i);
+        }
+        for (size_t i = 0; i < n; i++)
+            backend.free(blocks[i], kSize);
+    }
+    report(state, n);
+}
+
+template <class B> void replace(B &backend, void **blocks, uint32_t n, uint64_t *random, unsigned count)
+{
+    uint64_t state = *random;
+    for (unsigned i = 0; i < count; i++) {
+        void *&slot = blocks[random_below(&state, n)];
+        backend.free(slot, kSize);
+        slot = backend.alloc(kSize, slot);
+        touch(slot, i);
+    }
+    *random = state;
+}
+
+template <class B> void run_random(benchmark::State &state, uint32_t n)
+{
+    B backend;
+    backend.supply(kSize, n);
+    std::vector<void *> array(n);
+    for (void *&slot : array)
+        touch(slot = backend.first(kSize), n);
+    uint64_t random = 482;
+    replace(backend, array.data(), n, &random, quick ? n / 2 : 2 * n);
+    for (auto _ : state)
+        replace(backend, array.data(), n, &random, kChunk);
+    report(state, kChunk);
+    for (void *block : array)
+        backend.free(block, kSize);
+}
+
+struct Add {
+    template <class B> void visit()
+    {
+        add_workload<B>("pair/48", run_pair<B>);
+        for (size_t n : {100, 1000, 100000})
+            add_workload<B>("batch/48/" + std::to_string(n),
+                            [n](benchmark::State &state) { run_batch<B>(state, n); });
+        for (uint32_t n : {10000u, 500000u})
+            add_workload<B>("random/48/" + std::to_string(n),
+                            [n](benchmark::State &state) { run_random<B>(state, n); });
+    }
+};
+
+} // namespace
+
+void add_local()
+{
+    AllBackends::visit(Add());
+}
+
+} // namespace bench

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: MIT
+"""Makes a table and a page of what fl_bench, memory and latency measured.
+
+    python3 bench/report.py [--smoke] DIRECTORY
+
+Reads time.json, memory.json and latency.json in DIRECTORY, prints the table, and writes report.html and its plots
+there. With --smoke the numbers mean nothing: nothing is judged by them and plots are left out where gnuplot is.
+"""
+
+import sys
+
+sys.dont_write_bytecode = True
+
+import base64
+import html
+import json
+import os
+
+import plots
+from results import BACKENDS, OURS, PEERS, Results, duration, megabytes, nanoseconds
+
+WORKLOADS = [
+    ("pair/48", [1]),
+    ("batch/48/100", [1]),
+    ("batch/48/1000", [1]),
+    ("batch/48/100000", [1]),
+    ("random/48/10000", [1]),
+    ("random/48/500000", [1]),
+    ("sizes", [1]),
+    ("handoff", [2, 4, 8]),
+    ("larson", [2, 4, 8]),
+    ("churn", [2, 4, 8]),
+    ("dealloc/plain", [1]),
+    ("dealloc/clear", [1]),
+    ("dealloc/finalize", [1]),
+    ("dealloc/legacy", [1]),
+    ("dealloc/pyobject", [1]),
+]
+
+
+# ---- Tables, as lists of rows of text; the first row is the head -----------------------------------------------
+
+
+def time_table(results):
+    rows = [["ns per alloc+free", "threads", *BACKENDS, "best peer / ours"]]
+    for workload, thread_counts in WORKLOADS:
+        for threads in thread_counts:
+            backends = results.samples.get((workload, threads), {})
+            if not backends:
+                continue
+            cells = [nanoseconds(results.median(workload, name, threads)) for name in BACKENDS]
+            if workload == "dealloc/pyobject":
+                cells[0] = ""
+            ratio = results.against_peers(workload, threads)
+            note = f"{ratio}" if ratio else ""
+            if workload == "dealloc/pyobject":
+                python = results.median(workload, "libpython3.11")
+                note = f"libpython3.11: {nanoseconds(python)} ns"
+            rows.append([workload, str(threads), *cells, note])
+    return rows
+
+
+def memory_table(results):
+    rows = [["MiB over the start", "", OURS, *PEERS]]
+    for workload in ("sizes", "larson", "handoff"):
+        for what in ("peak", "idle", "held"):
+            cells = []
+            for backend in (OURS, *PEERS):
+                row = results.memory.get(workload, {}).get(backend)
+                cells.append(f"{row[what] / (1 << 20):.2f}" if row else "")
+            rows.append([workload, what, *cells])
+    return rows
+
+
+def latency_table(results):
+    rows = [["one operation", "", OURS, *PEERS, "none"]]
+    for operation in ("alloc", "free"):
+        for what in ("p50", "p99", "p99.99", "max"):
+            cells = []
+            for backend in (OURS, *PEERS, "none"):
+                row = results.latency.get(operation, {}).get(backend)
+                cells.append(duration(row[what]) if row else "")
+            rows.append([operation, what, *cells])
+    return rows
+
+
+def floor_table(verdicts):
+    rows = [["floor", "asked for", "measured", ""]]
+    for verdict in verdicts:
+        rows.append([verdict.subject, verdict.wanted, verdict.measured, "met" if verdict.met else "NOT met"])
+    return rows
+
+
+# ---- Text ------------------------------------------------------------------------------------------------------
+
+
+def print_table(rows, left=2):
+    """`left` columns are aligned to the left, the others to the right. A word alike in the row above is left out."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    above = None
+    for number, row in enumerate(rows):
+        cells = [
+            cell.ljust(width) if i < left else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
+        ]
+        if above and above[0] == row[0]:
+            cells[0] = " " * widths[0]
+        line = "  ".join(cells).rstrip()
+        if sys.stdout.isatty():
+            line = line.replace("NOT met", "\033[1;31mNOT met\033[0m")
+            line = f"\033[1m{line}\033[0m" if number == 0 else line
+        print(line)
+        above = row
+    print()
+
+
+def print_report(results, verdicts):
+    print()
+    for name, value in results.facts():
+        print(f"{name + ':':<24}{value}")
+    print("\nTime: medians; the ratio with its 95 % interval\n")
+    print_table(time_table(results))
+    print("Memory: peak while it ran; idle when all was freed and all threads had ended; held after a trim\n")
+    print_table(memory_table(results))
+    print("Latency\n")
+    print_table(latency_table(results))
+    print("Floors: the ratio of medians with its 95 % interval\n")
+    print_table(floor_table(verdicts), left=4)
+    print(f"{sum(verdict.met for verdict in verdicts)} of {len(verdicts)} floors met")
+
+
+# ---- The page --------------------------------------------------------------------------------------------------
+
+STYLE = """
+:root { --ink: #1e293b; --muted: #64748b; --line: #e2e8f0; --accent: #0f766e; --bad: #b42318; --paper: #ffffff; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #f5f7f9; color: var(--ink); line-height: 1.5;
+       font: 15px/1.5 Inter, system-ui, "Segoe UI", Helvetica, Arial, sans-serif; }
+main { max-width: 1160px; margin: 0 auto; padding: 40px 24px 64px; }
+h1 { font-size: 30px; line-height: 1.2; letter-spacing: -0.02em; margin: 0 0 6px; }
+h2 { font-size: 19px; letter-spacing: -0.01em; margin: 0 0 4px; }
+p { margin: 0 0 14px; color: var(--muted); max-width: 78ch; }
+section { background: var(--paper); border: 1px solid var(--line); border-radius: 12px; padding: 24px; margin-top: 20px; }
+img { display: block; width: 100%; min-width: 760px; height: auto; }
+code { font: 0.92em ui-monospace, "SF Mono", Menlo, Consolas, monospace; color: var(--ink); }
+.tiles { display: flex; flex-wrap: wrap; gap: 12px; margin-top: 22px; }
+.tile { flex: 1 1 150px; background: var(--paper); border: 1px solid var(--line); border-radius: 12px; padding: 14px 18px; }
+.tile b { display: block; font-size: 26px; letter-spacing: -0.02em; color: var(--accent); font-variant-numeric: tabular-nums; }
+.tile.bad b { color: var(--bad); }
+.tile span { color: var(--muted); font-size: 13px; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
+th, td { padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th { color: var(--muted); font-weight: 500; }
+tr:last-child td { border-bottom: 0; }
+.l th:nth-child(-n+2), .l td:nth-child(-n+2), .f th, .f td { text-align: left; }
+.l td:nth-child(3) { color: var(--accent); font-weight: 600; }
+.met { color: var(--accent); font-weight: 600; }
+.not { color: var(--bad); font-weight: 600; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 24px; margin: 0; }
+dt { color: var(--muted); }
+dd { margin: 0; overflow-wrap: anywhere; }
+a { color: var(--accent); }
+"""
+
+
+def html_table(rows, style):
+    parts = [f'<div class="scroll"><table class="{style}"><thead><tr>']
+    parts += [f"<th>{html.escape(cell)}</th>" for cell in rows[0]]
+    parts.append("</tr></thead><tbody>")
+    above = None
+    for row in rows[1:]:
+        parts.append("<tr>")
+        for i, cell in enumerate(row):
+            cell_class = {"met": ' class="met"', "NOT met": ' class="not"'}.get(cell, "")
+            repeated = i == 0 and above and above[0] == cell and style == "l"
+            parts.append(f"<td{cell_class}>{'' if repeated else html.escape(cell)}</td>")
+        parts.append("</tr>")
+        above = row
+    parts.append("</tbody></table></div>")
+    return "".join(parts)
+
+
+def tile(value, label, bad=False):
+    return f'<div class="tile{" bad" if bad else ""}"><b>{html.escape(value)}</b><span>{html.escape(label)}</span></div>'
+
+
+def tiles(results, verdicts):
+    met = sum(verdict.met for verdict in verdicts)
+    parts = [tile(f"{met} / {len(verdicts)}", "floors met", bad=met < len(verdicts))]
+    ours = results.median("pair/48", OURS)
+    parts.append(tile(f"{nanoseconds(ours)} ns", "an allocation and its free"))
+    for workload, threads, label in (
+        ("sizes", 1, "as fast as the best peer, sizes of an interpreter"),
+        ("handoff", 2, "as fast as the best peer, frees on another thread"),
+    ):
+        ratio = results.against_peers(workload, threads)
+        if ratio:
+            parts.append(tile(f"{ratio.value:.1f}×", label))
+    python = results.against("dealloc/plain", "dealloc/pyobject", "libpython3.11")
+    if python:
+        parts.append(tile(f"{python.value:.1f}×", "as fast as CPython from dealloc to free"))
+    return '<div class="tiles">' + "".join(parts) + "</div>"
+
+
+def figure(directory, name, title, text):
+    with open(os.path.join(directory, name + ".svg"), "rb") as file:
+        data = base64.b64encode(file.read()).decode()
+    return (
+        f'<section><h2>{html.escape(title)}</h2><p>{text}</p>'
+        f'<div class="scroll"><img alt="{html.escape(title)}; the numbers are in the tables" src="data:image/svg+xml;base64,{data}"></div></section>'
+    )
+
+
+def write_page(results, verdicts, with_plots):
+    directory = results.directory
+    facts = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in results.facts())
+    figures = [figure(directory, name, title, text) for name, title, text, _ in plots.PLOTS] if with_plots else []
+    raw = "".join(
+        f'<script type="application/json" id="raw-{name}">'
+        + json.dumps(document, separators=(",", ":")).replace("</", "<\\/")
+        + "</script>"
+        for name, document in results.raw.items()
+    )
+    links = ", ".join(f'<a href="{name}.json">{name}.json</a>' for name in results.raw)
+    page = f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Freelane: measurements</title><style>{STYLE}</style></head><body><main>
+<h1>Freelane, measured</h1>
+<p>Against the allocators of the system in the same process and run, {results.repetitions()} randomly interleaved
+repetitions, on {html.escape(results.context.get("cpu", "an unknown CPU"))} with {results.context["num_cpus"]} cores.</p>
+{tiles(results, verdicts)}
+{figures[0] if figures else ""}
+<section><h2>All times</h2><p>Medians in nanoseconds per allocation and free, all threads taken together. The ratio is
+that of the medians, with its 95 % interval.</p>{html_table(time_table(results), "l")}</section>
+{"".join(figures[1:3])}
+<section><h2>Memory in numbers</h2><p><code>peak</code> is the highest while the workload ran, <code>idle</code> what was
+left when all was freed and all threads had ended, <code>held</code> what was left after the allocator was told to give back
+what it can.</p>{html_table(memory_table(results), "l")}</section>
+{"".join(figures[3:])}
+<section><h2>Latency in numbers</h2><p>The timer's own time is subtracted; it moves in steps of the processor's time
+stamp counter, about 10 ns on many machines.</p>{html_table(latency_table(results), "l")}</section>
+<section><h2>Floors</h2><p>What this run had to show.</p>{html_table(floor_table(verdicts), "f")}</section>
+<section><h2>The machine</h2><dl>{facts}</dl></section>
+<section><h2>The raw data</h2><p>{links}; this page holds the same documents in script elements
+<code>raw-time</code>, <code>raw-memory</code> and <code>raw-latency</code>.</p></section>
+{raw}</main></body></html>
+"""
+    path = os.path.join(directory, "report.html")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(page)
+    return path
+
+
+def check_complete(results):
+    """For --smoke: everything that the floors need was measured."""
+    missing = [verdict.subject for verdict in results.verdicts() if verdict.measured == "not measured"]
+    for workload, thread_counts in WORKLOADS:
+        missing += [f"{workload} at {n} threads" for n in thread_counts if (workload, n) not in results.samples]
+    return missing
+
+
+def main():
+    arguments = sys.argv[1:]
+    smoke = "--smoke" in arguments
+    directories = [argument for argument in arguments if not argument.startswith("-")]
+    if len(directories) != 1:
+        sys.exit(__doc__)
+    results = Results(directories[0])
+    verdicts = results.verdicts()
+    with_plots = plots.available()
+    if not with_plots and not smoke:
+        sys.exit("report.py: gnuplot is missing: apt-get install gnuplot-nox")
+    if with_plots:
+        for name, _, _, plot in plots.PLOTS:
+            plot(results, os.path.join(directories[0], name + ".svg"))
+    if not smoke:
+        print_report(results, verdicts)
+    path = write_page(results, verdicts, with_plots)
+    print(path if with_plots else f"{path}, without plots: there is no gnuplot")
+    if smoke:
+        missing = check_complete(results)
+        if missing:
+            sys.exit("report.py: not measured: " + ", ".join(missing))
+
+
+if __name__ == "__main__":
+    main()
