@@ -36,6 +36,8 @@ struct fli_backing {
     unsigned magazine_blocks[FL_CLASS_COUNT]; /* blocks a magazine of each class holds */
     /* Tells the heap that the pool has grown by some magazines: it may want to trim. */
     void (*pool_grew)(struct fli_backing *backing);
+    /* Tells it that a thread has given everything to the pool: this is a moment to spend on a larger trim. */
+    void (*thread_flushed)(struct fli_backing *backing);
 };
 
 /* Gets at least one block into an empty loaded magazine. Returns the blocks that are in it then, 0 if the limit or

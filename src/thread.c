@@ -197,7 +197,9 @@ struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap)
 
 static void detach(struct fli_thread *thread)
 {
+    struct fli_backing *backing = &thread->heap->backing;
     fli_thread_flush_owner(thread);
+    backing->thread_flushed(backing);
     if (&thread->face == fl_thread_current)
         fl_thread_current = (struct fl_thread *)&unattached.face;
     fli_registry_lock();
@@ -223,8 +225,11 @@ void fli_thread_flush_owner(struct fli_thread *thread)
 
 void fl_thread_flush(struct fl_thread *face)
 {
-    if (!is_stand_in(face))
-        fli_thread_flush_owner(whole(face));
+    if (is_stand_in(face))
+        return;
+    struct fli_backing *backing = &whole(face)->heap->backing;
+    fli_thread_flush_owner(whole(face));
+    backing->thread_flushed(backing);
 }
 
 void fl_thread_offline(struct fl_thread *face)

@@ -10,7 +10,10 @@
 #include <errno.h>
 
 /* Where the bound on the pool begins. */
-#define TRIM_ABOVE_FIRST (FLI_MIB / 2)
+#define TRIM_ABOVE_FIRST (FLI_MIB / 4)
+
+/* The most that a heap trims by itself at a time. */
+#define TRIM_SLICE FLI_MIB
 
 /* One trim: what it works on and what it has done. */
 struct trim {
@@ -65,14 +68,19 @@ static void return_magazines(struct trim *trim)
 
 /* ---- Blocks. */
 
-static void park_pooled(struct trim *trim, unsigned class_index)
+/* Parks `bytes` bytes of the class's pooled blocks, rounded up to whole magazines, or all there are. */
+static void park_pooled(struct trim *trim, unsigned class_index, size_t bytes)
 {
-    uint32_t index = fli_stack_take_all_mpmc(&trim->backing->pool.filled[class_index], &trim->counters);
-    while (index != 0) {
-        struct fli_magazine *magazine = magazine_at(trim, index);
-        index = fli_load_relaxed(&magazine->next);
-        fli_slab_park(&trim->backing->slabs, class_index, fli_load_relaxed(&magazine->count), magazine->slots);
+    struct fli_backing *backing = trim->backing;
+    for (size_t parked = 0; parked < bytes;) {
+        struct fli_magazine *magazine = fli_stack_pop_mpmc(&backing->pool.filled[class_index], &backing->magazines,
+                                                           &trim->counters);
+        if (magazine == NULL)
+            return;
+        uint32_t count = fli_load_relaxed(&magazine->count);
+        fli_slab_park(&backing->slabs, class_index, count, magazine->slots);
         keep_empty(trim, magazine);
+        parked += count * fli_class_bytes(class_index);
     }
 }
 
@@ -150,6 +158,15 @@ static size_t all_bytes(struct fli_backing *backing, size_t (*of_class)(struct f
     return bytes;
 }
 
+/* Finishes a trim and counts it. */
+static size_t finish(struct trim *trim, struct fl_heap *heap)
+{
+    return_magazines(trim);
+    fli_count(&heap->trims, 1);
+    fli_count(&heap->trimmed_bytes, trim->returned);
+    return trim->returned;
+}
+
 static size_t trim_locked(struct fl_heap *heap, size_t retain)
 {
     struct trim trim = {.backing = &heap->backing, .retain = retain};
@@ -157,14 +174,11 @@ static size_t trim_locked(struct fl_heap *heap, size_t retain)
     for (unsigned c = 1; c < FL_CLASS_COUNT && trim.free > retain; c++) {
         if (pooled_bytes(trim.backing, c) + parked_bytes(trim.backing, c) == 0)
             continue;
-        park_pooled(&trim, c);
+        park_pooled(&trim, c, SIZE_MAX);
         retire_slabs(&trim, c);
         pool_parked(&trim, c);
     }
-    return_magazines(&trim);
-    fli_count(&heap->trims, 1);
-    fli_count(&heap->trimmed_bytes, trim.returned);
-    return trim.returned;
+    return finish(&trim, heap);
 }
 
 size_t fli_trim(struct fl_heap *heap, size_t retain)
@@ -214,6 +228,28 @@ static size_t adapt_bound_locked(struct fl_heap *heap)
     return above;
 }
 
+static unsigned class_with_most_pooled(struct fli_backing *backing)
+{
+    unsigned most = 1;
+    for (unsigned c = 2; c < FL_CLASS_COUNT; c++)
+        if (pooled_bytes(backing, c) > pooled_bytes(backing, most))
+            most = c;
+    return most;
+}
+
+/* One step: as little as keeps the pool within its bound, because the thread that frees waits for it. */
+static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
+{
+    struct trim trim = {.backing = &heap->backing, .free = SIZE_MAX};
+    unsigned class_index = class_with_most_pooled(trim.backing);
+    size_t before = pooled_bytes(trim.backing, class_index);
+    park_pooled(&trim, class_index, bytes);
+    retire_slabs(&trim, class_index);
+    finish(&trim, heap);
+    heap->trim_took = before - fli_min(before, pooled_bytes(trim.backing, class_index));
+    heap->trim_reused_before = reused_bytes(&heap->backing.slabs);
+}
+
 void fli_trim_if_grown(struct fli_backing *backing)
 {
     struct fl_heap *heap = (struct fl_heap *)backing;
@@ -222,11 +258,22 @@ void fli_trim_if_grown(struct fli_backing *backing)
         return;
     int saved = errno;
     size_t above = adapt_bound_locked(heap);
-    if (pooled > above) {
-        trim_locked(heap, above / 2);
-        heap->trim_took = pooled - fli_min(pooled, all_bytes(backing, pooled_bytes));
-        heap->trim_reused_before = reused_bytes(&backing->slabs);
-    }
+    if (pooled > above)
+        trim_slice_locked(heap, fli_min(pooled - above / 2, TRIM_SLICE));
+    pthread_mutex_unlock(&heap->trim_lock);
+    errno = saved;
+}
+
+void fli_trim_if_parked(struct fli_backing *backing)
+{
+    struct fl_heap *heap = (struct fl_heap *)backing;
+    size_t above = fli_load_relaxed(&heap->trim_above);
+    size_t parked = all_bytes(backing, parked_bytes);
+    if (above == SIZE_MAX || parked <= all_bytes(backing, pooled_bytes) ||
+        pthread_mutex_trylock(&heap->trim_lock) != 0)
+        return;
+    int saved = errno;
+    trim_locked(heap, above / 2);
     pthread_mutex_unlock(&heap->trim_lock);
     errno = saved;
 }

@@ -12,6 +12,9 @@
  * is soon rid of it, and doubles up to retain_bytes each time the program has taken back half of what the last such
  * trim took out of the pool, so that one that frees and allocates in waves is soon left alone.
  *
+ * Such a trim takes a slice of the class that has most in the pool, no more than the freeing thread can be made to
+ * wait for; what fragmentation keeps of it stays parked.
+ *
  * Trims of a heap are serialised by its trim lock.
  */
 #ifndef FLI_TRIM_H
@@ -28,5 +31,9 @@ size_t fli_trim(struct fl_heap *heap, size_t retain);
 
 /* The pool has grown: trims if it has outgrown its bound, unless a trim is under way. */
 void fli_trim_if_grown(struct fli_backing *backing);
+
+/* A thread has flushed: if more lies parked than pooled, what is pooled now may be what kept slabs from being free.
+ * Trims all classes, unless a trim is under way. */
+void fli_trim_if_parked(struct fli_backing *backing);
 
 #endif
