@@ -7,7 +7,8 @@
  * them one by one. There are no standalone fences: ThreadSanitizer does not see them.
  *
  *     order constant        where                                  must be at least
- *     FL_MO_POOL_PUSH       CAS that publishes a magazine          release
+ *     FL_MO_POOL_PUSH       CAS that publishes a magazine          release (C11 wants no failure order stronger than
+ *                                                                  the success order, hence acq_rel)
  *     FL_MO_POOL_POP        CAS that takes a magazine              acquire
  *     FL_MO_POOL_PEEK       load of a stack's head                 acquire
  */
@@ -40,7 +41,7 @@
 #endif
 
 #if !defined(FL_MO_POOL_PUSH)
-#define FL_MO_POOL_PUSH memory_order_release
+#define FL_MO_POOL_PUSH memory_order_acq_rel
 #endif
 #if !defined(FL_MO_POOL_POP)
 #define FL_MO_POOL_POP memory_order_acquire

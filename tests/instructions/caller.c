@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The four fast paths, each inlined into a function that is given the thread handle: what `ceilings.py` counts.
+ * The size is known at compile time, the type is not.
+ */
+#include "caller.h"
+
+void *caller_alloc(struct fl_thread *thread)
+{
+    return fl_alloc(thread, CALLER_BLOCK_BYTES);
+}
+
+void caller_free_sized(struct fl_thread *thread, void *block)
+{
+    fl_free_sized(thread, block, CALLER_BLOCK_BYTES);
+}
+
+void *caller_type_alloc(struct fl_thread *thread, const struct fl_type *type)
+{
+    return fl_type_alloc(thread, type);
+}
+
+void caller_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    fl_dealloc(thread, object, type);
+}

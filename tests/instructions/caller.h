@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef FREELANE_CALLER_H
+#define FREELANE_CALLER_H
+
+#include <freelane/freelane.h>
+
+enum { CALLER_BLOCK_BYTES = 48 };
+
+void *caller_alloc(struct fl_thread *thread);
+void caller_free_sized(struct fl_thread *thread, void *block);
+void *caller_type_alloc(struct fl_thread *thread, const struct fl_type *type);
+void caller_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type);
+
+#endif

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""Shows that the checks of this folder find what they look for, on small trees made for it."""
+
+import contextlib
+import io
+import pathlib
+import shutil
+import sys
+import tempfile
+import unittest
+
+import headers
+import layers
+import orders
+import readme
+import shape
+
+ATOMIC = """/* Names. */
+#define fli_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
+#define fli_load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
+#define fli_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
+#define fli_cas_weak(p, e, d, s, f) atomic_compare_exchange_weak_explicit((p), (e), (d), (s), (f))
+"""
+
+PUSH = """
+void push(void)
+{
+    /* R1: release, pairs with A1 in pop: the slots before the head. */
+    fli_store_release(&head, 1);
+}
+"""
+
+POP = """
+int pop(void)
+{
+    /* A1: acquire, pairs with R1 in push. */
+    return fli_load_acquire(&head);
+}
+"""
+
+
+class Tree(unittest.TestCase):
+    def setUp(self):
+        self.root = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.root)
+        for folder in ("src", "include/freelane", "tests", "stress", "bench"):
+            (self.root / folder).mkdir(parents=True)
+
+    def write(self, name, text):
+        (self.root / name).write_text(text, encoding="utf-8")
+
+    def run_check(self, check, *arguments):
+        """Returns what the check complains of; "" if nothing."""
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            try:
+                check.main(*(arguments or (self.root,)))
+            except SystemExit as stop:
+                return f"{output.getvalue()}{stop.code}" if stop.code else ""
+        return ""
+
+    def passes(self, check, *arguments):
+        self.assertEqual(self.run_check(check, *arguments), "")
+
+    def fails(self, check, pattern, *arguments):
+        self.assertRegex(self.run_check(check, *arguments), pattern)
+
+
+class Layers(Tree):
+    def test_downward_includes_pass(self):
+        self.write("src/pool.c", '#include "pool.h"\n#include "atomic.h"\n#include <string.h>\n')
+        self.passes(layers)
+
+    def test_an_upward_include_fails(self):
+        self.write("src/atomic.h", '#include "pool.h"\n')
+        self.fails(layers, "atomic.h includes pool.h")
+
+    def test_the_core_does_not_know_the_object_layer(self):
+        self.write("src/pool.c", '#include "object/walk.h"\n')
+        self.fails(layers, "object/walk.h")
+        self.write("src/pool.c", "#include <freelane/object.h>\n")
+        self.fails(layers, "freelane/object.h")
+
+    def test_private_system_headers(self):
+        for header in ("sys/mman.h", "urcu.h", "urcu/flavor.h", "urcu-qsbr.h", "stdatomic.h"):
+            self.write("src/pool.c", f"#include <{header}>\n")
+            self.fails(layers, header)
+
+    def test_a_file_outside_the_table_fails(self):
+        self.write("src/misc.c", "int x;\n")
+        self.fails(layers, "src/misc.c")
+
+    def test_an_include_in_a_comment_is_none(self):
+        self.write("src/pool.c", '/* as with\n#include <other.h>\n*/\n#include "pool.h"\n')
+        self.passes(layers)
+
+
+class Orders(Tree):
+    def setUp(self):
+        super().setUp()
+        self.write("src/atomic.h", ATOMIC)
+
+    def test_a_pair_passes(self):
+        self.write("src/pool.c", PUSH + POP)
+        self.passes(orders)
+
+    def test_a_missing_partner_fails(self):
+        self.write("src/pool.c", PUSH)
+        self.fails(orders, "R1 pairs with A1, which does not exist")
+
+    def test_a_partner_that_does_not_name_back_fails(self):
+        self.write("src/pool.c", PUSH + POP.replace("pairs with R1", "pairs with A1"))
+        self.fails(orders, "R1 pairs with A1, which does not name it back")
+
+    def test_a_label_twice_fails(self):
+        self.write("src/pool.c", PUSH + POP)
+        self.write("src/cache.c", PUSH)
+        self.fails(orders, "R1 is also at")
+
+    def test_an_unlabelled_access_fails(self):
+        self.write("src/pool.c", PUSH + POP + "int f(void)\n{\n\n\n\n\n    return fli_load_acquire(&head);\n}\n")
+        self.fails(orders, "no label within 4 lines above: fli_load_acquire")
+
+    def test_an_unlabelled_cas_with_a_named_order_fails(self):
+        cas = "int f(void)\n{\n\n\n\n\n    return fli_cas_weak(&h, &e, d,\n        FL_MO_PUSH, memory_order_relaxed);\n}\n"
+        self.write("src/pool.c", PUSH + POP + cas)
+        self.fails(orders, "no label within 4 lines above: fli_cas_weak")
+
+    def test_a_label_that_tells_another_order_fails(self):
+        self.write("src/pool.c", PUSH + POP.replace("A1: acquire", "A1: relaxed"))
+        self.fails(orders, "A1 does not say acquire")
+
+    def test_a_label_without_access_fails(self):
+        self.write("src/pool.c", PUSH + POP.replace("return fli_load_acquire(&head)", "return 0"))
+        self.fails(orders, "A1 stands above no atomic access")
+
+    def test_an_unexplained_relaxed_access_fails(self):
+        load = "int f(void)\n{\n    return fli_load_relaxed(&head);\n}\n"
+        self.write("src/pool.c", PUSH + POP + load)
+        self.fails(orders, "relaxed, and no comment says why")
+        self.write("src/pool.c", PUSH + POP + load.replace("    return", "    /* relaxed: a hint */\n    return"))
+        self.passes(orders)
+
+    def test_accesses_beside_the_names_fail(self):
+        for access in ("atomic_load(&x)", "__atomic_load_n(&x, __ATOMIC_ACQUIRE)", "__sync_fetch_and_add(&x, 1)"):
+            self.write("src/pool.c", PUSH + POP + f"int f(void)\n{{\n    return {access};\n}}\n")
+            self.fails(orders, "beside the names")
+
+    def test_a_fence_fails(self):
+        self.write("src/pool.c", PUSH + POP + "void f(void)\n{\n    atomic_thread_fence(memory_order_seq_cst);\n}\n")
+        self.fails(orders, "a standalone fence")
+
+
+class Shape(Tree):
+    def test_what_fails(self):
+        for text, pattern in (
+            ("int x;\n" * 701, "701 lines"),
+            ('#include "other.c"\n', "includes other.c"),
+            ("#ifdef FREELANE_CHECKED\nint x;\n#endif\n", "a variant"),
+            ('void f(void)\n{\n    __asm__("");\n}\n', "inline assembly"),
+            ("__attribute__((no_sanitize_thread)) void f(void);\n", "switches a sanitizer off"),
+        ):
+            self.write("src/pool.c", text)
+            self.fails(shape, pattern)
+
+    def test_words_in_comments_and_strings_pass(self):
+        self.write("src/pool.c", '/* no asm, no no_sanitize */\nconst char *f = "asm";\n')
+        self.passes(shape)
+
+    def test_suppressions_of_our_own_code_fail(self):
+        self.write("src/pool.c", "int x;\n")
+        self.write("stress/tsan.supp", "# not ours\ncalled_from_lib:liburcu-qsbr.so\n")
+        self.passes(shape)
+        self.write("stress/tsan.supp", "race:fl_heap_create\n")
+        self.fails(shape, "suppresses race:fl_heap_create")
+
+    def test_an_empty_tree_fails(self):
+        self.fails(shape, "nothing was there")
+
+
+class Headers(Tree):
+    def test_a_header_that_leans_on_another_fails(self):
+        self.write("include/freelane/freelane.h", "#pragma once\nsize_t fl_size(void);\n")
+        self.fails(headers, "freelane.h as C11 by gcc")
+
+    def test_a_header_that_is_no_cxx_fails(self):
+        self.write("include/freelane/freelane.h", "#pragma once\nint fl_f(int class);\n")
+        self.fails(headers, r"freelane.h as C\+\+17 by g\+\+")
+
+
+class Readme(Tree):
+    def examples(self, text):
+        self.write("README.md", text)
+        return [str(self.root / "README.md"), str(self.root / "out"), "--cc", "gcc", "-Wall", "--cxx", "g++"]
+
+    def test_an_example_that_runs_passes(self):
+        text = "text\n```c\n/* example: a.c */\nint main(void)\n{\n    return 0;\n}\n```\n"
+        self.passes(readme, self.examples(text))
+
+    def test_an_example_that_does_not_compile_fails(self):
+        text = "```c\n/* example: a.c */\nint main(void)\n{\n    return x;\n}\n```\n"
+        self.fails(readme, "a.c does not compile", self.examples(text))
+
+    def test_an_example_that_exits_with_an_error_fails(self):
+        text = "```c\n/* example: a.c */\nint main(void)\n{\n    return 3;\n}\n```\n"
+        self.fails(readme, "exit code 3", self.examples(text))
+
+    def test_a_readme_without_an_example_fails(self):
+        self.fails(readme, "nothing was there", self.examples("```c\nfl_alloc(thread, 48);\n```\n"))
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())

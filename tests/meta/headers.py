@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""Headers compile on their own: the public ones as C11 and as C++17 by every compiler here, the library's own as C.
+
+usage: headers.py <root>
+"""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from source import report
+
+WARNINGS = ["-Wall", "-Wextra", "-Werror"]
+LANGUAGES = {
+    "C11": (["-x", "c", "-std=c11", "-Wstrict-prototypes"], ["gcc", "clang-14", "clang"]),
+    "C++17": (["-x", "c++", "-std=c++17"], ["g++", "clang++-14", "clang++"]),
+}
+
+
+def installed(compilers):
+    """Those of the compilers that are here, each once whatever it is called."""
+    found = {}
+    for compiler in filter(shutil.which, compilers):
+        found.setdefault(pathlib.Path(shutil.which(compiler)).resolve(), compiler)
+    return list(found.values())
+
+
+def compile_header(compiler, flags, folders, header):
+    """Includes the header twice and nothing before it; returns the compiler's complaints."""
+    command = [compiler, *flags, *WARNINGS, "-fsyntax-only", *(f"-I{folder}" for folder in folders), "-"]
+    text = f'#include "{header}"\n#include "{header}"\nextern int not_empty;\n'
+    result = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    return "" if result.returncode == 0 else result.stderr or "failed silently"
+
+
+def main(root):
+    root = pathlib.Path(root)
+    public = sorted(path.relative_to(root / "include").as_posix() for path in (root / "include").rglob("*.h"))
+    problems, checked = [], 0
+    for language, (flags, compilers) in LANGUAGES.items():
+        present = installed(compilers)
+        print(f"{language}: {', '.join(present) or 'no compiler'}")
+        for compiler in present:
+            for header in public:
+                if header == "freelane/python.h":
+                    continue  # wants the interpreter's headers
+                checked += 1
+                complaint = compile_header(compiler, flags, [root / "include"], header)
+                if complaint:
+                    problems.append(f"{header} as {language} by {compiler}:\n{complaint}")
+    for path in sorted((root / "src").glob("*.h")):
+        checked += 1
+        folders = [root / "include", root / "src"]
+        complaint = compile_header("gcc", ["-x", "c", "-std=gnu11"], folders, path.name)
+        if complaint:
+            problems.append(f"src/{path.name} by gcc:\n{complaint}")
+    report(problems, checked)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

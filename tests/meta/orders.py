@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""Memory orders: every ordered atomic access carries a label whose partner names it back.
+
+A label is a capital letter and a number at the start of a comment, a few lines above its access:
+
+    /* R1: release, pairs with A1 in fli_pool_pop: the slots are visible before the head. */
+
+Relaxed accesses say why nothing is ordered in a comment with the word "relaxed": beside them, earlier in their
+function, or at the head of the file for all of it.
+
+usage: orders.py <root>
+"""
+
+import re
+import sys
+
+from source import report, sources
+
+LINES_ABOVE = 4
+LABEL = re.compile(r"^([A-Z]\d+): (.*)$")
+REFERENCE = re.compile(r"\b[A-Z]\d+\b")
+ORDER = re.compile(
+    r"memory_order_(?P<c>\w+)|__ATOMIC_(?P<b>[A-Z_]+)|FL_MO_\w+|fli_\w+?_(?P<n>relaxed|acquire|release|acq_rel|seq_cst)\b"
+)
+RAW_ACCESS = re.compile(r"\b(atomic_(?!h\b)\w+|__atomic_\w+|__sync_\w+)[ \t]*\(")
+FENCE = re.compile(r"\b(atomic_(?:thread|signal)_fence|__atomic_(?:thread|signal)_fence|__sync_synchronize)\b")
+ORDER_WORDS = ("acquire", "release", "acq_rel", "seq_cst", "consume")
+
+
+def operations(files):
+    """The names that atomic.h gives to atomic operations."""
+    atomic = next(file for file in files if file.name == "src/atomic.h")
+    names = re.findall(r"#[ \t]*define[ \t]+(fli_\w+)\(", atomic.code)
+    return [name for name in names if name != "fli_count"]
+
+
+def call_text(code, start):
+    """From `start` to the parenthesis that closes the call there."""
+    depth = 0
+    for i in range(code.index("(", start), len(code)):
+        depth += {"(": 1, ")": -1}.get(code[i], 0)
+        if depth == 0:
+            return code[start : i + 1]
+    return code[start:]
+
+
+class Access:
+    def __init__(self, source, match):
+        self.source = source
+        self.line = source.line_of(match.start())
+        self.text = call_text(source.code, match.start())
+        self.last = self.line + self.text.count("\n")
+        self.orders = set()
+        for order in ORDER.finditer(self.text):
+            word = order.group("c") or order.group("b") or order.group("n")
+            self.orders.add(word.lower() if word else "named")
+
+    @property
+    def ordered(self):
+        return self.orders != {"relaxed"}
+
+    def where(self):
+        return f"{self.source.name}:{self.line}"
+
+
+def accesses(source, names):
+    pattern = re.compile(r"\b(" + "|".join(names) + r"|__atomic_\w+)[ \t]*\(")
+    for match in pattern.finditer(source.code):
+        line = source.code[source.code.rfind("\n", 0, match.start()) + 1 : match.start()]
+        if not re.match(r"[ \t]*#[ \t]*define", line):
+            yield Access(source, match)
+
+
+class Label:
+    def __init__(self, source, comment, name, text):
+        self.source, self.comment, self.name, self.text = source, comment, name, text
+        pairs = re.search(r"pairs with ([^:.]*)", text)
+        self.partners = REFERENCE.findall(pairs.group(1)) if pairs else []
+
+    def where(self):
+        return f"{self.source.name}:{self.comment.first}: {self.name}"
+
+    def covers(self, access):
+        return (
+            access.source is self.source
+            and self.comment.first <= access.last
+            and access.line - self.comment.last <= LINES_ABOVE
+        )
+
+
+def labels(source):
+    for comment in source.comments:
+        match = LABEL.match(comment.text)
+        if match:
+            yield Label(source, comment, match.group(1), match.group(2))
+
+
+def check_pairs(found):
+    by_name = {}
+    for label in found:
+        if label.name in by_name:
+            yield f"{label.where()} is also at {by_name[label.name].where()}"
+        by_name[label.name] = label
+    for label in found:
+        if not label.partners:
+            yield f"{label.where()} does not say what it pairs with"
+        for partner in label.partners:
+            if partner not in by_name:
+                yield f"{label.where()} pairs with {partner}, which does not exist"
+            elif label.name not in by_name[partner].partners:
+                yield f"{label.where()} pairs with {partner}, which does not name it back"
+
+
+def check_access(access, found):
+    covering = [label for label in found if label.covers(access)]
+    if not covering:
+        yield f"{access.where()}: no label within {LINES_ABOVE} lines above: {access.text.split('(')[0]}"
+        return
+    for order in access.orders & set(ORDER_WORDS):
+        words = ("acq", "rel") if order == "acq_rel" else (order,)
+        if not any(all(word in label.text for word in words) for label in covering):
+            yield f"{access.where()}: {covering[0].name} does not say {order}"
+
+
+def function_start(source, line):
+    """The line after the last closing brace in the first column above `line`."""
+    lines = source.code.split("\n")[: line - 1]
+    return max((i + 2 for i, text in enumerate(lines) if text.startswith("}")), default=1)
+
+
+def check_relaxed(access):
+    source = access.source
+    start = function_start(source, access.line)
+    for comment in source.comments:
+        near = comment.first >= start and comment.first <= access.last
+        if "relaxed" in comment.text.lower() and (near or comment.first == 1):
+            return
+    yield f"{access.where()}: relaxed, and no comment says why"
+
+
+def check_raw(source):
+    for match in FENCE.finditer(source.code):
+        yield f"{source.name}:{source.line_of(match.start())}: a standalone fence"
+    if source.name in ("src/atomic.h", "include/freelane/inline.h"):
+        return
+    for match in RAW_ACCESS.finditer(source.code):
+        if "__ATOMIC_RELAXED" in call_text(source.code, match.start()):
+            continue  # a word of the caches, which are plain C++ structs in the public header
+        yield f"{source.name}:{source.line_of(match.start())}: {match.group(1)} beside the names of atomic.h"
+
+
+def main(root):
+    files = list(sources(root, "src", "include"))
+    names = operations(files)
+    found = [label for file in files for label in labels(file)]
+    every = [access for file in files for access in accesses(file, names)]
+    problems = list(check_pairs(found))
+    for access in every:
+        problems += check_access(access, found) if access.ordered else check_relaxed(access)
+    for label in found:
+        if not any(label.covers(access) for access in every):
+            problems.append(f"{label.where()} stands above no atomic access")
+    for file in files:
+        problems += check_raw(file)
+    report(problems, len(every))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""The shape of the code: file sizes, variants, and what it never contains.
+
+usage: shape.py <root>
+"""
+
+import pathlib
+import re
+import sys
+
+from source import report, sources
+
+LINES_MAX = 700
+MAY_HAVE_VARIANTS = {"src/os.c", "src/rcu.c"}
+
+FORBIDDEN = [
+    (re.compile(r"\bno_sanitize\w*|\bdisable_sanitizer_instrumentation\b|\bNO_SANITIZE\w*"), "switches a sanitizer off"),
+    (re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+(GCC|clang)[ \t]+diagnostic", re.MULTILINE), "switches a warning off"),
+]
+ASSEMBLY = re.compile(r"\b(__asm__|__asm|asm)\b")
+
+# A suppression list may name what is not ours.
+SUPPRESSION_LINE = re.compile(r"^(called_from_lib:liburcu-\w+\.so|#.*|)$")
+
+
+def check_file(source):
+    if source.name.startswith(("src/", "include/")):
+        for match in ASSEMBLY.finditer(source.code):
+            yield f"{source.name}:{source.line_of(match.start())}: inline assembly"
+    if source.name.startswith("src/"):
+        lines = source.text.count("\n")
+        if lines > LINES_MAX:
+            yield f"{source.name}: {lines} lines, at most {LINES_MAX}"
+        for line, included, _ in source.includes():
+            if included.endswith(".c"):
+                yield f"{source.name}:{line}: includes {included}"
+    if source.name.startswith("src/") and source.name.endswith(".c") and source.name not in MAY_HAVE_VARIANTS:
+        for match in re.finditer(r"^[ \t]*#[ \t]*if.*", source.code, re.MULTILINE):
+            yield f"{source.name}:{source.line_of(match.start())}: a variant ({match.group().strip()}); see config.h"
+    for pattern, what in FORBIDDEN:
+        for match in pattern.finditer(source.code):
+            yield f"{source.name}:{source.line_of(match.start())}: {what} ({match.group().strip()})"
+
+
+def check_suppressions(root):
+    for folder in ("src", "tests", "stress", "bench", ".ci"):
+        for path in sorted((pathlib.Path(root) / folder).rglob("*.supp*")):
+            for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+                if not SUPPRESSION_LINE.match(line.strip()):
+                    yield f"{path.relative_to(root)}:{number}: suppresses {line.strip()}"
+
+
+def main(root):
+    files = list(sources(root, "src", "include", "tests", "stress", "bench"))
+    problems = [problem for file in files for problem in check_file(file)]
+    report(problems + list(check_suppressions(root)), len(files))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

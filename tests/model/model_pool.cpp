@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A model check of the pool: src/pool.c itself, compiled over model_atomic.h, run by Relacy through every
+ * interleaving of its threads with at most `context_bound` preemptions, and every value that the C11 memory model
+ * lets a load return.
+ *
+ * Checked in each execution:
+ *
+ *     a magazine has one owner at a time     `owner`, a plain variable of each magazine, is free when it is taken
+ *     its slots are ordered by the stacks    `slot`, a plain variable too: an access that is not ordered is a data
+ * race no magazine is lost                    at the end the stacks hold each of them once the depth of a stack is
+ * its sum        at the end `below` of the top is the sum of the counts
+ *
+ * Three scenarios, three threads each, with two magazines going round:
+ *
+ *     recycle    one thread takes two and gives them back in the same order, so that the top of the stack is what it
+ * was while what lies under it is not; the others take one and give it back, twice exchange   magazines move between
+ * two stacks both ways, as filled and empty ones do take_all   one thread takes the whole stack and puts it back; the
+ * others take one and give it back, twice
+ *
+ * The program is built once as it is, and must find no error; and once for each mutant, and must find one: a weaker
+ * order
+ * (-DFL_MO_...), or tags that do not count (-DFREELANE_MODEL_NO_TAG).
+ *
+ * usage: model_pool recycle|exchange|take_all [--expect-error]
+ */
+#include "pool.h"
+
+#include <cstring>
+#include <iostream>
+
+namespace
+{
+
+enum { MAGAZINES = 2, FREE = 100 };
+
+/* What the scenarios share. The objects are made anew for each execution. */
+template <typename scenario> struct pool_model : rl::test_suite<scenario, 3> {
+    fli_stack filled, empty;
+    fli_magazines magazines;
+    fli_pool_counters counters;
+    rl::var<unsigned> owner[MAGAZINES + 1], slot[MAGAZINES + 1];
+    alignas(16) char memory[(MAGAZINES + 2) * FLI_MAGAZINE_BYTES];
+
+    /* The magazines' slots are `slot` here, so that the model sees them; those in memory are not touched. */
+    void before()
+    {
+        magazines.base = memory;
+        fli_store_relaxed(&filled.head, fli_tagged_empty(0));
+        fli_store_relaxed(&empty.head, fli_tagged_empty(0));
+        for (uint32_t index = 1; index <= MAGAZINES; index++) {
+            fli_magazine *magazine = ::new (at(index)) fli_magazine;
+            fli_store_relaxed(&magazine->count, index);
+            owner[index]($) = FREE;
+            slot[index]($) = index;
+            fli_stack_push_mpmc(&filled, &magazines, magazine, &counters);
+        }
+    }
+
+    fli_magazine *at(uint32_t index)
+    {
+        return fli_magazine_at(&magazines, index);
+    }
+
+    void own(fli_magazine *magazine, unsigned thread)
+    {
+        uint32_t index = fli_magazine_index(&magazines, magazine);
+        RL_ASSERT(index >= 1 && index <= MAGAZINES);
+        RL_ASSERT(owner[index]($) == FREE);
+        owner[index]($) = thread;
+        RL_ASSERT(slot[index]($) == index);
+        slot[index]($) = 0;
+    }
+
+    fli_magazine *pop(fli_stack *stack, unsigned thread)
+    {
+        fli_magazine *magazine = fli_stack_pop_mpmc(stack, &magazines, &counters);
+        if (magazine != nullptr)
+            own(magazine, thread);
+        return magazine;
+    }
+
+    void disown(fli_magazine *magazine, unsigned thread)
+    {
+        uint32_t index = fli_magazine_index(&magazines, magazine);
+        RL_ASSERT(owner[index]($) == thread);
+        slot[index]($) = index;
+        owner[index]($) = FREE;
+    }
+
+    void push(fli_stack *stack, fli_magazine *magazine, unsigned thread)
+    {
+        if (magazine == nullptr)
+            return;
+        uint64_t count = fli_load_relaxed(&magazine->count);
+        disown(magazine, thread);
+        uint64_t blocks = fli_stack_push_mpmc(stack, &magazines, magazine, &counters);
+        RL_ASSERT(blocks == count || blocks == 1 + 2);
+    }
+
+    void after()
+    {
+        unsigned found = 0;
+        for (fli_stack *stack : {&filled, &empty}) {
+            uint64_t blocks = fli_stack_blocks(stack, &magazines);
+            while (fli_magazine *magazine = pop(stack, 3)) {
+                RL_ASSERT(fli_load_relaxed(&magazine->below) == blocks);
+                blocks -= fli_load_relaxed(&magazine->count);
+                found++;
+            }
+            RL_ASSERT(blocks == 0);
+        }
+        RL_ASSERT(found == MAGAZINES);
+        for (uint32_t index = 1; index <= MAGAZINES; index++)
+            at(index)->~fli_magazine();
+    }
+};
+
+struct recycle : pool_model<recycle> {
+    void thread(unsigned self)
+    {
+        if (self == 0) {
+            fli_magazine *first = pop(&filled, self), *second = pop(&filled, self);
+            push(&filled, first, self);
+            push(&filled, second, self);
+            return;
+        }
+        for (unsigned i = 0; i < 2; i++)
+            push(&filled, pop(&filled, self), self);
+    }
+};
+
+struct exchange : pool_model<exchange> {
+    void thread(unsigned self)
+    {
+        if (self != 1)
+            push(&empty, pop(&filled, self), self);
+        if (self != 2)
+            push(&filled, pop(&empty, self), self);
+    }
+};
+
+struct take_all : pool_model<take_all> {
+    void thread(unsigned self)
+    {
+        if (self > 0) {
+            for (unsigned i = 0; i < 2; i++)
+                push(&filled, pop(&filled, self), self);
+            return;
+        }
+        uint32_t first = fli_stack_take_all_mpmc(&filled, &counters);
+        unsigned count = 0;
+        for (uint32_t index = first; index != 0; index = fli_load_relaxed(&at(index)->next)) {
+            RL_ASSERT(++count <= MAGAZINES);
+            own(at(index), self);
+        }
+        for (uint32_t index = first; index != 0; index = fli_load_relaxed(&at(index)->next))
+            disown(at(index), self);
+        fli_stack_put_back_mpmc(&filled, &magazines, first, &counters);
+    }
+};
+
+/* The errors that a broken pool leads to; any other is the check's own. */
+bool is_of_the_pool(rl::test_result_e result)
+{
+    return result == rl::test_result_user_assert_failed || result == rl::test_result_data_race ||
+           result == rl::test_result_unitialized_access;
+}
+
+/* Explores a scenario. Returns the exit status. */
+template <typename scenario> int check(bool expect_error)
+{
+    std::ostream nowhere(nullptr);
+    rl::test_params params;
+    params.search_type = rl::sched_bound;
+    params.context_bound = 2;
+    params.execution_depth_limit = 500;
+    params.output_stream = expect_error ? &nowhere : &std::cout;
+    params.progress_stream = &nowhere;
+    bool clean = rl::simulate<scenario>(params);
+    std::cout << params.stop_iteration << " executions, " << rl::test_result_str(params.test_result) << std::endl;
+    return (expect_error ? is_of_the_pool(params.test_result) : clean) ? 0 : 1;
+}
+
+} // namespace
+
+int main(int argc, char **argv)
+{
+    const char *scenario = argc > 1 ? argv[1] : "";
+    bool expect_error = argc > 2 && !std::strcmp(argv[2], "--expect-error");
+    if (!std::strcmp(scenario, "recycle"))
+        return check<recycle>(expect_error);
+    if (!std::strcmp(scenario, "exchange"))
+        return check<exchange>(expect_error);
+    if (!std::strcmp(scenario, "take_all"))
+        return check<take_all>(expect_error);
+    std::cerr << "usage: " << argv[0] << " recycle|exchange|take_all [--expect-error]" << std::endl;
+    return 2;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Corruption planted by hand, one word at a time, is found by fl_heap_check and named; and taken back, all is well.
+ */
+#include "support.h"
+
+#include "thread.h"
+
+enum { SIZE = 48, MANY = 1000 };
+
+/* A heap of release-sized magazines with blocks in every place: a cache, the pool, a slab. */
+struct ward {
+    struct bed bed;
+    void *blocks[MANY];
+    unsigned class_index;
+    struct fl_cache *cache;
+    struct fli_magazine *pooled;
+};
+
+static int ward_up(void **state)
+{
+    struct ward *ward = calloc(1, sizeof *ward);
+    assert_non_null(ward);
+    ward->bed = bed_with(&(struct fl_options){.magazine_blocks = 16, .retain_bytes = SIZE_MAX});
+    struct fl_heap *heap = ward->bed.heap;
+    assert_int_equal(fl_alloc_many(ward->bed.thread, SIZE, MANY, ward->blocks), 0);
+    fl_free_many(ward->bed.thread, SIZE, MANY / 2, ward->blocks);
+    ward->class_index = (unsigned)fl_size_class(SIZE);
+    ward->cache = fli_thread_cache((struct fli_thread *)(void *)ward->bed.thread, ward->class_index);
+    uint32_t head = fli_tagged_index(fli_load_relaxed(&heap->backing.pool.filled[ward->class_index].head));
+    ward->pooled = fli_magazine_at(&heap->backing.magazines, head);
+    assert_true(head != 0);
+    assert_true(ward->cache->top - ward->cache->floor > 2);
+    assert_sound(heap);
+    *state = ward;
+    return 0;
+}
+
+static int ward_down(void **state)
+{
+    struct ward *ward = *state;
+    fl_free_many(ward->bed.thread, SIZE, MANY / 2, ward->blocks + MANY / 2);
+    end_bed(&ward->bed);
+    free(ward);
+    return 0;
+}
+
+/* The check finds something, and says what. */
+static void assert_found(struct ward *ward, const char *what)
+{
+    char error[256] = "";
+    assert_int_equal(fl_heap_check(ward->bed.heap, error, sizeof error), -EUCLEAN);
+    assert_contains(error, what);
+    /* The text can be left out. */
+    assert_int_equal(fl_heap_check(ward->bed.heap, NULL, 0), -EUCLEAN);
+}
+
+static void assert_pointer_found(struct ward *ward, const void *pointer, const char *what)
+{
+    char error[256] = "", name[32];
+    assert_int_equal(fl_heap_check(ward->bed.heap, error, sizeof error), -EUCLEAN);
+    snprintf(name, sizeof name, "%p", pointer);
+    assert_contains(error, name);
+    assert_contains(error, what);
+}
+
+/* Plants a pointer into a slot and takes it back. */
+static void plant(struct ward *ward, void **slot, void *pointer, const char *what)
+{
+    void *was = *slot;
+    *slot = pointer;
+    assert_pointer_found(ward, pointer, what);
+    *slot = was;
+    assert_sound(ward->bed.heap);
+}
+
+static void a_block_twice_in_a_cache_is_found(void **state)
+{
+    struct ward *ward = *state;
+    plant(ward, &ward->cache->floor[0], ward->cache->floor[1], "free twice");
+}
+
+static void a_block_twice_in_the_pool_is_found(void **state)
+{
+    struct ward *ward = *state;
+    plant(ward, &ward->pooled->slots[0], ward->pooled->slots[3], "free twice");
+}
+
+static void a_block_in_a_cache_and_in_the_pool_is_found(void **state)
+{
+    struct ward *ward = *state;
+    plant(ward, &ward->pooled->slots[0], ward->cache->floor[0], "free twice");
+}
+
+static void a_block_in_a_previous_magazine_and_elsewhere_is_found(void **state)
+{
+    struct ward *ward = *state;
+    struct fli_magazine *previous = ward->cache->previous;
+    assert_non_null(previous);
+    assert_true(fli_load_relaxed(&previous->count) > 0);
+    plant(ward, &previous->slots[0], ward->pooled->slots[1], "free twice");
+}
+
+static void a_block_of_another_class_is_found(void **state)
+{
+    struct ward *ward = *state;
+    void *other = fl_alloc(ward->bed.thread, 1024);
+    plant(ward, &ward->pooled->slots[0], other, "not a block of 48 bytes");
+    fl_free(ward->bed.thread, other);
+}
+
+static void a_pointer_from_elsewhere_is_found(void **state)
+{
+    struct ward *ward = *state;
+    plant(ward, &ward->cache->floor[0], &ward, "not a block of 48 bytes");
+    plant(ward, &ward->cache->floor[0], (char *)ward->bed.heap->backing.slabs.base - 16, "not a block");
+}
+
+static void the_inside_of_a_block_is_found(void **state)
+{
+    struct ward *ward = *state;
+    plant(ward, &ward->pooled->slots[2], (char *)ward->pooled->slots[2] + 16, "not the start of a block");
+}
+
+static void a_block_that_was_never_carved_is_found(void **state)
+{
+    struct ward *ward = *state;
+    struct fli_slabs *slabs = &ward->bed.heap->backing.slabs;
+    uint32_t carving = slabs->by_class[ward->class_index].carving;
+    assert_true(carving != 0);
+    char *beyond = fli_slab_start(slabs, carving - 1) + slabs->slabs[carving - 1].carved * SIZE;
+    plant(ward, &ward->pooled->slots[0], beyond, "not the start of a block");
+}
+
+static void a_live_block_in_a_magazine_is_found_in_checked_builds(void **state)
+{
+    struct ward *ward = *state;
+    void *was = ward->pooled->slots[0];
+    ward->pooled->slots[0] = ward->blocks[MANY - 1];
+    if (FLI_CHECKED)
+        assert_pointer_found(ward, ward->blocks[MANY - 1], "live");
+    ward->pooled->slots[0] = was;
+}
+
+static void a_wrong_count_in_a_cache_is_found(void **state)
+{
+    struct ward *ward = *state;
+    /* A magazine that claims a slot more has what used to be there, which by now is free elsewhere or live. */
+    void *beyond = *ward->cache->top;
+    *ward->cache->top = ward->pooled->slots[0];
+    ward->cache->top++;
+    assert_found(ward, "free twice");
+    ward->cache->top--;
+    *ward->cache->top = beyond;
+}
+
+static void a_magazine_that_says_wrong_what_lies_below_it_is_found(void **state)
+{
+    struct ward *ward = *state;
+    uint64_t below = fli_load_relaxed(&ward->pooled->below);
+    fli_store_relaxed(&ward->pooled->below, below + 1);
+    assert_found(ward, "below");
+    fli_store_relaxed(&ward->pooled->below, below);
+}
+
+static void a_pooled_magazine_with_a_wrong_count_is_found(void **state)
+{
+    struct ward *ward = *state;
+    uint32_t count = fli_load_relaxed(&ward->pooled->count);
+    fli_store_relaxed(&ward->pooled->count, count - 1);
+    assert_found(ward, "below");
+    fli_store_relaxed(&ward->pooled->count, count);
+}
+
+static void a_stack_that_bites_its_tail_is_found(void **state)
+{
+    struct ward *ward = *state;
+    const struct fli_magazines *magazines = &ward->bed.heap->backing.magazines;
+    uint32_t next = fli_load_relaxed(&ward->pooled->next);
+    fli_store_relaxed(&ward->pooled->next, fli_magazine_index(magazines, ward->pooled));
+    assert_int_equal(fl_heap_check(ward->bed.heap, NULL, 0), -EUCLEAN);
+    fli_store_relaxed(&ward->pooled->next, next);
+}
+
+static void a_stack_cut_short_is_found(void **state)
+{
+    struct ward *ward = *state;
+    uint32_t next = fli_load_relaxed(&ward->pooled->next);
+    assert_true(next != 0);
+    fli_store_relaxed(&ward->pooled->next, 0);
+    assert_int_equal(fl_heap_check(ward->bed.heap, NULL, 0), -EUCLEAN);
+    fli_store_relaxed(&ward->pooled->next, next);
+}
+
+static void a_magazine_that_is_nowhere_is_found(void **state)
+{
+    struct ward *ward = *state;
+    struct fli_magazines *magazines = &ward->bed.heap->backing.magazines;
+    struct fli_magazine *astray = fli_magazine_carve(magazines);
+    assert_non_null(astray);
+    assert_found(ward, "magazines exist");
+    struct fli_pool_counters counters = {0};
+    fli_stack_push_mpmc(&ward->bed.heap->backing.pool.empty, magazines, astray, &counters);
+}
+
+static void a_parked_block_that_is_in_a_magazine_too_is_found(void **state)
+{
+    struct ward *ward = *state;
+    struct fli_slabs *slabs = &ward->bed.heap->backing.slabs;
+    void *block = ward->pooled->slots[0], *taken;
+    fli_slab_park(slabs, ward->class_index, 1, &block);
+    assert_pointer_found(ward, block, "free twice");
+    assert_int_equal(fli_slab_unpark(slabs, ward->class_index, 1, &taken), 1);
+    assert_ptr_equal(taken, block);
+}
+
+static void a_wrong_number_of_carved_blocks_is_found(void **state)
+{
+    struct ward *ward = *state;
+    struct fli_slab_class *class = &ward->bed.heap->backing.slabs.by_class[ward->class_index];
+    size_t carved = class->carved;
+    class->carved = 10;
+    assert_found(ward, "48 bytes");
+    class->carved = carved;
+}
+
+static void a_wrong_number_of_parked_blocks_is_found(void **state)
+{
+    struct ward *ward = *state;
+    struct fli_slab_class *class = &ward->bed.heap->backing.slabs.by_class[ward->class_index];
+    fli_store_relaxed(&class->parked, 1);
+    assert_found(ward, "48 bytes");
+    fli_store_relaxed(&class->parked, 0);
+}
+
+static void a_sound_heap_passes_with_blocks_in_every_place(void **state)
+{
+    struct ward *ward = *state;
+    char error[64] = "untouched";
+    assert_int_equal(fl_heap_check(ward->bed.heap, error, sizeof error), 0);
+    assert_string_equal(error, "untouched");
+    void *large = fl_alloc(ward->bed.thread, 100000);
+    fl_heap_free(ward->bed.heap, fl_alloc(ward->bed.thread, 500));
+    fl_thread_offline(ward->bed.thread);
+    assert_sound(ward->bed.heap);
+    fl_thread_online(ward->bed.thread);
+    fl_free(ward->bed.thread, large);
+}
+
+#define WARD_TEST(test) cmocka_unit_test_setup_teardown(test, ward_up, ward_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WARD_TEST(a_block_twice_in_a_cache_is_found),
+        WARD_TEST(a_block_twice_in_the_pool_is_found),
+        WARD_TEST(a_block_in_a_cache_and_in_the_pool_is_found),
+        WARD_TEST(a_block_in_a_previous_magazine_and_elsewhere_is_found),
+        WARD_TEST(a_block_of_another_class_is_found),
+        WARD_TEST(a_pointer_from_elsewhere_is_found),
+        WARD_TEST(the_inside_of_a_block_is_found),
+        WARD_TEST(a_block_that_was_never_carved_is_found),
+        WARD_TEST(a_live_block_in_a_magazine_is_found_in_checked_builds),
+        WARD_TEST(a_wrong_count_in_a_cache_is_found),
+        WARD_TEST(a_magazine_that_says_wrong_what_lies_below_it_is_found),
+        WARD_TEST(a_pooled_magazine_with_a_wrong_count_is_found),
+        WARD_TEST(a_stack_that_bites_its_tail_is_found),
+        WARD_TEST(a_stack_cut_short_is_found),
+        WARD_TEST(a_magazine_that_is_nowhere_is_found),
+        WARD_TEST(a_parked_block_that_is_in_a_magazine_too_is_found),
+        WARD_TEST(a_wrong_number_of_carved_blocks_is_found),
+        WARD_TEST(a_wrong_number_of_parked_blocks_is_found),
+        WARD_TEST(a_sound_heap_passes_with_blocks_in_every_place),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+#include "support.h"
+
+#include "magazine.h"
+
+enum { MAGAZINES = 64 };
+
+/* Magazines for few enough blocks that they can all be carved. */
+struct room {
+    struct fli_magazines magazines;
+    char *base;
+    size_t bytes;
+};
+
+static int room_up(void **state)
+{
+    struct room *room = malloc(sizeof *room);
+    assert_non_null(room);
+    room->bytes = fli_magazines_reserve_bytes((size_t)4 * MAGAZINES * FLI_MAGAZINE_BYTES);
+    room->base = fli_os_reserve(room->bytes, FLI_PAGE);
+    assert_non_null(room->base);
+    fli_magazines_init(&room->magazines, room->base, room->bytes);
+    *state = room;
+    return 0;
+}
+
+static int room_down(void **state)
+{
+    struct room *room = *state;
+    fli_magazines_close(&room->magazines);
+    fli_os_release(room->base, room->bytes);
+    free(room);
+    return 0;
+}
+
+/* Makes a list of the magazines first, first + step, .. below `end`. */
+static uint32_t list_of(struct fli_magazines *magazines, uint32_t first, uint32_t end, uint32_t step)
+{
+    uint32_t list = 0;
+    for (uint32_t i = first; i < end; i += step) {
+        fli_store_relaxed(&fli_magazine_at(magazines, i)->next, list);
+        list = i;
+    }
+    return list;
+}
+
+static uint32_t length_of(struct fli_magazines *magazines, uint32_t list)
+{
+    uint32_t length = 0;
+    for (; list != 0; list = fli_load_relaxed(&fli_magazine_at(magazines, list)->next))
+        length++;
+    return length;
+}
+
+static uint32_t carve_all(struct fli_magazines *magazines)
+{
+    uint32_t carved = 0;
+    while (fli_magazine_carve(magazines) != NULL)
+        carved++;
+    return carved;
+}
+
+static void carved_magazines_are_empty_distinct_and_named_by_their_index(void **state)
+{
+    struct fli_magazines *magazines = &((struct room *)*state)->magazines;
+    for (uint32_t i = 1; i <= 10; i++) {
+        struct fli_magazine *magazine = fli_magazine_carve(magazines);
+        assert_non_null(magazine);
+        assert_int_equal(fli_magazine_index(magazines, magazine), i);
+        assert_ptr_equal(fli_magazine_at(magazines, i), magazine);
+        assert_int_equal(fli_load_relaxed(&magazine->count), 0);
+        memset(magazine->slots, 0xff, sizeof magazine->slots);
+    }
+    assert_int_equal(fli_magazines_count(magazines), 10);
+}
+
+static void when_the_space_is_used_up_there_are_no_more(void **state)
+{
+    struct fli_magazines *magazines = &((struct room *)*state)->magazines;
+    uint32_t carved = carve_all(magazines);
+    assert_in_range(carved, MAGAZINES - 2, MAGAZINES);
+    assert_int_equal(fli_magazines_count(magazines), carved);
+    assert_null(fli_magazine_carve(magazines));
+}
+
+static void whole_pages_are_given_back_and_their_magazines_carved_again(void **state)
+{
+    struct fli_magazines *magazines = &((struct room *)*state)->magazines;
+    uint32_t carved = carve_all(magazines);
+    size_t bytes = 0;
+    uint32_t kept = fli_magazines_return(magazines, list_of(magazines, 2, 12, 1), &bytes);
+    assert_int_equal(kept, 0);
+    assert_int_equal(bytes, 5 * FLI_PAGE);
+    assert_int_equal(fli_magazines_count(magazines), carved - 10);
+    assert_int_equal(carve_all(magazines), 10);
+    assert_int_equal(fli_magazines_count(magazines), carved);
+}
+
+static void a_magazine_whose_neighbour_is_in_use_is_kept(void **state)
+{
+    struct fli_magazines *magazines = &((struct room *)*state)->magazines;
+    uint32_t carved = carve_all(magazines);
+    size_t bytes = 0;
+    uint32_t kept = fli_magazines_return(magazines, list_of(magazines, 2, 22, 2), &bytes);
+    assert_int_equal(bytes, 0);
+    assert_int_equal(length_of(magazines, kept), 10);
+    assert_int_equal(fli_magazines_count(magazines), carved);
+    assert_null(fli_magazine_carve(magazines));
+
+    kept = fli_magazines_return(magazines, list_of(magazines, 2, 22, 1), &bytes);
+    assert_int_equal(kept, 0);
+    assert_int_equal(bytes, 10 * FLI_PAGE);
+}
+
+static void the_first_page_needs_only_magazine_1(void **state)
+{
+    struct fli_magazines *magazines = &((struct room *)*state)->magazines;
+    carve_all(magazines);
+    size_t bytes = 0;
+    assert_int_equal(fli_magazines_return(magazines, list_of(magazines, 1, 2, 1), &bytes), 0);
+    assert_int_equal(bytes, FLI_PAGE);
+    struct fli_magazine *again = fli_magazine_carve(magazines);
+    assert_non_null(again);
+    assert_int_equal(fli_magazine_index(magazines, again), 1);
+}
+
+static void a_returned_magazine_reads_as_zeros(void **state)
+{
+    struct fli_magazines *magazines = &((struct room *)*state)->magazines;
+    carve_all(magazines);
+    struct fli_magazine *magazine = fli_magazine_at(magazines, 4);
+    magazine->slots[7] = magazine;
+    size_t bytes = 0;
+    fli_magazines_return(magazines, list_of(magazines, 4, 6, 1), &bytes);
+    assert_null(magazine->slots[7]);
+    assert_int_equal(fli_load_relaxed(&magazine->next), 0);
+}
+
+static void returning_nothing_changes_nothing(void **state)
+{
+    struct fli_magazines *magazines = &((struct room *)*state)->magazines;
+    fli_magazine_carve(magazines);
+    size_t bytes = 0;
+    assert_int_equal(fli_magazines_return(magazines, 0, &bytes), 0);
+    assert_int_equal(bytes, 0);
+    assert_int_equal(fli_magazines_count(magazines), 1);
+}
+
+#define ROOM_TEST(test) cmocka_unit_test_setup_teardown(test, room_up, room_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ROOM_TEST(carved_magazines_are_empty_distinct_and_named_by_their_index),
+        ROOM_TEST(when_the_space_is_used_up_there_are_no_more),
+        ROOM_TEST(whole_pages_are_given_back_and_their_magazines_carved_again),
+        ROOM_TEST(a_magazine_whose_neighbour_is_in_use_is_kept),
+        ROOM_TEST(the_first_page_needs_only_magazine_1),
+        ROOM_TEST(a_returned_magazine_reads_as_zeros),
+        ROOM_TEST(returning_nothing_changes_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

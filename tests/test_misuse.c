@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Calls that the contract forbids: each is told to the handler with the call, the pointer and the type named, and
+ * does nothing if the handler returns.
+ */
+#include "support.h"
+
+enum { SIZE = 48 };
+
+/* The block is live and the heap as it was. */
+static void assert_untouched(struct bed *bed, const struct fl_stats *before)
+{
+    struct fl_stats after = stats_of(bed->heap);
+    assert_int_equal(after.live_blocks, before->live_blocks);
+    assert_int_equal(after.live_bytes, before->live_bytes);
+    assert_int_equal(after.cached_bytes, before->cached_bytes);
+    assert_sound(bed->heap);
+}
+
+/* ---- Seen in every build. */
+
+static void a_foreign_pointer_is_refused(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_stats before = stats_of(bed->heap);
+    int on_stack;
+    char *allocated = malloc(SIZE);
+    void *const pointers[] = {
+        &on_stack, allocated, (void *)"constant", bed->heap, bed->thread, (void *)(uintptr_t)16, (void *)UINTPTR_MAX};
+    for (size_t i = 0; i < COUNT_OF(pointers); i++) {
+        fl_free(bed->thread, pointers[i]);
+        assert_misuse("fl_free", pointers[i], "is not a block of heap");
+        fl_heap_free(bed->heap, pointers[i]);
+        assert_misuse("fl_heap_free", pointers[i], "is not a block of heap");
+        /* A size past the largest class is looked up too. */
+        fl_free_sized(bed->thread, pointers[i], 100000);
+        assert_misuse("fl_free_sized", pointers[i], "is not a block of heap");
+        if (FLI_CHECKED) {
+            fl_free_sized(bed->thread, pointers[i], SIZE);
+            assert_misuse("fl_free_sized", pointers[i], "is not a block of heap");
+            fl_free_many(bed->thread, SIZE, 1, &pointers[i]);
+            assert_misuse("fl_free_many", pointers[i], "is not a block of heap");
+        }
+    }
+    free(allocated);
+    assert_untouched(bed, &before);
+}
+
+static void an_address_of_the_heap_where_no_slab_is_yet_is_refused(void **state)
+{
+    struct bed *bed = *state;
+    char *block = fl_alloc(bed->thread, SIZE);
+    fl_free(bed->thread, block + ((size_t)1 << 20));
+    assert_misuse("fl_free", block + ((size_t)1 << 20), "is not a block of heap");
+    fl_free(bed->thread, block);
+}
+
+static void a_block_of_a_slab_that_has_gone_back_is_refused(void **state)
+{
+    struct bed *bed = *state;
+    void *block = fl_alloc(bed->thread, SIZE);
+    fl_free(bed->thread, block);
+    fl_thread_flush(bed->thread);
+    fl_heap_trim(bed->heap, 0);
+    fl_free(bed->thread, block);
+    assert_misuse("fl_free", block, "is not a block of heap");
+}
+
+static void a_block_of_another_heap_is_refused(void **state)
+{
+    struct bed *bed = *state;
+    struct bed other = bed_with(NULL);
+    struct fl_stats before = stats_of(bed->heap);
+    static const size_t sizes[] = {SIZE, 100000};
+    char name[32];
+    snprintf(name, sizeof name, "%p", (void *)bed->heap);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        void *block = fl_alloc(other.thread, sizes[i]);
+        fl_free(bed->thread, block);
+        assert_misuse("fl_free", block, name);
+        fl_heap_free(bed->heap, block);
+        assert_misuse("fl_heap_free", block, name);
+        if (FLI_CHECKED || sizes[i] > FL_BLOCK_MAX) {
+            fl_free_sized(bed->thread, block, sizes[i]);
+            assert_misuse("fl_free_sized", block, name);
+        }
+        memset(block, 1, sizes[i]);
+        fl_free(other.thread, block);
+    }
+    assert_untouched(bed, &before);
+    end_bed(&other);
+}
+
+static void a_sized_free_of_a_large_block_with_the_wrong_size_is_refused(void **state)
+{
+    struct bed *bed = *state;
+    void *block = fl_alloc(bed->thread, 100000);
+    struct fl_stats before = stats_of(bed->heap);
+    static const size_t wrong[] = {99999, 100001, FL_BLOCK_MAX + 1, SIZE_MAX, 0};
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        char size[32];
+        snprintf(size, sizeof size, "%zu", wrong[i]);
+        fl_free_sized(bed->thread, block, wrong[i]);
+        assert_misuse("fl_free_sized", block, "100000");
+        assert_contains(misuse.message, size);
+        assert_untouched(bed, &before);
+    }
+    fl_free_sized(bed->thread, block, 100000);
+    assert_int_equal(misuse.count, 0);
+}
+
+static void a_sized_free_with_a_size_that_no_class_serves_is_refused(void **state)
+{
+    struct bed *bed = *state;
+    void *block = fl_alloc(bed->thread, SIZE);
+    struct fl_stats before = stats_of(bed->heap);
+    static const size_t wrong[] = {0, FL_BLOCK_MAX + 1, 100000, SIZE_MAX};
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        fl_free_sized(bed->thread, block, wrong[i]);
+        assert_misuse("fl_free_sized", block, "48 bytes");
+        assert_untouched(bed, &before);
+    }
+    fl_free(bed->thread, block);
+}
+
+static void a_large_block_freed_twice_is_refused(void **state)
+{
+    struct bed *bed = *state;
+    void *block = fl_alloc(bed->thread, 100000), *other = fl_alloc(bed->thread, 100000);
+    fl_free(bed->thread, block);
+    struct fl_stats before = stats_of(bed->heap);
+    fl_free(bed->thread, block);
+    assert_misuse("fl_free", block, "is not a block of heap");
+    fl_free_sized(bed->thread, block, 100000);
+    assert_misuse("fl_free_sized", block, "is not a block of heap");
+    assert_untouched(bed, &before);
+    fl_free(bed->thread, other);
+}
+
+static void detaching_a_stand_in_is_refused(void **state)
+{
+    (void)state;
+    struct fl_thread *stand_in = fl_thread_self();
+    assert_int_equal(fl_thread_detach(stand_in), -EINVAL);
+    assert_misuse("fl_thread_detach", stand_in, "not an attached thread");
+    /* What else is asked of it does nothing. */
+    fl_thread_offline(stand_in);
+    fl_thread_online(stand_in);
+    fl_thread_flush(stand_in);
+    fl_thread_set_context(stand_in, &stand_in);
+    assert_null(fl_thread_context(stand_in));
+    assert_int_equal(misuse.count, 0);
+}
+
+static void errno_is_kept_while_misuse_is_told(void **state)
+{
+    struct bed *bed = *state;
+    errno = EILSEQ;
+    fl_free(bed->thread, &bed);
+    assert_int_equal(errno, EILSEQ);
+    assert_misuse("fl_free", &bed, "is not a block");
+}
+
+/* ---- Seen in checked builds. */
+
+static void a_sized_free_with_the_size_of_another_class_is_refused(void **state)
+{
+    if (!FLI_CHECKED)
+        skip();
+    struct bed *bed = *state;
+    void *block = fl_alloc(bed->thread, SIZE);
+    struct fl_stats before = stats_of(bed->heap);
+    static const size_t wrong[] = {1, 32, 49, 64, 4096, FL_BLOCK_MAX};
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        char size[32];
+        snprintf(size, sizeof size, "not one for %zu", wrong[i]);
+        fl_free_sized(bed->thread, block, wrong[i]);
+        assert_misuse("fl_free_sized", block, size);
+        fl_free_many(bed->thread, wrong[i], 1, &block);
+        assert_misuse("fl_free_many", block, size);
+    }
+    assert_untouched(bed, &before);
+    fl_free(bed->thread, block);
+}
+
+static void the_inside_of_a_block_is_refused(void **state)
+{
+    if (!FLI_CHECKED)
+        skip();
+    struct bed *bed = *state;
+    char *block = fl_alloc(bed->thread, SIZE);
+    struct fl_stats before = stats_of(bed->heap);
+    static const size_t inside[] = {1, 8, 16, 47};
+    for (size_t i = 0; i < COUNT_OF(inside); i++) {
+        fl_free(bed->thread, block + inside[i]);
+        assert_misuse("fl_free", block + inside[i], "is not the start of a block");
+    }
+    /* Never carved. */
+    fl_free(bed->thread, block + 1000 * SIZE);
+    assert_misuse("fl_free", block + 1000 * SIZE, "is not the start of a block");
+    assert_untouched(bed, &before);
+    fl_free(bed->thread, block);
+}
+
+static void a_block_freed_twice_is_refused_wherever_it_lies(void **state)
+{
+    if (!FLI_CHECKED)
+        skip();
+    struct bed *bed = *state;
+    struct fl_thread *other = fl_thread_attach(bed->heap);
+    void *block = fl_alloc(bed->thread, SIZE), *kept = fl_alloc(bed->thread, SIZE);
+    fl_free(bed->thread, block);
+    for (unsigned place = 0; place < 3; place++) {
+        struct fl_stats before = stats_of(bed->heap);
+        fl_free(bed->thread, block);
+        assert_misuse("fl_free", block, "is free already");
+        fl_free_sized(other, block, SIZE);
+        assert_misuse("fl_free_sized", block, "is free already");
+        fl_free_many(other, SIZE, 1, &block);
+        assert_misuse("fl_free_many", block, "is free already");
+        fl_heap_free(bed->heap, block);
+        assert_misuse("fl_heap_free", block, "is free already");
+        assert_untouched(bed, &before);
+        fl_thread_flush(bed->thread); /* to the pool */
+        if (place == 1)
+            fl_heap_trim(bed->heap, 0); /* to its slab, which `kept` keeps */
+    }
+    fl_free(bed->thread, kept);
+    assert_int_equal(fl_thread_detach(other), 0);
+}
+
+static void among_many_only_the_wrong_ones_are_refused(void **state)
+{
+    if (!FLI_CHECKED)
+        skip();
+    struct bed *bed = *state;
+    void *blocks[5], *foreign = &blocks;
+    assert_int_equal(fl_alloc_many(bed->thread, SIZE, 5, blocks), 0);
+    void *kept = blocks[2];
+    blocks[2] = foreign;
+    fl_free_many(bed->thread, SIZE, 5, blocks);
+    assert_misuse("fl_free_many", foreign, "is not a block of heap");
+    assert_int_equal(stats_of(bed->heap).live_blocks, 1);
+    fl_free(bed->thread, kept);
+}
+
+/* ---- Types. */
+
+static unsigned calls;
+
+static void count_clear(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)object, (void)type;
+    calls++;
+}
+
+static bool count_finalize(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    count_clear(thread, object, type);
+    return false;
+}
+
+static void typed_misuse_names_the_type(void **state)
+{
+    if (!FLI_CHECKED)
+        skip();
+    struct bed *bed = *state;
+    struct fl_type types[] = {
+        {.name = "quaternion", .size = SIZE, .kind = FL_DEALLOC_PLAIN},
+        {.name = "socket", .size = SIZE, .clear = count_clear},
+        {.name = "coroutine", .size = SIZE, .finalize = count_finalize},
+    };
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        const struct fl_type *type = &types[i];
+        assert_int_equal(fl_type_ready(&types[i], NULL, NULL, 0), 0);
+        void *object = fl_type_alloc(bed->thread, type), *large = fl_alloc(bed->thread, 1000);
+        calls = 0;
+        fl_dealloc(bed->thread, &bed, type);
+        assert_misuse("fl_dealloc", &bed, type->name);
+        assert_string_equal(misuse.type, type->name);
+        fl_dealloc(bed->thread, large, type);
+        assert_misuse("fl_dealloc", large, type->name);
+        fl_type_free(bed->thread, large, type);
+        assert_misuse("fl_type_free", large, type->name);
+        assert_int_equal(calls, 0);
+
+        fl_type_free(bed->thread, object, type);
+        fl_dealloc(bed->thread, object, type);
+        assert_misuse("fl_dealloc", object, type->name);
+        fl_type_free(bed->thread, object, type);
+        assert_misuse("fl_type_free", object, type->name);
+        assert_int_equal(calls, 0);
+        fl_free(bed->thread, large);
+    }
+}
+
+static void a_type_that_is_not_ready_is_refused(void **state)
+{
+    struct bed *bed = *state;
+    const struct fl_type unready[] = {
+        {.name = "half-made", .size = SIZE, .kind = FL_DEALLOC_PLAIN},
+        {.name = "half-made", .size = SIZE, .kind = FL_DEALLOC_CLEAR, .clear = count_clear},
+        {.name = "half-made", .size = SIZE, .kind = FL_DEALLOC_FINALIZE, .finalize = count_finalize},
+        {.name = "half-made", .size = SIZE},
+    };
+    void *block = fl_alloc(bed->thread, SIZE);
+    struct fl_stats before = stats_of(bed->heap);
+    calls = 0;
+    for (size_t i = 0; i < COUNT_OF(unready); i++) {
+        assert_null(fl_type_alloc(bed->thread, &unready[i]));
+        assert_misuse("fl_type_alloc", NULL, "'half-made'");
+        fl_dealloc(bed->thread, block, &unready[i]);
+        assert_misuse("fl_dealloc", block, "'half-made'");
+        fl_type_free(bed->thread, block, &unready[i]);
+        assert_misuse("fl_type_free", block, "'half-made'");
+        assert_string_equal(misuse.type, "half-made");
+        assert_int_equal(calls, 0);
+        assert_untouched(bed, &before);
+    }
+    fl_free(bed->thread, block);
+}
+
+static void flags_of_the_host_that_contradict_the_type_are_refused(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type type = {.name = "socket", .size = SIZE, .clear = count_clear};
+    assert_int_equal(fl_type_ready(&type, NULL, NULL, 0), 0);
+    void *object = fl_type_alloc(bed->thread, &type);
+    struct fl_stats before = stats_of(bed->heap);
+    calls = 0;
+    for (unsigned kind = 0; kind < 4; kind++) {
+        if (kind == FL_DEALLOC_CLEAR || (kind == FL_DEALLOC_PLAIN && !FLI_CHECKED))
+            continue;
+        fl_dealloc_as(bed->thread, object, &type, (enum fl_dealloc_kind)kind);
+        assert_misuse("fl_dealloc_as", object, "'socket'");
+        assert_int_equal(calls, 0);
+        assert_untouched(bed, &before);
+    }
+    fl_dealloc_as(bed->thread, object, &type, FL_DEALLOC_CLEAR);
+    assert_int_equal(calls, 1);
+    assert_int_equal(misuse.count, 0);
+}
+
+/* ---- The handler. */
+
+static void ignore(const struct fl_misuse *told)
+{
+    (void)told;
+}
+
+static void setting_a_handler_returns_the_one_before(void **state)
+{
+    (void)state;
+    assert_ptr_equal(fl_set_misuse_handler(ignore), record_misuse);
+    assert_ptr_equal(fl_set_misuse_handler(NULL), ignore);
+    fl_misuse_handler standard = fl_set_misuse_handler(ignore);
+    assert_true(standard != NULL && standard != ignore);
+    assert_ptr_equal(fl_set_misuse_handler(standard), ignore);
+    assert_ptr_equal(fl_set_misuse_handler(NULL), standard);
+}
+
+static struct bed *handlers_bed;
+static unsigned handled;
+
+static void use_the_library(const struct fl_misuse *told)
+{
+    (void)told;
+    struct fl_stats stats;
+    char error[64];
+    void *block = fl_alloc(handlers_bed->thread, SIZE), *large = fl_alloc(handlers_bed->thread, 100000);
+    fl_heap_stats(handlers_bed->heap, &stats);
+    fl_heap_free(handlers_bed->heap, large);
+    fl_free(handlers_bed->thread, block);
+    fl_thread_flush(handlers_bed->thread);
+    fl_heap_trim(handlers_bed->heap, 0);
+    handled += block != NULL && large != NULL && fl_heap_check(handlers_bed->heap, error, sizeof error) == 0;
+}
+
+static void the_handler_may_call_the_library(void **state)
+{
+    handlers_bed = *state;
+    handled = 0;
+    fl_set_misuse_handler(use_the_library);
+    void *block = fl_alloc(handlers_bed->thread, SIZE), *large = fl_alloc(handlers_bed->thread, 100000);
+    fl_free(handlers_bed->thread, &state);
+    fl_heap_free(handlers_bed->heap, &state);
+    fl_free_sized(handlers_bed->thread, large, 100001);
+    fl_free_sized(handlers_bed->thread, block, 100000);
+    fl_thread_detach(fl_thread_self());
+    fl_heap_destroy(handlers_bed->heap);
+    assert_int_equal(handled, 6);
+    fl_free(handlers_bed->thread, block);
+    fl_free(handlers_bed->thread, large);
+}
+
+static void *misuse_unattached(void *argument)
+{
+    fl_heap_free(argument, &argument);
+    return NULL;
+}
+
+static void misuse_is_told_on_threads_that_never_attached_too(void **state)
+{
+    struct bed *bed = *state;
+    run_on_thread(misuse_unattached, bed->heap);
+    assert_int_equal(misuse.count, 1);
+    assert_string_equal(misuse.call, "fl_heap_free");
+}
+
+static void free_foreign(void *argument)
+{
+    struct bed *bed = argument;
+    fl_set_misuse_handler(NULL);
+    fl_free(bed->thread, argument);
+}
+
+static void by_default_misuse_prints_its_message_and_aborts(void **state)
+{
+    struct bed *bed = *state;
+    struct child_end end = run_child(free_foreign, bed);
+    assert_true(WIFSIGNALED(end.status));
+    assert_int_equal(WTERMSIG(end.status), SIGABRT);
+    char expected[64];
+    snprintf(expected, sizeof expected, "freelane: fl_free: %p is not a block of heap %p\n", (void *)bed,
+             (void *)bed->heap);
+    assert_contains(end.output, expected);
+}
+
+static void a_very_long_type_name_is_cut_not_overrun(void **state)
+{
+    struct bed *bed = *state;
+    static char name[5000];
+    memset(name, 'n', sizeof name - 1);
+    struct fl_type type = {.name = name, .size = FL_BLOCK_MAX + 1, .kind = FL_DEALLOC_PLAIN};
+    assert_int_equal(fl_type_ready(&type, NULL, NULL, 0), 0);
+    fl_dealloc(bed->thread, &bed, &type);
+    assert_misuse("fl_dealloc", &bed, "nnn");
+    assert_contains(misuse.message, "is not a block");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        MISUSE_TEST(a_foreign_pointer_is_refused),
+        MISUSE_TEST(an_address_of_the_heap_where_no_slab_is_yet_is_refused),
+        MISUSE_TEST(a_block_of_a_slab_that_has_gone_back_is_refused),
+        MISUSE_TEST(a_block_of_another_heap_is_refused),
+        MISUSE_TEST(a_sized_free_of_a_large_block_with_the_wrong_size_is_refused),
+        MISUSE_TEST(a_sized_free_with_a_size_that_no_class_serves_is_refused),
+        MISUSE_TEST(a_large_block_freed_twice_is_refused),
+        MISUSE_TEST(detaching_a_stand_in_is_refused),
+        MISUSE_TEST(errno_is_kept_while_misuse_is_told),
+        MISUSE_TEST(a_sized_free_with_the_size_of_another_class_is_refused),
+        MISUSE_TEST(the_inside_of_a_block_is_refused),
+        MISUSE_TEST(a_block_freed_twice_is_refused_wherever_it_lies),
+        MISUSE_TEST(among_many_only_the_wrong_ones_are_refused),
+        MISUSE_TEST(typed_misuse_names_the_type),
+        MISUSE_TEST(a_type_that_is_not_ready_is_refused),
+        MISUSE_TEST(flags_of_the_host_that_contradict_the_type_are_refused),
+        MISUSE_TEST(setting_a_handler_returns_the_one_before),
+        MISUSE_TEST(the_handler_may_call_the_library),
+        MISUSE_TEST(misuse_is_told_on_threads_that_never_attached_too),
+        MISUSE_TEST(by_default_misuse_prints_its_message_and_aborts),
+        MISUSE_TEST(a_very_long_type_name_is_cut_not_overrun),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+#include "support.h"
+
+#include "magazine.h"
+#include "options.h"
+
+static void accepted(const char *text, struct fl_options expected)
+{
+    char error[256] = "";
+    struct fl_options options = {0};
+    if (fl_options_parse(text, &options, error, sizeof error) != 0)
+        fail_msg("\"%s\": %s", text, error);
+    assert_int_equal(options.reserve_bytes, expected.reserve_bytes);
+    assert_int_equal(options.retain_bytes, expected.retain_bytes);
+    assert_int_equal(options.limit_bytes, expected.limit_bytes);
+    assert_int_equal(options.magazine_blocks, expected.magazine_blocks);
+}
+
+static void every_option_is_read_in_any_order_with_any_suffix(void **state)
+{
+    (void)state;
+    accepted("", (struct fl_options){0});
+    accepted("retain=64M", (struct fl_options){.retain_bytes = 64 * FLI_MIB});
+    accepted("retain=64M,limit=2G,reserve=16G,magazine=64", (struct fl_options){.reserve_bytes = 16 * FLI_GIB,
+                                                                                .retain_bytes = 64 * FLI_MIB,
+                                                                                .limit_bytes = 2 * FLI_GIB,
+                                                                                .magazine_blocks = 64});
+    accepted("magazine=2,reserve=1T", (struct fl_options){.reserve_bytes = 1024 * FLI_GIB, .magazine_blocks = 2});
+    accepted("limit=65536", (struct fl_options){.limit_bytes = 65536});
+    accepted("limit=64k,retain=1g", (struct fl_options){.limit_bytes = 65536, .retain_bytes = FLI_GIB});
+    accepted("retain=18446744073709551615", (struct fl_options){.retain_bytes = SIZE_MAX});
+    accepted("retain=16777215T", (struct fl_options){.retain_bytes = (size_t)16777215 << 40});
+    accepted("retain=1,retain=2", (struct fl_options){.retain_bytes = 2});
+    accepted("magazine=252,limit=0", (struct fl_options){.magazine_blocks = 252});
+}
+
+static void fields_that_are_not_named_keep_their_values(void **state)
+{
+    (void)state;
+    struct fl_options options = {.retain_bytes = 5, .magazine_blocks = 7, .context = &options};
+    assert_int_equal(fl_options_parse("limit=1M", &options, NULL, 0), 0);
+    assert_int_equal(options.retain_bytes, 5);
+    assert_int_equal(options.magazine_blocks, 7);
+    assert_int_equal(options.limit_bytes, FLI_MIB);
+    assert_ptr_equal(options.context, &options);
+}
+
+static void malformed_text_is_refused_naming_the_culprit(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *culprit;
+    } cases[] = {
+        {"bogus=1", "'bogus'"},
+        {"retain=64M,bogus=1", "'bogus'"},
+        {"Retain=1", "'Retain'"},
+        {" retain=1", "' retain'"},
+        {"=1", "''"},
+        {"retain", "'retain'"},
+        {"retain=1,", "''"},
+        {",retain=1", "''"},
+        {"retain=1,,limit=1M", "''"},
+        {"retain=", "'retain'"},
+        {"retain=x", "'x'"},
+        {"retain=M", "'M'"},
+        {"retain=-1", "'-1'"},
+        {"retain=+1", "'+1'"},
+        {"retain=1.5M", "'1.5M'"},
+        {"retain=64MB", "'64MB'"},
+        {"retain=64 M", "'64 M'"},
+        {"retain=0x10", "'0x10'"},
+        {"retain=1=2", "'1=2'"},
+        {"retain=18446744073709551616", "'18446744073709551616'"},
+        {"retain=16777216T", "'16777216T'"},
+        {"retain=99999999999999999999999999999999", "retain"},
+        {"magazine=1", "magazine"},
+        {"magazine=1000", "magazine"},
+        {"magazine=4294967298", "magazine"},
+        {"magazine=x", "'x'"},
+        {"reserve=1", "reserve"},
+        {"reserve=4095K", "reserve"},
+        {"reserve=2T", "reserve"},
+        {"limit=1", "limit"},
+        {"limit=65535", "limit"},
+        {"retain=1;limit=1M", "'1;limit=1M'"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        char error[256] = "";
+        struct fl_options options = {.retain_bytes = 3, .magazine_blocks = 9}, before = options;
+        if (fl_options_parse(cases[i].text, &options, error, sizeof error) != -EINVAL)
+            fail_msg("\"%s\" is not refused", cases[i].text);
+        assert_contains(error, cases[i].culprit);
+        assert_memory_equal(&options, &before, sizeof options);
+    }
+}
+
+static void a_message_is_cut_to_its_buffer_and_may_be_left_out(void **state)
+{
+    (void)state;
+    struct fl_options options = {0};
+    char error[10];
+    memset(error, 'x', sizeof error);
+    assert_int_equal(fl_options_parse("bogus=1", &options, error, 5), -EINVAL);
+    assert_int_equal(strlen(error), 4);
+    assert_int_equal(error[5], 'x');
+    assert_int_equal(fl_options_parse("bogus=1", &options, error, 0), -EINVAL);
+    assert_int_equal(fl_options_parse("bogus=1", &options, NULL, 0), -EINVAL);
+
+    char *text = calloc(1, 100001);
+    memset(text, 'k', 100000);
+    assert_int_equal(fl_options_parse(text, &options, error, sizeof error), -EINVAL);
+    free(text);
+}
+
+static void zero_in_every_field_is_the_default(void **state)
+{
+    (void)state;
+    struct fl_options resolved;
+    assert_int_equal(fli_options_resolve(NULL, &resolved, NULL, 0), 0);
+    assert_int_equal(resolved.reserve_bytes, 0); /* settled when address space is reserved */
+    assert_int_equal(resolved.retain_bytes, 64 * FLI_MIB);
+    assert_int_equal(resolved.limit_bytes, SIZE_MAX);
+    assert_int_equal(resolved.magazine_blocks, FLI_RARE_PATHS ? 2 : FLI_MAGAZINE_SLOTS);
+    struct fl_options zero = {0}, again;
+    assert_int_equal(fli_options_resolve(&zero, &again, NULL, 0), 0);
+    assert_memory_equal(&again, &resolved, sizeof again);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_option_is_read_in_any_order_with_any_suffix),
+        cmocka_unit_test(fields_that_are_not_named_keep_their_values),
+        cmocka_unit_test(malformed_text_is_refused_naming_the_culprit),
+        cmocka_unit_test(a_message_is_cut_to_its_buffer_and_may_be_left_out),
+        cmocka_unit_test(zero_in_every_field_is_the_default),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+#include "support.h"
+
+#include "sizeclass.h"
+
+enum { SIZE = 64 };
+
+#define LOAD_BYTES ((FLI_CHECKED || FLI_SANITIZED ? 8 : 64) * FLI_MIB)
+
+/* Allocates and touches `bytes` bytes of blocks of one size. The caller frees the array. */
+static void **load(struct fl_thread *thread, size_t size, size_t bytes, size_t *count)
+{
+    *count = bytes / size;
+    void **blocks = malloc(*count * sizeof *blocks);
+    assert_non_null(blocks);
+    assert_int_equal(fl_alloc_many(thread, size, *count, blocks), 0);
+    for (size_t i = 0; i < *count; i++)
+        memset(blocks[i], (int)i, size);
+    return blocks;
+}
+
+static void unload(struct fl_thread *thread, size_t size, void **blocks, size_t count)
+{
+    fl_free_many(thread, size, count, blocks);
+    free(blocks);
+}
+
+static void a_trim_gives_back_what_is_free_and_keeps_what_is_not(void **state)
+{
+    struct bed *bed = *state;
+    size_t count;
+    void **blocks = load(bed->thread, SIZE, 4 * FLI_MIB, &count);
+    void *kept = fl_alloc(bed->thread, SIZE);
+    memset(kept, 0x5a, SIZE);
+    unload(bed->thread, SIZE, blocks, count);
+    fl_thread_flush(bed->thread);
+    fl_heap_trim(bed->heap, 0);
+    struct fl_stats stats = stats_of(bed->heap);
+    assert_int_equal(stats.slabs, 1);
+    assert_int_equal(stats.live_blocks, 1);
+    assert_int_equal(stats.live_bytes, SIZE);
+    for (unsigned i = 0; i < SIZE; i++)
+        assert_int_equal(((unsigned char *)kept)[i], 0x5a);
+    fl_free(bed->thread, kept);
+    fl_thread_flush(bed->thread);
+    fl_heap_trim(bed->heap, 0);
+    assert_int_equal(stats_of(bed->heap).slabs, 0);
+}
+
+static void what_lies_in_a_cache_is_not_touched(void **state)
+{
+    struct bed *bed = *state;
+    void *block = fl_alloc(bed->thread, SIZE);
+    fl_free(bed->thread, block);
+    size_t cached = class_stats_of(bed->heap, SIZE).cached;
+    fl_heap_trim(bed->heap, 0);
+    assert_int_equal(class_stats_of(bed->heap, SIZE).cached, cached);
+    assert_ptr_equal(fl_alloc(bed->thread, SIZE), block);
+    fl_free(bed->thread, block);
+}
+
+static void a_trim_of_an_empty_heap_gives_nothing_back(void **state)
+{
+    struct bed *bed = *state;
+    assert_int_equal(fl_heap_trim(bed->heap, 0), 0);
+    assert_int_equal(stats_of(bed->heap).slabs, 0);
+}
+
+static void a_trim_tells_the_bytes_it_gave_back(void **state)
+{
+    struct bed *bed = *state;
+    size_t count;
+    void **blocks = load(bed->thread, SIZE, FLI_MIB, &count);
+    size_t slab_bytes = stats_of(bed->heap).slab_bytes;
+    unload(bed->thread, SIZE, blocks, count);
+    fl_thread_flush(bed->thread);
+    /* Part of it may have gone back by itself. */
+    struct fl_stats before = stats_of(bed->heap);
+    size_t returned = fl_heap_trim(bed->heap, 0);
+    struct fl_stats after = stats_of(bed->heap);
+    assert_true(returned >= before.slab_bytes);
+    assert_true(returned <= before.mapped_bytes);
+    assert_int_equal(after.trims, before.trims + 1);
+    assert_true(after.trimmed_bytes >= slab_bytes);
+}
+
+static void what_is_to_be_retained_is_retained(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = SIZE_MAX});
+    size_t count;
+    void **blocks = load(bed.thread, SIZE, 4 * FLI_MIB, &count);
+    unload(bed.thread, SIZE, blocks, count);
+    fl_thread_flush(bed.thread);
+    assert_int_equal(stats_of(bed.heap).pooled_bytes, 4 * FLI_MIB);
+    fl_heap_trim(bed.heap, 3 * FLI_MIB);
+    struct fl_stats stats = stats_of(bed.heap);
+    assert_in_range(stats.pooled_bytes + stats.parked_bytes, 3 * FLI_MIB - 65536, 3 * FLI_MIB);
+    fl_heap_trim(bed.heap, SIZE_MAX);
+    assert_in_range(stats_of(bed.heap).slab_bytes, 3 * FLI_MIB - 65536, 3 * FLI_MIB);
+    fl_heap_trim(bed.heap, 0);
+    assert_int_equal(stats_of(bed.heap).slabs, 0);
+    end_bed(&bed);
+}
+
+static void a_heap_that_retains_all_never_trims_by_itself(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = SIZE_MAX, .magazine_blocks = 64});
+    size_t count;
+    for (unsigned round = 0; round < 3; round++) {
+        void **blocks = load(bed.thread, SIZE, LOAD_BYTES / 2, &count);
+        unload(bed.thread, SIZE, blocks, count);
+    }
+    assert_int_equal(stats_of(bed.heap).trims, 0);
+    assert_true(stats_of(bed.heap).slab_bytes >= LOAD_BYTES / 2);
+    end_bed(&bed);
+}
+
+static void a_heap_trims_itself_past_what_it_retains(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {16, 48, 1024, FL_BLOCK_MAX};
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        struct bed bed = bed_with(&(struct fl_options){.retain_bytes = 2 * FLI_MIB, .magazine_blocks = 64});
+        size_t count;
+        void **blocks = load(bed.thread, sizes[i], 16 * FLI_MIB, &count);
+        unload(bed.thread, sizes[i], blocks, count);
+        struct fl_stats stats = stats_of(bed.heap);
+        assert_true(stats.trims > 0);
+        assert_true(stats.pooled_bytes + stats.parked_bytes <= 3 * FLI_MIB);
+        assert_true(stats.slab_bytes <= 5 * FLI_MIB);
+        end_bed(&bed);
+    }
+}
+
+/* Blocks that keep their slabs in use while the others go must not make the heap forget its bound. */
+static void fragmentation_that_ends_does_not_raise_the_bound_for_good(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = 2 * FLI_MIB, .magazine_blocks = 64});
+    size_t count;
+    void **blocks = load(bed.thread, SIZE, 32 * FLI_MIB, &count);
+    for (size_t i = 0; i < count; i += 2)
+        fl_free_sized(bed.thread, blocks[i], SIZE);
+    for (size_t i = 1; i < count; i += 2)
+        fl_free_sized(bed.thread, blocks[i], SIZE);
+    free(blocks);
+    fl_thread_flush(bed.thread);
+    struct fl_stats stats = stats_of(bed.heap);
+    assert_true(stats.pooled_bytes + stats.parked_bytes <= 4 * FLI_MIB);
+    end_bed(&bed);
+}
+
+static void a_heap_that_retains_as_little_as_possible_works(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = 1});
+    for (unsigned round = 0; round < 3; round++) {
+        size_t count;
+        void **blocks = load(bed.thread, SIZE, 2 * FLI_MIB, &count);
+        for (size_t i = 0; i < count; i++)
+            assert_int_equal(*(unsigned char *)blocks[i], i & 255);
+        unload(bed.thread, SIZE, blocks, count);
+        assert_sound(bed.heap);
+        assert_true(stats_of(bed.heap).slab_bytes <= FLI_MIB);
+    }
+    end_bed(&bed);
+}
+
+static void the_address_of_a_slab_given_back_serves_another_class(void **state)
+{
+    struct bed *bed = *state;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
+        size_t bytes = fli_class_bytes(c);
+        void *blocks[4];
+        assert_int_equal(fl_alloc_many(bed->thread, bytes, 4, blocks), 0);
+        for (unsigned i = 0; i < 4; i++) {
+            memset(blocks[i], (int)c, bytes);
+            assert_int_equal(fl_usable_size(bed->heap, blocks[i]), bytes);
+        }
+        fl_free_many(bed->thread, bytes, 4, blocks);
+        fl_thread_flush(bed->thread);
+        fl_heap_trim(bed->heap, 0);
+        assert_int_equal(stats_of(bed->heap).slabs, 0);
+        assert_false(fl_owns(bed->heap, blocks[0]));
+    }
+    /* At most two slabs were ever in use at once. */
+    assert_true(stats_of(bed->heap).mapped_bytes < 32 * FLI_MIB);
+    void *blocks[1000];
+    assert_int_equal(fl_alloc_many(bed->thread, 16, 1000, blocks), 0);
+    char *lowest = blocks[0];
+    for (unsigned i = 1; i < 1000; i++)
+        lowest = (char *)blocks[i] < lowest ? blocks[i] : lowest;
+    assert_int_equal((uintptr_t)lowest % (2 * FLI_MIB), 0);
+    fl_free_many(bed->thread, 16, 1000, blocks);
+}
+
+static void what_unattached_threads_freed_is_given_back_too(void **state)
+{
+    struct bed *bed = *state;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        fl_heap_free(bed->heap, fl_alloc(bed->thread, fli_class_bytes(c)));
+    fl_thread_flush(bed->thread);
+    fl_heap_trim(bed->heap, 0);
+    struct fl_stats stats = stats_of(bed->heap);
+    assert_int_equal(stats.slabs, 0);
+    assert_int_equal(stats.cached_bytes, 0);
+}
+
+static void pages_of_empty_magazines_are_given_back(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.magazine_blocks = 2, .retain_bytes = SIZE_MAX});
+    size_t count;
+    void **blocks = load(bed.thread, 16, FLI_MIB, &count);
+    unload(bed.thread, 16, blocks, count);
+    fl_thread_flush(bed.thread);
+    assert_true(stats_of(bed.heap).magazines >= count / 2);
+    fl_heap_trim(bed.heap, 0);
+    struct fl_stats stats = stats_of(bed.heap);
+    assert_in_range(stats.magazines, 0, 2);
+    assert_int_equal(stats.magazines, stats.empty_magazines);
+    blocks = load(bed.thread, 16, FLI_MIB, &count);
+    unload(bed.thread, 16, blocks, count);
+    end_bed(&bed);
+}
+
+static void a_trim_under_the_feet_of_a_pool_leaves_part_full_magazines_sound(void **state)
+{
+    struct bed *bed = *state;
+    uint64_t seed = 3;
+    static void *blocks[5000];
+    for (unsigned round = 0; round < 10; round++) {
+        assert_int_equal(fl_alloc_many(bed->thread, SIZE, COUNT_OF(blocks), blocks), 0);
+        for (size_t i = COUNT_OF(blocks) - 1; i > 0; i--) {
+            size_t j = next_random(&seed) % (i + 1);
+            void *swapped = blocks[i];
+            blocks[i] = blocks[j];
+            blocks[j] = swapped;
+        }
+        size_t half = next_random(&seed) % COUNT_OF(blocks);
+        fl_free_many(bed->thread, SIZE, half, blocks);
+        if (round % 2 == 0)
+            fl_thread_flush(bed->thread);
+        fl_heap_trim(bed->heap, next_random(&seed) % 300000);
+        assert_sound(bed->heap);
+        assert_int_equal(stats_of(bed->heap).live_blocks, COUNT_OF(blocks) - half);
+        fl_free_many(bed->thread, SIZE, COUNT_OF(blocks) - half, blocks + half);
+    }
+}
+
+/* Resident memory, where sanitizers do not blur it. */
+static void resident_memory_falls_back_to_where_it_started(void **state)
+{
+    (void)state;
+    if (FLI_SANITIZED)
+        skip();
+    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = SIZE_MAX, .magazine_blocks = 64});
+    enum { ROUNDS = 12 };
+    const size_t bytes = (FLI_CHECKED ? 5 : 20) * FLI_MIB;
+    static void **blocks[ROUNDS];
+    static size_t counts[ROUNDS];
+    size_t start = resident_bytes();
+    for (unsigned i = 0; i < ROUNDS; i++)
+        blocks[i] = load(bed.thread, (size_t)16 << (i % 8), bytes, &counts[i]);
+    size_t loaded = resident_bytes();
+    assert_true(loaded - start >= ROUNDS * bytes);
+    for (unsigned i = 0; i < ROUNDS; i++)
+        unload(bed.thread, (size_t)16 << (i % 8), blocks[i], counts[i]);
+    assert_int_equal(fl_thread_detach(bed.thread), 0);
+    fl_heap_trim(bed.heap, 0);
+    size_t after = resident_bytes();
+    if (after > start + FLI_MIB)
+        fail_msg("%zu KiB resident at the start, %zu loaded, %zu after the trim", start >> 10, loaded >> 10,
+                 after >> 10);
+    end_heap(bed.heap);
+}
+
+/* ---- Trims while others work. */
+
+struct worker {
+    struct fl_heap *heap;
+    pthread_t thread;
+    unsigned seed;
+    bool good;
+};
+
+static void *churn(void *argument)
+{
+    struct worker *worker = argument;
+    struct fl_thread *thread = fl_thread_attach(worker->heap);
+    uint64_t seed = worker->seed;
+    void *blocks[300];
+    worker->good = thread != NULL;
+    for (unsigned round = 0; round < (FLI_THREAD_SANITIZER ? 60 : 200); round++) {
+        size_t size = (size_t)16 << (next_random(&seed) % 8);
+        worker->good = worker->good && fl_alloc_many(thread, size, COUNT_OF(blocks), blocks) == 0;
+        for (size_t i = 0; i < COUNT_OF(blocks); i++)
+            *(size_t *)blocks[i] = i + worker->seed;
+        for (size_t i = 0; i < COUNT_OF(blocks); i++)
+            worker->good = worker->good && *(size_t *)blocks[i] == i + worker->seed;
+        fl_free_many(thread, size, COUNT_OF(blocks), blocks);
+        if (round % 3 == 0)
+            fl_thread_flush(thread);
+        if (round % 16 == 0)
+            fl_heap_trim(worker->heap, round % 32 == 0 ? 0 : 100000);
+    }
+    return NULL;
+}
+
+static void trims_and_working_threads_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    struct fl_heap *heap = heap_with(&(struct fl_options){.retain_bytes = 200000, .magazine_blocks = 8});
+    struct worker workers[3];
+    for (unsigned i = 0; i < COUNT_OF(workers); i++) {
+        workers[i] = (struct worker){.heap = heap, .seed = i + 1};
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, churn, &workers[i]), 0);
+    }
+    for (unsigned i = 0; i < COUNT_OF(workers); i++) {
+        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+        assert_true(workers[i].good);
+    }
+    assert_int_equal(stats_of(heap).live_blocks, 0);
+    assert_sound(heap);
+    fl_heap_trim(heap, 0);
+    assert_int_equal(stats_of(heap).slabs, 0);
+    end_heap(heap);
+}
+
+static void *free_on_a_small_stack(void *argument)
+{
+    struct bed *bed = argument;
+    struct fl_thread *thread = fl_thread_attach(bed->heap);
+    static void *blocks[100];
+    for (unsigned i = 0; i < 100; i++) {
+        fl_alloc_many(thread, 1024, COUNT_OF(blocks), blocks);
+        fl_free_many(thread, 1024, COUNT_OF(blocks), blocks);
+        fl_heap_trim(bed->heap, 0);
+    }
+    return NULL;
+}
+
+static void a_thread_with_little_stack_can_free_and_trim(void **state)
+{
+    if (FLI_SANITIZED)
+        skip();
+    struct bed *bed = *state;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    assert_int_equal(pthread_attr_init(&attributes), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attributes, 32768), 0);
+    assert_int_equal(pthread_create(&thread, &attributes, free_on_a_small_stack, bed), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    pthread_attr_destroy(&attributes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BED_TEST(a_trim_gives_back_what_is_free_and_keeps_what_is_not),
+        BED_TEST(what_lies_in_a_cache_is_not_touched),
+        BED_TEST(a_trim_of_an_empty_heap_gives_nothing_back),
+        BED_TEST(a_trim_tells_the_bytes_it_gave_back),
+        cmocka_unit_test(what_is_to_be_retained_is_retained),
+        cmocka_unit_test(a_heap_that_retains_all_never_trims_by_itself),
+        cmocka_unit_test(a_heap_trims_itself_past_what_it_retains),
+        cmocka_unit_test(fragmentation_that_ends_does_not_raise_the_bound_for_good),
+        cmocka_unit_test(a_heap_that_retains_as_little_as_possible_works),
+        BED_TEST(the_address_of_a_slab_given_back_serves_another_class),
+        BED_TEST(what_unattached_threads_freed_is_given_back_too),
+        cmocka_unit_test(pages_of_empty_magazines_are_given_back),
+        BED_TEST(a_trim_under_the_feet_of_a_pool_leaves_part_full_magazines_sound),
+        cmocka_unit_test(resident_memory_falls_back_to_where_it_started),
+        cmocka_unit_test(trims_and_working_threads_do_not_disturb_each_other),
+        BED_TEST(a_thread_with_little_stack_can_free_and_trim),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

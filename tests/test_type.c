@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: MIT */
+#include "support.h"
+
+#include "type.h"
+
+/* An object that tells what is done to it. */
+struct object {
+    unsigned char header[16]; /* the finalized byte is header[7] */
+    struct object *held;
+    uint64_t payload;
+};
+
+enum { FINALIZED_AT = 7, FINALIZED_BIT = 0x20 };
+
+/* What the callbacks did, in order: d, c, f; upper case for those of the base. */
+static char calls[64];
+static bool resurrect;
+static struct fl_thread *called_on;
+static const struct fl_type *called_with;
+
+static void note(char letter, struct fl_thread *thread, const struct fl_type *type)
+{
+    size_t length = strlen(calls);
+    if (length < sizeof calls - 1) {
+        calls[length] = letter;
+        calls[length + 1] = '\0';
+    }
+    called_on = thread;
+    called_with = type;
+}
+
+static void note_clear(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    note('c', thread, type);
+    struct object *self = object;
+    struct object *held = self->held;
+    self->held = NULL;
+    if (held != NULL)
+        fl_dealloc(thread, held, type);
+}
+
+static void note_base_clear(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)object;
+    note('C', thread, type);
+}
+
+static bool note_finalize(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)object;
+    note('f', thread, type);
+    return resurrect;
+}
+
+static bool note_base_finalize(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)object;
+    note('F', thread, type);
+    return false;
+}
+
+static void note_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    note('d', thread, type);
+    fl_type_free(thread, object, type);
+}
+
+static void note_base_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    note('D', thread, type);
+    fl_type_free(thread, object, type);
+}
+
+static int type_up(void **state)
+{
+    memset(calls, 0, sizeof calls);
+    resurrect = false;
+    return bed_up(state);
+}
+
+static void make_ready(struct fl_type *type, const struct fl_type *base)
+{
+    char error[256] = "";
+    if (fl_type_ready(type, base, error, sizeof error) != 0)
+        fail_msg("fl_type_ready: %s", error);
+    assert_true(type->ready);
+    assert_ptr_equal(type->base, base);
+}
+
+static struct object *make(struct bed *bed, const struct fl_type *type)
+{
+    struct object *object = fl_type_alloc(bed->thread, type);
+    assert_non_null(object);
+    memset(object, 0, sizeof *object);
+    return object;
+}
+
+static size_t live_blocks(struct bed *bed)
+{
+    return stats_of(bed->heap).live_blocks;
+}
+
+/* ---- Dispatch. */
+
+static void plain_frees_and_calls_nothing(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type type = {.name = "plain", .size = sizeof(struct object), .kind = FL_DEALLOC_PLAIN};
+    make_ready(&type, NULL);
+    assert_int_equal(type.kind, FL_DEALLOC_PLAIN);
+    struct object *object = make(bed, &type);
+    fl_dealloc(bed->thread, object, &type);
+    assert_string_equal(calls, "");
+    assert_int_equal(live_blocks(bed), 0);
+    assert_ptr_equal(fl_type_alloc(bed->thread, &type), object);
+    fl_type_free(bed->thread, object, &type);
+}
+
+static void clear_runs_before_the_block_is_freed(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type type = {.name = "clear", .size = sizeof(struct object), .clear = note_clear};
+    make_ready(&type, NULL);
+    assert_int_equal(type.kind, FL_DEALLOC_CLEAR);
+    struct object *outer = make(bed, &type);
+    outer->held = make(bed, &type);
+    fl_dealloc(bed->thread, outer, &type);
+    assert_string_equal(calls, "cc");
+    assert_ptr_equal(called_on, bed->thread);
+    assert_ptr_equal(called_with, &type);
+    assert_int_equal(live_blocks(bed), 0);
+}
+
+static void finalize_runs_then_clear_then_the_block_is_freed(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type type = {
+        .name = "both", .size = sizeof(struct object), .finalize = note_finalize, .clear = note_clear};
+    make_ready(&type, NULL);
+    assert_int_equal(type.kind, FL_DEALLOC_FINALIZE);
+    fl_dealloc(bed->thread, make(bed, &type), &type);
+    assert_string_equal(calls, "fc");
+    assert_int_equal(live_blocks(bed), 0);
+}
+
+static void finalize_needs_no_clear(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type type = {.name = "finalize", .size = sizeof(struct object), .finalize = note_finalize};
+    make_ready(&type, NULL);
+    fl_dealloc(bed->thread, make(bed, &type), &type);
+    assert_string_equal(calls, "f");
+    assert_int_equal(live_blocks(bed), 0);
+}
+
+static void legacy_leaves_everything_to_the_type(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type type = {.name = "legacy", .size = sizeof(struct object), .dealloc = note_dealloc};
+    make_ready(&type, NULL);
+    assert_int_equal(type.kind, FL_DEALLOC_LEGACY);
+    fl_dealloc(bed->thread, make(bed, &type), &type);
+    assert_string_equal(calls, "d");
+    assert_int_equal(live_blocks(bed), 0);
+}
+
+static void a_resurrected_object_stays_and_is_not_cleared(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type type = {
+        .name = "phoenix", .size = sizeof(struct object), .finalize = note_finalize, .clear = note_clear};
+    make_ready(&type, NULL);
+    struct object *object = make(bed, &type);
+    object->payload = 77;
+    resurrect = true;
+    fl_dealloc(bed->thread, object, &type);
+    assert_string_equal(calls, "f");
+    assert_int_equal(live_blocks(bed), 1);
+    assert_int_equal(object->payload, 77);
+    /* With no finalized byte every deallocation finalizes. */
+    fl_dealloc(bed->thread, object, &type);
+    assert_string_equal(calls, "ff");
+    resurrect = false;
+    fl_dealloc(bed->thread, object, &type);
+    assert_string_equal(calls, "fffc");
+    assert_int_equal(live_blocks(bed), 0);
+}
+
+static bool note_finalize_that_sees_its_byte(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    struct object *self = object;
+    note((self->header[FINALIZED_AT] & FINALIZED_BIT) != 0 ? 'f' : '!', thread, type);
+    return resurrect;
+}
+
+static void an_object_with_a_finalized_byte_is_finalized_once(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type type = {.name = "once",
+                           .size = sizeof(struct object),
+                           .finalize = note_finalize_that_sees_its_byte,
+                           .clear = note_clear,
+                           .finalized_offset = FINALIZED_AT,
+                           .finalized_mask = FINALIZED_BIT};
+    make_ready(&type, NULL);
+    struct object *object = make(bed, &type);
+    memset(object->header, 0x41, sizeof object->header);
+    resurrect = true;
+    fl_dealloc(bed->thread, object, &type);
+    assert_string_equal(calls, "f");
+    for (size_t i = 0; i < sizeof object->header; i++)
+        assert_int_equal(object->header[i], i == FINALIZED_AT ? 0x41 | FINALIZED_BIT : 0x41);
+    fl_dealloc(bed->thread, object, &type);
+    assert_string_equal(calls, "fc");
+    assert_int_equal(live_blocks(bed), 0);
+}
+
+static void a_host_may_keep_the_two_bits_itself(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type types[] = {
+        {.name = "legacy", .size = sizeof(struct object), .dealloc = note_dealloc},
+        {.name = "plain", .size = sizeof(struct object), .kind = FL_DEALLOC_PLAIN},
+        {.name = "clear", .size = sizeof(struct object), .clear = note_clear},
+        {.name = "finalize", .size = sizeof(struct object), .finalize = note_finalize, .clear = note_clear},
+    };
+    static const char *const expected[] = {"d", "", "c", "fc"};
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        make_ready(&types[i], NULL);
+        assert_int_equal(types[i].kind, i);
+        memset(calls, 0, sizeof calls);
+        fl_dealloc_as(bed->thread, make(bed, &types[i]), &types[i], types[i].kind);
+        assert_string_equal(calls, expected[i]);
+    }
+    assert_int_equal(live_blocks(bed), 0);
+}
+
+static void types_of_every_size_are_allocated_and_freed(void **state)
+{
+    struct bed *bed = *state;
+    static const size_t sizes[] = {1, 16, 48, 257, 4096, FL_BLOCK_MAX, FL_BLOCK_MAX + 1, 1000000};
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        struct fl_type plain = {.name = "plain", .size = sizes[i], .kind = FL_DEALLOC_PLAIN};
+        struct fl_type clear = {.name = "clear", .size = sizes[i], .clear = note_base_clear};
+        make_ready(&plain, NULL);
+        make_ready(&clear, NULL);
+        for (unsigned round = 0; round < 3; round++) {
+            void *first = fl_type_alloc(bed->thread, &plain), *second = fl_type_alloc(bed->thread, &clear);
+            memset(first, 1, sizes[i]);
+            memset(second, 2, sizes[i]);
+            assert_true(fl_usable_size(bed->heap, first) >= sizes[i]);
+            fl_dealloc(bed->thread, first, &plain);
+            fl_dealloc(bed->thread, second, &clear);
+        }
+    }
+    assert_int_equal(live_blocks(bed), 0);
+    assert_string_equal(calls, "CCCCCCCCCCCCCCCCCCCCCCCC");
+}
+
+static void a_type_too_large_for_any_machine_is_refused_memory(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type type = {.name = "monster", .size = SIZE_MAX, .kind = FL_DEALLOC_PLAIN};
+    make_ready(&type, NULL);
+    errno = 0;
+    assert_null(fl_type_alloc(bed->thread, &type));
+    assert_int_equal(errno, ENOMEM);
+}
+
+/* ---- The kind that a type gets: from what it says, under each base. */
+
+static const struct fl_type nothing = {.name = "sub"};
+
+/* What stands for a base of each kind; [4] is none. */
+static const struct fl_type *base_of(unsigned kind)
+{
+    static struct fl_type bases[] = {
+        {.name = "legacy-base", .size = sizeof(struct object), .dealloc = note_base_dealloc},
+        {.name = "plain-base", .size = sizeof(struct object), .kind = FL_DEALLOC_PLAIN},
+        {.name = "clear-base", .size = sizeof(struct object), .clear = note_base_clear},
+        {.name = "finalize-base",
+         .size = sizeof(struct object),
+         .finalize = note_base_finalize,
+         .clear = note_base_clear,
+         .finalized_offset = FINALIZED_AT,
+         .finalized_mask = FINALIZED_BIT},
+    };
+    if (kind == 4)
+        return NULL;
+    if (!bases[kind].ready)
+        make_ready(&bases[kind], NULL);
+    return &bases[kind];
+}
+
+struct rule {
+    enum fl_dealloc_kind says;
+    const char *has;     /* its own callbacks: d, c, f */
+    const char *becomes; /* its kind under a base LEGACY, PLAIN, CLEAR, FINALIZE and none: l p c f; - is refused */
+    const char *runs[5]; /* what deallocating an instance then runs */
+};
+
+static const struct rule rules[] = {
+    {FL_DEALLOC_LEGACY, "", "lpcf-", {"D", "", "C", "FC", NULL}},
+    {FL_DEALLOC_LEGACY, "d", "lllll", {"d", "d", "d", "d", "d"}},
+    {FL_DEALLOC_LEGACY, "c", "lccfc", {"D", "c", "c", "Fc", "c"}},
+    {FL_DEALLOC_LEGACY, "f", "lffff", {"D", "f", "fC", "fC", "f"}},
+    {FL_DEALLOC_LEGACY, "cf", "lffff", {"D", "fc", "fc", "fc", "fc"}},
+    {FL_DEALLOC_LEGACY, "dcf", "lllll", {"d", "d", "d", "d", "d"}},
+    {FL_DEALLOC_PLAIN, "", "ppcfp", {"", "", "C", "FC", ""}},
+    {FL_DEALLOC_PLAIN, "c", "-----", {NULL}},
+    {FL_DEALLOC_PLAIN, "f", "-----", {NULL}},
+    {FL_DEALLOC_PLAIN, "d", "-----", {NULL}},
+    {FL_DEALLOC_CLEAR, "", "--cf-", {NULL, NULL, "C", "FC", NULL}},
+    {FL_DEALLOC_CLEAR, "c", "cccfc", {"c", "c", "c", "Fc", "c"}},
+    {FL_DEALLOC_CLEAR, "cf", "-----", {NULL}},
+    {FL_DEALLOC_CLEAR, "dc", "-----", {NULL}},
+    {FL_DEALLOC_FINALIZE, "", "---f-", {NULL, NULL, NULL, "FC", NULL}},
+    {FL_DEALLOC_FINALIZE, "c", "---f-", {NULL, NULL, NULL, "Fc", NULL}},
+    {FL_DEALLOC_FINALIZE, "f", "fffff", {"f", "f", "fC", "fC", "f"}},
+    {FL_DEALLOC_FINALIZE, "cf", "fffff", {"fc", "fc", "fc", "fc", "fc"}},
+    {FL_DEALLOC_FINALIZE, "df", "-----", {NULL}},
+};
+
+static struct fl_type type_by(const struct rule *rule)
+{
+    struct fl_type type = {.name = "sub", .size = sizeof(struct object), .kind = rule->says};
+    type.dealloc = strchr(rule->has, 'd') != NULL ? note_dealloc : NULL;
+    type.clear = strchr(rule->has, 'c') != NULL ? note_clear : NULL;
+    type.finalize = strchr(rule->has, 'f') != NULL ? note_finalize : NULL;
+    return type;
+}
+
+static void check_rule(struct bed *bed, const struct rule *rule, unsigned base)
+{
+    char error[256] = "";
+    struct fl_type type = type_by(rule), before = type;
+    int failed = fl_type_ready(&type, base_of(base), error, sizeof error);
+    if (rule->becomes[base] == '-') {
+        assert_int_equal(failed, -EINVAL);
+        assert_contains(error, "'sub'");
+        assert_memory_equal(&type, &before, sizeof type);
+        return;
+    }
+    if (failed != 0)
+        fail_msg("says %s, has '%s', base %u: %s", fli_kind_name(rule->says), rule->has, base, error);
+    if ("lpcf"[type.kind] != rule->becomes[base])
+        fail_msg("says %s, has '%s', base %u: became %s", fli_kind_name(rule->says), rule->has, base,
+                 fli_kind_name(type.kind));
+    memset(calls, 0, sizeof calls);
+    fl_dealloc(bed->thread, make(bed, &type), &type);
+    if (strcmp(calls, rule->runs[base]) != 0)
+        fail_msg("says %s, has '%s', base %u: ran '%s'", fli_kind_name(rule->says), rule->has, base, calls);
+    assert_int_equal(live_blocks(bed), 0);
+}
+
+static void kinds_are_resolved_by_the_rules_under_every_base(void **state)
+{
+    for (size_t i = 0; i < COUNT_OF(rules); i++)
+        for (unsigned base = 0; base <= 4; base++)
+            check_rule(*state, &rules[i], base);
+}
+
+static void kinds_are_inherited_through_several_generations(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type child = nothing, grandchild = {.name = "grandchild", .clear = note_clear};
+    make_ready(&child, base_of(FL_DEALLOC_FINALIZE));
+    make_ready(&grandchild, &child);
+    assert_int_equal(grandchild.kind, FL_DEALLOC_FINALIZE);
+    fl_dealloc(bed->thread, make(bed, &grandchild), &grandchild);
+    assert_string_equal(calls, "Fc");
+}
+
+static void the_size_and_the_finalized_byte_are_inherited(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type type = nothing;
+    make_ready(&type, base_of(FL_DEALLOC_FINALIZE));
+    assert_int_equal(type.size, sizeof(struct object));
+    assert_int_equal(type.finalized_offset, FINALIZED_AT);
+    assert_int_equal(type.finalized_mask, FINALIZED_BIT);
+    struct object *object = make(bed, &type);
+    object->header[FINALIZED_AT] = FINALIZED_BIT;
+    fl_dealloc(bed->thread, object, &type);
+    assert_string_equal(calls, "C");
+}
+
+static void a_larger_subtype_gets_the_class_of_its_own_size(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type type = {.name = "larger", .size = 1000};
+    make_ready(&type, base_of(FL_DEALLOC_PLAIN));
+    void *object = fl_type_alloc(bed->thread, &type);
+    assert_int_equal(fl_usable_size(bed->heap, object), 1024);
+    fl_dealloc(bed->thread, object, &type);
+}
+
+/* ---- Contradictions. */
+
+static void refused(struct fl_type type, const struct fl_type *base, const char *const *named)
+{
+    char error[256] = "";
+    struct fl_type before = type;
+    assert_int_equal(fl_type_ready(&type, base, error, sizeof error), -EINVAL);
+    assert_memory_equal(&type, &before, sizeof type);
+    for (; *named != NULL; named++)
+        assert_contains(error, *named);
+    /* The message may be asked for or not, and may not fit. */
+    char small[8];
+    assert_int_equal(fl_type_ready(&type, base, NULL, 0), -EINVAL);
+    assert_int_equal(fl_type_ready(&type, base, small, sizeof small), -EINVAL);
+    assert_true(memchr(small, '\0', sizeof small) != NULL);
+}
+
+#define REFUSED(type, base, ...) refused(type, base, (const char *const[]){__VA_ARGS__, NULL})
+
+static void contradictions_are_refused_with_a_message_that_names_the_types(void **state)
+{
+    (void)state;
+    struct fl_type unready = {.name = "half-made", .size = 16, .kind = FL_DEALLOC_PLAIN};
+    const struct fl_type *finalize = base_of(FL_DEALLOC_FINALIZE);
+    REFUSED(((struct fl_type){.size = 16, .kind = FL_DEALLOC_PLAIN}), NULL, "no name");
+    REFUSED(((struct fl_type){.name = "hollow", .kind = FL_DEALLOC_PLAIN}), NULL, "'hollow'", "size of 0");
+    REFUSED(((struct fl_type){.name = "small", .size = sizeof(struct object) - 1}), finalize, "'small'",
+            "'finalize-base'", "31", "32");
+    REFUSED(((struct fl_type){.name = "both", .size = 16, .kind = FL_DEALLOC_PLAIN, .clear = note_clear}), NULL,
+            "'both'", "PLAIN", "'clear'");
+    REFUSED(((struct fl_type){.name = "both", .size = 16, .kind = FL_DEALLOC_PLAIN, .finalize = note_finalize}), NULL,
+            "'both'", "PLAIN", "'finalize'");
+    REFUSED(((struct fl_type){.name = "both", .size = 16, .kind = FL_DEALLOC_PLAIN, .dealloc = note_dealloc}), NULL,
+            "'both'", "PLAIN", "'dealloc'");
+    REFUSED(
+        ((struct fl_type){
+            .name = "both", .size = 16, .kind = FL_DEALLOC_CLEAR, .clear = note_clear, .finalize = note_finalize}),
+        NULL, "'both'", "CLEAR", "'finalize'");
+    REFUSED(((struct fl_type){.name = "lacks", .size = 16, .kind = FL_DEALLOC_CLEAR}), NULL, "'lacks'", "CLEAR",
+            "'clear'");
+    REFUSED(((struct fl_type){.name = "lacks", .size = 16, .kind = FL_DEALLOC_FINALIZE}), NULL, "'lacks'", "FINALIZE",
+            "'finalize'");
+    REFUSED(((struct fl_type){.name = "lacks", .size = 16}), NULL, "'lacks'", "LEGACY", "'dealloc'");
+    REFUSED(((struct fl_type){.name = "lacks", .size = 64, .kind = FL_DEALLOC_CLEAR}), base_of(FL_DEALLOC_PLAIN),
+            "'lacks'", "'plain-base'");
+    REFUSED(((struct fl_type){.name = "odd", .size = 16, .kind = (enum fl_dealloc_kind)4}), NULL, "'odd'", "4");
+    REFUSED(((struct fl_type){.name = "early", .size = 16}), &unready, "'early'", "'half-made'", "not ready");
+    REFUSED(
+        ((struct fl_type){
+            .name = "outside", .size = 16, .finalize = note_finalize, .finalized_offset = 16, .finalized_mask = 1}),
+        NULL, "'outside'", "16");
+    REFUSED(((struct fl_type){.name = "outside",
+                              .size = 16,
+                              .finalize = note_finalize,
+                              .finalized_offset = UINT32_MAX,
+                              .finalized_mask = 1}),
+            NULL, "'outside'");
+}
+
+static void a_type_cannot_be_its_own_base(void **state)
+{
+    (void)state;
+    struct fl_type type = {.name = "ouroboros", .size = 16, .kind = FL_DEALLOC_PLAIN};
+    assert_int_equal(fl_type_ready(&type, &type, NULL, 0), -EINVAL);
+}
+
+#define TYPE_TEST(test) cmocka_unit_test_setup_teardown(test, type_up, bed_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TYPE_TEST(plain_frees_and_calls_nothing),
+        TYPE_TEST(clear_runs_before_the_block_is_freed),
+        TYPE_TEST(finalize_runs_then_clear_then_the_block_is_freed),
+        TYPE_TEST(finalize_needs_no_clear),
+        TYPE_TEST(legacy_leaves_everything_to_the_type),
+        TYPE_TEST(a_resurrected_object_stays_and_is_not_cleared),
+        TYPE_TEST(an_object_with_a_finalized_byte_is_finalized_once),
+        TYPE_TEST(a_host_may_keep_the_two_bits_itself),
+        TYPE_TEST(types_of_every_size_are_allocated_and_freed),
+        TYPE_TEST(a_type_too_large_for_any_machine_is_refused_memory),
+        TYPE_TEST(kinds_are_resolved_by_the_rules_under_every_base),
+        TYPE_TEST(kinds_are_inherited_through_several_generations),
+        TYPE_TEST(the_size_and_the_finalized_byte_are_inherited),
+        TYPE_TEST(a_larger_subtype_gets_the_class_of_its_own_size),
+        cmocka_unit_test(contradictions_are_refused_with_a_message_that_names_the_types),
+        cmocka_unit_test(a_type_cannot_be_its_own_base),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
