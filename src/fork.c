@@ -24,11 +24,6 @@ static void unlock(pthread_mutex_t *mutex)
     pthread_mutex_unlock(mutex);
 }
 
-static void make_anew(pthread_mutex_t *mutex)
-{
-    pthread_mutex_init(mutex, NULL);
-}
-
 static struct fli_stack *stack_of(struct fl_heap *heap, unsigned class_index)
 {
     return class_index == 0 ? &heap->backing.pool.empty : &heap->backing.pool.filled[class_index];
@@ -104,9 +99,9 @@ static void leave_behind(struct fl_heap *heap)
 static void child(void)
 {
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
-        for_each_lock(heap, make_anew);
         reset_pool(heap);
         leave_behind(heap);
+        for_each_lock(heap, unlock);
     }
     fli_registry_unlock();
     unlock(&fli_default_lock);

@@ -151,6 +151,36 @@ static void a_small_reservation_is_used_to_its_end_and_recovers(void **state)
     end_bed(&bed);
 }
 
+static void when_magazines_are_used_up_blocks_are_parked_and_found_again(void **state)
+{
+    (void)state;
+    enum { MANY = 50000 };
+    static void *blocks[MANY];
+    struct bed bed = bed_with(
+        &(struct fl_options){.reserve_bytes = 4 * FLI_MIB, .magazine_blocks = 2, .retain_bytes = SIZE_MAX});
+    size_t carved = 0;
+    for (unsigned round = 0; round < 3; round++) {
+        assert_int_equal(fl_alloc_many(bed.thread, 16, MANY, blocks), 0);
+        for (unsigned i = 0; i < MANY; i++)
+            *(unsigned *)blocks[i] = i;
+        for (unsigned i = 0; i < MANY; i++)
+            assert_int_equal(*(unsigned *)blocks[i], i);
+        fl_free_many(bed.thread, 16, MANY, blocks);
+        struct fl_class_stats class = class_stats_of(bed.heap, 16);
+        assert_true(class.parked > MANY / 2);
+        assert_int_equal(class.cached + class.pooled + class.parked, class.carved);
+        carved = round == 0 ? class.carved : carved;
+        assert_int_equal(class.carved, carved);
+        assert_sound(bed.heap);
+        /* Other classes can still be had. */
+        fl_free(bed.thread, fl_alloc(bed.thread, 2000));
+    }
+    fl_thread_flush(bed.thread);
+    fl_heap_trim(bed.heap, 0);
+    assert_int_equal(stats_of(bed.heap).slabs, 0);
+    end_bed(&bed);
+}
+
 static void a_smaller_magazine_is_kept_to(void **state)
 {
     (void)state;
@@ -257,6 +287,44 @@ static void pressure_that_gives_up_lets_the_allocation_fail(void **state)
     assert_null(fl_alloc(bed.thread, 65537));
     assert_int_equal(pressure.calls, 4);
     end_bed(&bed);
+}
+
+struct worker {
+    struct fl_heap *heap;
+    pthread_t thread;
+    unsigned refused;
+};
+
+static void *stay_within(void *argument)
+{
+    struct worker *worker = argument;
+    struct fl_thread *thread = fl_thread_attach(worker->heap);
+    void *blocks[200];
+    for (unsigned round = 0; round < (FLI_SANITIZED ? 100 : 500); round++) {
+        if (fl_alloc_many(thread, 1024, COUNT_OF(blocks), blocks) != 0)
+            worker->refused++;
+        else
+            fl_free_many(thread, 1024, COUNT_OF(blocks), blocks);
+        if (round % 8 == 0)
+            fl_heap_trim(worker->heap, 0);
+    }
+    return NULL;
+}
+
+static void threads_that_stay_within_the_limit_together_are_never_refused(void **state)
+{
+    (void)state;
+    struct fl_heap *heap = heap_with(&(struct fl_options){.limit_bytes = FLI_MIB});
+    struct worker workers[3];
+    for (size_t i = 0; i < COUNT_OF(workers); i++) {
+        workers[i] = (struct worker){.heap = heap};
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, stay_within, &workers[i]), 0);
+    }
+    for (size_t i = 0; i < COUNT_OF(workers); i++) {
+        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+        assert_int_equal(workers[i].refused, 0);
+    }
+    end_heap(heap);
 }
 
 static bool allocate_under_pressure(struct fl_heap *heap, size_t bytes, void *context)
@@ -510,10 +578,12 @@ int main(void)
         cmocka_unit_test(heaps_do_not_know_each_other),
         cmocka_unit_test(a_heap_with_threads_attached_is_not_destroyed),
         cmocka_unit_test(a_small_reservation_is_used_to_its_end_and_recovers),
+        cmocka_unit_test(when_magazines_are_used_up_blocks_are_parked_and_found_again),
         cmocka_unit_test(a_smaller_magazine_is_kept_to),
         cmocka_unit_test(allocation_stops_at_the_limit_and_goes_on_below_it),
         cmocka_unit_test(pressure_is_told_at_the_limit_and_what_it_frees_serves_the_allocation),
         cmocka_unit_test(pressure_that_gives_up_lets_the_allocation_fail),
+        cmocka_unit_test(threads_that_stay_within_the_limit_together_are_never_refused),
         cmocka_unit_test(an_allocation_inside_the_pressure_callback_does_not_call_it_again),
         cmocka_unit_test(the_default_heap_is_made_at_first_use),
         cmocka_unit_test(the_environment_gives_the_default_heaps_options),

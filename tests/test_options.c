@@ -126,6 +126,17 @@ static void zero_in_every_field_is_the_default(void **state)
     assert_memory_equal(&again, &resolved, sizeof again);
 }
 
+static void a_magazine_may_have_2_blocks_to_as_many_as_fit(void **state)
+{
+    (void)state;
+    struct fl_options resolved, options = {.magazine_blocks = 2};
+    assert_int_equal(fli_options_resolve(&options, &resolved, NULL, 0), 0);
+    options.magazine_blocks = FLI_MAGAZINE_SLOTS;
+    assert_int_equal(fli_options_resolve(&options, &resolved, NULL, 0), 0);
+    options.magazine_blocks = FLI_MAGAZINE_SLOTS + 1;
+    assert_int_equal(fli_options_resolve(&options, &resolved, NULL, 0), -EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +145,7 @@ int main(void)
         cmocka_unit_test(malformed_text_is_refused_naming_the_culprit),
         cmocka_unit_test(a_message_is_cut_to_its_buffer_and_may_be_left_out),
         cmocka_unit_test(zero_in_every_field_is_the_default),
+        cmocka_unit_test(a_magazine_may_have_2_blocks_to_as_many_as_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
