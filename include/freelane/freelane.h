@@ -55,7 +55,7 @@ extern "C" {
 #define FL_BLOCK_MAX 32768
 
 /* Size classes are numbered from 1 to FL_CLASS_COUNT - 1; class 0 stands for "none of them". */
-#define FL_CLASS_COUNT 73
+#define FL_CLASS_COUNT 81
 
 struct fl_heap;
 struct fl_thread;

@@ -64,16 +64,16 @@ FL_INLINE struct fl_thread *fl_thread_self(void)
     return fl_thread_current;
 }
 
-/* The size class that serves `size` bytes: 16-byte steps up to 256, then eight steps to each doubling. 0, which
+/* The size class that serves `size` bytes: 16-byte steps up to 512, then eight steps to each doubling. 0, which
  * every fast path sends to its slow half, for sizes above FL_BLOCK_MAX and for size 0. */
 FL_INLINE size_t fl_size_class(size_t size)
 {
-    if (__builtin_expect(size <= 256, 1))
+    if (__builtin_expect(size <= 512, 1))
         return (size + 15) >> 4;
     if (FL_UNLIKELY(size > FL_BLOCK_MAX))
         return 0;
     unsigned log2 = 63u - (unsigned)__builtin_clzll(size - 1);
-    return 8 * log2 - 55 + ((size - 1) >> (log2 - 3));
+    return 8 * log2 - 47 + ((size - 1) >> (log2 - 3));
 }
 
 /* Takes the block below `top`, which the caller has compared with the floor. */
@@ -105,7 +105,7 @@ FL_INLINE struct fl_cache *fl_cache_at(struct fl_thread *thread, uint32_t offset
 FL_INLINE struct fl_cache *fl_cache_for(struct fl_thread *thread, size_t size)
 {
     /* Small sizes by themselves: two shifts become a shift and a mask. */
-    if (__builtin_expect(size <= 256, 1))
+    if (__builtin_expect(size <= 512, 1))
         return (struct fl_cache *)(void *)((char *)thread + ((size + 15) / 16 * sizeof(struct fl_cache)));
     return &thread->cache[fl_size_class(size)];
 }
