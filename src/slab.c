@@ -214,6 +214,7 @@ static void count_parked_locked(struct fli_slabs *slabs, struct fli_slab_class *
     struct fli_slab *record = slab_at(slabs, slab);
     record->parked = (uint16_t)(record->parked + change);
     fli_count(&class->parked, (size_t)change);
+    fli_count(&slabs->parked_bytes, (size_t)change * class->block_bytes);
     place_locked(slabs, class, slab);
 }
 
@@ -288,6 +289,7 @@ uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned
         class->slabs--;
         class->carved -= record->carved;
         fli_count(&class->parked, (size_t)-record->parked);
+        fli_count(&slabs->parked_bytes, (size_t)-record->parked * class->block_bytes);
         memset(&slabs->parked_bits[word_index(slab - 1, 0)], 0, words_of(record) * sizeof(uint64_t));
         /* Relaxed: nobody holds a block of the slab whose class could matter to him. */
         fli_store_relaxed(&slabs->classes[slab - 1], 0);

@@ -220,7 +220,8 @@ int fl_thread_detach(struct fl_thread *face)
 void fli_thread_flush_owner(struct fli_thread *thread)
 {
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
-        fli_cache_flush_owner(fli_thread_cache(thread, c), c, &thread->heap->backing, &thread->counters);
+        if (fli_thread_cache(thread, c)->floor != NULL) /* else it has no previous magazine either */
+            fli_cache_flush_owner(fli_thread_cache(thread, c), c, &thread->heap->backing, &thread->counters);
 }
 
 void fl_thread_flush(struct fl_thread *face)

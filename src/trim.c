@@ -140,21 +140,16 @@ static void retire_slabs(struct trim *trim, unsigned class_index)
 
 /* ---- A whole trim. */
 
-static size_t pooled_bytes(struct fli_backing *backing, unsigned class_index)
+static size_t class_pooled_bytes(struct fli_backing *backing, unsigned class_index)
 {
     return fli_stack_blocks(&backing->pool.filled[class_index], &backing->magazines) * fli_class_bytes(class_index);
 }
 
-static size_t parked_bytes(struct fli_backing *backing, unsigned class_index)
-{
-    return fli_load_relaxed(&backing->slabs.by_class[class_index].parked) * fli_class_bytes(class_index);
-}
-
-static size_t all_bytes(struct fli_backing *backing, size_t (*of_class)(struct fli_backing *, unsigned))
+static size_t pooled_bytes(struct fli_backing *backing)
 {
     size_t bytes = 0;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
-        bytes += of_class(backing, c);
+        bytes += class_pooled_bytes(backing, c);
     return bytes;
 }
 
@@ -170,9 +165,10 @@ static size_t finish(struct trim *trim, struct fl_heap *heap)
 static size_t trim_locked(struct fl_heap *heap, size_t retain)
 {
     struct trim trim = {.backing = &heap->backing, .retain = retain};
-    trim.free = all_bytes(trim.backing, pooled_bytes) + all_bytes(trim.backing, parked_bytes);
+    struct fli_slabs *slabs = &heap->backing.slabs;
+    trim.free = pooled_bytes(trim.backing) + fli_load_relaxed(&slabs->parked_bytes);
     for (unsigned c = 1; c < FL_CLASS_COUNT && trim.free > retain; c++) {
-        if (pooled_bytes(trim.backing, c) + parked_bytes(trim.backing, c) == 0)
+        if (class_pooled_bytes(trim.backing, c) == 0 && fli_load_relaxed(&slabs->by_class[c].parked) == 0)
             continue;
         park_pooled(&trim, c, SIZE_MAX);
         retire_slabs(&trim, c);
@@ -232,7 +228,7 @@ static unsigned class_with_most_pooled(struct fli_backing *backing)
 {
     unsigned most = 1;
     for (unsigned c = 2; c < FL_CLASS_COUNT; c++)
-        if (pooled_bytes(backing, c) > pooled_bytes(backing, most))
+        if (class_pooled_bytes(backing, c) > class_pooled_bytes(backing, most))
             most = c;
     return most;
 }
@@ -242,18 +238,18 @@ static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
 {
     struct trim trim = {.backing = &heap->backing, .free = SIZE_MAX};
     unsigned class_index = class_with_most_pooled(trim.backing);
-    size_t before = pooled_bytes(trim.backing, class_index);
+    size_t before = class_pooled_bytes(trim.backing, class_index);
     park_pooled(&trim, class_index, bytes);
     retire_slabs(&trim, class_index);
     finish(&trim, heap);
-    heap->trim_took = before - fli_min(before, pooled_bytes(trim.backing, class_index));
+    heap->trim_took = before - fli_min(before, class_pooled_bytes(trim.backing, class_index));
     heap->trim_reused_before = reused_bytes(&heap->backing.slabs);
 }
 
 void fli_trim_if_grown(struct fli_backing *backing)
 {
     struct fl_heap *heap = (struct fl_heap *)backing;
-    size_t pooled = all_bytes(backing, pooled_bytes);
+    size_t pooled = pooled_bytes(backing);
     if (pooled <= fli_load_relaxed(&heap->trim_above) || pthread_mutex_trylock(&heap->trim_lock) != 0)
         return;
     int saved = errno;
@@ -268,8 +264,8 @@ void fli_trim_if_parked(struct fli_backing *backing)
 {
     struct fl_heap *heap = (struct fl_heap *)backing;
     size_t above = fli_load_relaxed(&heap->trim_above);
-    size_t parked = all_bytes(backing, parked_bytes);
-    if (above == SIZE_MAX || parked <= all_bytes(backing, pooled_bytes) ||
+    size_t parked = fli_load_relaxed(&backing->slabs.parked_bytes);
+    if (parked == 0 || above == SIZE_MAX || parked <= pooled_bytes(backing) ||
         pthread_mutex_trylock(&heap->trim_lock) != 0)
         return;
     int saved = errno;
