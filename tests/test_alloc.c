@@ -238,8 +238,8 @@ static void ownership_is_told_for_slabs_and_large_blocks_and_nothing_else(void *
 static void the_usable_size_is_the_class_or_the_size_asked_for(void **state)
 {
     struct bed *bed = *state;
-    void *block = fl_alloc(bed->thread, 257), *large = fl_alloc(bed->thread, 40001);
-    assert_int_equal(fl_usable_size(bed->heap, block), 288);
+    void *block = fl_alloc(bed->thread, 513), *large = fl_alloc(bed->thread, 40001);
+    assert_int_equal(fl_usable_size(bed->heap, block), 576);
     assert_int_equal(fl_usable_size(bed->heap, large), 40001);
     assert_int_equal(fl_usable_size(bed->heap, NULL), 0);
     assert_int_equal(fl_usable_size(bed->heap, &block), 0);
