@@ -26,16 +26,28 @@ static void *pop_owner(struct fli_thread *thread, struct fl_cache *cache, unsign
     return block;
 }
 
-/* Refills the cache, if need be at the cost of the free slabs of other classes. Returns the blocks that are in it. */
-static size_t refill(struct fli_thread *thread, struct fl_cache *cache, unsigned class_index)
+/* Turns what the heap holds free, and this thread caches, into slabs that can serve any class. What other threads
+ * cache stays with them. */
+FLI_COLD static void make_room(struct fli_thread *thread)
+{
+    fli_thread_flush_owner(thread);
+    fli_thread_flush_service(thread->heap, thread);
+    fli_trim(thread->heap, 0);
+}
+
+/* Refills an empty cache and takes a block from it. */
+static void *refill_and_pop(struct fli_thread *thread, unsigned class_index)
 {
     struct fl_heap *heap = thread->heap;
+    struct fl_cache *cache = fli_thread_cache(thread, class_index);
     size_t blocks = fli_cache_refill_owner(cache, class_index, &heap->backing, &thread->counters);
-    if (FLI_UNLIKELY(blocks == 0)) {
-        fli_trim(heap, 0);
-        blocks = fli_cache_refill_owner(cache, class_index, &heap->backing, &thread->counters);
-    }
-    return blocks;
+    if (FLI_UNLIKELY(blocks == 0))
+        return NULL;
+    /* Before the host is told, which may use up what the refill brought. */
+    void *block = pop_owner(thread, cache, class_index);
+    if (heap->options.on_refill != NULL && thread != heap->service)
+        heap->options.on_refill(&thread->face, blocks * fli_class_bytes(class_index));
+    return block;
 }
 
 static void *alloc_block(struct fli_thread *thread, unsigned class_index)
@@ -43,21 +55,15 @@ static void *alloc_block(struct fli_thread *thread, unsigned class_index)
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
     if (cache->top != cache->floor)
         return pop_owner(thread, cache, class_index);
-    size_t blocks = refill(thread, cache, class_index);
-    if (FLI_UNLIKELY(blocks == 0))
-        return NULL;
-    /* Before the host is told, which may use up what the refill brought. */
-    void *block = pop_owner(thread, cache, class_index);
-    if (thread->heap->options.on_refill != NULL && thread != thread->heap->service)
-        thread->heap->options.on_refill(&thread->face, blocks * fli_class_bytes(class_index));
-    return block;
+    return refill_and_pop(thread, class_index);
 }
 
-static void *alloc_large(struct fl_heap *heap, size_t size, bool zeroed)
+static void *alloc_large(struct fli_thread *thread, size_t size, bool zeroed)
 {
+    struct fl_heap *heap = thread->heap;
     void *block = fli_large_alloc(&heap->backing.large, size, zeroed);
     if (block == NULL && heap->backing.limit.most != SIZE_MAX) {
-        fli_trim(heap, 0);
+        make_room(thread);
         block = fli_large_alloc(&heap->backing.large, size, zeroed);
     }
     return block;
@@ -71,7 +77,11 @@ static void *attempt(struct fl_thread *face, size_t size, bool zeroed, struct fl
     if (thread == NULL)
         return NULL;
     unsigned class_index = fli_class_of_size(size);
-    void *block = class_index != 0 ? alloc_block(thread, class_index) : alloc_large(thread->heap, size, zeroed);
+    void *block = class_index != 0 ? alloc_block(thread, class_index) : alloc_large(thread, size, zeroed);
+    if (FLI_UNLIKELY(block == NULL) && class_index != 0) {
+        make_room(thread);
+        block = alloc_block(thread, class_index);
+    }
     fli_thread_leave(thread);
     return block;
 }
@@ -81,7 +91,8 @@ FLI_COLD static bool relieve_pressure(struct fl_heap *heap, size_t size)
 {
     static __thread bool asking;
     const struct fl_options *options = &heap->options;
-    if (options->on_pressure == NULL || asking)
+    bool could_fit = options->limit_bytes != SIZE_MAX && size <= options->limit_bytes;
+    if (options->on_pressure == NULL || !could_fit || asking)
         return false;
     asking = true;
     bool relieved = options->on_pressure(heap, size, options->context);
@@ -282,8 +293,9 @@ static bool exchange_and_free(struct fl_thread *face, void *block, unsigned clas
         return false;
     struct fli_backing *backing = &thread->heap->backing;
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
-    if (fli_slab_class_of(&backing->slabs, block) != class_index ||
-        !fli_cache_make_room_owner(cache, class_index, backing, &thread->counters))
+    if (fli_slab_class_of(&backing->slabs, block) != class_index)
+        return false;
+    if (cache->top == cache->ceiling && !fli_cache_make_room_owner(cache, class_index, backing, &thread->counters))
         return false;
     fl_cache_put(cache, fl_cache_top(cache), block);
     return true;

@@ -2,7 +2,7 @@
 #include "cache.h"
 #include "check.h"
 
-/* Magazines that the pool of a class grows by between two notifications of the heap. */
+/* Magazines that a thread gives to the pool between two notifications of the heap. */
 enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16 };
 
 /* Relaxed: the owner alone orders these words; statistics read single numbers. */
@@ -61,11 +61,9 @@ static struct fli_magazine *obtain_empty(struct fli_backing *backing, struct fli
 static void give_filled(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
                         struct fli_pool_counters *counters)
 {
-    uint64_t blocks = fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine,
-                                          counters);
+    fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, counters);
     fli_count(&counters->exchanges, 1);
-    unsigned capacity = backing->magazine_blocks[class_index];
-    if (blocks % (MAGAZINES_PER_NOTICE * capacity) < capacity)
+    if (++counters->given % MAGAZINES_PER_NOTICE == 0)
         backing->pool_grew(backing);
 }
 

@@ -34,7 +34,7 @@ struct fli_backing {
     struct fli_large large;
     struct fli_limit limit;
     unsigned magazine_blocks[FL_CLASS_COUNT]; /* blocks a magazine of each class holds */
-    /* Tells the heap that the pool has grown by some magazines: it may want to trim. */
+    /* Tells the heap that a thread has given the pool some magazines: it may want to trim. */
     void (*pool_grew)(struct fli_backing *backing);
     /* Tells it that a thread has given everything to the pool: this is a moment to spend on a larger trim. */
     void (*thread_flushed)(struct fli_backing *backing);

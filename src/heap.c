@@ -101,6 +101,11 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
 static struct fl_heap *create(const struct fl_options *options, bool is_default, char *error, size_t error_size)
 {
     struct fl_options resolved;
+    if (!fli_os_has_small_pages()) {
+        errno = ENOTSUP;
+        fli_complain(-ENOTSUP, error, error_size, "the system's pages do not have %zu bytes", FLI_PAGE);
+        return NULL;
+    }
     int failed = fli_options_resolve(options, &resolved, error, error_size);
     if (failed != 0) {
         errno = -failed;

@@ -54,6 +54,7 @@ struct fl_heap {
     FLI_ATOMIC(size_t) trim_above; /* the bound: pooled bytes past which the heap trims itself */
     size_t trim_took;              /* bytes that the heap's latest trim by itself took out of the pool */
     uint64_t trim_reused_before;   /* reused_bytes of the slabs after it */
+    size_t trim_parked_before;     /* parked bytes after the latest trim at a flush */
     FLI_ATOMIC(uint64_t) trims;
     FLI_ATOMIC(uint64_t) trimmed_bytes;
 };

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 void *fli_os_reserve(size_t size, size_t alignment)
 {
@@ -28,7 +29,15 @@ void fli_os_release(void *base, size_t size)
 
 int fli_os_decommit(void *base, size_t size)
 {
-    return madvise(base, size, MADV_DONTNEED) == 0 ? 0 : -errno;
+    int saved = errno;
+    int result = madvise(base, size, MADV_DONTNEED) == 0 ? 0 : -errno;
+    errno = saved;
+    return result;
+}
+
+bool fli_os_has_small_pages(void)
+{
+    return sysconf(_SC_PAGESIZE) == (long)FLI_PAGE;
 }
 
 int fli_region_reach(struct fli_region *region, size_t bytes, size_t step)
@@ -38,8 +47,11 @@ int fli_region_reach(struct fli_region *region, size_t bytes, size_t step)
     if (bytes > region->reserved)
         return -ENOMEM;
     size_t upto = fli_min(region->reserved, fli_round_up(fli_max(bytes, region->committed + step), FLI_PAGE));
-    if (mprotect(region->base + region->committed, upto - region->committed, PROT_READ | PROT_WRITE) != 0)
+    int saved = errno;
+    if (mprotect(region->base + region->committed, upto - region->committed, PROT_READ | PROT_WRITE) != 0) {
+        errno = saved;
         return -ENOMEM;
+    }
     /* The leak checker does not look into mapped memory by itself. */
     if (region->committed > 0)
         fli_leak_root_remove(region->base, region->committed);

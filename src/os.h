@@ -15,11 +15,14 @@
  * behind it. NULL with errno ENOMEM. */
 void *fli_os_reserve(size_t size, size_t alignment);
 
+/* Whether the system's pages have FLI_PAGE bytes. */
+bool fli_os_has_small_pages(void);
+
 /* Returns reserved address space. */
 void fli_os_release(void *base, size_t size);
 
 /* Gives the pages' memory back; they stay readable and writable and read as zeros. Returns 0 or a negative errno
- * value; on failure the pages keep their contents. */
+ * value; on failure the pages keep their contents. Keeps errno. */
 int fli_os_decommit(void *base, size_t size);
 
 /* A piece of reserved address space of which the first `committed` bytes can be used. The caller serialises. */
@@ -30,7 +33,7 @@ struct fli_region {
 };
 
 /* Makes the first `bytes` bytes usable, going ahead by at least `step` bytes if it has to commit anything.
- * Returns 0, or -ENOMEM and has changed nothing. */
+ * Returns 0, or -ENOMEM and has changed nothing. Keeps errno. */
 int fli_region_reach(struct fli_region *region, size_t bytes, size_t step);
 
 /* Forgets what sanitizers were told about the region. To be called before it is released. */

@@ -38,6 +38,7 @@ struct fli_pool_counters {
     FLI_ATOMIC(uint64_t) exchanges;    /* filled magazines pushed and popped */
     FLI_ATOMIC(uint64_t) updates;      /* successful read-modify-writes of a head */
     FLI_ATOMIC(uint64_t) cas_failures; /* failed ones */
+    unsigned given;                    /* filled magazines pushed; the thread's own */
 };
 
 void fli_pool_init(struct fli_pool *pool);

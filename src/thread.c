@@ -8,6 +8,7 @@
 #include "check.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,11 +88,14 @@ static int watch_exit(void)
 
 static void detach(struct fli_thread *thread);
 
-/* The destructor of the exit key: detaches what the exiting thread left attached. Later destructors may still use the
- * handle of fl_thread_self; from now on it is the stand-in. */
+/* The destructor of the exit key: detaches what the exiting thread left attached. POSIX runs destructors in rounds
+ * while keys are set again; waiting for the last but one lets those of the host, whatever their order, use and detach
+ * their handles first. Later ones may still use the handle of fl_thread_self; from then on it is the stand-in. */
 static void at_exit(void *arg)
 {
     struct fli_os_thread *exiting = arg;
+    if (++exiting->exit_round < PTHREAD_DESTRUCTOR_ITERATIONS - 1 && pthread_setspecific(exit_key, exiting) == 0)
+        return;
     exiting->exit_is_watched = false;
     fl_thread_current = (struct fl_thread *)&exited.face;
     while (exiting->bound != NULL)
@@ -274,6 +278,14 @@ void fli_thread_destroy_service(struct fl_heap *heap)
 {
     free(heap->service);
     pthread_mutex_destroy(&heap->service_lock);
+}
+
+void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller)
+{
+    if (caller == heap->service || pthread_mutex_trylock(&heap->service_lock) != 0)
+        return;
+    fli_thread_flush_owner(heap->service);
+    pthread_mutex_unlock(&heap->service_lock);
 }
 
 struct fli_thread *fli_thread_enter_service(struct fl_heap *heap)

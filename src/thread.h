@@ -26,6 +26,7 @@
 struct fli_os_thread {
     struct fli_thread *bound; /* the handles bound to it */
     bool exit_is_watched;     /* its exit will detach them */
+    unsigned exit_round;      /* rounds of destructors that have been run at its exit */
 };
 
 struct fli_thread {
@@ -70,6 +71,9 @@ void fli_thread_destroy_service(struct fl_heap *heap);
 
 /* Gives all blocks in the thread's caches to the pool. The owning thread, or any while it is stopped. */
 void fli_thread_flush_owner(struct fli_thread *thread);
+
+/* Flushes the heap's service thread, unless it is at work or is the caller. */
+void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller);
 
 /* ---- The registry of heaps and threads. */
 

@@ -180,7 +180,8 @@ static size_t trim_locked(struct fl_heap *heap, size_t retain)
 size_t fli_trim(struct fl_heap *heap, size_t retain)
 {
     pthread_mutex_lock(&heap->trim_lock);
-    size_t returned = trim_locked(heap, retain) + fli_slab_trim_metadata(&heap->backing.slabs);
+    size_t returned = trim_locked(heap, retain);
+    fli_slab_trim_metadata(&heap->backing.slabs);
     pthread_mutex_unlock(&heap->trim_lock);
     return returned;
 }
@@ -188,9 +189,7 @@ size_t fli_trim(struct fl_heap *heap, size_t retain)
 size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
 {
     /* What unattached threads freed lies in caches that no host can flush. */
-    struct fli_thread *service = fli_thread_enter_service(heap);
-    fli_thread_flush_owner(service);
-    fli_thread_leave(service);
+    fli_thread_flush_service(heap, NULL);
     return fli_trim(heap, retain_bytes);
 }
 
@@ -268,8 +267,16 @@ void fli_trim_if_parked(struct fli_backing *backing)
     if (parked == 0 || above == SIZE_MAX || parked <= pooled_bytes(backing) ||
         pthread_mutex_trylock(&heap->trim_lock) != 0)
         return;
+    /* What fragmentation kept the last time is not sorted again until a good part of it has changed. */
+    size_t before = heap->trim_parked_before;
+    size_t change = parked > before ? parked - before : before - parked;
+    if (change <= before / 8) {
+        pthread_mutex_unlock(&heap->trim_lock);
+        return;
+    }
     int saved = errno;
     trim_locked(heap, above / 2);
+    heap->trim_parked_before = fli_load_relaxed(&backing->slabs.parked_bytes);
     pthread_mutex_unlock(&heap->trim_lock);
     errno = saved;
 }

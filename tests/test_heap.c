@@ -82,13 +82,28 @@ static void live_blocks_go_with_their_heap(void **state)
     end_bed(&bed);
 }
 
+/* Address space of the process, in bytes. */
+static size_t address_space(void)
+{
+    size_t pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    EXPECT(file != NULL && fscanf(file, "%zu", &pages) == 1);
+    fclose(file);
+    return pages * FLI_PAGE;
+}
+
 static void all_its_address_space_goes_with_a_heap(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 300; i++) {
-        struct fl_heap *heap = heap_with(NULL);
-        assert_int_equal(fl_heap_destroy(heap), 0);
+    size_t before = 0;
+    for (unsigned i = 0; i < 100; i++) {
+        struct bed bed = bed_with(NULL);
+        fl_free(bed.thread, fl_alloc(bed.thread, SIZE));
+        end_bed(&bed);
+        if (i == 0)
+            before = address_space();
     }
+    assert_true(address_space() < before + 64 * FLI_MIB);
 }
 
 static void heaps_do_not_know_each_other(void **state)
@@ -169,6 +184,7 @@ static void when_magazines_are_used_up_blocks_are_parked_and_found_again(void **
         struct fl_class_stats class = class_stats_of(bed.heap, 16);
         assert_true(class.parked > MANY / 2);
         assert_int_equal(class.cached + class.pooled + class.parked, class.carved);
+        assert_int_equal(stats_of(bed.heap).parked_bytes, class.parked * 16);
         carved = round == 0 ? class.carved : carved;
         assert_int_equal(class.carved, carved);
         assert_sound(bed.heap);
@@ -276,16 +292,42 @@ static void pressure_that_gives_up_lets_the_allocation_fail(void **state)
     struct bed bed;
     struct pressure pressure = {.bed = &bed};
     bed = bed_with(&(struct fl_options){.limit_bytes = 65536, .on_pressure = under_pressure, .context = &pressure});
+    void *most = fl_alloc(bed.thread, 40000);
     for (unsigned tries = 1; tries <= 3; tries++) {
         errno = 0;
-        assert_null(fl_alloc(bed.thread, 65537));
+        assert_null(fl_alloc(bed.thread, 40000));
         assert_int_equal(errno, ENOMEM);
         assert_int_equal(pressure.calls, tries);
     }
     /* One that frees nothing and answers yes has it tried once more, not for ever. */
     pressure.answer = true;
-    assert_null(fl_alloc(bed.thread, 65537));
+    assert_null(fl_alloc(bed.thread, 40000));
     assert_int_equal(pressure.calls, 4);
+    fl_free(bed.thread, most);
+    end_bed(&bed);
+}
+
+static void a_block_beyond_the_whole_limit_is_refused_without_asking(void **state)
+{
+    (void)state;
+    struct bed bed;
+    struct pressure pressure = {.bed = &bed, .answer = true};
+    bed = bed_with(&(struct fl_options){.limit_bytes = 65536, .on_pressure = under_pressure, .context = &pressure});
+    assert_null(fl_alloc(bed.thread, 65537));
+    assert_null(fl_alloc(bed.thread, SIZE_MAX));
+    assert_int_equal(pressure.calls, 0);
+    end_bed(&bed);
+}
+
+static void what_a_thread_caches_does_not_use_up_its_limit(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = FLI_MIB});
+    for (size_t size = 16; size <= FL_BLOCK_MAX; size += size < 128 ? 16 : size / 8) {
+        void *block = fl_alloc(bed.thread, size);
+        assert_non_null(block);
+        fl_free(bed.thread, block);
+    }
     end_bed(&bed);
 }
 
@@ -346,8 +388,10 @@ static void an_allocation_inside_the_pressure_callback_does_not_call_it_again(vo
     struct pressure pressure = {.bed = &bed};
     bed = bed_with(
         &(struct fl_options){.limit_bytes = 65536, .on_pressure = allocate_under_pressure, .context = &pressure});
-    assert_null(fl_alloc(bed.thread, 65537));
+    void *most = fl_alloc(bed.thread, 40000);
+    assert_null(fl_alloc(bed.thread, 40000));
     assert_int_equal(pressure.deepest, 1);
+    fl_free(bed.thread, most);
     end_bed(&bed);
 }
 
@@ -385,7 +429,7 @@ static void see_the_environment(void *argument)
     fl_heap_stats(fl_heap_default(), &stats);
     EXPECT(stats.reserved_bytes == 128 * FLI_MIB);
     EXPECT(stats.classes[1].magazine_blocks == 5);
-    EXPECT(fl_alloc(fl_thread_self(), FLI_MIB) == NULL);
+    EXPECT(fl_alloc(fl_thread_self(), FLI_MIB + 1) == NULL);
 }
 
 static void the_environment_gives_the_default_heaps_options(void **state)
@@ -497,11 +541,7 @@ static void threads_that_race_for_the_default_heap_get_one(void **state)
 
 static void limit_address_space(size_t more)
 {
-    size_t pages;
-    FILE *file = fopen("/proc/self/statm", "r");
-    EXPECT(file != NULL && fscanf(file, "%zu", &pages) == 1);
-    fclose(file);
-    struct rlimit limit = {.rlim_cur = pages * FLI_PAGE + more, .rlim_max = RLIM_INFINITY};
+    struct rlimit limit = {.rlim_cur = address_space() + more, .rlim_max = RLIM_INFINITY};
     EXPECT(setrlimit(RLIMIT_AS, &limit) == 0);
 }
 
@@ -583,6 +623,8 @@ int main(void)
         cmocka_unit_test(allocation_stops_at_the_limit_and_goes_on_below_it),
         cmocka_unit_test(pressure_is_told_at_the_limit_and_what_it_frees_serves_the_allocation),
         cmocka_unit_test(pressure_that_gives_up_lets_the_allocation_fail),
+        cmocka_unit_test(a_block_beyond_the_whole_limit_is_refused_without_asking),
+        cmocka_unit_test(what_a_thread_caches_does_not_use_up_its_limit),
         cmocka_unit_test(threads_that_stay_within_the_limit_together_are_never_refused),
         cmocka_unit_test(an_allocation_inside_the_pressure_callback_does_not_call_it_again),
         cmocka_unit_test(the_default_heap_is_made_at_first_use),

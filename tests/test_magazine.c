@@ -94,6 +94,10 @@ static void whole_pages_are_given_back_and_their_magazines_carved_again(void **s
     assert_int_equal(fli_magazines_count(magazines), carved - 10);
     assert_int_equal(carve_all(magazines), 10);
     assert_int_equal(fli_magazines_count(magazines), carved);
+    /* Lower ones than those carved again last are found too. */
+    fli_magazines_return(magazines, list_of(magazines, 2, 6, 1), &bytes);
+    assert_int_equal(carve_all(magazines), 4);
+    assert_int_equal(fli_magazines_count(magazines), carved);
 }
 
 static void a_magazine_whose_neighbour_is_in_use_is_kept(void **state)

@@ -153,6 +153,23 @@ static void a_tag_counts_every_change_and_wraps_without_touching_the_index(void 
     assert_int_not_equal(fli_tagged_next(wrapped, FLI_INDEX_MAX), wrapped);
 }
 
+static void every_push_and_every_pop_is_a_change_of_the_tag(void **state)
+{
+    struct basin *basin = *state;
+    struct fli_stack *stack = &basin->pool.filled[1];
+    fli_store_relaxed(&stack->head, fli_tagged_empty(7));
+    for (uint64_t tag = 8; tag < 16; tag += 2) {
+        push(basin, stack, magazine_of(basin, 1));
+        assert_int_equal(fli_load_relaxed(&stack->head) >> FLI_INDEX_BITS, tag);
+        pop(basin, stack);
+        assert_int_equal(fli_load_relaxed(&stack->head) >> FLI_INDEX_BITS, tag + 1);
+    }
+    push(basin, stack, magazine_of(basin, 1));
+    uint32_t list = fli_stack_take_all_mpmc(stack, &basin->counters);
+    fli_stack_put_back_mpmc(stack, &basin->magazines, list, &basin->counters);
+    assert_int_equal(fli_load_relaxed(&stack->head) >> FLI_INDEX_BITS, 18);
+}
+
 static void a_stack_works_across_the_wrap_of_its_tag(void **state)
 {
     struct basin *basin = *state;
@@ -268,6 +285,7 @@ int main(void)
         BASIN_TEST(a_whole_stack_is_taken_with_one_update_and_put_back_as_it_was),
         BASIN_TEST(a_list_put_back_on_others_counts_them_too),
         cmocka_unit_test(a_tag_counts_every_change_and_wraps_without_touching_the_index),
+        BASIN_TEST(every_push_and_every_pop_is_a_change_of_the_tag),
         BASIN_TEST(a_stack_works_across_the_wrap_of_its_tag),
         BASIN_TEST(rare_path_builds_start_their_tags_below_the_wrap),
         BASIN_TEST(a_head_that_names_the_same_magazine_again_is_another_head),

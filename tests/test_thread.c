@@ -450,6 +450,43 @@ static void an_attachment_made_by_a_destructor_ends_with_the_thread_too(void **s
     assert_int_equal(pthread_key_delete(late_key), 0);
 }
 
+/* What a host keeps per thread, in a key of its own. */
+struct host_state {
+    struct fl_thread *thread;
+    void *block;
+};
+
+static pthread_key_t host_key;
+static struct host_state host_state;
+
+static void end_host_state(void *arg)
+{
+    struct host_state *host = arg;
+    fl_free_sized(host->thread, host->block, 48);
+    assert_int_equal(fl_thread_detach(host->thread), 0);
+}
+
+static void *run_host_thread(void *heap)
+{
+    host_state.thread = fl_thread_attach(heap);
+    host_state.block = fl_alloc(host_state.thread, 48);
+    assert_int_equal(pthread_setspecific(host_key, &host_state), 0);
+    return NULL;
+}
+
+/* The key is made after the heap's, so that its destructor is run after the library's. */
+static void a_hosts_destructor_may_use_and_detach_its_handle_whenever_it_runs(void **state)
+{
+    struct bed *bed = *state;
+    pthread_t thread;
+    assert_int_equal(pthread_key_create(&host_key, end_host_state), 0);
+    assert_int_equal(pthread_create(&thread, NULL, run_host_thread, bed->heap), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(stats_of(bed->heap).threads, 1);
+    assert_int_equal(stats_of(bed->heap).live_blocks, 0);
+    pthread_key_delete(host_key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -472,6 +509,7 @@ int main(void)
         BED_TEST(a_thread_that_never_attached_can_free),
         BED_TEST(many_threads_may_free_unattached_at_once),
         cmocka_unit_test(destructors_may_use_self_in_every_round_of_a_threads_exit),
+        BED_TEST(a_hosts_destructor_may_use_and_detach_its_handle_whenever_it_runs),
         BED_TEST(an_attachment_made_by_a_destructor_ends_with_the_thread_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,9 +85,9 @@ FL_API fl_misuse_handler fl_set_misuse_handler(fl_misuse_handler handler);
  * brought: a host paces its collector by it. May allocate and free. */
 typedef void (*fl_refill_callback)(struct fl_thread *thread, size_t bytes);
 
-/* Called when an allocation of `bytes` would pass the heap's limit, with no lock held, on the allocating
- * thread. The host frees what it can and returns true to have the allocation tried once more, or false to
- * let it fail. May allocate and free. */
+/* Called when an allocation of `bytes`, which the heap's limit would have room for, finds that it is used up, with no
+ * lock held, on the allocating thread. The host frees what it can and returns true to have the allocation tried once
+ * more, or false to let it fail. May allocate and free; an allocation that fails meanwhile does not call again. */
 typedef bool (*fl_pressure_callback)(struct fl_heap *heap, size_t bytes, void *context);
 
 /* Options of a heap. Zero in every field is the default. */
@@ -114,8 +114,8 @@ FL_API struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options 
                                           size_t error_size);
 
 /* Creates a heap. `options` may be NULL. Returns NULL with errno EINVAL (options that make no sense), ENOMEM
- * (memory or address space refused) or ENOTSUP (another FL_ABI), and a message in `error` (`error_size` bytes,
- * may be NULL and 0) that names the culprit. */
+ * (memory or address space refused) or ENOTSUP (another FL_ABI, or a system whose pages are not of 4 KiB), and a
+ * message in `error` (`error_size` bytes, may be NULL and 0) that names the culprit. */
 static inline struct fl_heap *fl_heap_create(const struct fl_options *options, char *error, size_t error_size)
 {
     return fl_heap_create_abi(FL_ABI, options, error, error_size);
@@ -210,7 +210,9 @@ FL_API int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size);
 FL_API struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap);
 
 /* Attaches to a heap: a new handle at each call, bound to the calling OS thread, at whose exit it is detached
- * if it still is bound to it. Returns NULL with errno ENOMEM, or ENOTSUP (another FL_ABI). */
+ * if it still is bound to it: in the last round but one of the thread's destructors, so that those of the host,
+ * which run from the first round on, may use it and detach it themselves. Returns NULL with errno ENOMEM, or ENOTSUP
+ * (another FL_ABI). */
 static inline struct fl_thread *fl_thread_attach(struct fl_heap *heap)
 {
     return fl_thread_attach_abi(FL_ABI, heap);
