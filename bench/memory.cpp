@@ -10,8 +10,8 @@
  *     larson    two lines of threads and four arrays of 20 000 blocks, 50 lives of 80 000 replacements per line
  *     handoff   one pair of threads, five million blocks
  *
- * Resident bytes, all over what was resident at the start, when the library was loaded, the workload's own arrays
- * were in memory and a thread had lived and died:
+ * Resident bytes, all over what was resident at the start, when the workload's own arrays were in memory and a thread
+ * had lived and died; what a library had already allocated by then for itself, as it was loaded, counts too:
  *
  *     peak      the highest while it ran
  *     idle      after all blocks were freed and all threads that used the backend had ended
@@ -77,6 +77,12 @@ uint64_t resident()
 uint64_t peak()
 {
     return read_bytes("/proc/self/status", "VmHWM:");
+}
+
+/* Resident bytes that no file backs: what was allocated. */
+uint64_t anonymous()
+{
+    return read_bytes("/proc/self/smaps_rollup", "Anonymous:");
 }
 
 void reset_peak()
@@ -150,8 +156,9 @@ template <class B> struct HandoffRun {
     }
 };
 
-/* Prints the members "peak", "idle" and "held". */
-template <class B, template <class> class Run> bool measure(const Scale &scale)
+/* Prints the members "start", "library", "peak", "idle" and "held"; `library` bytes were allocated by the backend
+ * when it was loaded. */
+template <class B, template <class> class Run> bool measure(const Scale &scale, uint64_t library)
 {
     Run<B> workload{scale};
     std::thread([] {}).join();
@@ -161,25 +168,27 @@ template <class B, template <class> class Run> bool measure(const Scale &scale)
     uint64_t highest = peak(), idle = resident();
     B::purge();
     uint64_t held = resident();
-    auto over = [start](uint64_t bytes) { return bytes > start ? bytes - start : 0; };
-    std::printf("\"start\": %" PRIu64 ", \"peak\": %" PRIu64 ", \"idle\": %" PRIu64 ", \"held\": %" PRIu64, start,
-                over(highest), over(idle), over(held));
+    auto over = [=](uint64_t bytes) { return bytes + library > start ? bytes + library - start : 0; };
+    std::printf("\"start\": %" PRIu64 ", \"library\": %" PRIu64 ", \"peak\": %" PRIu64 ", \"idle\": %" PRIu64
+                ", \"held\": %" PRIu64,
+                start, library, over(highest), over(idle), over(held));
     return good && highest >= start;
 }
 
 struct Measure {
     const std::string &workload;
     const Scale &scale;
+    uint64_t library;
     bool good = false;
 
     template <class B> void visit()
     {
         if (workload == "sizes")
-            good = measure<B, SizesRun>(scale);
+            good = measure<B, SizesRun>(scale, library);
         else if (workload == "larson")
-            good = measure<B, LarsonRun>(scale);
+            good = measure<B, LarsonRun>(scale, library);
         else if (workload == "handoff")
-            good = measure<B, HandoffRun>(scale);
+            good = measure<B, HandoffRun>(scale, library);
     }
 };
 
@@ -245,8 +254,10 @@ int run_as_child(const MeasureOptions &options)
     const Scale &scale = scale_of(options);
     if (options.child[0] == "counters")
         return !(options.child.at(1) == "handoff" ? count_handoff(scale) : count_steady(scale));
+    uint64_t before = anonymous();
     load_backend(options.child.at(1));
-    Measure measurement{options.child[0], scale};
+    uint64_t after = anonymous();
+    Measure measurement{options.child[0], scale, after > before ? after - before : 0};
     return !visit_backend(options.child.at(1), measurement) || !measurement.good;
 }
 

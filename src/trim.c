@@ -10,7 +10,7 @@
 #include <errno.h>
 
 /* Where the bound on the pool begins. */
-#define TRIM_ABOVE_FIRST (FLI_MIB / 4)
+#define TRIM_ABOVE_FIRST (FLI_MIB / 8)
 
 /* The most that a heap trims by itself at a time. */
 #define TRIM_SLICE FLI_MIB

@@ -289,6 +289,25 @@ static void a_long_random_mix_keeps_every_byte(void **state)
     assert_int_equal(stats_of(bed->heap).live_blocks, 0);
 }
 
+static void read_first_byte(void *block)
+{
+    (void)*(volatile unsigned char *)block;
+}
+
+static void address_sanitizer_knows_which_blocks_are_free(void **state)
+{
+    if (!FLI_ADDRESS_SANITIZER || !FLI_CHECKED)
+        skip();
+    struct bed *bed = *state;
+    char *block = fl_alloc(bed->thread, 48);
+    assert_child_succeeds(read_first_byte, block);
+    struct child_end never_carved = run_child(read_first_byte, block + 48 * 500);
+    assert_contains(never_carved.output, "use-after-poison");
+    fl_free(bed->thread, block);
+    struct child_end freed = run_child(read_first_byte, block);
+    assert_contains(freed.output, "use-after-poison");
+}
+
 static struct {
     struct fl_thread *thread;
     size_t bytes, calls, nested;
@@ -375,6 +394,7 @@ int main(void)
         BED_TEST(ownership_is_told_for_slabs_and_large_blocks_and_nothing_else),
         BED_TEST(the_usable_size_is_the_class_or_the_size_asked_for),
         BED_TEST(a_long_random_mix_keeps_every_byte),
+        BED_TEST(address_sanitizer_knows_which_blocks_are_free),
         cmocka_unit_test(on_refill_is_told_the_bytes_that_each_refill_brought),
         cmocka_unit_test(on_refill_may_allocate_and_free_on_the_same_thread),
     };
