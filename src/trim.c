@@ -68,7 +68,7 @@ static void return_magazines(struct trim *trim)
 
 /* ---- Blocks. */
 
-/* Parks `bytes` bytes of the class's pooled blocks, rounded up to whole magazines, or all there are. */
+/* Parks `bytes` bytes of the class's pooled blocks, rounded up to whole magazines. */
 static void park_pooled(struct trim *trim, unsigned class_index, size_t bytes)
 {
     struct fli_backing *backing = trim->backing;
@@ -170,7 +170,8 @@ static size_t trim_locked(struct fl_heap *heap, size_t retain)
     for (unsigned c = 1; c < FL_CLASS_COUNT && trim.free > retain; c++) {
         if (class_pooled_bytes(trim.backing, c) == 0 && fli_load_relaxed(&slabs->by_class[c].parked) == 0)
             continue;
-        park_pooled(&trim, c, SIZE_MAX);
+        /* What there is now: threads at work may go on filling the pool as fast as it is emptied. */
+        park_pooled(&trim, c, class_pooled_bytes(trim.backing, c));
         retire_slabs(&trim, c);
         pool_parked(&trim, c);
     }

@@ -233,6 +233,16 @@ static void a_wrong_number_of_parked_blocks_is_found(void **state)
     fli_store_relaxed(&class->parked, 0);
 }
 
+static void a_slab_that_miscounts_its_parked_blocks_is_found(void **state)
+{
+    struct ward *ward = *state;
+    struct fli_slabs *slabs = &ward->bed.heap->backing.slabs;
+    struct fli_slab *record = &slabs->slabs[fli_slab_number(slabs, ward->blocks[0])];
+    record->parked++;
+    assert_found(ward, "parked blocks");
+    record->parked--;
+}
+
 static void a_sound_heap_passes_with_blocks_in_every_place(void **state)
 {
     struct ward *ward = *state;
@@ -270,6 +280,7 @@ int main(void)
         WARD_TEST(a_parked_block_that_is_in_a_magazine_too_is_found),
         WARD_TEST(a_wrong_number_of_carved_blocks_is_found),
         WARD_TEST(a_wrong_number_of_parked_blocks_is_found),
+        WARD_TEST(a_slab_that_miscounts_its_parked_blocks_is_found),
         WARD_TEST(a_sound_heap_passes_with_blocks_in_every_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

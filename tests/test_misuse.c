@@ -5,6 +5,9 @@
  */
 #include "support.h"
 
+#include "atomic.h"
+#include "check.h"
+
 enum { SIZE = 48 };
 
 /* The block is live and the heap as it was. */
@@ -244,6 +247,47 @@ static void among_many_only_the_wrong_ones_are_refused(void **state)
     fl_free(bed->thread, kept);
 }
 
+static FLI_ATOMIC(unsigned) told_at_once;
+
+static void count_misuse(const struct fl_misuse *told)
+{
+    (void)told;
+    fli_add_relaxed(&told_at_once, 1);
+}
+
+enum { CONTESTED = 2000 };
+
+struct contest {
+    struct fl_heap *heap;
+    void *blocks[CONTESTED];
+};
+
+static void *free_contested(void *argument)
+{
+    struct contest *contest = argument;
+    struct fl_thread *thread = fl_thread_attach(contest->heap);
+    for (unsigned i = 0; i < CONTESTED; i++)
+        fl_free(thread, contest->blocks[i]);
+    return NULL;
+}
+
+static void of_two_threads_that_free_the_same_block_one_is_told(void **state)
+{
+    if (!FLI_CHECKED)
+        skip();
+    struct bed *bed = *state;
+    struct contest contest = {.heap = bed->heap};
+    pthread_t threads[2];
+    fl_set_misuse_handler(count_misuse);
+    assert_int_equal(fl_alloc_many(bed->thread, SIZE, CONTESTED, contest.blocks), 0);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, free_contested, &contest), 0);
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_int_equal(fli_load_relaxed(&told_at_once), CONTESTED);
+    assert_int_equal(stats_of(bed->heap).live_blocks, 0);
+}
+
 /* ---- Types. */
 
 static unsigned calls;
@@ -438,6 +482,19 @@ static void a_very_long_type_name_is_cut_not_overrun(void **state)
     assert_contains(misuse.message, "is not a block");
 }
 
+static void fail_an_assertion(void *argument)
+{
+    fli_assert_failed(argument, "concept.c", 12);
+}
+
+static void a_failed_assertion_names_itself_and_aborts(void **state)
+{
+    (void)state;
+    struct child_end end = run_child(fail_an_assertion, (void *)"count == 0");
+    assert_true(WIFSIGNALED(end.status) && WTERMSIG(end.status) == SIGABRT);
+    assert_contains(end.output, "concept.c:12: assertion failed: count == 0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -454,6 +511,7 @@ int main(void)
         MISUSE_TEST(the_inside_of_a_block_is_refused),
         MISUSE_TEST(a_block_freed_twice_is_refused_wherever_it_lies),
         MISUSE_TEST(among_many_only_the_wrong_ones_are_refused),
+        MISUSE_TEST(of_two_threads_that_free_the_same_block_one_is_told),
         MISUSE_TEST(typed_misuse_names_the_type),
         MISUSE_TEST(a_type_that_is_not_ready_is_refused),
         MISUSE_TEST(flags_of_the_host_that_contradict_the_type_are_refused),
@@ -462,6 +520,7 @@ int main(void)
         MISUSE_TEST(misuse_is_told_on_threads_that_never_attached_too),
         MISUSE_TEST(by_default_misuse_prints_its_message_and_aborts),
         MISUSE_TEST(a_very_long_type_name_is_cut_not_overrun),
+        cmocka_unit_test(a_failed_assertion_names_itself_and_aborts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
