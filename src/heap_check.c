@@ -79,6 +79,10 @@ static int walk_stack(struct walk *walk, struct fli_stack *stack, unsigned class
     uint64_t below = fli_stack_blocks(stack, magazines);
     uint32_t index = fli_tagged_index(fli_load_relaxed(&stack->head));
     while (index != 0) {
+        if (index >= magazines->carved)
+            return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                                "a stack of class %u names magazine %u, there are %u", class_index, index,
+                                magazines->carved - 1);
         struct fli_magazine *magazine = fli_magazine_at(magazines, index);
         uint32_t count = fli_load_relaxed(&magazine->count);
         if (fli_load_relaxed(&magazine->below) != below)

@@ -211,7 +211,8 @@ FL_API struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap
 
 /* Attaches to a heap: a new handle at each call, bound to the calling OS thread, at whose exit it is detached
  * if it still is bound to it: in the last round but one of the thread's destructors, so that those of the host,
- * which run from the first round on, may use it and detach it themselves. Returns NULL with errno ENOMEM, or ENOTSUP
+ * which run from the first round on, may use it and detach it themselves (what is attached in the very last round is
+ * not detached). Returns NULL with errno ENOMEM, or ENOTSUP
  * (another FL_ABI). */
 static inline struct fl_thread *fl_thread_attach(struct fl_heap *heap)
 {
