@@ -21,7 +21,7 @@ struct fli_free {
 /* Frees on behalf of the public function. Keeps errno. */
 void fli_free(struct fl_thread *thread, void *block, const struct fli_free *how);
 
-/* Checked builds: whether such a free of the block would be in order; tells the host if not. */
+/* Whether such a free of the block would be in order, as far as the build can tell; tells the host if not. */
 bool fli_check_live(struct fl_thread *thread, void *block, const struct fli_free *how);
 
 #endif

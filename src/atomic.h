@@ -28,7 +28,6 @@
 #define fli_load_order(p, order) atomic_load_explicit((p), (order))
 #define fli_store_relaxed(p, v)  atomic_store_explicit((p), (v), memory_order_relaxed)
 #define fli_store_release(p, v)  atomic_store_explicit((p), (v), memory_order_release)
-#define fli_add_relaxed(p, v)    atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define fli_sub_relaxed(p, v)    atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
 #define fli_or_relaxed(p, v)     atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
 #define fli_and_relaxed(p, v)    atomic_fetch_and_explicit((p), (v), memory_order_relaxed)

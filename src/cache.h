@@ -6,9 +6,10 @@
  *     struct fl_cache (inline.h)      loaded magazine    the one that floor, top and ceiling point into
  *                                     previous           another one of any fill, or none
  *
- *     refill      the loaded magazine is empty. In this order: swap with a previous one that has blocks; load a
- * filled one from the pool; take parked blocks; carve fresh ones. make room   the loaded magazine is full. In this
- * order: swap with a previous one that has room; give the full previous one to the pool and load an empty one.
+ *     refill       the loaded magazine is empty. In this order: swap with a previous one that has blocks; load a
+ *                  filled one from the pool; take parked blocks; carve fresh ones.
+ *     make room    the loaded magazine is full. In this order: swap with a previous one that has room; give the full
+ *                  previous one to the pool and load an empty one.
  *
  * Two magazines per cache mean that after each exchange a whole magazine's worth of either operation goes without
  * another. Such an exchange costs two read-modify-writes of the pool: a filled magazine one way, an empty one the
@@ -36,8 +37,9 @@ struct fli_backing {
     unsigned magazine_blocks[FL_CLASS_COUNT]; /* blocks a magazine of each class holds */
     /* Tells the heap that a thread has given the pool some magazines: it may want to trim. */
     void (*pool_grew)(struct fli_backing *backing);
-    /* Tells it that a thread has given everything to the pool: this is a moment to spend on a larger trim. */
-    void (*thread_flushed)(struct fli_backing *backing);
+    /* Tells it that a thread has given everything to the pool, `last` if no other is attached: this is a moment to spend on
+     * a larger trim. */
+    void (*thread_flushed)(struct fli_backing *backing, bool last);
 };
 
 /* Gets at least one block into an empty loaded magazine. Returns the blocks that are in it then, 0 if the limit or

@@ -45,7 +45,8 @@ void fli_misuse(const char *call, const void *pointer, const char *type, const c
     struct fl_misuse misuse = {.call = call, .pointer = pointer, .type = type, .message = message};
     int saved = errno;
     /* C2: acquire, pairs with C1 in fl_set_misuse_handler. */
-    fli_load_acquire (&handler)(&misuse);
+    fl_misuse_handler tell = fli_load_acquire(&handler);
+    tell(&misuse);
     errno = saved;
 }
 

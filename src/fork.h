@@ -3,9 +3,11 @@
  * fork(): the child goes on with every heap.
  *
  *     prepare   takes every lock, so that nothing they guard is caught half changed; and takes every magazine out of
- * the pool, because the kernel copies page after page while other threads work, so that a stack and the magazines on
- * it may be copied at different moments parent    puts the magazines back and releases the locks child     makes the
- * locks anew, resets the pool to those magazines, and deals with the threads it does not have:
+ *               the pool, because the kernel copies page after page while other threads work, so that a stack and
+ *               the magazines on it may be copied at different moments
+ *     parent    puts the magazines back and releases the locks
+ *     child     resets the pool to those magazines, deals with the threads that it does not have, and releases the
+ *               locks, which its only thread took:
  *
  *         handle bound to the forking OS thread, or offline     goes on
  *         handle of another OS thread, world stopped            its caches go to the pool, the handle is gone

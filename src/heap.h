@@ -54,7 +54,10 @@ struct fl_heap {
     FLI_ATOMIC(size_t) trim_above; /* the bound: pooled bytes past which the heap trims itself */
     size_t trim_took;              /* bytes that the heap's latest trim by itself took out of the pool */
     uint64_t trim_reused_before;   /* reused_bytes of the slabs after it */
-    size_t trim_parked_before;     /* parked bytes after the latest trim at a flush */
+    unsigned flush_patience;       /* flushes that the latest trim at a flush was found to be able to wait */
+    unsigned flushes_to_skip;      /* of these, still to come */
+    struct fli_pool_counters trim_counters;
+    FLI_ATOMIC(uint64_t) flushes;
     FLI_ATOMIC(uint64_t) trims;
     FLI_ATOMIC(uint64_t) trimmed_bytes;
 };

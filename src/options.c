@@ -5,6 +5,7 @@
 #include "slab.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #define RETAIN_DEFAULT (64 * FLI_MIB)
@@ -101,6 +102,9 @@ static int set(struct fl_options *options, struct slice key, struct slice value,
 {
     size_t number = 0;
     bool is_number = read_bytes(value, &number);
+    if (slice_is(key, "magazine") && number > UINT_MAX)
+        return fli_complain(-EINVAL, error, error_size, "option magazine is %zu blocks, it goes from 2 to %d", number,
+                            FLI_MAGAZINE_SLOTS);
     if (slice_is(key, "reserve"))
         options->reserve_bytes = number;
     else if (slice_is(key, "retain"))
@@ -108,7 +112,7 @@ static int set(struct fl_options *options, struct slice key, struct slice value,
     else if (slice_is(key, "limit"))
         options->limit_bytes = number;
     else if (slice_is(key, "magazine"))
-        options->magazine_blocks = (unsigned)fli_min(number, UINT32_MAX); /* refused in any case */
+        options->magazine_blocks = (unsigned)number;
     else
         return fli_complain(-EINVAL, error, error_size,
                             "unknown option '%.*s'; there are reserve, retain, limit and magazine", (int)key.length,

@@ -101,13 +101,16 @@ uint64_t fli_stack_blocks(struct fli_stack *stack, const struct fli_magazines *m
 }
 
 /* Puts a list back where nothing has been pushed since it was taken. */
-static bool put_back_whole(struct fli_stack *stack, uint32_t first)
+static bool put_back_whole(struct fli_stack *stack, uint32_t first, struct fli_pool_counters *counters)
 {
     fli_tagged head = fli_load_relaxed(&stack->head); /* relaxed: nothing is read through it */
     while (fli_tagged_index(head) == 0) {
         /* P7: release, pairs with P2, P3, P4, P5 and P6: as P1, for the whole list. Failure: relaxed, as the load. */
-        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, first), FL_MO_POOL_PUSH, memory_order_relaxed))
+        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, first), FL_MO_POOL_PUSH, memory_order_relaxed)) {
+            fli_count(&counters->updates, 1);
             return true;
+        }
+        fli_count(&counters->cas_failures, 1);
     }
     return false;
 }
@@ -115,7 +118,7 @@ static bool put_back_whole(struct fli_stack *stack, uint32_t first)
 void fli_stack_put_back_mpmc(struct fli_stack *stack, const struct fli_magazines *magazines, uint32_t first,
                              struct fli_pool_counters *counters)
 {
-    if (first == 0 || put_back_whole(stack, first))
+    if (first == 0 || put_back_whole(stack, first, counters))
         return;
     while (first != 0) {
         struct fli_magazine *magazine = fli_magazine_at(magazines, first);

@@ -87,6 +87,7 @@ static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
     stats->shared_updates = heap->detached.updates;
     stats->cas_failures = heap->detached.cas_failures;
     add_counters(stats, &heap->service->counters);
+    add_counters(stats, &heap->trim_counters);
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
         add_counters(stats, &thread->counters);
 }

@@ -8,7 +8,6 @@
 #include "check.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +16,12 @@ static const struct fli_thread unattached, exited;
 
 __thread struct fl_thread *fl_thread_current = (struct fl_thread *)&unattached.face;
 
-static __thread struct fli_os_thread os_thread;
+/* What is known of the calling OS thread; NULL while no handle has been bound to it. Apart from the thread's own storage,
+ * because a handle that outlives the thread links to it. */
+static __thread struct fli_os_thread *os_thread;
+
+/* Rounds of destructors that have come to at_exit on the calling OS thread. */
+static __thread unsigned exit_round;
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fl_heap *heaps;
@@ -53,12 +57,12 @@ static bool is_stand_in(const struct fl_thread *face)
 
 static void bind_locked(struct fli_thread *thread)
 {
-    thread->os_thread = &os_thread;
-    thread->next_bound = os_thread.bound;
-    thread->link_bound = &os_thread.bound;
+    thread->os_thread = os_thread;
+    thread->next_bound = os_thread->bound;
+    thread->link_bound = &os_thread->bound;
     if (thread->next_bound != NULL)
         thread->next_bound->link_bound = &thread->next_bound;
-    os_thread.bound = thread;
+    os_thread->bound = thread;
 }
 
 static void unbind_locked(struct fli_thread *thread)
@@ -73,17 +77,21 @@ static void unbind_locked(struct fli_thread *thread)
 
 bool fli_thread_is_ours_locked(const struct fli_thread *thread)
 {
-    return thread->os_thread == NULL || thread->os_thread == &os_thread;
+    return thread->os_thread == NULL || thread->os_thread == os_thread;
 }
 
-/* Sees to it that at_exit runs when the calling OS thread exits. */
+/* Sees to it that at_exit runs when the calling OS thread exits. Returns 0 or -ENOMEM. */
 static int watch_exit(void)
 {
-    if (os_thread.exit_is_watched)
+    if (os_thread != NULL)
         return 0;
-    int failed = pthread_setspecific(exit_key, &os_thread);
-    os_thread.exit_is_watched = failed == 0;
-    return -failed;
+    struct fli_os_thread *record = calloc(1, sizeof *record);
+    if (record == NULL || pthread_setspecific(exit_key, record) != 0) {
+        free(record);
+        return -ENOMEM;
+    }
+    os_thread = record;
+    return 0;
 }
 
 static void detach(struct fli_thread *thread);
@@ -94,12 +102,13 @@ static void detach(struct fli_thread *thread);
 static void at_exit(void *arg)
 {
     struct fli_os_thread *exiting = arg;
-    if (++exiting->exit_round < PTHREAD_DESTRUCTOR_ITERATIONS - 1 && pthread_setspecific(exit_key, exiting) == 0)
+    if (++exit_round < 2 && pthread_setspecific(exit_key, exiting) == 0)
         return;
-    exiting->exit_is_watched = false;
     fl_thread_current = (struct fl_thread *)&exited.face;
     while (exiting->bound != NULL)
         detach(exiting->bound);
+    os_thread = NULL;
+    free(exiting);
 }
 
 /* ---- The registry. */
@@ -199,11 +208,20 @@ struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap)
     return thread != NULL ? &thread->face : NULL;
 }
 
+/* Flushes on the host's behalf, and lets the heap know. */
+static void flush_and_tell(struct fli_thread *thread)
+{
+    struct fl_heap *heap = thread->heap;
+    fli_thread_flush_owner(thread);
+    fli_registry_lock();
+    bool last = heap->thread_count == 1;
+    fli_registry_unlock();
+    heap->backing.thread_flushed(&heap->backing, last);
+}
+
 static void detach(struct fli_thread *thread)
 {
-    struct fli_backing *backing = &thread->heap->backing;
-    fli_thread_flush_owner(thread);
-    backing->thread_flushed(backing);
+    flush_and_tell(thread);
     if (&thread->face == fl_thread_current)
         fl_thread_current = (struct fl_thread *)&unattached.face;
     fli_registry_lock();
@@ -230,11 +248,8 @@ void fli_thread_flush_owner(struct fli_thread *thread)
 
 void fl_thread_flush(struct fl_thread *face)
 {
-    if (is_stand_in(face))
-        return;
-    struct fli_backing *backing = &whole(face)->heap->backing;
-    fli_thread_flush_owner(whole(face));
-    backing->thread_flushed(backing);
+    if (!is_stand_in(face))
+        flush_and_tell(whole(face));
 }
 
 void fl_thread_offline(struct fl_thread *face)

@@ -25,8 +25,6 @@
 /* What is known of one OS thread. */
 struct fli_os_thread {
     struct fli_thread *bound; /* the handles bound to it */
-    bool exit_is_watched;     /* its exit will detach them */
-    unsigned exit_round;      /* rounds of destructors that have been run at its exit */
 };
 
 struct fli_thread {

@@ -12,16 +12,18 @@
 /* Where the bound on the pool begins. */
 #define TRIM_ABOVE_FIRST (FLI_MIB / 8)
 
-/* The most that a heap trims by itself at a time. */
-#define TRIM_SLICE FLI_MIB
+/* Magazines that a heap trims by itself at a time: twice what comes between two notices. */
+enum { TRIM_SLICE_MAGAZINES = 32 };
+
+/* How many flushes go by between two looks at the pool, and at most between two trims that give nothing back. */
+enum { FLUSHES_PER_LOOK = 8, FLUSHES_SKIPPED_MOST = 255 };
 
 /* One trim: what it works on and what it has done. */
 struct trim {
     struct fli_backing *backing;
-    struct fli_pool_counters counters;
+    struct fli_pool_counters *counters;
     size_t retain;    /* free bytes to leave */
     size_t free;      /* free bytes left so far */
-    size_t pooled;    /* of these, pooled again by this trim */
     size_t returned;  /* bytes given back to the system */
     uint32_t empties; /* magazines in hand without blocks, a list through `next` */
     /* Adjacent retired slabs, which go back together. */
@@ -51,19 +53,24 @@ static struct fli_magazine *take_empty(struct trim *trim)
     return magazine;
 }
 
-/* Gives back the pages of the empty magazines that pages can be made up of, and the others to the pool. */
+/* Gives back the pages that are made up of empty magazines, in hand or in the pool. */
 static void return_magazines(struct trim *trim)
 {
     struct fli_backing *backing = trim->backing;
-    uint32_t index = fli_stack_take_all_mpmc(&backing->pool.empty, &trim->counters);
+    uint32_t index = fli_stack_take_all_mpmc(&backing->pool.empty, trim->counters);
     while (index != 0) {
         struct fli_magazine *magazine = magazine_at(trim, index);
         index = fli_load_relaxed(&magazine->next);
         keep_empty(trim, magazine);
     }
     trim->empties = fli_magazines_return(&backing->magazines, trim->empties, &trim->returned);
+}
+
+static void pool_empties(struct trim *trim)
+{
+    struct fli_backing *backing = trim->backing;
     for (struct fli_magazine *magazine; (magazine = take_empty(trim)) != NULL;)
-        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, &trim->counters);
+        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, trim->counters);
 }
 
 /* ---- Blocks. */
@@ -74,34 +81,13 @@ static void park_pooled(struct trim *trim, unsigned class_index, size_t bytes)
     struct fli_backing *backing = trim->backing;
     for (size_t parked = 0; parked < bytes;) {
         struct fli_magazine *magazine = fli_stack_pop_mpmc(&backing->pool.filled[class_index], &backing->magazines,
-                                                           &trim->counters);
+                                                           trim->counters);
         if (magazine == NULL)
             return;
         uint32_t count = fli_load_relaxed(&magazine->count);
         fli_slab_park(&backing->slabs, class_index, count, magazine->slots);
         keep_empty(trim, magazine);
         parked += count * fli_class_bytes(class_index);
-    }
-}
-
-/* Fills magazines with parked blocks, as many as may stay pooled. */
-static void pool_parked(struct trim *trim, unsigned class_index)
-{
-    struct fli_backing *backing = trim->backing;
-    unsigned capacity = backing->magazine_blocks[class_index];
-    size_t magazine_bytes = capacity * fli_class_bytes(class_index);
-    while (trim->pooled + magazine_bytes <= trim->retain) {
-        struct fli_magazine *magazine = take_empty(trim);
-        if (magazine == NULL)
-            return;
-        unsigned count = fli_slab_unpark(&backing->slabs, class_index, capacity, magazine->slots);
-        if (count == 0) {
-            keep_empty(trim, magazine);
-            return;
-        }
-        fli_store_relaxed(&magazine->count, count);
-        fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, &trim->counters);
-        trim->pooled += count * fli_class_bytes(class_index);
     }
 }
 
@@ -153,10 +139,10 @@ static size_t pooled_bytes(struct fli_backing *backing)
     return bytes;
 }
 
-/* Finishes a trim and counts it. */
+/* Gives the magazines still in hand to the pool, and counts the trim. */
 static size_t finish(struct trim *trim, struct fl_heap *heap)
 {
-    return_magazines(trim);
+    pool_empties(trim);
     fli_count(&heap->trims, 1);
     fli_count(&heap->trimmed_bytes, trim->returned);
     return trim->returned;
@@ -164,7 +150,7 @@ static size_t finish(struct trim *trim, struct fl_heap *heap)
 
 static size_t trim_locked(struct fl_heap *heap, size_t retain)
 {
-    struct trim trim = {.backing = &heap->backing, .retain = retain};
+    struct trim trim = {.backing = &heap->backing, .counters = &heap->trim_counters, .retain = retain};
     struct fli_slabs *slabs = &heap->backing.slabs;
     trim.free = pooled_bytes(trim.backing) + fli_load_relaxed(&slabs->parked_bytes);
     for (unsigned c = 1; c < FL_CLASS_COUNT && trim.free > retain; c++) {
@@ -173,8 +159,8 @@ static size_t trim_locked(struct fl_heap *heap, size_t retain)
         /* What there is now: threads at work may go on filling the pool as fast as it is emptied. */
         park_pooled(&trim, c, class_pooled_bytes(trim.backing, c));
         retire_slabs(&trim, c);
-        pool_parked(&trim, c);
     }
+    return_magazines(&trim);
     return finish(&trim, heap);
 }
 
@@ -190,7 +176,9 @@ size_t fli_trim(struct fl_heap *heap, size_t retain)
 size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
 {
     /* What unattached threads freed lies in caches that no host can flush. */
-    fli_thread_flush_service(heap, NULL);
+    struct fli_thread *service = fli_thread_enter_service(heap);
+    fli_thread_flush_owner(service);
+    fli_thread_leave(service);
     return fli_trim(heap, retain_bytes);
 }
 
@@ -233,13 +221,15 @@ static unsigned class_with_most_pooled(struct fli_backing *backing)
     return most;
 }
 
-/* One step: as little as keeps the pool within its bound, because the thread that frees waits for it. */
+/* One step towards having `bytes` bytes less in the pool: as little as keeps up with the frees, because the thread that
+ * frees waits for it. */
 static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
 {
-    struct trim trim = {.backing = &heap->backing, .free = SIZE_MAX};
+    struct trim trim = {.backing = &heap->backing, .counters = &heap->trim_counters, .free = SIZE_MAX};
     unsigned class_index = class_with_most_pooled(trim.backing);
     size_t before = class_pooled_bytes(trim.backing, class_index);
-    park_pooled(&trim, class_index, bytes);
+    size_t slice = TRIM_SLICE_MAGAZINES * trim.backing->magazine_blocks[class_index] * fli_class_bytes(class_index);
+    park_pooled(&trim, class_index, fli_min(bytes, slice));
     retire_slabs(&trim, class_index);
     finish(&trim, heap);
     heap->trim_took = before - fli_min(before, class_pooled_bytes(trim.backing, class_index));
@@ -255,29 +245,33 @@ void fli_trim_if_grown(struct fli_backing *backing)
     int saved = errno;
     size_t above = adapt_bound_locked(heap);
     if (pooled > above)
-        trim_slice_locked(heap, fli_min(pooled - above / 2, TRIM_SLICE));
+        trim_slice_locked(heap, pooled - above / 2);
     pthread_mutex_unlock(&heap->trim_lock);
     errno = saved;
 }
 
-void fli_trim_if_parked(struct fli_backing *backing)
+void fli_trim_at_flush(struct fli_backing *backing, bool last)
 {
     struct fl_heap *heap = (struct fl_heap *)backing;
     size_t above = fli_load_relaxed(&heap->trim_above);
     size_t parked = fli_load_relaxed(&backing->slabs.parked_bytes);
-    if (parked == 0 || above == SIZE_MAX || parked <= pooled_bytes(backing) ||
-        pthread_mutex_trylock(&heap->trim_lock) != 0)
+    uint64_t flushes = fli_load_relaxed(&heap->flushes) + 1;
+    fli_store_relaxed(&heap->flushes, flushes);
+    bool look = last || parked > 0 || flushes % FLUSHES_PER_LOOK == 0;
+    if (above == SIZE_MAX || !look)
         return;
-    /* What fragmentation kept the last time is not sorted again until a good part of it has changed. */
-    size_t before = heap->trim_parked_before;
-    size_t change = parked > before ? parked - before : before - parked;
-    if (change <= before / 8) {
-        pthread_mutex_unlock(&heap->trim_lock);
+    size_t pooled = pooled_bytes(backing);
+    if ((pooled <= above && parked <= pooled) || pthread_mutex_trylock(&heap->trim_lock) != 0)
         return;
-    }
     int saved = errno;
-    trim_locked(heap, above / 2);
-    heap->trim_parked_before = fli_load_relaxed(&backing->slabs.parked_bytes);
+    if (last || pooled > above || heap->flushes_to_skip == 0) {
+        /* The more often a trim had nothing to give back, the longer the next one waits. */
+        bool in_vain = trim_locked(heap, above / 2) == 0;
+        heap->flush_patience = in_vain ? (unsigned)fli_min(2 * heap->flush_patience + 1, FLUSHES_SKIPPED_MOST) : 0;
+        heap->flushes_to_skip = heap->flush_patience;
+    } else {
+        heap->flushes_to_skip--;
+    }
     pthread_mutex_unlock(&heap->trim_lock);
     errno = saved;
 }

@@ -2,9 +2,9 @@
  *
  * Giving memory back: slabs whose blocks are all free, and pages of magazines.
  *
- * A trim parks the pooled blocks of a class in their slabs, which sorts them and shows which slabs are free; retires
- * such slabs, decommits and idles them; and fills magazines for the pool again with as much of the rest as may stay
- * pooled. What is left stays parked: a bit per block instead of a pointer, and a refill finds it (cache.h). With no
+ * A trim parks the pooled blocks of a class in their slabs, which sorts them and shows which slabs are free; and retires
+ * such slabs, decommits and idles them. What is left stays parked: a bit per block instead of a pointer, and a refill
+ * finds it (cache.h). With no
  * stale readers a free slab can go at once: all its blocks are in the library's hands, so nobody has a pointer into
  * it.
  *
@@ -32,8 +32,8 @@ size_t fli_trim(struct fl_heap *heap, size_t retain);
 /* The pool has grown: trims if it has outgrown its bound, unless a trim is under way. */
 void fli_trim_if_grown(struct fli_backing *backing);
 
-/* A thread has flushed: if more lies parked than pooled, what is pooled now may be what kept slabs from being free.
- * Trims all classes, unless a trim is under way. */
-void fli_trim_if_parked(struct fli_backing *backing);
+/* A thread has flushed; `last` if no other is attached. Trims all classes if the pool has outgrown its bound, or if more
+ * lies parked than pooled, for then what is pooled now may be what kept slabs from being free; unless a trim is under way. */
+void fli_trim_at_flush(struct fli_backing *backing, bool last);
 
 #endif

@@ -1,10 +1,24 @@
-/* SPDX-License-Identifier: MIT */
-#include "type.h"
+/* SPDX-License-Identifier: MIT
+ *
+ * Type descriptors: the two bits, the rules by which a type gets them from what it says and what its base demands,
+ * and the dispatch on them when an object dies.
+ *
+ *     kind       callbacks it must have    it must not have
+ *     LEGACY     dealloc
+ *     PLAIN                                any
+ *     CLEAR      clear                     dealloc, finalize
+ *     FINALIZE   finalize                  dealloc
+ *
+ * where what a type leaves out may come from its base. All of this is settled in fl_type_ready; per object there is
+ * one test, and for PLAIN no call. PLAIN runs no code of the host's, now or ever: it drains no queue and polls
+ * nothing.
+ */
+#include "alloc.h"
 #include "check.h"
 
 #include <errno.h>
 
-const char *fli_kind_name(enum fl_dealloc_kind kind)
+static const char *kind_name(enum fl_dealloc_kind kind)
 {
     static const char *const names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"};
     return (unsigned)kind < sizeof names / sizeof *names ? names[kind] : "unknown";
@@ -67,7 +81,7 @@ static int check_own_callbacks(const struct fl_type *type, const struct complain
     else if (type->kind != FL_DEALLOC_FINALIZE && type->kind != FL_DEALLOC_LEGACY && type->finalize != NULL)
         excess = "finalize";
     if (excess != NULL)
-        return REFUSE(complaint, "is %s but has a '%s'", complaint->name, fli_kind_name(type->kind), excess);
+        return REFUSE(complaint, "is %s but has a '%s'", complaint->name, kind_name(type->kind), excess);
     return 0;
 }
 
@@ -81,8 +95,12 @@ static void inherit_callbacks(struct fl_type *type)
             type->dealloc = base->dealloc;
         return;
     }
+    if (type->kind == FL_DEALLOC_PLAIN)
+        return;
     if (type->clear == NULL)
         type->clear = base->clear;
+    if (type->kind != FL_DEALLOC_FINALIZE)
+        return;
     if (type->finalize == NULL)
         type->finalize = base->finalize;
     if (type->finalized_mask == 0) {
@@ -101,7 +119,7 @@ static int check_needed_callbacks(const struct fl_type *type, const struct compl
     else if (type->kind == FL_DEALLOC_FINALIZE && type->finalize == NULL)
         missing = "finalize";
     if (missing != NULL)
-        return REFUSE(complaint, "is %s but has no '%s'%s%s%s", complaint->name, fli_kind_name(type->kind), missing,
+        return REFUSE(complaint, "is %s but has no '%s'%s%s%s", complaint->name, kind_name(type->kind), missing,
                       type->base != NULL ? ", nor has its base '" : "", type->base != NULL ? type->base->name : "",
                       type->base != NULL ? "'" : "");
     if (type->finalized_mask != 0 && type->finalized_offset >= type->size)
@@ -115,6 +133,8 @@ int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error,
     struct complaint complaint = {.name = type->name, .text = error, .size = error_size};
     if (type->name == NULL)
         return fli_complain(-EINVAL, error, error_size, "the type at %p has no name", (void *)type);
+    if (type->ready)
+        return REFUSE(&complaint, "is ready already", type->name);
     if (base != NULL && !base->ready)
         return REFUSE(&complaint, "has a base, '%s', that is not ready", type->name,
                       base->name != NULL ? base->name : "(no name)");
@@ -185,7 +205,8 @@ void fl_dealloc_slow(struct fl_thread *thread, void *object, const struct fl_typ
     if (!is_ready(type, object, "fl_dealloc"))
         return;
     struct fli_free how = how_to_free("fl_dealloc", type);
-    if (FLI_CHECKED && type->kind != FL_DEALLOC_LEGACY && !fli_check_live(thread, object, &how))
+    /* Before the host's callbacks run on it. */
+    if (type->kind >= FL_DEALLOC_CLEAR && !fli_check_live(thread, object, &how))
         return;
     switch (type->kind) {
     case FL_DEALLOC_LEGACY:
@@ -212,8 +233,7 @@ void fl_dealloc_as_slow(struct fl_thread *thread, void *object, const struct fl_
     if (!is_ready(type, object, "fl_dealloc_as"))
         return;
     if (kind != type->kind) {
-        fli_misuse("fl_dealloc_as", object, type->name, "is %s, not %s", fli_kind_name(type->kind),
-                   fli_kind_name(kind));
+        fli_misuse("fl_dealloc_as", object, type->name, "is %s, not %s", kind_name(type->kind), kind_name(kind));
         return;
     }
     fl_dealloc_slow(thread, object, type);

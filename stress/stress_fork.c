@@ -20,7 +20,7 @@
  * child owns everything: nothing is lost, the counts are the parent's, and when it has freed every worker's blocks
  * nothing is live.
  *
- * No worker calls malloc while others may fork: AddressSanitizer's, unlike the C library's, is not whole in a child
+ * No worker calls malloc while others may fork: a sanitizer's, unlike the C library's, is not whole in a child
  * forked meanwhile. Where it is in use the workers leave out the blocks that malloc backs.
  *
  * A child that hangs is killed and reported after a minute.
@@ -70,7 +70,7 @@ static atomic_uint forks, stopped_forks;
 /* Few classes, so that the threads meet in the same stacks. */
 static size_t common_size(struct stress_rng *rng)
 {
-    if (!STRESS_ADDRESS_SANITIZED && stress_one_in(rng, 500))
+    if (!STRESS_SANITIZED && stress_one_in(rng, 500))
         return FL_BLOCK_MAX + 1 + stress_below(rng, FL_BLOCK_MAX);
     return 1 + stress_below(rng, 128);
 }

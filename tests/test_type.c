@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "type.h"
-
 /* An object that tells what is done to it. */
 struct object {
     unsigned char header[16]; /* the finalized byte is header[7] */
@@ -13,6 +11,8 @@ struct object {
 enum { FINALIZED_AT = 7, FINALIZED_BIT = 0x20 };
 
 /* What the callbacks did, in order: d, c, f; upper case for those of the base. */
+static const char *const kind_names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"};
+
 static char calls[64];
 static bool resurrect;
 static struct fl_thread *called_on;
@@ -343,14 +343,14 @@ static void check_rule(struct bed *bed, const struct rule *rule, unsigned base)
         return;
     }
     if (failed != 0)
-        fail_msg("says %s, has '%s', base %u: %s", fli_kind_name(rule->says), rule->has, base, error);
+        fail_msg("says %s, has '%s', base %u: %s", kind_names[rule->says], rule->has, base, error);
     if ("lpcf"[type.kind] != rule->becomes[base])
-        fail_msg("says %s, has '%s', base %u: became %s", fli_kind_name(rule->says), rule->has, base,
-                 fli_kind_name(type.kind));
+        fail_msg("says %s, has '%s', base %u: became %s", kind_names[rule->says], rule->has, base,
+                 kind_names[type.kind]);
     memset(calls, 0, sizeof calls);
     fl_dealloc(bed->thread, make(bed, &type), &type);
     if (strcmp(calls, rule->runs[base]) != 0)
-        fail_msg("says %s, has '%s', base %u: ran '%s'", fli_kind_name(rule->says), rule->has, base, calls);
+        fail_msg("says %s, has '%s', base %u: ran '%s'", kind_names[rule->says], rule->has, base, calls);
     assert_int_equal(live_blocks(bed), 0);
 }
 

@@ -15,7 +15,8 @@
  *                                   fl_dealloc of a PLAIN object, while the cache holds a block (or room)
  *     lock-free                     the same when they exchange a magazine with the pool; fl_owns and
  *                                   fl_usable_size of a block up to FL_BLOCK_MAX
- *     may lock                      the same when they carve a slab, touch a block above FL_BLOCK_MAX, or run on
+ *     may lock                      the same when they carve a slab or a magazine, find or leave blocks parked in their
+ *                                   slab, trim a slice of the pool, touch a block above FL_BLOCK_MAX, or run on
  *                                   an unattached or exited thread; create, destroy, attach, detach, trim,
  *                                   statistics, fork
  *
@@ -128,7 +129,7 @@ FL_API int fl_heap_destroy(struct fl_heap *heap);
 
 /* The process's default heap, created at first use with the options in the environment variable
  * FREELANE_OPTIONS (see fl_options_parse). Returns NULL with errno ENOMEM if memory is refused (the next call
- * tries again); with errno EINVAL if the variable is malformed, which is reported as misuse at each call. */
+ * tries again), ENOTSUP as fl_heap_create; with errno EINVAL if the variable is malformed, which is reported as misuse at each call. */
 FL_API struct fl_heap *fl_heap_default(void);
 
 /* Gives fully free slabs, and pages of empty magazines, back to the system until at most `retain_bytes` of
@@ -209,11 +210,10 @@ FL_API int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size);
 
 FL_API struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap);
 
-/* Attaches to a heap: a new handle at each call, bound to the calling OS thread, at whose exit it is detached
- * if it still is bound to it: in the last round but one of the thread's destructors, so that those of the host,
- * which run from the first round on, may use it and detach it themselves (what is attached in the very last round is
- * not detached). Returns NULL with errno ENOMEM, or ENOTSUP
- * (another FL_ABI). */
+/* Attaches to a heap: a new handle at each call, bound to the calling OS thread. If it still is bound to it when that
+ * thread exits, it is detached in the second round of the thread's destructors, so that those of the host, which
+ * run in the first round, may use it and detach it themselves. (What is first attached in the last rounds stays.)
+ * Returns NULL with errno ENOMEM, or ENOTSUP (another FL_ABI). */
 static inline struct fl_thread *fl_thread_attach(struct fl_heap *heap)
 {
     return fl_thread_attach_abi(FL_ABI, heap);
