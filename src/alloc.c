@@ -245,7 +245,7 @@ void fli_free(struct fl_thread *face, void *block, const struct fli_free *how)
     errno = saved;
 }
 
-bool fli_check_live(struct fl_thread *face, void *block, const struct fli_free *how)
+bool fli_check_live(struct fl_thread *face, const void *block, const struct fli_free *how)
 {
     struct fl_heap *heap = fl_thread_heap(face);
     struct outcome outcome = {.verdict = heap != NULL ? FOREIGN : NO_HEAP, .heap = heap};

@@ -22,6 +22,6 @@ struct fli_free {
 void fli_free(struct fl_thread *thread, void *block, const struct fli_free *how);
 
 /* Whether such a free of the block would be in order, as far as the build can tell; tells the host if not. */
-bool fli_check_live(struct fl_thread *thread, void *block, const struct fli_free *how);
+bool fli_check_live(struct fl_thread *thread, const void *block, const struct fli_free *how);
 
 #endif

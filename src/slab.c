@@ -85,6 +85,11 @@ static int commit_locked(struct fli_slabs *slabs)
     return fli_region_reach(&slabs->memory, count << FLI_SLAB_SHIFT, ahead << FLI_SLAB_SHIFT);
 }
 
+static uint64_t bit_mask(uint32_t block)
+{
+    return (uint64_t)1 << (block % 64);
+}
+
 /* ---- The lists of a class. */
 
 static struct fli_slab *slab_at(struct fli_slabs *slabs, uint32_t slab)
@@ -162,6 +167,8 @@ static bool begin_slab_locked(struct fli_slabs *slabs, unsigned class_index)
     link_locked(slabs, class, slab, FLI_SLABS_BUSY);
     class->carving = slab;
     class->slabs++;
+    FLI_ATOMIC(uint64_t) *used = &slabs->ever_used[class_index / 64];
+    fli_store_relaxed(used, fli_load_relaxed(used) | bit_mask(class_index)); /* relaxed: a hint where to look */
     if (FLI_CHECKED)
         fli_poison(fli_slab_start(slabs, slab - 1), FLI_SLAB_BYTES);
     /* Relaxed: blocks of the slab reach other threads through the pool or through the host, both of which order. */
@@ -196,11 +203,6 @@ unsigned fli_slab_carve(struct fli_slabs *slabs, unsigned class_index, unsigned 
 static size_t word_index(uint32_t number, uint32_t block)
 {
     return (size_t)number * FLI_SLAB_BIT_WORDS + block / 64;
-}
-
-static uint64_t bit_mask(uint32_t block)
-{
-    return (uint64_t)1 << (block % 64);
 }
 
 static unsigned words_of(const struct fli_slab *record)

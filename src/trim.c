@@ -134,8 +134,9 @@ static size_t class_pooled_bytes(struct fli_backing *backing, unsigned class_ind
 static size_t pooled_bytes(struct fli_backing *backing)
 {
     size_t bytes = 0;
-    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
-        bytes += class_pooled_bytes(backing, c);
+    for (unsigned word = 0; word < 2; word++)
+        for (uint64_t used = fli_load_relaxed(&backing->slabs.ever_used[word]); used != 0; used &= used - 1)
+            bytes += class_pooled_bytes(backing, 64 * word + (unsigned)__builtin_ctzll(used));
     return bytes;
 }
 

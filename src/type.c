@@ -199,21 +199,37 @@ static bool finalize(struct fl_thread *thread, void *object, const struct fl_typ
     return type->finalize(thread, object, type);
 }
 
+/* Whether the object can be one of the type in the thread's heap; tells the host if not. */
+static bool is_live(struct fl_thread *thread, const void *object, const struct fl_type *type)
+{
+    const struct fl_heap *heap = ((const struct fli_thread *)(const void *)thread)->heap;
+    if (!FLI_CHECKED && FLI_LIKELY(heap != NULL && type->alloc_cache != 0) &&
+        fli_slab_class_of(&heap->backing.slabs, object) * sizeof(struct fl_cache) == type->alloc_cache)
+        return true;
+    struct fli_free how = how_to_free("fl_dealloc", type);
+    return fli_check_live(thread, object, &how);
+}
+
+static void free_plain(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    struct fli_free how = how_to_free("fl_dealloc", type);
+    fli_free(thread, object, &how);
+}
+
 /* Ends an object of a kind that needs more than its memory freed, or whose memory finds no room in its cache. */
 void fl_dealloc_slow(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
     if (!is_ready(type, object, "fl_dealloc"))
         return;
-    struct fli_free how = how_to_free("fl_dealloc", type);
     /* Before the host's callbacks run on it. */
-    if (type->kind >= FL_DEALLOC_CLEAR && !fli_check_live(thread, object, &how))
+    if (type->kind >= FL_DEALLOC_CLEAR && !is_live(thread, object, type))
         return;
     switch (type->kind) {
     case FL_DEALLOC_LEGACY:
         type->dealloc(thread, object, type);
         return;
     case FL_DEALLOC_PLAIN:
-        fli_free(thread, object, &how);
+        free_plain(thread, object, type);
         return;
     case FL_DEALLOC_FINALIZE:
         if (finalize(thread, object, type))
