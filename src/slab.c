@@ -190,6 +190,7 @@ unsigned fli_slab_carve(struct fli_slabs *slabs, unsigned class_index, unsigned 
             blocks[i] = next;
         record->carved = (uint16_t)(record->carved + done);
         class->carved += done;
+        fli_count(&slabs->carved_bytes, done * class->block_bytes);
         place_locked(slabs, class, slab);
         if (record->carved == record->blocks)
             class->carving = 0;
@@ -290,6 +291,7 @@ uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned
             class->carving = 0;
         class->slabs--;
         class->carved -= record->carved;
+        fli_count(&slabs->carved_bytes, (size_t)-record->carved * class->block_bytes);
         fli_count(&class->parked, (size_t)-record->parked);
         fli_count(&slabs->parked_bytes, (size_t)-record->parked * class->block_bytes);
         memset(&slabs->parked_bits[word_index(slab - 1, 0)], 0, words_of(record) * sizeof(uint64_t));

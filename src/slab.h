@@ -82,6 +82,7 @@ struct fli_slabs {
     uint32_t idle;      /* number + 1 of the first idle slab */
     uint32_t idle_count;
     uint64_t reused_bytes;             /* bytes of parked blocks and idle slabs that have been taken into use again */
+    FLI_ATOMIC(size_t) carved_bytes;   /* of all classes; written under the lock */
     FLI_ATOMIC(size_t) parked_bytes;   /* of all classes; written under the lock */
     FLI_ATOMIC(uint64_t) ever_used[2]; /* a bit per class that has had a slab; written under the lock */
     struct fli_slab_class by_class[FL_CLASS_COUNT];

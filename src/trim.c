@@ -265,7 +265,8 @@ void fli_trim_at_flush(struct fli_backing *backing, bool last)
     if ((pooled <= above && parked <= pooled) || pthread_mutex_trylock(&heap->trim_lock) != 0)
         return;
     int saved = errno;
-    if (last || pooled > above || heap->flushes_to_skip == 0) {
+    bool all_free = last && pooled + parked >= fli_load_relaxed(&backing->slabs.carved_bytes);
+    if (all_free || pooled > above || heap->flushes_to_skip == 0) {
         /* The more often a trim had nothing to give back, the longer the next one waits. */
         bool in_vain = trim_locked(heap, above / 2) == 0;
         heap->flush_patience = in_vain ? (unsigned)fli_min(2 * heap->flush_patience + 1, FLUSHES_SKIPPED_MOST) : 0;
