@@ -197,14 +197,15 @@ static enum verdict end_life(struct fli_slabs *slabs, unsigned class_index, void
     return IN_ORDER;
 }
 
-static void push_owner(struct fli_thread *thread, unsigned class_index, void *block)
+/* Puts the block into the thread's cache. Returns false if no magazine can be had for it. */
+static bool push_owner(struct fli_thread *thread, unsigned class_index, void *block)
 {
-    struct fli_backing *backing = &thread->heap->backing;
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
-    if (cache->top == cache->ceiling && !fli_cache_make_room_owner(cache, class_index, backing, &thread->counters))
-        fli_slab_park(&backing->slabs, class_index, 1, &block);
-    else
-        fl_cache_put(cache, fl_cache_top(cache), block);
+    if (cache->top == cache->ceiling &&
+        !fli_cache_make_room_owner(cache, class_index, &thread->heap->backing, &thread->counters))
+        return false;
+    fl_cache_put(cache, fl_cache_top(cache), block);
+    return true;
 }
 
 static struct outcome free_owner(struct fli_thread *thread, void *block, const struct fli_free *how)
@@ -221,8 +222,8 @@ static struct outcome free_owner(struct fli_thread *thread, void *block, const s
     outcome.verdict = judge(&backing->slabs, class_index, block, how);
     if (FLI_CHECKED && outcome.verdict == IN_ORDER)
         outcome.verdict = end_life(&backing->slabs, class_index, block);
-    if (outcome.verdict == IN_ORDER)
-        push_owner(thread, class_index, block);
+    if (outcome.verdict == IN_ORDER && !push_owner(thread, class_index, block))
+        fli_slab_park(&backing->slabs, class_index, 1, &block);
     return outcome;
 }
 
@@ -291,14 +292,8 @@ static bool exchange_and_free(struct fl_thread *face, void *block, unsigned clas
     struct fli_thread *thread = (struct fli_thread *)(void *)face;
     if (FLI_CHECKED || thread->heap == NULL || class_index == 0)
         return false;
-    struct fli_backing *backing = &thread->heap->backing;
-    struct fl_cache *cache = fli_thread_cache(thread, class_index);
-    if (fli_slab_class_of(&backing->slabs, block) != class_index)
-        return false;
-    if (cache->top == cache->ceiling && !fli_cache_make_room_owner(cache, class_index, backing, &thread->counters))
-        return false;
-    fl_cache_put(cache, fl_cache_top(cache), block);
-    return true;
+    return fli_slab_class_of(&thread->heap->backing.slabs, block) == class_index &&
+           push_owner(thread, class_index, block);
 }
 
 void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size)

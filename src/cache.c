@@ -40,11 +40,13 @@ static struct fli_magazine *unload(struct fl_cache *cache)
     return magazine;
 }
 
-static void swap(struct fl_cache *cache, unsigned capacity)
+/* Loads a magazine in the place of the loaded one, which becomes the previous one. Returns what was previous. */
+static struct fli_magazine *push_down(struct fl_cache *cache, struct fli_magazine *magazine, unsigned capacity)
 {
     struct fli_magazine *previous = cache->previous;
     STORE(cache->previous, unload(cache));
-    load(cache, previous, capacity);
+    load(cache, magazine, capacity);
+    return previous;
 }
 
 static uint32_t count_of(const struct fli_magazine *magazine)
@@ -88,9 +90,7 @@ static bool load_filled(struct fl_cache *cache, unsigned class_index, struct fli
         return false;
     fli_count(&counters->exchanges, 1);
     __builtin_prefetch(&filled->slots[backing->magazine_blocks[class_index] - 1]);
-    give(cache->previous, class_index, backing, counters);
-    STORE(cache->previous, unload(cache));
-    load(cache, filled, backing->magazine_blocks[class_index]);
+    give(push_down(cache, filled, backing->magazine_blocks[class_index]), class_index, backing, counters);
     return true;
 }
 
@@ -121,7 +121,7 @@ size_t fli_cache_refill_owner(struct fl_cache *cache, unsigned class_index, stru
     FLI_ASSERT(cache->top == cache->floor);
     struct fli_magazine *previous = cache->previous;
     if (previous != NULL && count_of(previous) > 0)
-        swap(cache, backing->magazine_blocks[class_index]);
+        push_down(cache, previous, backing->magazine_blocks[class_index]);
     else if (!load_filled(cache, class_index, backing, counters) &&
              !load_fresh(cache, class_index, backing, counters))
         return 0;
@@ -135,15 +135,13 @@ bool fli_cache_make_room_owner(struct fl_cache *cache, unsigned class_index, str
     unsigned capacity = backing->magazine_blocks[class_index];
     struct fli_magazine *previous = cache->previous;
     if (previous != NULL && count_of(previous) < capacity) {
-        swap(cache, capacity);
+        push_down(cache, previous, capacity);
         return true;
     }
     struct fli_magazine *empty = obtain_empty(backing, counters);
     if (empty == NULL)
         return false;
-    STORE(cache->previous, unload(cache));
-    load(cache, empty, capacity);
-    give(previous, class_index, backing, counters);
+    give(push_down(cache, empty, capacity), class_index, backing, counters);
     return true;
 }
 
