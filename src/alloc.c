@@ -201,7 +201,7 @@ static enum verdict end_life(struct fli_slabs *slabs, unsigned class_index, void
 static bool push_owner(struct fli_thread *thread, unsigned class_index, void *block)
 {
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
-    if (cache->top == cache->ceiling &&
+    if (fl_cache_is_full(cache->top) &&
         !fli_cache_make_room_owner(cache, class_index, &thread->heap->backing, &thread->counters))
         return false;
     fl_cache_put(cache, fl_cache_top(cache), block);
@@ -278,7 +278,7 @@ void fl_free(struct fl_thread *face, void *block)
     /* Relaxed: see fli_slab_class_of. Class 0 has no room in any cache. */
     struct fl_cache *cache = &face->cache[fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT])];
     void **top = fl_cache_top(cache);
-    if (FLI_UNLIKELY(top == cache->ceiling)) {
+    if (FLI_UNLIKELY(fl_cache_is_full(top))) {
         free_slow(face, block);
         return;
     }
@@ -344,7 +344,8 @@ void fl_free_many(struct fl_thread *thread, size_t size, size_t count, void *con
     struct fli_free how = {.call = "fl_free_many", .size = size, .sized = true};
     for (size_t done = 0; done < count;) {
         void **top = fl_cache_top(cache);
-        size_t part = fli_min((size_t)(cache->ceiling - top), count - done);
+        size_t room = (-(uintptr_t)top & (FL_MAGAZINE_BYTES - 1)) / sizeof *top;
+        size_t part = fli_min(room, count - done);
         if (part > 0) {
             memcpy(top, blocks + done, part * sizeof *blocks);
             __atomic_store_n(&cache->top, top + part, __ATOMIC_RELAXED); /* relaxed: as in fl_cache_put */

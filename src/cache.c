@@ -9,22 +9,26 @@ enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16 };
 #define STORE(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELAXED)
 #define LOAD(place)         __atomic_load_n(&(place), __ATOMIC_RELAXED)
 
-static struct fli_magazine *magazine_of_floor(void **floor)
-{
-    return (struct fli_magazine *)(void *)((char *)floor - offsetof(struct fli_magazine, slots));
-}
-
 struct fli_magazine *fli_cache_loaded(const struct fl_cache *cache)
 {
-    return cache->floor == NULL ? NULL : magazine_of_floor(cache->floor);
+    uintptr_t floor = (uintptr_t)LOAD(cache->floor);
+    return (struct fli_magazine *)(floor & ~(uintptr_t)(FLI_MAGAZINE_BYTES - 1));
 }
 
-static void load(struct fl_cache *cache, struct fli_magazine *magazine, unsigned capacity)
+struct fli_magazine *fli_cache_previous(const struct fl_cache *cache, const struct fli_magazines *magazines)
 {
-    uint32_t count = fli_load_relaxed(&magazine->count); /* relaxed: the magazine is ours */
-    STORE(cache->floor, magazine->slots);
-    STORE(cache->top, magazine->slots + count);
-    cache->ceiling = magazine->slots + capacity;
+    const struct fli_magazine *loaded = fli_cache_loaded(cache);
+    uint32_t index = loaded != NULL ? fli_load_relaxed(&loaded->next) : 0; /* relaxed: as above */
+    return index != 0 ? fli_magazine_at(magazines, index) : NULL;
+}
+
+/* Loads a magazine into a cache that has none. `previous` is the index of another one, or 0. */
+static void load(struct fl_cache *cache, struct fli_magazine *magazine, uint32_t previous, unsigned capacity)
+{
+    void **floor = fli_magazine_floor(magazine, capacity);
+    fli_store_relaxed(&magazine->next, previous);                  /* relaxed: the magazine is ours */
+    STORE(cache->top, floor + fli_load_relaxed(&magazine->count)); /* relaxed: likewise */
+    STORE(cache->floor, floor);
 }
 
 /* Takes the loaded magazine, if there is one, out of the cache. */
@@ -36,16 +40,17 @@ static struct fli_magazine *unload(struct fl_cache *cache)
                           (uint32_t)(cache->top - cache->floor)); /* relaxed: the magazine is ours */
     STORE(cache->top, NULL);
     STORE(cache->floor, NULL);
-    cache->ceiling = NULL;
     return magazine;
 }
 
 /* Loads a magazine in the place of the loaded one, which becomes the previous one. Returns what was previous. */
-static struct fli_magazine *push_down(struct fl_cache *cache, struct fli_magazine *magazine, unsigned capacity)
+static struct fli_magazine *push_down(struct fl_cache *cache, struct fli_magazine *magazine, unsigned class_index,
+                                      struct fli_backing *backing)
 {
-    struct fli_magazine *previous = cache->previous;
-    STORE(cache->previous, unload(cache));
-    load(cache, magazine, capacity);
+    struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
+    struct fli_magazine *loaded = unload(cache);
+    load(cache, magazine, loaded != NULL ? fli_magazine_index(&backing->magazines, loaded) : 0,
+         backing->magazine_blocks[class_index]);
     return previous;
 }
 
@@ -89,8 +94,8 @@ static bool load_filled(struct fl_cache *cache, unsigned class_index, struct fli
     if (filled == NULL)
         return false;
     fli_count(&counters->exchanges, 1);
-    __builtin_prefetch(&filled->slots[backing->magazine_blocks[class_index] - 1]);
-    give(push_down(cache, filled, backing->magazine_blocks[class_index]), class_index, backing, counters);
+    __builtin_prefetch(&filled->slots[FLI_MAGAZINE_SLOTS - 1]);
+    give(push_down(cache, filled, class_index, backing), class_index, backing, counters);
     return true;
 }
 
@@ -103,7 +108,7 @@ static bool load_fresh(struct fl_cache *cache, unsigned class_index, struct fli_
         struct fli_magazine *empty = obtain_empty(backing, counters);
         if (empty == NULL)
             return false;
-        load(cache, empty, capacity);
+        load(cache, empty, 0, capacity);
     }
     unsigned count = 0;
     /* Relaxed: a hint. */
@@ -119,9 +124,9 @@ size_t fli_cache_refill_owner(struct fl_cache *cache, unsigned class_index, stru
                               struct fli_pool_counters *counters)
 {
     FLI_ASSERT(cache->top == cache->floor);
-    struct fli_magazine *previous = cache->previous;
+    struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
     if (previous != NULL && count_of(previous) > 0)
-        push_down(cache, previous, backing->magazine_blocks[class_index]);
+        push_down(cache, previous, class_index, backing);
     else if (!load_filled(cache, class_index, backing, counters) &&
              !load_fresh(cache, class_index, backing, counters))
         return 0;
@@ -131,25 +136,23 @@ size_t fli_cache_refill_owner(struct fl_cache *cache, unsigned class_index, stru
 bool fli_cache_make_room_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                struct fli_pool_counters *counters)
 {
-    FLI_ASSERT(cache->top == cache->ceiling);
-    unsigned capacity = backing->magazine_blocks[class_index];
-    struct fli_magazine *previous = cache->previous;
-    if (previous != NULL && count_of(previous) < capacity) {
-        push_down(cache, previous, capacity);
+    FLI_ASSERT(fl_cache_is_full(cache->top));
+    struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
+    if (previous != NULL && count_of(previous) < backing->magazine_blocks[class_index]) {
+        push_down(cache, previous, class_index, backing);
         return true;
     }
     struct fli_magazine *empty = obtain_empty(backing, counters);
     if (empty == NULL)
         return false;
-    give(push_down(cache, empty, capacity), class_index, backing, counters);
+    give(push_down(cache, empty, class_index, backing), class_index, backing, counters);
     return true;
 }
 
 void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                            struct fli_pool_counters *counters)
 {
-    struct fli_magazine *previous = cache->previous;
-    STORE(cache->previous, NULL);
+    struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
     give(unload(cache), class_index, backing, counters);
     give(previous, class_index, backing, counters);
 }
@@ -157,7 +160,7 @@ void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct 
 size_t fli_cache_blocks(const struct fl_cache *cache, unsigned class_index, const struct fli_backing *backing)
 {
     uintptr_t top = (uintptr_t)LOAD(cache->top), floor = (uintptr_t)LOAD(cache->floor);
-    struct fli_magazine *previous = LOAD(cache->previous);
+    const struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
     size_t capacity = backing->magazine_blocks[class_index];
     size_t loaded = top >= floor ? (top - floor) / sizeof(void *) : 0;
     /* The two words may be of different magazines while the owner works; no magazine holds more than its capacity. */

@@ -3,8 +3,8 @@
  * The slow halves of a thread's caches: exchanging magazines with the pool (Bonwick & Adams, Magazines and Vmem,
  * USENIX 2001), and cutting fresh blocks when the pool has none.
  *
- *     struct fl_cache (inline.h)      loaded magazine    the one that floor, top and ceiling point into
- *                                     previous           another one of any fill, or none
+ *     loaded magazine    the one that floor and top of the struct fl_cache (inline.h) point into, or none
+ *     previous           another one of any fill, which the loaded one names as its `next`, or none
  *
  *     refill       the loaded magazine is empty. In this order: swap with a previous one that has blocks; load a
  *                  filled one from the pool; take parked blocks; carve fresh ones.
@@ -17,7 +17,7 @@
  *
  *     blocks in a cache = (top - floor) + count of previous
  *
- * A cache belongs to one thread. Others read top, floor, previous and a magazine's count for statistics, so these are
+ * A cache belongs to one thread. Others read top, floor, and a magazine's next and count for statistics, so these are
  * stored as relaxed atomics; a magazine read that way is mapped for ever.
  */
 #ifndef FLI_CACHE_H
@@ -61,5 +61,8 @@ size_t fli_cache_blocks(const struct fl_cache *cache, unsigned class_index, cons
 
 /* The loaded magazine, or NULL. */
 struct fli_magazine *fli_cache_loaded(const struct fl_cache *cache);
+
+/* The previous magazine, or NULL. */
+struct fli_magazine *fli_cache_previous(const struct fl_cache *cache, const struct fli_magazines *magazines);
 
 #endif

@@ -76,7 +76,8 @@ static void lose(struct fli_thread *thread)
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
         struct fl_cache *cache = fli_thread_cache(thread, c);
         heap->lost[c] += fli_cache_blocks(cache, c, &heap->backing);
-        heap->lost_magazines += (size_t)(fli_cache_loaded(cache) != NULL) + (cache->previous != NULL);
+        heap->lost_magazines += (size_t)(fli_cache_loaded(cache) != NULL) +
+                                (fli_cache_previous(cache, &heap->backing.magazines) != NULL);
     }
 }
 

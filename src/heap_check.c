@@ -61,14 +61,19 @@ static int see_all(struct walk *walk, unsigned class_index, void *const *blocks,
     return failed;
 }
 
+static void **floor_of(const struct walk *walk, struct fli_magazine *magazine, unsigned class_index)
+{
+    return fli_magazine_floor(magazine, walk->heap->backing.magazine_blocks[class_index]);
+}
+
 static int walk_cache(struct walk *walk, struct fli_thread *thread, unsigned class_index)
 {
     const struct fl_cache *cache = fli_thread_cache(thread, class_index);
-    const struct fli_magazine *previous = cache->previous;
+    struct fli_magazine *previous = fli_cache_previous(cache, &walk->heap->backing.magazines);
     walk->magazines += (size_t)(cache->floor != NULL) + (previous != NULL);
     int failed = see_all(walk, class_index, cache->floor, (size_t)(cache->top - cache->floor), "a loaded magazine");
     if (failed == 0 && previous != NULL)
-        failed = see_all(walk, class_index, previous->slots, fli_load_relaxed(&previous->count),
+        failed = see_all(walk, class_index, floor_of(walk, previous, class_index), fli_load_relaxed(&previous->count),
                          "a previous magazine");
     return failed;
 }
@@ -90,7 +95,7 @@ static int walk_stack(struct walk *walk, struct fli_stack *stack, unsigned class
                                 "magazine %u of class %u says that %llu blocks lie below it, there are %llu", index,
                                 class_index, (unsigned long long)fli_load_relaxed(&magazine->below),
                                 (unsigned long long)below);
-        int failed = see_all(walk, class_index, magazine->slots, count, "a pooled magazine");
+        int failed = see_all(walk, class_index, floor_of(walk, magazine, class_index), count, "a pooled magazine");
         if (failed != 0)
             return failed;
         below -= count > 0 ? count : 1;

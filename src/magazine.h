@@ -2,14 +2,18 @@
  *
  * Magazines: arrays of pointers to free blocks, named by an index into a region of their own.
  *
- *     0        4        8               16        24
- *     +--------+--------+---------------+---------+---------+--
- *     | next   | count  | below         | slot 0  | slot 1  | ..  2048 bytes
- *     +--------+--------+---------------+---------+---------+--
+ *     0        4        8               16                                    2048
+ *     +--------+--------+---------------+---------+---------+--   --+---------+
+ *     | next   | count  | below         | slot 0  | slot 1  |  ..   | slot 253|
+ *     +--------+--------+---------------+---------+---------+--   --+---------+
+ *                                                  ^ floor, if 253 blocks are the class's capacity
+ *
+ * A magazine uses its last slots, as many as its class's capacity, so that it is full where its address says that it ends
+ * (inline.h): the blocks are the `count` slots from the floor up.
  *
  * A magazine belongs to one owner at a time: a thread's cache, or whoever took it from the pool. The owner alone
  * touches the slots; a slot at or above the count is garbage. `next` and `below` matter while the magazine is on a
- * stack of the pool, and may be read at any time by a thread that saw it there before: hence atomics, and hence
+ * stack of the pool (while a cache has it loaded, `next` names the cache's previous one), and may be read at any time by a thread that saw it there before: hence atomics, and hence
  * magazines are never unmapped. Their pages may be decommitted, after which a late reader finds zeros.
  *
  * magazines carved = in caches + on the pool's stacks + in a thread's hands + returned + lost in a fork
@@ -22,7 +26,7 @@
 
 #include <pthread.h>
 
-enum { FLI_MAGAZINE_BYTES = 2048, FLI_MAGAZINE_SLOTS = 254, FLI_MAGAZINES_PER_PAGE = 2 };
+enum { FLI_MAGAZINE_BYTES = FL_MAGAZINE_BYTES, FLI_MAGAZINE_SLOTS = 254, FLI_MAGAZINES_PER_PAGE = 2 };
 
 struct fli_magazine {
     FLI_ATOMIC(uint32_t) next;  /* index of the magazine below on the stack; 0 ends it */
@@ -68,6 +72,12 @@ static inline struct fli_magazine *fli_magazine_at(const struct fli_magazines *m
 static inline uint32_t fli_magazine_index(const struct fli_magazines *magazines, const struct fli_magazine *magazine)
 {
     return (uint32_t)((size_t)((const char *)magazine - magazines->base) / FLI_MAGAZINE_BYTES);
+}
+
+/* The first slot that a magazine of this capacity uses. */
+static inline void **fli_magazine_floor(struct fli_magazine *magazine, unsigned capacity)
+{
+    return magazine->slots + (FLI_MAGAZINE_SLOTS - capacity);
 }
 
 #if !defined(__cplusplus)

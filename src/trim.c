@@ -85,7 +85,8 @@ static void park_pooled(struct trim *trim, unsigned class_index, size_t bytes)
         if (magazine == NULL)
             return;
         uint32_t count = fli_load_relaxed(&magazine->count);
-        fli_slab_park(&backing->slabs, class_index, count, magazine->slots);
+        fli_slab_park(&backing->slabs, class_index, count,
+                      fli_magazine_floor(magazine, backing->magazine_blocks[class_index]));
         keep_empty(trim, magazine);
         parked += count * fli_class_bytes(class_index);
     }

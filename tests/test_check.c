@@ -15,6 +15,7 @@ struct ward {
     unsigned class_index;
     struct fl_cache *cache;
     struct fli_magazine *pooled;
+    void **pooled_blocks;
 };
 
 static int ward_up(void **state)
@@ -29,6 +30,7 @@ static int ward_up(void **state)
     ward->cache = fli_thread_cache((struct fli_thread *)(void *)ward->bed.thread, ward->class_index);
     uint32_t head = fli_tagged_index(fli_load_relaxed(&heap->backing.pool.filled[ward->class_index].head));
     ward->pooled = fli_magazine_at(&heap->backing.magazines, head);
+    ward->pooled_blocks = fli_magazine_floor(ward->pooled, heap->backing.magazine_blocks[ward->class_index]);
     assert_true(head != 0);
     assert_true(ward->cache->top - ward->cache->floor > 2);
     assert_sound(heap);
@@ -83,29 +85,31 @@ static void a_block_twice_in_a_cache_is_found(void **state)
 static void a_block_twice_in_the_pool_is_found(void **state)
 {
     struct ward *ward = *state;
-    plant(ward, &ward->pooled->slots[0], ward->pooled->slots[3], "free twice");
+    plant(ward, &ward->pooled_blocks[0], ward->pooled_blocks[3], "free twice");
 }
 
 static void a_block_in_a_cache_and_in_the_pool_is_found(void **state)
 {
     struct ward *ward = *state;
-    plant(ward, &ward->pooled->slots[0], ward->cache->floor[0], "free twice");
+    plant(ward, &ward->pooled_blocks[0], ward->cache->floor[0], "free twice");
 }
 
 static void a_block_in_a_previous_magazine_and_elsewhere_is_found(void **state)
 {
     struct ward *ward = *state;
-    struct fli_magazine *previous = ward->cache->previous;
+    struct fli_backing *backing = &ward->bed.heap->backing;
+    struct fli_magazine *previous = fli_cache_previous(ward->cache, &backing->magazines);
     assert_non_null(previous);
     assert_true(fli_load_relaxed(&previous->count) > 0);
-    plant(ward, &previous->slots[0], ward->pooled->slots[1], "free twice");
+    plant(ward, fli_magazine_floor(previous, backing->magazine_blocks[ward->class_index]), ward->pooled_blocks[1],
+          "free twice");
 }
 
 static void a_block_of_another_class_is_found(void **state)
 {
     struct ward *ward = *state;
     void *other = fl_alloc(ward->bed.thread, 1024);
-    plant(ward, &ward->pooled->slots[0], other, "not a block of 48 bytes");
+    plant(ward, &ward->pooled_blocks[0], other, "not a block of 48 bytes");
     fl_free(ward->bed.thread, other);
 }
 
@@ -119,7 +123,7 @@ static void a_pointer_from_elsewhere_is_found(void **state)
 static void the_inside_of_a_block_is_found(void **state)
 {
     struct ward *ward = *state;
-    plant(ward, &ward->pooled->slots[2], (char *)ward->pooled->slots[2] + 16, "not the start of a block");
+    plant(ward, &ward->pooled_blocks[2], (char *)ward->pooled_blocks[2] + 16, "not the start of a block");
 }
 
 static void a_block_that_was_never_carved_is_found(void **state)
@@ -129,17 +133,17 @@ static void a_block_that_was_never_carved_is_found(void **state)
     uint32_t carving = slabs->by_class[ward->class_index].carving;
     assert_true(carving != 0);
     char *beyond = fli_slab_start(slabs, carving - 1) + slabs->slabs[carving - 1].carved * SIZE;
-    plant(ward, &ward->pooled->slots[0], beyond, "not the start of a block");
+    plant(ward, &ward->pooled_blocks[0], beyond, "not the start of a block");
 }
 
 static void a_live_block_in_a_magazine_is_found_in_checked_builds(void **state)
 {
     struct ward *ward = *state;
-    void *was = ward->pooled->slots[0];
-    ward->pooled->slots[0] = ward->blocks[MANY - 1];
+    void *was = ward->pooled_blocks[0];
+    ward->pooled_blocks[0] = ward->blocks[MANY - 1];
     if (FLI_CHECKED)
         assert_pointer_found(ward, ward->blocks[MANY - 1], "live");
-    ward->pooled->slots[0] = was;
+    ward->pooled_blocks[0] = was;
 }
 
 static void a_wrong_count_in_a_cache_is_found(void **state)
@@ -147,7 +151,7 @@ static void a_wrong_count_in_a_cache_is_found(void **state)
     struct ward *ward = *state;
     /* A magazine that claims a slot more has what used to be there, which by now is free elsewhere or live. */
     void *beyond = *ward->cache->top;
-    *ward->cache->top = ward->pooled->slots[0];
+    *ward->cache->top = ward->pooled_blocks[0];
     ward->cache->top++;
     assert_found(ward, "free twice");
     ward->cache->top--;
@@ -207,7 +211,7 @@ static void a_parked_block_that_is_in_a_magazine_too_is_found(void **state)
 {
     struct ward *ward = *state;
     struct fli_slabs *slabs = &ward->bed.heap->backing.slabs;
-    void *block = ward->pooled->slots[0], *taken;
+    void *block = ward->pooled_blocks[0], *taken;
     fli_slab_park(slabs, ward->class_index, 1, &block);
     assert_pointer_found(ward, block, "free twice");
     assert_int_equal(fli_slab_unpark(slabs, ward->class_index, 1, &taken), 1);

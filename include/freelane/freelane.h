@@ -44,7 +44,7 @@ extern "C" {
 #define FL_VERSION_PATCH 0
 
 /* The layout that the inline fast paths assume. The library refuses callers compiled for another one. */
-#define FL_ABI 1
+#define FL_ABI 2
 
 #if defined(FREELANE_STATIC)
 #define FL_API

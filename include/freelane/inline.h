@@ -4,18 +4,18 @@
  *
  * A cache as the fast paths see it, loaded with a magazine that holds pointers to three free blocks:
  *
- *       floor                top              ceiling
+ *       floor                top          a multiple of FL_MAGAZINE_BYTES
  *         v                   v                  v
  *     ----+------+------+-----+------+-----+-----+
  *      .. | free | free | free|      | ... |     |      the magazine's slots
  *     ----+------+------+-----+------+-----+-----+
  *
- * alloc takes *--top unless top == floor; free stores *top++ unless top == ceiling. What fails the test goes to
- * the slow half, which exchanges magazines and does the same again. A cache with floor == top == ceiling (no
- * magazine; class 0; an unattached thread; any cache in a debug build) sends every call there.
+ * alloc takes *--top unless top == floor; free stores *top++ unless top is a multiple of FL_MAGAZINE_BYTES, where every
+ * magazine ends. What fails the test goes to the slow half, which exchanges magazines and does the same again. A
+ * cache of zeros (no magazine; class 0; an unattached thread; any cache in a debug build) sends every call there.
  *
- * The slots, floor and ceiling are touched by the owning thread alone. `top` is also read by statistics from
- * other threads, so it is stored and loaded as a relaxed atomic: one number is read, nothing is ordered by it.
+ * The slots are touched by the owning thread alone. `top` is also read by statistics from other threads, so it is
+ * stored and loaded as a relaxed atomic: one number is read, nothing is ordered by it.
  */
 #ifndef FREELANE_INLINE_H
 #define FREELANE_INLINE_H
@@ -29,11 +29,12 @@ extern "C" {
 #define FL_INLINE      static inline __attribute__((always_inline))
 #define FL_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
+/* Bytes of a magazine, and their alignment. */
+#define FL_MAGAZINE_BYTES 2048
+
 struct fl_cache {
-    void **top;     /* one past the uppermost pointer */
-    void **floor;   /* the first slot */
-    void **ceiling; /* one past the last slot */
-    void *previous; /* the previous magazine; the slow half's */
+    void **top;   /* one past the uppermost pointer */
+    void **floor; /* the first slot in use */
 };
 
 struct fl_thread {
@@ -83,7 +84,7 @@ FL_INLINE void *fl_cache_take(struct fl_cache *cache, void **top)
     return top[-1];
 }
 
-/* Stores a block at `top`, which the caller has compared with the ceiling. */
+/* Stores a block at `top`, where the caller has seen room. */
 FL_INLINE void fl_cache_put(struct fl_cache *cache, void **top, void *block)
 {
     *top = block;
@@ -93,6 +94,12 @@ FL_INLINE void fl_cache_put(struct fl_cache *cache, void **top, void *block)
 FL_INLINE void **fl_cache_top(const struct fl_cache *cache)
 {
     return __atomic_load_n(&cache->top, __ATOMIC_RELAXED);
+}
+
+/* Whether there is no room at `top`. */
+FL_INLINE bool fl_cache_is_full(void **top)
+{
+    return ((uintptr_t)top & (FL_MAGAZINE_BYTES - 1)) == 0;
 }
 
 /* The cache of a type's class: `offset` is the type's alloc_cache or dealloc_cache. */
@@ -126,7 +133,7 @@ FL_INLINE void fl_free_sized(struct fl_thread *thread, void *block, size_t size)
 {
     struct fl_cache *cache = fl_cache_for(thread, size);
     void **top = fl_cache_top(cache);
-    if (FL_UNLIKELY(top == cache->ceiling)) {
+    if (FL_UNLIKELY(fl_cache_is_full(top))) {
         fl_free_sized_slow(thread, block, size);
         return;
     }
@@ -149,7 +156,7 @@ FL_INLINE void fl_type_free(struct fl_thread *thread, void *object, const struct
 {
     struct fl_cache *cache = fl_cache_at(thread, type->alloc_cache);
     void **top = fl_cache_top(cache);
-    if (FL_UNLIKELY(top == cache->ceiling)) {
+    if (FL_UNLIKELY(fl_cache_is_full(top))) {
         fl_type_free_slow(thread, object, type);
         return;
     }
@@ -162,7 +169,7 @@ FL_INLINE void fl_dealloc(struct fl_thread *thread, void *object, const struct f
 {
     struct fl_cache *cache = fl_cache_at(thread, type->dealloc_cache);
     void **top = fl_cache_top(cache);
-    if (FL_UNLIKELY(top == cache->ceiling)) {
+    if (FL_UNLIKELY(fl_cache_is_full(top))) {
         fl_dealloc_slow(thread, object, type);
         return;
     }
@@ -176,7 +183,7 @@ FL_INLINE void fl_dealloc_as(struct fl_thread *thread, void *object, const struc
 {
     struct fl_cache *cache = fl_cache_at(thread, type->dealloc_cache);
     void **top = fl_cache_top(cache);
-    if (kind != FL_DEALLOC_PLAIN || FL_UNLIKELY(top == cache->ceiling)) {
+    if (kind != FL_DEALLOC_PLAIN || FL_UNLIKELY(fl_cache_is_full(top))) {
         fl_dealloc_as_slow(thread, object, type, kind);
         return;
     }
