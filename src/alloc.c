@@ -11,6 +11,32 @@
 #include <errno.h>
 #include <string.h>
 
+/* ---- The header of objects that stale readers look at. */
+
+#define CLEAR_WORD(type, place) __atomic_store_n((type *)(place), 0, __ATOMIC_RELAXED)
+
+/* Relaxed: what is published by it is that no reader may take hold of the object, and readers check again after they
+ * have. */
+static void clear_header(const struct fl_header *header, void *object)
+{
+    for (unsigned i = 0; i < header->words; i++) {
+        void *word = (char *)object + header->clear[i].offset;
+        switch (header->clear[i].size) {
+        case 1:
+            CLEAR_WORD(uint8_t, word);
+            break;
+        case 2:
+            CLEAR_WORD(uint16_t, word);
+            break;
+        case 4:
+            CLEAR_WORD(uint32_t, word);
+            break;
+        default:
+            CLEAR_WORD(uint64_t, word);
+        }
+    }
+}
+
 /* ---- Allocation. */
 
 static void *pop_owner(struct fli_thread *thread, struct fl_cache *cache, unsigned class_index)
@@ -40,6 +66,8 @@ static void *refill_and_pop(struct fli_thread *thread, unsigned class_index)
 {
     struct fl_heap *heap = thread->heap;
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    if (fli_deferred_is_waiting(&heap->deferred))
+        fli_deferred_advance(&heap->deferred);
     size_t blocks = fli_cache_refill_owner(cache, class_index, &heap->backing, &thread->counters);
     if (FLI_UNLIKELY(blocks == 0))
         return NULL;
@@ -69,15 +97,22 @@ static void *alloc_large(struct fli_thread *thread, size_t size, bool zeroed)
     return block;
 }
 
-/* Tries once. `*heap` is the heap that was tried, NULL if there is none. */
-static void *attempt(struct fl_thread *face, size_t size, bool zeroed, struct fl_heap **heap)
+/* Tries once. `*heap` is the heap that was tried, NULL if there is none. Where the heap takes only objects with
+ * another header, errno is EINVAL, else ENOMEM. */
+static void *attempt(struct fl_thread *face, const struct fli_request *request, struct fl_heap **heap)
 {
     struct fli_thread *thread = fli_thread_enter(face);
     *heap = thread != NULL ? thread->heap : NULL;
     if (thread == NULL)
         return NULL;
-    unsigned class_index = fli_class_of_size(size);
-    void *block = class_index != 0 ? alloc_block(thread, class_index) : alloc_large(thread, size, zeroed);
+    errno = thread->header == request->header ? ENOMEM : EINVAL;
+    if (FLI_UNLIKELY(errno == EINVAL)) {
+        fli_thread_leave(thread);
+        return NULL;
+    }
+    unsigned class_index = fli_class_of_size(request->size);
+    void *block = class_index != 0 ? alloc_block(thread, class_index)
+                                   : alloc_large(thread, request->size, request->zeroed);
     if (FLI_UNLIKELY(block == NULL) && class_index != 0) {
         make_room(thread);
         block = alloc_block(thread, class_index);
@@ -100,20 +135,37 @@ FLI_COLD static bool relieve_pressure(struct fl_heap *heap, size_t size)
     return relieved;
 }
 
-void *fli_alloc(struct fl_thread *face, size_t size, bool zeroed)
+FLI_COLD static void report_header(const struct fl_heap *heap, const struct fli_request *request)
+{
+    const void *of = heap;
+    if (heap->options.header == NULL)
+        fli_misuse(request->call, NULL, request->type, "has a header for stale readers, heap %p has none", of);
+    else if (request->header == NULL)
+        fli_misuse(request->call, NULL, request->type,
+                   "cannot allocate on heap %p: it has stale readers, which know only types with its header", of);
+    else
+        fli_misuse(request->call, NULL, request->type, "has another header than the objects of heap %p", of);
+    errno = EINVAL;
+}
+
+void *fli_alloc(struct fl_thread *face, const struct fli_request *request)
 {
     int saved = errno;
     struct fl_heap *heap;
-    void *block = attempt(face, size, zeroed, &heap);
+    void *block = attempt(face, request, &heap);
     if (FLI_UNLIKELY(block == NULL)) {
         if (heap == NULL)
             return NULL; /* errno tells why there is no default heap */
-        if (relieve_pressure(heap, size))
-            block = attempt(face, size, zeroed, &heap);
+        if (errno == EINVAL) {
+            report_header(heap, request);
+            return NULL;
+        }
+        if (relieve_pressure(heap, request->size))
+            block = attempt(face, request, &heap);
     }
     errno = block != NULL ? saved : ENOMEM;
-    if (block != NULL && zeroed && size <= FL_BLOCK_MAX)
-        memset(block, 0, size);
+    if (block != NULL && request->zeroed && request->size <= FL_BLOCK_MAX)
+        memset(block, 0, request->size);
     return block;
 }
 
@@ -122,12 +174,12 @@ void *fl_alloc_slow(struct fl_thread *face, size_t size)
     struct fli_thread *thread = (struct fli_thread *)(void *)face;
     unsigned class_index = fli_class_of_size(size);
     /* By far the most frequent way here: an attached thread exchanges a magazine. */
-    if (FLI_LIKELY(thread->heap != NULL && class_index != 0)) {
+    if (FLI_LIKELY(thread->heap != NULL && thread->header == NULL && class_index != 0)) {
         void *block = alloc_block(thread, class_index);
         if (FLI_LIKELY(block != NULL))
             return block;
     }
-    return fli_alloc(face, size, false);
+    return fli_alloc(face, &(struct fli_request){.call = "fl_alloc", .size = size});
 }
 
 void *fl_alloc_zeroed(struct fl_thread *thread, size_t size)
@@ -135,19 +187,20 @@ void *fl_alloc_zeroed(struct fl_thread *thread, size_t size)
     struct fl_cache *cache = &thread->cache[fl_size_class(size)];
     void **top = fl_cache_top(cache);
     if (FLI_UNLIKELY(top == cache->floor))
-        return fli_alloc(thread, size, true);
+        return fli_alloc(thread, &(struct fli_request){.call = "fl_alloc_zeroed", .size = size, .zeroed = true});
     return memset(fl_cache_take(cache, top), 0, size);
 }
 
 /* ---- Freeing. */
 
 /* What is wrong with a free. It is told to the host once no lock is held. */
-enum verdict { IN_ORDER, FOREIGN, WRONG_SIZE, NO_START, DOUBLE_FREE, NO_HEAP };
+enum verdict { IN_ORDER, FOREIGN, WRONG_SIZE, NO_START, DOUBLE_FREE, NO_HEAP, NO_GRACE, OFFLINE, OTHER_HEADER };
 
 struct outcome {
     enum verdict verdict;
     const struct fl_heap *heap;
     size_t actual; /* WRONG_SIZE: the size that the block has */
+    bool pressure; /* deferring it has raised pressure */
 };
 
 FLI_COLD static void report(const void *block, const struct fli_free *how, struct outcome outcome)
@@ -172,6 +225,17 @@ FLI_COLD static void report(const void *block, const struct fli_free *how, struc
     case NO_HEAP:
         fli_misuse(how->call, block, how->type, "cannot be a block, there is no default heap");
         break;
+    case NO_GRACE:
+        fli_misuse(how->call, block, how->type, "cannot be deferred, heap %p has no grace periods (option grace)",
+                   heap);
+        break;
+    case OFFLINE:
+        fli_misuse(how->call, block, how->type, "cannot be deferred by a thread that is offline (heap %p)", heap);
+        break;
+    case OTHER_HEADER:
+        fli_misuse(how->call, block, how->type, "is not freed with the header that the objects of heap %p have",
+                   heap);
+        break;
     }
 }
 
@@ -193,7 +257,6 @@ static enum verdict end_life(struct fli_slabs *slabs, unsigned class_index, void
 {
     if (!fli_slab_mark_live(slabs, class_index, block, false))
         return DOUBLE_FREE;
-    fli_poison(block, slabs->by_class[class_index].block_bytes);
     return IN_ORDER;
 }
 
@@ -208,23 +271,103 @@ static bool push_owner(struct fli_thread *thread, unsigned class_index, void *bl
     return true;
 }
 
+/* Puts the block into the thread's magazine of deferred ones. Returns whether this has raised pressure. */
+static bool defer_owner(struct fli_thread *thread, unsigned class_index, void *block)
+{
+    struct fl_heap *heap = thread->heap;
+    bool raised = fli_deferred_put_owner(&heap->deferred, fli_thread_deferred(thread, class_index), class_index,
+                                         block, &thread->counters);
+    thread->deferring[class_index / 64] |= (uint64_t)1 << class_index % 64;
+    if (FLI_UNLIKELY(thread == heap->service)) /* it passes no quiescent states */
+        fli_thread_submit_owner(thread);
+    return raised;
+}
+
+static enum verdict verdict_of(enum fli_large_result result)
+{
+    switch (result) {
+    case FLI_LARGE_DONE:
+        break;
+    case FLI_LARGE_UNKNOWN:
+        return FOREIGN;
+    case FLI_LARGE_WRONG_SIZE:
+        return WRONG_SIZE;
+    case FLI_LARGE_IS_DEFERRED:
+        return DOUBLE_FREE;
+    }
+    return IN_ORDER;
+}
+
+/* Stale readers may look at a large block too: it is deferred in any case. */
+static void free_large(struct fli_thread *thread, void *block, const struct fli_free *how, struct outcome *outcome)
+{
+    struct fl_heap *heap = thread->heap;
+    struct fli_large *large = &heap->backing.large;
+    if (thread->header == NULL && !how->deferred) {
+        outcome->verdict = verdict_of(fli_large_free(large, block, how->sized, how->size, &outcome->actual));
+        return;
+    }
+    bool known = fli_large_size(large, block) != 0;
+    if (known && thread->header != NULL)
+        clear_header(thread->header, block);
+    outcome->verdict = verdict_of(fli_large_defer(large, block, how->sized, how->size, &outcome->actual));
+    if (outcome->verdict == IN_ORDER)
+        outcome->pressure = fli_deferred_count_large(&heap->deferred, outcome->actual);
+}
+
+static void free_block(struct fli_thread *thread, void *block, unsigned class_index, const struct fli_free *how,
+                       struct outcome *outcome)
+{
+    struct fli_slabs *slabs = &thread->heap->backing.slabs;
+    outcome->actual = fli_class_bytes(class_index);
+    outcome->verdict = judge(slabs, class_index, block, how);
+    if (FLI_CHECKED && outcome->verdict == IN_ORDER)
+        outcome->verdict = end_life(slabs, class_index, block);
+    if (outcome->verdict != IN_ORDER)
+        return;
+    if (thread->header != NULL)
+        clear_header(thread->header, block);
+    if (how->deferred) {
+        outcome->pressure = defer_owner(thread, class_index, block);
+        return;
+    }
+    if (FLI_CHECKED)
+        fli_slab_poison(slabs, class_index, block);
+    if (!push_owner(thread, class_index, block))
+        fli_slab_park(slabs, class_index, 1, &block);
+}
+
+/* Judges what does not depend on the block. */
+static enum verdict judge_call(const struct fli_thread *thread, const struct fli_free *how)
+{
+    if (how->deferred && thread->heap->grace.kind == FL_GRACE_NONE)
+        return NO_GRACE;
+    if (how->deferred && thread->os_thread == NULL && thread != thread->heap->service)
+        return OFFLINE;
+    /* Who does not know the type may free a block; the heap knows what to clear. */
+    bool says = how->typed || how->deferred;
+    return says && how->header != thread->header ? OTHER_HEADER : IN_ORDER;
+}
+
 static struct outcome free_owner(struct fli_thread *thread, void *block, const struct fli_free *how)
 {
-    struct outcome outcome = {.verdict = IN_ORDER, .heap = thread->heap};
-    struct fli_backing *backing = &thread->heap->backing;
-    unsigned class_index = fli_slab_class_of(&backing->slabs, block);
-    if (class_index == 0) {
-        if (!fli_large_free(&backing->large, block, how->sized, how->size, &outcome.actual))
-            outcome.verdict = outcome.actual == 0 ? FOREIGN : WRONG_SIZE;
+    struct outcome outcome = {.verdict = judge_call(thread, how), .heap = thread->heap};
+    if (FLI_UNLIKELY(outcome.verdict != IN_ORDER))
         return outcome;
-    }
-    outcome.actual = fli_class_bytes(class_index);
-    outcome.verdict = judge(&backing->slabs, class_index, block, how);
-    if (FLI_CHECKED && outcome.verdict == IN_ORDER)
-        outcome.verdict = end_life(&backing->slabs, class_index, block);
-    if (outcome.verdict == IN_ORDER && !push_owner(thread, class_index, block))
-        fli_slab_park(&backing->slabs, class_index, 1, &block);
+    unsigned class_index = fli_slab_class_of(&thread->heap->backing.slabs, block);
+    if (class_index != 0)
+        free_block(thread, block, class_index, how, &outcome);
+    else
+        free_large(thread, block, how, &outcome);
     return outcome;
+}
+
+/* Tells the host that deferred bytes have outgrown their bound. */
+FLI_COLD static void tell_pressure(struct fl_heap *heap)
+{
+    const struct fl_options *options = &heap->options;
+    if (options->on_deferred != NULL) /* relaxed: a number a moment ago */
+        options->on_deferred(heap, fli_load_relaxed(&heap->deferred.bytes), options->context);
 }
 
 /* Frees on an entered thread, leaves it, and tells what was wrong. */
@@ -232,8 +375,11 @@ static void free_and_leave(struct fli_thread *thread, void *block, const struct 
 {
     struct outcome outcome = {.verdict = NO_HEAP};
     if (thread != NULL) {
+        struct fl_heap *heap = thread->heap;
         outcome = free_owner(thread, block, how);
         fli_thread_leave(thread);
+        if (FLI_UNLIKELY(outcome.pressure))
+            tell_pressure(heap);
     }
     if (FLI_UNLIKELY(outcome.verdict != IN_ORDER))
         report(block, how, outcome);
@@ -248,8 +394,15 @@ void fli_free(struct fl_thread *face, void *block, const struct fli_free *how)
 
 bool fli_check_live(struct fl_thread *face, const void *block, const struct fli_free *how)
 {
+    const struct fli_thread *thread = (const struct fli_thread *)(const void *)face;
     struct fl_heap *heap = fl_thread_heap(face);
     struct outcome outcome = {.verdict = heap != NULL ? FOREIGN : NO_HEAP, .heap = heap};
+    enum verdict call = thread->heap != NULL ? judge_call(thread, how) : IN_ORDER;
+    if (call != IN_ORDER) {
+        outcome.verdict = call;
+        report(block, how, outcome);
+        return false;
+    }
     unsigned class_index = heap != NULL ? fli_slab_class_of(&heap->backing.slabs, block) : 0;
     if (class_index != 0) {
         outcome.actual = fli_class_bytes(class_index);
@@ -285,22 +438,49 @@ void fl_free(struct fl_thread *face, void *block)
     fl_cache_put(cache, top, block);
 }
 
-/* By far the most frequent way to a slow half: an attached thread exchanges a magazine, and nothing is wrong. Returns
- * false, and has done nothing, in any other case. */
-static bool exchange_and_free(struct fl_thread *face, void *block, unsigned class_index)
+static bool is_simple(const struct fli_thread *thread, const void *block, unsigned class_index,
+                      const struct fl_header *header)
+{
+    return !FLI_CHECKED && FLI_LIKELY(thread->heap != NULL && class_index != 0 && thread->header == header) &&
+           fli_slab_class_of(&thread->heap->backing.slabs, block) == class_index;
+}
+
+bool fli_free_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header)
 {
     struct fli_thread *thread = (struct fli_thread *)(void *)face;
-    if (FLI_CHECKED || thread->heap == NULL || class_index == 0)
+    if (!is_simple(thread, block, class_index, header))
         return false;
-    return fli_slab_class_of(&thread->heap->backing.slabs, block) == class_index &&
-           push_owner(thread, class_index, block);
+    if (header != NULL)
+        clear_header(header, block);
+    return push_owner(thread, class_index, block);
+}
+
+bool fli_defer_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header)
+{
+    struct fli_thread *thread = (struct fli_thread *)(void *)face;
+    if (!is_simple(thread, block, class_index, header) || thread->os_thread == NULL ||
+        thread->heap->grace.kind == FL_GRACE_NONE)
+        return false;
+    if (header != NULL)
+        clear_header(header, block);
+    if (FLI_UNLIKELY(defer_owner(thread, class_index, block)))
+        tell_pressure(thread->heap);
+    return true;
 }
 
 void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size)
 {
-    if (FLI_LIKELY(exchange_and_free(thread, block, fli_class_of_size(size))))
+    if (FLI_LIKELY(fli_free_quickly(thread, block, fli_class_of_size(size), NULL)))
         return;
     fli_free(thread, block, &(struct fli_free){.call = "fl_free_sized", .size = size, .sized = true});
+}
+
+void fl_free_deferred_slow(struct fl_thread *thread, void *block, size_t size)
+{
+    if (FLI_LIKELY(fli_defer_quickly(thread, block, fli_class_of_size(size), NULL)))
+        return;
+    fli_free(thread, block,
+             &(struct fli_free){.call = "fl_free_deferred", .size = size, .sized = true, .deferred = true});
 }
 
 void fl_heap_free(struct fl_heap *heap, void *block)
@@ -331,7 +511,7 @@ int fl_alloc_many(struct fl_thread *thread, size_t size, size_t count, void **bl
             int saved = errno;
             fl_free_many(thread, size, done, blocks);
             errno = saved;
-            return -ENOMEM;
+            return -saved;
         }
         done++;
     }

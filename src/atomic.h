@@ -28,9 +28,12 @@
 #define fli_load_order(p, order) atomic_load_explicit((p), (order))
 #define fli_store_relaxed(p, v)  atomic_store_explicit((p), (v), memory_order_relaxed)
 #define fli_store_release(p, v)  atomic_store_explicit((p), (v), memory_order_release)
+#define fli_add_relaxed(p, v)    atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define fli_sub_relaxed(p, v)    atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
 #define fli_or_relaxed(p, v)     atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
 #define fli_and_relaxed(p, v)    atomic_fetch_and_explicit((p), (v), memory_order_relaxed)
+#define fli_cas_strong(p, expected, desired, success, failure)                                                       \
+    atomic_compare_exchange_strong_explicit((p), (expected), (desired), (success), (failure))
 #define fli_cas_weak(p, expected, desired, success, failure)                                                         \
     atomic_compare_exchange_weak_explicit((p), (expected), (desired), (success), (failure))
 

@@ -37,7 +37,7 @@ static struct fli_magazine *unload(struct fl_cache *cache)
     struct fli_magazine *magazine = fli_cache_loaded(cache);
     if (magazine != NULL)
         fli_store_relaxed(&magazine->count,
-                          (uint32_t)(cache->top - cache->floor)); /* relaxed: the magazine is ours */
+                          (uint16_t)(cache->top - cache->floor)); /* relaxed: the magazine is ours */
     STORE(cache->top, NULL);
     STORE(cache->floor, NULL);
     return magazine;
@@ -59,7 +59,7 @@ static uint32_t count_of(const struct fli_magazine *magazine)
     return fli_load_relaxed(&magazine->count); /* relaxed: an owner's own, or a number for statistics */
 }
 
-static struct fli_magazine *obtain_empty(struct fli_backing *backing, struct fli_pool_counters *counters)
+struct fli_magazine *fli_cache_obtain_empty(struct fli_backing *backing, struct fli_pool_counters *counters)
 {
     struct fli_magazine *magazine = fli_stack_pop_mpmc(&backing->pool.empty, &backing->magazines, counters);
     return magazine != NULL ? magazine : fli_magazine_carve(&backing->magazines);
@@ -105,7 +105,7 @@ static bool load_fresh(struct fl_cache *cache, unsigned class_index, struct fli_
 {
     unsigned capacity = backing->magazine_blocks[class_index];
     if (cache->floor == NULL) {
-        struct fli_magazine *empty = obtain_empty(backing, counters);
+        struct fli_magazine *empty = fli_cache_obtain_empty(backing, counters);
         if (empty == NULL)
             return false;
         load(cache, empty, 0, capacity);
@@ -142,7 +142,7 @@ bool fli_cache_make_room_owner(struct fl_cache *cache, unsigned class_index, str
         push_down(cache, previous, class_index, backing);
         return true;
     }
-    struct fli_magazine *empty = obtain_empty(backing, counters);
+    struct fli_magazine *empty = fli_cache_obtain_empty(backing, counters);
     if (empty == NULL)
         return false;
     give(push_down(cache, empty, class_index, backing), class_index, backing, counters);

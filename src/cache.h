@@ -59,6 +59,9 @@ void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct 
 /* The blocks in a cache. Any thread; exact while the owner is quiet. */
 size_t fli_cache_blocks(const struct fl_cache *cache, unsigned class_index, const struct fli_backing *backing);
 
+/* An empty magazine, or NULL if memory is refused. It is the caller's. */
+struct fli_magazine *fli_cache_obtain_empty(struct fli_backing *backing, struct fli_pool_counters *counters);
+
 /* The loaded magazine, or NULL. */
 struct fli_magazine *fli_cache_loaded(const struct fl_cache *cache);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "fork.h"
+#include "rcu.h"
 #include "thread.h"
 
 #include <errno.h>
@@ -9,6 +10,7 @@ static void for_each_lock(struct fl_heap *heap, void (*operation)(pthread_mutex_
 {
     operation(&heap->service_lock);
     operation(&heap->trim_lock);
+    operation(&heap->deferred.lock);
     operation(&heap->backing.slabs.lock);
     operation(&heap->backing.magazines.lock);
     operation(&heap->backing.large.lock);
@@ -24,31 +26,36 @@ static void unlock(pthread_mutex_t *mutex)
     pthread_mutex_unlock(mutex);
 }
 
-static struct fli_stack *stack_of(struct fl_heap *heap, unsigned class_index)
+enum { STACKS = FL_CLASS_COUNT + 1 };
+
+static struct fli_stack *stack_at(struct fl_heap *heap, unsigned number)
 {
-    return class_index == 0 ? &heap->backing.pool.empty : &heap->backing.pool.filled[class_index];
+    if (number == FL_CLASS_COUNT)
+        return &heap->deferred.collecting;
+    return number == 0 ? &heap->backing.pool.empty : &heap->backing.pool.filled[number];
 }
 
 static void empty_pool(struct fl_heap *heap)
 {
-    for (unsigned c = 0; c < FL_CLASS_COUNT; c++)
-        heap->held[c] = fli_stack_take_all_mpmc(stack_of(heap, c), &heap->service->counters);
+    for (unsigned i = 0; i < STACKS; i++)
+        heap->held[i] = fli_stack_take_all_mpmc(stack_at(heap, i), &heap->service->counters);
 }
 
 static void put_pool_back(struct fl_heap *heap)
 {
-    for (unsigned c = 0; c < FL_CLASS_COUNT; c++)
-        fli_stack_put_back_mpmc(stack_of(heap, c), &heap->backing.magazines, heap->held[c], &heap->service->counters);
+    for (unsigned i = 0; i < STACKS; i++)
+        fli_stack_put_back_mpmc(stack_at(heap, i), &heap->backing.magazines, heap->held[i], &heap->service->counters);
 }
 
 static void reset_pool(struct fl_heap *heap)
 {
-    for (unsigned c = 0; c < FL_CLASS_COUNT; c++)
-        fli_stack_reset_stw(stack_of(heap, c), heap->held[c]);
+    for (unsigned i = 0; i < STACKS; i++)
+        fli_stack_reset_stw(stack_at(heap, i), heap->held[i]);
 }
 
 static void prepare(void)
 {
+    fli_rcu_before_fork();
     lock(&fli_default_lock);
     fli_registry_lock();
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
@@ -66,6 +73,7 @@ static void parent(void)
     }
     fli_registry_unlock();
     unlock(&fli_default_lock);
+    fli_rcu_after_fork_parent();
 }
 
 /* Counts what the caches of a thread that no longer runs hold as lost. */
@@ -78,6 +86,9 @@ static void lose(struct fli_thread *thread)
         heap->lost[c] += fli_cache_blocks(cache, c, &heap->backing);
         heap->lost_magazines += (size_t)(fli_cache_loaded(cache) != NULL) +
                                 (fli_cache_previous(cache, &heap->backing.magazines) != NULL);
+        void ***place = fli_thread_deferred(thread, c);
+        heap->lost[c] += fli_deferred_unsubmitted(place, c, &heap->backing);
+        heap->lost_magazines += fli_deferred_magazine(place) != NULL;
     }
 }
 
@@ -101,11 +112,13 @@ static void child(void)
 {
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
         reset_pool(heap);
+        fli_deferred_recount_stw(&heap->deferred);
         leave_behind(heap);
         for_each_lock(heap, unlock);
     }
     fli_registry_unlock();
     unlock(&fli_default_lock);
+    fli_rcu_after_fork_child();
 }
 
 int fli_fork_watch(void)

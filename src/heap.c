@@ -13,7 +13,7 @@
 #include "check.h"
 #include "fork.h"
 #include "options.h"
-#include "thread.h"
+#include "stall.h"
 #include "trim.h"
 
 #include <errno.h>
@@ -56,13 +56,16 @@ static int init_backing(struct fl_heap *heap, size_t span)
     fli_pool_init(&backing->pool);
     fli_large_init(&backing->large, &backing->limit);
     fli_magazines_init(&backing->magazines, heap->mapping + span + metadata, fli_magazines_reserve_bytes(span));
-    return fli_slabs_init(&backing->slabs, heap->mapping, span, &backing->limit);
+    fli_deferred_init(&heap->deferred, backing, &heap->grace, heap->options.defer_bytes);
+    backing->slabs.stale_bytes = heap->options.header != NULL ? heap->options.header->bytes : 0;
+    return fli_slabs_init(&backing->slabs, heap->mapping, span, &backing->limit, heap->grace.kind != FL_GRACE_NONE);
 }
 
 /* Undoes everything that create_in did so far. */
 static void dispose(struct fl_heap *heap)
 {
     fli_thread_destroy_service(heap);
+    fli_deferred_close(&heap->deferred);
     fli_large_close(&heap->backing.large);
     fli_magazines_close(&heap->backing.magazines);
     fli_slabs_close(&heap->backing.slabs);
@@ -70,9 +73,13 @@ static void dispose(struct fl_heap *heap)
     fli_os_release(heap->mapping, heap->mapping_bytes);
 }
 
-/* Makes a heap in zeroed memory. Returns 0, or -ENOMEM with a message, having left nothing behind. */
+/* Makes a heap in zeroed memory. Returns 0, or -ENOMEM or -ENOTSUP with a message, having left nothing behind. */
 static int create_in(struct fl_heap *heap, char *error, size_t error_size)
 {
+    if (fli_grace_init(&heap->grace, heap->options.grace, heap->options.grace_host) != 0)
+        return fli_complain(-ENOTSUP, error, error_size,
+                            "option grace asks for liburcu, without which the library was built");
+    heap->options.grace_host = NULL; /* it has been copied */
     size_t wanted = heap->options.reserve_bytes;
     size_t span = reserve(heap, wanted);
     if (span == 0)
@@ -140,16 +147,45 @@ struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options *option
     return create(options, false, error, error_size);
 }
 
+static void look(void *context)
+{
+    fli_stall_look(context);
+}
+
+/* Lets what waits for grace periods go first. A host whose grace periods cannot be waited for vouches for its readers. */
+static int settle(struct fl_heap *heap)
+{
+    if (heap->grace.kind == FL_GRACE_NONE || !fli_grace_can_wait(&heap->grace))
+        return 0;
+    /* Relaxed: no other thread uses the heap. */
+    bool waits = fli_load_relaxed(&heap->deferred.bytes) > 0 || fli_trim_is_waiting(heap);
+    if (waits && fli_thread_caller_is_inside(heap)) {
+        fli_misuse("fl_heap_destroy", heap, NULL, "would wait for a grace period inside a read-side section");
+        return -EINVAL;
+    }
+    int failed = fli_deferred_drain(&heap->deferred, look, heap);
+    if (failed == 0)
+        fli_trim_drain(heap);
+    return failed == 0 && fli_trim_is_waiting(heap) ? -EAGAIN : failed;
+}
+
 int fl_heap_destroy(struct fl_heap *heap)
 {
     if (heap->is_default) {
         fli_misuse("fl_heap_destroy", heap, NULL, "is the default heap, which lives as long as the process");
         return -EPERM;
     }
-    if (fli_registry_remove(heap) != 0) {
-        fli_misuse("fl_heap_destroy", heap, NULL, "has threads attached");
+    unsigned inside;
+    size_t attached = fli_registry_count(heap, &inside);
+    if (attached > 0) {
+        fli_misuse("fl_heap_destroy", heap, NULL, "has %zu threads attached, %u of them inside a read-side section",
+                   attached, inside);
         return -EBUSY;
     }
+    int failed = settle(heap);
+    if (failed != 0)
+        return failed;
+    fli_registry_remove(heap);
     dispose(heap);
     free(heap);
     return 0;

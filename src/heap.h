@@ -8,14 +8,15 @@
  *     registry (thread.h)   the list of heaps, the threads of each heap, their bindings to OS threads
  *     service               the thread that serves unattached and exited threads
  *     trim                  one trim at a time
- *     slabs, magazines, large
+ *     deferred              one step of the deferred blocks at a time
+ *     slabs, magazines, large, and the locks inside the grace periods
  *
  * The host's callbacks and its misuse handler are called with no lock held.
  */
 #ifndef FLI_HEAP_H
 #define FLI_HEAP_H
 
-#include "cache.h"
+#include "deferred.h"
 
 struct fli_thread;
 
@@ -27,6 +28,17 @@ struct fli_totals {
     uint64_t exchanges, updates, cas_failures;
 };
 
+/* Slabs that have been retired while readers may still look at them. As with deferred blocks, one batch waits for a
+ * grace period while others collect. Lists through `next`, of slab numbers + 1. Under the trim lock. */
+struct fli_retired {
+    uint32_t collecting, waiting;
+    int64_t token;
+    uint64_t batch;             /* how many batches there have been */
+    FLI_ATOMIC(uint32_t) count; /* slabs in both; written under the lock */
+    FLI_ATOMIC(uint64_t) grace_periods;
+    FLI_ATOMIC(uint64_t) grace_refusals;
+};
+
 struct fl_heap {
     struct fli_backing backing; /* first: pool_grew finds the heap by it */
 
@@ -34,7 +46,11 @@ struct fl_heap {
     char *mapping;
     size_t mapping_bytes;
     struct fl_options options;
+    struct fli_grace grace;
     bool is_default;
+
+    struct fli_deferred deferred;
+    FLI_ATOMIC(int64_t) stall_told; /* the grace period whose stalled readers have been named */
 
     /* Under the registry lock. */
     struct fl_heap *next;
@@ -43,9 +59,10 @@ struct fl_heap {
     struct fli_totals detached;
     size_t lost[FL_CLASS_COUNT]; /* blocks in caches of threads that a fork left behind */
     size_t lost_magazines;
-    bool world_stopped;            /* the host says so, for the next fork */
-    bool has_lost;                 /* a fork has left threads behind: what they had in hand is not known */
-    uint32_t held[FL_CLASS_COUNT]; /* during a fork: what was on the stacks of the pool, [0] the empty magazines */
+    bool world_stopped; /* the host says so, for the next fork */
+    bool has_lost;      /* a fork has left threads behind: what they had in hand is not known */
+    /* During a fork: what was on the stacks of the pool, [0] the empty magazines, and last what was deferred. */
+    uint32_t held[FL_CLASS_COUNT + 1];
 
     pthread_mutex_t service_lock;
     struct fli_thread *service;
@@ -56,6 +73,7 @@ struct fl_heap {
     uint64_t trim_reused_before;   /* reused_bytes of the slabs after it */
     unsigned flush_patience;       /* flushes that the latest trim at a flush was found to be able to wait */
     unsigned flushes_to_skip;      /* of these, still to come */
+    struct fli_retired retired;
     struct fli_pool_counters trim_counters;
     FLI_ATOMIC(uint64_t) flushes;
     FLI_ATOMIC(uint64_t) trims;

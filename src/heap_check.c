@@ -5,9 +5,9 @@
  *
  *     - each free block is the start of a carved block of a slab of its class, and is found once;
  *     - `below` of each pooled magazine is what lies on the stack from it downwards;
- *     - carved = live + cached + pooled + parked + lost, with what was found in the places of the right side
+ *     - carved = live + cached + pooled + parked + deferred + lost, with what was found in the places of the right side
  *       (checked builds know `live` of their own, by the live bits);
- *     - magazines in existence = in caches + on stacks + lost.
+ *     - magazines in existence = in caches + deferred + on stacks + lost.
  */
 #include "check.h"
 #include "stats.h"
@@ -78,6 +78,35 @@ static int walk_cache(struct walk *walk, struct fli_thread *thread, unsigned cla
     return failed;
 }
 
+/* A thread's magazine of deferred blocks. */
+static int walk_deferred(struct walk *walk, struct fli_thread *thread, unsigned class_index)
+{
+    void ***place = fli_thread_deferred(thread, class_index);
+    struct fli_magazine *magazine = fli_deferred_magazine(place);
+    if (magazine == NULL)
+        return 0;
+    walk->magazines++;
+    return see_all(walk, class_index, floor_of(walk, magazine, class_index),
+                   fli_deferred_unsubmitted(place, class_index, &walk->heap->backing),
+                   "a magazine of deferred blocks");
+}
+
+/* The submitted magazines of a list that have blocks of the class. */
+static int walk_submitted(struct walk *walk, uint32_t index, unsigned class_index)
+{
+    int failed = 0;
+    while (index != 0 && failed == 0) {
+        struct fli_magazine *magazine = fli_magazine_at(&walk->heap->backing.magazines, index);
+        if (magazine->class_index == class_index) {
+            walk->magazines++;
+            failed = see_all(walk, class_index, floor_of(walk, magazine, class_index),
+                             fli_load_relaxed(&magazine->count), "a submitted magazine");
+        }
+        index = fli_load_relaxed(&magazine->next);
+    }
+    return failed;
+}
+
 static int walk_stack(struct walk *walk, struct fli_stack *stack, unsigned class_index)
 {
     const struct fli_magazines *magazines = &walk->heap->backing.magazines;
@@ -121,6 +150,14 @@ static int walk_slab(struct walk *walk, unsigned class_index, uint32_t number, s
         if (failed != 0)
             return failed;
     }
+    for (unsigned i = 0; i < record->carved; i++) {
+        const void *block = fli_slab_start(walk->slabs, number) + i * fli_class_bytes(class_index);
+        if (!fli_slab_is_deferred(walk->slabs, class_index, block))
+            continue;
+        int failed = see(walk, class_index, block, "its slab, deferred");
+        if (failed != 0)
+            return failed;
+    }
     if (parked != record->parked)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size, "slab %u has %u parked blocks, but counts %u",
                             number, parked, record->parked);
@@ -141,11 +178,12 @@ static int check_equation(struct walk *walk, unsigned class_index, size_t live)
 {
     struct fl_class_stats stats = {0};
     fli_stats_count_class_locked(walk->heap, class_index, &stats);
-    size_t counted = stats.cached + stats.pooled + stats.parked;
+    size_t counted = stats.cached + stats.pooled + stats.parked + stats.deferred;
     if (counted != walk->found)
-        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                            "class of %zu bytes: cached %zu + pooled %zu + parked %zu, but %zu free blocks exist",
-                            stats.block_bytes, stats.cached, stats.pooled, stats.parked, walk->found);
+        return fli_complain(
+            -EUCLEAN, walk->error, walk->error_size,
+            "class of %zu bytes: cached %zu + pooled %zu + parked %zu + deferred %zu, but %zu free blocks exist",
+            stats.block_bytes, stats.cached, stats.pooled, stats.parked, stats.deferred, walk->found);
     if (counted + stats.lost > stats.carved)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "class of %zu bytes: %zu carved, but %zu free and %zu lost", stats.block_bytes,
@@ -157,14 +195,25 @@ static int check_equation(struct walk *walk, unsigned class_index, size_t live)
     return 0;
 }
 
+static int walk_thread(struct walk *walk, struct fli_thread *thread, unsigned class_index)
+{
+    int failed = walk_cache(walk, thread, class_index);
+    return failed == 0 ? walk_deferred(walk, thread, class_index) : failed;
+}
+
 static int walk_class(struct walk *walk, unsigned class_index)
 {
     struct fl_heap *heap = walk->heap;
     size_t live = 0;
     walk->found = 0;
-    int failed = walk_cache(walk, heap->service, class_index);
+    int failed = walk_thread(walk, heap->service, class_index);
     for (struct fli_thread *thread = heap->threads; thread != NULL && failed == 0; thread = thread->next)
-        failed = walk_cache(walk, thread, class_index);
+        failed = walk_thread(walk, thread, class_index);
+    if (failed == 0)
+        failed = walk_submitted(walk, heap->deferred.waiting, class_index);
+    if (failed == 0)
+        failed = walk_submitted(walk, fli_tagged_index(fli_load_relaxed(&heap->deferred.collecting.head)),
+                                class_index);
     if (failed == 0)
         failed = walk_stack(walk, &heap->backing.pool.filled[class_index], class_index);
     if (failed == 0)

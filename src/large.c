@@ -64,7 +64,8 @@ static bool grow_locked(struct fli_large *large)
 static bool enter(struct fli_large *large, void *block, size_t size)
 {
     pthread_mutex_lock(&large->lock);
-    bool room = 4 * (large->blocks + 1) <= 3 * large->places || grow_locked(large);
+    size_t entries = large->blocks + large->deferred[0] + large->deferred[1];
+    bool room = 4 * (entries + 1) <= 3 * large->places || grow_locked(large);
     if (room) {
         *find(large, block) = (struct fli_large_entry){.block = block, .size = size};
         large->blocks++;
@@ -101,33 +102,116 @@ void *fli_large_alloc(struct fli_large *large, size_t size, bool zeroed)
     return block;
 }
 
-bool fli_large_free(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual)
+/* Looks a live block up for its end. The entry is in `*found` if all is well. */
+static enum fli_large_result look_up_locked(struct fli_large *large, const void *block, bool sized, size_t size,
+                                            struct fli_large_entry **found)
 {
-    *actual = 0;
+    struct fli_large_entry *entry = large->places != 0 && block != NULL ? find(large, block) : NULL;
+    *found = entry;
+    if (entry == NULL || entry->block != block)
+        return FLI_LARGE_UNKNOWN;
+    if (entry->state != FLI_LARGE_LIVE)
+        return FLI_LARGE_IS_DEFERRED;
+    return sized && size != entry->size ? FLI_LARGE_WRONG_SIZE : FLI_LARGE_DONE;
+}
+
+/* Takes a live block out of the counts. Returns its size. */
+static size_t uncount_locked(struct fli_large *large, const struct fli_large_entry *entry)
+{
+    large->blocks--;
+    large->bytes -= entry->size;
+    return entry->size;
+}
+
+enum fli_large_result fli_large_free(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual)
+{
+    struct fli_large_entry *entry;
     pthread_mutex_lock(&large->lock);
-    struct fli_large_entry *entry = large->places != 0 ? find(large, block) : NULL;
-    if (entry != NULL && entry->block == block)
-        *actual = entry->size;
-    bool known = *actual != 0 && (!sized || size == *actual);
-    if (known) {
-        large->blocks--;
-        large->bytes -= *actual;
+    enum fli_large_result result = look_up_locked(large, block, sized, size, &entry);
+    *actual = result == FLI_LARGE_UNKNOWN ? 0 : entry->size;
+    if (result == FLI_LARGE_DONE) {
+        uncount_locked(large, entry);
         remove_locked(large, (size_t)(entry - large->entries));
     }
     pthread_mutex_unlock(&large->lock);
-    if (known) {
+    if (result == FLI_LARGE_DONE) {
         fli_limit_give(large->limit, *actual);
         free(block);
     }
-    return known;
+    return result;
 }
 
 size_t fli_large_size(struct fli_large *large, const void *block)
 {
     pthread_mutex_lock(&large->lock);
     size_t size = 0;
-    if (large->places != 0 && block != NULL)
-        size = find(large, block)->size;
+    if (large->places != 0 && block != NULL) {
+        const struct fli_large_entry *entry = find(large, block);
+        size = entry->state == FLI_LARGE_LIVE ? entry->size : 0;
+    }
     pthread_mutex_unlock(&large->lock);
     return size;
+}
+
+/* ---- Deferred blocks. */
+
+enum fli_large_result fli_large_defer(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual)
+{
+    struct fli_large_entry *entry;
+    pthread_mutex_lock(&large->lock);
+    enum fli_large_result result = look_up_locked(large, block, sized, size, &entry);
+    *actual = result == FLI_LARGE_UNKNOWN ? 0 : entry->size;
+    if (result == FLI_LARGE_DONE) {
+        entry->state = FLI_LARGE_DEFERRED + large->collecting;
+        large->deferred[large->collecting]++;
+        large->deferred_bytes[large->collecting] += uncount_locked(large, entry);
+    }
+    pthread_mutex_unlock(&large->lock);
+    return result;
+}
+
+size_t fli_large_close_deferred(struct fli_large *large)
+{
+    pthread_mutex_lock(&large->lock);
+    size_t waiting = large->deferred[large->collecting];
+    large->collecting ^= 1;
+    FLI_ASSERT(large->deferred[large->collecting] == 0);
+    pthread_mutex_unlock(&large->lock);
+    return waiting;
+}
+
+/* Takes one block that waits out of the table. `*place` is where the search goes on: what removing moves comes to lie there
+ * or behind it. Returns NULL if none is left. */
+static void *take_waiting(struct fli_large *large, size_t *place, size_t *size)
+{
+    void *block = NULL;
+    pthread_mutex_lock(&large->lock);
+    unsigned batch = large->collecting ^ 1;
+    if (*place >= large->places) /* the table has changed under the search */
+        *place = 0;
+    while (large->deferred[batch] > 0 && block == NULL) {
+        struct fli_large_entry entry = large->entries[*place];
+        if (entry.block != NULL && entry.state == FLI_LARGE_DEFERRED + batch) {
+            block = entry.block;
+            *size = entry.size;
+            large->deferred[batch]--;
+            large->deferred_bytes[batch] -= entry.size;
+            remove_locked(large, *place);
+        } else {
+            *place = following(large, *place);
+        }
+    }
+    pthread_mutex_unlock(&large->lock);
+    return block;
+}
+
+size_t fli_large_release_deferred(struct fli_large *large, size_t *blocks)
+{
+    size_t bytes = 0, place = 0, size;
+    *blocks = 0;
+    for (void *block; (block = take_waiting(large, &place, &size)) != NULL; bytes += size, ++*blocks) {
+        fli_limit_give(large->limit, size);
+        free(block);
+    }
+    return bytes;
 }

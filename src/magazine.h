@@ -2,11 +2,11 @@
  *
  * Magazines: arrays of pointers to free blocks, named by an index into a region of their own.
  *
- *     0        4        8               16                                    2048
- *     +--------+--------+---------------+---------+---------+--   --+---------+
- *     | next   | count  | below         | slot 0  | slot 1  |  ..   | slot 253|
- *     +--------+--------+---------------+---------+---------+--   --+---------+
- *                                                  ^ floor, if 253 blocks are the class's capacity
+ *     0        4       6       8               16                                    2048
+ *     +--------+-------+-------+---------------+---------+---------+--   --+---------+
+ *     | next   | count | class | below         | slot 0  | slot 1  |  ..   | slot 253|
+ *     +--------+-------+-------+---------------+---------+---------+--   --+---------+
+ *                                                         ^ floor, if 253 blocks are the class's capacity
  *
  * A magazine uses its last slots, as many as its class's capacity, so that it is full where its address says that it ends
  * (inline.h): the blocks are the `count` slots from the floor up.
@@ -30,7 +30,8 @@ enum { FLI_MAGAZINE_BYTES = FL_MAGAZINE_BYTES, FLI_MAGAZINE_SLOTS = 254, FLI_MAG
 
 struct fli_magazine {
     FLI_ATOMIC(uint32_t) next;  /* index of the magazine below on the stack; 0 ends it */
-    FLI_ATOMIC(uint32_t) count; /* blocks in it; while a cache has it loaded, the cache's top counts instead */
+    FLI_ATOMIC(uint16_t) count; /* blocks in it; while a cache has it loaded, the cache's top counts instead */
+    uint16_t class_index;       /* of its blocks, while it is deferred */
     FLI_ATOMIC(uint64_t) below; /* blocks in this magazine and all those below it on the stack */
     void *slots[FLI_MAGAZINE_SLOTS];
 };

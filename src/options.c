@@ -10,7 +10,52 @@
 
 #define RETAIN_DEFAULT (64 * FLI_MIB)
 
+#define DEFER_DEFAULT  (64 * FLI_MIB)
+
+enum { STALL_SECONDS_DEFAULT = 10 };
+
 enum { MAGAZINE_BLOCKS_DEFAULT = FLI_RARE_PATHS ? 2 : FLI_MAGAZINE_SLOTS };
+
+static bool is_power_of_two(size_t n)
+{
+    return n != 0 && (n & (n - 1)) == 0;
+}
+
+/* Whether the header of stale readers makes sense; complains if not. */
+static int check_header(const struct fl_options *options, char *error, size_t error_size)
+{
+    const struct fl_header *header = options->header;
+    if (header == NULL)
+        return 0;
+    if (options->grace == FL_GRACE_NONE)
+        return fli_complain(-EINVAL, error, error_size,
+                            "option header asks for stale readers, option grace for no grace periods");
+    if (header->bytes == 0 || header->bytes > FL_BLOCK_MAX || header->words > FL_HEADER_WORDS_MAX)
+        return fli_complain(-EINVAL, error, error_size,
+                            "option header has %u bytes and clears %u words, they go from 1 to %d and from 0 to %d",
+                            (unsigned)header->bytes, (unsigned)header->words, FL_BLOCK_MAX, FL_HEADER_WORDS_MAX);
+    for (unsigned i = 0; i < header->words; i++) {
+        struct fl_header_word word = header->clear[i];
+        if (!is_power_of_two(word.size) || word.size > 8 || word.offset % word.size != 0 ||
+            (size_t)word.offset + word.size > header->bytes)
+            return fli_complain(-EINVAL, error, error_size,
+                                "option header clears %u bytes at %u, which is no word of its %u bytes",
+                                (unsigned)word.size, (unsigned)word.offset, (unsigned)header->bytes);
+    }
+    return 0;
+}
+
+static int check_grace(const struct fl_options *options, char *error, size_t error_size)
+{
+    if ((unsigned)options->grace > FL_GRACE_HOST)
+        return fli_complain(-EINVAL, error, error_size, "option grace is %u, it goes from 0 to %d",
+                            (unsigned)options->grace, FL_GRACE_HOST);
+    const struct fl_grace_host *host = options->grace_host;
+    if (options->grace == FL_GRACE_HOST && (host == NULL || host->begin == NULL || host->elapsed == NULL))
+        return fli_complain(-EINVAL, error, error_size,
+                            "option grace is the host's own, but grace_host does not say how they begin and elapse");
+    return check_header(options, error, error_size);
+}
 
 int fli_options_resolve(const struct fl_options *given, struct fl_options *options, char *error, size_t error_size)
 {
@@ -25,6 +70,12 @@ int fli_options_resolve(const struct fl_options *given, struct fl_options *optio
     if (resolved.limit_bytes != 0 && resolved.limit_bytes < FLI_SLAB_BYTES)
         return fli_complain(-EINVAL, error, error_size, "option limit is %zu bytes, less than a slab of %d",
                             resolved.limit_bytes, FLI_SLAB_BYTES);
+    if (check_grace(&resolved, error, error_size) != 0)
+        return -EINVAL;
+    if (resolved.defer_bytes == 0)
+        resolved.defer_bytes = DEFER_DEFAULT;
+    if (resolved.stall_seconds == 0)
+        resolved.stall_seconds = STALL_SECONDS_DEFAULT;
     if (resolved.retain_bytes == 0)
         resolved.retain_bytes = RETAIN_DEFAULT;
     if (resolved.limit_bytes == 0)
@@ -98,10 +149,28 @@ static bool read_bytes(struct slice text, size_t *value)
     return text.length > 0 && *value >> shift == number;
 }
 
+static const char *const grace_names[] = {"none", "qsbr", "bp"};
+
+static int set_grace(struct fl_options *options, struct slice value, char *error, size_t error_size)
+{
+    for (unsigned i = 0; i < sizeof grace_names / sizeof *grace_names; i++)
+        if (slice_is(value, grace_names[i])) {
+            options->grace = (enum fl_grace)i;
+            return 0;
+        }
+    return fli_complain(-EINVAL, error, error_size, "option 'grace' has the value '%.*s'; it takes none, qsbr or bp",
+                        (int)value.length, value.start);
+}
+
 static int set(struct fl_options *options, struct slice key, struct slice value, char *error, size_t error_size)
 {
+    if (slice_is(key, "grace"))
+        return set_grace(options, value, error, error_size);
     size_t number = 0;
     bool is_number = read_bytes(value, &number);
+    if (slice_is(key, "stall") && number > UINT_MAX)
+        return fli_complain(-EINVAL, error, error_size, "option stall is %zu seconds, more than %u", number,
+                            UINT_MAX);
     if (slice_is(key, "magazine") && number > UINT_MAX)
         return fli_complain(-EINVAL, error, error_size, "option magazine is %zu blocks, it goes from 2 to %d", number,
                             FLI_MAGAZINE_SLOTS);
@@ -113,10 +182,15 @@ static int set(struct fl_options *options, struct slice key, struct slice value,
         options->limit_bytes = number;
     else if (slice_is(key, "magazine"))
         options->magazine_blocks = (unsigned)number;
+    else if (slice_is(key, "defer"))
+        options->defer_bytes = number;
+    else if (slice_is(key, "stall"))
+        options->stall_seconds = (unsigned)number;
     else
-        return fli_complain(-EINVAL, error, error_size,
-                            "unknown option '%.*s'; there are reserve, retain, limit and magazine", (int)key.length,
-                            key.start);
+        return fli_complain(
+            -EINVAL, error, error_size,
+            "unknown option '%.*s'; there are reserve, retain, limit, magazine, grace, defer and stall",
+            (int)key.length, key.start);
     if (!is_number)
         return fli_complain(-EINVAL, error, error_size,
                             "option '%.*s' has the value '%.*s'; it takes a number, with an optional K, M, G or T",

@@ -18,7 +18,7 @@
 /* Changes after which a tag wraps in builds that make rare paths common. */
 enum { RARE_CHANGES_BEFORE_WRAP = 100 };
 
-static void stack_init(struct fli_stack *stack)
+void fli_stack_init(struct fli_stack *stack)
 {
     uint64_t tag = FLI_RARE_PATHS ? ((uint64_t)1 << FLI_TAG_BITS) - RARE_CHANGES_BEFORE_WRAP : 0;
     fli_store_relaxed(&stack->head, fli_tagged_empty(tag)); /* relaxed: the heap is not shared yet */
@@ -26,9 +26,9 @@ static void stack_init(struct fli_stack *stack)
 
 void fli_pool_init(struct fli_pool *pool)
 {
-    stack_init(&pool->empty);
+    fli_stack_init(&pool->empty);
     for (unsigned c = 0; c < FL_CLASS_COUNT; c++)
-        stack_init(&pool->filled[c]);
+        fli_stack_init(&pool->filled[c]);
 }
 
 uint64_t fli_stack_push_mpmc(struct fli_stack *stack, const struct fli_magazines *magazines,

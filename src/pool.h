@@ -41,6 +41,9 @@ struct fli_pool_counters {
     unsigned given;                    /* filled magazines pushed; the thread's own */
 };
 
+/* Makes a stack that names no magazine. */
+void fli_stack_init(struct fli_stack *stack);
+
 void fli_pool_init(struct fli_pool *pool);
 
 /* Pushes a magazine that the caller owns, with its count set; it is anybody's then. Returns the blocks on the stack

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * What AddressSanitizer and LeakSanitizer are told, in the builds that have them: which blocks are free, and that the
- * slabs may hold pointers to other memory. In other builds nothing.
+ * slabs may hold pointers to other memory; and ThreadSanitizer, what a grace period orders. In other builds nothing.
  */
 #ifndef FLI_SANITIZER_H
 #define FLI_SANITIZER_H
@@ -33,6 +33,22 @@ static inline void fli_leak_root_add(const void *base, size_t size)
 static inline void fli_leak_root_remove(const void *base, size_t size)
 {
     (void)base, (void)size;
+}
+#endif
+
+#if FLI_THREAD_SANITIZER
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#define fli_tsan_acquire(address) __tsan_acquire(address)
+#define fli_tsan_release(address) __tsan_release(address)
+#else
+static inline void fli_tsan_acquire(const void *address)
+{
+    (void)address;
+}
+static inline void fli_tsan_release(const void *address)
+{
+    (void)address;
 }
 #endif
 

@@ -26,7 +26,7 @@ size_t fli_slabs_metadata_bytes(size_t span)
 {
     size_t count = slab_count(span);
     return fli_round_up(count, FLI_PAGE) + fli_round_up(count * sizeof(struct fli_slab), FLI_PAGE) +
-           2 * fli_round_up(bit_bytes(count), FLI_PAGE);
+           4 * fli_round_up(bit_bytes(count), FLI_PAGE);
 }
 
 static char *lay_out(struct fli_region *region, char *at, size_t bytes)
@@ -35,13 +35,17 @@ static char *lay_out(struct fli_region *region, char *at, size_t bytes)
     return at + region->reserved;
 }
 
-int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, struct fli_limit *limit)
+int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, struct fli_limit *limit, bool defers)
 {
     size_t count = slab_count(span);
     char *at = lay_out(&slabs->memory, base, span);
     at = lay_out(&slabs->class_bytes, at, count);
     at = lay_out(&slabs->slab_records, at, count * sizeof(struct fli_slab));
     at = lay_out(&slabs->parked_words, at, bit_bytes(count));
+    for (unsigned batch = 0; batch < 2; batch++) {
+        at = lay_out(&slabs->deferred_words[batch], at, bit_bytes(count));
+        slabs->deferred_bits[batch] = (void *)slabs->deferred_words[batch].base;
+    }
     lay_out(&slabs->live_words, at, bit_bytes(count));
 
     slabs->base = base;
@@ -51,6 +55,7 @@ int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, struct fli_
     slabs->parked_bits = (void *)slabs->parked_words.base;
     slabs->live_bits = (void *)slabs->live_words.base;
     slabs->limit = limit;
+    slabs->defers = defers;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
         size_t bytes = fli_class_bytes(c);
         slabs->by_class[c].block_bytes = bytes;
@@ -67,8 +72,15 @@ void fli_slabs_close(struct fli_slabs *slabs)
     fli_region_close(&slabs->class_bytes);
     fli_region_close(&slabs->slab_records);
     fli_region_close(&slabs->parked_words);
+    fli_region_close(&slabs->deferred_words[0]);
+    fli_region_close(&slabs->deferred_words[1]);
     fli_region_close(&slabs->live_words);
     pthread_mutex_destroy(&slabs->lock);
+}
+
+static int commit_bits_locked(struct fli_region *words, size_t count, size_t ahead, bool wanted)
+{
+    return wanted ? fli_region_reach(words, bit_bytes(count), bit_bytes(ahead)) : 0;
 }
 
 /* Commits the memory of the next slab and of its metadata, and of some more. */
@@ -79,8 +91,10 @@ static int commit_locked(struct fli_slabs *slabs)
     if (count > slab_count(slabs->span) ||
         fli_region_reach(&slabs->slab_records, count * sizeof(struct fli_slab), ahead * sizeof(struct fli_slab)) !=
             0 ||
-        fli_region_reach(&slabs->parked_words, bit_bytes(count), bit_bytes(ahead)) != 0 ||
-        (FLI_CHECKED && fli_region_reach(&slabs->live_words, bit_bytes(count), bit_bytes(ahead)) != 0))
+        commit_bits_locked(&slabs->parked_words, count, ahead, true) != 0 ||
+        commit_bits_locked(&slabs->deferred_words[0], count, ahead, slabs->defers) != 0 ||
+        commit_bits_locked(&slabs->deferred_words[1], count, ahead, slabs->defers) != 0 ||
+        commit_bits_locked(&slabs->live_words, count, ahead, FLI_CHECKED) != 0)
         return -ENOMEM;
     return fli_region_reach(&slabs->memory, count << FLI_SLAB_SHIFT, ahead << FLI_SLAB_SHIFT);
 }
@@ -276,6 +290,76 @@ unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned
     return done;
 }
 
+/* ---- Deferred blocks without a magazine. */
+
+void fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *block)
+{
+    uint32_t index = fli_slab_block_index(slabs, class_index, block);
+    pthread_mutex_lock(&slabs->lock);
+    slabs->deferred_bits[slabs->collecting][word_index(fli_slab_number(slabs, block), index)] |= bit_mask(index);
+    slabs->deferred[slabs->collecting]++;
+    pthread_mutex_unlock(&slabs->lock);
+}
+
+size_t fli_slab_close_deferred(struct fli_slabs *slabs)
+{
+    pthread_mutex_lock(&slabs->lock);
+    size_t waiting = slabs->deferred[slabs->collecting];
+    slabs->collecting ^= 1;
+    FLI_ASSERT(slabs->deferred[slabs->collecting] == 0);
+    pthread_mutex_unlock(&slabs->lock);
+    return waiting;
+}
+
+/* Parks the blocks of a slab that wait. Returns how many. */
+static unsigned release_slab_locked(struct fli_slabs *slabs, unsigned class_index, uint32_t number)
+{
+    uint64_t *waiting = &slabs->deferred_bits[slabs->collecting ^ 1][word_index(number, 0)];
+    uint64_t *parked = &slabs->parked_bits[word_index(number, 0)];
+    unsigned count = 0;
+    for (unsigned w = 0; w < words_of(&slabs->slabs[number]); w++) {
+        FLI_ASSERT((parked[w] & waiting[w]) == 0);
+        count += (unsigned)__builtin_popcountll(waiting[w]);
+        parked[w] |= waiting[w];
+        waiting[w] = 0;
+    }
+    if (count > 0)
+        count_parked_locked(slabs, &slabs->by_class[class_index], number + 1, (int)count);
+    return count;
+}
+
+void fli_slab_release_deferred(struct fli_slabs *slabs, size_t *counts)
+{
+    pthread_mutex_lock(&slabs->lock);
+    size_t *waiting = &slabs->deferred[slabs->collecting ^ 1];
+    for (uint32_t number = 0; number<slabs->committed && * waiting> 0; number++) {
+        unsigned class_index = fli_load_relaxed(&slabs->classes[number]); /* relaxed: under the lock */
+        unsigned count = class_index != 0 ? release_slab_locked(slabs, class_index, number) : 0;
+        counts[class_index] += count;
+        *waiting -= count;
+    }
+    pthread_mutex_unlock(&slabs->lock);
+}
+
+void fli_slab_count_deferred_stw(struct fli_slabs *slabs, size_t *counts)
+{
+    bool any = slabs->deferred[0] + slabs->deferred[1] > 0;
+    for (uint32_t number = 0; any && number < slabs->committed; number++) {
+        unsigned class_index = fli_load_relaxed(&slabs->classes[number]); /* relaxed: no other thread runs */
+        for (unsigned w = 0; w < words_of(&slabs->slabs[number]); w++)
+            for (unsigned batch = 0; batch < 2; batch++)
+                counts[class_index] += (size_t)__builtin_popcountll(
+                    slabs->deferred_bits[batch][word_index(number, w * 64)]);
+    }
+}
+
+void fli_slab_poison(struct fli_slabs *slabs, unsigned class_index, void *block)
+{
+    size_t bytes = slabs->by_class[class_index].block_bytes;
+    size_t kept = fli_min(fli_round_up(slabs->stale_bytes, 16), bytes);
+    fli_poison((char *)block + kept, bytes - kept);
+}
+
 /* ---- Giving memory back. */
 
 uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned *blocks)
@@ -295,12 +379,40 @@ uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned
         fli_count(&class->parked, (size_t)-record->parked);
         fli_count(&slabs->parked_bytes, (size_t)-record->parked * class->block_bytes);
         memset(&slabs->parked_bits[word_index(slab - 1, 0)], 0, words_of(record) * sizeof(uint64_t));
-        /* Relaxed: nobody holds a block of the slab whose class could matter to him. */
-        fli_store_relaxed(&slabs->classes[slab - 1], 0);
         record->parked = 0;
+        slabs->retired++;
     }
     pthread_mutex_unlock(&slabs->lock);
     return slab;
+}
+
+/* Sets the bits of all blocks that were carved. */
+static void park_all_locked(struct fli_slabs *slabs, uint32_t slab)
+{
+    uint64_t *words = &slabs->parked_bits[word_index(slab - 1, 0)];
+    for (uint32_t index = 0; index < slab_at(slabs, slab)->carved; index++)
+        words[index / 64] |= bit_mask(index);
+}
+
+uint32_t fli_slab_unretire(struct fli_slabs *slabs, uint32_t first)
+{
+    uint32_t count = 0;
+    pthread_mutex_lock(&slabs->lock);
+    for (uint32_t slab = first, next; slab != 0; slab = next, count++) {
+        struct fli_slab *record = slab_at(slabs, slab);
+        /* Relaxed: written under the lock. */
+        struct fli_slab_class *class = &slabs->by_class[fli_load_relaxed(&slabs->classes[slab - 1])];
+        next = record->next;
+        class->slabs++;
+        class->carved += record->carved;
+        fli_count(&slabs->carved_bytes, record->carved * class->block_bytes);
+        park_all_locked(slabs, slab);
+        link_locked(slabs, class, slab, FLI_SLABS_FREE);
+        count_parked_locked(slabs, class, slab, record->carved);
+    }
+    slabs->retired -= count;
+    pthread_mutex_unlock(&slabs->lock);
+    return count;
 }
 
 size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first, uint32_t count)
@@ -310,9 +422,12 @@ size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first, uint32_t coun
     size_t returned = fli_os_decommit(fli_slab_start(slabs, first), bytes) == 0 ? bytes : 0;
     pthread_mutex_lock(&slabs->lock);
     for (uint32_t number = first + count; number-- > first;) {
+        /* Relaxed: nobody holds a block of the slab whose class could matter to him. */
+        fli_store_relaxed(&slabs->classes[number], 0);
         slabs->slabs[number] = (struct fli_slab){.next = slabs->idle};
         slabs->idle = number + 1;
     }
+    slabs->retired -= count;
     slabs->idle_count += count;
     pthread_mutex_unlock(&slabs->lock);
     fli_limit_give(slabs->limit, bytes);
@@ -372,6 +487,18 @@ bool fli_slab_is_parked(struct fli_slabs *slabs, unsigned class_index, const voi
     uint32_t index = fli_slab_block_index(slabs, class_index, block);
     pthread_mutex_lock(&slabs->lock);
     uint64_t word = slabs->parked_bits[word_index(fli_slab_number(slabs, block), index)];
+    pthread_mutex_unlock(&slabs->lock);
+    return (word & bit_mask(index)) != 0;
+}
+
+bool fli_slab_is_deferred(struct fli_slabs *slabs, unsigned class_index, const void *block)
+{
+    if (!slabs->defers)
+        return false;
+    uint32_t index = fli_slab_block_index(slabs, class_index, block);
+    size_t place = word_index(fli_slab_number(slabs, block), index);
+    pthread_mutex_lock(&slabs->lock);
+    uint64_t word = slabs->deferred_bits[0][place] | slabs->deferred_bits[1][place];
     pthread_mutex_unlock(&slabs->lock);
     return (word & bit_mask(index)) != 0;
 }

@@ -6,6 +6,7 @@
  *     classes      a byte per slab: its size class, 0 if it has none          read without a lock
  *     slabs        a struct fli_slab each                                     under the lock
  *     parked_bits  a bit per block: free, but in no magazine                  under the lock
+ *     deferred     two bits per block: deferred, but in no magazine           under the lock
  *     live_bits    a bit per block: the host has it (checked builds)          atomic
  *
  * The slabs of a heap lie in one reserved address range, so ownership of a block is one compare and the number of
@@ -13,14 +14,18 @@
  *
  *     busy     none of its blocks is parked      partly     some are      free     all that were carved are
  *
- * Blocks are cut from one slab of each class at a time. A free slab can be retired: it loses its class, its memory
- * goes back to the system, and then it is idle and may serve any class.
+ * Blocks are cut from one slab of each class at a time. A free slab can be retired: it is off the lists, and the
+ * caller's; where readers may still look at it, it keeps its class and its memory for a grace period. Then it is made idle:
+ * it loses its class, its memory goes back to the system, and it may serve any class.
  *
- *     slabs committed = on the lists of the classes + idle + in the hands of a trim
+ *     slabs committed = on the lists of the classes + idle + retired
  *     0 <= parked <= carved <= blocks, for each slab
  *
  * A block's class cannot change while anybody may hold the block: a slab is retired only when all its blocks are in
  * the library's hands.
+ *
+ * A deferred block for which there is no magazine is marked in its slab. There are two marks, for two batches: one collects
+ * while the other waits for its grace period (deferred.h).
  */
 #ifndef FLI_SLAB_H
 #define FLI_SLAB_H
@@ -69,18 +74,25 @@ struct fli_slabs {
     FLI_ATOMIC(uint8_t) * classes;
     struct fli_slab *slabs;
     uint64_t *parked_bits;
+    uint64_t *deferred_bits[2];
     FLI_ATOMIC(uint64_t) * live_bits;
     struct fli_limit *limit;
+    bool defers;        /* blocks can be deferred */
+    size_t stale_bytes; /* how much of a free block stale readers may read */
 
     FLI_ON_OWN_LINE pthread_mutex_t lock; /* guards what follows */
     struct fli_region memory;
     struct fli_region class_bytes;
     struct fli_region slab_records;
     struct fli_region parked_words;
+    struct fli_region deferred_words[2];
     struct fli_region live_words;
-    uint32_t committed; /* slabs that have been in use */
-    uint32_t idle;      /* number + 1 of the first idle slab */
+    unsigned collecting; /* which of deferred_bits collects */
+    size_t deferred[2];  /* bits set in each */
+    uint32_t committed;  /* slabs that have been in use */
+    uint32_t idle;       /* number + 1 of the first idle slab */
     uint32_t idle_count;
+    uint32_t retired;
     uint64_t reused_bytes;             /* bytes of parked blocks and idle slabs that have been taken into use again */
     FLI_ATOMIC(size_t) carved_bytes;   /* of all classes; written under the lock */
     FLI_ATOMIC(size_t) parked_bytes;   /* of all classes; written under the lock */
@@ -93,7 +105,7 @@ size_t fli_slabs_metadata_bytes(size_t span);
 
 /* Lays slabs out in `span` bytes at `base` (a multiple of 2 MiB) and their metadata right behind them. Returns 0 or
  * -ENOMEM. */
-int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, struct fli_limit *limit);
+int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, struct fli_limit *limit, bool defers);
 void fli_slabs_close(struct fli_slabs *slabs);
 
 /* Cuts up to `count` blocks into `blocks`, the one with the lowest address last. Returns how many, 0 if the limit or
@@ -106,8 +118,27 @@ void fli_slab_park(struct fli_slabs *slabs, unsigned class_index, unsigned count
 /* Takes up to `count` parked blocks of the class, the one with the lowest address last. Returns how many. Locks. */
 unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned count, void **blocks);
 
-/* Takes a free slab from the class. It has no class then and is the caller's until it is made idle. Returns the
- * slab's number + 1 and its carved blocks, or 0 if no slab of the class is free. Locks. */
+/* Marks a deferred block for which there is no place in a magazine. Never fails. Locks. */
+void fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *block);
+
+/* Begins a batch: what is marked waits from now on, and new marks are another batch's. None may be waiting. Returns how many
+ * wait. Locks. */
+size_t fli_slab_close_deferred(struct fli_slabs *slabs);
+
+/* Parks what waits, and adds the blocks to `counts`, by class. Locks. */
+void fli_slab_release_deferred(struct fli_slabs *slabs, size_t *counts);
+
+/* Adds the blocks that are marked to `counts`, by class. In the child of a fork, where no other thread runs. */
+void fli_slab_count_deferred_stw(struct fli_slabs *slabs, size_t *counts);
+
+/* Tells AddressSanitizer that a block is free: what of it no stale reader may read. Checked builds only. */
+void fli_slab_poison(struct fli_slabs *slabs, unsigned class_index, void *block);
+
+/* Makes a list of retired slabs, through `next`, free ones of their classes again. Returns how many. Locks. */
+uint32_t fli_slab_unretire(struct fli_slabs *slabs, uint32_t first);
+
+/* Takes a free slab from the class. It is the caller's, and keeps its class, until it is made idle. Returns the slab's
+ * number + 1 and its carved blocks, or 0 if no slab of the class is free. Locks. */
 uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned *blocks);
 
 /* Gives the memory of `count` adjacent retired slabs back and makes them idle. Returns the bytes given back. Locks.
@@ -121,6 +152,7 @@ size_t fli_slab_trim_metadata(struct fli_slabs *slabs);
 bool fli_slab_mark_live(struct fli_slabs *slabs, unsigned class_index, const void *block, bool live);
 
 bool fli_slab_is_parked(struct fli_slabs *slabs, unsigned class_index, const void *block);
+bool fli_slab_is_deferred(struct fli_slabs *slabs, unsigned class_index, const void *block);
 bool fli_slab_is_live(const struct fli_slabs *slabs, unsigned class_index, const void *block);
 
 /* Whether an address inside a slab of the class is the start of a block that has been carved. Locks. */

@@ -23,6 +23,11 @@ static size_t cached_blocks(struct fli_thread *thread, unsigned class_index)
     return fli_cache_blocks(fli_thread_cache(thread, class_index), class_index, &thread->heap->backing);
 }
 
+static size_t unsubmitted_blocks(struct fli_thread *thread, unsigned class_index)
+{
+    return fli_deferred_unsubmitted(fli_thread_deferred(thread, class_index), class_index, &thread->heap->backing);
+}
+
 void fli_stats_count_class_locked(struct fl_heap *heap, unsigned class_index, struct fl_class_stats *stats)
 {
     struct fli_backing *backing = &heap->backing;
@@ -32,10 +37,14 @@ void fli_stats_count_class_locked(struct fl_heap *heap, unsigned class_index, st
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
         stats->cached += cached_blocks(thread, class_index);
     stats->pooled = fli_stack_blocks(&backing->pool.filled[class_index], &backing->magazines);
+    stats->deferred = fli_load_relaxed(&heap->deferred.blocks[class_index]); /* relaxed: a number a moment ago */
+    stats->deferred += unsubmitted_blocks(heap->service, class_index);
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+        stats->deferred += unsubmitted_blocks(thread, class_index);
     stats->lost = heap->lost[class_index];
     count_slabs(&backing->slabs, class_index, stats);
     /* While threads work, the terms are of slightly different moments. */
-    size_t held = stats->cached + stats->pooled + stats->parked + stats->lost;
+    size_t held = stats->cached + stats->pooled + stats->parked + stats->deferred + stats->lost;
     stats->live = stats->carved > held ? stats->carved - held : 0;
 }
 
@@ -46,6 +55,7 @@ static void add_class(struct fl_stats *stats, const struct fl_class_stats *class
     stats->cached_bytes += class->cached * class->block_bytes;
     stats->pooled_bytes += class->pooled * class->block_bytes;
     stats->parked_bytes += class->parked * class->block_bytes;
+    stats->deferred_bytes += class->deferred * class->block_bytes;
     stats->lost_bytes += class->lost * class->block_bytes;
     stats->slabs += class->slabs;
 }
@@ -55,6 +65,7 @@ static void count_large(struct fli_large *large, struct fl_stats *stats)
     pthread_mutex_lock(&large->lock);
     stats->large_blocks = large->blocks;
     stats->large_bytes = large->bytes;
+    stats->deferred_bytes += large->deferred_bytes[0] + large->deferred_bytes[1];
     pthread_mutex_unlock(&large->lock);
     stats->live_blocks += stats->large_blocks;
     stats->live_bytes += stats->large_bytes;
@@ -65,7 +76,8 @@ static void count_mapped(struct fli_backing *backing, struct fl_stats *stats)
     struct fli_slabs *slabs = &backing->slabs;
     pthread_mutex_lock(&slabs->lock);
     stats->mapped_bytes += slabs->memory.committed + slabs->class_bytes.committed + slabs->slab_records.committed +
-                           slabs->parked_words.committed + slabs->live_words.committed;
+                           slabs->parked_words.committed + slabs->deferred_words[0].committed +
+                           slabs->deferred_words[1].committed + slabs->live_words.committed;
     pthread_mutex_unlock(&slabs->lock);
     struct fli_magazines *magazines = &backing->magazines;
     pthread_mutex_lock(&magazines->lock);
@@ -88,8 +100,22 @@ static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
     stats->cas_failures = heap->detached.cas_failures;
     add_counters(stats, &heap->service->counters);
     add_counters(stats, &heap->trim_counters);
+    add_counters(stats, &heap->deferred.counters);
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
         add_counters(stats, &thread->counters);
+}
+
+/* Relaxed: counters, nothing is ordered by them. */
+static void count_grace(struct fl_heap *heap, struct fl_stats *stats)
+{
+    const struct fli_deferred *deferred = &heap->deferred;
+    stats->retired_bytes = (size_t)fli_load_relaxed(&heap->retired.count) << FLI_SLAB_SHIFT;
+    stats->grace_periods = fli_load_relaxed(&deferred->grace_periods) +
+                           fli_load_relaxed(&heap->retired.grace_periods);
+    stats->grace_refusals = fli_load_relaxed(&deferred->grace_refusals) +
+                            fli_load_relaxed(&heap->retired.grace_refusals);
+    stats->pressures = fli_load_relaxed(&deferred->pressures);
+    stats->over_bytes = fli_load_relaxed(&deferred->over_bytes);
 }
 
 void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats)
@@ -113,6 +139,7 @@ void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats)
     /* Relaxed: counters, nothing is ordered by them. */
     stats->trims = fli_load_relaxed(&heap->trims);
     stats->trimmed_bytes = fli_load_relaxed(&heap->trimmed_bytes);
+    count_grace(heap, stats);
 }
 
 /* ---- Printing. */
@@ -129,11 +156,13 @@ struct field {
     }
 
 static const struct field size_fields[] = {
-    SIZE_FIELD(threads),        SIZE_FIELD(live_blocks),  SIZE_FIELD(live_bytes),      SIZE_FIELD(cached_bytes),
-    SIZE_FIELD(pooled_bytes),   SIZE_FIELD(parked_bytes), SIZE_FIELD(lost_bytes),      SIZE_FIELD(large_blocks),
-    SIZE_FIELD(large_bytes),    SIZE_FIELD(slabs),        SIZE_FIELD(slab_bytes),      SIZE_FIELD(reserved_bytes),
-    SIZE_FIELD(mapped_bytes),   SIZE_FIELD(magazines),    SIZE_FIELD(empty_magazines), SIZE_FIELD(exchanges),
-    SIZE_FIELD(shared_updates), SIZE_FIELD(cas_failures), SIZE_FIELD(trims),           SIZE_FIELD(trimmed_bytes),
+    SIZE_FIELD(threads),         SIZE_FIELD(live_blocks),    SIZE_FIELD(live_bytes),     SIZE_FIELD(cached_bytes),
+    SIZE_FIELD(pooled_bytes),    SIZE_FIELD(parked_bytes),   SIZE_FIELD(deferred_bytes), SIZE_FIELD(lost_bytes),
+    SIZE_FIELD(large_blocks),    SIZE_FIELD(large_bytes),    SIZE_FIELD(slabs),          SIZE_FIELD(slab_bytes),
+    SIZE_FIELD(retired_bytes),   SIZE_FIELD(reserved_bytes), SIZE_FIELD(mapped_bytes),   SIZE_FIELD(magazines),
+    SIZE_FIELD(empty_magazines), SIZE_FIELD(exchanges),      SIZE_FIELD(shared_updates), SIZE_FIELD(cas_failures),
+    SIZE_FIELD(trims),           SIZE_FIELD(trimmed_bytes),  SIZE_FIELD(grace_periods),  SIZE_FIELD(grace_refusals),
+    SIZE_FIELD(pressures),       SIZE_FIELD(over_bytes),
 };
 
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "all fields are printed alike");
@@ -154,14 +183,14 @@ static void print_text(const struct fl_stats *stats, FILE *stream)
 {
     for (size_t i = 0; i < sizeof size_fields / sizeof *size_fields; i++)
         fprintf(stream, "%-16s %20" PRIu64 "\n", size_fields[i].name, field_value(stats, &size_fields[i]));
-    fprintf(stream, "\n%8s %10s %10s %10s %10s %10s %10s %10s %10s\n", "bytes", "magazine", "slabs", "carved", "live",
-            "cached", "pooled", "parked", "lost");
+    fprintf(stream, "\n%8s %10s %10s %10s %10s %10s %10s %10s %10s %10s\n", "bytes", "magazine", "slabs", "carved",
+            "live", "cached", "pooled", "parked", "deferred", "lost");
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
         const struct fl_class_stats *class = &stats->classes[c];
         if (is_used(class))
-            fprintf(stream, "%8zu %10zu %10zu %10zu %10zu %10zu %10zu %10zu %10zu\n", class->block_bytes,
+            fprintf(stream, "%8zu %10zu %10zu %10zu %10zu %10zu %10zu %10zu %10zu %10zu\n", class->block_bytes,
                     class->magazine_blocks, class->slabs, class->carved, class->live, class->cached, class->pooled,
-                    class->parked, class->lost);
+                    class->parked, class->deferred, class->lost);
     }
 }
 
@@ -179,9 +208,9 @@ static void print_json(const struct fl_stats *stats, FILE *stream)
         fprintf(stream,
                 "%s\n    {\"block_bytes\": %zu, \"magazine_blocks\": %zu, \"slabs\": %zu, \"carved\": %zu, \"live\": "
                 "%zu, "
-                "\"cached\": %zu, \"pooled\": %zu, \"parked\": %zu, \"lost\": %zu}",
+                "\"cached\": %zu, \"pooled\": %zu, \"parked\": %zu, \"deferred\": %zu, \"lost\": %zu}",
                 separator, class->block_bytes, class->magazine_blocks, class->slabs, class->carved, class->live,
-                class->cached, class->pooled, class->parked, class->lost);
+                class->cached, class->pooled, class->parked, class->deferred, class->lost);
         separator = ",";
     }
     fprintf(stream, "%s  ]\n}\n", *separator != '\0' ? "\n" : "");

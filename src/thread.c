@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* The stand-ins. Constant: no cache of theirs ever gets capacity. */
 static const struct fli_thread unattached, exited;
@@ -90,11 +92,19 @@ static int watch_exit(void)
         free(record);
         return -ENOMEM;
     }
+    record->number = syscall(SYS_gettid);
     os_thread = record;
     return 0;
 }
 
 static void detach(struct fli_thread *thread);
+
+/* The thread exits inside read-side sections: they end with it. */
+static void end_sections(struct fli_thread *thread)
+{
+    while (fli_thread_sections(thread) > 0)
+        fl_read_unlock(&thread->face);
+}
 
 /* The destructor of the exit key: detaches what the exiting thread left attached. POSIX runs destructors in rounds
  * while keys are set again; waiting for the last but one lets those of the host, whatever their order, use and detach
@@ -105,8 +115,10 @@ static void at_exit(void *arg)
     if (++exit_round < 2 && pthread_setspecific(exit_key, exiting) == 0)
         return;
     fl_thread_current = (struct fl_thread *)&exited.face;
-    while (exiting->bound != NULL)
+    while (exiting->bound != NULL) {
+        end_sections(exiting->bound);
         detach(exiting->bound);
+    }
     os_thread = NULL;
     free(exiting);
 }
@@ -129,18 +141,25 @@ int fli_registry_enter(struct fl_heap *heap)
     return failed == 0 ? 0 : -ENOMEM;
 }
 
-int fli_registry_remove(struct fl_heap *heap)
+size_t fli_registry_count(struct fl_heap *heap, unsigned *inside)
+{
+    *inside = 0;
+    fli_registry_lock();
+    size_t count = heap->thread_count;
+    for (const struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+        *inside += fli_load_relaxed(&thread->sections) > 0; /* relaxed: a number a moment ago */
+    fli_registry_unlock();
+    return count;
+}
+
+void fli_registry_remove(struct fl_heap *heap)
 {
     fli_registry_lock();
-    bool busy = heap->thread_count > 0;
-    if (!busy) {
-        struct fl_heap **link = &heaps;
-        while (*link != heap)
-            link = &(*link)->next;
-        *link = heap->next;
-    }
+    struct fl_heap **link = &heaps;
+    while (*link != heap)
+        link = &(*link)->next;
+    *link = heap->next;
     fli_registry_unlock();
-    return busy ? -EBUSY : 0;
 }
 
 static void enter_locked(struct fli_thread *thread)
@@ -179,6 +198,8 @@ static struct fli_thread *create_thread(struct fl_heap *heap)
         return NULL;
     memset(thread, 0, sizeof *thread);
     thread->heap = heap;
+    thread->header = heap->options.header;
+    thread->first_class = thread->header != NULL ? FL_CLASS_COUNT : 0;
     thread->slabs_base = (uintptr_t)heap->backing.slabs.base;
     thread->slabs_span = heap->backing.slabs.span;
     thread->slab_classes = heap->backing.slabs.classes;
@@ -195,6 +216,7 @@ static struct fli_thread *attach(struct fl_heap *heap)
     fli_registry_lock();
     enter_locked(thread);
     fli_registry_unlock();
+    fli_reader_add_handle(fli_thread_reader(thread), &heap->grace);
     return thread;
 }
 
@@ -213,15 +235,25 @@ static void flush_and_tell(struct fli_thread *thread)
 {
     struct fl_heap *heap = thread->heap;
     fli_thread_flush_owner(thread);
+    if (heap->grace.kind != FL_GRACE_NONE)
+        fli_deferred_advance(&heap->deferred);
     fli_registry_lock();
     bool last = heap->thread_count == 1;
     fli_registry_unlock();
     heap->backing.thread_flushed(&heap->backing, last);
 }
 
+/* The handle is no longer the calling OS thread's. */
+static void stop_reading(struct fli_thread *thread, bool detached)
+{
+    if (thread->os_thread != NULL && thread->os_thread == os_thread)
+        fli_reader_remove_handle(fli_thread_reader(thread), &thread->heap->grace, detached);
+}
+
 static void detach(struct fli_thread *thread)
 {
     flush_and_tell(thread);
+    stop_reading(thread, true);
     if (&thread->face == fl_thread_current)
         fl_thread_current = (struct fl_thread *)&unattached.face;
     fli_registry_lock();
@@ -235,12 +267,63 @@ int fl_thread_detach(struct fl_thread *face)
         fli_misuse("fl_thread_detach", face, NULL, "is not an attached thread");
         return -EINVAL;
     }
+    if (fli_thread_sections(whole(face)) > 0) {
+        fli_misuse("fl_thread_detach", face, NULL, "is inside a read-side section");
+        return -EINVAL;
+    }
     detach(whole(face));
     return 0;
 }
 
+bool fli_thread_is_inside(const struct fli_thread *thread)
+{
+    unsigned sections = fli_thread_sections(thread);
+    if (sections > 0 || thread->os_thread == NULL || thread->heap->grace.readers == NULL)
+        return sections > 0;
+    /* Relaxed: the caller's own. */
+    return fli_load_relaxed(&thread->os_thread->readers[thread->heap->grace.kind].sections) > 0;
+}
+
+void fli_thread_submit_owner(struct fli_thread *thread)
+{
+    struct fl_heap *heap = thread->heap;
+    for (unsigned word = 0; word < 2; word++)
+        for (; thread->deferring[word] != 0; thread->deferring[word] &= thread->deferring[word] - 1) {
+            unsigned c = 64 * word + (unsigned)__builtin_ctzll(thread->deferring[word]);
+            fli_deferred_submit_owner(&heap->deferred, fli_thread_deferred(thread, c), c, &thread->counters);
+        }
+}
+
+void fli_thread_for_each_ours(struct fl_heap *heap, void (*visit)(struct fli_thread *thread, void *context),
+                              void *context)
+{
+    /* The calling OS thread alone binds handles to itself. */
+    struct fli_thread *next;
+    for (struct fli_thread *thread = os_thread != NULL ? os_thread->bound : NULL; thread != NULL; thread = next) {
+        next = thread->next_bound;
+        if (thread->heap == heap)
+            visit(thread, context);
+    }
+}
+
+static void see_sections(struct fli_thread *thread, void *context)
+{
+    bool *inside = context;
+    *inside = *inside || fli_thread_is_inside(thread);
+}
+
+bool fli_thread_caller_is_inside(struct fl_heap *heap)
+{
+    bool inside = fli_grace_is_inside(&heap->grace);
+    if (heap->grace.readers != NULL && os_thread != NULL) /* relaxed: the caller's own */
+        inside = inside || fli_load_relaxed(&os_thread->readers[heap->grace.kind].sections) > 0;
+    fli_thread_for_each_ours(heap, see_sections, &inside);
+    return inside;
+}
+
 void fli_thread_flush_owner(struct fli_thread *thread)
 {
+    fli_thread_submit_owner(thread);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         if (fli_thread_cache(thread, c)->floor != NULL) /* else it has no previous magazine either */
             fli_cache_flush_owner(fli_thread_cache(thread, c), c, &thread->heap->backing, &thread->counters);
@@ -257,6 +340,15 @@ void fl_thread_offline(struct fl_thread *face)
     if (is_stand_in(face))
         return;
     struct fli_thread *thread = whole(face);
+    if (fli_thread_is_inside(thread)) {
+        fli_misuse("fl_thread_offline", face, NULL, "is inside a read-side section");
+        return;
+    }
+    if (thread->heap->grace.kind != FL_GRACE_NONE) {
+        fli_thread_submit_owner(thread);
+        stop_reading(thread, false);
+        fli_deferred_advance(&thread->heap->deferred);
+    }
     if (face == fl_thread_current)
         fl_thread_current = (struct fl_thread *)&unattached.face;
     fli_registry_lock();
@@ -271,11 +363,15 @@ void fl_thread_online(struct fl_thread *face)
     struct fli_thread *thread = whole(face);
     /* Where the exit cannot be watched, the handle stays unbound and attached past it, which loses nothing. */
     bool watched = watch_exit() == 0;
+    if (thread->os_thread != NULL && thread->os_thread == os_thread)
+        return; /* it is online here */
     fli_registry_lock();
     unbind_locked(thread);
     if (watched)
         bind_locked(thread);
     fli_registry_unlock();
+    if (watched)
+        fli_reader_add_handle(fli_thread_reader(thread), &thread->heap->grace);
     if (thread->is_self && fl_thread_current == &unattached.face)
         fl_thread_current = face;
 }

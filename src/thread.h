@@ -9,6 +9,7 @@
  *     | where blocks lie               |  what fl_free looks up a block's class with
  *     | heap, counters                 |
  *     | checked caches                 |  checked builds: the real ones; the face's stay without capacity
+ *     | what is deferred               |  which places of the face are in use
  *     | links                          |  under the registry lock
  *     +--------------------------------+
  *
@@ -21,10 +22,13 @@
 #define FLI_THREAD_H
 
 #include "heap.h"
+#include "reader.h"
 
 /* What is known of one OS thread. */
 struct fli_os_thread {
     struct fli_thread *bound; /* the handles bound to it */
+    struct fli_reader readers[FLI_GRACE_KINDS];
+    long number; /* the kernel's */
 };
 
 struct fli_thread {
@@ -34,10 +38,15 @@ struct fli_thread {
     size_t slabs_span; /* 0 in the stand-ins: no block is theirs */
     FLI_ATOMIC(uint8_t) * slab_classes;
 
-    struct fl_heap *heap; /* NULL in the stand-ins */
+    const struct fl_header *header; /* of the heap, where there are stale readers */
+    unsigned first_class;           /* where in `face` the caches of class 0 and up begin */
+    struct fl_heap *heap;           /* NULL in the stand-ins */
     struct fli_pool_counters counters;
     void *context;
     struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 1];
+    void **checked_deferred[FLI_CHECKED ? FL_CLASS_COUNT : 1];
+    uint64_t deferring[2];         /* a bit per class of which it has a magazine of deferred blocks */
+    FLI_ATOMIC(unsigned) sections; /* read-side sections begun and not ended through this handle */
 
     /* Under the registry lock. */
     struct fli_thread *next, **link;             /* the heap's threads */
@@ -49,8 +58,29 @@ struct fli_thread {
 /* The cache that the slow halves work on. */
 static inline struct fl_cache *fli_thread_cache(struct fli_thread *thread, unsigned class_index)
 {
-    return FLI_CHECKED ? &thread->checked[class_index] : &thread->face.cache[class_index];
+    return FLI_CHECKED ? &thread->checked[class_index] : &thread->face.cache[thread->first_class + class_index];
 }
+
+/* Where the thread keeps its magazine of deferred blocks of a class. */
+static inline void ***fli_thread_deferred(struct fli_thread *thread, unsigned class_index)
+{
+    return FLI_CHECKED ? &thread->checked_deferred[class_index] : &thread->face.deferred[class_index];
+}
+
+/* The OS thread that an online handle is bound to, as a reader. */
+static inline struct fli_reader *fli_thread_reader(struct fli_thread *thread)
+{
+    return &thread->os_thread->readers[thread->heap->grace.kind];
+}
+
+/* Read-side sections begun and not ended through the handle. The owning thread. */
+static inline unsigned fli_thread_sections(const struct fli_thread *thread)
+{
+    return fli_load_relaxed(&thread->sections); /* relaxed: the owner's; others only count who is inside */
+}
+
+/* Whether the handle, or its OS thread as far as grace periods of this kind go, is inside a read-side section. */
+bool fli_thread_is_inside(const struct fli_thread *thread);
 
 /* The thread that serves a call on `thread`: itself; or, for a stand-in, the OS thread's own handle for the default
  * heap, attached if need be, or else the heap's service thread, locked. NULL with errno set if the default heap
@@ -70,6 +100,16 @@ void fli_thread_destroy_service(struct fl_heap *heap);
 /* Gives all blocks in the thread's caches to the pool. The owning thread, or any while it is stopped. */
 void fli_thread_flush_owner(struct fli_thread *thread);
 
+/* Submits what the thread has deferred. The owning thread, or any while it is stopped. */
+void fli_thread_submit_owner(struct fli_thread *thread);
+
+/* Whether the calling OS thread is inside a read-side section that a grace period of the heap waits for. */
+bool fli_thread_caller_is_inside(struct fl_heap *heap);
+
+/* Calls `visit` with the handles of a heap that are bound to the calling OS thread. */
+void fli_thread_for_each_ours(struct fl_heap *heap, void (*visit)(struct fli_thread *thread, void *context),
+                              void *context);
+
 /* Flushes the heap's service thread, unless it is at work or is the caller. */
 void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller);
 
@@ -78,8 +118,11 @@ void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *cal
 /* Enters a heap. Returns 0, or -ENOMEM if the process refuses what watching exits and forks takes. */
 int fli_registry_enter(struct fl_heap *heap);
 
-/* Takes a heap out. Returns -EBUSY if threads are attached to it. */
-int fli_registry_remove(struct fl_heap *heap);
+/* The threads attached to a heap, and how many of them are inside a read-side section. */
+size_t fli_registry_count(struct fl_heap *heap, unsigned *inside);
+
+/* Takes out a heap that no thread is attached to. */
+void fli_registry_remove(struct fl_heap *heap);
 
 void fli_registry_lock(void);
 void fli_registry_unlock(void);

@@ -5,7 +5,7 @@
  */
 #include "trim.h"
 #include "check.h"
-#include "thread.h"
+#include "stall.h"
 
 #include <errno.h>
 
@@ -18,6 +18,9 @@ enum { TRIM_SLICE_MAGAZINES = 32 };
 /* How many flushes go by between two looks at the pool, and at most between two trims that give nothing back. */
 enum { FLUSHES_PER_LOOK = 8, FLUSHES_SKIPPED_MOST = 255 };
 
+/* How long a trim waits for a grace period before it looks who has stalled. */
+enum { WAIT_MILLISECONDS = 200 };
+
 /* One trim: what it works on and what it has done. */
 struct trim {
     struct fli_backing *backing;
@@ -28,6 +31,7 @@ struct trim {
     uint32_t empties; /* magazines in hand without blocks, a list through `next` */
     /* Adjacent retired slabs, which go back together. */
     uint32_t run_first, run_count;
+    struct fli_retired *retired; /* where they wait first, or NULL */
 };
 
 /* ---- Magazines in hand. */
@@ -113,6 +117,26 @@ static void add_to_run(struct trim *trim, uint32_t number)
     trim->run_count++;
 }
 
+/* Makes a list of retired slabs idle. */
+static void idle_list(struct trim *trim, uint32_t slab)
+{
+    while (slab != 0) {
+        uint32_t next = trim->backing->slabs.slabs[slab - 1].next;
+        add_to_run(trim, slab - 1);
+        fli_count(&trim->retired->count, (uint32_t)-1);
+        slab = next;
+    }
+    end_run(trim);
+}
+
+static void collect(struct trim *trim, uint32_t slab)
+{
+    struct fli_retired *retired = trim->retired;
+    trim->backing->slabs.slabs[slab - 1].next = retired->collecting;
+    retired->collecting = slab;
+    fli_count(&retired->count, 1);
+}
+
 /* Retires free slabs of the class until few enough bytes are left. */
 static void retire_slabs(struct trim *trim, unsigned class_index)
 {
@@ -120,9 +144,75 @@ static void retire_slabs(struct trim *trim, unsigned class_index)
     uint32_t slab;
     while (trim->free > trim->retain && (slab = fli_slab_retire(&trim->backing->slabs, class_index, &blocks)) != 0) {
         trim->free -= fli_min(trim->free, blocks * fli_class_bytes(class_index));
-        add_to_run(trim, slab - 1);
+        if (trim->retired != NULL)
+            collect(trim, slab);
+        else
+            add_to_run(trim, slab - 1);
     }
     end_run(trim);
+}
+
+/* ---- Grace periods. */
+
+/* Begins a batch of what has been collected. Where no grace period can be had, the slabs are free ones of their classes
+ * again. */
+static void begin_batch_locked(struct fl_heap *heap)
+{
+    struct fli_retired *retired = &heap->retired;
+    retired->token = fli_grace_begin(&heap->grace);
+    if (retired->token > 0) {
+        retired->waiting = retired->collecting;
+        retired->batch++;
+        fli_count(&retired->grace_periods, 1);
+    } else {
+        fli_count(&retired->count, -fli_slab_unretire(&heap->backing.slabs, retired->collecting));
+        fli_count(&retired->grace_refusals, 1);
+    }
+    retired->collecting = 0;
+}
+
+/* Takes what steps can be taken with retired slabs. Returns the bytes given back. */
+static size_t reclaim_locked(struct fl_heap *heap)
+{
+    struct fli_retired *retired = &heap->retired;
+    struct trim trim = {.backing = &heap->backing, .retired = retired};
+    if (retired->waiting != 0 && fli_grace_elapsed(&heap->grace, retired->token)) {
+        idle_list(&trim, retired->waiting);
+        retired->waiting = 0;
+    }
+    if (retired->waiting == 0 && retired->collecting != 0)
+        begin_batch_locked(heap);
+    fli_count(&heap->trimmed_bytes, trim.returned);
+    return trim.returned;
+}
+
+void fli_trim_reclaim(struct fl_heap *heap)
+{
+    if (pthread_mutex_trylock(&heap->trim_lock) != 0)
+        return;
+    int saved = errno;
+    reclaim_locked(heap);
+    pthread_mutex_unlock(&heap->trim_lock);
+    errno = saved;
+}
+
+size_t fli_trim_drain(struct fl_heap *heap)
+{
+    size_t returned = 0;
+    for (uint64_t first = 0;;) {
+        pthread_mutex_lock(&heap->trim_lock);
+        returned += reclaim_locked(heap);
+        bool waits = heap->retired.waiting != 0;
+        int64_t token = heap->retired.token;
+        uint64_t batch = heap->retired.batch;
+        pthread_mutex_unlock(&heap->trim_lock);
+        if (first == 0)
+            first = batch;
+        if (!waits || batch > first + 1 || !fli_grace_can_wait(&heap->grace))
+            return returned;
+        fli_grace_wait(&heap->grace, token, WAIT_MILLISECONDS);
+        fli_stall_look(heap);
+    }
 }
 
 /* ---- A whole trim. */
@@ -141,18 +231,26 @@ static size_t pooled_bytes(struct fli_backing *backing)
     return bytes;
 }
 
-/* Gives the magazines still in hand to the pool, and counts the trim. */
+static struct trim begin_locked(struct fl_heap *heap, size_t retain)
+{
+    return (struct trim){.backing = &heap->backing,
+                         .counters = &heap->trim_counters,
+                         .retain = retain,
+                         .retired = heap->options.header != NULL ? &heap->retired : NULL};
+}
+
+/* Gives the magazines still in hand to the pool, and counts the trim. Returns the bytes given back. */
 static size_t finish(struct trim *trim, struct fl_heap *heap)
 {
     pool_empties(trim);
     fli_count(&heap->trims, 1);
     fli_count(&heap->trimmed_bytes, trim->returned);
-    return trim->returned;
+    return trim->returned + (trim->retired != NULL ? reclaim_locked(heap) : 0);
 }
 
 static size_t trim_locked(struct fl_heap *heap, size_t retain)
 {
-    struct trim trim = {.backing = &heap->backing, .counters = &heap->trim_counters, .retain = retain};
+    struct trim trim = begin_locked(heap, retain);
     struct fli_slabs *slabs = &heap->backing.slabs;
     trim.free = pooled_bytes(trim.backing) + fli_load_relaxed(&slabs->parked_bytes);
     for (unsigned c = 1; c < FL_CLASS_COUNT && trim.free > retain; c++) {
@@ -177,11 +275,19 @@ size_t fli_trim(struct fl_heap *heap, size_t retain)
 
 size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
 {
+    bool waits = heap->options.header != NULL;
+    if (waits && fli_thread_caller_is_inside(heap)) {
+        fli_misuse("fl_heap_trim", heap, NULL, "would wait for a grace period inside a read-side section");
+        return 0;
+    }
     /* What unattached threads freed lies in caches that no host can flush. */
     struct fli_thread *service = fli_thread_enter_service(heap);
     fli_thread_flush_owner(service);
     fli_thread_leave(service);
-    return fli_trim(heap, retain_bytes);
+    if (heap->grace.kind != FL_GRACE_NONE)
+        fli_deferred_advance(&heap->deferred);
+    size_t returned = fli_trim(heap, retain_bytes);
+    return waits ? returned + fli_trim_drain(heap) : returned;
 }
 
 /* ---- Trims by itself. */
@@ -227,7 +333,8 @@ static unsigned class_with_most_pooled(struct fli_backing *backing)
  * frees waits for it. */
 static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
 {
-    struct trim trim = {.backing = &heap->backing, .counters = &heap->trim_counters, .free = SIZE_MAX};
+    struct trim trim = begin_locked(heap, 0);
+    trim.free = SIZE_MAX;
     unsigned class_index = class_with_most_pooled(trim.backing);
     size_t before = class_pooled_bytes(trim.backing, class_index);
     size_t slice = TRIM_SLICE_MAGAZINES * trim.backing->magazine_blocks[class_index] * fli_class_bytes(class_index);
@@ -269,7 +376,7 @@ void fli_trim_at_flush(struct fli_backing *backing, bool last)
     bool all_free = last && pooled + parked >= fli_load_relaxed(&backing->slabs.carved_bytes);
     if (all_free || pooled > above || heap->flushes_to_skip == 0) {
         /* The more often a trim had nothing to give back, the longer the next one waits. */
-        bool in_vain = trim_locked(heap, above / 2) == 0;
+        bool in_vain = trim_locked(heap, above / 2) == 0 && !fli_trim_is_waiting(heap);
         heap->flush_patience = in_vain ? (unsigned)fli_min(2 * heap->flush_patience + 1, FLUSHES_SKIPPED_MOST) : 0;
         heap->flushes_to_skip = heap->flush_patience;
     } else {

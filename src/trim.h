@@ -4,9 +4,11 @@
  *
  * A trim parks the pooled blocks of a class in their slabs, which sorts them and shows which slabs are free; and retires
  * such slabs, decommits and idles them. What is left stays parked: a bit per block instead of a pointer, and a refill
- * finds it (cache.h). With no
- * stale readers a free slab can go at once: all its blocks are in the library's hands, so nobody has a pointer into
- * it.
+ * finds it (cache.h).
+ *
+ * With no stale readers a free slab can go at once: all its blocks are in the library's hands, so nobody has a pointer into
+ * it. With stale readers retired slabs wait for a grace period in batches, as deferred blocks do (deferred.h), and whoever comes
+ * by after it makes them idle.
  *
  * A heap trims itself when its pool outgrows a bound. The bound begins low, so that a program that frees what it had
  * is soon rid of it, and doubles up to retain_bytes each time the program has taken back half of what the last such
@@ -26,8 +28,21 @@
 void fli_trim_init(struct fl_heap *heap);
 
 /* Trims until at most `retain` free bytes are left in the library's hands. Returns the bytes given back. Waits for a
- * trim under way. */
+ * trim under way, never for a grace period. */
 size_t fli_trim(struct fl_heap *heap, size_t retain);
+
+/* Makes retired slabs idle whose grace period has ended, unless a trim is under way. */
+void fli_trim_reclaim(struct fl_heap *heap);
+
+/* Waits until the slabs that are retired now have been made idle, or cannot be. Returns the bytes given back. The calling OS
+ * thread is in no section and holds no lock. */
+size_t fli_trim_drain(struct fl_heap *heap);
+
+/* Whether retired slabs wait. A hint. */
+static inline bool fli_trim_is_waiting(struct fl_heap *heap)
+{
+    return fli_load_relaxed(&heap->retired.count) > 0; /* relaxed: a hint */
+}
 
 /* The pool has grown: trims if it has outgrown its bound, unless a trim is under way. */
 void fli_trim_if_grown(struct fli_backing *backing);

@@ -48,6 +48,20 @@ static int inherit_size(struct fl_type *type, const struct complaint *complaint)
     return 0;
 }
 
+/* A header is the base's, and lies inside of the object. */
+static int inherit_header(struct fl_type *type, const struct complaint *complaint)
+{
+    const struct fl_type *base = type->base;
+    if (type->header == NULL && base != NULL)
+        type->header = base->header;
+    if (base != NULL && base->header != NULL && type->header != base->header)
+        return REFUSE(complaint, "has another header than its base '%s'", complaint->name, base->name);
+    if (type->header != NULL && type->size < type->header->bytes)
+        return REFUSE(complaint, "has %zu bytes, fewer than the %u of its header", complaint->name, type->size,
+                      (unsigned)type->header->bytes);
+    return 0;
+}
+
 /* The kind that a type asks for by what it says of itself. */
 static enum fl_dealloc_kind own_kind(const struct fl_type *type)
 {
@@ -128,6 +142,22 @@ static int check_needed_callbacks(const struct fl_type *type, const struct compl
     return 0;
 }
 
+/* Cache 0, and place 0 of the deferred ones, have neither blocks nor room: what points there always takes its slow
+ * half. */
+static void find_caches(struct fl_type *type)
+{
+    unsigned class_index = (unsigned)fl_size_class(type->size);
+    bool is_plain = type->kind == FL_DEALLOC_PLAIN;
+    bool is_cleared = type->header != NULL && type->header->words > 0;
+    unsigned first = type->header != NULL ? FL_CLASS_COUNT : 0;
+    type->alloc_cache = class_index != 0 ? (uint32_t)((first + class_index) * sizeof(struct fl_cache)) : 0;
+    type->free_cache = is_cleared ? 0 : type->alloc_cache;
+    type->dealloc_cache = is_plain ? type->free_cache : 0;
+    type->deferred_cache = (uint32_t)offsetof(struct fl_thread, deferred);
+    if (is_plain && !is_cleared)
+        type->deferred_cache += (uint32_t)(class_index * sizeof(void **));
+}
+
 int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size)
 {
     struct complaint complaint = {.name = type->name, .text = error, .size = error_size};
@@ -143,6 +173,8 @@ int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error,
     int failed = check_own_callbacks(type, &complaint);
     if (failed == 0)
         failed = inherit_size(&ready, &complaint);
+    if (failed == 0)
+        failed = inherit_header(&ready, &complaint);
     if (failed != 0)
         return failed;
     ready.kind = demanded_kind(own_kind(&ready), base);
@@ -150,8 +182,7 @@ int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error,
     failed = check_needed_callbacks(&ready, &complaint);
     if (failed != 0)
         return failed;
-    ready.alloc_cache = (uint32_t)(fl_size_class(ready.size) * sizeof(struct fl_cache));
-    ready.dealloc_cache = ready.kind == FL_DEALLOC_PLAIN ? ready.alloc_cache : 0;
+    find_caches(&ready);
     ready.ready = true;
     *type = ready;
     return 0;
@@ -171,20 +202,51 @@ void *fl_type_alloc_slow(struct fl_thread *thread, const struct fl_type *type)
 {
     if (!is_ready(type, NULL, "fl_type_alloc"))
         return NULL;
-    return fli_alloc(thread, type->size, false);
+    return fli_alloc(thread,
+                     &(struct fli_request){
+                         .call = "fl_type_alloc", .type = type->name, .size = type->size, .header = type->header});
 }
 
 static struct fli_free how_to_free(const char *call, const struct fl_type *type)
 {
-    return (struct fli_free){.call = call, .type = type->name, .size = type->size, .sized = true};
+    return (struct fli_free){
+        .call = call, .type = type->name, .size = type->size, .sized = true, .typed = true, .header = type->header};
+}
+
+static unsigned class_of(const struct fl_type *type)
+{
+    return (unsigned)fl_size_class(type->size);
+}
+
+static void free_instance(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)
+{
+    if (FLI_LIKELY(fli_free_quickly(thread, object, class_of(type), type->header)))
+        return;
+    struct fli_free how = how_to_free(call, type);
+    fli_free(thread, object, &how);
+}
+
+static void defer_instance(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)
+{
+    if (FLI_LIKELY(fli_defer_quickly(thread, object, class_of(type), type->header)))
+        return;
+    struct fli_free how = how_to_free(call, type);
+    how.deferred = true;
+    fli_free(thread, object, &how);
 }
 
 void fl_type_free_slow(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
     if (!is_ready(type, object, "fl_type_free"))
         return;
-    struct fli_free how = how_to_free("fl_type_free", type);
-    fli_free(thread, object, &how);
+    free_instance(thread, object, type, "fl_type_free");
+}
+
+void fl_type_free_deferred(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    if (!is_ready(type, object, "fl_type_free_deferred"))
+        return;
+    defer_instance(thread, object, type, "fl_type_free_deferred");
 }
 
 /* Finalizes an object unless that has been done. Returns whether it was resurrected. */
@@ -200,20 +262,30 @@ static bool finalize(struct fl_thread *thread, void *object, const struct fl_typ
 }
 
 /* Whether the object can be one of the type in the thread's heap; tells the host if not. */
-static bool is_live(struct fl_thread *thread, const void *object, const struct fl_type *type)
+static bool is_live(struct fl_thread *thread, const void *object, const struct fl_type *type, const char *call,
+                    bool deferred)
 {
     const struct fl_heap *heap = ((const struct fli_thread *)(const void *)thread)->heap;
-    if (!FLI_CHECKED && FLI_LIKELY(heap != NULL && type->alloc_cache != 0) &&
-        fli_slab_class_of(&heap->backing.slabs, object) * sizeof(struct fl_cache) == type->alloc_cache)
+    if (!FLI_CHECKED && !deferred && FLI_LIKELY(heap != NULL && class_of(type) != 0) &&
+        fli_slab_class_of(&heap->backing.slabs, object) == class_of(type))
         return true;
-    struct fli_free how = how_to_free("fl_dealloc", type);
+    struct fli_free how = how_to_free(call, type);
+    how.deferred = deferred;
     return fli_check_live(thread, object, &how);
 }
 
-static void free_plain(struct fl_thread *thread, void *object, const struct fl_type *type)
+/* Runs the callbacks of a CLEAR or FINALIZE object. Returns whether its memory is to be freed. */
+static bool end_object(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call,
+                       bool deferred)
 {
-    struct fli_free how = how_to_free("fl_dealloc", type);
-    fli_free(thread, object, &how);
+    /* Before the host's callbacks run on it. */
+    if (!is_live(thread, object, type, call, deferred))
+        return false;
+    if (type->kind == FL_DEALLOC_FINALIZE && finalize(thread, object, type))
+        return false;
+    if (type->clear != NULL)
+        type->clear(thread, object, type);
+    return true;
 }
 
 /* Ends an object of a kind that needs more than its memory freed, or whose memory finds no room in its cache. */
@@ -221,27 +293,23 @@ void fl_dealloc_slow(struct fl_thread *thread, void *object, const struct fl_typ
 {
     if (!is_ready(type, object, "fl_dealloc"))
         return;
-    /* Before the host's callbacks run on it. */
-    if (type->kind >= FL_DEALLOC_CLEAR && !is_live(thread, object, type))
-        return;
-    switch (type->kind) {
-    case FL_DEALLOC_LEGACY:
+    if (type->kind == FL_DEALLOC_LEGACY)
         type->dealloc(thread, object, type);
+    else if (type->kind == FL_DEALLOC_PLAIN)
+        free_instance(thread, object, type, "fl_dealloc");
+    else if (end_object(thread, object, type, "fl_dealloc", false))
+        fl_type_free(thread, object, type);
+}
+
+void fl_dealloc_deferred_slow(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    if (!is_ready(type, object, "fl_dealloc_deferred"))
         return;
-    case FL_DEALLOC_PLAIN:
-        free_plain(thread, object, type);
-        return;
-    case FL_DEALLOC_FINALIZE:
-        if (finalize(thread, object, type))
-            return;
-        if (type->clear != NULL)
-            type->clear(thread, object, type);
-        break;
-    case FL_DEALLOC_CLEAR:
-        type->clear(thread, object, type);
-        break;
-    }
-    fl_type_free(thread, object, type);
+    if (type->kind == FL_DEALLOC_LEGACY)
+        fli_misuse("fl_dealloc_deferred", object, type->name,
+                   "is LEGACY, whose dealloc frees by itself; it may end in fl_type_free_deferred");
+    else if (type->kind == FL_DEALLOC_PLAIN || end_object(thread, object, type, "fl_dealloc_deferred", true))
+        defer_instance(thread, object, type, "fl_dealloc_deferred");
 }
 
 void fl_dealloc_as_slow(struct fl_thread *thread, void *object, const struct fl_type *type, enum fl_dealloc_kind kind)

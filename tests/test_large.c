@@ -39,9 +39,9 @@ static void a_large_block_is_known_until_it_is_freed(void **state)
     assert_int_equal(fli_large_size(large, (char *)block + 1), 0);
     assert_int_equal(fli_large_size(large, NULL), 0);
     size_t actual;
-    assert_true(fli_large_free(large, block, false, 0, &actual));
+    assert_int_equal(fli_large_free(large, block, false, 0, &actual), FLI_LARGE_DONE);
     assert_int_equal(fli_large_size(large, block), 0);
-    assert_false(fli_large_free(large, block, false, 0, &actual));
+    assert_int_equal(fli_large_free(large, block, false, 0, &actual), FLI_LARGE_UNKNOWN);
     assert_int_equal(actual, 0);
 }
 
@@ -50,21 +50,21 @@ static void a_free_with_another_size_is_refused_and_told_the_right_one(void **st
     struct fli_large *large = &((struct table *)*state)->large;
     void *block = fli_large_alloc(large, LARGE, false);
     size_t actual;
-    assert_false(fli_large_free(large, block, true, LARGE + 1, &actual));
+    assert_int_equal(fli_large_free(large, block, true, LARGE + 1, &actual), FLI_LARGE_WRONG_SIZE);
     assert_int_equal(actual, LARGE);
     assert_int_equal(fli_large_size(large, block), LARGE);
-    assert_true(fli_large_free(large, block, true, LARGE, &actual));
+    assert_int_equal(fli_large_free(large, block, true, LARGE, &actual), FLI_LARGE_DONE);
 }
 
 static void what_is_in_no_table_is_refused(void **state)
 {
     struct fli_large *large = &((struct table *)*state)->large;
     size_t actual = 1;
-    assert_false(fli_large_free(large, &actual, false, 0, &actual));
+    assert_int_equal(fli_large_free(large, &actual, false, 0, &actual), FLI_LARGE_UNKNOWN);
     assert_int_equal(actual, 0);
     void *block = fli_large_alloc(large, LARGE, false);
-    assert_false(fli_large_free(large, &actual, false, 0, &actual));
-    assert_false(fli_large_free(large, NULL, false, 0, &actual));
+    assert_int_equal(fli_large_free(large, &actual, false, 0, &actual), FLI_LARGE_UNKNOWN);
+    assert_int_equal(fli_large_free(large, NULL, false, 0, &actual), FLI_LARGE_UNKNOWN);
     assert_int_equal(large->blocks, 1);
     (void)block;
 }
@@ -83,7 +83,7 @@ static void the_table_survives_growth_and_removal_in_any_order(void **state)
     for (size_t left = BLOCKS; left > 0; left--) {
         size_t i = next_random(&seed) % left, actual;
         size_t size = fli_large_size(large, blocks[i]);
-        assert_true(fli_large_free(large, blocks[i], true, size, &actual));
+        assert_int_equal(fli_large_free(large, blocks[i], true, size, &actual), FLI_LARGE_DONE);
         blocks[i] = blocks[left - 1];
         if (left % 100 == 1)
             for (size_t j = 0; j < left - 1; j++)

@@ -14,11 +14,13 @@
  *     wait-free, no shared access   fl_alloc, fl_free, fl_free_sized, fl_type_alloc, fl_type_free, and
  *                                   fl_dealloc of a PLAIN object, while the cache holds a block (or room)
  *     lock-free                     the same when they exchange a magazine with the pool; fl_owns and
- *                                   fl_usable_size of a block up to FL_BLOCK_MAX
+ *                                   fl_usable_size of a block up to FL_BLOCK_MAX; fl_free_deferred, fl_quiescent,
+ *                                   fl_read_lock
  *     may lock                      the same when they carve a slab or a magazine, find or leave blocks parked in their
  *                                   slab, trim a slice of the pool, touch a block above FL_BLOCK_MAX, or run on
  *                                   an unattached or exited thread; create, destroy, attach, detach, trim,
  *                                   statistics, fork
+ *     may wait for a grace period   fl_heap_barrier, fl_heap_trim, fl_heap_destroy; nothing else
  *
  * A struct fl_thread belongs to one OS thread at a time; everything that takes a struct fl_heap may be
  * called from any thread at any time unless it says otherwise. Functions that return int return 0 or a
@@ -91,23 +93,84 @@ typedef void (*fl_refill_callback)(struct fl_thread *thread, size_t bytes);
  * more, or false to let it fail. May allocate and free; an allocation that fails meanwhile does not call again. */
 typedef bool (*fl_pressure_callback)(struct fl_heap *heap, size_t bytes, void *context);
 
-/* Options of a heap. Zero in every field is the default. */
-struct fl_options {
-    size_t reserve_bytes;             /* address space for slabs, 4 MiB to 1 TiB; default 64 GiB. The default is
-                                         halved until the system grants it, down to 64 MiB; a size given here is
-                                         taken as it is or refused */
-    size_t retain_bytes;              /* pooled free bytes past which slabs go back to the system by themselves;
-                                         default 64 MiB, 1 keeps as little as possible, SIZE_MAX all */
-    size_t limit_bytes;               /* most bytes of slabs and large blocks in use; default none */
-    unsigned magazine_blocks;         /* the largest magazine, in blocks, 2 to 254; default 254 */
-    fl_refill_callback on_refill;     /* default none */
-    fl_pressure_callback on_pressure; /* default none */
-    void *context;                    /* passed to on_pressure */
+/* How a heap finds out that every reader which could have seen a block is done with it. */
+enum fl_grace {
+    FL_GRACE_NONE = 0, /* it does not: nothing can be deferred */
+    FL_GRACE_QSBR, /* liburcu's qsbr: threads pass quiescent states (fl_quiescent) or are offline; reading costs nothing */
+    FL_GRACE_BP,  /* liburcu's bp: readers are inside fl_read_lock and fl_read_unlock; threads need no safepoints */
+    FL_GRACE_HOST /* the host's own, struct fl_grace_host */
 };
 
-/* Reads options from text such as "retain=64M,limit=2G,reserve=16G,magazine=64" into `options`: keys as in
- * struct fl_options without the unit, numbers with an optional K, M, G or T (powers of 1024). Fields not
- * named keep their values. Returns 0, or -EINVAL and a message in `error` (`error_size` bytes, may be NULL
+/* A host's own grace periods. Tokens are positive and grow. All are called from any thread; `begin` and `elapsed` with
+ * locks of the library held, so they neither wait nor call the library. */
+struct fl_grace_host {
+    /* Returns the token of a grace period that begins now or later, or a negative errno value if none can be had now. */
+    int64_t (*begin)(void *context);
+    /* Whether the grace period has ended: whoever read before its `begin` is done. */
+    bool (*elapsed)(void *context, int64_t token);
+    /* Waits for its end. NULL: nothing ever waits; fl_heap_barrier returns -EAGAIN, and memory goes back when a later
+     * trim, flush or quiescent state finds that the grace period has ended. */
+    void (*wait)(void *context, int64_t token);
+    void *context;
+};
+
+/* A word in the header of an object: 1, 2, 4 or 8 bytes, at a multiple of its size. */
+struct fl_header_word {
+    uint16_t offset;
+    uint16_t size;
+};
+
+#define FL_HEADER_WORDS_MAX 8
+
+/* The header of the objects of a heap with stale readers: lock-free readers that may look at an object after it was
+ * freed, as the try-incref of free-threaded CPython does. Constant while a heap or type uses it. */
+struct fl_header {
+    uint32_t bytes; /* the header is the first `bytes` bytes of each object */
+    uint32_t words; /* how many words the library clears when an object is freed; 0 if the host clears what has to be,
+                       before it frees: then PLAIN objects keep the inline fast path */
+    struct fl_header_word clear[FL_HEADER_WORDS_MAX];
+};
+
+/* A reader that a grace period has been waiting for. */
+struct fl_stall {
+    struct fl_thread *thread; /* its handle, NULL if it is not a reader of the library */
+    long os_thread;           /* the kernel's number of the thread, 0 if that is not known */
+    char name[32];            /* the thread's name, or what is known of it */
+    double seconds;           /* how long the grace period has lasted */
+};
+
+/* Told once per grace period that a reader has stalled for options.stall_seconds. Called with no lock held, by a thread that
+ * defers, passes a quiescent state or waits. */
+typedef void (*fl_stall_callback)(struct fl_heap *heap, const struct fl_stall *stall, void *context);
+
+/* Told when deferred bytes have outgrown options.defer_bytes: the host should bring its readers to quiescent states.
+ * Called on the thread that deferred, with no lock held. May allocate and free. */
+typedef void (*fl_deferred_callback)(struct fl_heap *heap, size_t deferred_bytes, void *context);
+
+/* Options of a heap. Zero in every field is the default. */
+struct fl_options {
+    size_t reserve_bytes;                   /* address space for slabs, 4 MiB to 1 TiB; default 64 GiB. The default is
+                                         halved until the system grants it, down to 64 MiB; a size given here is
+                                         taken as it is or refused */
+    size_t retain_bytes;                    /* pooled free bytes past which slabs go back to the system by themselves;
+                                         default 64 MiB, 1 keeps as little as possible, SIZE_MAX all */
+    size_t limit_bytes;                     /* most bytes of slabs and large blocks in use; default none */
+    unsigned magazine_blocks;               /* the largest magazine, in blocks, 2 to 254; default 254 */
+    fl_refill_callback on_refill;           /* default none */
+    fl_pressure_callback on_pressure;       /* default none */
+    void *context;                          /* passed to on_pressure, on_deferred and on_stall */
+    enum fl_grace grace;                    /* default FL_GRACE_NONE */
+    const struct fl_grace_host *grace_host; /* with FL_GRACE_HOST; copied */
+    const struct fl_header *header;         /* the heap has stale readers of this header, see below; default none */
+    size_t defer_bytes;                     /* deferred bytes past which pressure is raised; default 64 MiB */
+    unsigned stall_seconds; /* how long a grace period may take before those it waits for are named; default 10 */
+    fl_deferred_callback on_deferred; /* default none */
+    fl_stall_callback on_stall;       /* default: a line to stderr */
+};
+
+/* Reads options from text such as "retain=64M,limit=2G,reserve=16G,magazine=64,grace=bp,defer=16M,stall=5" into
+ * `options`: keys as in struct fl_options without the unit, numbers with an optional K, M, G or T (powers of 1024),
+ * grace none, qsbr or bp. Fields not named keep their values. Returns 0, or -EINVAL and a message in `error` (`error_size` bytes, may be NULL
  * and 0) that names the culprit; `options` is unchanged then. */
 FL_API int fl_options_parse(const char *text, struct fl_options *options, char *error, size_t error_size);
 
@@ -115,8 +178,8 @@ FL_API struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options 
                                           size_t error_size);
 
 /* Creates a heap. `options` may be NULL. Returns NULL with errno EINVAL (options that make no sense), ENOMEM
- * (memory or address space refused) or ENOTSUP (another FL_ABI, or a system whose pages are not of 4 KiB), and a
- * message in `error` (`error_size` bytes, may be NULL and 0) that names the culprit. */
+ * (memory or address space refused) or ENOTSUP (another FL_ABI, a system whose pages are not of 4 KiB, or a liburcu flavor
+ * in a library built without it), and a message in `error` (`error_size` bytes, may be NULL and 0) that names the culprit. */
 static inline struct fl_heap *fl_heap_create(const struct fl_options *options, char *error, size_t error_size)
 {
     return fl_heap_create_abi(FL_ABI, options, error, error_size);
@@ -124,7 +187,9 @@ static inline struct fl_heap *fl_heap_create(const struct fl_options *options, c
 
 /* Destroys the heap with all blocks still live in it. Returns -EBUSY, reported as misuse, and does nothing
  * while threads are attached (offline ones included), -EPERM for the default heap. The caller guarantees that
- * no other thread uses the heap. */
+ * no other thread uses the heap. What is deferred waits for its grace period first, as does all memory of a heap with
+ * stale readers: then -EINVAL, reported as misuse, inside a read-side section; or what fl_heap_barrier returns where no
+ * grace period can be had, and the heap is still there. */
 FL_API int fl_heap_destroy(struct fl_heap *heap);
 
 /* The process's default heap, created at first use with the options in the environment variable
@@ -134,7 +199,8 @@ FL_API struct fl_heap *fl_heap_default(void);
 
 /* Gives fully free slabs, and pages of empty magazines, back to the system until at most `retain_bytes` of
  * pooled free bytes are left. What lies in threads' caches is not touched: fl_thread_flush them before.
- * Returns the bytes given back. Waits for a trim that is under way. */
+ * Returns the bytes given back. Waits for a trim that is under way; on a heap with stale readers also for a grace
+ * period, hence, reported as misuse, does nothing inside a read-side section. */
 FL_API size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes);
 
 /* Whether `block` is a live or free block of this heap: any address inside a slab, or the start of a live
@@ -155,7 +221,7 @@ FL_API void fl_heap_fork_stopped(struct fl_heap *heap);
 
 /* ---- Statistics and checks ------------------------------------------------------------------------------ */
 
-/* Counts in blocks. carved = live + cached + pooled + parked + lost. */
+/* Counts in blocks. carved = live + cached + pooled + parked + deferred + lost. */
 struct fl_class_stats {
     size_t block_bytes;     /* bytes per block */
     size_t magazine_blocks; /* blocks a magazine of this class holds */
@@ -165,6 +231,7 @@ struct fl_class_stats {
     size_t cached;          /* in threads' caches */
     size_t pooled;          /* in the pool */
     size_t parked;          /* freed while no magazine could be had; the next trim or refill picks them up */
+    size_t deferred;        /* waiting for a grace period */
     size_t lost;            /* in caches of threads that did not survive a fork */
 };
 
@@ -176,11 +243,13 @@ struct fl_stats {
     size_t cached_bytes; /* sums over the classes */
     size_t pooled_bytes;
     size_t parked_bytes;
+    size_t deferred_bytes; /* large blocks included, which are not in live_* then */
     size_t lost_bytes;
     size_t large_blocks; /* live blocks above FL_BLOCK_MAX, counted in live_* too */
     size_t large_bytes;
     size_t slabs;            /* slabs in use */
     size_t slab_bytes;       /* their bytes */
+    size_t retired_bytes;    /* bytes of slabs that wait for a grace period before they go back */
     size_t reserved_bytes;   /* address space reserved for slabs */
     size_t mapped_bytes;     /* address space made usable, for slabs, magazines and bookkeeping */
     size_t magazines;        /* magazines in existence */
@@ -190,6 +259,10 @@ struct fl_stats {
     uint64_t cas_failures;   /* failed ones */
     uint64_t trims;          /* trims that ran */
     uint64_t trimmed_bytes;  /* bytes of slabs they gave back */
+    uint64_t grace_periods;  /* that deferred blocks or retired slabs have waited for */
+    uint64_t grace_refusals; /* that could not be had: what waits went on waiting */
+    uint64_t pressures;      /* times that deferred bytes outgrew options.defer_bytes */
+    uint64_t over_bytes;     /* bytes deferred while they did */
 };
 
 /* Fills `stats`. Exact while the heap's threads are quiet; otherwise each number is one that was true a
@@ -224,11 +297,12 @@ static inline struct fl_thread *fl_thread_attach(struct fl_heap *heap)
  * uses the handle, or by any when none does. */
 FL_API int fl_thread_detach(struct fl_thread *thread);
 
-/* Gives every block in the thread's caches to the pool. */
+/* Gives every block in the thread's caches to the pool, and lets what it deferred wait for its grace period. */
 FL_API void fl_thread_flush(struct fl_thread *thread);
 
 /* Unbinds a handle from its OS thread, before it moves to another one or blocks for long: the exit of that
- * OS thread leaves it attached. It may not be used until fl_thread_online. */
+ * OS thread leaves it attached, and grace periods do not wait for it. It may not be used until fl_thread_online. Inside a
+ * read-side section it is misuse and does nothing. */
 FL_API void fl_thread_offline(struct fl_thread *thread);
 
 /* Binds the handle to the calling OS thread. */
@@ -262,6 +336,68 @@ FL_API void fl_free(struct fl_thread *thread, void *block);
 /* Frees `count` blocks that were allocated with `size`, in order; none may be NULL. */
 FL_API void fl_free_many(struct fl_thread *thread, size_t size, size_t count, void *const *blocks);
 
+/* ---- Grace periods --------------------------------------------------------------------------------------- */
+
+/* A heap with options.grace can free memory that readers without locks may still be looking at:
+ *
+ *     writer                                     reader
+ *       unlink the object                          fl_read_lock(thread)        (qsbr: between quiescent states)
+ *       fl_dealloc_deferred(thread, object, type)  follow pointers
+ *                                                  fl_read_unlock(thread)
+ *
+ * Deferred blocks are collected in magazines; a magazine waits for one grace period as a whole and then is one of the
+ * pool. A grace period ends when every reader that was inside a read-side section at its begin has left it, with qsbr
+ * every online thread has passed a quiescent state.
+ *
+ * With qsbr and bp a handle's OS thread is registered with liburcu while handles are bound to it, once for all
+ * heaps; where the host has registered it before, that serves, and going online and offline is the host's affair. One helper
+ * thread per flavor waits for grace periods, started by the first that is asked for.
+ *
+ * fork: in the child of a bp heap all goes on, if the fork was outside of a read-side section. The child of a qsbr heap
+ * gets no more grace periods: what is deferred stays so, fl_heap_barrier returns -ENOTSUP. With FL_GRACE_HOST it is the host's
+ * affair. Freelane calls urcu_bp_before_fork and its siblings once it has asked for a grace period of bp; a host that uses bp
+ * itself leaves that to it. */
+
+/* Frees a block of the thread's heap, allocated with `size`, after a grace period. Never fails and never waits. The handle
+ * must be online; the heap must have grace periods. Inline:
+ *
+ *     void fl_free_deferred(struct fl_thread *thread, void *block, size_t size);
+ */
+
+/* Tells that the calling thread holds no pointer that it read without a lock. Between two of these an online thread of a
+ * qsbr heap is one read-side section. Also lets what the thread deferred wait, takes back what has waited long enough,
+ * and helps (for at most a millisecond) where deferred bytes have outgrown their bound. Misuse inside fl_read_lock. */
+FL_API void fl_quiescent(struct fl_thread *thread);
+
+/* Begins and ends a read-side section; sections nest. The handle must be online. */
+FL_API void fl_read_lock(struct fl_thread *thread);
+FL_API void fl_read_unlock(struct fl_thread *thread);
+
+/* Waits until all that the calling OS thread has deferred, and all that other threads of the heap have submitted (at
+ * quiescent states, offline, flush, exit, and by full magazines), is free. Returns 0; -EINVAL, reported as misuse, inside a
+ * read-side section or on a heap without grace periods; -EAGAIN with a host whose grace periods cannot be waited for
+ * and where something still waits; -ENOTSUP in a forked child of a qsbr heap; -ENOMEM or -EAGAIN if the system refuses the
+ * helper thread. The wait is a quiescent state of the caller. */
+FL_API int fl_heap_barrier(struct fl_heap *heap);
+
+/* A byte that is not zero while deferred bytes have outgrown options.defer_bytes, for a host's eval breaker: the next
+ * fl_quiescent of any thread helps. To be read as a relaxed atomic. Valid as long as the heap. */
+FL_API const unsigned char *fl_heap_pressure(struct fl_heap *heap);
+
+/* ---- Stale readers
+ *
+ * A heap with options.header has readers that look at the header of objects which may just have been freed. On such a
+ * heap
+ *
+ *   - only objects of types with the same `header` (the same pointer) can be allocated and deferred; fl_alloc,
+ *     fl_free_deferred and their siblings are refused;
+ *   - a freed block keeps its class, and its header stays readable, until a grace period has passed: its words are those
+ *     of the dead object, with the words of fl_header.clear zero, or those of a new object of the same class;
+ *   - so slabs go back to the system, and blocks above FL_BLOCK_MAX to the C library, only after a grace period.
+ *
+ * Blocks freed without deferral are reused at once: a reader validates what it has found, as it would with any
+ * type-stable memory. Hosts write header words with atomic stores. */
+
 /* ---- Types -------------------------------------------------------------------------------------------- */
 
 /* What a type's deallocation needs: the two bits. */
@@ -291,10 +427,15 @@ struct fl_type {
     uint32_t finalized_offset;
     uint8_t finalized_mask;
 
+    /* The header of the heap with stale readers where instances live; NULL takes the base's. */
+    const struct fl_header *header;
+
     /* Filled in by fl_type_ready. */
     const struct fl_type *base;
-    uint32_t alloc_cache;   /* where in a struct fl_thread the cache of this size class lies, in bytes */
-    uint32_t dealloc_cache; /* the same for PLAIN; for the other kinds the cache that never has room */
+    uint32_t alloc_cache;    /* where in a struct fl_thread the cache of this size class lies, in bytes */
+    uint32_t free_cache;     /* the same; or the cache that never has room, where the library clears the header */
+    uint32_t dealloc_cache;  /* for PLAIN as free_cache; for the other kinds the cache that never has room */
+    uint32_t deferred_cache; /* where the deferred blocks of this size class lie; likewise */
     bool ready;
 };
 
@@ -308,7 +449,7 @@ struct fl_type {
  *   - Callbacks override; a subtype's `clear`, `finalize` or `dealloc` calls its base's itself.
  *
  * Returns 0; or -EINVAL, leaving the type as it was, with a message in `error` (`error_size` bytes, may be NULL
- * and 0) that names the types: no name, a size of 0 or below the base's, PLAIN with any callback, CLEAR with a
+ * and 0) that names the types: no name, a size of 0 or below the base's or its header's, a header other than the base's, PLAIN with any callback, CLEAR with a
  * `finalize`, a `dealloc` beside another kind, a kind without the callback it needs, a finalized byte outside the
  * object, a base that is not ready. Once per type, by one thread. */
 FL_API int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size);
@@ -320,8 +461,14 @@ FL_API int fl_type_ready(struct fl_type *type, const struct fl_type *base, char 
  *     void fl_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type);
  *     void fl_dealloc_as(struct fl_thread *thread, void *object, const struct fl_type *type,
  *                        enum fl_dealloc_kind kind);
+ *     void fl_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);
  *     struct fl_thread *fl_thread_self(void);
- */
+ *
+ * fl_dealloc_deferred runs callbacks at once, on the caller, and frees the memory after a grace period. A LEGACY type's
+ * `dealloc` frees by itself: it is refused there, and its `dealloc` may end in fl_type_free_deferred. */
+
+/* Frees the memory of an instance after a grace period and nothing else: the end of a LEGACY `dealloc`. */
+FL_API void fl_type_free_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);
 
 #ifdef __cplusplus
 }

@@ -38,7 +38,10 @@ struct fl_cache {
 };
 
 struct fl_thread {
-    struct fl_cache cache[FL_CLASS_COUNT];
+    /* By size class. A thread uses one half: the second if its heap has stale readers. The other stays zero. */
+    struct fl_cache cache[2 * FL_CLASS_COUNT];
+    /* One past the uppermost pointer of the magazine that collects deferred blocks of a class. */
+    void **deferred[FL_CLASS_COUNT];
     /* The library's own state follows. */
 };
 
@@ -57,6 +60,8 @@ FL_API void fl_type_free_slow(struct fl_thread *thread, void *object, const stru
 FL_API void fl_dealloc_slow(struct fl_thread *thread, void *object, const struct fl_type *type);
 FL_API void fl_dealloc_as_slow(struct fl_thread *thread, void *object, const struct fl_type *type,
                                enum fl_dealloc_kind kind);
+FL_API void fl_free_deferred_slow(struct fl_thread *thread, void *block, size_t size);
+FL_API void fl_dealloc_deferred_slow(struct fl_thread *thread, void *object, const struct fl_type *type);
 
 /* The calling OS thread's handle for the default heap. The thread is attached at the first call that uses the
  * handle, so ask again rather than keep what the first call returned: it costs one load. Never NULL. */
@@ -154,7 +159,7 @@ FL_INLINE void *fl_type_alloc(struct fl_thread *thread, const struct fl_type *ty
  * construction failed. */
 FL_INLINE void fl_type_free(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
-    struct fl_cache *cache = fl_cache_at(thread, type->alloc_cache);
+    struct fl_cache *cache = fl_cache_at(thread, type->free_cache);
     void **top = fl_cache_top(cache);
     if (FL_UNLIKELY(fl_cache_is_full(top))) {
         fl_type_free_slow(thread, object, type);
@@ -164,7 +169,8 @@ FL_INLINE void fl_type_free(struct fl_thread *thread, void *object, const struct
 }
 
 /* Deallocates an object whose last reference is gone, as its type's kind says. The two bits are tested by the
- * bounds test: a kind other than PLAIN points dealloc_cache at the cache that never has room. */
+ * bounds test: a kind other than PLAIN points dealloc_cache at the cache that never has room, and so does a type whose
+ * header the library clears. */
 FL_INLINE void fl_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
     struct fl_cache *cache = fl_cache_at(thread, type->dealloc_cache);
@@ -188,6 +194,38 @@ FL_INLINE void fl_dealloc_as(struct fl_thread *thread, void *object, const struc
         return;
     }
     fl_cache_put(cache, top, object);
+}
+
+/* Stores a deferred block, where there is room. Returns false, and has done nothing, where there is none. */
+FL_INLINE bool fl_deferred_put(void ***place, void *block)
+{
+    void **top = __atomic_load_n(place, __ATOMIC_RELAXED);
+    if (FL_UNLIKELY(fl_cache_is_full(top)))
+        return false;
+    *top = block;
+    __atomic_store_n(place, top + 1, __ATOMIC_RELAXED);
+    return true;
+}
+
+/* Frees a block after a grace period, given the size it was allocated with. Not NULL. */
+FL_INLINE void fl_free_deferred(struct fl_thread *thread, void *block, size_t size)
+{
+    if (!fl_deferred_put(&thread->deferred[fl_size_class(size)], block))
+        fl_free_deferred_slow(thread, block, size);
+}
+
+/* The deferred blocks of a type's class: `offset` is the type's deferred_cache. */
+FL_INLINE void ***fl_deferred_at(struct fl_thread *thread, uint32_t offset)
+{
+    return (void ***)(void *)((char *)thread + offset);
+}
+
+/* Deallocates an object whose last reference is gone but which readers may still be looking at: callbacks run now, the
+ * memory is freed after a grace period. Not for LEGACY types. */
+FL_INLINE void fl_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    if (!fl_deferred_put(fl_deferred_at(thread, type->deferred_cache), object))
+        fl_dealloc_deferred_slow(thread, object, type);
 }
 
 #ifdef __cplusplus

@@ -22,17 +22,23 @@ sizeclass
 limit
 magazine
 slab large
-grace
+grace.h
 rcu
+rcu_none
+grace.c
+reader
 pool
 cache
+deferred
 heap.h
 fork.h
 thread
+stall
 fork.c
 trim
 alloc
 type
+quiescent
 stats
 heap_check
 options

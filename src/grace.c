@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#include "grace.h"
+#include "rcu.h"
+
+#include <time.h>
+
+int fli_grace_init(struct fli_grace *grace, enum fl_grace kind, const struct fl_grace_host *host)
+{
+    *grace = (struct fli_grace){.kind = kind};
+    if (kind == FL_GRACE_HOST)
+        grace->calls = *host;
+    return kind == FL_GRACE_QSBR || kind == FL_GRACE_BP ? fli_rcu_init(grace) : 0;
+}
+
+bool fli_grace_wait(const struct fli_grace *grace, int64_t token, unsigned milliseconds)
+{
+    const struct fli_reader_calls *readers = grace->readers;
+    bool was_online = readers != NULL && readers->pause();
+    if (grace->wait_for != NULL)
+        grace->wait_for(grace->calls.context, token, milliseconds);
+    else if (grace->calls.wait != NULL)
+        grace->calls.wait(grace->calls.context, token);
+    if (was_online)
+        readers->online();
+    return fli_grace_elapsed(grace, token);
+}
+
+bool fli_grace_is_inside(const struct fli_grace *grace)
+{
+    return grace->readers != NULL && grace->readers->is_inside();
+}
+
+uint64_t fli_grace_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One helper thread per flavor and process calls synchronize_rcu, over and over while grace periods are asked for. They
+ * are numbered, and their numbers are the tokens:
+ *
+ *     completed <= begun <= completed + 1        begun <= asked <= begun + 1
+ *
+ * Whoever asks gets the number of the next one to begin: the one under way may have begun too early for him. So all who
+ * ask while one is under way share the next. (liburcu's own call_rcu aborts where its helper cannot be started; here
+ * that is an error of begin.)
+ *
+ *     label  operation                        order      partner
+ *     G1     store of completed               release    G2
+ *     G2     load of completed                acquire    G1
+ *
+ * Distribution builds of liburcu are not instrumented for ThreadSanitizer, which therefore does not see that a grace
+ * period orders anything. This file tells it: what a reader did before it left a section, passed a quiescent state or
+ * went offline (release) happened before what follows a synchronize_rcu (acquire).
+ *
+ * fork: the helper does not exist in the child. A child goes on with bp, whose locks were held across the fork if the flavor was
+ * ever used, and starts a helper of its own; with qsbr it gets no more grace periods if there ever was a reader, because
+ * synchronize_rcu would wait for readers that do not exist.
+ */
+#include "rcu.h"
+#include "atomic.h"
+#include "sanitizer.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#include <urcu/flavor.h>
+
+/* The headers declare one flavor of a program at most. */
+extern const struct rcu_flavor_struct urcu_qsbr_flavor, urcu_bp_flavor;
+void urcu_bp_before_fork(void);
+void urcu_bp_after_fork_parent(void);
+void urcu_bp_after_fork_child(void);
+
+struct flavor {
+    const struct rcu_flavor_struct *urcu;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t asked_for;
+    pthread_cond_t ended;
+    bool has_clock; /* `ended` measures fli_grace_now */
+    bool lost;      /* in a child that gets no more grace periods */
+    int64_t asked;
+    FLI_ATOMIC(bool) has_helper;
+    FLI_ATOMIC(bool) has_readers; /* a thread has been a reader */
+    FLI_ATOMIC(int64_t) begun;
+    FLI_ATOMIC(uint64_t) begun_at;
+    FLI_ATOMIC(int64_t) completed;
+};
+
+#define FLAVOR(flavor)                                                                                               \
+    {                                                                                                                \
+        .urcu = &(flavor), .lock = PTHREAD_MUTEX_INITIALIZER, .asked_for = PTHREAD_COND_INITIALIZER                  \
+    }
+
+static struct flavor qsbr = FLAVOR(urcu_qsbr_flavor), bp = FLAVOR(urcu_bp_flavor);
+
+/* ---- The helper. */
+
+static int64_t completed(struct flavor *flavor)
+{
+    /* G2: acquire, pairs with G1 in help: what readers did before the grace period ended. */
+    return fli_load_acquire(&flavor->completed);
+}
+
+/* Relaxed in this function but for G1: the lock orders; others read single numbers. */
+static void *help(void *arg)
+{
+    struct flavor *flavor = arg;
+    pthread_mutex_lock(&flavor->lock);
+    for (;;) {
+        int64_t number = fli_load_relaxed(&flavor->begun);
+        if (flavor->asked <= number) {
+            pthread_cond_wait(&flavor->asked_for, &flavor->lock);
+            continue;
+        }
+        fli_store_relaxed(&flavor->begun_at, fli_grace_now());
+        fli_store_relaxed(&flavor->begun, number + 1);
+        pthread_mutex_unlock(&flavor->lock);
+        flavor->urcu->update_synchronize_rcu();
+        fli_tsan_acquire(flavor);
+        pthread_mutex_lock(&flavor->lock);
+        /* G1: release, pairs with G2 in completed: what readers did before. */
+        fli_store_release(&flavor->completed, number + 1);
+        pthread_cond_broadcast(&flavor->ended);
+    }
+    return NULL;
+}
+
+static void use_clock_locked(struct flavor *flavor)
+{
+    pthread_condattr_t attributes;
+    if (flavor->has_clock || pthread_condattr_init(&attributes) != 0)
+        return;
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    flavor->has_clock = pthread_cond_init(&flavor->ended, &attributes) == 0;
+    pthread_condattr_destroy(&attributes);
+}
+
+/* Starts the helper, with every signal blocked: the host's handlers run on threads that it knows. Returns 0 or a
+ * negative errno value. */
+static int start_helper_locked(struct flavor *flavor)
+{
+    if (fli_load_relaxed(&flavor->has_helper)) /* relaxed: written under the lock */
+        return 0;
+    use_clock_locked(flavor);
+    if (!flavor->has_clock)
+        return -ENOMEM;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_t helper;
+    int failed = pthread_create(&helper, NULL, help, flavor);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed != 0)
+        return -failed;
+    pthread_detach(helper);
+    fli_store_relaxed(&flavor->has_helper, true); /* relaxed: under the lock */
+    return 0;
+}
+
+/* ---- The writers' side. */
+
+static int64_t begin(void *context)
+{
+    struct flavor *flavor = context;
+    pthread_mutex_lock(&flavor->lock);
+    int64_t token = flavor->lost ? -ENOTSUP : start_helper_locked(flavor);
+    if (token == 0) {
+        token = fli_load_relaxed(&flavor->begun) + 1; /* relaxed: under the lock */
+        if (flavor->asked < token) {
+            flavor->asked = token;
+            pthread_cond_signal(&flavor->asked_for);
+        }
+    }
+    pthread_mutex_unlock(&flavor->lock);
+    return token;
+}
+
+static bool elapsed(void *context, int64_t token)
+{
+    struct flavor *flavor = context;
+    if (completed(flavor) >= token)
+        return true;
+    /* Only a forked child has asked and has no helper. Relaxed: a stale value is corrected by a later call. */
+    if (FLI_UNLIKELY(!fli_load_relaxed(&flavor->has_helper))) {
+        pthread_mutex_lock(&flavor->lock);
+        if (!flavor->lost)
+            start_helper_locked(flavor);
+        pthread_mutex_unlock(&flavor->lock);
+    }
+    return false;
+}
+
+static struct timespec time_at(uint64_t nanoseconds)
+{
+    return (struct timespec){.tv_sec = (time_t)(nanoseconds / 1000000000u),
+                             .tv_nsec = (long)(nanoseconds % 1000000000u)};
+}
+
+static void wait_for(void *context, int64_t token, unsigned milliseconds)
+{
+    struct flavor *flavor = context;
+    if (elapsed(flavor, token))
+        return;
+    struct timespec until = time_at(fli_grace_now() + (uint64_t)milliseconds * 1000000u);
+    pthread_mutex_lock(&flavor->lock);
+    /* Without a clock there never was a helper, hence no token. */
+    while (flavor->has_clock && completed(flavor) < token &&
+           pthread_cond_timedwait(&flavor->ended, &flavor->lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&flavor->lock);
+}
+
+/* The public form of the wait. */
+static void wait(void *context, int64_t token)
+{
+    while (!elapsed(context, token))
+        wait_for(context, token, 1000);
+}
+
+/* ---- The readers' side. */
+
+static int64_t latest(struct flavor *flavor, uint64_t *begun_at)
+{
+    /* Relaxed: numbers a moment ago, for telling who has stalled. */
+    *begun_at = fli_load_relaxed(&flavor->begun_at);
+    return fli_load_relaxed(&flavor->begun);
+}
+
+static bool qsbr_join(void)
+{
+    fli_store_relaxed(&qsbr.has_readers, true); /* relaxed: read in the child of a fork */
+    if (qsbr.urcu->read_ongoing())
+        return false; /* the host has registered the thread and taken it online */
+    qsbr.urcu->register_thread();
+    return true;
+}
+
+static void qsbr_leave(void)
+{
+    fli_tsan_release(&qsbr);
+    qsbr.urcu->unregister_thread();
+}
+
+static void qsbr_online(void)
+{
+    qsbr.urcu->thread_online();
+}
+
+static void qsbr_offline(void)
+{
+    fli_tsan_release(&qsbr);
+    qsbr.urcu->thread_offline();
+}
+
+static void qsbr_quiescent(void)
+{
+    fli_tsan_release(&qsbr);
+    qsbr.urcu->read_quiescent_state();
+}
+
+static bool qsbr_pause(void)
+{
+    bool online = qsbr.urcu->read_ongoing() != 0;
+    if (online)
+        qsbr_offline();
+    return online;
+}
+
+static int64_t qsbr_latest(uint64_t *begun_at)
+{
+    return latest(&qsbr, begun_at);
+}
+
+static void bp_lock(void)
+{
+    bp.urcu->read_lock();
+}
+
+static void bp_unlock(void)
+{
+    fli_tsan_release(&bp);
+    bp.urcu->read_unlock();
+}
+
+static bool bp_is_inside(void)
+{
+    return bp.urcu->read_ongoing() != 0;
+}
+
+static int64_t bp_latest(uint64_t *begun_at)
+{
+    return latest(&bp, begun_at);
+}
+
+/* What a flavor has no use for. */
+static bool yes(void)
+{
+    return true;
+}
+
+static bool no(void)
+{
+    return false;
+}
+
+static void nothing(void)
+{
+}
+
+static const struct fli_reader_calls qsbr_readers = {
+    .join = qsbr_join,
+    .leave = qsbr_leave,
+    .online = qsbr_online,
+    .offline = qsbr_offline,
+    .quiescent = qsbr_quiescent,
+    .lock = nothing,
+    .unlock = nothing,
+    .is_inside = no,
+    .pause = qsbr_pause,
+    .latest = qsbr_latest,
+};
+
+static const struct fli_reader_calls bp_readers = {
+    .join = yes, /* bp registers a thread at its first section, and unregisters it at its exit */
+    .leave = nothing,
+    .online = nothing,
+    .offline = nothing,
+    .quiescent = nothing,
+    .lock = bp_lock,
+    .unlock = bp_unlock,
+    .is_inside = bp_is_inside,
+    .pause = no,
+    .latest = bp_latest,
+};
+
+int fli_rcu_init(struct fli_grace *grace)
+{
+    bool is_bp = grace->kind == FL_GRACE_BP;
+    grace->calls = (struct fl_grace_host){
+        .begin = begin, .elapsed = elapsed, .wait = wait, .context = is_bp ? &bp : &qsbr};
+    grace->wait_for = wait_for;
+    grace->readers = is_bp ? &bp_readers : &qsbr_readers;
+    return 0;
+}
+
+/* ---- fork */
+
+/* Whether the fork under way holds bp's locks. */
+static bool bp_is_held;
+
+void fli_rcu_before_fork(void)
+{
+    /* Only where our helper may hold them. Inside a section the wait for a grace period under way would not end.
+     * Relaxed: of the two values that a race may give, both are in order. */
+    bp_is_held = fli_load_relaxed(&bp.has_helper) && !bp_is_inside();
+    if (bp_is_held)
+        urcu_bp_before_fork();
+    pthread_mutex_lock(&qsbr.lock);
+    pthread_mutex_lock(&bp.lock);
+}
+
+void fli_rcu_after_fork_parent(void)
+{
+    pthread_mutex_unlock(&bp.lock);
+    pthread_mutex_unlock(&qsbr.lock);
+    if (bp_is_held)
+        urcu_bp_after_fork_parent();
+}
+
+/* Relaxed: no other thread runs. */
+static void begin_anew(struct flavor *flavor)
+{
+    fli_store_relaxed(&flavor->begun, fli_load_relaxed(&flavor->completed));
+    fli_store_relaxed(&flavor->has_helper, false);
+    pthread_cond_init(&flavor->asked_for, NULL);
+    flavor->has_clock = false;
+    pthread_mutex_unlock(&flavor->lock);
+}
+
+void fli_rcu_after_fork_child(void)
+{
+    bool bp_was_used = fli_load_relaxed(&bp.has_helper); /* relaxed: as above */
+    qsbr.lost = qsbr.lost || fli_load_relaxed(&qsbr.has_readers);
+    bp.lost = bp.lost || (bp_was_used && !bp_is_held);
+    begin_anew(&bp);
+    begin_anew(&qsbr);
+    if (bp_is_held)
+        urcu_bp_after_fork_child();
+}

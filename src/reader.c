@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+#include "reader.h"
+
+static unsigned load(FLI_ATOMIC(unsigned) * number)
+{
+    return fli_load_relaxed(number); /* relaxed: the thread's own */
+}
+
+static bool is_ours(const struct fli_reader *reader, const struct fli_grace *grace)
+{
+    return grace->readers != NULL && reader->joined;
+}
+
+static void see(struct fli_reader *reader, const struct fli_grace *grace)
+{
+    uint64_t begun;
+    fli_store_relaxed(&reader->seen, grace->readers->latest(&begun)); /* relaxed: for telling who has stalled */
+}
+
+void fli_reader_add_handle(struct fli_reader *reader, const struct fli_grace *grace)
+{
+    unsigned handles = load(&reader->handles);
+    fli_store_relaxed(&reader->handles, handles + 1); /* relaxed: a number for others */
+    if (handles > 0 || grace->readers == NULL)
+        return;
+    see(reader, grace);
+    if (reader->joined)
+        grace->readers->online();
+    else
+        reader->joined = grace->readers->join();
+}
+
+static void leave(struct fli_reader *reader, const struct fli_grace *grace)
+{
+    if (is_ours(reader, grace))
+        grace->readers->leave();
+    reader->joined = false;
+}
+
+void fli_reader_remove_handle(struct fli_reader *reader, const struct fli_grace *grace, bool detached)
+{
+    unsigned handles = load(&reader->handles) - 1;
+    fli_store_relaxed(&reader->handles, handles); /* relaxed: a number for others */
+    if (handles > 0)
+        return;
+    if (detached)
+        leave(reader, grace);
+    else if (is_ours(reader, grace))
+        grace->readers->offline();
+}
+
+void fli_reader_close(struct fli_reader *reader, const struct fli_grace *grace)
+{
+    while (load(&reader->sections) > 0)
+        fli_reader_unlock(reader, grace);
+    leave(reader, grace);
+}
+
+void fli_reader_lock(struct fli_reader *reader, const struct fli_grace *grace)
+{
+    unsigned sections = load(&reader->sections);
+    fli_store_relaxed(&reader->sections, sections + 1); /* relaxed: a number for others */
+    if (grace->readers == NULL)
+        return;
+    if (sections == 0 && grace->kind == FL_GRACE_BP)
+        see(reader, grace);
+    grace->readers->lock();
+}
+
+void fli_reader_unlock(struct fli_reader *reader, const struct fli_grace *grace)
+{
+    fli_store_relaxed(&reader->sections, load(&reader->sections) - 1); /* relaxed: a number for others */
+    if (grace->readers != NULL)
+        grace->readers->unlock();
+}
+
+void fli_reader_quiescent(struct fli_reader *reader, const struct fli_grace *grace)
+{
+    if (grace->readers == NULL)
+        return;
+    see(reader, grace);
+    grace->readers->quiescent();
+}
+
+bool fli_reader_holds_up(const struct fli_reader *reader, enum fl_grace kind, int64_t number)
+{
+    /* Relaxed: single numbers of another thread. */
+    unsigned depth = fli_load_relaxed(kind == FL_GRACE_BP ? &reader->sections : &reader->handles);
+    return depth > 0 && fli_load_relaxed(&reader->seen) < number;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Readers that have stalled: whom a grace period has been waiting for longer than the heap's stall_seconds. Nothing watches the
+ * clock; whoever defers, passes a quiescent state or waits has a look.
+ */
+#ifndef FLI_STALL_H
+#define FLI_STALL_H
+
+#include "thread.h"
+
+/* Names those that hold the grace period up, once per grace period. No lock may be held. */
+void fli_stall_look(struct fl_heap *heap);
+
+#endif
