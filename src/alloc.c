@@ -6,6 +6,7 @@
 #include "alloc.h"
 #include "check.h"
 #include "sanitizer.h"
+#include "stall.h"
 #include "trim.h"
 
 #include <errno.h>
@@ -280,6 +281,8 @@ static bool defer_owner(struct fli_thread *thread, unsigned class_index, void *b
     thread->deferring[class_index / 64] |= (uint64_t)1 << class_index % 64;
     if (FLI_UNLIKELY(thread == heap->service)) /* it passes no quiescent states */
         fli_thread_submit_owner(thread);
+    else if (fli_deferred_is_waiting(&heap->deferred))
+        fli_stall_look(heap);
     return raised;
 }
 

@@ -62,6 +62,7 @@ static void prepare(void)
         for_each_lock(heap, lock);
         empty_pool(heap);
     }
+    fli_rcu_lock();
 }
 
 static void parent(void)

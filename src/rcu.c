@@ -43,7 +43,7 @@ struct flavor {
     pthread_cond_t asked_for;
     pthread_cond_t ended;
     bool has_clock; /* `ended` measures fli_grace_now */
-    bool lost;      /* in a child that gets no more grace periods */
+    bool lost;      /* in a child that gets no more grace periods; set before there is a second thread */
     int64_t asked;
     FLI_ATOMIC(bool) has_helper;
     FLI_ATOMIC(bool) has_readers; /* a thread has been a reader */
@@ -197,14 +197,17 @@ static bool qsbr_join(void)
     fli_store_relaxed(&qsbr.has_readers, true); /* relaxed: read in the child of a fork */
     if (qsbr.urcu->read_ongoing())
         return false; /* the host has registered the thread and taken it online */
-    qsbr.urcu->register_thread();
+    /* In a child without grace periods liburcu's list of readers leads to threads that do not exist. */
+    if (!qsbr.lost)
+        qsbr.urcu->register_thread();
     return true;
 }
 
 static void qsbr_leave(void)
 {
     fli_tsan_release(&qsbr);
-    qsbr.urcu->unregister_thread();
+    if (!qsbr.lost)
+        qsbr.urcu->unregister_thread();
 }
 
 static void qsbr_online(void)
@@ -321,6 +324,10 @@ void fli_rcu_before_fork(void)
     bp_is_held = fli_load_relaxed(&bp.has_helper) && !bp_is_inside();
     if (bp_is_held)
         urcu_bp_before_fork();
+}
+
+void fli_rcu_lock(void)
+{
     pthread_mutex_lock(&qsbr.lock);
     pthread_mutex_lock(&bp.lock);
 }

@@ -12,8 +12,11 @@
 /* Fills in the grace periods of grace->kind. Returns 0, or -ENOTSUP. */
 int fli_rcu_init(struct fli_grace *grace);
 
-/* Around fork: before any lock of the library is taken, and after all have been released. */
+/* Before a fork: first, while no lock of the library is held, and last, when all the others are. */
 void fli_rcu_before_fork(void);
+void fli_rcu_lock(void);
+
+/* After it, when all other locks have been released. */
 void fli_rcu_after_fork_parent(void);
 void fli_rcu_after_fork_child(void);
 

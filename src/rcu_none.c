@@ -16,6 +16,10 @@ void fli_rcu_before_fork(void)
 {
 }
 
+void fli_rcu_lock(void)
+{
+}
+
 void fli_rcu_after_fork_parent(void)
 {
 }

@@ -6,11 +6,6 @@ static unsigned load(FLI_ATOMIC(unsigned) * number)
     return fli_load_relaxed(number); /* relaxed: the thread's own */
 }
 
-static bool is_ours(const struct fli_reader *reader, const struct fli_grace *grace)
-{
-    return grace->readers != NULL && reader->joined;
-}
-
 static void see(struct fli_reader *reader, const struct fli_grace *grace)
 {
     uint64_t begun;
@@ -24,17 +19,20 @@ void fli_reader_add_handle(struct fli_reader *reader, const struct fli_grace *gr
     if (handles > 0 || grace->readers == NULL)
         return;
     see(reader, grace);
-    if (reader->joined)
+    reader->calls = grace->readers;
+    if (reader->joined) {
         grace->readers->online();
-    else
+    } else if (!reader->foreign) {
         reader->joined = grace->readers->join();
+        reader->foreign = !reader->joined;
+    }
 }
 
-static void leave(struct fli_reader *reader, const struct fli_grace *grace)
+void fli_reader_close(struct fli_reader *reader)
 {
-    if (is_ours(reader, grace))
-        grace->readers->leave();
-    reader->joined = false;
+    if (reader->joined)
+        reader->calls->leave();
+    reader->joined = reader->foreign = false;
 }
 
 void fli_reader_remove_handle(struct fli_reader *reader, const struct fli_grace *grace, bool detached)
@@ -44,16 +42,9 @@ void fli_reader_remove_handle(struct fli_reader *reader, const struct fli_grace 
     if (handles > 0)
         return;
     if (detached)
-        leave(reader, grace);
-    else if (is_ours(reader, grace))
+        fli_reader_close(reader);
+    else if (reader->joined)
         grace->readers->offline();
-}
-
-void fli_reader_close(struct fli_reader *reader, const struct fli_grace *grace)
-{
-    while (load(&reader->sections) > 0)
-        fli_reader_unlock(reader, grace);
-    leave(reader, grace);
 }
 
 void fli_reader_lock(struct fli_reader *reader, const struct fli_grace *grace)

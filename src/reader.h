@@ -23,6 +23,8 @@ struct fli_reader {
     FLI_ATOMIC(unsigned) sections; /* depth of nesting */
     FLI_ATOMIC(int64_t) seen; /* the grace period that had begun when it last held no pointers; none later waits */
     bool joined;              /* registered by the library */
+    bool foreign;             /* registered by the host */
+    const struct fli_reader_calls *calls; /* how it joined */
 };
 
 /* A handle is bound to the calling OS thread. */
@@ -31,8 +33,8 @@ void fli_reader_add_handle(struct fli_reader *reader, const struct fli_grace *gr
 /* A handle is unbound from it; `detached` if the handle is gone. */
 void fli_reader_remove_handle(struct fli_reader *reader, const struct fli_grace *grace, bool detached);
 
-/* The calling OS thread exits: leaves what sections it is in, and is no reader any more. */
-void fli_reader_close(struct fli_reader *reader, const struct fli_grace *grace);
+/* The calling OS thread exits, with no handle bound to it. */
+void fli_reader_close(struct fli_reader *reader);
 
 void fli_reader_lock(struct fli_reader *reader, const struct fli_grace *grace);
 void fli_reader_unlock(struct fli_reader *reader, const struct fli_grace *grace);

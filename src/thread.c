@@ -119,6 +119,8 @@ static void at_exit(void *arg)
         end_sections(exiting->bound);
         detach(exiting->bound);
     }
+    for (unsigned kind = 0; kind < FLI_GRACE_KINDS; kind++)
+        fli_reader_close(&exiting->readers[kind]);
     os_thread = NULL;
     free(exiting);
 }
