@@ -314,8 +314,8 @@ int fli_rcu_init(struct fli_grace *grace)
 
 /* ---- fork */
 
-/* Whether the fork under way holds bp's locks. */
-static bool bp_is_held;
+/* Whether the calling thread's fork under way holds bp's locks. Several threads may fork at once. */
+static __thread bool bp_is_held;
 
 void fli_rcu_before_fork(void)
 {
