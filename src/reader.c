@@ -65,6 +65,13 @@ void fli_reader_unlock(struct fli_reader *reader, const struct fli_grace *grace)
         grace->readers->unlock();
 }
 
+void fli_reader_end_sections(struct fli_reader *reader, const struct fli_grace *grace)
+{
+    for (; load(&reader->sections) > 0; fli_store_relaxed(&reader->sections, load(&reader->sections) - 1))
+        if (fli_grace_is_inside(grace))
+            grace->readers->unlock();
+}
+
 void fli_reader_quiescent(struct fli_reader *reader, const struct fli_grace *grace)
 {
     if (grace->readers == NULL)

@@ -38,6 +38,10 @@ void fli_reader_close(struct fli_reader *reader);
 
 void fli_reader_lock(struct fli_reader *reader, const struct fli_grace *grace);
 void fli_reader_unlock(struct fli_reader *reader, const struct fli_grace *grace);
+
+/* Ends all sections of an OS thread that exits. The implementation's own destructor may have come first. */
+void fli_reader_end_sections(struct fli_reader *reader, const struct fli_grace *grace);
+
 void fli_reader_quiescent(struct fli_reader *reader, const struct fli_grace *grace);
 
 /* Whether grace period `number` waits for this reader. Any thread. */

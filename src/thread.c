@@ -102,8 +102,8 @@ static void detach(struct fli_thread *thread);
 /* The thread exits inside read-side sections: they end with it. */
 static void end_sections(struct fli_thread *thread)
 {
-    while (fli_thread_sections(thread) > 0)
-        fl_read_unlock(&thread->face);
+    fli_store_relaxed(&thread->sections, 0); /* relaxed: the owner's */
+    fli_reader_end_sections(fli_thread_reader(thread), &thread->heap->grace);
 }
 
 /* The destructor of the exit key: detaches what the exiting thread left attached. POSIX runs destructors in rounds
