@@ -368,6 +368,8 @@ void fli_deferred_recount_stw(struct fli_deferred *deferred)
     }
     fli_store_relaxed(&deferred->bytes, bytes);
     fli_store_relaxed(&deferred->has_marks, true);
+    if (deferred->grace->readers != NULL)
+        fli_store_relaxed(&deferred->token, 0);
     recount_list(deferred, deferred->waiting);
     recount_list(deferred, fli_tagged_index(fli_load_relaxed(&deferred->collecting.head)));
 }

@@ -96,7 +96,8 @@ size_t fli_deferred_unsubmitted(void ***place, unsigned class_index, const struc
 /* The magazine at a thread's place, or NULL. */
 struct fli_magazine *fli_deferred_magazine(void ***place);
 
-/* Counts anew what has been submitted, from the lists. In the child of a fork, where no other thread runs. */
+/* Counts anew what has been submitted, from the lists, and lets the batch wait for another grace period where the one it has
+ * been waiting for is not the host's. In the child of a fork, where no other thread runs. */
 void fli_deferred_recount_stw(struct fli_deferred *deferred);
 
 #endif

@@ -2,6 +2,7 @@
 #include "fork.h"
 #include "rcu.h"
 #include "thread.h"
+#include "trim.h"
 
 #include <errno.h>
 
@@ -114,6 +115,7 @@ static void child(void)
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
         reset_pool(heap);
         fli_deferred_recount_stw(&heap->deferred);
+        fli_trim_wait_anew_stw(heap);
         leave_behind(heap);
         for_each_lock(heap, unlock);
     }

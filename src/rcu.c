@@ -12,14 +12,16 @@
  *     label  operation                        order      partner
  *     G1     store of completed               release    G2
  *     G2     load of completed                acquire    G1
+ *     G3     store of begun                   release    G4
+ *     G4     load of begun                    acquire    G3
  *
  * Distribution builds of liburcu are not instrumented for ThreadSanitizer, which therefore does not see that a grace
  * period orders anything. This file tells it: what a reader did before it left a section, passed a quiescent state or
  * went offline (release) happened before what follows a synchronize_rcu (acquire).
  *
- * fork: the helper does not exist in the child. A child goes on with bp, whose locks were held across the fork if the flavor was
- * ever used, and starts a helper of its own; with qsbr it gets no more grace periods if there ever was a reader, because
- * synchronize_rcu would wait for readers that do not exist.
+ * fork: the helper does not exist in the child, and the tokens of its grace periods mean nothing there. A child goes on with
+ * bp, whose locks were held across the fork if there ever was a heap of bp, and starts a helper of its own; with qsbr it gets
+ * no more grace periods if there ever was a reader, because synchronize_rcu would wait for readers that do not exist.
  */
 #include "rcu.h"
 #include "atomic.h"
@@ -46,7 +48,7 @@ struct flavor {
     bool lost;      /* in a child that gets no more grace periods; set before there is a second thread */
     int64_t asked;
     FLI_ATOMIC(bool) has_helper;
-    FLI_ATOMIC(bool) has_readers; /* a thread has been a reader */
+    FLI_ATOMIC(bool) is_used; /* there may have been a reader */
     FLI_ATOMIC(int64_t) begun;
     FLI_ATOMIC(uint64_t) begun_at;
     FLI_ATOMIC(int64_t) completed;
@@ -67,7 +69,7 @@ static int64_t completed(struct flavor *flavor)
     return fli_load_acquire(&flavor->completed);
 }
 
-/* Relaxed in this function but for G1: the lock orders; others read single numbers. */
+/* Relaxed in this function but for G1 and G3: the lock orders; others read single numbers. */
 static void *help(void *arg)
 {
     struct flavor *flavor = arg;
@@ -79,7 +81,8 @@ static void *help(void *arg)
             continue;
         }
         fli_store_relaxed(&flavor->begun_at, fli_grace_now());
-        fli_store_relaxed(&flavor->begun, number + 1);
+        /* G3: release, pairs with G4 in latest: begun_at is not that of an earlier one. */
+        fli_store_release(&flavor->begun, number + 1);
         pthread_mutex_unlock(&flavor->lock);
         flavor->urcu->update_synchronize_rcu();
         fli_tsan_acquire(flavor);
@@ -187,14 +190,15 @@ static void wait(void *context, int64_t token)
 
 static int64_t latest(struct flavor *flavor, uint64_t *begun_at)
 {
-    /* Relaxed: numbers a moment ago, for telling who has stalled. */
-    *begun_at = fli_load_relaxed(&flavor->begun_at);
-    return fli_load_relaxed(&flavor->begun);
+    /* G4: acquire, pairs with G3 in help: begun_at is that of this grace period, or of a later one. */
+    int64_t begun = fli_load_acquire(&flavor->begun);
+    *begun_at = fli_load_relaxed(&flavor->begun_at); /* relaxed: for telling who has stalled */
+    return begun;
 }
 
 static bool qsbr_join(void)
 {
-    fli_store_relaxed(&qsbr.has_readers, true); /* relaxed: read in the child of a fork */
+    fli_store_relaxed(&qsbr.is_used, true); /* relaxed: read in the child of a fork */
     if (qsbr.urcu->read_ongoing())
         return false; /* the host has registered the thread and taken it online */
     /* In a child without grace periods liburcu's list of readers leads to threads that do not exist. */
@@ -305,6 +309,8 @@ static const struct fli_reader_calls bp_readers = {
 int fli_rcu_init(struct fli_grace *grace)
 {
     bool is_bp = grace->kind == FL_GRACE_BP;
+    if (is_bp)
+        fli_store_relaxed(&bp.is_used, true); /* relaxed: of the two values that a fork at once may read, both will do */
     grace->calls = (struct fl_grace_host){
         .begin = begin, .elapsed = elapsed, .wait = wait, .context = is_bp ? &bp : &qsbr};
     grace->wait_for = wait_for;
@@ -314,14 +320,14 @@ int fli_rcu_init(struct fli_grace *grace)
 
 /* ---- fork */
 
-/* Whether the calling thread's fork under way holds bp's locks. Several threads may fork at once. */
+/* Whether the fork under way on this thread holds bp's locks: others may fork at the same time. */
 static __thread bool bp_is_held;
 
 void fli_rcu_before_fork(void)
 {
-    /* Only where our helper may hold them. Inside a section the wait for a grace period under way would not end.
-     * Relaxed: of the two values that a race may give, both are in order. */
-    bp_is_held = fli_load_relaxed(&bp.has_helper) && !bp_is_inside();
+    /* Only where threads or our helper may hold them. Inside a section the wait for a grace period under way would not end.
+     * Relaxed: see fli_rcu_init. */
+    bp_is_held = fli_load_relaxed(&bp.is_used) && !bp_is_inside();
     if (bp_is_held)
         urcu_bp_before_fork();
 }
@@ -352,9 +358,9 @@ static void begin_anew(struct flavor *flavor)
 
 void fli_rcu_after_fork_child(void)
 {
-    bool bp_was_used = fli_load_relaxed(&bp.has_helper); /* relaxed: as above */
-    qsbr.lost = qsbr.lost || fli_load_relaxed(&qsbr.has_readers);
-    bp.lost = bp.lost || (bp_was_used && !bp_is_held);
+    /* Relaxed: as above. */
+    qsbr.lost = qsbr.lost || fli_load_relaxed(&qsbr.is_used);
+    bp.lost = bp.lost || (fli_load_relaxed(&bp.is_used) && !bp_is_held);
     begin_anew(&bp);
     begin_anew(&qsbr);
     if (bp_is_held)

@@ -67,9 +67,10 @@ void fli_reader_unlock(struct fli_reader *reader, const struct fli_grace *grace)
 
 void fli_reader_end_sections(struct fli_reader *reader, const struct fli_grace *grace)
 {
-    for (; load(&reader->sections) > 0; fli_store_relaxed(&reader->sections, load(&reader->sections) - 1))
+    for (unsigned sections = load(&reader->sections); sections > 0; sections--)
         if (fli_grace_is_inside(grace))
             grace->readers->unlock();
+    fli_store_relaxed(&reader->sections, 0); /* relaxed: a number for others */
 }
 
 void fli_reader_quiescent(struct fli_reader *reader, const struct fli_grace *grace)

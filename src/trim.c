@@ -215,6 +215,20 @@ size_t fli_trim_drain(struct fl_heap *heap)
     }
 }
 
+void fli_trim_wait_anew_stw(struct fl_heap *heap)
+{
+    struct fli_retired *retired = &heap->retired;
+    if (retired->waiting == 0 || heap->grace.readers == NULL)
+        return;
+    struct fli_slab *slabs = heap->backing.slabs.slabs;
+    uint32_t last = retired->waiting;
+    while (slabs[last - 1].next != 0)
+        last = slabs[last - 1].next;
+    slabs[last - 1].next = retired->collecting;
+    retired->collecting = retired->waiting;
+    retired->waiting = 0;
+}
+
 /* ---- A whole trim. */
 
 static size_t class_pooled_bytes(struct fli_backing *backing, unsigned class_index)

@@ -38,6 +38,10 @@ void fli_trim_reclaim(struct fl_heap *heap);
  * thread is in no section and holds no lock. */
 size_t fli_trim_drain(struct fl_heap *heap);
 
+/* Lets what waits wait for another grace period, unless the one it has been waiting for is the host's. In the child of a fork,
+ * where no other thread runs. */
+void fli_trim_wait_anew_stw(struct fl_heap *heap);
+
 /* Whether retired slabs wait. A hint. */
 static inline bool fli_trim_is_waiting(struct fl_heap *heap)
 {

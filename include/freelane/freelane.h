@@ -355,8 +355,8 @@ FL_API void fl_free_many(struct fl_thread *thread, size_t size, size_t count, vo
  *
  * fork: in the child of a bp heap all goes on, if the fork was outside of a read-side section. The child of a qsbr heap
  * gets no more grace periods: what is deferred stays so, fl_heap_barrier returns -ENOTSUP. With FL_GRACE_HOST it is the host's
- * affair. Freelane calls urcu_bp_before_fork and its siblings once it has asked for a grace period of bp; a host that uses bp
- * itself leaves that to it. */
+ * affair. Freelane calls urcu_bp_before_fork and its siblings once there has been a bp heap; a host that uses bp
+ * itself leaves that to it. Such a fork waits for the grace period of bp that is under way. */
 
 /* Frees a block of the thread's heap, allocated with `size`, after a grace period. Never fails and never waits. The handle
  * must be online; the heap must have grace periods. Inline:

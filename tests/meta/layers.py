@@ -34,8 +34,8 @@ heap.h
 fork.h
 thread
 stall
-fork.c
 trim
+fork.c
 alloc
 type
 quiescent
