@@ -53,13 +53,14 @@ static void *pop_owner(struct fli_thread *thread, struct fl_cache *cache, unsign
     return block;
 }
 
-/* Turns what the heap holds free, and this thread caches, into slabs that can serve any class. What other threads
- * cache stays with them. */
-FLI_COLD static void make_room(struct fli_thread *thread)
+/* Gives what this thread caches, and what unattached threads have freed, to the pool. What other threads cache stays with
+ * them. */
+FLI_COLD static void pool_caches(struct fli_thread *thread)
 {
+    if (thread != thread->heap->service)
+        fli_thread_submit(thread);
     fli_thread_flush_owner(thread);
     fli_thread_flush_service(thread->heap, thread);
-    fli_trim(thread->heap, 0);
 }
 
 /* Refills an empty cache and takes a block from it. */
@@ -87,12 +88,25 @@ static void *alloc_block(struct fli_thread *thread, unsigned class_index)
     return refill_and_pop(thread, class_index);
 }
 
+/* Takes a block from what the heap holds free after all: of the class, or else by turning whole slabs of other classes into
+ * some of this one. */
+FLI_COLD static void *make_room(struct fli_thread *thread, unsigned class_index)
+{
+    pool_caches(thread);
+    void *block = alloc_block(thread, class_index);
+    if (block != NULL)
+        return block;
+    fli_trim(thread->heap, 0);
+    return alloc_block(thread, class_index);
+}
+
 static void *alloc_large(struct fli_thread *thread, size_t size, bool zeroed)
 {
     struct fl_heap *heap = thread->heap;
     void *block = fli_large_alloc(&heap->backing.large, size, zeroed);
     if (block == NULL && heap->backing.limit.most != SIZE_MAX) {
-        make_room(thread);
+        pool_caches(thread);
+        fli_trim(heap, 0);
         block = fli_large_alloc(&heap->backing.large, size, zeroed);
     }
     return block;
@@ -106,7 +120,7 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
     *heap = thread != NULL ? thread->heap : NULL;
     if (thread == NULL)
         return NULL;
-    errno = thread->header == request->header ? ENOMEM : EINVAL;
+    errno = thread->face.header == request->header ? ENOMEM : EINVAL;
     if (FLI_UNLIKELY(errno == EINVAL)) {
         fli_thread_leave(thread);
         return NULL;
@@ -114,10 +128,8 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
     unsigned class_index = fli_class_of_size(request->size);
     void *block = class_index != 0 ? alloc_block(thread, class_index)
                                    : alloc_large(thread, request->size, request->zeroed);
-    if (FLI_UNLIKELY(block == NULL) && class_index != 0) {
-        make_room(thread);
-        block = alloc_block(thread, class_index);
-    }
+    if (FLI_UNLIKELY(block == NULL) && class_index != 0)
+        block = make_room(thread, class_index);
     fli_thread_leave(thread);
     return block;
 }
@@ -175,7 +187,7 @@ void *fl_alloc_slow(struct fl_thread *face, size_t size)
     struct fli_thread *thread = (struct fli_thread *)(void *)face;
     unsigned class_index = fli_class_of_size(size);
     /* By far the most frequent way here: an attached thread exchanges a magazine. */
-    if (FLI_LIKELY(thread->heap != NULL && thread->header == NULL && class_index != 0)) {
+    if (FLI_LIKELY(thread->heap != NULL && thread->face.header == NULL && class_index != 0)) {
         void *block = alloc_block(thread, class_index);
         if (FLI_LIKELY(block != NULL))
             return block;
@@ -280,7 +292,7 @@ static bool defer_owner(struct fli_thread *thread, unsigned class_index, void *b
                                          block, &thread->counters);
     thread->deferring[class_index / 64] |= (uint64_t)1 << class_index % 64;
     if (FLI_UNLIKELY(thread == heap->service)) /* it passes no quiescent states */
-        fli_thread_submit_owner(thread);
+        raised |= fli_thread_submit_owner(thread);
     else if (fli_deferred_is_waiting(&heap->deferred))
         fli_stall_look(heap);
     return raised;
@@ -306,13 +318,14 @@ static void free_large(struct fli_thread *thread, void *block, const struct fli_
 {
     struct fl_heap *heap = thread->heap;
     struct fli_large *large = &heap->backing.large;
-    if (thread->header == NULL && !how->deferred) {
+    if (thread->face.header == NULL && !how->deferred) {
         outcome->verdict = verdict_of(fli_large_free(large, block, how->sized, how->size, &outcome->actual));
         return;
     }
-    bool known = fli_large_size(large, block) != 0;
-    if (known && thread->header != NULL)
-        clear_header(thread->header, block);
+    /* Before readers may go on without it, and only if all is well. */
+    size_t actual = thread->face.header != NULL ? fli_large_size(large, block) : 0;
+    if (actual != 0 && (!how->sized || how->size == actual))
+        clear_header(thread->face.header, block);
     outcome->verdict = verdict_of(fli_large_defer(large, block, how->sized, how->size, &outcome->actual));
     if (outcome->verdict == IN_ORDER)
         outcome->pressure = fli_deferred_count_large(&heap->deferred, outcome->actual);
@@ -328,8 +341,8 @@ static void free_block(struct fli_thread *thread, void *block, unsigned class_in
         outcome->verdict = end_life(slabs, class_index, block);
     if (outcome->verdict != IN_ORDER)
         return;
-    if (thread->header != NULL)
-        clear_header(thread->header, block);
+    if (thread->face.header != NULL)
+        clear_header(thread->face.header, block);
     if (how->deferred) {
         outcome->pressure = defer_owner(thread, class_index, block);
         return;
@@ -349,7 +362,7 @@ static enum verdict judge_call(const struct fli_thread *thread, const struct fli
         return OFFLINE;
     /* Who does not know the type may free a block; the heap knows what to clear. */
     bool says = how->typed || how->deferred;
-    return says && how->header != thread->header ? OTHER_HEADER : IN_ORDER;
+    return says && how->header != thread->face.header ? OTHER_HEADER : IN_ORDER;
 }
 
 static struct outcome free_owner(struct fli_thread *thread, void *block, const struct fli_free *how)
@@ -365,14 +378,6 @@ static struct outcome free_owner(struct fli_thread *thread, void *block, const s
     return outcome;
 }
 
-/* Tells the host that deferred bytes have outgrown their bound. */
-FLI_COLD static void tell_pressure(struct fl_heap *heap)
-{
-    const struct fl_options *options = &heap->options;
-    if (options->on_deferred != NULL) /* relaxed: a number a moment ago */
-        options->on_deferred(heap, fli_load_relaxed(&heap->deferred.bytes), options->context);
-}
-
 /* Frees on an entered thread, leaves it, and tells what was wrong. */
 static void free_and_leave(struct fli_thread *thread, void *block, const struct fli_free *how)
 {
@@ -382,7 +387,7 @@ static void free_and_leave(struct fli_thread *thread, void *block, const struct 
         outcome = free_owner(thread, block, how);
         fli_thread_leave(thread);
         if (FLI_UNLIKELY(outcome.pressure))
-            tell_pressure(heap);
+            fli_thread_tell_pressure(heap);
     }
     if (FLI_UNLIKELY(outcome.verdict != IN_ORDER))
         report(block, how, outcome);
@@ -444,7 +449,7 @@ void fl_free(struct fl_thread *face, void *block)
 static bool is_simple(const struct fli_thread *thread, const void *block, unsigned class_index,
                       const struct fl_header *header)
 {
-    return !FLI_CHECKED && FLI_LIKELY(thread->heap != NULL && class_index != 0 && thread->header == header) &&
+    return !FLI_CHECKED && FLI_LIKELY(thread->heap != NULL && class_index != 0 && thread->face.header == header) &&
            fli_slab_class_of(&thread->heap->backing.slabs, block) == class_index;
 }
 
@@ -467,7 +472,7 @@ bool fli_defer_quickly(struct fl_thread *face, void *block, unsigned class_index
     if (header != NULL)
         clear_header(header, block);
     if (FLI_UNLIKELY(defer_owner(thread, class_index, block)))
-        tell_pressure(thread->heap);
+        fli_thread_tell_pressure(thread->heap);
     return true;
 }
 

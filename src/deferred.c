@@ -42,7 +42,8 @@ static bool count_in(struct fli_deferred *deferred, unsigned class_index, size_t
 {
     fli_add_relaxed(&deferred->blocks[class_index], blocks);
     size_t before = fli_add_relaxed(&deferred->bytes, bytes);
-    if (FLI_LIKELY(before + bytes <= deferred->bound))
+    /* A large block may be counted out before it is counted in: then the number has wrapped. */
+    if (FLI_LIKELY(before + bytes <= deferred->bound || before > SIZE_MAX / 2))
         return false;
     fli_add_relaxed(&deferred->over_bytes, bytes);
     if (fli_deferred_has_pressure(deferred))
@@ -106,8 +107,8 @@ bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, uns
 
 static bool mark(struct fli_deferred *deferred, unsigned class_index, const void *block)
 {
-    fli_slab_defer(&deferred->backing->slabs, class_index, block);
     bool raised = count_in(deferred, class_index, 1, fli_class_bytes(class_index));
+    fli_slab_defer(&deferred->backing->slabs, class_index, block);
     fli_store_relaxed(&deferred->has_marks, true);
     return raised;
 }

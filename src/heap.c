@@ -23,6 +23,9 @@
 /* Slabs start at a multiple of this, so that huge pages can lie under them. */
 #define HEAP_ALIGNMENT (2 * FLI_MIB)
 
+/* How long destroying waits for a grace period before it looks who has stalled. */
+enum { WAIT_MILLISECONDS = 200 };
+
 static size_t mapping_bytes(size_t span)
 {
     return span + fli_slabs_metadata_bytes(span) + fli_magazines_reserve_bytes(span);
@@ -147,26 +150,29 @@ struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options *option
     return create(options, false, error, error_size);
 }
 
-static void look(void *context)
+/* Whether readers may be looking at memory of the heap: at what is deferred, or with stale readers at anything. */
+static bool may_be_read(struct fl_heap *heap)
 {
-    fli_stall_look(context);
+    /* Relaxed: no other thread uses the heap. */
+    bool was_used = heap->backing.slabs.committed > 0 || heap->backing.large.places > 0;
+    return fli_load_relaxed(&heap->deferred.bytes) > 0 || (heap->options.header != NULL && was_used);
 }
 
-/* Lets what waits for grace periods go first. A host whose grace periods cannot be waited for vouches for its readers. */
+/* Waits until no reader looks at the heap. A host whose grace periods cannot be waited for vouches for its readers. */
 static int settle(struct fl_heap *heap)
 {
-    if (heap->grace.kind == FL_GRACE_NONE || !fli_grace_can_wait(&heap->grace))
+    if (heap->grace.kind == FL_GRACE_NONE || !fli_grace_can_wait(&heap->grace) || !may_be_read(heap))
         return 0;
-    /* Relaxed: no other thread uses the heap. */
-    bool waits = fli_load_relaxed(&heap->deferred.bytes) > 0 || fli_trim_is_waiting(heap);
-    if (waits && fli_thread_caller_is_inside(heap)) {
+    if (fli_thread_caller_is_inside(heap)) {
         fli_misuse("fl_heap_destroy", heap, NULL, "would wait for a grace period inside a read-side section");
         return -EINVAL;
     }
-    int failed = fli_deferred_drain(&heap->deferred, look, heap);
-    if (failed == 0)
-        fli_trim_drain(heap);
-    return failed == 0 && fli_trim_is_waiting(heap) ? -EAGAIN : failed;
+    int64_t token = fli_grace_begin(&heap->grace);
+    if (token <= 0)
+        return token < 0 ? (int)token : -EAGAIN;
+    while (!fli_grace_wait(&heap->grace, token, WAIT_MILLISECONDS))
+        fli_stall_look(heap);
+    return 0;
 }
 
 int fl_heap_destroy(struct fl_heap *heap)

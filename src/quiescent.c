@@ -82,8 +82,8 @@ void fl_quiescent(struct fl_thread *face)
     /* While a batch waits, what is part-full can as well go on filling: it would only wait for its turn. */
     bool submits = (thread->deferring[0] | thread->deferring[1]) != 0 && (!is_waiting || has_pressure);
     if (submits)
-        fli_thread_submit_owner(thread);
-    if (submits || is_waiting || fli_trim_is_waiting(heap))
+        fli_thread_submit(thread);
+    if (submits || is_waiting || has_pressure || fli_trim_is_waiting(heap))
         move_on(heap);
 }
 
@@ -97,7 +97,7 @@ const unsigned char *fl_heap_pressure(struct fl_heap *heap)
 static void submit(struct fli_thread *thread, void *context)
 {
     (void)context;
-    fli_thread_submit_owner(thread);
+    fli_thread_submit(thread);
 }
 
 static void look(void *context)

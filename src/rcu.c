@@ -310,7 +310,8 @@ int fli_rcu_init(struct fli_grace *grace)
 {
     bool is_bp = grace->kind == FL_GRACE_BP;
     if (is_bp)
-        fli_store_relaxed(&bp.is_used, true); /* relaxed: of the two values that a fork at once may read, both will do */
+        fli_store_relaxed(&bp.is_used,
+                          true); /* relaxed: of the two values that a fork at once may read, both will do */
     grace->calls = (struct fl_grace_host){
         .begin = begin, .elapsed = elapsed, .wait = wait, .context = is_bp ? &bp : &qsbr};
     grace->wait_for = wait_for;

@@ -200,8 +200,8 @@ static struct fli_thread *create_thread(struct fl_heap *heap)
         return NULL;
     memset(thread, 0, sizeof *thread);
     thread->heap = heap;
-    thread->header = heap->options.header;
-    thread->first_class = thread->header != NULL ? FL_CLASS_COUNT : 0;
+    thread->face.header = heap->options.header;
+    thread->first_class = thread->face.header != NULL ? FL_CLASS_COUNT : 0;
     thread->slabs_base = (uintptr_t)heap->backing.slabs.base;
     thread->slabs_span = heap->backing.slabs.span;
     thread->slab_classes = heap->backing.slabs.classes;
@@ -236,6 +236,7 @@ struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap)
 static void flush_and_tell(struct fli_thread *thread)
 {
     struct fl_heap *heap = thread->heap;
+    fli_thread_submit(thread);
     fli_thread_flush_owner(thread);
     if (heap->grace.kind != FL_GRACE_NONE)
         fli_deferred_advance(&heap->deferred);
@@ -286,14 +287,32 @@ bool fli_thread_is_inside(const struct fli_thread *thread)
     return fli_load_relaxed(&thread->os_thread->readers[thread->heap->grace.kind].sections) > 0;
 }
 
-void fli_thread_submit_owner(struct fli_thread *thread)
+bool fli_thread_submit_owner(struct fli_thread *thread)
 {
     struct fl_heap *heap = thread->heap;
+    bool raised = false;
     for (unsigned word = 0; word < 2; word++)
         for (; thread->deferring[word] != 0; thread->deferring[word] &= thread->deferring[word] - 1) {
             unsigned c = 64 * word + (unsigned)__builtin_ctzll(thread->deferring[word]);
-            fli_deferred_submit_owner(&heap->deferred, fli_thread_deferred(thread, c), c, &thread->counters);
+            raised |= fli_deferred_submit_owner(&heap->deferred, fli_thread_deferred(thread, c), c,
+                                                &thread->counters);
         }
+    return raised;
+}
+
+void fli_thread_tell_pressure(struct fl_heap *heap)
+{
+    const struct fl_options *options = &heap->options;
+    if (options->on_deferred != NULL) /* relaxed: a number a moment ago */
+        options->on_deferred(heap, fli_load_relaxed(&heap->deferred.bytes), options->context);
+}
+
+void fli_thread_submit(struct fli_thread *thread)
+{
+    if (FLI_LIKELY(!fli_thread_submit_owner(thread)))
+        return;
+    fli_thread_tell_pressure(thread->heap);
+    fli_thread_submit_owner(thread); /* what the host has deferred meanwhile */
 }
 
 void fli_thread_for_each_ours(struct fl_heap *heap, void (*visit)(struct fli_thread *thread, void *context),
@@ -347,7 +366,7 @@ void fl_thread_offline(struct fl_thread *face)
         return;
     }
     if (thread->heap->grace.kind != FL_GRACE_NONE) {
-        fli_thread_submit_owner(thread);
+        fli_thread_submit(thread);
         stop_reading(thread, false);
         fli_deferred_advance(&thread->heap->deferred);
     }

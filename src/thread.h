@@ -38,9 +38,8 @@ struct fli_thread {
     size_t slabs_span; /* 0 in the stand-ins: no block is theirs */
     FLI_ATOMIC(uint8_t) * slab_classes;
 
-    const struct fl_header *header; /* of the heap, where there are stale readers */
-    unsigned first_class;           /* where in `face` the caches of class 0 and up begin */
-    struct fl_heap *heap;           /* NULL in the stand-ins */
+    unsigned first_class; /* where in `face` the caches of class 0 and up begin */
+    struct fl_heap *heap; /* NULL in the stand-ins */
     struct fli_pool_counters counters;
     void *context;
     struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 1];
@@ -100,8 +99,15 @@ void fli_thread_destroy_service(struct fl_heap *heap);
 /* Gives all blocks in the thread's caches to the pool. The owning thread, or any while it is stopped. */
 void fli_thread_flush_owner(struct fli_thread *thread);
 
-/* Submits what the thread has deferred. The owning thread, or any while it is stopped. */
-void fli_thread_submit_owner(struct fli_thread *thread);
+/* Submits what the thread has deferred. Returns whether this has raised pressure. The owning thread, or any while it is
+ * stopped. */
+bool fli_thread_submit_owner(struct fli_thread *thread);
+
+/* The same, and tells the host if it has. No lock may be held. */
+void fli_thread_submit(struct fli_thread *thread);
+
+/* Tells the host that deferred bytes have outgrown their bound. No lock may be held. */
+FLI_COLD void fli_thread_tell_pressure(struct fl_heap *heap);
 
 /* Whether the calling OS thread is inside a read-side section that a grace period of the heap waits for. */
 bool fli_thread_caller_is_inside(struct fl_heap *heap);

@@ -376,6 +376,8 @@ void fli_trim_if_grown(struct fli_backing *backing)
 void fli_trim_at_flush(struct fli_backing *backing, bool last)
 {
     struct fl_heap *heap = (struct fl_heap *)backing;
+    if (fli_trim_is_waiting(heap))
+        fli_trim_reclaim(heap);
     size_t above = fli_load_relaxed(&heap->trim_above);
     size_t parked = fli_load_relaxed(&backing->slabs.parked_bytes);
     uint64_t flushes = fli_load_relaxed(&heap->flushes) + 1;

@@ -266,7 +266,8 @@ static bool is_live(struct fl_thread *thread, const void *object, const struct f
                     bool deferred)
 {
     const struct fl_heap *heap = ((const struct fli_thread *)(const void *)thread)->heap;
-    if (!FLI_CHECKED && !deferred && FLI_LIKELY(heap != NULL && class_of(type) != 0) &&
+    if (!FLI_CHECKED && !deferred && thread->header == type->header &&
+        FLI_LIKELY(heap != NULL && class_of(type) != 0) &&
         fli_slab_class_of(&heap->backing.slabs, object) == class_of(type))
         return true;
     struct fli_free how = how_to_free(call, type);

@@ -189,7 +189,8 @@ static inline struct fl_heap *fl_heap_create(const struct fl_options *options, c
  * while threads are attached (offline ones included), -EPERM for the default heap. The caller guarantees that
  * no other thread uses the heap. What is deferred waits for its grace period first, as does all memory of a heap with
  * stale readers: then -EINVAL, reported as misuse, inside a read-side section; or what fl_heap_barrier returns where no
- * grace period can be had, and the heap is still there. */
+ * grace period can be had, and the heap is still there. A host whose grace periods cannot be waited for sees to it that no reader
+ * looks at the heap any more. */
 FL_API int fl_heap_destroy(struct fl_heap *heap);
 
 /* The process's default heap, created at first use with the options in the environment variable
