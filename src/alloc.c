@@ -83,7 +83,8 @@ static void *refill_and_pop(struct fli_thread *thread, unsigned class_index)
 static void *alloc_block(struct fli_thread *thread, unsigned class_index)
 {
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
-    if (cache->top != cache->floor)
+    if (cache->top != cache->floor ||
+        fli_cache_lower_floor_owner(cache, thread->heap->backing.magazine_blocks[class_index]))
         return pop_owner(thread, cache, class_index);
     return refill_and_pop(thread, class_index);
 }

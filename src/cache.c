@@ -5,6 +5,9 @@
 /* Magazines that a thread gives to the pool between two notifications of the heap. */
 enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16 };
 
+/* Blocks by which the floor of a cold magazine comes down at a time. */
+enum { STAGE_BLOCKS = FLI_RARE_PATHS ? 1 : 32 };
+
 /* Relaxed: the owner alone orders these words; statistics read single numbers. */
 #define STORE(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELAXED)
 #define LOAD(place)         __atomic_load_n(&(place), __ATOMIC_RELAXED)
@@ -13,6 +16,12 @@ struct fli_magazine *fli_cache_loaded(const struct fl_cache *cache)
 {
     uintptr_t floor = (uintptr_t)LOAD(cache->floor);
     return (struct fli_magazine *)(floor & ~(uintptr_t)(FLI_MAGAZINE_BYTES - 1));
+}
+
+void **fli_cache_floor(const struct fl_cache *cache, unsigned capacity)
+{
+    struct fli_magazine *loaded = fli_cache_loaded(cache);
+    return loaded != NULL ? fli_magazine_floor(loaded, capacity) : NULL;
 }
 
 struct fli_magazine *fli_cache_previous(const struct fl_cache *cache, const struct fli_magazines *magazines)
@@ -32,12 +41,12 @@ static void load(struct fl_cache *cache, struct fli_magazine *magazine, uint32_t
 }
 
 /* Takes the loaded magazine, if there is one, out of the cache. */
-static struct fli_magazine *unload(struct fl_cache *cache)
+static struct fli_magazine *unload(struct fl_cache *cache, unsigned capacity)
 {
     struct fli_magazine *magazine = fli_cache_loaded(cache);
     if (magazine != NULL)
-        fli_store_relaxed(&magazine->count,
-                          (uint16_t)(cache->top - cache->floor)); /* relaxed: the magazine is ours */
+        fli_store_relaxed(&magazine->count, /* relaxed: the magazine is ours */
+                          (uint16_t)(cache->top - fli_magazine_floor(magazine, capacity)));
     STORE(cache->top, NULL);
     STORE(cache->floor, NULL);
     return magazine;
@@ -47,12 +56,58 @@ static struct fli_magazine *unload(struct fl_cache *cache)
 static struct fli_magazine *push_down(struct fl_cache *cache, struct fli_magazine *magazine, unsigned class_index,
                                       struct fli_backing *backing)
 {
+    unsigned capacity = backing->magazine_blocks[class_index];
     struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
-    struct fli_magazine *loaded = unload(cache);
-    load(cache, magazine, loaded != NULL ? fli_magazine_index(&backing->magazines, loaded) : 0,
-         backing->magazine_blocks[class_index]);
+    struct fli_magazine *loaded = unload(cache, capacity);
+    load(cache, magazine, loaded != NULL ? fli_magazine_index(&backing->magazines, loaded) : 0, capacity);
     return previous;
 }
+
+/* ---- Cold magazines. */
+
+/* The slot `count` slots below `slot`, but not below `floor`. */
+static void **down(void **slot, size_t count, void **floor)
+{
+    return (size_t)(slot - floor) > count ? slot - count : floor;
+}
+
+/* Fetches the first lines of blocks, in the order in which they will be taken. */
+static void fetch(void **from, void **upto)
+{
+    while (upto-- > from)
+        __builtin_prefetch(*upto, 1);
+}
+
+/* Whether the blocks lie in the order of their addresses, judged by a sample: the processor fetches these itself. */
+static bool in_address_order(void **top, void **floor, unsigned class_index)
+{
+    void **lower = down(top - 1, STAGE_BLOCKS, floor);
+    uintptr_t distance = (size_t)(top - 1 - lower) * fli_class_bytes(class_index);
+    return (uintptr_t)*lower - (uintptr_t)top[-1] == distance || (uintptr_t)top[-1] - (uintptr_t)*lower == distance;
+}
+
+/* Stages a magazine that has just been loaded and has blocks: the first of them and as many more are fetched. */
+static void stage(struct fl_cache *cache, unsigned class_index)
+{
+    void **top = cache->top, **floor = cache->floor;
+    if (in_address_order(top, floor, class_index))
+        return;
+    fetch(down(top, 2 * STAGE_BLOCKS, floor), top);
+    STORE(cache->floor, down(top, STAGE_BLOCKS, floor));
+}
+
+bool fli_cache_lower_floor_owner(struct fl_cache *cache, unsigned capacity)
+{
+    void **floor = fli_cache_floor(cache, capacity);
+    if (cache->floor == floor)
+        return false;
+    void **lower = down(cache->floor, STAGE_BLOCKS, floor);
+    fetch(down(lower, STAGE_BLOCKS, floor), lower);
+    STORE(cache->floor, lower);
+    return true;
+}
+
+/* ---- Exchanges. */
 
 static uint32_t count_of(const struct fli_magazine *magazine)
 {
@@ -96,6 +151,7 @@ static bool load_filled(struct fl_cache *cache, unsigned class_index, struct fli
     fli_count(&counters->exchanges, 1);
     __builtin_prefetch(&filled->slots[FLI_MAGAZINE_SLOTS - 1]);
     give(push_down(cache, filled, class_index, backing), class_index, backing, counters);
+    stage(cache, class_index);
     return true;
 }
 
@@ -123,14 +179,14 @@ static bool load_fresh(struct fl_cache *cache, unsigned class_index, struct fli_
 size_t fli_cache_refill_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                               struct fli_pool_counters *counters)
 {
-    FLI_ASSERT(cache->top == cache->floor);
+    FLI_ASSERT(cache->top == fli_cache_floor(cache, backing->magazine_blocks[class_index]));
     struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
     if (previous != NULL && count_of(previous) > 0)
         push_down(cache, previous, class_index, backing);
     else if (!load_filled(cache, class_index, backing, counters) &&
              !load_fresh(cache, class_index, backing, counters))
         return 0;
-    return (size_t)(cache->top - cache->floor);
+    return fli_cache_loaded_blocks(cache, backing->magazine_blocks[class_index]);
 }
 
 bool fli_cache_make_room_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
@@ -153,16 +209,21 @@ void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct 
                            struct fli_pool_counters *counters)
 {
     struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
-    give(unload(cache), class_index, backing, counters);
+    give(unload(cache, backing->magazine_blocks[class_index]), class_index, backing, counters);
     give(previous, class_index, backing, counters);
+}
+
+size_t fli_cache_loaded_blocks(const struct fl_cache *cache, unsigned capacity)
+{
+    uintptr_t top = (uintptr_t)LOAD(cache->top), floor = (uintptr_t)fli_cache_floor(cache, capacity);
+    /* The two words may be of different magazines while the owner works; no magazine holds more than its capacity. */
+    return top > floor ? fli_min((top - floor) / sizeof(void *), capacity) : 0;
 }
 
 size_t fli_cache_blocks(const struct fl_cache *cache, unsigned class_index, const struct fli_backing *backing)
 {
-    uintptr_t top = (uintptr_t)LOAD(cache->top), floor = (uintptr_t)LOAD(cache->floor);
     const struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
     size_t capacity = backing->magazine_blocks[class_index];
-    size_t loaded = top >= floor ? (top - floor) / sizeof(void *) : 0;
-    /* The two words may be of different magazines while the owner works; no magazine holds more than its capacity. */
-    return fli_min(loaded, capacity) + (previous != NULL ? fli_min(count_of(previous), capacity) : 0);
+    size_t loaded = fli_cache_loaded_blocks(cache, (unsigned)capacity);
+    return loaded + (previous != NULL ? fli_min(count_of(previous), capacity) : 0);
 }

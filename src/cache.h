@@ -15,7 +15,19 @@
  * another. Such an exchange costs two read-modify-writes of the pool: a filled magazine one way, an empty one the
  * other.
  *
- *     blocks in a cache = (top - floor) + count of previous
+ * A magazine that comes from the pool is cold: its blocks were freed a while ago, or by another thread. The array says
+ * which blocks will be handed out, so they are fetched ahead, a stage at a time. The fast path knows nothing of it: the
+ * cache's floor is set above the magazine's, and when alloc gets there its slow half fetches the stage after the
+ * next, lowers the floor, and goes on.
+ *
+ *      magazine's floor         cache's floor         top
+ *            v                        v                v
+ *            +-----------+------------+----------------+--
+ *            | untouched |  fetched   | fetched, taken |
+ *            +-----------+------------+----------------+--
+ *
+ *     magazine's floor <= cache's floor <= top
+ *     blocks in a cache = (top - magazine's floor) + count of previous
  *
  * A cache belongs to one thread. Others read top, floor, and a magazine's next and count for statistics, so these are
  * stored as relaxed atomics; a magazine read that way is mapped for ever.
@@ -42,6 +54,10 @@ struct fli_backing {
     void (*thread_flushed)(struct fli_backing *backing, bool last);
 };
 
+/* Lowers the cache's floor, with top on it, by a stage. Returns false if it is the loaded magazine's, which then is
+ * empty. The owning thread only. */
+bool fli_cache_lower_floor_owner(struct fl_cache *cache, unsigned capacity);
+
 /* Gets at least one block into an empty loaded magazine. Returns the blocks that are in it then, 0 if the limit or
  * the system refuses. The owning thread only. */
 size_t fli_cache_refill_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
@@ -61,6 +77,12 @@ size_t fli_cache_blocks(const struct fl_cache *cache, unsigned class_index, cons
 
 /* An empty magazine, or NULL if memory is refused. It is the caller's. */
 struct fli_magazine *fli_cache_obtain_empty(struct fli_backing *backing, struct fli_pool_counters *counters);
+
+/* The blocks in the loaded magazine, where magazines of the class hold `capacity`. Any thread, as above. */
+size_t fli_cache_loaded_blocks(const struct fl_cache *cache, unsigned capacity);
+
+/* The floor of the loaded magazine, or NULL. */
+void **fli_cache_floor(const struct fl_cache *cache, unsigned capacity);
 
 /* The loaded magazine, or NULL. */
 struct fli_magazine *fli_cache_loaded(const struct fl_cache *cache);

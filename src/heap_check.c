@@ -71,7 +71,9 @@ static int walk_cache(struct walk *walk, struct fli_thread *thread, unsigned cla
     const struct fl_cache *cache = fli_thread_cache(thread, class_index);
     struct fli_magazine *previous = fli_cache_previous(cache, &walk->heap->backing.magazines);
     walk->magazines += (size_t)(cache->floor != NULL) + (previous != NULL);
-    int failed = see_all(walk, class_index, cache->floor, (size_t)(cache->top - cache->floor), "a loaded magazine");
+    unsigned capacity = walk->heap->backing.magazine_blocks[class_index];
+    int failed = see_all(walk, class_index, fli_cache_floor(cache, capacity),
+                         fli_cache_loaded_blocks(cache, capacity), "a loaded magazine");
     if (failed == 0 && previous != NULL)
         failed = see_all(walk, class_index, floor_of(walk, previous, class_index), fli_load_relaxed(&previous->count),
                          "a previous magazine");

@@ -93,6 +93,63 @@ static void a_flush_gives_all_to_the_pool_and_a_part_full_magazine_comes_back(vo
     fl_free(bed->thread, second);
 }
 
+/* Blocks that come back from the pool in no order of addresses are fetched ahead; nobody but the clock may notice. */
+static void a_cold_magazine_hands_out_every_block_once(void **state)
+{
+    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = SIZE_MAX});
+    (void)state;
+    struct fl_thread *other = fl_thread_attach(bed.heap);
+    unsigned char *blocks[MANY];
+    assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, (void **)blocks), 0);
+    for (unsigned i = 0; i < MANY; i++) /* 1021 and MANY have no common divisor */
+        fl_free_sized(other, blocks[i * 1021u % MANY], SIZE);
+    fl_thread_flush(other);
+    for (unsigned i = 0; i < MANY; i++) {
+        blocks[i] = fl_alloc(bed.thread, SIZE);
+        memset(blocks[i], (int)(i % 251), SIZE);
+        if (i % 7 == 0) {
+            struct fl_class_stats class = class_stats_of(bed.heap, SIZE);
+            assert_int_equal(class.live, i + 1);
+            assert_int_equal(class.live + class.cached + class.pooled + class.parked, class.carved);
+        }
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        assert_int_equal(blocks[i][0], i % 251);
+        assert_int_equal(blocks[i][SIZE - 1], i % 251);
+        fl_free_sized(bed.thread, blocks[i], SIZE);
+    }
+    assert_int_equal(fl_thread_detach(other), 0);
+    end_bed(&bed);
+}
+
+/* The fast path stops at the cache's floor; blocks below it count, go with a flush, and are swapped with the rest. */
+static void a_cold_magazine_is_flushed_and_swapped_as_a_whole(void **state)
+{
+    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = SIZE_MAX});
+    (void)state;
+    void *blocks[MANY], *more[MANY];
+    unsigned capacity = capacity_of(bed.heap);
+    assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, blocks), 0);
+    size_t carved = class_stats_of(bed.heap, SIZE).carved;
+    for (unsigned i = 0; i < MANY; i++)
+        fl_free_sized(bed.thread, blocks[i * 1021u % MANY], SIZE);
+    fl_thread_flush(bed.thread);
+    blocks[0] = fl_alloc(bed.thread, SIZE); /* loads a magazine from the pool */
+    assert_int_equal(class_stats_of(bed.heap, SIZE).cached + 1, capacity);
+    fl_thread_flush(bed.thread);
+    assert_int_equal(class_stats_of(bed.heap, SIZE).cached, 0);
+
+    blocks[1] = fl_alloc(bed.thread, SIZE);
+    for (unsigned round = 0; round < 3; round++) { /* past both ends of the magazine that is cold at first */
+        assert_int_equal(fl_alloc_many(bed.thread, SIZE, capacity + capacity / 2, more), 0);
+        fl_free_many(bed.thread, SIZE, capacity + capacity / 2, more);
+    }
+    fl_free(bed.thread, blocks[0]);
+    fl_free(bed.thread, blocks[1]);
+    assert_int_equal(class_stats_of(bed.heap, SIZE).carved, carved);
+    end_bed(&bed);
+}
+
 static void flushing_twice_changes_nothing_more(void **state)
 {
     struct bed *bed = *state;
@@ -169,6 +226,8 @@ int main(void)
         BED_TEST(going_up_and_down_by_one_magazine_exchanges_nothing),
         BED_TEST(a_thread_caches_two_magazines_of_a_class_at_most),
         BED_TEST(a_flush_gives_all_to_the_pool_and_a_part_full_magazine_comes_back),
+        cmocka_unit_test(a_cold_magazine_hands_out_every_block_once),
+        cmocka_unit_test(a_cold_magazine_is_flushed_and_swapped_as_a_whole),
         BED_TEST(flushing_twice_changes_nothing_more),
         BED_TEST(blocks_freed_on_one_handle_are_found_by_another),
         cmocka_unit_test(handing_blocks_over_costs_two_updates_per_magazine_exchanged),

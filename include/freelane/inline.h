@@ -34,7 +34,7 @@ extern "C" {
 
 struct fl_cache {
     void **top;   /* one past the uppermost pointer */
-    void **floor; /* the first slot in use */
+    void **floor; /* where alloc stops: the first slot in use, or one above it */
 };
 
 struct fl_thread {
