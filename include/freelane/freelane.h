@@ -391,7 +391,8 @@ FL_API const unsigned char *fl_heap_pressure(struct fl_heap *heap);
  * heap
  *
  *   - only objects of types with the same `header` (the same pointer) can be allocated and deferred; fl_alloc,
- *     fl_free_deferred and their siblings are refused;
+ *     fl_free_deferred and their siblings are refused (a type with another header where the call comes to a slow half, in
+ *     debug builds always);
  *   - a freed block keeps its class, and its header stays readable, until a grace period has passed: its words are those
  *     of the dead object, with the words of fl_header.clear zero, or those of a new object of the same class;
  *   - so slabs go back to the system, and blocks above FL_BLOCK_MAX to the C library, only after a grace period.
