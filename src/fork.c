@@ -112,6 +112,7 @@ static void leave_behind(struct fl_heap *heap)
 
 static void child(void)
 {
+    fli_thread_renumber_stw();
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
         reset_pool(heap);
         fli_deferred_recount_stw(&heap->deferred);

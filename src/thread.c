@@ -97,6 +97,12 @@ static int watch_exit(void)
     return 0;
 }
 
+void fli_thread_renumber_stw(void)
+{
+    if (os_thread != NULL)
+        os_thread->number = syscall(SYS_gettid);
+}
+
 static void detach(struct fli_thread *thread);
 
 /* The thread exits inside read-side sections: they end with it. */

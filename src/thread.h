@@ -116,6 +116,9 @@ bool fli_thread_caller_is_inside(struct fl_heap *heap);
 void fli_thread_for_each_ours(struct fl_heap *heap, void (*visit)(struct fli_thread *thread, void *context),
                               void *context);
 
+/* The calling OS thread is the only one of a forked child, where it has another number. */
+void fli_thread_renumber_stw(void);
+
 /* Flushes the heap's service thread, unless it is at work or is the caller. */
 void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller);
 
