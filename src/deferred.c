@@ -239,7 +239,7 @@ static void close_batch_locked(struct fli_deferred *deferred)
     }
     bool is_waiting = deferred->waiting != 0 || deferred->has_waiting_marks;
     deferred->batch += is_waiting;
-    fli_store_relaxed(&deferred->is_waiting, is_waiting);
+    deferred->is_waiting = is_waiting;
     fli_store_relaxed(&deferred->token, 0);
 }
 
@@ -263,17 +263,17 @@ static bool begin_locked(struct fli_deferred *deferred)
 static bool advance_locked(struct fli_deferred *deferred)
 {
     bool released = false;
-    if (fli_load_relaxed(&deferred->is_waiting) && begin_locked(deferred) &&
+    if (deferred->is_waiting && begin_locked(deferred) &&
         fli_grace_elapsed(deferred->grace, fli_load_relaxed(&deferred->token))) {
         release_magazines(deferred);
         if (deferred->has_waiting_marks)
             release_marks(deferred);
-        fli_store_relaxed(&deferred->is_waiting, false);
+        deferred->is_waiting = false;
         released = true;
     }
-    if (!fli_load_relaxed(&deferred->is_waiting)) {
+    if (!deferred->is_waiting) {
         close_batch_locked(deferred);
-        if (fli_load_relaxed(&deferred->is_waiting))
+        if (deferred->is_waiting)
             begin_locked(deferred);
     }
     relieve_locked(deferred);
@@ -310,7 +310,7 @@ static int step(struct fli_deferred *deferred, int64_t *token, uint64_t *batch)
 {
     pthread_mutex_lock(&deferred->lock);
     bool released = advance_locked(deferred);
-    bool is_waiting = fli_load_relaxed(&deferred->is_waiting);
+    bool is_waiting = deferred->is_waiting;
     *token = is_waiting ? fli_load_relaxed(&deferred->token) : 0;
     *batch = deferred->batch;
     int result = is_waiting && *token == 0 ? deferred->refusal : 0;

@@ -41,7 +41,7 @@ struct fli_deferred {
     unsigned char pressure;     /* relaxed atomic, see fl_heap_pressure */
 
     FLI_ON_OWN_LINE pthread_mutex_t lock; /* guards what follows */
-    FLI_ATOMIC(bool) is_waiting;          /* there is a batch; written under the lock */
+    bool is_waiting;                      /* there is a batch */
     bool has_waiting_marks;
     uint64_t batch;            /* how many batches there have been */
     uint32_t waiting;          /* the batch's magazines, a list through `next` */
@@ -79,10 +79,11 @@ int fli_deferred_drain(struct fli_deferred *deferred, void (*look)(void *context
 /* Waits for at most `milliseconds` for the batch that waits, and takes the next step. Likewise. */
 void fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds);
 
-/* Whether a batch waits. A hint. */
+/* Whether anything that has been submitted waits: in a batch, or to become one because who submitted it found the lock taken. A
+ * hint. */
 static inline bool fli_deferred_is_waiting(struct fli_deferred *deferred)
 {
-    return fli_load_relaxed(&deferred->is_waiting); /* relaxed: a hint */
+    return fli_load_relaxed(&deferred->bytes) > 0; /* relaxed: a hint */
 }
 
 static inline bool fli_deferred_has_pressure(const struct fli_deferred *deferred)

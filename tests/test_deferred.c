@@ -731,8 +731,8 @@ static void *late_block;
 static void defer_late(void *argument)
 {
     static __thread unsigned rounds;
-    /* Until the library's own destructor has run. */
-    if (++rounds < 4 && pthread_setspecific(late_key, argument) == 0)
+    /* The library's own destructor has its turn in the second round. */
+    if (++rounds < 3 && pthread_setspecific(late_key, argument) == 0)
         return;
     fl_free_deferred(fl_thread_self(), late_block, SIZE);
 }
