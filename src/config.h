@@ -13,6 +13,14 @@
 #define FREELANE_RARE_PATHS 0
 #endif
 
+/* Faults that the stress tests have to find, see stress/CMakeLists.txt. */
+#if !defined(FREELANE_MUTANT_NO_WAIT)
+#define FREELANE_MUTANT_NO_WAIT 0
+#endif
+#if !defined(FREELANE_MUTANT_UNTOLD)
+#define FREELANE_MUTANT_UNTOLD 0
+#endif
+
 #if defined(__SANITIZE_ADDRESS__)
 #define FLI_ADDRESS_SANITIZER 1
 #elif defined(__has_feature)
@@ -42,6 +50,10 @@ enum {
     FLI_RARE_PATHS = FREELANE_RARE_PATHS,
     /* Any sanitizer that makes address space dear. */
     FLI_SANITIZED = FLI_ADDRESS_SANITIZER || FLI_THREAD_SANITIZER,
+    /* Grace periods of liburcu end at once. */
+    FLI_MUTANT_NO_WAIT = FREELANE_MUTANT_NO_WAIT,
+    /* ThreadSanitizer is not told what they order. */
+    FLI_MUTANT_UNTOLD = FREELANE_MUTANT_UNTOLD,
 };
 
 #endif

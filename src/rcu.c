@@ -61,6 +61,22 @@ struct flavor {
 
 static struct flavor qsbr = FLAVOR(urcu_qsbr_flavor), bp = FLAVOR(urcu_bp_flavor);
 
+/* ---- What ThreadSanitizer is told. */
+
+/* The calling reader holds no pointers. */
+static void tell_done(struct flavor *flavor)
+{
+    if (!FLI_MUTANT_UNTOLD)
+        fli_tsan_release(flavor);
+}
+
+/* A grace period has ended. */
+static void tell_ended(struct flavor *flavor)
+{
+    if (!FLI_MUTANT_UNTOLD)
+        fli_tsan_acquire(flavor);
+}
+
 /* ---- The helper. */
 
 static int64_t completed(struct flavor *flavor)
@@ -84,8 +100,9 @@ static void *help(void *arg)
         /* G3: release, pairs with G4 in latest: begun_at is not that of an earlier one. */
         fli_store_release(&flavor->begun, number + 1);
         pthread_mutex_unlock(&flavor->lock);
-        flavor->urcu->update_synchronize_rcu();
-        fli_tsan_acquire(flavor);
+        if (!FLI_MUTANT_NO_WAIT)
+            flavor->urcu->update_synchronize_rcu();
+        tell_ended(flavor);
         pthread_mutex_lock(&flavor->lock);
         /* G1: release, pairs with G2 in completed: what readers did before. */
         fli_store_release(&flavor->completed, number + 1);
@@ -209,7 +226,7 @@ static bool qsbr_join(void)
 
 static void qsbr_leave(void)
 {
-    fli_tsan_release(&qsbr);
+    tell_done(&qsbr);
     if (!qsbr.lost)
         qsbr.urcu->unregister_thread();
 }
@@ -221,13 +238,13 @@ static void qsbr_online(void)
 
 static void qsbr_offline(void)
 {
-    fli_tsan_release(&qsbr);
+    tell_done(&qsbr);
     qsbr.urcu->thread_offline();
 }
 
 static void qsbr_quiescent(void)
 {
-    fli_tsan_release(&qsbr);
+    tell_done(&qsbr);
     qsbr.urcu->read_quiescent_state();
 }
 
@@ -251,7 +268,7 @@ static void bp_lock(void)
 
 static void bp_unlock(void)
 {
-    fli_tsan_release(&bp);
+    tell_done(&bp);
     bp.urcu->read_unlock();
 }
 

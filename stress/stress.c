@@ -19,8 +19,10 @@ static atomic_bool stopped;
 
 static void usage(const char *program, const char *culprit)
 {
-    fprintf(stderr, "%s: bad argument: %s\nusage: %s [--smoke] [--threads N] [--seconds S] [--seed X]\n", program,
-            culprit, program);
+    fprintf(stderr,
+            "%s: bad argument: %s\nusage: %s [--smoke] [--threads N] [--seconds S] [--seed X] "
+            "[--grace bp|qsbr|host]\n",
+            program, culprit, program);
     exit(2);
 }
 
@@ -33,6 +35,18 @@ static double parse_number(const char *program, const char *option, const char *
     return value;
 }
 
+static const char *const grace_names[] = {"none", "qsbr", "bp", "host"};
+
+static enum fl_grace parse_grace(const char *program, const char *option, const char *text)
+{
+    for (unsigned kind = FL_GRACE_QSBR; text && kind <= FL_GRACE_HOST; kind++) {
+        if (!strcmp(text, grace_names[kind]))
+            return (enum fl_grace)kind;
+    }
+    usage(program, option);
+    return FL_GRACE_NONE;
+}
+
 static uint64_t fresh_seed(void)
 {
     struct timespec now;
@@ -43,7 +57,8 @@ static uint64_t fresh_seed(void)
 
 struct stress_args stress_parse(int argc, char **argv, const char *program)
 {
-    run = (struct stress_args){.program = program, .threads = 4, .seconds = 30, .seed = fresh_seed()};
+    run = (struct stress_args){
+        .program = program, .threads = 4, .seconds = 30, .seed = fresh_seed(), .grace = FL_GRACE_BP};
     for (int i = 1; i < argc; i++) {
         const char *option = argv[i];
         if (!strcmp(option, "--smoke")) {
@@ -58,6 +73,8 @@ struct stress_args stress_parse(int argc, char **argv, const char *program)
             run.seconds = parse_number(program, option, text, 0);
         else if (!strcmp(option, "--seed"))
             run.seed = text ? strtoull(text, NULL, 0) : (usage(program, option), 0);
+        else if (!strcmp(option, "--grace"))
+            run.grace = parse_grace(program, option, text);
         else
             usage(program, option);
     }
@@ -295,17 +312,20 @@ void stress_detach(struct fl_thread *thread)
 
 static void check_equations(const struct fl_stats *stats)
 {
-    size_t live = stats->large_blocks, cached = 0, pooled = 0, parked = 0, lost = 0, slabs = 0;
+    size_t live = stats->large_blocks, cached = 0, pooled = 0, parked = 0, deferred = 0, lost = 0, slabs = 0;
     for (unsigned i = 1; i < FL_CLASS_COUNT; i++) {
         const struct fl_class_stats *class = &stats->classes[i];
-        size_t found = class->live + class->cached + class->pooled + class->parked + class->lost;
+        size_t found = class->live + class->cached + class->pooled + class->parked + class->deferred + class->lost;
         if (class->carved != found)
-            stress_fail("class %u: %zu carved, but %zu live + %zu cached + %zu pooled + %zu parked + %zu lost", i,
-                        class->carved, class->live, class->cached, class->pooled, class->parked, class->lost);
+            stress_fail(
+                "class %u: %zu carved, but %zu live + %zu cached + %zu pooled + %zu parked + %zu deferred + %zu lost",
+                i, class->carved, class->live, class->cached, class->pooled, class->parked, class->deferred,
+                class->lost);
         live += class->live;
         cached += class->cached * class->block_bytes;
         pooled += class->pooled * class->block_bytes;
         parked += class->parked * class->block_bytes;
+        deferred += class->deferred * class->block_bytes;
         lost += class->lost * class->block_bytes;
         slabs += class->slabs;
     }
@@ -313,6 +333,7 @@ static void check_equations(const struct fl_stats *stats)
     STRESS_REQUIRE(stats->cached_bytes == cached);
     STRESS_REQUIRE(stats->pooled_bytes == pooled);
     STRESS_REQUIRE(stats->parked_bytes == parked);
+    STRESS_REQUIRE(stats->deferred_bytes >= deferred); /* it counts large blocks too */
     STRESS_REQUIRE(stats->lost_bytes == lost);
     STRESS_REQUIRE(stats->slabs == slabs);
 }
@@ -341,8 +362,20 @@ static void require_nothing_out(struct fl_heap *heap)
     STRESS_REQUIRE(stats.live_bytes == 0);
     STRESS_REQUIRE(stats.large_blocks == 0);
     STRESS_REQUIRE(stats.large_bytes == 0);
+    STRESS_REQUIRE(stats.deferred_bytes == 0);
     STRESS_REQUIRE(stats.lost_bytes == 0);
     STRESS_REQUIRE(stats.threads == 0);
+}
+
+void stress_barrier(struct fl_heap *heap)
+{
+    int result = fl_heap_barrier(heap);
+    if (result)
+        stress_fail("fl_heap_barrier: %s", strerror(-result));
+    struct fl_stats stats;
+    fl_heap_stats(heap, &stats);
+    if (stats.deferred_bytes)
+        stress_fail("%zu bytes are deferred after a barrier", stats.deferred_bytes);
 }
 
 void stress_heap_finish(struct fl_heap *heap)

@@ -9,6 +9,7 @@
  *     --seconds S    how long to run
  *     --seed X       repeats a run's random choices; printed at the start of each run
  *     --smoke        a run of about a second, for ctest
+ *     --grace G      bp, qsbr or host: the grace periods, in programs that have the choice
  *
  * and exits 0, or reports the first thing wrong together with the seed and aborts.
  */
@@ -48,9 +49,10 @@ struct stress_args {
     double seconds;
     uint64_t seed;
     bool smoke;
+    enum fl_grace grace;
 };
 
-/* Reads the command line over the defaults (4 threads, 30 seconds, a seed from the system) and prints the run's
+/* Reads the command line over the defaults (4 threads, 30 seconds, a seed from the system, bp) and prints the run's
  * parameters. Exits with status 2 if it makes no sense. */
 struct stress_args stress_parse(int argc, char **argv, const char *program);
 
@@ -142,8 +144,11 @@ void stress_detach(struct fl_thread *thread);
  * is quiet. */
 void stress_heap_check(struct fl_heap *heap);
 
-/* The end of a heap whose blocks were all freed and whose threads are all detached: checks it, requires that nothing
- * is live, cached or lost, trims it to nothing, checks it again and destroys it. */
+/* Fails unless a barrier succeeds and leaves nothing deferred. No thread defers meanwhile. */
+void stress_barrier(struct fl_heap *heap);
+
+/* The end of a heap whose blocks were all freed, with none deferred, and whose threads are all detached: checks it,
+ * requires that nothing is live, cached or lost, trims it to nothing, checks it again and destroys it. */
 void stress_heap_finish(struct fl_heap *heap);
 
 #endif
