@@ -48,6 +48,7 @@ enum {
     COMMON = OWNERS_MAX, /* the slots that everybody replaces */
     SIGHTINGS_MAX = 8,
     ONLOOKERS = 2,
+    ONLOOKER_SIZES = 3,
     WAVE_BYTES = 192 << 10,
 };
 
@@ -528,14 +529,15 @@ static void work(struct stress_worker *worker)
 
 /* ---- Onlookers ----------------------------------------------------------------------------------------------------- */
 
-/* The questions about large blocks lock, which would order. */
+/* Small objects: the questions about large blocks lock, which would order, and ThreadSanitizer forgets reads that lie many
+ * others back. */
 static void look_on(struct actor *actor, struct fl_thread *thread)
 {
     struct sighting sightings[SIGHTINGS_MAX];
     unsigned found = 0;
     fl_read_lock(thread);
     for (unsigned tries = 2 * SIGHTINGS_MAX; tries > 0 && found < SIGHTINGS_MAX; tries--)
-        found += sight(actor, &sightings[found], SIZES - 1);
+        found += sight(actor, &sightings[found], ONLOOKER_SIZES);
     for (unsigned rounds = 1 + (unsigned)stress_below(&actor->rng, 4); rounds > 0; rounds--) {
         for (unsigned i = 0; i < found; i++) {
             check_header(&sightings[i]);
@@ -543,7 +545,7 @@ static void look_on(struct actor *actor, struct fl_thread *thread)
             check_content(actor, &sightings[i]);
             count(&looks);
         }
-        rest(&actor->rng);
+        nanosleep(&(struct timespec){.tv_nsec = (long)stress_below(&actor->rng, 200000)}, NULL);
     }
     fl_read_unlock(thread);
 }
