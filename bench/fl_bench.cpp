@@ -261,6 +261,7 @@ int main(int argc, char **argv)
     add_larson();
     add_churn();
     add_dealloc();
+    add_defer();
     describe_machine();
     if (options.progress)
         progress.enable(options.repetitions);

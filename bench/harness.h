@@ -82,6 +82,7 @@ void add_handoff(); /* handoff */
 void add_larson();  /* larson */
 void add_churn();   /* churn */
 void add_dealloc(); /* dealloc */
+void add_defer();   /* defer, where liburcu is */
 
 } // namespace bench
 

@@ -141,6 +141,8 @@ void *open_library(const char *library, const char *package, std::string *error)
 
 } // namespace
 
+const bool kThreadSanitizer = BENCH_THREAD_SANITIZER;
+
 Peer peers[kPeerCount] = {
     {"glibc", nullptr, nullptr, malloc, free, glibc_purge, nothing, gnu_get_libc_version()},
     {"mimalloc", "libmimalloc.so.2", "libmimalloc2.0", nullptr, nullptr, mimalloc_purge, nothing, ""},
@@ -178,7 +180,7 @@ bool load_peer(PeerId id, std::string *error)
 
 bool peer_fits_build(PeerId id)
 {
-    return !BENCH_THREAD_SANITIZER || !peers[id].library;
+    return !kThreadSanitizer || !peers[id].library;
 }
 
 bool load_python(PythonAllocator *python, std::string *error)

@@ -34,6 +34,9 @@ void execute_with_static_tls(char **argv);
 /* Loads one peer. False, with a message that names the package to install, if it is not there. */
 bool load_peer(PeerId id, std::string *error);
 
+/* Whether this is a build with ThreadSanitizer. */
+extern const bool kThreadSanitizer;
+
 /* Whether the build's sanitizer can watch memory that this peer manages: ThreadSanitizer sees no order in what
  * an uninstrumented allocator does when it passes a block from one thread to another. */
 bool peer_fits_build(PeerId id);

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * In the place of the workloads with grace periods, where the library was built without liburcu.
+ */
+#include "harness.h"
+
+namespace bench
+{
+
+void add_defer()
+{
+}
+
+} // namespace bench
