@@ -44,7 +44,9 @@ struct flavor {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t asked_for;
     pthread_cond_t ended;
-    bool has_clock; /* `ended` measures fli_grace_now */
+    bool has_clock; /* the two measure fli_grace_now */
+    bool is_idle;   /* the helper waits until it is asked */
+    int64_t hurry;  /* grace periods up to this one begin at once */
     bool lost;      /* in a child that gets no more grace periods; set before there is a second thread */
     int64_t asked;
     FLI_ATOMIC(bool) has_helper;
@@ -58,6 +60,10 @@ struct flavor {
     {                                                                                                                \
         .urcu = &(flavor), .lock = PTHREAD_MUTEX_INITIALIZER, .asked_for = PTHREAD_COND_INITIALIZER                  \
     }
+
+/* From the beginning of a grace period to the next one's. To begin one and to end it takes each reader and writer some
+ * microseconds, which are to be few beside what they do meanwhile. */
+enum { PACE_NANOSECONDS = 100000 };
 
 static struct flavor qsbr = FLAVOR(urcu_qsbr_flavor), bp = FLAVOR(urcu_bp_flavor);
 
@@ -85,6 +91,28 @@ static int64_t completed(struct flavor *flavor)
     return fli_load_acquire(&flavor->completed);
 }
 
+static struct timespec time_at(uint64_t nanoseconds)
+{
+    return (struct timespec){.tv_sec = (time_t)(nanoseconds / 1000000000u),
+                             .tv_nsec = (long)(nanoseconds % 1000000000u)};
+}
+
+static void wait_until_asked_locked(struct flavor *flavor, int64_t number)
+{
+    flavor->is_idle = true;
+    while (flavor->asked < number)
+        pthread_cond_wait(&flavor->asked_for, &flavor->lock);
+    flavor->is_idle = false;
+}
+
+/* Leaves some time between the beginnings of two grace periods, unless somebody waits. */
+static void rest_locked(struct flavor *flavor, int64_t number)
+{
+    struct timespec until = time_at(fli_load_relaxed(&flavor->begun_at) + PACE_NANOSECONDS); /* relaxed: our own */
+    while (flavor->hurry < number && pthread_cond_timedwait(&flavor->asked_for, &flavor->lock, &until) == 0)
+        ;
+}
+
 /* Relaxed in this function but for G1 and G3: the lock orders; others read single numbers. */
 static void *help(void *arg)
 {
@@ -92,10 +120,8 @@ static void *help(void *arg)
     pthread_mutex_lock(&flavor->lock);
     for (;;) {
         int64_t number = fli_load_relaxed(&flavor->begun);
-        if (flavor->asked <= number) {
-            pthread_cond_wait(&flavor->asked_for, &flavor->lock);
-            continue;
-        }
+        wait_until_asked_locked(flavor, number + 1);
+        rest_locked(flavor, number + 1);
         fli_store_relaxed(&flavor->begun_at, fli_grace_now());
         /* G3: release, pairs with G4 in latest: begun_at is not that of an earlier one. */
         fli_store_release(&flavor->begun, number + 1);
@@ -117,7 +143,8 @@ static void use_clock_locked(struct flavor *flavor)
     if (flavor->has_clock || pthread_condattr_init(&attributes) != 0)
         return;
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    flavor->has_clock = pthread_cond_init(&flavor->ended, &attributes) == 0;
+    flavor->has_clock = pthread_cond_init(&flavor->ended, &attributes) == 0 &&
+                        pthread_cond_init(&flavor->asked_for, &attributes) == 0;
     pthread_condattr_destroy(&attributes);
 }
 
@@ -154,7 +181,8 @@ static int64_t begin(void *context)
         token = fli_load_relaxed(&flavor->begun) + 1; /* relaxed: under the lock */
         if (flavor->asked < token) {
             flavor->asked = token;
-            pthread_cond_signal(&flavor->asked_for);
+            if (flavor->is_idle)
+                pthread_cond_signal(&flavor->asked_for);
         }
     }
     pthread_mutex_unlock(&flavor->lock);
@@ -176,12 +204,6 @@ static bool elapsed(void *context, int64_t token)
     return false;
 }
 
-static struct timespec time_at(uint64_t nanoseconds)
-{
-    return (struct timespec){.tv_sec = (time_t)(nanoseconds / 1000000000u),
-                             .tv_nsec = (long)(nanoseconds % 1000000000u)};
-}
-
 static void wait_for(void *context, int64_t token, unsigned milliseconds)
 {
     struct flavor *flavor = context;
@@ -189,6 +211,10 @@ static void wait_for(void *context, int64_t token, unsigned milliseconds)
         return;
     struct timespec until = time_at(fli_grace_now() + (uint64_t)milliseconds * 1000000u);
     pthread_mutex_lock(&flavor->lock);
+    if (flavor->hurry < token) {
+        flavor->hurry = token;
+        pthread_cond_signal(&flavor->asked_for);
+    }
     /* Without a clock there never was a helper, hence no token. */
     while (flavor->has_clock && completed(flavor) < token &&
            pthread_cond_timedwait(&flavor->ended, &flavor->lock, &until) == 0)
@@ -369,8 +395,8 @@ static void begin_anew(struct flavor *flavor)
 {
     fli_store_relaxed(&flavor->begun, fli_load_relaxed(&flavor->completed));
     fli_store_relaxed(&flavor->has_helper, false);
-    pthread_cond_init(&flavor->asked_for, NULL);
     flavor->has_clock = false;
+    flavor->is_idle = false;
     pthread_mutex_unlock(&flavor->lock);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The four fast paths, each inlined into a function that is given the thread handle: what `ceilings.py` counts.
+ * The fast paths, each inlined into a function that is given the thread handle: what `ceilings.py` counts.
  * The size is known at compile time, the type is not.
  */
 #include "caller.h"
@@ -23,4 +23,14 @@ void *caller_type_alloc(struct fl_thread *thread, const struct fl_type *type)
 void caller_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
     fl_dealloc(thread, object, type);
+}
+
+void caller_free_deferred(struct fl_thread *thread, void *block)
+{
+    fl_free_deferred(thread, block, CALLER_BLOCK_BYTES);
+}
+
+void caller_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    fl_dealloc_deferred(thread, object, type);
 }
