@@ -11,4 +11,8 @@ void add_defer()
 {
 }
 
+void add_readers()
+{
+}
+
 } // namespace bench

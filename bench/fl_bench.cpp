@@ -262,6 +262,7 @@ int main(int argc, char **argv)
     add_churn();
     add_dealloc();
     add_defer();
+    add_readers();
     describe_machine();
     if (options.progress)
         progress.enable(options.repetitions);

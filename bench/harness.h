@@ -83,6 +83,7 @@ void add_larson();  /* larson */
 void add_churn();   /* churn */
 void add_dealloc(); /* dealloc */
 void add_defer();   /* defer, where liburcu is */
+void add_readers(); /* readers, likewise */
 
 } // namespace bench
 
