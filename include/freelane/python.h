@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * For authors of CPython extensions: types whose objects come from and go to a per-thread freelist.
+ *
+ *     typedef struct { PyObject_HEAD double x, y; } Point;
+ *
+ *     FL_PY_TYPE(point, Point, .kind = FL_DEALLOC_PLAIN)
+ *
+ *     static PyType_Slot point_slots[] = {
+ *         {Py_tp_new, point_new}, {Py_tp_members, point_members}, FL_PY_SLOTS(point), {0, NULL}};
+ *
+ * and, when the module has made the type from its PyType_Spec,
+ *
+ *     if (fl_py_type_ready(&point_freelane, type) < 0)
+ *         return -1;
+ *
+ * Where the memory lies:
+ *
+ *     type without Py_TPFLAGS_HAVE_GC   in slabs of a heap of Freelane's, one for each copy of it. A slab goes back to the
+ *                                       system only across a collection, which stops every thread that could still
+ *                                       look at an object in it.
+ *     type with it                      in the interpreter's own heaps, where the collector finds it. Threads keep freed
+ *                                       objects of the exact type, untracked, FL_PY_CACHE_BYTES of them at most per
+ *                                       type; each collection empties those caches.
+ *
+ * Objects of subclasses made in Python, and of C subclasses with an allocation of their own, are the interpreter's.
+ *
+ * Works with CPython 3.13 and later, free-threaded or not, in the main interpreter; fl_py_type_ready refuses others.
+ * An extension compiles src/python/ and the core into itself (src/python/sources.txt lists the files), hidden, so
+ * that any number of copies live in one process. Functions are called with a thread state attached, as those of
+ * Python.h are.
+ */
+#ifndef FREELANE_PYTHON_H
+#define FREELANE_PYTHON_H
+
+#include <Python.h>
+
+#include <freelane/freelane.h>
+
+#include <string.h>
+
+#if PY_VERSION_HEX < 0x030D0000
+#error "freelane/python.h needs CPython 3.13 or later"
+#endif
+#if defined(Py_LIMITED_API)
+#error "freelane/python.h reads the layouts of objects and types, which Py_LIMITED_API hides"
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FL_PY_API  __attribute__((visibility("hidden")))
+#define FL_PY_SLOW __attribute__((visibility("hidden"), noinline))
+
+/* The most bytes of freed objects of one type with Py_TPFLAGS_HAVE_GC that a thread keeps, and of all such types
+ * together. */
+#define FL_PY_CACHE_BYTES  32768
+#define FL_PY_THREAD_BYTES (16 * FL_PY_CACHE_BYTES)
+
+/* Deallocations of CLEAR and FINALIZE objects inside each other, after which objects wait until the stack is unwound. */
+#define FL_PY_DEPTH 64
+
+/* ---- Declaring types ---------------------------------------------------------------------------------- */
+
+struct fl_py_state;
+
+/* What FL_PY_TYPE declares. The fields up to `variable` are the author's. */
+struct fl_py_type {
+    /* What deallocation needs:
+     *
+     *     PLAIN     nothing: the object holds no reference, no weak references can be made to it
+     *     CLEAR     `clear` drops what the object holds; weak references are cleared before
+     *     FINALIZE  tp_finalize, which may resurrect, then as CLEAR
+     *     LEGACY    the type's own tp_dealloc, which ends with Py_TYPE(self)->tp_free(self) as always
+     */
+    enum fl_dealloc_kind kind;
+    inquiry clear; /* may be the type's tp_clear; may leave dangling pointers behind if nothing else calls it */
+    bool gc;       /* the type has Py_TPFLAGS_HAVE_GC */
+    bool
+        immortal; /* a heap type that lives until the process ends: threads that create and destroy its objects then do
+                      not contend for its reference count (free-threaded builds; others ignore it) */
+    bool variable; /* the type has a tp_itemsize */
+
+    size_t size;
+    allocfunc alloc;
+    freefunc free;
+    destructor dealloc;
+    struct fl_py_state *state;
+};
+
+/* What fl_py_type_ready finds out about a declared type. */
+struct fl_py_state {
+    uint32_t cache;                /* where in a struct fl_py_thread the type's cache lies, in bytes */
+    bool ready, heap_type;         /* made ready; a heap type, whose objects own references to it */
+    const struct fl_py_type *next; /* the types of this copy of Freelane */
+};
+
+/* Declares a type, and defines its slots: FL_PY_TYPE(point, Point, .kind = FL_DEALLOC_PLAIN) makes
+ *
+ *     point_freelane   the struct fl_py_type, for fl_py_type_ready
+ *     point_alloc, point_free, point_dealloc   for tp_alloc, tp_free and, unless the kind is LEGACY, tp_dealloc
+ *
+ * The dots are designated initializers for struct fl_py_type, in the order of its fields. */
+#define FL_PY_TYPE(prefix, object_struct, ...)                                                                       \
+    static PyObject *prefix##_alloc(PyTypeObject *type, Py_ssize_t items);                                           \
+    static void prefix##_free(void *object);                                                                         \
+    static void prefix##_dealloc(PyObject *object);                                                                  \
+    static struct fl_py_state prefix##_freelane_state;                                                               \
+    static const struct fl_py_type prefix##_freelane = {                                                             \
+        __VA_ARGS__,           .size = sizeof(object_struct), .alloc = prefix##_alloc,                               \
+        .free = prefix##_free, .dealloc = prefix##_dealloc,   .state = &prefix##_freelane_state};                    \
+    static PyObject *prefix##_alloc(PyTypeObject *type, Py_ssize_t items)                                            \
+    {                                                                                                                \
+        return fl_py_alloc(&prefix##_freelane, type, items);                                                         \
+    }                                                                                                                \
+    static void prefix##_free(void *object)                                                                          \
+    {                                                                                                                \
+        fl_py_free(&prefix##_freelane, (PyObject *)object);                                                          \
+    }                                                                                                                \
+    __attribute__((unused)) static void prefix##_dealloc(PyObject *object)                                           \
+    {                                                                                                                \
+        fl_py_dealloc(&prefix##_freelane, object);                                                                   \
+    }
+
+/* The slots of a declared type, for a PyType_Spec: all three, or those of a LEGACY one. */
+#define FL_PY_SLOTS(prefix)                                                                                          \
+    FL_PY_LEGACY_SLOTS(prefix),                                                                                      \
+    {                                                                                                                \
+        Py_tp_dealloc, (void *)prefix##_dealloc                                                                      \
+    }
+#define FL_PY_LEGACY_SLOTS(prefix)                                                                                   \
+    {Py_tp_alloc, (void *)prefix##_alloc},                                                                           \
+    {                                                                                                                \
+        Py_tp_free, (void *)prefix##_free                                                                            \
+    }
+
+/* Checks a declared type against the type object that was made of it (PyType_FromModuleAndSpec, or PyType_Ready for
+ * a static one) and makes it ready. Once for each type object, before any object of it exists: where the module is
+ * executed. Returns 0; or -1 with TypeError and a sentence that names the types: slots that are not those of the
+ * declaration, a size, flag or finalizer that contradicts it, a kind weaker than a base's, a __dict__ that the interpreter
+ * manages; with ImportError in a subinterpreter; with MemoryError. */
+FL_PY_API int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type);
+
+/* ---- Looking inside ----------------------------------------------------------------------------------- */
+
+/* Turns caching on or off in all threads and returns what it was. Off, every object with Py_TPFLAGS_HAVE_GC comes from
+ * the interpreter and goes back to it, and the memory of every other one is reported to tracemalloc. It starts off
+ * where a reference tracer (tracemalloc is one) is installed, and turns off at the first collection that finds
+ * one. Turn it on again when tracemalloc has been stopped: it keeps the traces of objects that die in between. */
+FL_PY_API bool fl_py_set_caching(bool on);
+
+/* Gives up what the calling thread keeps, and the free memory of the heap that no reader can look at. */
+FL_PY_API void fl_py_trim(void);
+
+struct fl_py_stats {
+    size_t threads;        /* threads that have allocated */
+    size_t cached_objects; /* freed objects with Py_TPFLAGS_HAVE_GC that threads keep: sys.getallocatedblocks() and
+                              tracemalloc count them as in use */
+    size_t cached_bytes;
+    size_t live_bytes;    /* objects in the heap's slabs, which sys.getallocatedblocks() does not count */
+    size_t free_bytes;    /* free blocks in the heap's slabs */
+    size_t slab_bytes;    /* the heap's slabs */
+    uint64_t collections; /* collections that have begun */
+};
+
+FL_PY_API void fl_py_get_stats(struct fl_py_stats *stats);
+
+/* The heap of the objects without Py_TPFLAGS_HAVE_GC, for fl_heap_stats and fl_heap_check. NULL before the first
+ * fl_py_type_ready. */
+FL_PY_API struct fl_heap *fl_py_heap(void);
+
+/* ---- The fast paths ----------------------------------------------------------------------------------- */
+
+/* Freed objects of one type that a thread keeps. Each goes on owning its reference to the type if that is a heap type, so
+ * that objects which come and go in one thread do not touch its count. A cache of zeros has neither objects nor room. */
+struct fl_py_cache {
+    PyObject **top, **floor, **ceiling;
+    PyTypeObject *type; /* a reference, while there is room */
+};
+
+#define FL_PY_CACHES 256
+
+/* What the fast paths see of a thread. */
+struct fl_py_thread {
+    struct fl_py_cache none; /* the cache of types that have none */
+    uint32_t epoch;          /* of what the caches hold */
+    uint32_t depth;          /* deallocations under way inside each other */
+    PyObject *waiting;       /* dead objects that wait for the stack to unwind */
+    struct fl_py_cache caches[FL_PY_CACHES];
+};
+
+/* Of the calling OS thread. NULL, and a constant thread without room, where it has not allocated yet. */
+struct fl_py_current {
+    struct fl_thread *heap;
+    struct fl_py_thread *thread;
+};
+
+/* One load where the extension is loaded into the thread-local storage that the C library keeps free for this (16 bytes of
+ * it). FREELANE_PYTHON_TLS_DYNAMIC does without, at a call per operation. */
+#if defined(FREELANE_PYTHON_TLS_DYNAMIC)
+extern FL_PY_API __thread struct fl_py_current fl_py_current;
+#else
+extern FL_PY_API __thread struct fl_py_current fl_py_current __attribute__((tls_model("initial-exec")));
+#endif
+
+/* Counts collections and changes of fl_py_set_caching; what caches hold from before goes back. */
+extern FL_PY_API uint32_t fl_py_epoch;
+
+/* Whether caching is off. */
+extern FL_PY_API int fl_py_uncached;
+
+/* One for each size class, in place of each type: blocks are the same to the heap whatever object lies in them. */
+extern FL_PY_API struct fl_type fl_py_blocks[FL_CLASS_COUNT];
+
+FL_PY_SLOW PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items);
+FL_PY_SLOW void fl_py_free_slow(const struct fl_py_type *self, PyObject *object);
+FL_PY_SLOW void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object);
+FL_PY_SLOW void fl_py_dealloc_waiting(struct fl_py_thread *thread);
+
+/* Calls the finalizer, if the type has one and the object was not finalized before. Returns false if the object was
+ * resurrected. */
+FL_PY_SLOW bool fl_py_finalize(const struct fl_py_type *self, PyObject *object);
+
+/* Whether objects of `type` are laid out and freed as `self` says: the type itself, or a C subtype that adds nothing. */
+FL_INLINE bool fl_py_is_exact(const struct fl_py_type *self, PyTypeObject *type)
+{
+    return type->tp_free == self->free && type->tp_basicsize == (Py_ssize_t)self->size;
+}
+
+FL_INLINE bool fl_py_is_heap_type(PyTypeObject *type)
+{
+    return (__atomic_load_n(&type->tp_flags, __ATOMIC_RELAXED) & Py_TPFLAGS_HEAPTYPE) != 0; /* relaxed: constant */
+}
+
+/* The class whose blocks serve a type of fixed size; folds to a constant. */
+FL_INLINE const struct fl_type *fl_py_blocks_of(const struct fl_py_type *self)
+{
+    return &fl_py_blocks[fl_size_class(self->size)];
+}
+
+/* What other threads may still look at, when they find the object's address where it was a moment ago: nobody
+ * owns it, and its reference count cannot be raised. */
+FL_INLINE void fl_py_clear_header(PyObject *object)
+{
+#if defined(Py_GIL_DISABLED)
+    /* Relaxed: each word by itself is enough for them. */
+    __atomic_store_n(&object->ob_tid, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&object->ob_ref_local, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&object->ob_ref_shared, 0, __ATOMIC_RELAXED);
+#else
+    (void)object;
+#endif
+}
+
+/* Zeros what follows the header. */
+FL_INLINE void fl_py_clear_body(const struct fl_py_type *self, PyObject *object)
+{
+    memset((char *)object + sizeof(PyObject), 0, self->size - sizeof(PyObject));
+}
+
+FL_INLINE struct fl_py_cache *fl_py_cache_of(const struct fl_py_type *self, struct fl_py_thread *thread)
+{
+    return (struct fl_py_cache *)(void *)((char *)thread + self->state->cache);
+}
+
+/* Caches are the owning thread's; `top` is relaxed because statistics read it. */
+FL_INLINE PyObject **fl_py_top(const struct fl_py_cache *cache)
+{
+    return __atomic_load_n(&cache->top, __ATOMIC_RELAXED);
+}
+
+FL_INLINE void fl_py_set_top(struct fl_py_cache *cache, PyObject **top)
+{
+    __atomic_store_n(&cache->top, top, __ATOMIC_RELAXED);
+}
+
+FL_INLINE bool fl_py_is_current(const struct fl_py_thread *thread)
+{
+    return thread->epoch == __atomic_load_n(&fl_py_epoch, __ATOMIC_RELAXED); /* relaxed: soon is soon enough */
+}
+
+FL_INLINE bool fl_py_is_cached(void)
+{
+    return !__atomic_load_n(&fl_py_uncached, __ATOMIC_RELAXED); /* relaxed: soon is soon enough */
+}
+
+/* The slot tp_alloc: memory of zeros with an object's header, tracked if the type has gc. */
+FL_INLINE PyObject *fl_py_alloc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
+{
+    PyObject *object;
+    if (self->gc) {
+        struct fl_py_thread *thread = fl_py_current.thread;
+        struct fl_py_cache *cache = fl_py_cache_of(self, thread);
+        PyObject **top = fl_py_top(cache);
+        if (FL_UNLIKELY(top == cache->floor || cache->type != type || !fl_py_is_current(thread)))
+            return fl_py_alloc_slow(self, type, items);
+        object = top[-1];
+        fl_py_set_top(cache, top - 1);
+        fl_py_clear_body(self, object);
+        _Py_NewReference(object);
+        PyObject_GC_Track(object);
+        return object;
+    }
+    struct fl_thread *heap = fl_py_current.heap;
+    if (FL_UNLIKELY(self->variable || heap == NULL || !fl_py_is_exact(self, type) || !fl_py_is_cached()))
+        return fl_py_alloc_slow(self, type, items);
+    object = (PyObject *)fl_type_alloc(heap, fl_py_blocks_of(self));
+    if (FL_UNLIKELY(object == NULL))
+        return PyErr_NoMemory();
+    fl_py_clear_body(self, object);
+    return PyObject_Init(object, type);
+}
+
+/* Whether the object can be as new when it is used again. The collector of a build with the GIL marks finalized objects
+ * in front of their header. */
+FL_INLINE bool fl_py_is_renewable(PyObject *object, PyTypeObject *type)
+{
+#if defined(Py_GIL_DISABLED)
+    (void)object, (void)type;
+    return true;
+#else
+    return type->tp_finalize == NULL || !PyObject_GC_IsFinalized(object);
+#endif
+}
+
+/* Keeps an object of the exact type for its next use, with its reference to the type. */
+FL_INLINE bool fl_py_keep(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
+{
+    struct fl_py_thread *thread = fl_py_current.thread;
+    struct fl_py_cache *cache = fl_py_cache_of(self, thread);
+    PyObject **top = fl_py_top(cache);
+    if (FL_UNLIKELY(top == cache->ceiling || cache->type != type || !fl_py_is_current(thread) ||
+                    !fl_py_is_renewable(object, type)))
+        return false;
+    *top = object;
+    fl_py_set_top(cache, top + 1);
+    return true;
+}
+
+/* Gives the memory of an object without gc, of the exact type, back to the heap. */
+FL_INLINE void fl_py_release(const struct fl_py_type *self, PyObject *object)
+{
+    struct fl_thread *heap = fl_py_current.heap;
+    if (FL_UNLIKELY(self->variable || heap == NULL || !fl_py_is_cached())) {
+        fl_py_free_slow(self, object);
+        return;
+    }
+    fl_py_clear_header(object);
+    fl_type_free(heap, object, fl_py_blocks_of(self));
+}
+
+/* The slot tp_free. */
+FL_INLINE void fl_py_free(const struct fl_py_type *self, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (FL_UNLIKELY(!fl_py_is_exact(self, type)))
+        fl_py_free_slow(self, object);
+    else if (!self->gc)
+        fl_py_release(self, object);
+    else if (!fl_py_keep(self, object, type))
+        fl_py_free_slow(self, object);
+    else if (fl_py_is_heap_type(type))
+        Py_INCREF(type); /* the caller gives up the object's */
+}
+
+/* Gives the memory and the reference to the type back. */
+FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
+{
+    if (!self->gc)
+        fl_py_release(self, object);
+    else if (fl_py_keep(self, object, type))
+        return;
+    else
+        fl_py_free_slow(self, object);
+    if (fl_py_is_heap_type(type))
+        Py_DECREF(type);
+}
+
+/* What is left of an object that nothing refers to: drops what it holds and ends it. */
+FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (type->tp_weaklistoffset != 0)
+        PyObject_ClearWeakRefs(object);
+    (void)self->clear(object);
+    fl_py_end(self, object, type);
+}
+
+/* The slot tp_dealloc of the kinds other than LEGACY. */
+FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (FL_UNLIKELY(self->kind == FL_DEALLOC_LEGACY || !fl_py_is_exact(self, type))) {
+        fl_py_dealloc_slow(self, object);
+        return;
+    }
+    if (self->kind == FL_DEALLOC_PLAIN) {
+        fl_py_end(self, object, type);
+        return;
+    }
+    struct fl_py_thread *thread = fl_py_current.thread;
+    if (self->gc)
+        PyObject_GC_UnTrack(object);
+    if (FL_UNLIKELY(thread->depth >= FL_PY_DEPTH)) {
+        fl_py_dealloc_slow(self, object);
+        return;
+    }
+    thread->depth++;
+    if (self->kind != FL_DEALLOC_FINALIZE || fl_py_finalize(self, object))
+        fl_py_destroy(self, object);
+    thread->depth--;
+    if (FL_UNLIKELY(thread->waiting != NULL && thread->depth == 0))
+        fl_py_dealloc_waiting(thread);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of the CPython side share: the heap, the threads, collections, and where builds of the interpreter differ.
+ *
+ *     file          owns                                                  called by
+ *     type.c        the checks of fl_py_type_ready                        the module's execution
+ *     object.c      the slow halves of alloc, free and dealloc            the fast paths of python.h
+ *     thread.c      a thread's caches, from its first object to its end   object.c, collect.c, the interpreter
+ *     collect.c     collections, the caching switch, fork                 the interpreter (gc.callbacks)
+ *     heap.c        the heap of objects without gc, statistics            all of them
+ *
+ * The lock of the registry is never held while the interpreter is called, so that a stop of the world never waits for
+ * a thread that waits for it.
+ */
+#ifndef FLI_PYTHON_INTERPRETER_H
+#define FLI_PYTHON_INTERPRETER_H
+
+#include <freelane/python.h>
+
+#include "atomic.h"
+#include "base.h"
+
+#if defined(Py_GIL_DISABLED)
+enum { FLI_PY_FREE_THREADED = 1 };
+#else
+enum { FLI_PY_FREE_THREADED = 0 };
+#endif
+
+/* A thread that has allocated. Lives until its OS thread has exited and the thread state that watches it is cleared. */
+struct fli_py_thread {
+    struct fl_py_thread face;
+    struct fl_thread *heap;
+    FLI_ATOMIC(unsigned) references; /* the OS thread; the capsule in the thread state */
+    FLI_ATOMIC(bool) unwatched;      /* no thread state has a capsule for it */
+
+    /* The OS thread's own. */
+    size_t room_bytes;      /* of objects for which the caches have room */
+    PyThreadState *watcher; /* the thread state that has the capsule, or had the last one */
+    uint64_t watcher_id;
+    bool open; /* caches may have room */
+
+    /* Under the registry's lock. */
+    struct fli_py_thread *next, **link;
+};
+
+/* ---- heap.c */
+
+/* The heap; constant once fli_py_heap_ready has returned 0. */
+extern struct fl_heap *fli_py_heap;
+
+/* Makes the heap, once. Returns 0 or -1 with an exception. */
+int fli_py_heap_ready(void);
+
+/* A block of `size` bytes up to FL_BLOCK_MAX, and back; for threads that may have no struct fl_thread. */
+void *fli_py_heap_alloc(size_t size);
+void fli_py_heap_free(void *block);
+
+/* ---- thread.c */
+
+/* Once per process. Returns 0 or -ENOMEM. */
+int fli_py_threads_ready(void);
+
+/* The calling OS thread's. NULL if memory is refused or the OS thread is about to end. */
+struct fli_py_thread *fli_py_thread_enter(void);
+/* The same, but NULL where it has not entered. */
+struct fli_py_thread *fli_py_thread_self(void);
+
+/* Makes room in the cache for objects of `type`, if there can be. */
+void fli_py_thread_make_room(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type);
+
+/* Gives what the caches hold back to the interpreter; the caches then have no room. By the owner. */
+void fli_py_thread_empty(struct fli_py_thread *thread);
+
+/* Empties the caches of OS threads that ended without a thread state. */
+void fli_py_threads_empty_ended(void);
+
+/* In the child of a fork: the other threads are gone. */
+void fli_py_threads_forked(void);
+
+/* Adds up what caches hold. */
+void fli_py_threads_count(struct fl_py_stats *stats);
+
+/* A new interpreter in the same process: what the last one closed is open again. */
+void fli_py_threads_reopen(void);
+
+/* ---- collect.c */
+
+/* Joins gc.callbacks and the hooks of os.fork, once per interpreter. Returns 0 or -1 with an exception. */
+int fli_py_collect_ready(void);
+
+extern FLI_ATOMIC(int64_t) fli_py_collections;
+
+/* ---- The link of objects that wait for the stack to unwind: a word of the header that a dead object does not need
+ * and that no reader takes for more than a thread which it is not. */
+
+static inline void fli_py_set_link(PyObject *object, PyObject *next)
+{
+#if defined(Py_GIL_DISABLED)
+    __atomic_store_n(&object->ob_tid, (uintptr_t)next, __ATOMIC_RELAXED); /* relaxed: nothing follows it elsewhere */
+#else
+    object->ob_refcnt = (Py_ssize_t)(intptr_t)next;
+#endif
+}
+
+/* Returns the link and leaves a dead object's header. */
+static inline PyObject *fli_py_take_link(PyObject *object)
+{
+#if defined(Py_GIL_DISABLED)
+    PyObject *next = (PyObject *)__atomic_load_n(&object->ob_tid, __ATOMIC_RELAXED);
+    __atomic_store_n(&object->ob_tid, 0, __ATOMIC_RELAXED); /* relaxed: as above */
+#else
+    PyObject *next = (PyObject *)(intptr_t)object->ob_refcnt;
+    object->ob_refcnt = 0;
+#endif
+    return next;
+}
+
+/* Makes a type live for ever, before other threads know it. Only the free-threaded builds count it with every object in
+ * a place that threads contend for. */
+static inline void fli_py_immortalize(PyTypeObject *type)
+{
+#if defined(Py_GIL_DISABLED)
+    PyObject *object = (PyObject *)type;
+    /* Relaxed: nobody else looks. The order in which the interpreter does it. */
+    __atomic_store_n(&object->ob_tid, _Py_UNOWNED_TID, __ATOMIC_RELAXED);
+    __atomic_store_n(&object->ob_ref_local, _Py_IMMORTAL_REFCNT_LOCAL, __ATOMIC_RELAXED);
+    __atomic_store_n(&object->ob_ref_shared, 0, __ATOMIC_RELAXED);
+#else
+    (void)type;
+#endif
+}
+
+#endif

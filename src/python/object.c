@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The slow halves of tp_alloc, tp_free and tp_dealloc: threads that have not allocated yet, empty and full caches, caching
+ * turned off, subtypes, variable sizes, and stacks that are too deep.
+ *
+ * Who owns the memory of an object whose tp_free is a declared type's:
+ *
+ *     tp_flags without HAVE_GC    the heap; the interpreter above FL_BLOCK_MAX, where a C subtype brought its own tp_alloc, and
+ *                                 where an object got its type by an assignment to __class__. So it is looked up.
+ *     with HAVE_GC                the interpreter
+ *
+ * A subtype made in Python has the interpreter's tp_alloc and tp_free. Its deallocation comes here through the chain of
+ * tp_dealloc, after its own part is done, finalizer included.
+ */
+#include "interpreter.h"
+
+static bool has_gc(PyTypeObject *type)
+{
+    return PyType_HasFeature(type, Py_TPFLAGS_HAVE_GC);
+}
+
+/* ---- Allocation. */
+
+/* An untracked object from the interpreter's heap becomes what tp_alloc returns. */
+static PyObject *new_in_interpreter(const struct fl_py_type *self, PyTypeObject *type)
+{
+    PyObject *object = PyObject_GC_New(PyObject, type);
+    if (object == NULL)
+        return NULL;
+    memset((char *)object + sizeof(PyObject), 0, self->size - sizeof(PyObject));
+    PyObject_GC_Track(object);
+    return object;
+}
+
+/* Brings the caches up to date with the epoch, and makes room for the type. */
+static void renew(const struct fl_py_type *self, PyTypeObject *type)
+{
+    struct fli_py_thread *thread = fli_py_thread_enter();
+    if (thread == NULL)
+        return;
+    if (!fl_py_is_current(&thread->face))
+        fli_py_thread_empty(thread);
+    if (fl_py_is_cached())
+        fli_py_thread_make_room(thread, self, type);
+}
+
+static PyObject *alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
+{
+    if (self->variable || !fl_py_is_exact(self, type))
+        return PyType_GenericAlloc(type, items);
+    struct fl_py_thread *thread = fl_py_current.thread;
+    if (FL_UNLIKELY(fl_py_cache_of(self, thread)->type != type || !fl_py_is_current(thread)))
+        renew(self, type);
+    return new_in_interpreter(self, type);
+}
+
+/* As PyType_GenericAlloc, with room for one item more than asked for. */
+static size_t bytes_of(PyTypeObject *type, Py_ssize_t items)
+{
+    size_t bytes = (size_t)type->tp_basicsize;
+    if (type->tp_itemsize != 0)
+        bytes += (size_t)(items + 1) * (size_t)type->tp_itemsize;
+    return fli_round_up(bytes, sizeof(void *));
+}
+
+static PyObject *alloc_plain(PyTypeObject *type, Py_ssize_t items)
+{
+    if (type->tp_itemsize != 0 && items >= (PY_SSIZE_T_MAX - type->tp_basicsize) / type->tp_itemsize - 8)
+        return PyErr_NoMemory();
+    size_t bytes = bytes_of(type, items);
+    PyObject *object = bytes <= FL_BLOCK_MAX ? fli_py_heap_alloc(bytes) : PyObject_Malloc(bytes);
+    if (object == NULL)
+        return PyErr_NoMemory();
+    memset((char *)object + sizeof(PyObject), 0, bytes - sizeof(PyObject));
+    if (type->tp_itemsize != 0)
+        return (PyObject *)PyObject_InitVar((PyVarObject *)object, type, items);
+    return PyObject_Init(object, type);
+}
+
+PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
+{
+    if (!self->state->ready) {
+        PyErr_Format(PyExc_SystemError, "freelane: fl_py_type_ready was not called for %s", type->tp_name);
+        return NULL;
+    }
+    if (self->gc)
+        return alloc_gc(self, type, items);
+    if (has_gc(type))
+        return PyType_GenericAlloc(type, items);
+    return alloc_plain(type, items);
+}
+
+/* ---- Freeing. */
+
+void fl_py_free_slow(const struct fl_py_type *self, PyObject *object)
+{
+    struct fl_py_thread *thread = fl_py_current.thread;
+    if (self->gc && !fl_py_is_current(thread) && fli_py_thread_self() != NULL)
+        fli_py_thread_empty(fli_py_thread_self());
+    if (has_gc(Py_TYPE(object)))
+        PyObject_GC_Del(object);
+    else if (fl_owns(fli_py_heap, object))
+        fli_py_heap_free(object);
+    else
+        PyObject_Free(object);
+}
+
+/* ---- Deallocation. */
+
+bool fl_py_finalize(const struct fl_py_type *self, PyObject *object)
+{
+    if (Py_TYPE(object)->tp_finalize == NULL)
+        return true;
+    /* Alive again while the finalizer runs, so the collector is to see it. */
+    if (self->gc)
+        PyObject_GC_Track(object);
+    if (PyObject_CallFinalizerFromDealloc(object) < 0)
+        return false;
+    if (self->gc)
+        PyObject_GC_UnTrack(object);
+    return true;
+}
+
+/* The declared type's part of a subtype's object. Its objects own a reference to the subtype exactly if the declared
+ * type is a heap type; otherwise whoever called gives that back. */
+static void dealloc_subtype(const struct fl_py_type *self, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (self->gc)
+        PyObject_GC_UnTrack(object);
+    if (type->tp_weaklistoffset != 0)
+        PyObject_ClearWeakRefs(object);
+    if (self->clear != NULL)
+        (void)self->clear(object);
+    if (type->tp_free != NULL)
+        type->tp_free(object);
+    else if (has_gc(type)) /* a C subtype that adds gc inherits no tp_free */
+        PyObject_GC_Del(object);
+    else
+        fl_py_free_slow(self, object);
+    if (self->state->heap_type)
+        Py_DECREF(type);
+}
+
+void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object)
+{
+    if (!fl_py_is_exact(self, Py_TYPE(object))) {
+        dealloc_subtype(self, object);
+        return;
+    }
+    struct fli_py_thread *thread = fli_py_thread_enter();
+    if (thread != NULL && thread->face.depth >= FL_PY_DEPTH) {
+        fli_py_set_link(object, thread->face.waiting);
+        thread->face.waiting = object;
+    } else if (thread != NULL) {
+        fl_py_dealloc(self, object);
+    } else if (self->kind != FL_DEALLOC_FINALIZE || fl_py_finalize(self, object)) {
+        fl_py_destroy(self, object);
+    }
+}
+
+void fl_py_dealloc_waiting(struct fl_py_thread *thread)
+{
+    thread->depth++;
+    while (thread->waiting != NULL) {
+        PyObject *object = thread->waiting;
+        thread->waiting = fli_py_take_link(object);
+        Py_TYPE(object)->tp_dealloc(object);
+    }
+    thread->depth--;
+}

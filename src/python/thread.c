@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A thread's caches of freed objects with gc, from its first allocation to its end.
+ *
+ * The caches belong to an OS thread; what they hold, to the interpreter, which takes it back from an attached thread
+ * only. They are open from the first allocation until the thread state is cleared, as the destructor of a capsule in its
+ * dict tells:
+ *
+ *     cleared by the OS thread itself    the caches are emptied there and then, and stay closed to that thread state: what
+ *                                        still dies in its exceptions and contexts goes straight through
+ *     cleared by another OS thread       it may not touch them: the owner goes on, watched by its next thread state
+ *
+ * An OS thread that ends with something in its caches leaves them on a list that the next collection empties.
+ *
+ * Atomics: `references` counts owners; `unwatched` is a hint of one bit that is read by the owner.
+ */
+#include "interpreter.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+static const struct fl_py_thread not_entered = {.depth = FL_PY_DEPTH}, ended = {.depth = FL_PY_DEPTH};
+
+__thread struct fl_py_current fl_py_current = {.thread = (struct fl_py_thread *)&not_entered};
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct fli_py_thread *threads;
+static struct fli_py_thread *ended_threads;
+static pthread_key_t exit_key;
+
+static struct fli_py_thread *whole(struct fl_py_thread *face)
+{
+    return (struct fli_py_thread *)(void *)face;
+}
+
+static void link_locked(struct fli_py_thread *thread, struct fli_py_thread **list)
+{
+    thread->next = *list;
+    thread->link = list;
+    if (thread->next != NULL)
+        thread->next->link = &thread->next;
+    *list = thread;
+}
+
+static void unlink_locked(struct fli_py_thread *thread)
+{
+    *thread->link = thread->next;
+    if (thread->next != NULL)
+        thread->next->link = thread->link;
+}
+
+static void unreference(struct fli_py_thread *thread)
+{
+    /* P1: acq_rel, pairs with P1: the last owner frees after the others' last use. */
+    if (atomic_fetch_sub_explicit(&thread->references, 1, memory_order_acq_rel) == 1)
+        free(thread);
+}
+
+/* ---- The caches. */
+
+static size_t objects_in(const struct fl_py_cache *cache)
+{
+    return (size_t)(fl_py_top(cache) - cache->floor);
+}
+
+/* Replaces a cache; statistics see the old one or the new one. */
+static void exchange_cache(struct fl_py_cache *cache, struct fl_py_cache *with)
+{
+    struct fl_py_cache old = *cache;
+    pthread_mutex_lock(&registry_lock);
+    cache->floor = with->floor;
+    cache->ceiling = with->ceiling;
+    cache->type = with->type;
+    fl_py_set_top(cache, with->top);
+    pthread_mutex_unlock(&registry_lock);
+    *with = old;
+}
+
+static void empty_cache(struct fl_py_cache *cache)
+{
+    struct fl_py_cache emptied = {0};
+    exchange_cache(cache, &emptied);
+    while (emptied.top > emptied.floor) {
+        PyObject_GC_Del(*--emptied.top);
+        if (fl_py_is_heap_type(emptied.type))
+            Py_DECREF(emptied.type);
+    }
+    free(emptied.floor);
+    Py_DECREF(emptied.type);
+}
+
+void fli_py_thread_empty(struct fli_py_thread *thread)
+{
+    /* Relaxed: a later epoch empties once more. */
+    thread->face.epoch = __atomic_load_n(&fl_py_epoch, __ATOMIC_RELAXED);
+    thread->room_bytes = 0;
+    for (size_t i = 0; i < FL_PY_CACHES; i++)
+        if (thread->face.caches[i].type != NULL)
+            empty_cache(&thread->face.caches[i]);
+}
+
+static bool is_empty(const struct fli_py_thread *thread)
+{
+    for (size_t i = 0; i < FL_PY_CACHES; i++)
+        if (thread->face.caches[i].type != NULL)
+            return false;
+    return true;
+}
+
+/* ---- The end of a thread state. */
+
+static const char *capsule_name = "freelane.thread";
+
+static void at_state_end(PyObject *capsule)
+{
+    struct fli_py_thread *thread = PyCapsule_GetPointer(capsule, capsule_name);
+    if (fl_py_current.thread == &thread->face) {
+        thread->open = false;
+        fli_py_thread_empty(thread);
+    }
+    fli_store_relaxed(&thread->unwatched, true); /* relaxed: the owner may as well learn of it later */
+    unreference(thread);
+}
+
+/* Puts a capsule for the thread into the dict of its thread state. */
+static int put_capsule(struct fli_py_thread *thread, PyObject *dict)
+{
+    PyObject *key = PyUnicode_FromFormat("freelane.%p", (void *)&threads); /* each copy of the library its own */
+    PyObject *capsule = key != NULL ? PyCapsule_New(thread, capsule_name, at_state_end) : NULL;
+    int failed = -1;
+    if (capsule != NULL) {
+        fli_store_relaxed(&thread->unwatched, false); /* relaxed: no other capsule exists */
+        atomic_fetch_add_explicit(&thread->references, 1, memory_order_relaxed); /* relaxed: it has an owner */
+        failed = PyDict_SetItem(dict, key, capsule);
+    }
+    Py_XDECREF(capsule);
+    Py_XDECREF(key);
+    return failed;
+}
+
+/* Opens the caches if the end of the thread state can be watched. */
+static void open_caches(struct fli_py_thread *thread)
+{
+    PyThreadState *state = PyThreadState_GetUnchecked();
+    if (state == NULL)
+        return;
+    uint64_t id = PyThreadState_GetID(state);
+    if (thread->watcher == state && thread->watcher_id == id)
+        return;
+    PyObject *dict = PyThreadState_GetDict(), *exception = PyErr_GetRaisedException();
+    if (dict != NULL && put_capsule(thread, dict) == 0) {
+        thread->watcher = state;
+        thread->watcher_id = id;
+        thread->open = true;
+    }
+    PyErr_SetRaisedException(exception); /* discards what put_capsule raised */
+}
+
+void fli_py_thread_make_room(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type)
+{
+    struct fl_py_cache *cache = fl_py_cache_of(self, &thread->face);
+    size_t count = FL_PY_CACHE_BYTES / self->size;
+    if (self->state->cache == 0 || cache->type != NULL || count < 2 ||
+        thread->room_bytes + count * self->size > FL_PY_THREAD_BYTES)
+        return;
+    if (!thread->open || fli_load_relaxed(&thread->unwatched)) /* relaxed: see at_state_end */
+        open_caches(thread);
+    PyObject **slots = thread->open ? malloc(count * sizeof *slots) : NULL;
+    if (slots == NULL)
+        return;
+    thread->room_bytes += count * self->size;
+    struct fl_py_cache made = {slots, slots, slots + count, (PyTypeObject *)Py_NewRef(type)};
+    exchange_cache(cache, &made);
+}
+
+/* ---- The OS thread. */
+
+static void at_exit(void *arg)
+{
+    struct fli_py_thread *thread = arg;
+    fl_py_current.heap = NULL;
+    fl_py_current.thread = (struct fl_py_thread *)&ended;
+    fl_thread_detach(thread->heap);
+    pthread_mutex_lock(&registry_lock);
+    unlink_locked(thread);
+    bool empty = is_empty(thread);
+    if (!empty)
+        link_locked(thread, &ended_threads);
+    pthread_mutex_unlock(&registry_lock);
+    if (empty)
+        unreference(thread);
+}
+
+static struct fli_py_thread *create(void)
+{
+    struct fli_py_thread *thread = calloc(1, sizeof *thread);
+    struct fl_thread *heap = thread != NULL ? fl_thread_attach(fli_py_heap) : NULL;
+    if (heap == NULL || pthread_setspecific(exit_key, thread) != 0) {
+        if (heap != NULL)
+            fl_thread_detach(heap);
+        free(thread);
+        return NULL;
+    }
+    thread->heap = heap;
+    atomic_init(&thread->references, 1);
+    return thread;
+}
+
+struct fli_py_thread *fli_py_thread_self(void)
+{
+    struct fl_py_thread *face = fl_py_current.thread;
+    return face != &not_entered && face != &ended ? whole(face) : NULL;
+}
+
+struct fli_py_thread *fli_py_thread_enter(void)
+{
+    if (fl_py_current.thread != &not_entered)
+        return fli_py_thread_self();
+    struct fli_py_thread *thread = create();
+    if (thread == NULL)
+        return NULL;
+    fl_py_current.heap = thread->heap;
+    fl_py_current.thread = &thread->face;
+    pthread_mutex_lock(&registry_lock);
+    link_locked(thread, &threads);
+    pthread_mutex_unlock(&registry_lock);
+    return thread;
+}
+
+/* ---- All threads. */
+
+void fli_py_threads_empty_ended(void)
+{
+    for (;;) {
+        pthread_mutex_lock(&registry_lock);
+        struct fli_py_thread *thread = ended_threads;
+        if (thread != NULL)
+            unlink_locked(thread);
+        pthread_mutex_unlock(&registry_lock);
+        if (thread == NULL)
+            return;
+        fli_py_thread_empty(thread);
+        unreference(thread);
+    }
+}
+
+void fli_py_threads_forked(void)
+{
+    pthread_mutex_lock(&registry_lock);
+    struct fli_py_thread *thread = threads, *next;
+    for (; thread != NULL; thread = next) {
+        next = thread->next;
+        if (&thread->face != fl_py_current.thread) {
+            unlink_locked(thread);
+            link_locked(thread, &ended_threads);
+        }
+    }
+    pthread_mutex_unlock(&registry_lock);
+    fli_py_threads_empty_ended();
+}
+
+void fli_py_threads_reopen(void)
+{
+    if (fli_py_thread_self() != NULL)
+        fli_py_thread_self()->watcher = NULL;
+}
+
+static void count(const struct fli_py_thread *thread, struct fl_py_stats *stats)
+{
+    for (size_t i = 0; i < FL_PY_CACHES; i++) {
+        const struct fl_py_cache *cache = &thread->face.caches[i];
+        if (cache->type == NULL)
+            continue;
+        stats->cached_objects += objects_in(cache);
+        stats->cached_bytes += objects_in(cache) * (size_t)cache->type->tp_basicsize;
+    }
+}
+
+void fli_py_threads_count(struct fl_py_stats *stats)
+{
+    pthread_mutex_lock(&registry_lock);
+    for (struct fli_py_thread *thread = threads; thread != NULL; thread = thread->next) {
+        stats->threads++;
+        count(thread, stats);
+    }
+    for (struct fli_py_thread *thread = ended_threads; thread != NULL; thread = thread->next)
+        count(thread, stats);
+    pthread_mutex_unlock(&registry_lock);
+}
+
+static void lock_registry(void)
+{
+    pthread_mutex_lock(&registry_lock);
+}
+
+static void unlock_registry(void)
+{
+    pthread_mutex_unlock(&registry_lock);
+}
+
+int fli_py_threads_ready(void)
+{
+    if (pthread_key_create(&exit_key, at_exit) != 0)
+        return -ENOMEM;
+    if (pthread_atfork(lock_registry, unlock_registry, unlock_registry) != 0) {
+        pthread_key_delete(exit_key);
+        return -ENOMEM;
+    }
+    return 0;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fl_py_type_ready: a declared type against the type object that was made of it. What contradicts is refused here, once
+ * and by name, so that the fast paths need not look.
+ */
+#include "interpreter.h"
+
+static PyMutex ready_lock;
+
+/* The types that are ready, and the caches given to them. Under the lock. */
+static const struct fl_py_type *types;
+static size_t caches_given;
+
+static const char *const kind_names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"};
+
+#define REFUSE(...)                                                                                                  \
+    do {                                                                                                             \
+        PyErr_Format(PyExc_TypeError, "freelane: " __VA_ARGS__);                                                     \
+        return -1;                                                                                                   \
+    } while (0)
+
+static int check_slots(const struct fl_py_type *self, PyTypeObject *type)
+{
+    const char *name = type->tp_name;
+    if (type->tp_alloc != self->alloc || type->tp_free != self->free)
+        REFUSE("%s: tp_alloc and tp_free are not those of its FL_PY_TYPE", name);
+    if (self->kind == FL_DEALLOC_LEGACY) {
+        if (type->tp_dealloc == self->dealloc)
+            REFUSE("%s: a LEGACY type needs a tp_dealloc of its own", name);
+        if (self->clear != NULL)
+            REFUSE("%s: a LEGACY type has no use for a clear", name);
+    } else if (type->tp_dealloc != self->dealloc) {
+        REFUSE("%s: tp_dealloc is not that of its FL_PY_TYPE, which is %s", name, kind_names[self->kind]);
+    }
+    return 0;
+}
+
+static int check_layout(const struct fl_py_type *self, PyTypeObject *type)
+{
+    const char *name = type->tp_name;
+    if (type->tp_basicsize != (Py_ssize_t)self->size)
+        REFUSE("%s: tp_basicsize is %zd, the struct of its FL_PY_TYPE has %zu bytes", name, type->tp_basicsize,
+               self->size);
+    if ((type->tp_itemsize != 0) != self->variable)
+        REFUSE("%s: tp_itemsize is %zd, its FL_PY_TYPE says .variable = %s", name, type->tp_itemsize,
+               self->variable ? "true" : "false");
+    if (PyType_HasFeature(type, Py_TPFLAGS_HAVE_GC) != self->gc)
+        REFUSE("%s: its FL_PY_TYPE says .gc = %s, its flags say otherwise", name, self->gc ? "true" : "false");
+    if (PyType_HasFeature(type, Py_TPFLAGS_MANAGED_DICT | Py_TPFLAGS_INLINE_VALUES))
+        REFUSE(
+            "%s: the interpreter manages its __dict__ (Py_TPFLAGS_MANAGED_DICT), which cannot be cached; give it a "
+            "__dictoffset__ instead",
+            name);
+    if (self->immortal && !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
+        REFUSE("%s: .immortal is for heap types; a static type is immortal already", name);
+    return 0;
+}
+
+static int check_kind(const struct fl_py_type *self, PyTypeObject *type)
+{
+    const char *name = type->tp_name;
+    if (self->kind == FL_DEALLOC_LEGACY)
+        return 0;
+    if (self->kind == FL_DEALLOC_PLAIN) {
+        if (self->clear != NULL || self->gc)
+            REFUSE("%s: a PLAIN type holds nothing: no clear, no Py_TPFLAGS_HAVE_GC", name);
+        if (type->tp_weaklistoffset != 0 || type->tp_dictoffset != 0)
+            REFUSE("%s: a PLAIN type has no weak references and no __dict__; CLEAR has", name);
+    } else if (self->clear == NULL) {
+        REFUSE("%s: a %s type needs a clear", name, kind_names[self->kind]);
+    }
+    bool finalizes = type->tp_finalize != NULL || type->tp_del != NULL;
+    if (type->tp_del != NULL)
+        REFUSE("%s: tp_del is not supported; tp_finalize is", name);
+    if (finalizes && self->kind != FL_DEALLOC_FINALIZE)
+        REFUSE("%s: has a tp_finalize, so it is FINALIZE, not %s", name, kind_names[self->kind]);
+    if (!finalizes && self->kind == FL_DEALLOC_FINALIZE)
+        REFUSE("%s: a FINALIZE type needs a tp_finalize", name);
+    return 0;
+}
+
+static const struct fl_py_type *find_locked(PyTypeObject *type)
+{
+    const struct fl_py_type *known = types;
+    while (known != NULL && (known->free != type->tp_free || known->size != (size_t)type->tp_basicsize))
+        known = known->state->next;
+    return known;
+}
+
+/* A subtype is never weaker than its base. */
+static int check_base_locked(const struct fl_py_type *self, PyTypeObject *type)
+{
+    for (PyTypeObject *base = type->tp_base; base != NULL; base = base->tp_base) {
+        const struct fl_py_type *known = find_locked(base);
+        if (known == NULL || known == self || self->kind == FL_DEALLOC_LEGACY || known->kind == FL_DEALLOC_LEGACY)
+            continue;
+        if (self->kind < known->kind)
+            REFUSE("%s is %s, weaker than its base %s, which is %s", type->tp_name, kind_names[self->kind],
+                   base->tp_name, kind_names[known->kind]);
+    }
+    return 0;
+}
+
+/* A declaration may have several type objects, all alike: a module that is executed again makes a second one. */
+static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
+{
+    struct fl_py_state *state = self->state;
+    bool heap_type = PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE);
+    if (state->ready) {
+        if (state->heap_type != heap_type)
+            REFUSE("%s: its FL_PY_TYPE serves static and heap types; declare one for each", type->tp_name);
+        return 0;
+    }
+    state->heap_type = heap_type;
+    if (self->gc && !self->variable && caches_given < FL_PY_CACHES)
+        state->cache = (uint32_t)(offsetof(struct fl_py_thread, caches) +
+                                  caches_given++ * sizeof(struct fl_py_cache));
+    state->next = types;
+    types = self;
+    state->ready = true;
+    return 0;
+}
+
+int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
+{
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_Format(PyExc_ImportError, "freelane: %s: subinterpreters are not supported", type->tp_name);
+        return -1;
+    }
+    if (check_slots(self, type) < 0 || check_layout(self, type) < 0 || check_kind(self, type) < 0)
+        return -1;
+    PyMutex_Lock(&ready_lock);
+    int failed = check_base_locked(self, type);
+    if (failed == 0)
+        failed = fli_py_heap_ready();
+    if (failed == 0)
+        failed = fli_py_collect_ready();
+    if (failed == 0)
+        failed = enter_locked(self, type);
+    PyMutex_Unlock(&ready_lock);
+    if (failed == 0 && self->immortal)
+        fli_py_immortalize(type);
+    return failed;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * freelane_demo: types of every kind on Freelane, and twins of them that differ in nothing but where memory comes from.
+ *
+ *     kind        holds                                        deallocation   Py_TPFLAGS_HAVE_GC
+ *     Point       two doubles                                  PLAIN
+ *     Pair        two objects                                  CLEAR
+ *     GCPair      two objects                                  CLEAR          yes
+ *     Handle      a file descriptor, an object                 FINALIZE
+ *     GCHandle    the same                                     FINALIZE       yes
+ *     Label       an object                                    LEGACY
+ *     GCLabel     an object                                    LEGACY         yes
+ *     Node        two objects, a __dict__, weak references     CLEAR          yes
+ *     Vector      any number of doubles                        PLAIN
+ *
+ *     variant     prefix            type     memory
+ *     freelane    (none)            heap     Freelane
+ *                 Static            static
+ *                 Immortal          heap, immortal
+ *     default     Default           heap     the interpreter's
+ *                 DefaultStatic     static
+ *     freelist    Freelist          heap     the interpreter's, with one freed object kept for each thread
+ *                 FreelistStatic    static
+ */
+#ifndef FREELANE_DEMO_H
+#define FREELANE_DEMO_H
+
+#include <freelane/python.h>
+
+enum variant { HEAP, STATIC, IMMORTAL, DEFAULT, DEFAULT_STATIC, FREELIST, FREELIST_STATIC, VARIANTS };
+
+/* What makes a variant of a kind another: the three slots. */
+struct memory {
+    const struct fl_py_type *freelane; /* NULL for the twins */
+    allocfunc alloc;
+    freefunc free;
+    destructor dealloc; /* NULL: the kind's own */
+};
+
+struct kind {
+    const char *name;
+    Py_ssize_t size, item_size;
+    unsigned long flags;
+    const PyType_Slot *slots; /* all but those in struct memory */
+    struct memory memory[VARIANTS];
+    /* For loops in C: gives a new object its contents. */
+    void (*fill)(PyObject *object);
+};
+
+extern const struct kind *const kinds[];
+
+/* Adds every variant of every kind to the module. Returns 0 or -1 with an exception. */
+int demo_add_types(PyObject *module);
+
+/* Whether `type` is one of them, and which kind. */
+const struct kind *demo_kind_of(PyTypeObject *type);
+
+/* Functions of the module. */
+extern PyMethodDef demo_functions[];
+
+#endif

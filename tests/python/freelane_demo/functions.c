@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Functions of the module: loops in C, and what Freelane knows of itself.
+ */
+#include "demo.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+/* ---- Loops. */
+
+static int64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+/* Creates objects until `objects` is full. Returns how many there are. */
+static Py_ssize_t create(PyTypeObject *type, const struct kind *kind, PyObject **objects, Py_ssize_t alive)
+{
+    allocfunc alloc = type->tp_alloc;
+    void (*fill)(PyObject *) = kind->fill;
+    for (Py_ssize_t i = 0; i < alive; i++) {
+        objects[i] = alloc(type, 0);
+        if (objects[i] == NULL)
+            return i;
+        fill(objects[i]);
+    }
+    return alive;
+}
+
+/* Creates `alive` objects and destroys them, again and again. Returns nanoseconds, or -1 with an exception. */
+static int64_t churn_objects(PyTypeObject *type, const struct kind *kind, PyObject **objects, Py_ssize_t alive,
+                             Py_ssize_t count)
+{
+    int64_t start = now();
+    for (Py_ssize_t done = 0; done < count; done += alive) {
+        Py_ssize_t made = create(type, kind, objects, alive);
+        for (Py_ssize_t i = 0; i < made; i++)
+            Py_DECREF(objects[i]);
+        if (made < alive)
+            return -1;
+    }
+    return now() - start;
+}
+
+static PyObject *churn(PyObject *module, PyObject *args)
+{
+    PyTypeObject *type;
+    Py_ssize_t alive, count;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O!nn", &PyType_Type, &type, &alive, &count))
+        return NULL;
+    const struct kind *kind = demo_kind_of(type);
+    if (kind == NULL || kind->fill == NULL || alive < 1)
+        return PyErr_Format(PyExc_ValueError, "%s, %zd alive", type->tp_name, alive);
+    PyObject **objects = malloc((size_t)alive * sizeof *objects);
+    if (objects == NULL)
+        return PyErr_NoMemory();
+    int64_t time = churn_objects(type, kind, objects, alive, count);
+    free(objects);
+    return time >= 0 ? PyLong_FromLongLong(time) : NULL;
+}
+
+/* ---- Freelane. */
+
+static PyObject *stats(PyObject *module, PyObject *unused)
+{
+    struct fl_py_stats stats;
+    (void)module, (void)unused;
+    fl_py_get_stats(&stats);
+    return Py_BuildValue("{sn sn sn sn sn sn sK}", "threads", (Py_ssize_t)stats.threads, "cached_objects",
+                         (Py_ssize_t)stats.cached_objects, "cached_bytes", (Py_ssize_t)stats.cached_bytes,
+                         "live_bytes", (Py_ssize_t)stats.live_bytes, "free_bytes", (Py_ssize_t)stats.free_bytes,
+                         "slab_bytes", (Py_ssize_t)stats.slab_bytes, "collections",
+                         (unsigned long long)stats.collections);
+}
+
+static PyObject *set_caching(PyObject *module, PyObject *on)
+{
+    (void)module;
+    int truth = PyObject_IsTrue(on);
+    return truth < 0 ? NULL : PyBool_FromLong(fl_py_set_caching(truth));
+}
+
+static PyObject *trim(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    fl_py_trim();
+    Py_RETURN_NONE;
+}
+
+static PyObject *check(PyObject *module, PyObject *unused)
+{
+    char error[256];
+    (void)module, (void)unused;
+    if (fl_heap_check(fl_py_heap(), error, sizeof error) != 0)
+        return PyErr_Format(PyExc_AssertionError, "%s", error);
+    Py_RETURN_NONE;
+}
+
+static PyObject *owns(PyObject *module, PyObject *object)
+{
+    (void)module;
+    return PyBool_FromLong(fl_owns(fl_py_heap(), object));
+}
+
+PyMethodDef demo_functions[] = {
+    {"churn", churn, METH_VARARGS,
+     "churn(type, alive, count): creates `alive` objects in C and destroys them, until `count` have been; returns "
+     "nanoseconds"},
+    {"stats", stats, METH_NOARGS, "what Freelane holds: struct fl_py_stats"},
+    {"set_caching", set_caching, METH_O, "fl_py_set_caching"},
+    {"trim", trim, METH_NOARGS, "fl_py_trim"},
+    {"check", check, METH_NOARGS, "fl_heap_check of the heap; no other thread may use it meanwhile"},
+    {"owns", owns, METH_O, "whether the object lies in the heap's slabs"},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The twins' slots, as authors write them by hand.
+ */
+#ifndef FREELANE_DEMO_TWINS_H
+#define FREELANE_DEMO_TWINS_H
+
+#include "demo.h"
+
+/* What the deallocation of every twin begins with. Returns false if the object was resurrected. */
+static inline bool twin_clear(PyObject *self, inquiry clear, bool gc)
+{
+    if (Py_TYPE(self)->tp_finalize != NULL && PyObject_CallFinalizerFromDealloc(self) < 0)
+        return false;
+    if (gc)
+        PyObject_GC_UnTrack(self);
+    if (Py_TYPE(self)->tp_weaklistoffset != 0)
+        PyObject_ClearWeakRefs(self);
+    if (clear != NULL)
+        (void)clear(self);
+    return true;
+}
+
+static inline void twin_free(PyObject *self, bool heap)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free(self);
+    if (heap)
+        Py_DECREF(type);
+}
+
+/* On the interpreter's allocation. */
+#define DEFAULT_TWIN(prefix, heap, gc, clear)                                                                        \
+    static void prefix##_dealloc(PyObject *self)                                                                     \
+    {                                                                                                                \
+        if (twin_clear(self, clear, gc))                                                                             \
+            twin_free(self, heap);                                                                                   \
+    }
+
+/* With one freed object kept for each thread, which keeps its reference to the type. */
+#define FREELIST_TWIN(prefix, heap, gc, clear)                                                                       \
+    static __thread PyObject *prefix##_kept;                                                                         \
+    static void prefix##_dealloc(PyObject *self);                                                                    \
+    static PyObject *prefix##_alloc(PyTypeObject *type, Py_ssize_t items)                                            \
+    {                                                                                                                \
+        PyObject *self = prefix##_kept;                                                                              \
+        if (self == NULL || Py_TYPE(self) != type)                                                                   \
+            return PyType_GenericAlloc(type, items);                                                                 \
+        prefix##_kept = NULL;                                                                                        \
+        _Py_NewReference(self);                                                                                      \
+        if (gc)                                                                                                      \
+            PyObject_GC_Track(self);                                                                                 \
+        return self;                                                                                                 \
+    }                                                                                                                \
+    static void prefix##_dealloc(PyObject *self)                                                                     \
+    {                                                                                                                \
+        if (!twin_clear(self, clear, gc))                                                                            \
+            return;                                                                                                  \
+        if (prefix##_kept == NULL && Py_TYPE(self)->tp_dealloc == prefix##_dealloc)                                  \
+            prefix##_kept = self;                                                                                    \
+        else                                                                                                         \
+            twin_free(self, heap);                                                                                   \
+    }
+
+/* Declares all variants of a kind; MEMORY_OF names them in its struct kind. The dots go to FL_PY_TYPE. */
+#define VARIANTS_OF(prefix, Struct, gc_flag, clear_function, ...)                                                    \
+    FL_PY_TYPE(prefix##_heap, Struct, __VA_ARGS__)                                                                   \
+    FL_PY_TYPE(prefix##_static, Struct, __VA_ARGS__)                                                                 \
+    FL_PY_TYPE(prefix##_immortal, Struct, __VA_ARGS__, .immortal = true)                                             \
+    DEFAULT_TWIN(prefix##_default, true, gc_flag, clear_function)                                                    \
+    DEFAULT_TWIN(prefix##_default_static, false, gc_flag, clear_function)                                            \
+    FREELIST_TWIN(prefix##_freelist, true, gc_flag, clear_function)                                                  \
+    FREELIST_TWIN(prefix##_freelist_static, false, gc_flag, clear_function)
+
+#define FREELANE_MEMORY(prefix)                                                                                      \
+    {                                                                                                                \
+        &prefix##_freelane, prefix##_alloc, prefix##_free, prefix##_dealloc                                          \
+    }
+#define DEFAULT_MEMORY(prefix)                                                                                       \
+    {                                                                                                                \
+        NULL, NULL, NULL, prefix##_dealloc                                                                           \
+    }
+#define FREELIST_MEMORY(prefix)                                                                                      \
+    {                                                                                                                \
+        NULL, prefix##_alloc, NULL, prefix##_dealloc                                                                 \
+    }
+#define MEMORY_OF(prefix)                                                                                            \
+    {                                                                                                                \
+        [HEAP] = FREELANE_MEMORY(prefix##_heap), [STATIC] = FREELANE_MEMORY(prefix##_static),                        \
+        [IMMORTAL] = FREELANE_MEMORY(prefix##_immortal), [DEFAULT] = DEFAULT_MEMORY(prefix##_default),               \
+        [DEFAULT_STATIC] = DEFAULT_MEMORY(prefix##_default_static), [FREELIST] = FREELIST_MEMORY(prefix##_freelist), \
+        [FREELIST_STATIC] = FREELIST_MEMORY(prefix##_freelist_static)                                                \
+    }
+
+#endif
