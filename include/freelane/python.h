@@ -55,7 +55,7 @@ extern "C" {
 
 /* The most bytes of freed objects of one type with Py_TPFLAGS_HAVE_GC that a thread keeps, and of all such types
  * together. */
-#define FL_PY_CACHE_BYTES  32768
+#define FL_PY_CACHE_BYTES  65536
 #define FL_PY_THREAD_BYTES (16 * FL_PY_CACHE_BYTES)
 
 /* Deallocations of CLEAR and FINALIZE objects inside each other, after which objects wait until the stack is unwound. */
@@ -69,18 +69,18 @@ struct fl_py_state;
 struct fl_py_type {
     /* What deallocation needs:
      *
-     *     PLAIN     nothing: the object holds no reference, no weak references can be made to it
+     *     PLAIN     nothing: the object holds no reference, and no weak reference can be made to it
      *     CLEAR     `clear` drops what the object holds; weak references are cleared before
      *     FINALIZE  tp_finalize, which may resurrect, then as CLEAR
      *     LEGACY    the type's own tp_dealloc, which ends with Py_TYPE(self)->tp_free(self) as always
      */
     enum fl_dealloc_kind kind;
-    inquiry clear; /* may be the type's tp_clear; may leave dangling pointers behind if nothing else calls it */
-    bool gc;       /* the type has Py_TPFLAGS_HAVE_GC */
-    bool
-        immortal; /* a heap type that lives until the process ends: threads that create and destroy its objects then do
-                      not contend for its reference count (free-threaded builds; others ignore it) */
-    bool variable; /* the type has a tp_itemsize */
+    inquiry clear;   /* may be the type's tp_clear */
+    bool gc;         /* the type has Py_TPFLAGS_HAVE_GC */
+    bool subclassed; /* it has Py_TPFLAGS_BASETYPE */
+    bool immortal;   /* its objects own no reference to it: it is static, or a heap type which lives until the process
+                        ends. Threads that create and destroy its objects then do not contend for its reference count */
+    bool variable;   /* it has a tp_itemsize */
 
     size_t size;
     allocfunc alloc;
@@ -184,79 +184,72 @@ struct fl_py_cache {
 /* What the fast paths see of a thread. */
 struct fl_py_thread {
     struct fl_py_cache none; /* the cache of types that have none */
-    uint32_t epoch;          /* of what the caches hold */
-    uint32_t depth;          /* deallocations under way inside each other */
     PyObject *waiting;       /* dead objects that wait for the stack to unwind */
+    size_t depth;            /* deallocations under way inside each other */
     struct fl_py_cache caches[FL_PY_CACHES];
 };
 
-/* Of the calling OS thread. NULL, and a constant thread without room, where it has not allocated yet. */
+/* Where the fast paths of the calling OS thread find their caches. Each pointer leads to a constant without objects and
+ * room, and so to the slow halves, until the thread has allocated, and again when something wants the thread's attention:
+ * a collection (`thread`), a change of fl_py_set_caching (both). So other threads write them. */
 struct fl_py_current {
     struct fl_thread *heap;
     struct fl_py_thread *thread;
+    struct fl_py_thread *own; /* the slow halves' */
 };
 
-/* One load where the extension is loaded into the thread-local storage that the C library keeps free for this (16 bytes of
- * it). FREELANE_PYTHON_TLS_DYNAMIC does without, at a call per operation. */
+/* Lies in the thread-local storage that the C library keeps free for libraries loaded late, for one load each time.
+ * FREELANE_PYTHON_TLS_DYNAMIC does without, at a call each time. */
 #if defined(FREELANE_PYTHON_TLS_DYNAMIC)
 extern FL_PY_API __thread struct fl_py_current fl_py_current;
 #else
 extern FL_PY_API __thread struct fl_py_current fl_py_current __attribute__((tls_model("initial-exec")));
 #endif
 
-/* Counts collections and changes of fl_py_set_caching; what caches hold from before goes back. */
-extern FL_PY_API uint32_t fl_py_epoch;
-
-/* Whether caching is off. */
-extern FL_PY_API int fl_py_uncached;
-
-/* One for each size class, in place of each type: blocks are the same to the heap whatever object lies in them. */
-extern FL_PY_API struct fl_type fl_py_blocks[FL_CLASS_COUNT];
-
 FL_PY_SLOW PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items);
 FL_PY_SLOW void fl_py_free_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_dealloc_waiting(struct fl_py_thread *thread);
 
-/* Calls the finalizer, if the type has one and the object was not finalized before. Returns false if the object was
- * resurrected. */
-FL_PY_SLOW bool fl_py_finalize(const struct fl_py_type *self, PyObject *object);
+/* Relaxed, these two: whoever has changed them can wait. */
+FL_INLINE struct fl_thread *fl_py_current_heap(void)
+{
+    return __atomic_load_n(&fl_py_current.heap, __ATOMIC_RELAXED);
+}
+
+FL_INLINE struct fl_py_thread *fl_py_current_thread(void)
+{
+    return __atomic_load_n(&fl_py_current.thread, __ATOMIC_RELAXED); /* relaxed: as above */
+}
 
 /* Whether objects of `type` are laid out and freed as `self` says: the type itself, or a C subtype that adds nothing. */
 FL_INLINE bool fl_py_is_exact(const struct fl_py_type *self, PyTypeObject *type)
 {
-    return type->tp_free == self->free && type->tp_basicsize == (Py_ssize_t)self->size;
+    return !self->subclassed || (type->tp_free == self->free && type->tp_basicsize == (Py_ssize_t)self->size);
 }
 
-FL_INLINE bool fl_py_is_heap_type(PyTypeObject *type)
+/* Whether objects own a reference to their type. */
+FL_INLINE bool fl_py_owns_type(const struct fl_py_type *self, PyTypeObject *type)
 {
-    return (__atomic_load_n(&type->tp_flags, __ATOMIC_RELAXED) & Py_TPFLAGS_HEAPTYPE) != 0; /* relaxed: constant */
-}
-
-/* The class whose blocks serve a type of fixed size; folds to a constant. */
-FL_INLINE const struct fl_type *fl_py_blocks_of(const struct fl_py_type *self)
-{
-    return &fl_py_blocks[fl_size_class(self->size)];
-}
-
-/* What other threads may still look at, when they find the object's address where it was a moment ago: nobody
- * owns it, and its reference count cannot be raised. */
-FL_INLINE void fl_py_clear_header(PyObject *object)
-{
-#if defined(Py_GIL_DISABLED)
-    /* Relaxed: each word by itself is enough for them. */
-    __atomic_store_n(&object->ob_tid, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&object->ob_ref_local, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&object->ob_ref_shared, 0, __ATOMIC_RELAXED);
-#else
-    (void)object;
-#endif
+    /* Relaxed: constant. */
+    return !self->immortal && (__atomic_load_n(&type->tp_flags, __ATOMIC_RELAXED) & Py_TPFLAGS_HEAPTYPE) != 0;
 }
 
 /* Zeros what follows the header. */
 FL_INLINE void fl_py_clear_body(const struct fl_py_type *self, PyObject *object)
 {
     memset((char *)object + sizeof(PyObject), 0, self->size - sizeof(PyObject));
+}
+
+/* What another thread sees that finds the object's address where it was a moment ago: nobody owns the object, so it
+ * tries to raise the shared count, which the interpreter has left at 0 or merged (3) and which cannot be raised then. */
+FL_INLINE void fl_py_disown(PyObject *object)
+{
+#if defined(Py_GIL_DISABLED)
+    __atomic_store_n(&object->ob_tid, 0, __ATOMIC_RELAXED); /* relaxed: one word, nothing is ordered by it */
+#else
+    (void)object;
+#endif
 }
 
 FL_INLINE struct fl_py_cache *fl_py_cache_of(const struct fl_py_type *self, struct fl_py_thread *thread)
@@ -272,42 +265,41 @@ FL_INLINE PyObject **fl_py_top(const struct fl_py_cache *cache)
 
 FL_INLINE void fl_py_set_top(struct fl_py_cache *cache, PyObject **top)
 {
-    __atomic_store_n(&cache->top, top, __ATOMIC_RELAXED);
+    __atomic_store_n(&cache->top, top, __ATOMIC_RELAXED); /* relaxed: as above */
 }
 
-FL_INLINE bool fl_py_is_current(const struct fl_py_thread *thread)
+FL_INLINE PyObject *fl_py_alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
 {
-    return thread->epoch == __atomic_load_n(&fl_py_epoch, __ATOMIC_RELAXED); /* relaxed: soon is soon enough */
-}
-
-FL_INLINE bool fl_py_is_cached(void)
-{
-    return !__atomic_load_n(&fl_py_uncached, __ATOMIC_RELAXED); /* relaxed: soon is soon enough */
+    struct fl_py_cache *cache = fl_py_cache_of(self, fl_py_current_thread());
+    if (FL_UNLIKELY(cache->type != type))
+        return fl_py_alloc_slow(self, type, items);
+    PyObject **top = fl_py_top(cache);
+    PyObject *object;
+    if (FL_UNLIKELY(top == cache->floor)) {
+        object = PyObject_GC_New(PyObject, type);
+        if (object == NULL)
+            return NULL;
+        fl_py_clear_body(self, object);
+    } else {
+        object = top[-1];
+        fl_py_set_top(cache, top - 1);
+        fl_py_clear_body(self, object);
+        _Py_NewReference(object);
+    }
+    PyObject_GC_Track(object);
+    return object;
 }
 
 /* The slot tp_alloc: memory of zeros with an object's header, tracked if the type has gc. */
 FL_INLINE PyObject *fl_py_alloc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
 {
-    PyObject *object;
-    if (self->gc) {
-        struct fl_py_thread *thread = fl_py_current.thread;
-        struct fl_py_cache *cache = fl_py_cache_of(self, thread);
-        PyObject **top = fl_py_top(cache);
-        if (FL_UNLIKELY(top == cache->floor || cache->type != type || !fl_py_is_current(thread)))
-            return fl_py_alloc_slow(self, type, items);
-        object = top[-1];
-        fl_py_set_top(cache, top - 1);
-        fl_py_clear_body(self, object);
-        _Py_NewReference(object);
-        PyObject_GC_Track(object);
-        return object;
-    }
-    struct fl_thread *heap = fl_py_current.heap;
-    if (FL_UNLIKELY(self->variable || heap == NULL || !fl_py_is_exact(self, type) || !fl_py_is_cached()))
+    if (self->gc)
+        return fl_py_alloc_gc(self, type, items);
+    struct fl_cache *cache = fl_cache_for(fl_py_current_heap(), self->size);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(self->variable || top == cache->floor || !fl_py_is_exact(self, type)))
         return fl_py_alloc_slow(self, type, items);
-    object = (PyObject *)fl_type_alloc(heap, fl_py_blocks_of(self));
-    if (FL_UNLIKELY(object == NULL))
-        return PyErr_NoMemory();
+    PyObject *object = (PyObject *)fl_cache_take(cache, top);
     fl_py_clear_body(self, object);
     return PyObject_Init(object, type);
 }
@@ -324,15 +316,20 @@ FL_INLINE bool fl_py_is_renewable(PyObject *object, PyTypeObject *type)
 #endif
 }
 
-/* Keeps an object of the exact type for its next use, with its reference to the type. */
+/* Keeps an untracked object of the exact type for its next use, with its reference to the type, or gives its memory
+ * back to the interpreter and returns false. */
 FL_INLINE bool fl_py_keep(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
 {
-    struct fl_py_thread *thread = fl_py_current.thread;
-    struct fl_py_cache *cache = fl_py_cache_of(self, thread);
-    PyObject **top = fl_py_top(cache);
-    if (FL_UNLIKELY(top == cache->ceiling || cache->type != type || !fl_py_is_current(thread) ||
-                    !fl_py_is_renewable(object, type)))
+    struct fl_py_cache *cache = fl_py_cache_of(self, fl_py_current_thread());
+    if (FL_UNLIKELY(cache->type != type)) {
+        fl_py_free_slow(self, object);
         return false;
+    }
+    PyObject **top = fl_py_top(cache);
+    if (FL_UNLIKELY(top == cache->ceiling || !fl_py_is_renewable(object, type))) {
+        PyObject_GC_Del(object);
+        return false;
+    }
     *top = object;
     fl_py_set_top(cache, top + 1);
     return true;
@@ -341,13 +338,14 @@ FL_INLINE bool fl_py_keep(const struct fl_py_type *self, PyObject *object, PyTyp
 /* Gives the memory of an object without gc, of the exact type, back to the heap. */
 FL_INLINE void fl_py_release(const struct fl_py_type *self, PyObject *object)
 {
-    struct fl_thread *heap = fl_py_current.heap;
-    if (FL_UNLIKELY(self->variable || heap == NULL || !fl_py_is_cached())) {
+    struct fl_cache *cache = fl_cache_for(fl_py_current_heap(), self->size);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(self->variable || fl_cache_is_full(top))) {
         fl_py_free_slow(self, object);
         return;
     }
-    fl_py_clear_header(object);
-    fl_type_free(heap, object, fl_py_blocks_of(self));
+    fl_py_disown(object);
+    fl_cache_put(cache, top, object);
 }
 
 /* The slot tp_free. */
@@ -358,9 +356,7 @@ FL_INLINE void fl_py_free(const struct fl_py_type *self, PyObject *object)
         fl_py_free_slow(self, object);
     else if (!self->gc)
         fl_py_release(self, object);
-    else if (!fl_py_keep(self, object, type))
-        fl_py_free_slow(self, object);
-    else if (fl_py_is_heap_type(type))
+    else if (fl_py_keep(self, object, type) && fl_py_owns_type(self, type))
         Py_INCREF(type); /* the caller gives up the object's */
 }
 
@@ -371,16 +367,19 @@ FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyType
         fl_py_release(self, object);
     else if (fl_py_keep(self, object, type))
         return;
-    else
-        fl_py_free_slow(self, object);
-    if (fl_py_is_heap_type(type))
+    if (fl_py_owns_type(self, type))
         Py_DECREF(type);
 }
 
-/* What is left of an object that nothing refers to: drops what it holds and ends it. */
+/* Deallocates an object of the exact type of kind CLEAR or FINALIZE. */
 FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
+    /* Still tracked, because the finalizer may resurrect it; untracked before anything else runs. */
+    if (self->kind == FL_DEALLOC_FINALIZE && PyObject_CallFinalizerFromDealloc(object) < 0)
+        return;
+    if (self->gc)
+        PyObject_GC_UnTrack(object);
     if (type->tp_weaklistoffset != 0)
         PyObject_ClearWeakRefs(object);
     (void)self->clear(object);
@@ -399,16 +398,13 @@ FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
         fl_py_end(self, object, type);
         return;
     }
-    struct fl_py_thread *thread = fl_py_current.thread;
-    if (self->gc)
-        PyObject_GC_UnTrack(object);
+    struct fl_py_thread *thread = fl_py_current_thread();
     if (FL_UNLIKELY(thread->depth >= FL_PY_DEPTH)) {
         fl_py_dealloc_slow(self, object);
         return;
     }
     thread->depth++;
-    if (self->kind != FL_DEALLOC_FINALIZE || fl_py_finalize(self, object))
-        fl_py_destroy(self, object);
+    fl_py_destroy(self, object);
     thread->depth--;
     if (FL_UNLIKELY(thread->waiting != NULL && thread->depth == 0))
         fl_py_dealloc_waiting(thread);

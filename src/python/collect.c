@@ -8,9 +8,6 @@
  */
 #include "interpreter.h"
 
-uint32_t fl_py_epoch = 1;
-int fl_py_uncached;
-
 /* Collections that have begun. */
 FLI_ATOMIC(int64_t) fli_py_collections;
 
@@ -21,25 +18,18 @@ static FLI_ATOMIC(bool) off_for_tracer;
 
 bool fl_py_set_caching(bool on)
 {
-    /* Relaxed, all of them: threads turn when they see it. */
-    int was_off = __atomic_exchange_n(&fl_py_uncached, !on, __ATOMIC_RELAXED);
-    fli_store_relaxed(&off_for_tracer, false);
-    __atomic_fetch_add(&fl_py_epoch, 1, __ATOMIC_RELAXED);
-    if (fli_py_thread_self() != NULL)
-        fli_py_thread_empty(fli_py_thread_self());
-    return !was_off;
+    fli_store_relaxed(&off_for_tracer, false); /* relaxed: a bit by itself */
+    return fli_py_threads_set_caching(on);
 }
 
 static void follow_tracer(void)
 {
     void *data;
     bool traced = PyRefTracer_GetTracer(&data) != NULL;
-    if (traced && fl_py_is_cached()) {
-        fl_py_set_caching(false);
-        fli_store_relaxed(&off_for_tracer, true); /* relaxed: see fl_py_set_caching */
-    } else if (!traced && fli_load_relaxed(&off_for_tracer)) {
+    if (traced && fl_py_set_caching(false))
+        fli_store_relaxed(&off_for_tracer, true); /* relaxed: as above */
+    else if (!traced && fli_load_relaxed(&off_for_tracer))
         fl_py_set_caching(true);
-    }
 }
 
 /* ---- Collections. */
@@ -47,11 +37,8 @@ static void follow_tracer(void)
 static void at_start(long generation)
 {
     follow_tracer();
-    /* Relaxed: threads turn when they see it. */
-    __atomic_fetch_add(&fl_py_epoch, 1, __ATOMIC_RELAXED);
+    fli_py_threads_renew();
     fli_py_threads_empty_ended();
-    if (fli_py_thread_self() != NULL)
-        fli_py_thread_empty(fli_py_thread_self());
     if (generation == 2)
         fl_py_trim();
     atomic_fetch_add_explicit(&fli_py_collections, 1, memory_order_relaxed); /* relaxed: a number by itself */

@@ -67,7 +67,8 @@ static struct fl_thread *borrow(void)
 
 static void give_back(struct fl_thread *borrowed)
 {
-    if (borrowed != fl_py_current.heap)
+    struct fli_py_thread *thread = fli_py_thread_update();
+    if (thread == NULL || thread->heap != borrowed)
         fl_thread_detach(borrowed);
 }
 
@@ -78,16 +79,16 @@ void *fli_py_heap_alloc(size_t size)
         return NULL;
     void *block = fl_type_alloc(thread, &fl_py_blocks[fl_size_class(size)]);
     give_back(thread);
-    if (block != NULL && !fl_py_is_cached())
+    if (block != NULL && !fli_py_threads_caching())
         (void)PyTraceMalloc_Track(0, (uintptr_t)block, size);
     return block;
 }
 
 void fli_py_heap_free(void *block)
 {
-    if (!fl_py_is_cached())
+    if (!fli_py_threads_caching())
         (void)PyTraceMalloc_Untrack(0, (uintptr_t)block);
-    fl_py_clear_header(block);
+    fl_py_disown(block);
     struct fl_thread *thread = borrow();
     if (thread == NULL) {
         fl_heap_free(fli_py_heap, block);
@@ -101,12 +102,11 @@ void fli_py_heap_free(void *block)
 
 void fl_py_trim(void)
 {
-    struct fli_py_thread *thread = fli_py_thread_self();
-    if (thread != NULL) {
-        fli_py_thread_empty(thread);
-        fl_thread_flush(thread->heap);
-    }
+    fli_py_threads_renew();
     fli_py_threads_empty_ended();
+    struct fli_py_thread *thread = fli_py_thread_update();
+    if (thread != NULL)
+        fl_thread_flush(thread->heap);
     if (fli_py_heap != NULL)
         (void)fl_heap_trim(fli_py_heap, 0);
 }

@@ -34,12 +34,14 @@ struct fli_py_thread {
     FLI_ATOMIC(bool) unwatched;      /* no thread state has a capsule for it */
 
     /* The OS thread's own. */
+    uint64_t epoch;         /* of what the caches hold */
     size_t room_bytes;      /* of objects for which the caches have room */
     PyThreadState *watcher; /* the thread state that has the capsule, or had the last one */
     uint64_t watcher_id;
     bool open; /* caches may have room */
 
     /* Under the registry's lock. */
+    struct fl_py_current *current; /* the OS thread's, for whoever wants its attention */
     struct fli_py_thread *next, **link;
 };
 
@@ -60,16 +62,22 @@ void fli_py_heap_free(void *block);
 /* Once per process. Returns 0 or -ENOMEM. */
 int fli_py_threads_ready(void);
 
-/* The calling OS thread's. NULL if memory is refused or the OS thread is about to end. */
+/* The calling OS thread's, brought up to date: after a collection its caches are emptied. NULL if memory is refused or
+ * the OS thread is about to end. */
 struct fli_py_thread *fli_py_thread_enter(void);
-/* The same, but NULL where it has not entered. */
-struct fli_py_thread *fli_py_thread_self(void);
+
+/* The same, but NULL where the OS thread has not entered before. */
+struct fli_py_thread *fli_py_thread_update(void);
 
 /* Makes room in the cache for objects of `type`, if there can be. */
 void fli_py_thread_make_room(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type);
 
-/* Gives what the caches hold back to the interpreter; the caches then have no room. By the owner. */
-void fli_py_thread_empty(struct fli_py_thread *thread);
+/* Has every thread empty its caches, as soon as it comes to a slow half; the calling one at once. */
+void fli_py_threads_renew(void);
+
+/* Turns caching on or off in every thread and returns what it was. */
+bool fli_py_threads_set_caching(bool on);
+bool fli_py_threads_caching(void);
 
 /* Empties the caches of OS threads that ended without a thread state. */
 void fli_py_threads_empty_ended(void);
@@ -115,8 +123,7 @@ static inline PyObject *fli_py_take_link(PyObject *object)
     return next;
 }
 
-/* Makes a type live for ever, before other threads know it. Only the free-threaded builds count it with every object in
- * a place that threads contend for. */
+/* Makes a type live for ever, before other threads know it. */
 static inline void fli_py_immortalize(PyTypeObject *type)
 {
 #if defined(Py_GIL_DISABLED)
@@ -126,7 +133,7 @@ static inline void fli_py_immortalize(PyTypeObject *type)
     __atomic_store_n(&object->ob_ref_local, _Py_IMMORTAL_REFCNT_LOCAL, __ATOMIC_RELAXED);
     __atomic_store_n(&object->ob_ref_shared, 0, __ATOMIC_RELAXED);
 #else
-    (void)type;
+    type->ob_base.ob_base.ob_refcnt = _Py_IMMORTAL_REFCNT;
 #endif
 }
 

@@ -32,25 +32,13 @@ static PyObject *new_in_interpreter(const struct fl_py_type *self, PyTypeObject 
     return object;
 }
 
-/* Brings the caches up to date with the epoch, and makes room for the type. */
-static void renew(const struct fl_py_type *self, PyTypeObject *type)
-{
-    struct fli_py_thread *thread = fli_py_thread_enter();
-    if (thread == NULL)
-        return;
-    if (!fl_py_is_current(&thread->face))
-        fli_py_thread_empty(thread);
-    if (fl_py_is_cached())
-        fli_py_thread_make_room(thread, self, type);
-}
-
 static PyObject *alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
 {
     if (self->variable || !fl_py_is_exact(self, type))
         return PyType_GenericAlloc(type, items);
-    struct fl_py_thread *thread = fl_py_current.thread;
-    if (FL_UNLIKELY(fl_py_cache_of(self, thread)->type != type || !fl_py_is_current(thread)))
-        renew(self, type);
+    struct fli_py_thread *thread = fli_py_thread_enter();
+    if (thread != NULL)
+        fli_py_thread_make_room(thread, self, type);
     return new_in_interpreter(self, type);
 }
 
@@ -94,9 +82,8 @@ PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py
 
 void fl_py_free_slow(const struct fl_py_type *self, PyObject *object)
 {
-    struct fl_py_thread *thread = fl_py_current.thread;
-    if (self->gc && !fl_py_is_current(thread) && fli_py_thread_self() != NULL)
-        fli_py_thread_empty(fli_py_thread_self());
+    (void)self;
+    (void)fli_py_thread_update();
     if (has_gc(Py_TYPE(object)))
         PyObject_GC_Del(object);
     else if (fl_owns(fli_py_heap, object))
@@ -106,20 +93,6 @@ void fl_py_free_slow(const struct fl_py_type *self, PyObject *object)
 }
 
 /* ---- Deallocation. */
-
-bool fl_py_finalize(const struct fl_py_type *self, PyObject *object)
-{
-    if (Py_TYPE(object)->tp_finalize == NULL)
-        return true;
-    /* Alive again while the finalizer runs, so the collector is to see it. */
-    if (self->gc)
-        PyObject_GC_Track(object);
-    if (PyObject_CallFinalizerFromDealloc(object) < 0)
-        return false;
-    if (self->gc)
-        PyObject_GC_UnTrack(object);
-    return true;
-}
 
 /* The declared type's part of a subtype's object. Its objects own a reference to the subtype exactly if the declared
  * type is a heap type; otherwise whoever called gives that back. */
@@ -150,11 +123,13 @@ void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object)
     }
     struct fli_py_thread *thread = fli_py_thread_enter();
     if (thread != NULL && thread->face.depth >= FL_PY_DEPTH) {
+        if (self->gc)
+            PyObject_GC_UnTrack(object);
         fli_py_set_link(object, thread->face.waiting);
         thread->face.waiting = object;
     } else if (thread != NULL) {
         fl_py_dealloc(self, object);
-    } else if (self->kind != FL_DEALLOC_FINALIZE || fl_py_finalize(self, object)) {
+    } else {
         fl_py_destroy(self, object);
     }
 }
@@ -165,6 +140,8 @@ void fl_py_dealloc_waiting(struct fl_py_thread *thread)
     while (thread->waiting != NULL) {
         PyObject *object = thread->waiting;
         thread->waiting = fli_py_take_link(object);
+        if (has_gc(Py_TYPE(object)))
+            PyObject_GC_Track(object);
         Py_TYPE(object)->tp_dealloc(object);
     }
     thread->depth--;

@@ -12,7 +12,11 @@
  *
  * An OS thread that ends with something in its caches leaves them on a list that the next collection empties.
  *
- * Atomics: `references` counts owners; `unwatched` is a hint of one bit that is read by the owner.
+ * A collection cannot wait for other threads and may not touch their caches. It makes their struct fl_py_current point at
+ * the stand-in, so that they come to a slow half, see the new epoch and empty their caches themselves.
+ *
+ * Relaxed atomics: `references` beside its last release; `unwatched`, `top` and `fl_py_current`, each of them a word that
+ * another thread reads or writes a little sooner or later.
  */
 #include "interpreter.h"
 
@@ -20,13 +24,21 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-static const struct fl_py_thread not_entered = {.depth = FL_PY_DEPTH}, ended = {.depth = FL_PY_DEPTH};
+/* The stand-ins: every cache is without objects and room, and no deallocation begins inside another. */
+static const struct fl_py_thread no_thread = {.depth = FL_PY_DEPTH};
+static const struct fl_thread no_heap;
 
-__thread struct fl_py_current fl_py_current = {.thread = (struct fl_py_thread *)&not_entered};
+/* What `own` is when the OS thread is about to end. */
+static struct fl_py_thread *const ended = (struct fl_py_thread *)&no_thread;
+
+__thread struct fl_py_current fl_py_current = {.heap = (struct fl_thread *)&no_heap,
+                                               .thread = (struct fl_py_thread *)&no_thread};
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fli_py_thread *threads;
 static struct fli_py_thread *ended_threads;
+static uint64_t epoch; /* counts what every thread is to empty its caches for */
+static FLI_ATOMIC(bool) uncached;
 static pthread_key_t exit_key;
 
 static struct fli_py_thread *whole(struct fl_py_thread *face)
@@ -57,6 +69,14 @@ static void unreference(struct fli_py_thread *thread)
         free(thread);
 }
 
+/* Points the fast paths of a thread somewhere else. A NULL stays. */
+static void point_locked(struct fl_py_current *current, struct fl_thread *heap, struct fl_py_thread *thread)
+{
+    if (heap != NULL)
+        __atomic_store_n(&current->heap, heap, __ATOMIC_RELAXED);
+    __atomic_store_n(&current->thread, thread, __ATOMIC_RELAXED);
+}
+
 /* ---- The caches. */
 
 static size_t objects_in(const struct fl_py_cache *cache)
@@ -83,17 +103,15 @@ static void empty_cache(struct fl_py_cache *cache)
     exchange_cache(cache, &emptied);
     while (emptied.top > emptied.floor) {
         PyObject_GC_Del(*--emptied.top);
-        if (fl_py_is_heap_type(emptied.type))
+        if (PyType_HasFeature(emptied.type, Py_TPFLAGS_HEAPTYPE))
             Py_DECREF(emptied.type);
     }
     free(emptied.floor);
     Py_DECREF(emptied.type);
 }
 
-void fli_py_thread_empty(struct fli_py_thread *thread)
+static void empty(struct fli_py_thread *thread)
 {
-    /* Relaxed: a later epoch empties once more. */
-    thread->face.epoch = __atomic_load_n(&fl_py_epoch, __ATOMIC_RELAXED);
     thread->room_bytes = 0;
     for (size_t i = 0; i < FL_PY_CACHES; i++)
         if (thread->face.caches[i].type != NULL)
@@ -115,9 +133,9 @@ static const char *capsule_name = "freelane.thread";
 static void at_state_end(PyObject *capsule)
 {
     struct fli_py_thread *thread = PyCapsule_GetPointer(capsule, capsule_name);
-    if (fl_py_current.thread == &thread->face) {
+    if (fl_py_current.own == &thread->face) {
         thread->open = false;
-        fli_py_thread_empty(thread);
+        empty(thread);
     }
     fli_store_relaxed(&thread->unwatched, true); /* relaxed: the owner may as well learn of it later */
     unreference(thread);
@@ -161,7 +179,7 @@ void fli_py_thread_make_room(struct fli_py_thread *thread, const struct fl_py_ty
 {
     struct fl_py_cache *cache = fl_py_cache_of(self, &thread->face);
     size_t count = FL_PY_CACHE_BYTES / self->size;
-    if (self->state->cache == 0 || cache->type != NULL || count < 2 ||
+    if (self->state->cache == 0 || cache->type != NULL || count < 2 || fli_load_relaxed(&uncached) ||
         thread->room_bytes + count * self->size > FL_PY_THREAD_BYTES)
         return;
     if (!thread->open || fli_load_relaxed(&thread->unwatched)) /* relaxed: see at_state_end */
@@ -179,11 +197,11 @@ void fli_py_thread_make_room(struct fli_py_thread *thread, const struct fl_py_ty
 static void at_exit(void *arg)
 {
     struct fli_py_thread *thread = arg;
-    fl_py_current.heap = NULL;
-    fl_py_current.thread = (struct fl_py_thread *)&ended;
     fl_thread_detach(thread->heap);
     pthread_mutex_lock(&registry_lock);
     unlink_locked(thread);
+    point_locked(&fl_py_current, (struct fl_thread *)&no_heap, (struct fl_py_thread *)&no_thread);
+    fl_py_current.own = ended;
     bool empty = is_empty(thread);
     if (!empty)
         link_locked(thread, &ended_threads);
@@ -203,32 +221,85 @@ static struct fli_py_thread *create(void)
         return NULL;
     }
     thread->heap = heap;
+    thread->current = &fl_py_current;
     atomic_init(&thread->references, 1);
     return thread;
 }
 
-struct fli_py_thread *fli_py_thread_self(void)
+/* Brings the calling thread up to date with what it was pointed away for. */
+static struct fli_py_thread *update(struct fli_py_thread *thread)
 {
-    struct fl_py_thread *face = fl_py_current.thread;
-    return face != &not_entered && face != &ended ? whole(face) : NULL;
+    bool heap_is_open = fli_py_threads_caching();
+    if (fl_py_current_thread() == &thread->face && (fl_py_current_heap() == thread->heap) == heap_is_open)
+        return thread;
+    pthread_mutex_lock(&registry_lock);
+    bool old = thread->epoch != epoch;
+    thread->epoch = epoch;
+    heap_is_open = fli_py_threads_caching();
+    point_locked(&fl_py_current, heap_is_open ? thread->heap : (struct fl_thread *)&no_heap, &thread->face);
+    pthread_mutex_unlock(&registry_lock);
+    if (old)
+        empty(thread);
+    return thread;
+}
+
+struct fli_py_thread *fli_py_thread_update(void)
+{
+    struct fl_py_thread *own = fl_py_current.own;
+    return own != NULL && own != ended ? update(whole(own)) : NULL;
 }
 
 struct fli_py_thread *fli_py_thread_enter(void)
 {
-    if (fl_py_current.thread != &not_entered)
-        return fli_py_thread_self();
-    struct fli_py_thread *thread = create();
-    if (thread == NULL)
-        return NULL;
-    fl_py_current.heap = thread->heap;
-    fl_py_current.thread = &thread->face;
-    pthread_mutex_lock(&registry_lock);
-    link_locked(thread, &threads);
-    pthread_mutex_unlock(&registry_lock);
-    return thread;
+    if (fl_py_current.own == NULL) {
+        struct fli_py_thread *thread = create();
+        if (thread == NULL)
+            return NULL;
+        fl_py_current.own = &thread->face;
+        pthread_mutex_lock(&registry_lock);
+        link_locked(thread, &threads);
+        pthread_mutex_unlock(&registry_lock);
+    }
+    return fli_py_thread_update();
 }
 
 /* ---- All threads. */
+
+/* Has every thread come to a slow half; those of the heap only if `heap_too`. */
+static void call_all_locked(bool heap_too)
+{
+    for (struct fli_py_thread *thread = threads; thread != NULL; thread = thread->next)
+        point_locked(thread->current, heap_too ? (struct fl_thread *)&no_heap : NULL,
+                     (struct fl_py_thread *)&no_thread);
+}
+
+void fli_py_threads_renew(void)
+{
+    pthread_mutex_lock(&registry_lock);
+    epoch++;
+    call_all_locked(false);
+    pthread_mutex_unlock(&registry_lock);
+    (void)fli_py_thread_update();
+}
+
+bool fli_py_threads_caching(void)
+{
+    return !fli_load_relaxed(&uncached); /* relaxed: written under the lock, with a call to every thread */
+}
+
+bool fli_py_threads_set_caching(bool on)
+{
+    pthread_mutex_lock(&registry_lock);
+    bool was_on = fli_py_threads_caching();
+    if (on != was_on) {
+        fli_store_relaxed(&uncached, !on); /* relaxed: as above */
+        epoch++;
+        call_all_locked(true);
+    }
+    pthread_mutex_unlock(&registry_lock);
+    (void)fli_py_thread_update();
+    return was_on;
+}
 
 void fli_py_threads_empty_ended(void)
 {
@@ -240,7 +311,7 @@ void fli_py_threads_empty_ended(void)
         pthread_mutex_unlock(&registry_lock);
         if (thread == NULL)
             return;
-        fli_py_thread_empty(thread);
+        empty(thread);
         unreference(thread);
     }
 }
@@ -251,7 +322,7 @@ void fli_py_threads_forked(void)
     struct fli_py_thread *thread = threads, *next;
     for (; thread != NULL; thread = next) {
         next = thread->next;
-        if (&thread->face != fl_py_current.thread) {
+        if (&thread->face != fl_py_current.own) {
             unlink_locked(thread);
             link_locked(thread, &ended_threads);
         }
@@ -262,8 +333,9 @@ void fli_py_threads_forked(void)
 
 void fli_py_threads_reopen(void)
 {
-    if (fli_py_thread_self() != NULL)
-        fli_py_thread_self()->watcher = NULL;
+    struct fli_py_thread *thread = fli_py_thread_update();
+    if (thread != NULL)
+        thread->watcher = NULL;
 }
 
 static void count(const struct fli_py_thread *thread, struct fl_py_stats *stats)

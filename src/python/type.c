@@ -51,8 +51,8 @@ static int check_layout(const struct fl_py_type *self, PyTypeObject *type)
             "%s: the interpreter manages its __dict__ (Py_TPFLAGS_MANAGED_DICT), which cannot be cached; give it a "
             "__dictoffset__ instead",
             name);
-    if (self->immortal && !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
-        REFUSE("%s: .immortal is for heap types; a static type is immortal already", name);
+    if (PyType_HasFeature(type, Py_TPFLAGS_BASETYPE) && !self->subclassed)
+        REFUSE("%s: it has Py_TPFLAGS_BASETYPE, so its FL_PY_TYPE says .subclassed = true", name);
     return 0;
 }
 
@@ -108,7 +108,7 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
     bool heap_type = PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE);
     if (state->ready) {
         if (state->heap_type != heap_type)
-            REFUSE("%s: its FL_PY_TYPE serves static and heap types; declare one for each", type->tp_name);
+            REFUSE("%s: its FL_PY_TYPE serves a static type and a heap type; declare one for each", type->tp_name);
         return 0;
     }
     state->heap_type = heap_type;
@@ -138,7 +138,7 @@ int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
     if (failed == 0)
         failed = enter_locked(self, type);
     PyMutex_Unlock(&ready_lock);
-    if (failed == 0 && self->immortal)
+    if (failed == 0 && self->immortal && PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
         fli_py_immortalize(type);
     return failed;
 }

@@ -43,8 +43,9 @@ struct kind {
     unsigned long flags;
     const PyType_Slot *slots; /* all but those in struct memory */
     struct memory memory[VARIANTS];
-    /* For loops in C: gives a new object its contents. */
-    void (*fill)(PyObject *object);
+    /* Fills `objects` with `alive` new objects and destroys them, until `count` have been. Returns 0, or -1 with an
+     * exception. */
+    int (*churn)(PyTypeObject *type, PyObject **objects, Py_ssize_t alive, Py_ssize_t count);
 };
 
 extern const struct kind *const kinds[];

@@ -16,35 +16,6 @@ static int64_t now(void)
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/* Creates objects until `objects` is full. Returns how many there are. */
-static Py_ssize_t create(PyTypeObject *type, const struct kind *kind, PyObject **objects, Py_ssize_t alive)
-{
-    allocfunc alloc = type->tp_alloc;
-    void (*fill)(PyObject *) = kind->fill;
-    for (Py_ssize_t i = 0; i < alive; i++) {
-        objects[i] = alloc(type, 0);
-        if (objects[i] == NULL)
-            return i;
-        fill(objects[i]);
-    }
-    return alive;
-}
-
-/* Creates `alive` objects and destroys them, again and again. Returns nanoseconds, or -1 with an exception. */
-static int64_t churn_objects(PyTypeObject *type, const struct kind *kind, PyObject **objects, Py_ssize_t alive,
-                             Py_ssize_t count)
-{
-    int64_t start = now();
-    for (Py_ssize_t done = 0; done < count; done += alive) {
-        Py_ssize_t made = create(type, kind, objects, alive);
-        for (Py_ssize_t i = 0; i < made; i++)
-            Py_DECREF(objects[i]);
-        if (made < alive)
-            return -1;
-    }
-    return now() - start;
-}
-
 static PyObject *churn(PyObject *module, PyObject *args)
 {
     PyTypeObject *type;
@@ -53,14 +24,16 @@ static PyObject *churn(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "O!nn", &PyType_Type, &type, &alive, &count))
         return NULL;
     const struct kind *kind = demo_kind_of(type);
-    if (kind == NULL || kind->fill == NULL || alive < 1)
+    if (kind == NULL || kind->churn == NULL || alive < 1)
         return PyErr_Format(PyExc_ValueError, "%s, %zd alive", type->tp_name, alive);
     PyObject **objects = malloc((size_t)alive * sizeof *objects);
     if (objects == NULL)
         return PyErr_NoMemory();
-    int64_t time = churn_objects(type, kind, objects, alive, count);
+    int64_t start = now();
+    int failed = kind->churn(type, objects, alive, count);
+    int64_t time = now() - start;
     free(objects);
-    return time >= 0 ? PyLong_FromLongLong(time) : NULL;
+    return failed == 0 ? PyLong_FromLongLong(time) : NULL;
 }
 
 /* ---- Freelane. */

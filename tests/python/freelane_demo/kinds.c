@@ -27,12 +27,14 @@ static PyObject *point_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
-static void point_fill(PyObject *object)
+static inline void point_fill(PyObject *object)
 {
     Point *self = (Point *)object;
     self->x = 1;
     self->y = 2;
 }
+
+CHURN(point, point_fill)
 
 static PyMemberDef point_members[] = {
     {"x", Py_T_DOUBLE, offsetof(Point, x), 0, NULL}, {"y", Py_T_DOUBLE, offsetof(Point, y), 0, NULL}, {NULL}};
@@ -43,10 +45,10 @@ VARIANTS_OF(point, Point, false, NULL, .kind = FL_DEALLOC_PLAIN)
 
 static const struct kind point = {.name = "Point",
                                   .size = sizeof(Point),
-                                  .flags = Py_TPFLAGS_BASETYPE,
+                                  .flags = 0,
                                   .slots = point_slots,
                                   .memory = MEMORY_OF(point),
-                                  .fill = point_fill};
+                                  .churn = point_churn};
 
 /* ---- Pair and GCPair. */
 
@@ -68,12 +70,14 @@ static PyObject *pair_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
-static void pair_fill(PyObject *object)
+static inline void pair_fill(PyObject *object)
 {
     Pair *self = (Pair *)object;
     self->first = Py_NewRef(Py_None);
     self->second = Py_NewRef(Py_None);
 }
+
+CHURN(pair, pair_fill)
 
 static int pair_clear(PyObject *object)
 {
@@ -110,22 +114,23 @@ static const PyType_Slot gc_pair_slots[] = {{Py_tp_new, pair_new},
                                             {Py_tp_clear, pair_clear},
                                             {0, NULL}};
 
-VARIANTS_OF(pair, Pair, false, pair_clear, .kind = FL_DEALLOC_CLEAR, .clear = pair_clear)
-VARIANTS_OF(gc_pair, Pair, true, pair_clear, .kind = FL_DEALLOC_CLEAR, .clear = pair_clear, .gc = true)
+VARIANTS_OF(pair, Pair, false, pair_clear, .kind = FL_DEALLOC_CLEAR, .clear = pair_clear, .subclassed = true)
+VARIANTS_OF(gc_pair, Pair, true, pair_clear, .kind = FL_DEALLOC_CLEAR, .clear = pair_clear, .gc = true,
+            .subclassed = true)
 
 static const struct kind pair = {.name = "Pair",
                                  .size = sizeof(Pair),
                                  .flags = Py_TPFLAGS_BASETYPE,
                                  .slots = pair_slots,
                                  .memory = MEMORY_OF(pair),
-                                 .fill = pair_fill};
+                                 .churn = pair_churn};
 
 static const struct kind gc_pair = {.name = "GCPair",
                                     .size = sizeof(Pair),
                                     .flags = Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
                                     .slots = gc_pair_slots,
                                     .memory = MEMORY_OF(gc_pair),
-                                    .fill = pair_fill};
+                                    .churn = pair_churn};
 
 /* ---- Handle and GCHandle. The finalizer closes the descriptor, and calls `on_close` with the handle, which may
  * keep it. */
@@ -150,10 +155,12 @@ static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     return (PyObject *)self;
 }
 
-static void handle_fill(PyObject *object)
+static inline void handle_fill(PyObject *object)
 {
     ((Handle *)object)->descriptor = -1;
 }
+
+CHURN(handle, handle_fill)
 
 static void handle_finalize(PyObject *object)
 {
@@ -194,22 +201,24 @@ static const PyType_Slot gc_handle_slots[] = {{Py_tp_new, handle_new},          
                                               {Py_tp_finalize, handle_finalize}, {Py_tp_traverse, handle_traverse},
                                               {Py_tp_clear, handle_clear},       {0, NULL}};
 
-VARIANTS_OF(handle, Handle, false, handle_clear, .kind = FL_DEALLOC_FINALIZE, .clear = handle_clear)
-VARIANTS_OF(gc_handle, Handle, true, handle_clear, .kind = FL_DEALLOC_FINALIZE, .clear = handle_clear, .gc = true)
+VARIANTS_OF(handle, Handle, false, handle_clear, .kind = FL_DEALLOC_FINALIZE, .clear = handle_clear,
+            .subclassed = true)
+VARIANTS_OF(gc_handle, Handle, true, handle_clear, .kind = FL_DEALLOC_FINALIZE, .clear = handle_clear, .gc = true,
+            .subclassed = true)
 
 static const struct kind handle = {.name = "Handle",
                                    .size = sizeof(Handle),
                                    .flags = Py_TPFLAGS_BASETYPE,
                                    .slots = handle_slots,
                                    .memory = MEMORY_OF(handle),
-                                   .fill = handle_fill};
+                                   .churn = handle_churn};
 
 static const struct kind gc_handle = {.name = "GCHandle",
                                       .size = sizeof(Handle),
                                       .flags = Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
                                       .slots = gc_handle_slots,
                                       .memory = MEMORY_OF(gc_handle),
-                                      .fill = handle_fill};
+                                      .churn = handle_churn};
 
 /* ---- Label and GCLabel: a tp_dealloc as it was before Freelane, which knows nothing of it. */
 
@@ -229,10 +238,12 @@ static PyObject *label_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
-static void label_fill(PyObject *object)
+static inline void label_fill(PyObject *object)
 {
     ((Label *)object)->text = Py_NewRef(Py_None);
 }
+
+CHURN(label, label_fill)
 
 static int label_clear(PyObject *object)
 {
@@ -255,8 +266,8 @@ static const PyType_Slot gc_label_slots[] = {{Py_tp_new, label_new},
                                              {Py_tp_clear, label_clear},
                                              {0, NULL}};
 
-VARIANTS_OF(label, Label, false, label_clear, .kind = FL_DEALLOC_LEGACY)
-VARIANTS_OF(gc_label, Label, true, label_clear, .kind = FL_DEALLOC_LEGACY, .gc = true)
+VARIANTS_OF(label, Label, false, label_clear, .kind = FL_DEALLOC_LEGACY, .subclassed = true)
+VARIANTS_OF(gc_label, Label, true, label_clear, .kind = FL_DEALLOC_LEGACY, .gc = true, .subclassed = true)
 
 /* The types on Freelane keep the deallocation of those on the interpreter's allocation. */
 #define LEGACY_MEMORY(prefix)                                                                                        \
@@ -276,14 +287,14 @@ static const struct kind label = {.name = "Label",
                                   .flags = Py_TPFLAGS_BASETYPE,
                                   .slots = label_slots,
                                   .memory = LEGACY_MEMORY(label),
-                                  .fill = label_fill};
+                                  .churn = label_churn};
 
 static const struct kind gc_label = {.name = "GCLabel",
                                      .size = sizeof(Label),
                                      .flags = Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
                                      .slots = gc_label_slots,
                                      .memory = LEGACY_MEMORY(gc_label),
-                                     .fill = label_fill};
+                                     .churn = label_churn};
 
 /* ---- Node: a __dict__ and weak references. */
 
@@ -306,12 +317,14 @@ static PyObject *node_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
-static void node_fill(PyObject *object)
+static inline void node_fill(PyObject *object)
 {
     Node *self = (Node *)object;
     self->left = Py_NewRef(Py_None);
     self->right = Py_NewRef(Py_None);
 }
+
+CHURN(node, node_fill)
 
 static int node_clear(PyObject *object)
 {
@@ -344,14 +357,15 @@ static const PyType_Slot node_slots[] = {{Py_tp_new, node_new},
                                          {Py_tp_clear, node_clear},
                                          {0, NULL}};
 
-VARIANTS_OF(node, Node, true, node_clear, .kind = FL_DEALLOC_CLEAR, .clear = node_clear, .gc = true)
+VARIANTS_OF(node, Node, true, node_clear, .kind = FL_DEALLOC_CLEAR, .clear = node_clear, .gc = true,
+            .subclassed = true)
 
 static const struct kind node = {.name = "Node",
                                  .size = sizeof(Node),
                                  .flags = Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
                                  .slots = node_slots,
                                  .memory = MEMORY_OF(node),
-                                 .fill = node_fill};
+                                 .churn = node_churn};
 
 /* ---- Vector: of variable size. */
 
@@ -388,7 +402,7 @@ static PyObject *vector_item(PyObject *self, Py_ssize_t i)
 static const PyType_Slot vector_slots[] = {
     {Py_tp_new, vector_new}, {Py_sq_length, vector_length}, {Py_sq_item, vector_item}, {0, NULL}};
 
-FL_PY_TYPE(vector_heap, Vector, .kind = FL_DEALLOC_PLAIN, .variable = true)
+FL_PY_TYPE(vector_heap, Vector, .kind = FL_DEALLOC_PLAIN, .subclassed = true, .variable = true)
 DEFAULT_TWIN(vector_default, true, false, NULL)
 
 static const struct kind vector = {

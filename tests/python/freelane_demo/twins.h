@@ -62,10 +62,41 @@ static inline void twin_free(PyObject *self, bool heap)
             twin_free(self, heap);                                                                                   \
     }
 
+/* The loops in C, with what gives a new object its contents. */
+#define CHURN(prefix, fill)                                                                                          \
+    static int prefix##_churn_one(PyTypeObject *type, Py_ssize_t count)                                              \
+    {                                                                                                                \
+        allocfunc alloc = type->tp_alloc;                                                                            \
+        while (count-- > 0) {                                                                                        \
+            PyObject *object = alloc(type, 0);                                                                       \
+            if (object == NULL)                                                                                      \
+                return -1;                                                                                           \
+            fill(object);                                                                                            \
+            Py_DECREF(object);                                                                                       \
+        }                                                                                                            \
+        return 0;                                                                                                    \
+    }                                                                                                                \
+    static int prefix##_churn(PyTypeObject *type, PyObject **objects, Py_ssize_t alive, Py_ssize_t count)            \
+    {                                                                                                                \
+        allocfunc alloc = type->tp_alloc;                                                                            \
+        if (alive == 1)                                                                                              \
+            return prefix##_churn_one(type, count);                                                                  \
+        for (Py_ssize_t done = 0; done < count; done += alive) {                                                     \
+            Py_ssize_t made = 0;                                                                                     \
+            while (made < alive && (objects[made] = alloc(type, 0)) != NULL)                                         \
+                fill(objects[made++]);                                                                               \
+            for (Py_ssize_t i = 0; i < made; i++)                                                                    \
+                Py_DECREF(objects[i]);                                                                               \
+            if (made < alive)                                                                                        \
+                return -1;                                                                                           \
+        }                                                                                                            \
+        return 0;                                                                                                    \
+    }
+
 /* Declares all variants of a kind; MEMORY_OF names them in its struct kind. The dots go to FL_PY_TYPE. */
 #define VARIANTS_OF(prefix, Struct, gc_flag, clear_function, ...)                                                    \
     FL_PY_TYPE(prefix##_heap, Struct, __VA_ARGS__)                                                                   \
-    FL_PY_TYPE(prefix##_static, Struct, __VA_ARGS__)                                                                 \
+    FL_PY_TYPE(prefix##_static, Struct, __VA_ARGS__, .immortal = true)                                               \
     FL_PY_TYPE(prefix##_immortal, Struct, __VA_ARGS__, .immortal = true)                                             \
     DEFAULT_TWIN(prefix##_default, true, gc_flag, clear_function)                                                    \
     DEFAULT_TWIN(prefix##_default_static, false, gc_flag, clear_function)                                            \
