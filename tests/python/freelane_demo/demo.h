@@ -53,6 +53,18 @@ extern const struct kind *const kinds[];
 /* Adds every variant of every kind to the module. Returns 0 or -1 with an exception. */
 int demo_add_types(PyObject *module);
 
+/* subtypes.c, once the types are there. */
+int demo_add_subtypes(PyObject *module);
+
+/* refusals.c */
+PyObject *demo_refuse(PyObject *module, PyObject *name);
+PyObject *demo_refusals(PyObject *module, PyObject *unused);
+
+/* threads.c */
+PyObject *demo_foreign_rounds(PyObject *module, PyObject *args);
+PyObject *demo_clear_elsewhere(PyObject *module, PyObject *args);
+PyObject *demo_run_late(PyObject *module, PyObject *args);
+
 /* Whether `type` is one of them, and which kind. */
 const struct kind *demo_kind_of(PyTypeObject *type);
 

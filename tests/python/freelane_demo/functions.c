@@ -88,5 +88,15 @@ PyMethodDef demo_functions[] = {
     {"trim", trim, METH_NOARGS, "fl_py_trim"},
     {"check", check, METH_NOARGS, "fl_heap_check of the heap; no other thread may use it meanwhile"},
     {"owns", owns, METH_O, "whether the object lies in the heap's slabs"},
+    {"refusals", demo_refusals, METH_NOARGS, "names of declarations that fl_py_type_ready refuses"},
+    {"refuse", demo_refuse, METH_O, "refuse(name): has one refused"},
+    {"foreign_rounds", demo_foreign_rounds, METH_VARARGS,
+     "foreign_rounds(function, count): calls it in an OS thread of its own, each time in a new thread state"},
+    {"clear_elsewhere", demo_clear_elsewhere, METH_VARARGS,
+     "clear_elsewhere(before[, after]): calls `before` in an OS thread whose thread state this thread clears, and "
+     "then "
+     "`after` in a second thread state of that OS thread"},
+    {"run_late", demo_run_late, METH_VARARGS,
+     "run_late(function, late): calls `function` in an OS thread, and `late` in a destructor of its end"},
     {NULL, NULL, 0, NULL},
 };

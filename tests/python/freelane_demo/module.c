@@ -6,7 +6,7 @@
 
 static int execute(PyObject *module)
 {
-    return demo_add_types(module);
+    return demo_add_types(module) < 0 ? -1 : demo_add_subtypes(module);
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Subtypes in C of types on Freelane, none of which knows of it.
+ *
+ *     SubPair      Pair      adds nothing, inherits every slot
+ *     WidePair     Pair      adds an object and a tp_dealloc that calls the base's
+ *     TrackedPair  Pair      adds an object and Py_TPFLAGS_HAVE_GC
+ *     WideGCPair   GCPair    adds an object and a tp_dealloc that calls the base's
+ */
+#include "demo.h"
+
+#include <structmember.h>
+
+typedef struct {
+    PyObject_HEAD PyObject *first, *second;
+    PyObject *third;
+} WidePair;
+
+static int wide_clear(PyObject *object)
+{
+    PyTypeObject *base = Py_TYPE(object)->tp_base;
+    Py_CLEAR(((WidePair *)object)->third);
+    return base->tp_clear != NULL ? base->tp_clear(object) : 0;
+}
+
+static int wide_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    WidePair *self = (WidePair *)object;
+    Py_VISIT(self->first);
+    Py_VISIT(self->second);
+    Py_VISIT(self->third);
+    Py_VISIT(Py_TYPE(object));
+    return 0;
+}
+
+/* The base is a heap type: its tp_dealloc frees the object and gives up its reference to its type. */
+static void wide_dealloc(PyObject *object)
+{
+    destructor dealloc = Py_TYPE(object)->tp_base->tp_dealloc;
+    if (PyObject_IS_GC(object))
+        PyObject_GC_UnTrack(object);
+    Py_CLEAR(((WidePair *)object)->third);
+    if (PyObject_IS_GC(object))
+        PyObject_GC_Track(object);
+    dealloc(object);
+}
+
+static PyMemberDef wide_members[] = {{"third", Py_T_OBJECT_EX, offsetof(WidePair, third), 0, NULL}, {NULL}};
+
+static PyType_Slot sub_slots[] = {{Py_tp_doc, "adds nothing"}, {0, NULL}};
+static PyType_Slot wide_slots[] = {{Py_tp_members, wide_members}, {Py_tp_dealloc, wide_dealloc}, {0, NULL}};
+static PyType_Slot tracked_slots[] = {
+    {Py_tp_members, wide_members}, {Py_tp_traverse, wide_traverse}, {Py_tp_clear, wide_clear}, {0, NULL}};
+static PyType_Slot wide_gc_slots[] = {{Py_tp_members, wide_members},
+                                      {Py_tp_traverse, wide_traverse},
+                                      {Py_tp_clear, wide_clear},
+                                      {Py_tp_dealloc, wide_dealloc},
+                                      {0, NULL}};
+
+enum { FLAGS = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE };
+
+static struct {
+    const char *base;
+    PyType_Spec spec;
+} subtypes[] = {
+    {"Pair", {"freelane_demo.SubPair", 0, 0, FLAGS, sub_slots}},
+    {"Pair", {"freelane_demo.WidePair", sizeof(WidePair), 0, FLAGS, wide_slots}},
+    {"Pair", {"freelane_demo.TrackedPair", sizeof(WidePair), 0, FLAGS | Py_TPFLAGS_HAVE_GC, tracked_slots}},
+    {"GCPair", {"freelane_demo.WideGCPair", sizeof(WidePair), 0, FLAGS | Py_TPFLAGS_HAVE_GC, wide_gc_slots}},
+};
+
+int demo_add_subtypes(PyObject *module)
+{
+    for (size_t i = 0; i < sizeof subtypes / sizeof *subtypes; i++) {
+        PyObject *base = PyObject_GetAttrString(module, subtypes[i].base);
+        PyObject *type = base != NULL ? PyType_FromModuleAndSpec(module, &subtypes[i].spec, base) : NULL;
+        int failed = type != NULL ? PyModule_AddType(module, (PyTypeObject *)type) : -1;
+        Py_XDECREF(type);
+        Py_XDECREF(base);
+        if (failed < 0)
+            return -1;
+    }
+    return 0;
+}
