@@ -18,7 +18,7 @@
  *
  *     type without Py_TPFLAGS_HAVE_GC   in slabs of a heap of Freelane's, one for each copy of it. A slab goes back to the
  *                                       system only across a collection, which stops every thread that could still
- *                                       look at an object in it.
+ *                                       look at an object in it: gc.collect() returns all that is free.
  *     type with it                      in the interpreter's own heaps, where the collector finds it. Threads keep freed
  *                                       objects of the exact type, untracked, FL_PY_CACHE_BYTES of them at most per
  *                                       type; each collection empties those caches.
@@ -150,9 +150,6 @@ FL_PY_API int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type
  * one. Turn it on again when tracemalloc has been stopped: it keeps the traces of objects that die in between. */
 FL_PY_API bool fl_py_set_caching(bool on);
 
-/* Gives up what the calling thread keeps, and the free memory of the heap that no reader can look at. */
-FL_PY_API void fl_py_trim(void);
-
 struct fl_py_stats {
     size_t threads;        /* threads that have allocated */
     size_t cached_objects; /* freed objects with Py_TPFLAGS_HAVE_GC that threads keep: sys.getallocatedblocks() and
@@ -235,6 +232,18 @@ FL_INLINE bool fl_py_owns_type(const struct fl_py_type *self, PyTypeObject *type
     return !self->immortal && (__atomic_load_n(&type->tp_flags, __ATOMIC_RELAXED) & Py_TPFLAGS_HEAPTYPE) != 0;
 }
 
+/* The cache of blocks for objects of `self`. A thread's second half serves heaps with stale readers, as those of
+ * free-threaded builds are. */
+FL_INLINE struct fl_cache *fl_py_blocks_of(const struct fl_py_type *self)
+{
+#if defined(Py_GIL_DISABLED)
+    size_t half = FL_CLASS_COUNT;
+#else
+    size_t half = 0;
+#endif
+    return &fl_py_current_heap()->cache[half + fl_size_class(self->size)];
+}
+
 /* Zeros what follows the header. */
 FL_INLINE void fl_py_clear_body(const struct fl_py_type *self, PyObject *object)
 {
@@ -295,7 +304,7 @@ FL_INLINE PyObject *fl_py_alloc(const struct fl_py_type *self, PyTypeObject *typ
 {
     if (self->gc)
         return fl_py_alloc_gc(self, type, items);
-    struct fl_cache *cache = fl_cache_for(fl_py_current_heap(), self->size);
+    struct fl_cache *cache = fl_py_blocks_of(self);
     void **top = fl_cache_top(cache);
     if (FL_UNLIKELY(self->variable || top == cache->floor || !fl_py_is_exact(self, type)))
         return fl_py_alloc_slow(self, type, items);
@@ -338,7 +347,7 @@ FL_INLINE bool fl_py_keep(const struct fl_py_type *self, PyObject *object, PyTyp
 /* Gives the memory of an object without gc, of the exact type, back to the heap. */
 FL_INLINE void fl_py_release(const struct fl_py_type *self, PyObject *object)
 {
-    struct fl_cache *cache = fl_cache_for(fl_py_current_heap(), self->size);
+    struct fl_cache *cache = fl_py_blocks_of(self);
     void **top = fl_cache_top(cache);
     if (FL_UNLIKELY(self->variable || fl_cache_is_full(top))) {
         fl_py_free_slow(self, object);

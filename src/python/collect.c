@@ -4,15 +4,34 @@
  * look at any more goes back, and caching follows the reference tracer. And what happens at a fork.
  *
  * A collection stops every thread of the interpreter between the callbacks `start` and `stop` (in a free-threaded
- * build). A reader that loaded a pointer before either has its reference or has let go of it when the world runs again.
+ * build). A reader that loaded a pointer before either has its reference or has let go of it when the world runs again. So
+ * slabs are retired before `start` returns and go back to the system after `stop`. There is no other time: nobody
+ * knows when the next collection comes, so what a trim finds free in between stays in use.
+ *
+ *     grace period    collection number          ended, once
+ *     begins          fli_py_collections + 1     collections_over >= that
+ *
+ * Other interpreters of the process are not stopped. While there is one, no grace period ends.
  */
 #include "interpreter.h"
 
-/* Collections that have begun. */
+#include <errno.h>
+
 FLI_ATOMIC(int64_t) fli_py_collections;
+
+/* The latest collection that is over. */
+static FLI_ATOMIC(int64_t) collections_over;
+
+/* Whether a collection is about to stop the world. */
+static FLI_ATOMIC(bool) starting;
 
 /* Whether caching is off because of a tracer, and comes back without it. */
 static FLI_ATOMIC(bool) off_for_tracer;
+
+enum { OLDEST_GENERATION = 2 };
+
+/* Free memory below which a collection of the young does not trim. */
+#define FREE_BYTES_KEPT FLI_MIB
 
 /* ---- The caching switch. */
 
@@ -34,27 +53,70 @@ static void follow_tracer(void)
 
 /* ---- Collections. */
 
-static void at_start(long generation)
+/* Free memory to keep: none at a full collection, which a program asks for, else as much as is in use. */
+static size_t bytes_to_keep(bool full)
+{
+    struct fl_py_stats stats;
+    if (full)
+        return 0;
+    fl_py_get_stats(&stats);
+    return fli_max(stats.live_bytes, FREE_BYTES_KEPT);
+}
+
+static void at_start(bool full)
 {
     follow_tracer();
     fli_py_threads_renew();
     fli_py_threads_empty_ended();
-    if (generation == 2)
-        fl_py_trim();
-    atomic_fetch_add_explicit(&fli_py_collections, 1, memory_order_relaxed); /* relaxed: a number by itself */
+    /* Y1: release, pairs with Y3 in begin. */
+    fli_store_release(&starting, true);
+    fli_py_heap_trim(full, bytes_to_keep(full));
+    /* Y2: release, pairs with Y3 in begin: who finds it set has freed before the world stops. */
+    fli_store_release(&starting, false);
+    fli_count(&fli_py_collections, 1); /* relaxed: one collection at a time */
 }
+
+static bool is_only_interpreter(void)
+{
+    return PyInterpreterState_Next(PyInterpreterState_Head()) == NULL;
+}
+
+static void at_stop(void)
+{
+    if (!is_only_interpreter())
+        return;
+    /* Y4: release, pairs with Y5 in has_ended: the world was stopped before. Relaxed: one collection at a time. */
+    fli_store_release(&collections_over, fli_load_relaxed(&fli_py_collections));
+    fli_py_heap_trim(false, SIZE_MAX);
+}
+
+static int64_t begin(void *context)
+{
+    (void)context;
+    /* Y3: acquire, pairs with Y1 and Y2 in at_start. Relaxed: the number does not change while it is starting. */
+    return fli_load_acquire(&starting) ? fli_load_relaxed(&fli_py_collections) + 1 : -EAGAIN;
+}
+
+static bool has_ended(void *context, int64_t collection)
+{
+    (void)context;
+    /* Y5: acquire, pairs with Y4 in at_stop. */
+    return fli_load_acquire(&collections_over) >= collection;
+}
+
+const struct fl_grace_host fli_py_collect_grace = {.begin = begin, .elapsed = has_ended};
 
 static PyObject *collection(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     (void)module;
     if (count != 2 || !PyUnicode_Check(args[0]) || !PyDict_Check(args[1]))
         Py_RETURN_NONE;
-    if (PyUnicode_CompareWithASCIIString(args[0], "start") == 0) {
-        PyObject *generation = PyDict_GetItemString(args[1], "generation");
-        at_start(generation != NULL ? PyLong_AsLong(generation) : 0);
-    }
-    if (PyErr_Occurred())
-        return NULL;
+    PyObject *generation = PyDict_GetItemString(args[1], "generation");
+    bool full = generation != NULL && PyLong_AsLong(generation) == OLDEST_GENERATION;
+    if (PyUnicode_CompareWithASCIIString(args[0], "start") == 0)
+        at_start(full);
+    else
+        at_stop();
     Py_RETURN_NONE;
 }
 

@@ -3,6 +3,10 @@
  * The heap of objects without gc, and statistics. One heap for the main interpreter, never destroyed: objects may outlive
  * the interpreter.
  *
+ * In a free-threaded build other threads may look at the header of an object that has just died, if they loaded its
+ * address from a container before: they try to raise its reference count, fail (fl_py_disown says why), and look again. So
+ * the heap has stale readers of that header, and collections are its grace periods.
+ *
  * Blocks are typed by their size class alone, since the heap has to know no more: what an object needs when it is
  * deallocated is settled in python.h before its block comes here.
  */
@@ -11,27 +15,42 @@
 #include <errno.h>
 
 struct fl_heap *fli_py_heap;
-struct fl_type fl_py_blocks[FL_CLASS_COUNT];
+struct fl_type blocks[FL_CLASS_COUNT];
 
-/* Makes a type for every size class. Returns 0 or a negative errno value. */
+/* The library clears nothing: the interpreter and fl_py_disown have done so when an object dies. */
+static const struct fl_header object_header = {.bytes = sizeof(PyObject)};
+
+/* What stale readers look at; with the GIL there are none. */
+static const struct fl_header *stale_header(void)
+{
+    return FLI_PY_FREE_THREADED ? &object_header : NULL;
+}
+
+/* Makes a type for every size class that an object fits in. Returns 0 or a negative errno value. */
 static int make_blocks(char *error, size_t error_size)
 {
     /* The last size to come to a class is its own. */
     for (size_t size = 16; size <= FL_BLOCK_MAX; size += 16)
-        fl_py_blocks[fl_size_class(size)].size = size;
-    for (size_t c = 1; c < FL_CLASS_COUNT; c++) {
-        fl_py_blocks[c].name = "Python object";
-        fl_py_blocks[c].kind = FL_DEALLOC_PLAIN;
-        int failed = fl_type_ready(&fl_py_blocks[c], NULL, error, error_size);
+        blocks[fl_size_class(size)].size = size;
+    for (size_t c = fl_size_class(sizeof(PyObject)); c < FL_CLASS_COUNT; c++) {
+        blocks[c].name = "Python object";
+        blocks[c].kind = FL_DEALLOC_PLAIN;
+        blocks[c].header = stale_header();
+        int failed = fl_type_ready(&blocks[c], NULL, error, error_size);
         if (failed != 0)
             return failed;
     }
     return 0;
 }
 
+/* The heap never trims by itself: with stale readers, memory can go back at collections only. */
 static struct fl_heap *create_heap(char *error, size_t error_size)
 {
-    struct fl_options options = {.retain_bytes = SIZE_MAX};
+    struct fl_options options = {.retain_bytes = SIZE_MAX, .header = stale_header()};
+    if (options.header != NULL) {
+        options.grace = FL_GRACE_HOST;
+        options.grace_host = &fli_py_collect_grace;
+    }
     return fl_heap_create(&options, error, error_size);
 }
 
@@ -77,7 +96,7 @@ void *fli_py_heap_alloc(size_t size)
     struct fl_thread *thread = borrow();
     if (thread == NULL)
         return NULL;
-    void *block = fl_type_alloc(thread, &fl_py_blocks[fl_size_class(size)]);
+    void *block = fl_type_alloc(thread, &blocks[fl_size_class(size)]);
     give_back(thread);
     if (block != NULL && !fli_py_threads_caching())
         (void)PyTraceMalloc_Track(0, (uintptr_t)block, size);
@@ -94,21 +113,18 @@ void fli_py_heap_free(void *block)
         fl_heap_free(fli_py_heap, block);
         return;
     }
-    fl_type_free(thread, block, &fl_py_blocks[fl_size_class(fl_usable_size(fli_py_heap, block))]);
+    fl_type_free(thread, block, &blocks[fl_size_class(fl_usable_size(fli_py_heap, block))]);
     give_back(thread);
 }
 
 /* ---- What is held. */
 
-void fl_py_trim(void)
+void fli_py_heap_trim(bool flush, size_t keep)
 {
-    fli_py_threads_renew();
-    fli_py_threads_empty_ended();
     struct fli_py_thread *thread = fli_py_thread_update();
-    if (thread != NULL)
+    if (flush && thread != NULL)
         fl_thread_flush(thread->heap);
-    if (fli_py_heap != NULL)
-        (void)fl_heap_trim(fli_py_heap, 0);
+    (void)fl_heap_trim(fli_py_heap, keep);
 }
 
 static void count_heap(struct fl_py_stats *stats)

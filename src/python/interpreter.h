@@ -30,8 +30,7 @@ enum { FLI_PY_FREE_THREADED = 0 };
 struct fli_py_thread {
     struct fl_py_thread face;
     struct fl_thread *heap;
-    FLI_ATOMIC(unsigned) references; /* the OS thread; the capsule in the thread state */
-    FLI_ATOMIC(bool) unwatched;      /* no thread state has a capsule for it */
+    FLI_ATOMIC(bool) unwatched; /* no thread state has a capsule for it */
 
     /* The OS thread's own. */
     uint64_t epoch;         /* of what the caches hold */
@@ -42,6 +41,7 @@ struct fli_py_thread {
 
     /* Under the registry's lock. */
     struct fl_py_current *current; /* the OS thread's, for whoever wants its attention */
+    unsigned references;           /* the OS thread; capsules in thread states */
     struct fli_py_thread *next, **link;
 };
 
@@ -56,6 +56,10 @@ int fli_py_heap_ready(void);
 /* A block of `size` bytes up to FL_BLOCK_MAX, and back; for threads that may have no struct fl_thread. */
 void *fli_py_heap_alloc(size_t size);
 void fli_py_heap_free(void *block);
+
+/* Gives free blocks past `keep` bytes back, as far as a grace period allows, those in the calling thread's caches too if
+ * `flush`. */
+void fli_py_heap_trim(bool flush, size_t keep);
 
 /* ---- thread.c */
 
@@ -96,7 +100,11 @@ void fli_py_threads_reopen(void);
 /* Joins gc.callbacks and the hooks of os.fork, once per interpreter. Returns 0 or -1 with an exception. */
 int fli_py_collect_ready(void);
 
+/* How many have begun. */
 extern FLI_ATOMIC(int64_t) fli_py_collections;
+
+/* The grace periods of the heap. */
+extern const struct fl_grace_host fli_py_collect_grace;
 
 /* ---- The link of objects that wait for the stack to unwind: a word of the header that a dead object does not need
  * and that no reader takes for more than a thread which it is not. */
@@ -114,8 +122,9 @@ static inline void fli_py_set_link(PyObject *object, PyObject *next)
 static inline PyObject *fli_py_take_link(PyObject *object)
 {
 #if defined(Py_GIL_DISABLED)
+    /* Relaxed: as above. */
     PyObject *next = (PyObject *)__atomic_load_n(&object->ob_tid, __ATOMIC_RELAXED);
-    __atomic_store_n(&object->ob_tid, 0, __ATOMIC_RELAXED); /* relaxed: as above */
+    __atomic_store_n(&object->ob_tid, 0, __ATOMIC_RELAXED);
 #else
     PyObject *next = (PyObject *)(intptr_t)object->ob_refcnt;
     object->ob_refcnt = 0;

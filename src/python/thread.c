@@ -15,8 +15,8 @@
  * A collection cannot wait for other threads and may not touch their caches. It makes their struct fl_py_current point at
  * the stand-in, so that they come to a slow half, see the new epoch and empty their caches themselves.
  *
- * Relaxed atomics: `references` beside its last release; `unwatched`, `top` and `fl_py_current`, each of them a word that
- * another thread reads or writes a little sooner or later.
+ * Atomics are relaxed: `unwatched`, `uncached`, `top` and `fl_py_current` are words by themselves, which another thread reads
+ * or writes a little sooner or later.
  */
 #include "interpreter.h"
 
@@ -62,10 +62,19 @@ static void unlink_locked(struct fli_py_thread *thread)
         thread->next->link = thread->link;
 }
 
+static void reference(struct fli_py_thread *thread)
+{
+    pthread_mutex_lock(&registry_lock);
+    thread->references++;
+    pthread_mutex_unlock(&registry_lock);
+}
+
 static void unreference(struct fli_py_thread *thread)
 {
-    /* P1: acq_rel, pairs with P1: the last owner frees after the others' last use. */
-    if (atomic_fetch_sub_explicit(&thread->references, 1, memory_order_acq_rel) == 1)
+    pthread_mutex_lock(&registry_lock);
+    bool last = --thread->references == 0;
+    pthread_mutex_unlock(&registry_lock);
+    if (last)
         free(thread);
 }
 
@@ -149,7 +158,7 @@ static int put_capsule(struct fli_py_thread *thread, PyObject *dict)
     int failed = -1;
     if (capsule != NULL) {
         fli_store_relaxed(&thread->unwatched, false); /* relaxed: no other capsule exists */
-        atomic_fetch_add_explicit(&thread->references, 1, memory_order_relaxed); /* relaxed: it has an owner */
+        reference(thread);
         failed = PyDict_SetItem(dict, key, capsule);
     }
     Py_XDECREF(capsule);
@@ -222,7 +231,7 @@ static struct fli_py_thread *create(void)
     }
     thread->heap = heap;
     thread->current = &fl_py_current;
-    atomic_init(&thread->references, 1);
+    thread->references = 1;
     return thread;
 }
 

@@ -57,13 +57,6 @@ static PyObject *set_caching(PyObject *module, PyObject *on)
     return truth < 0 ? NULL : PyBool_FromLong(fl_py_set_caching(truth));
 }
 
-static PyObject *trim(PyObject *module, PyObject *unused)
-{
-    (void)module, (void)unused;
-    fl_py_trim();
-    Py_RETURN_NONE;
-}
-
 static PyObject *check(PyObject *module, PyObject *unused)
 {
     char error[256];
@@ -85,7 +78,6 @@ PyMethodDef demo_functions[] = {
      "nanoseconds"},
     {"stats", stats, METH_NOARGS, "what Freelane holds: struct fl_py_stats"},
     {"set_caching", set_caching, METH_O, "fl_py_set_caching"},
-    {"trim", trim, METH_NOARGS, "fl_py_trim"},
     {"check", check, METH_NOARGS, "fl_heap_check of the heap; no other thread may use it meanwhile"},
     {"owns", owns, METH_O, "whether the object lies in the heap's slabs"},
     {"refusals", demo_refusals, METH_NOARGS, "names of declarations that fl_py_type_ready refuses"},
