@@ -87,10 +87,14 @@ static int pair_clear(PyObject *object)
     return 0;
 }
 
-/* Heap types' objects own a reference to their type, of which the collector is told. */
-static int visit_type(PyObject *object, visitproc visit, void *arg)
+/* Objects of a heap type own a reference to their type, of which the collector is told by the type whose `traverse` this
+ * is, if it is a heap type, and otherwise by a subtype. */
+static int visit_type(PyObject *object, traverseproc traverse, visitproc visit, void *arg)
 {
-    if (PyType_HasFeature(Py_TYPE(object), Py_TPFLAGS_HEAPTYPE))
+    PyTypeObject *type = Py_TYPE(object);
+    while (type->tp_traverse != traverse)
+        type = type->tp_base;
+    if (PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
         Py_VISIT(Py_TYPE(object));
     return 0;
 }
@@ -100,7 +104,7 @@ static int pair_traverse(PyObject *object, visitproc visit, void *arg)
     Pair *self = (Pair *)object;
     Py_VISIT(self->first);
     Py_VISIT(self->second);
-    return visit_type(object, visit, arg);
+    return visit_type(object, pair_traverse, visit, arg);
 }
 
 static PyMemberDef pair_members[] = {{"first", Py_T_OBJECT_EX, offsetof(Pair, first), 0, NULL},
@@ -188,7 +192,7 @@ static int handle_clear(PyObject *object)
 static int handle_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(((Handle *)object)->on_close);
-    return visit_type(object, visit, arg);
+    return visit_type(object, handle_traverse, visit, arg);
 }
 
 static PyMemberDef handle_members[] = {{"descriptor", Py_T_INT, offsetof(Handle, descriptor), Py_READONLY, NULL},
@@ -254,7 +258,7 @@ static int label_clear(PyObject *object)
 static int label_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(((Label *)object)->text);
-    return visit_type(object, visit, arg);
+    return visit_type(object, label_traverse, visit, arg);
 }
 
 static PyMemberDef label_members[] = {{"text", Py_T_OBJECT_EX, offsetof(Label, text), 0, NULL}, {NULL}};
@@ -341,7 +345,7 @@ static int node_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->left);
     Py_VISIT(self->right);
     Py_VISIT(self->dict);
-    return visit_type(object, visit, arg);
+    return visit_type(object, node_traverse, visit, arg);
 }
 
 static PyMemberDef node_members[] = {
@@ -351,11 +355,12 @@ static PyMemberDef node_members[] = {
     {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Node, weak_references), Py_READONLY, NULL},
     {NULL}};
 
-static const PyType_Slot node_slots[] = {{Py_tp_new, node_new},
-                                         {Py_tp_members, node_members},
-                                         {Py_tp_traverse, node_traverse},
-                                         {Py_tp_clear, node_clear},
-                                         {0, NULL}};
+static PyGetSetDef node_attributes[] = {{"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
+                                        {NULL}};
+
+static const PyType_Slot node_slots[] = {{Py_tp_new, node_new},         {Py_tp_getset, node_attributes},
+                                         {Py_tp_members, node_members}, {Py_tp_traverse, node_traverse},
+                                         {Py_tp_clear, node_clear},     {0, NULL}};
 
 VARIANTS_OF(node, Node, true, node_clear, .kind = FL_DEALLOC_CLEAR, .clear = node_clear, .gc = true,
             .subclassed = true)

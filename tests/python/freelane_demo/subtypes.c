@@ -18,9 +18,11 @@ typedef struct {
 
 static int wide_clear(PyObject *object)
 {
-    PyTypeObject *base = Py_TYPE(object)->tp_base;
-    Py_CLEAR(((WidePair *)object)->third);
-    return base->tp_clear != NULL ? base->tp_clear(object) : 0;
+    WidePair *self = (WidePair *)object;
+    Py_CLEAR(self->first);
+    Py_CLEAR(self->second);
+    Py_CLEAR(self->third);
+    return 0;
 }
 
 static int wide_traverse(PyObject *object, visitproc visit, void *arg)
@@ -36,7 +38,10 @@ static int wide_traverse(PyObject *object, visitproc visit, void *arg)
 /* The base is a heap type: its tp_dealloc frees the object and gives up its reference to its type. */
 static void wide_dealloc(PyObject *object)
 {
-    destructor dealloc = Py_TYPE(object)->tp_base->tp_dealloc;
+    PyTypeObject *type = Py_TYPE(object);
+    while (type->tp_dealloc != wide_dealloc) /* a subtype made in Python */
+        type = type->tp_base;
+    destructor dealloc = type->tp_base->tp_dealloc;
     if (PyObject_IS_GC(object))
         PyObject_GC_UnTrack(object);
     Py_CLEAR(((WidePair *)object)->third);

@@ -69,6 +69,9 @@ static void set_slot(PyTypeObject *type, const PyType_Slot *slot)
     case Py_tp_members:
         set_members(type, slot->pfunc);
         break;
+    case Py_tp_getset:
+        type->tp_getset = slot->pfunc;
+        break;
     case Py_tp_traverse:
         type->tp_traverse = (traverseproc)slot->pfunc;
         break;

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""What the tests of the demonstration's types share."""
+
+import gc
+import os
+import subprocess
+import sys
+import sysconfig
+import textwrap
+import threading
+import unittest
+
+import freelane_demo as demo
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+TSAN = "-fsanitize=thread" in (sysconfig.get_config_var("PY_CFLAGS") or "")
+
+KINDS = ["Point", "Pair", "GCPair", "Handle", "GCHandle", "Label", "GCLabel", "Node"]
+GC_KINDS = [kind for kind in KINDS if kind.startswith("GC") or kind == "Node"]
+PLAIN_KINDS = [kind for kind in KINDS if kind not in GC_KINDS]
+FREELANE = ["", "Static", "Immortal"]
+TWINS = ["Default", "DefaultStatic", "Freelist", "FreelistStatic"]
+
+
+def types(kinds=KINDS, variants=FREELANE):
+    return [getattr(demo, variant + kind) for kind in kinds for variant in variants]
+
+
+def few(many, under_tsan):
+    """How often to do something: less under the sanitizer, which is slow."""
+    return under_tsan if TSAN else many
+
+
+def resident_bytes():
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def run_threads(count, target, *args):
+    """Runs target(*args) in so many threads; what one of them raises is raised here."""
+    raised = []
+    barrier = threading.Barrier(count)
+
+    def run():
+        try:
+            barrier.wait()
+            target(*args)
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if raised:
+        raise raised[0]
+
+
+def run_python(program, *options, returncode=0, timeout=300, **environment):
+    """Runs a program in a process of its own and returns its output."""
+    result = subprocess.run(
+        [sys.executable, "-X", "faulthandler", *options, "-c", textwrap.dedent(program)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=timeout,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+    )
+    if result.returncode != returncode:
+        raise AssertionError(f"exit code {result.returncode}\n{result.stdout}")
+    return result.stdout
+
+
+class TestCase(unittest.TestCase):
+    """After each test the heap is whole and nothing is left of it."""
+
+    def setUp(self):
+        gc.collect()
+        self.live_before = demo.stats()["live_bytes"]
+
+    def tearDown(self):
+        gc.collect()
+        demo.check()
+        self.assertEqual(demo.stats()["live_bytes"], self.live_before)

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: MIT
+"""Single objects: contents, reuse, what they hold, how they end."""
+
+import gc
+import os
+import sys
+import unittest
+import weakref
+
+import freelane_demo as demo
+from demo_support import FREE_THREADED, FREELANE, GC_KINDS, KINDS, PLAIN_KINDS, TWINS, TestCase, few, types
+
+
+class Held:
+    """Counts how many of it there are."""
+
+    alive = 0
+
+    def __init__(self):
+        Held.alive += 1
+
+    def __del__(self):
+        Held.alive -= 1
+
+
+class Contents(TestCase):
+    def test_objects_keep_what_they_are_given(self):
+        for type_ in types(["Point"], FREELANE + TWINS):
+            points = [type_(i, -i) for i in range(1000)]
+            self.assertEqual([(p.x, p.y) for p in points], [(i, -i) for i in range(1000)])
+        for type_ in types(["Pair", "GCPair"], FREELANE + TWINS):
+            pairs = [type_(str(i), [i]) for i in range(1000)]
+            self.assertEqual([(p.first, p.second) for p in pairs], [(str(i), [i]) for i in range(1000)])
+
+    def test_new_memory_is_zero_in_used_blocks_too(self):
+        for type_ in types(["Pair", "GCPair"]):
+            for _ in range(1000):
+                type_(Held(), Held())
+            blank = type_.__new__(type_)
+            del blank
+            self.assertEqual(Held.alive, 0)
+        for type_ in types(["Handle", "GCHandle"]):
+            type_(-1, id)
+            self.assertRaises(AttributeError, lambda t: t(-1).on_close, type_)
+
+    def test_a_dead_object_is_the_next_one_of_its_type(self):
+        for type_ in types():
+            with self.subTest(type_):
+                warm = [type_() for _ in range(10)]
+                del warm
+                first = type_()
+                address = id(first)
+                del first
+                again = type_()
+                self.assertEqual(id(again), address)
+
+    def test_where_memory_lies(self):
+        for type_ in types(PLAIN_KINDS):
+            self.assertTrue(demo.owns(type_()), type_)
+        for type_ in types(GC_KINDS) + types(KINDS, TWINS):
+            self.assertFalse(demo.owns(type_()), type_)
+
+    def test_a_freed_object_is_not_tracked(self):
+        for type_ in types(GC_KINDS):
+            one = type_()
+            self.assertTrue(gc.is_tracked(one))
+            address = id(one)
+            del one
+            self.assertNotIn(address, map(id, gc.get_objects()))
+            self.assertTrue(gc.is_tracked(type_()))
+
+    def test_what_an_object_holds_is_dropped(self):
+        for type_ in types(["Pair", "GCPair", "Node"], FREELANE + TWINS):
+            for _ in range(100):
+                type_(Held(), [Held()])
+            self.assertEqual(Held.alive, 0, type_)
+        for type_ in types(["Label", "GCLabel"], FREELANE + TWINS):
+            for _ in range(100):
+                type_(Held())
+            self.assertEqual(Held.alive, 0, type_)
+
+    def test_many_alive(self):
+        for type_ in types():
+            many = [type_() for _ in range(few(100000, 2000))]
+            self.assertEqual(len(set(map(id, many))), len(many))
+            del many[::2]
+            many += [type_() for _ in range(few(50000, 1000))]
+            self.assertEqual(len(set(map(id, many))), len(many))
+
+
+class References(TestCase):
+    def test_references_to_the_type_balance(self):
+        for type_ in types(variants=["", "Default"]):
+            gc.collect()
+            before = sys.getrefcount(type_)
+            many = [type_() for _ in range(1000)]
+            # One more where the thread's cache is open.
+            self.assertIn(sys.getrefcount(type_), (before + 1000, before + 1001))
+            del many
+            gc.collect()
+            self.assertEqual(sys.getrefcount(type_), before, type_)
+
+    def test_an_immortal_type_is_not_counted(self):
+        for type_ in types(variants=["Immortal", "Static"]):
+            before = sys.getrefcount(type_)
+            many = [type_() for _ in range(1000)]
+            self.assertEqual(sys.getrefcount(type_), before)
+            del many
+            self.assertEqual(sys.getrefcount(type_), before)
+
+    def test_references_of_reused_objects_are_exact(self):
+        for type_ in types():
+            for _ in range(100):
+                one = type_()
+                self.assertEqual(sys.getrefcount(one), sys.getrefcount(object()) + 1)
+                del one
+
+
+class Weak(TestCase):
+    def test_weak_references_die_with_the_object(self):
+        for type_ in types(["Node"], FREELANE + TWINS):
+            called = []
+            node = type_()
+            address = id(node)
+            plain = weakref.ref(node)
+            told = weakref.ref(node, called.append)
+            self.assertIs(plain(), node)
+            del node
+            self.assertIsNone(plain())
+            self.assertEqual(called, [told])
+            again = type_()
+            if not type_.__name__.startswith("Default"):
+                self.assertEqual(id(again), address)
+            self.assertIsNone(plain())
+            self.assertEqual(weakref.getweakrefcount(again), 0)
+
+    def test_a_weak_key(self):
+        for type_ in types(["Node"]):
+            keyed = weakref.WeakKeyDictionary()
+            nodes = [type_() for _ in range(100)]
+            for node in nodes:
+                keyed[node] = True
+            del node, nodes[:50]
+            self.assertEqual(len(keyed), 50)
+
+    def test_a_type_without_a_place_for_them_has_none(self):
+        for type_ in types(["Point", "Pair", "GCPair"]):
+            self.assertRaises(TypeError, weakref.ref, type_())
+
+
+class Dict(TestCase):
+    def test_attributes_die_with_the_object(self):
+        for type_ in types(["Node"], FREELANE + TWINS):
+            for _ in range(100):
+                node = type_()
+                self.assertEqual(vars(node), {})
+                node.name = Held()
+                node.itself = node.name
+                del node
+                self.assertEqual(Held.alive, 0)
+
+
+class Cycles(TestCase):
+    def test_the_collector_finds_cycles(self):
+        for type_ in types(["GCPair", "Node"], FREELANE + TWINS):
+            for _ in range(100):
+                a, b = type_(Held()), type_(Held())
+                setattr(a, "second" if hasattr(a, "second") else "right", b)
+                setattr(b, "second" if hasattr(b, "second") else "right", a)
+                del a, b
+            gc.collect()
+            self.assertEqual(Held.alive, 0, type_)
+
+    def test_an_object_in_its_own_dict(self):
+        for type_ in types(["Node"]):
+            node = type_(Held())
+            node.itself = node
+            reference = weakref.ref(node)
+            del node
+            self.assertIsNotNone(reference())
+            gc.collect()
+            self.assertIsNone(reference())
+            self.assertEqual(Held.alive, 0)
+
+
+class Finalizers(TestCase):
+    def test_a_descriptor_is_closed(self):
+        for type_ in types(["Handle", "GCHandle"], FREELANE + TWINS):
+            reader, writer = os.pipe()
+            handle = type_(writer)
+            self.assertEqual(handle.descriptor, writer)
+            del handle
+            self.assertEqual(os.read(reader, 1), b"")
+            self.assertRaises(OSError, os.write, writer, b"x")
+            os.close(reader)
+
+    def test_a_resurrected_object_lives_on(self):
+        for type_ in types(["Handle", "GCHandle"], FREELANE + TWINS):
+            kept = []
+            handle = type_(-1, kept.append)
+            address = id(handle)
+            del handle
+            self.assertEqual(id(kept[0]), address)
+            self.assertEqual(sys.getrefcount(kept[0]), sys.getrefcount(object()) + 1)
+            self.assertIs(type(kept[0]), type_)
+            others = [type_() for _ in range(10)]
+            self.assertNotIn(address, map(id, others))
+            kept[0].on_close = kept.append
+            del others
+            kept.pop()
+            # The interpreter finalizes an object with gc once (PEP 442), one without it every time.
+            self.assertEqual(len(kept), 0 if type_.__name__.endswith("GCHandle") else 1)
+            kept.clear()
+            gc.collect()
+            kept.clear()
+
+    def test_a_used_block_is_finalized_again(self):
+        for type_ in types(["Handle", "GCHandle"], FREELANE):
+            called = []
+            for i in range(100):
+                type_(-1, lambda handle, i=i: called.append(i))
+            self.assertEqual(called, list(range(100)), type_)
+
+    def test_the_collector_finalizes_cycles_once(self):
+        for type_ in types(["GCHandle"], FREELANE + TWINS):
+            called = []
+
+            def on_close(handle):
+                called.append(1)
+
+            handle = type_(-1, on_close)
+            on_close.handle = handle
+            del handle, on_close
+            gc.collect()
+            self.assertEqual(called, [1], type_)
+
+    def test_a_cycle_resurrected_by_the_collector(self):
+        for type_ in types(["GCHandle"], FREELANE + TWINS):
+            kept = []
+
+            def on_close(handle):
+                kept.append(handle)
+
+            handle = type_(-1, on_close)
+            on_close.handle = handle
+            del handle, on_close
+            gc.collect()
+            self.assertEqual(len(kept), 1)
+            self.assertTrue(gc.is_tracked(kept[0]))
+            kept.clear()
+            gc.collect()
+
+    def test_an_exception_in_flight_is_kept(self):
+        for type_ in types(["Handle", "GCHandle"]):
+
+            def fail():
+                handle = type_(-1, lambda handle: [type_() for _ in range(3)])
+                raise KeyError("in flight")
+
+            self.assertRaisesRegex(KeyError, "in flight", fail)
+
+    def test_an_exception_in_a_finalizer_is_unraisable(self):
+        unraisable = []
+        hook, sys.unraisablehook = sys.unraisablehook, lambda told: unraisable.append(told.exc_type)
+        try:
+            for type_ in types(["Handle", "GCHandle"]):
+                type_(-1, lambda handle: 1 / 0)
+        finally:
+            sys.unraisablehook = hook
+        self.assertEqual(unraisable, [ZeroDivisionError] * 6)
+
+
+class Depth(TestCase):
+    """Chains that would overflow the stack."""
+
+    def chain(self, type_, length, link=lambda one: one):
+        one = None
+        for _ in range(length):
+            one = type_(link(one))
+        return one
+
+    def test_a_chain(self):
+        for type_ in types(["Pair", "GCPair", "Node"]):
+            one = self.chain(type_, few(1000000, 20000))
+            del one
+
+    def test_a_chain_through_lists(self):
+        for type_ in types(["Pair", "GCPair"]):
+            one = self.chain(type_, few(100000, 5000), lambda one: [one])
+            del one
+
+    def test_a_chain_with_finalizers(self):
+        for type_ in types(["Handle", "GCHandle"]):
+            count = 0
+
+            def counted(one):
+                def on_close(handle, one=one):
+                    nonlocal count
+                    count += 1
+
+                return on_close
+
+            length = few(20000, 2000)
+            one = None
+            for _ in range(length):
+                one = type_(-1, counted(one))
+            del one
+            self.assertEqual(count, length)
+
+    def test_a_deep_tree_keeps_its_contents_until_the_end(self):
+        for type_ in types(["Pair", "GCPair"]):
+            one = None
+            for _ in range(1000):
+                one = type_(one, Held())
+            self.assertEqual(Held.alive, 1000)
+            del one
+            self.assertEqual(Held.alive, 0)
+
+
+class Variable(TestCase):
+    def test_sizes(self):
+        for length in [0, 1, 2, 3, 10, 63, 64, 65, 500, 4000, 4094, 4095, 4096, 5000, 100000]:
+            vectors = [demo.Vector(length) for _ in range(10)]
+            for vector in vectors:
+                self.assertEqual(len(vector), length)
+                self.assertEqual(list(vector), [float(i) for i in range(length)])
+
+    def test_the_heap_serves_what_fits_a_slab(self):
+        self.assertTrue(demo.owns(demo.Vector(10)))
+        self.assertTrue(demo.owns(demo.Vector(4000)))
+        self.assertFalse(demo.owns(demo.Vector(100000)))
+
+    def test_impossible_lengths(self):
+        self.assertRaises(MemoryError, demo.Vector, sys.maxsize)
+        self.assertRaises(MemoryError, demo.Vector, sys.maxsize // 8)
+        self.assertRaises(ValueError, demo.Vector, -1)
+
+    def test_a_mixture(self):
+        vectors = [demo.Vector(i % 300) for i in range(3000)]
+        del vectors[::3]
+        vectors += [demo.Vector(i % 300) for i in range(3000)]
+        self.assertEqual({len(v) == len(list(v)) for v in vectors}, {True})
+
+
+class Limits(TestCase):
+    def test_a_thread_keeps_a_bounded_number(self):
+        for type_ in types(GC_KINDS):
+            gc.collect()
+            many = [type_() for _ in range(few(50000, 5000))]
+            del many
+            stats = demo.stats()
+            self.assertGreater(stats["cached_objects"], 0)
+            self.assertLessEqual(stats["cached_bytes"], 65536 + 65536)
+        gc.collect()
+
+    def test_a_collection_empties_the_caches(self):
+        for type_ in types(GC_KINDS):
+            many = [type_() for _ in range(100)]
+            del many
+        self.assertGreater(demo.stats()["cached_objects"], 0)
+        gc.collect()
+        self.assertEqual(demo.stats()["cached_objects"], 0)
+
+    def test_a_collection_returns_free_slabs(self):
+        many = [demo.Point() for _ in range(few(1000000, 50000))]
+        held = demo.stats()["slab_bytes"]
+        del many
+        gc.collect()
+        self.assertLess(demo.stats()["slab_bytes"], held / 4)
+        self.assertEqual(demo.Point(1, 2).y, 2)
+
+    def test_collections_are_paced_as_without_caches(self):
+        """Objects that come and go do not bring collections about, and garbage does."""
+        if not gc.isenabled():
+            self.skipTest("gc is off")
+        before = demo.stats()["collections"]
+        for _ in range(100000):
+            demo.GCPair()
+        self.assertLessEqual(demo.stats()["collections"], before + 1)
+        keep = [[] for _ in range(10000)]
+        for _ in range(few(300000, 60000)):
+            pair = demo.GCPair()
+            pair.first = pair
+        self.assertGreater(demo.stats()["collections"], before + 1)
+        del keep, pair
+
+
+if __name__ == "__main__":
+    unittest.main()
