@@ -23,7 +23,8 @@ TWINS = ["Default", "DefaultStatic", "Freelist", "FreelistStatic"]
 
 
 def types(kinds=KINDS, variants=FREELANE):
-    return [getattr(demo, variant + kind) for kind in kinds for variant in variants]
+    names = [variant + kind for kind in kinds for variant in variants]
+    return [getattr(demo, name) for name in names if hasattr(demo, name)]
 
 
 def few(many, under_tsan):

@@ -21,6 +21,17 @@ static inline bool twin_clear(PyObject *self, inquiry clear, bool gc)
     return true;
 }
 
+/* The collector of a build with the GIL marks finalized objects in front of their header. */
+static inline bool twin_is_renewable(PyObject *self, bool gc)
+{
+#if defined(Py_GIL_DISABLED)
+    (void)self, (void)gc;
+    return true;
+#else
+    return !gc || !PyObject_GC_IsFinalized(self);
+#endif
+}
+
 static inline void twin_free(PyObject *self, bool heap)
 {
     PyTypeObject *type = Py_TYPE(self);
@@ -56,7 +67,7 @@ static inline void twin_free(PyObject *self, bool heap)
     {                                                                                                                \
         if (!twin_clear(self, clear, gc))                                                                            \
             return;                                                                                                  \
-        if (prefix##_kept == NULL && Py_TYPE(self)->tp_dealloc == prefix##_dealloc)                                  \
+        if (prefix##_kept == NULL && Py_TYPE(self)->tp_dealloc == prefix##_dealloc && twin_is_renewable(self, gc))   \
             prefix##_kept = self;                                                                                    \
         else                                                                                                         \
             twin_free(self, heap);                                                                                   \

@@ -7,6 +7,7 @@
 #include <structmember.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { KINDS_MAX = 16, SLOTS_MAX = 16 };
 
@@ -122,11 +123,17 @@ static int add_type(PyObject *module, size_t k, enum variant variant)
     return failed;
 }
 
+/* An immortal type keeps its module alive, so a module that is to go does without. */
+static bool is_wanted(const struct kind *kind, enum variant variant)
+{
+    return kind->memory[variant].dealloc != NULL && (variant != IMMORTAL || getenv("FREELANE_DEMO_MORTAL") == NULL);
+}
+
 int demo_add_types(PyObject *module)
 {
     for (size_t k = 0; kinds[k] != NULL; k++)
         for (enum variant variant = HEAP; variant < VARIANTS; variant++)
-            if (kinds[k]->memory[variant].dealloc != NULL && add_type(module, k, variant) < 0)
+            if (is_wanted(kinds[k], variant) && add_type(module, k, variant) < 0)
                 return -1;
     return 0;
 }
