@@ -37,7 +37,7 @@ static inline void point_fill(PyObject *object)
 CHURN(point, point_fill)
 
 static PyMemberDef point_members[] = {
-    {"x", Py_T_DOUBLE, offsetof(Point, x), 0, NULL}, {"y", Py_T_DOUBLE, offsetof(Point, y), 0, NULL}, {NULL}};
+    {"x", Py_T_DOUBLE, offsetof(Point, x), 0, NULL}, {"y", Py_T_DOUBLE, offsetof(Point, y), 0, NULL}, {0}};
 
 static const PyType_Slot point_slots[] = {{Py_tp_new, point_new}, {Py_tp_members, point_members}, {0, NULL}};
 
@@ -109,7 +109,7 @@ static int pair_traverse(PyObject *object, visitproc visit, void *arg)
 
 static PyMemberDef pair_members[] = {{"first", Py_T_OBJECT_EX, offsetof(Pair, first), 0, NULL},
                                      {"second", Py_T_OBJECT_EX, offsetof(Pair, second), 0, NULL},
-                                     {NULL}};
+                                     {0}};
 
 static const PyType_Slot pair_slots[] = {{Py_tp_new, pair_new}, {Py_tp_members, pair_members}, {0, NULL}};
 static const PyType_Slot gc_pair_slots[] = {{Py_tp_new, pair_new},
@@ -197,7 +197,7 @@ static int handle_traverse(PyObject *object, visitproc visit, void *arg)
 
 static PyMemberDef handle_members[] = {{"descriptor", Py_T_INT, offsetof(Handle, descriptor), Py_READONLY, NULL},
                                        {"on_close", Py_T_OBJECT_EX, offsetof(Handle, on_close), 0, NULL},
-                                       {NULL}};
+                                       {0}};
 
 static const PyType_Slot handle_slots[] = {
     {Py_tp_new, handle_new}, {Py_tp_members, handle_members}, {Py_tp_finalize, handle_finalize}, {0, NULL}};
@@ -261,7 +261,7 @@ static int label_traverse(PyObject *object, visitproc visit, void *arg)
     return visit_type(object, label_traverse, visit, arg);
 }
 
-static PyMemberDef label_members[] = {{"text", Py_T_OBJECT_EX, offsetof(Label, text), 0, NULL}, {NULL}};
+static PyMemberDef label_members[] = {{"text", Py_T_OBJECT_EX, offsetof(Label, text), 0, NULL}, {0}};
 
 static const PyType_Slot label_slots[] = {{Py_tp_new, label_new}, {Py_tp_members, label_members}, {0, NULL}};
 static const PyType_Slot gc_label_slots[] = {{Py_tp_new, label_new},
@@ -353,10 +353,10 @@ static PyMemberDef node_members[] = {
     {"right", Py_T_OBJECT_EX, offsetof(Node, right), 0, NULL},
     {"__dictoffset__", Py_T_PYSSIZET, offsetof(Node, dict), Py_READONLY, NULL},
     {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Node, weak_references), Py_READONLY, NULL},
-    {NULL}};
+    {0}};
 
 static PyGetSetDef node_attributes[] = {{"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
-                                        {NULL}};
+                                        {0}};
 
 static const PyType_Slot node_slots[] = {{Py_tp_new, node_new},         {Py_tp_getset, node_attributes},
                                          {Py_tp_members, node_members}, {Py_tp_traverse, node_traverse},

@@ -29,9 +29,9 @@ static void wrong_finalize(PyObject *object)
 }
 
 static PyMemberDef dict_member[] = {{"__dictoffset__", Py_T_PYSSIZET, offsetof(Wrong, dict), Py_READONLY, NULL},
-                                    {NULL}};
+                                    {0}};
 static PyMemberDef weak_member[] = {
-    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Wrong, weak_references), Py_READONLY, NULL}, {NULL}};
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Wrong, weak_references), Py_READONLY, NULL}, {0}};
 
 FL_PY_TYPE(plain, Wrong, .kind = FL_DEALLOC_PLAIN)
 FL_PY_TYPE(other, Wrong, .kind = FL_DEALLOC_PLAIN)

@@ -50,7 +50,7 @@ static void wide_dealloc(PyObject *object)
     dealloc(object);
 }
 
-static PyMemberDef wide_members[] = {{"third", Py_T_OBJECT_EX, offsetof(WidePair, third), 0, NULL}, {NULL}};
+static PyMemberDef wide_members[] = {{"third", Py_T_OBJECT_EX, offsetof(WidePair, third), 0, NULL}, {0}};
 
 static PyType_Slot sub_slots[] = {{Py_tp_doc, "adds nothing"}, {0, NULL}};
 static PyType_Slot wide_slots[] = {{Py_tp_members, wide_members}, {Py_tp_dealloc, wide_dealloc}, {0, NULL}};
