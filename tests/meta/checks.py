@@ -9,6 +9,7 @@ import sys
 import tempfile
 import unittest
 
+import carried
 import headers
 import layers
 import orders
@@ -64,6 +65,26 @@ class Tree(unittest.TestCase):
 
     def fails(self, check, pattern, *arguments):
         self.assertRegex(self.run_check(check, *arguments), pattern)
+
+
+class Carried(Tree):
+    def setUp(self):
+        super().setUp()
+        (self.root / "src/python").mkdir()
+        self.write("src/pool.c", "")
+        self.write("src/rcu.c", "")
+
+    def test_the_list_is_complete_and_true(self):
+        self.write("src/python/sources.txt", "src/pool.c\n")
+        self.passes(carried)
+        self.write("src/python/gc.c", "")
+        self.fails(carried, "lacks src/python/gc.c")
+        self.write("src/python/sources.txt", "src/pool.c\nsrc/python/gc.c\nsrc/slab.c\n")
+        self.fails(carried, "lists src/slab.c")
+
+    def test_what_needs_liburcu_is_not_carried(self):
+        self.write("src/python/sources.txt", "src/pool.c\nsrc/rcu.c\n")
+        self.fails(carried, "lists src/rcu.c")
 
 
 class Layers(Tree):

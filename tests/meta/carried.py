@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+"""src/python/sources.txt lists what an extension carries: the core without liburcu, the CPython side, their headers.
+
+usage: carried.py <root>
+"""
+
+import pathlib
+import sys
+
+from source import report
+
+FOLDERS = ["include/freelane", "src", "src/python"]
+LEFT_OUT = {"src/rcu.c", "include/freelane/object.h"}
+
+
+def main(root):
+    root = pathlib.Path(root)
+    listed = (root / "src/python/sources.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    present = {
+        path.relative_to(root).as_posix()
+        for folder in FOLDERS
+        for path in (root / folder).iterdir()
+        if path.suffix in (".c", ".h")
+    } - LEFT_OUT
+    problems = [f"src/python/sources.txt lacks {name}" for name in sorted(present - set(listed))]
+    problems += [f"src/python/sources.txt lists {name}, which is not there" for name in sorted(set(listed) - present)]
+    if listed != sorted(listed):
+        problems.append("src/python/sources.txt is not sorted")
+    report(problems, len(listed))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+#
+# Sourced by get-python and get-tools, which take from Debian 13 what this machine's release does not have. The caller
+# defines fail <message> and logged <name> <command...>.
+#
+# The mirror is the one that the machine's own apt sources name. What comes from it is verified with the keyring of
+# the Debian archive. Configuration, lists and cache of apt are private ones below a scratch folder; those of the
+# system are read and never changed.
+
+trixie_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+trixie_mirrors() {
+    apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(LABEL)' 'Created-By: Packages' 2>/dev/null |
+        awk '$2 == "Debian" && $3 == "Debian" && !seen[$1]++ { print $1 }'
+}
+
+# From here on apt-get works in the scratch folder $1 on the suite, of which it knows the kind of index $2: deb or
+# deb-src.
+trixie_enter() {
+    local scratch="$1" type="$2" uri
+    uri="$(trixie_mirrors | head -n 1)"
+    if [ -z "$uri" ] && [ "$(id -u)" -eq 0 ]; then
+        logged lists apt-get -o DPkg::Lock::Timeout=300 update
+        uri="$(trixie_mirrors | head -n 1)"
+    fi
+    [ -n "$uri" ] || fail "the apt sources of this machine name no mirror of Debian (or apt-get update has not run yet)"
+
+    mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial"
+    echo "$type [signed-by=$trixie_keyring] $uri trixie main" >"$scratch/sources.list"
+    {
+        # How this machine reaches its mirrors: proxies, certificates, retries.
+        apt-config dump Acquire::http Acquire::https Acquire::ftp Acquire::Check-Date Acquire::Check-Valid-Until
+        cat <<END
+Dir::Etc::main "/dev/null";
+Dir::Etc::parts "/dev/null";
+Dir::Etc::sourcelist "$scratch/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::State::lists "$scratch/lists";
+Dir::State::status "/dev/null";
+Dir::Cache "$scratch/cache";
+Acquire::Languages "none";
+Acquire::Retries "3";
+APT::Sandbox::User "$(id -un)";
+END
+    } >"$scratch/apt.conf"
+    export APT_CONFIG="$scratch/apt.conf"
+    logged update apt-get update
+}

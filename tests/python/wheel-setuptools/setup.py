@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+"""An extension that carries Freelane in the folder freelane/ beside this file."""
+
+import pathlib
+
+from setuptools import Extension, setup
+
+freelane = pathlib.Path("freelane")
+carried = (freelane / "src/python/sources.txt").read_text(encoding="utf-8").split()
+
+setup(
+    ext_modules=[
+        Extension(
+            "vector_setuptools",
+            ["vector.c", *(str(freelane / file) for file in carried if file.endswith(".c"))],
+            depends=[str(freelane / file) for file in carried if file.endswith(".h")],
+            include_dirs=[str(freelane / "include"), str(freelane / "src")],
+            define_macros=[("MODULE", "vector_setuptools"), ("FREELANE_STATIC", "1"), ("FREELANE_PYTHON_TLS_DYNAMIC", "1")],
+            # Hidden, so that extensions which carry Freelane keep to their own copies.
+            extra_compile_args=["-std=gnu11", "-pthread", "-fvisibility=hidden"],
+            extra_link_args=["-pthread"],
+        )
+    ]
+)
