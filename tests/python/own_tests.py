@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The interpreter's own tests, in a process in which the demonstration's types are in use.
 
-Objects of every type are created and dropped, some of them in cycles, with weak references and in other threads,
-before and after each test case, and some stay alive throughout. Interpreters that a test starts as child processes
-do the same when they start and hold objects when they exit (see site/sitecustomize.py).
+Before and after each test case objects of every type are created and dropped, here and in another thread; others are
+alive all the while. Interpreters that a test starts as child processes do the same when they start, without another
+thread (after the first one, free-threaded 3.13 finalizes less at exit), and hold objects when they exit
+(site/sitecustomize.py).
 
 usage: own_tests.py [test ...]
 """
@@ -13,43 +14,45 @@ import pathlib
 import sys
 import unittest
 
+import traffic
+
 TESTS = ["test_gc", "test_weakref", "test_threading", "test_capi.test_mem"]
 SITE = pathlib.Path(__file__).resolve().parent / "site"
 
 
-def with_traffic(run, traffic):
-    """TestCase.run with objects created and dropped before and after the test."""
-
+def with_traffic(run):
     def run_with_traffic(self, result=None):
-        traffic.burst()
+        traffic.burst(elsewhere=True)
         try:
             return run(self, result)
         finally:
-            traffic.burst()
+            traffic.burst(elsewhere=True)
 
     return run_with_traffic
 
 
-def main(tests):
-    import traffic
-
-    sys.path.insert(0, str(SITE))
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(SITE), os.environ.get("PYTHONPATH", "")])
-
-    from test.libregrtest.main import main as regrtest
+def reach_children():
+    """Child processes start with the path of this one, and with sitecustomize."""
     from test.support import script_helper
 
-    # Child processes are to see PYTHONPATH.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(SITE), os.environ["PYTHONPATH"]])
     script_helper.interpreter_requires_environment = lambda: True
+    _, output, _ = script_helper.assert_python_ok("-c", "import traffic; print(len(traffic.alive))")
+    assert int(output) > 0, output
 
-    traffic.burst()
-    unittest.TestCase.run = with_traffic(unittest.TestCase.run, traffic)
+
+def main(tests):
+    from test.libregrtest.main import main as regrtest
+
+    reach_children()
+    traffic.keep()
+    unittest.TestCase.run = with_traffic(unittest.TestCase.run)
     sys.argv[1:] = []
     try:
-        regrtest(tests=tests or TESTS, fail_env_changed=True, verbose3=True)
+        regrtest(tests=tests, fail_env_changed=True, verbose3=True)
     finally:
-        traffic.report()
+        print(f"{traffic.made} objects of {', '.join(traffic.MAKERS)}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:] or TESTS)

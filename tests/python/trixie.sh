@@ -9,19 +9,21 @@
 
 trixie_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
-trixie_mirrors() {
-    apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(LABEL)' 'Created-By: Packages' 2>/dev/null |
-        awk '$2 == "Debian" && $3 == "Debian" && !seen[$1]++ { print $1 }'
+# The first mirror of Debian in the system's apt sources, security updates apart; or nothing.
+trixie_mirror() {
+    local targets
+    targets="$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(LABEL)' 'Created-By: Packages' 2>/dev/null)" || return 0
+    awk '$2 == "Debian" && $3 == "Debian" && !seen++ { print $1 }' <<<"$targets"
 }
 
 # From here on apt-get works in the scratch folder $1 on the suite, of which it knows the kind of index $2: deb or
 # deb-src.
 trixie_enter() {
     local scratch="$1" type="$2" uri
-    uri="$(trixie_mirrors | head -n 1)"
+    uri="$(trixie_mirror)"
     if [ -z "$uri" ] && [ "$(id -u)" -eq 0 ]; then
         logged lists apt-get -o DPkg::Lock::Timeout=300 update
-        uri="$(trixie_mirrors | head -n 1)"
+        uri="$(trixie_mirror)"
     fi
     [ -n "$uri" ] || fail "the apt sources of this machine name no mirror of Debian (or apt-get update has not run yet)"
 
