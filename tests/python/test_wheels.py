@@ -39,6 +39,7 @@ def separate():
         assert other.live_bytes() == before, other
         assert all((vector.x, vector.y) == (i, -i) for i, vector in enumerate(vectors))
         assert type(vectors[0]) is copy.Vector and not isinstance(vectors[0], other.Vector)
+        del vectors
 
 
 def mixed(inbox, outbox):

@@ -10,36 +10,30 @@ import weakref
 
 import freelane_demo
 
-OBJECTS = 20
+OBJECTS = 10
 
-
-def descriptor():
-    """One for a Handle to own."""
-    return os.open(os.devnull, os.O_RDONLY)
-
-
-# How to call a type: the first of these that it accepts.
-ARGUMENTS = [
-    lambda: (1.0, 2.0),
-    lambda: (object(), object()),
-    lambda: (descriptor(),),
-    lambda: (),
-]
-
-
-def maker(kind):
-    for arguments in ARGUMENTS:
-        try:
-            kind(*arguments())
-        except TypeError:
-            continue
-        return lambda: kind(*arguments())
-    raise TypeError(f"no way is known to create a {kind}")
-
-
-MAKERS = {
-    name: maker(kind) for name, kind in sorted(vars(freelane_demo).items()) if isinstance(kind, type)
+# What the kinds are called with. Their names come with the prefixes of variants, twins apart.
+ARGUMENTS = {
+    "Point": lambda: (1.0, 2.0),
+    "Pair": lambda: (object(), object()),
+    "Handle": lambda: (os.open(os.devnull, os.O_RDONLY),),
+    "Label": lambda: (object(),),
+    "Node": lambda: (object(), object()),
+    "Vector": lambda: (3,),
 }
+VARIANTS = ["", "Static", "Immortal"]
+
+
+def makers():
+    for kind, arguments in ARGUMENTS.items():
+        for name in [variant + gc + kind for variant in VARIANTS for gc in ("", "GC")]:
+            if hasattr(freelane_demo, name):
+                yield name, lambda make=getattr(freelane_demo, name), arguments=arguments: make(*arguments())
+
+
+MAKERS = dict(makers())
+assert all(any(name.endswith(kind) for name in MAKERS) for kind in ARGUMENTS), MAKERS
+
 made = 0
 alive = []
 

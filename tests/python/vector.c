@@ -13,6 +13,11 @@
 
 #include <stddef.h>
 
+#define STRING_(x)  #x
+#define STRING(x)   STRING_(x)
+#define JOIN_(a, b) a##b
+#define JOIN(a, b)  JOIN_(a, b)
+
 /* ---- Vector --------------------------------------------------------------------------------------------- */
 
 struct vector {
@@ -49,9 +54,9 @@ static PyType_Slot vector_slots[] = {
 };
 
 static PyType_Spec vector_spec = {
-    .name = "Vector",
+    .name = STRING(MODULE) ".Vector",
     .basicsize = sizeof(struct vector),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .flags = Py_TPFLAGS_DEFAULT,
     .slots = vector_slots,
 };
 
@@ -104,7 +109,7 @@ static PyType_Slot box_slots[] = {
 };
 
 static PyType_Spec box_spec = {
-    .name = "Box",
+    .name = STRING(MODULE) ".Box",
     .basicsize = sizeof(struct box),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .slots = box_slots,
@@ -159,11 +164,6 @@ static PyModuleDef_Slot slots[] = {
     {Py_mod_gil, Py_MOD_GIL_NOT_USED},
     {0, NULL},
 };
-
-#define STRING_(x)  #x
-#define STRING(x)   STRING_(x)
-#define JOIN_(a, b) a##b
-#define JOIN(a, b)  JOIN_(a, b)
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
