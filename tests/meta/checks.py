@@ -195,6 +195,18 @@ class Shape(Tree):
         self.write("stress/tsan.supp", "race:fl_heap_create\n")
         self.fails(shape, "suppresses race:fl_heap_create")
 
+    def test_suppressions_of_the_interpreter_stand_with_its_tests(self):
+        (self.root / "tests/python").mkdir()
+        self.write("src/pool.c", "int x;\n")
+        self.write("tests/python/tsan.supp", "race:_PyType_AllocNoTrack\nrace_top:new_reference\n")
+        self.passes(shape)
+        for line in ("race:fl_py_alloc", "race_top:fli_py_thread_enter", "race:freelane_demo", "race:.*", "race:*"):
+            self.write("tests/python/tsan.supp", f"{line}\n")
+            self.fails(shape, "suppresses race")
+        self.write("tests/python/tsan.supp", "")
+        self.write("stress/tsan.supp", "race_top:new_reference\n")
+        self.fails(shape, "suppresses race_top:new_reference")
+
     def test_an_empty_tree_fails(self):
         self.fails(shape, "nothing was there")
 
