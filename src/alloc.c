@@ -121,7 +121,7 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
     *heap = thread != NULL ? thread->heap : NULL;
     if (thread == NULL)
         return NULL;
-    errno = thread->face.header == request->header ? ENOMEM : EINVAL;
+    errno = thread->header == request->header ? ENOMEM : EINVAL;
     if (FLI_UNLIKELY(errno == EINVAL)) {
         fli_thread_leave(thread);
         return NULL;
@@ -188,7 +188,7 @@ void *fl_alloc_slow(struct fl_thread *face, size_t size)
     struct fli_thread *thread = (struct fli_thread *)(void *)face;
     unsigned class_index = fli_class_of_size(size);
     /* By far the most frequent way here: an attached thread exchanges a magazine. */
-    if (FLI_LIKELY(thread->heap != NULL && thread->face.header == NULL && class_index != 0)) {
+    if (FLI_LIKELY(thread->heap != NULL && thread->header == NULL && class_index != 0)) {
         void *block = alloc_block(thread, class_index);
         if (FLI_LIKELY(block != NULL))
             return block;
@@ -319,14 +319,14 @@ static void free_large(struct fli_thread *thread, void *block, const struct fli_
 {
     struct fl_heap *heap = thread->heap;
     struct fli_large *large = &heap->backing.large;
-    if (thread->face.header == NULL && !how->deferred) {
+    if (thread->header == NULL && !how->deferred) {
         outcome->verdict = verdict_of(fli_large_free(large, block, how->sized, how->size, &outcome->actual));
         return;
     }
     /* Before readers may go on without it, and only if all is well. */
-    size_t actual = thread->face.header != NULL ? fli_large_size(large, block) : 0;
+    size_t actual = thread->header != NULL ? fli_large_size(large, block) : 0;
     if (actual != 0 && (!how->sized || how->size == actual))
-        clear_header(thread->face.header, block);
+        clear_header(thread->header, block);
     outcome->verdict = verdict_of(fli_large_defer(large, block, how->sized, how->size, &outcome->actual));
     if (outcome->verdict == IN_ORDER)
         outcome->pressure = fli_deferred_count_large(&heap->deferred, outcome->actual);
@@ -342,8 +342,8 @@ static void free_block(struct fli_thread *thread, void *block, unsigned class_in
         outcome->verdict = end_life(slabs, class_index, block);
     if (outcome->verdict != IN_ORDER)
         return;
-    if (thread->face.header != NULL)
-        clear_header(thread->face.header, block);
+    if (thread->header != NULL)
+        clear_header(thread->header, block);
     if (how->deferred) {
         outcome->pressure = defer_owner(thread, class_index, block);
         return;
@@ -363,7 +363,7 @@ static enum verdict judge_call(const struct fli_thread *thread, const struct fli
         return OFFLINE;
     /* Who does not know the type may free a block; the heap knows what to clear. */
     bool says = how->typed || how->deferred;
-    return says && how->header != thread->face.header ? OTHER_HEADER : IN_ORDER;
+    return says && how->header != thread->header ? OTHER_HEADER : IN_ORDER;
 }
 
 static struct outcome free_owner(struct fli_thread *thread, void *block, const struct fli_free *how)
@@ -450,7 +450,7 @@ void fl_free(struct fl_thread *face, void *block)
 static bool is_simple(const struct fli_thread *thread, const void *block, unsigned class_index,
                       const struct fl_header *header)
 {
-    return !FLI_CHECKED && FLI_LIKELY(thread->heap != NULL && class_index != 0 && thread->face.header == header) &&
+    return !FLI_CHECKED && FLI_LIKELY(thread->heap != NULL && class_index != 0 && thread->header == header) &&
            fli_slab_class_of(&thread->heap->backing.slabs, block) == class_index;
 }
 

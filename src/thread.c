@@ -201,13 +201,12 @@ void fli_thread_remove_locked(struct fli_thread *thread)
 
 static struct fli_thread *create_thread(struct fl_heap *heap)
 {
-    struct fli_thread *thread = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *thread, FLI_CACHE_LINE));
+    struct fli_thread *thread = calloc(1, sizeof *thread);
     if (thread == NULL)
         return NULL;
-    memset(thread, 0, sizeof *thread);
     thread->heap = heap;
-    thread->face.header = heap->options.header;
-    thread->first_class = thread->face.header != NULL ? FL_CLASS_COUNT : 0;
+    thread->header = heap->options.header;
+    thread->first_class = thread->header != NULL ? FL_CLASS_COUNT : 0;
     thread->slabs_base = (uintptr_t)heap->backing.slabs.base;
     thread->slabs_span = heap->backing.slabs.span;
     thread->slab_classes = heap->backing.slabs.classes;

@@ -38,14 +38,15 @@ struct fli_thread {
     size_t slabs_span; /* 0 in the stand-ins: no block is theirs */
     FLI_ATOMIC(uint8_t) * slab_classes;
 
-    unsigned first_class; /* where in `face` the caches of class 0 and up begin */
-    struct fl_heap *heap; /* NULL in the stand-ins */
+    const struct fl_header *header; /* of the heap, where there are stale readers */
+    unsigned first_class;           /* where in `face` the caches of class 0 and up begin */
+    FLI_ATOMIC(unsigned) sections;  /* read-side sections begun and not ended through this handle */
+    struct fl_heap *heap;           /* NULL in the stand-ins */
     struct fli_pool_counters counters;
     void *context;
     struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 1];
     void **checked_deferred[FLI_CHECKED ? FL_CLASS_COUNT : 1];
-    uint64_t deferring[2];         /* a bit per class of which it has a magazine of deferred blocks */
-    FLI_ATOMIC(unsigned) sections; /* read-side sections begun and not ended through this handle */
+    uint64_t deferring[2]; /* a bit per class of which it has a magazine of deferred blocks */
 
     /* Under the registry lock. */
     struct fli_thread *next, **link;             /* the heap's threads */
@@ -63,7 +64,8 @@ static inline struct fl_cache *fli_thread_cache(struct fli_thread *thread, unsig
 /* Where the thread keeps its magazine of deferred blocks of a class. */
 static inline void ***fli_thread_deferred(struct fli_thread *thread, unsigned class_index)
 {
-    return FLI_CHECKED ? &thread->checked_deferred[class_index] : &thread->face.deferred[class_index];
+    return FLI_CHECKED ? &thread->checked_deferred[class_index]
+                       : &thread->face.deferred[thread->first_class + class_index];
 }
 
 /* The OS thread that an online handle is bound to, as a reader. */

@@ -154,8 +154,8 @@ static void find_caches(struct fl_type *type)
     type->free_cache = is_cleared ? 0 : type->alloc_cache;
     type->dealloc_cache = is_plain ? type->free_cache : 0;
     type->deferred_cache = (uint32_t)offsetof(struct fl_thread, deferred);
-    if (is_plain && !is_cleared)
-        type->deferred_cache += (uint32_t)(class_index * sizeof(void **));
+    if (is_plain && !is_cleared && class_index != 0)
+        type->deferred_cache += (uint32_t)((first + class_index) * sizeof(void **));
 }
 
 int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size)
@@ -266,9 +266,8 @@ static bool is_live(struct fl_thread *thread, const void *object, const struct f
                     bool deferred)
 {
     const struct fl_heap *heap = ((const struct fli_thread *)(const void *)thread)->heap;
-    if (!FLI_CHECKED && !deferred && thread->header == type->header &&
-        FLI_LIKELY(heap != NULL && class_of(type) != 0) &&
-        fli_slab_class_of(&heap->backing.slabs, object) == class_of(type))
+    if (!FLI_CHECKED && !deferred && FLI_LIKELY(heap != NULL && class_of(type) != 0) &&
+        heap->options.header == type->header && fli_slab_class_of(&heap->backing.slabs, object) == class_of(type))
         return true;
     struct fli_free how = how_to_free(call, type);
     how.deferred = deferred;

@@ -180,8 +180,8 @@ static void assert_excused(const char *step)
 static struct fl_heap *create_step(const struct fl_options *options)
 {
     static const char *const culprits[CALLS] = {
-        [MMAP] = "address space", [MPROTECT] = "slab table",   [ALIGNED_ALLOC] = "memory for a",
-        [KEY_CREATE] = "key",     [ATFORK] = "a fork handler",
+        [MMAP] = "address space", [MPROTECT] = "slab table",   [ALIGNED_ALLOC] = "memory for a heap",
+        [KEY_CREATE] = "key",     [ATFORK] = "a fork handler", [CALLOC] = "memory for a thread",
     };
     char error[256] = "";
     begin_step();

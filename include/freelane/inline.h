@@ -40,10 +40,8 @@ struct fl_cache {
 struct fl_thread {
     /* By size class. A thread uses one half: the second if its heap has stale readers. The other stays zero. */
     struct fl_cache cache[2 * FL_CLASS_COUNT];
-    /* One past the uppermost pointer of the magazine that collects deferred blocks of a class. */
-    void **deferred[FL_CLASS_COUNT];
-    /* Of the objects that it defers: the heap's, NULL where there are no stale readers. */
-    const struct fl_header *header;
+    /* Likewise: one past the uppermost pointer of the magazine that collects deferred blocks of a class. */
+    void **deferred[2 * FL_CLASS_COUNT];
     /* The library's own state follows. */
 };
 
@@ -212,8 +210,7 @@ FL_INLINE bool fl_deferred_put(void ***place, void *block)
 /* Frees a block after a grace period, given the size it was allocated with. Not NULL. */
 FL_INLINE void fl_free_deferred(struct fl_thread *thread, void *block, size_t size)
 {
-    if (FL_UNLIKELY(thread->header != NULL) ||
-        FL_UNLIKELY(!fl_deferred_put(&thread->deferred[fl_size_class(size)], block)))
+    if (!fl_deferred_put(&thread->deferred[fl_size_class(size)], block))
         fl_free_deferred_slow(thread, block, size);
 }
 
@@ -227,8 +224,7 @@ FL_INLINE void ***fl_deferred_at(struct fl_thread *thread, uint32_t offset)
  * memory is freed after a grace period. Not for LEGACY types. */
 FL_INLINE void fl_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
-    if (FL_UNLIKELY(thread->header != type->header) ||
-        FL_UNLIKELY(!fl_deferred_put(fl_deferred_at(thread, type->deferred_cache), object)))
+    if (!fl_deferred_put(fl_deferred_at(thread, type->deferred_cache), object))
         fl_dealloc_deferred_slow(thread, object, type);
 }
 

@@ -28,8 +28,7 @@ static void wrong_finalize(PyObject *object)
     (void)object;
 }
 
-static PyMemberDef dict_member[] = {{"__dictoffset__", Py_T_PYSSIZET, offsetof(Wrong, dict), Py_READONLY, NULL},
-                                    {0}};
+static PyMemberDef dict_member[] = {{"__dictoffset__", Py_T_PYSSIZET, offsetof(Wrong, dict), Py_READONLY, NULL}, {0}};
 static PyMemberDef weak_member[] = {
     {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Wrong, weak_references), Py_READONLY, NULL}, {0}};
 
