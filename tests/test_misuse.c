@@ -3,7 +3,7 @@
  * Calls that the contract forbids: each is told to the handler with the call, the pointer and the type named, and
  * does nothing if the handler returns.
  */
-#include "support.h"
+#include "grace_support.h"
 
 #include "atomic.h"
 #include "check.h"
@@ -495,6 +495,269 @@ static void a_failed_assertion_names_itself_and_aborts(void **state)
     assert_contains(end.output, "concept.c:12: assertion failed: count == 0");
 }
 
+/* ---- Grace periods. */
+
+/* A heap with grace periods beside the fixture's, which has none. */
+struct scene {
+    struct bed bed;
+    void *block, *large;
+    struct fl_stats before;
+};
+
+static struct scene scene_of(enum fl_grace grace)
+{
+    struct scene scene = {.bed = bed_of(grace)};
+    scene.block = fl_alloc(scene.bed.thread, SIZE);
+    scene.large = fl_alloc(scene.bed.thread, 100000);
+    memset(scene.block, 0x5a, SIZE);
+    scene.before = stats_of(scene.bed.heap);
+    return scene;
+}
+
+static void assert_nothing_done(struct scene *scene)
+{
+    struct fl_stats after = stats_of(scene->bed.heap);
+    assert_int_equal(after.live_blocks, scene->before.live_blocks);
+    assert_int_equal(after.deferred_bytes, scene->before.deferred_bytes);
+    assert_int_equal(after.cached_bytes, scene->before.cached_bytes);
+    assert_int_equal(after.threads, scene->before.threads);
+    assert_int_equal(after.trims, scene->before.trims);
+    assert_int_equal(after.grace_periods, scene->before.grace_periods);
+    assert_sound(scene->bed.heap);
+}
+
+static void scene_down(struct scene *scene)
+{
+    for (unsigned i = 0; i < SIZE; i++)
+        assert_int_equal(((unsigned char *)scene->block)[i], 0x5a);
+    fl_free(scene->bed.thread, scene->block);
+    fl_free(scene->bed.thread, scene->large);
+    end_bed(&scene->bed);
+}
+
+static void what_needs_grace_periods_is_refused_on_a_heap_without(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type type = {.name = "number", .size = SIZE, .kind = FL_DEALLOC_PLAIN};
+    assert_int_equal(fl_type_ready(&type, NULL, NULL, 0), 0);
+    void *block = fl_alloc(bed->thread, SIZE), *large = fl_alloc(bed->thread, 100000);
+    struct fl_stats before = stats_of(bed->heap);
+    fl_free_deferred(bed->thread, block, SIZE);
+    assert_misuse("fl_free_deferred", block, "has no grace periods");
+    fl_free_deferred(bed->thread, large, 100000);
+    assert_misuse("fl_free_deferred", large, "has no grace periods");
+    fl_dealloc_deferred(bed->thread, block, &type);
+    assert_misuse("fl_dealloc_deferred", block, "has no grace periods");
+    assert_contains(misuse.message, "'number'");
+    fl_type_free_deferred(bed->thread, block, &type);
+    assert_misuse("fl_type_free_deferred", block, "has no grace periods");
+    fl_quiescent(bed->thread);
+    assert_misuse("fl_quiescent", bed->thread, "without grace periods");
+    fl_read_lock(bed->thread);
+    assert_misuse("fl_read_lock", bed->thread, "without grace periods");
+    fl_read_unlock(bed->thread);
+    assert_misuse("fl_read_unlock", bed->thread, "without grace periods");
+    assert_int_equal(fl_heap_barrier(bed->heap), -EINVAL);
+    assert_misuse("fl_heap_barrier", bed->heap, "has no grace periods");
+    assert_untouched(bed, &before);
+    fl_free(bed->thread, block);
+    fl_free(bed->thread, large);
+}
+
+static void a_thread_that_is_offline_can_neither_defer_nor_read(void **state)
+{
+    (void)state;
+    struct scene scene = scene_of(FL_GRACE_BP);
+    struct fl_thread *thread = scene.bed.thread;
+    /* A magazine that had room for more. */
+    fl_free_deferred(thread, fl_alloc(thread, SIZE), SIZE);
+    fl_thread_offline(thread);
+    assert_int_equal(fl_heap_barrier(scene.bed.heap), 0);
+    scene.before = stats_of(scene.bed.heap);
+    fl_free_deferred(thread, scene.block, SIZE);
+    assert_misuse("fl_free_deferred", scene.block, "offline");
+    fl_free_deferred(thread, scene.large, 100000);
+    assert_misuse("fl_free_deferred", scene.large, "offline");
+    fl_quiescent(thread);
+    assert_misuse("fl_quiescent", thread, "is offline");
+    fl_read_lock(thread);
+    assert_misuse("fl_read_lock", thread, "is offline");
+    fl_read_unlock(thread);
+    assert_misuse("fl_read_unlock", thread, "is offline");
+    assert_nothing_done(&scene);
+    fl_thread_online(thread);
+    scene_down(&scene);
+}
+
+static void stand_ins_do_not_read(void **state)
+{
+    (void)state;
+    struct fl_thread *stand_in = fl_thread_self();
+    fl_quiescent(stand_in);
+    assert_misuse("fl_quiescent", stand_in, "is not an attached thread");
+    fl_read_lock(stand_in);
+    assert_misuse("fl_read_lock", stand_in, "is not an attached thread");
+    fl_read_unlock(stand_in);
+    assert_misuse("fl_read_unlock", stand_in, "is not an attached thread");
+}
+
+static void what_waits_or_lets_go_is_refused_inside_a_section(void **state)
+{
+    (void)state;
+    for (unsigned kind = FL_GRACE_QSBR; kind <= FL_GRACE_BP; kind++) {
+        struct scene scene = scene_of((enum fl_grace)kind);
+        struct fl_thread *thread = scene.bed.thread, *second = fl_thread_attach(scene.bed.heap);
+        fl_free_deferred(thread, fl_alloc(thread, SIZE), SIZE);
+        scene.before = stats_of(scene.bed.heap);
+        fl_read_lock(thread);
+        fl_read_lock(thread);
+        for (unsigned depth = 2; depth > 0; depth--) {
+            fl_quiescent(thread);
+            assert_misuse("fl_quiescent", thread, "inside a read-side section");
+            /* The section is the OS thread's, whichever handle began it. */
+            fl_quiescent(second);
+            assert_misuse("fl_quiescent", second, "inside a read-side section");
+            fl_thread_offline(thread);
+            assert_misuse("fl_thread_offline", thread, "inside a read-side section");
+            assert_int_equal(fl_thread_detach(thread), -EINVAL);
+            assert_misuse("fl_thread_detach", thread, "inside a read-side section");
+            assert_int_equal(fl_heap_barrier(scene.bed.heap), -EINVAL);
+            assert_misuse("fl_heap_barrier", scene.bed.heap, "inside a read-side section");
+            assert_nothing_done(&scene);
+            fl_read_unlock(thread);
+        }
+        fl_read_unlock(thread);
+        assert_misuse("fl_read_unlock", thread, "in no read-side section");
+        fl_quiescent(thread);
+        assert_int_equal(misuse.count, 0);
+        assert_int_equal(fl_heap_barrier(scene.bed.heap), 0);
+        assert_int_equal(fl_thread_detach(second), 0);
+        scene_down(&scene);
+    }
+}
+
+static void a_section_is_ended_through_the_handle_that_began_it(void **state)
+{
+    (void)state;
+    struct scene scene = scene_of(FL_GRACE_BP);
+    struct fl_thread *second = fl_thread_attach(scene.bed.heap);
+    fl_read_lock(scene.bed.thread);
+    fl_read_unlock(second);
+    assert_misuse("fl_read_unlock", second, "in no read-side section");
+    fl_quiescent(scene.bed.thread);
+    assert_misuse("fl_quiescent", scene.bed.thread, "inside a read-side section");
+    fl_read_unlock(scene.bed.thread);
+    assert_int_equal(fl_thread_detach(second), 0);
+    scene_down(&scene);
+}
+
+static const struct fl_header header = {.bytes = 16, .words = 1, .clear = {{8, 8}}};
+
+static void a_trim_or_a_destruction_that_would_wait_is_refused_inside_a_section(void **state)
+{
+    (void)state;
+    struct fl_type type = {.name = "object", .size = SIZE, .kind = FL_DEALLOC_PLAIN, .header = &header};
+    assert_int_equal(fl_type_ready(&type, NULL, NULL, 0), 0);
+    struct bed bed = bed_with(
+        &(struct fl_options){.grace = FL_GRACE_BP, .header = &header, .retain_bytes = SIZE_MAX});
+    struct bed reader = bed_of(FL_GRACE_BP);
+    fl_dealloc(bed.thread, fl_type_alloc(bed.thread, &type), &type);
+    fl_thread_flush(bed.thread);
+    fl_read_lock(bed.thread);
+    assert_int_equal(fl_heap_trim(bed.heap, 0), 0);
+    assert_misuse("fl_heap_trim", bed.heap, "inside a read-side section");
+    assert_int_equal(stats_of(bed.heap).trims, 0);
+    assert_int_equal(fl_heap_destroy(bed.heap), -EBUSY);
+    assert_misuse("fl_heap_destroy", bed.heap, "has 1 threads attached, 1 of them inside a read-side section");
+    fl_read_unlock(bed.thread);
+    /* Through a handle of another heap of the kind. */
+    fl_read_lock(reader.thread);
+    assert_int_equal(fl_heap_trim(bed.heap, 0), 0);
+    assert_misuse("fl_heap_trim", bed.heap, "inside a read-side section");
+    assert_int_equal(fl_thread_detach(bed.thread), 0);
+    assert_int_equal(fl_heap_destroy(bed.heap), -EINVAL);
+    assert_misuse("fl_heap_destroy", bed.heap, "inside a read-side section");
+    assert_sound(bed.heap);
+    /* A heap without stale readers has nothing to wait for. */
+    fl_heap_trim(reader.heap, 0);
+    assert_int_equal(misuse.count, 0);
+    fl_read_unlock(reader.thread);
+    assert_true(fl_heap_trim(bed.heap, 0) > 0);
+    end_heap(bed.heap);
+    end_bed(&reader);
+}
+
+static void destroying_a_heap_with_deferred_blocks_is_refused_inside_a_section(void **state)
+{
+    (void)state;
+    struct bed bed = bed_of(FL_GRACE_BP), reader = bed_of(FL_GRACE_BP);
+    fl_free_deferred(bed.thread, fl_alloc(bed.thread, SIZE), SIZE);
+    fl_read_lock(reader.thread);
+    assert_int_equal(fl_thread_detach(bed.thread), 0);
+    assert_int_equal(fl_heap_destroy(bed.heap), -EINVAL);
+    assert_misuse("fl_heap_destroy", bed.heap, "inside a read-side section");
+    assert_int_equal(stats_of(bed.heap).deferred_bytes, SIZE);
+    fl_read_unlock(reader.thread);
+    end_heap(bed.heap);
+    end_bed(&reader);
+}
+
+static void a_deferral_is_checked_as_a_free_is(void **state)
+{
+    struct bed *bed = *state;
+    struct scene scene = scene_of(FL_GRACE_BP);
+    struct fl_thread *thread = scene.bed.thread;
+    int on_stack;
+    void *foreign = fl_alloc(bed->thread, 100000);
+    /* What comes to the slow half: large blocks always, others in checked builds. */
+    fl_free_deferred(thread, foreign, 100000);
+    assert_misuse("fl_free_deferred", foreign, "is not a block of heap");
+    fl_free_deferred(thread, &on_stack, 100000);
+    assert_misuse("fl_free_deferred", &on_stack, "is not a block of heap");
+    fl_free_deferred(thread, scene.large, 100001);
+    assert_misuse("fl_free_deferred", scene.large, "100000");
+    fl_free_deferred(thread, &on_stack, SIZE);
+    assert_misuse("fl_free_deferred", &on_stack, "is not a block of heap");
+    fl_free_deferred(thread, scene.block, 1000);
+    assert_misuse("fl_free_deferred", scene.block, "48 bytes");
+    if (FLI_CHECKED) {
+        fl_free_deferred(thread, (char *)scene.block + 16, SIZE);
+        assert_misuse("fl_free_deferred", (char *)scene.block + 16, "is not the start");
+    }
+    assert_nothing_done(&scene);
+    fl_free(bed->thread, foreign);
+    scene_down(&scene);
+}
+
+static void a_deferred_block_is_freed_already(void **state)
+{
+    (void)state;
+    struct scene scene = scene_of(FL_GRACE_BP);
+    struct fl_thread *thread = scene.bed.thread;
+    void *block = fl_alloc(thread, SIZE), *large = fl_alloc(thread, 100000);
+    fl_read_lock(thread); /* no grace period ends */
+    fl_free_deferred(thread, block, SIZE);
+    fl_free_deferred(thread, large, 100000);
+    scene.before = stats_of(scene.bed.heap);
+    fl_free_deferred(thread, large, 100000);
+    assert_misuse("fl_free_deferred", large, "is free already");
+    fl_free(thread, large);
+    assert_misuse("fl_free", large, "is free already");
+    fl_heap_free(scene.bed.heap, large);
+    assert_misuse("fl_heap_free", large, "is free already");
+    assert_int_equal(fl_usable_size(scene.bed.heap, large), 0);
+    if (FLI_CHECKED) {
+        fl_free_deferred(thread, block, SIZE);
+        assert_misuse("fl_free_deferred", block, "is free already");
+        fl_free(thread, block);
+        assert_misuse("fl_free", block, "is free already");
+    }
+    assert_nothing_done(&scene);
+    fl_read_unlock(thread);
+    assert_int_equal(fl_heap_barrier(scene.bed.heap), 0);
+    scene_down(&scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -520,6 +783,15 @@ int main(void)
         MISUSE_TEST(misuse_is_told_on_threads_that_never_attached_too),
         MISUSE_TEST(by_default_misuse_prints_its_message_and_aborts),
         MISUSE_TEST(a_very_long_type_name_is_cut_not_overrun),
+        MISUSE_TEST(what_needs_grace_periods_is_refused_on_a_heap_without),
+        MISUSE_TEST(a_thread_that_is_offline_can_neither_defer_nor_read),
+        MISUSE_TEST(stand_ins_do_not_read),
+        MISUSE_TEST(what_waits_or_lets_go_is_refused_inside_a_section),
+        MISUSE_TEST(a_section_is_ended_through_the_handle_that_began_it),
+        MISUSE_TEST(a_trim_or_a_destruction_that_would_wait_is_refused_inside_a_section),
+        MISUSE_TEST(destroying_a_heap_with_deferred_blocks_is_refused_inside_a_section),
+        MISUSE_TEST(a_deferral_is_checked_as_a_free_is),
+        MISUSE_TEST(a_deferred_block_is_freed_already),
         cmocka_unit_test(a_failed_assertion_names_itself_and_aborts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

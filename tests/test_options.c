@@ -83,6 +83,14 @@ static void malformed_text_is_refused_naming_the_culprit(void **state)
         {"limit=1", "limit"},
         {"limit=65535", "limit"},
         {"retain=1;limit=1M", "'1;limit=1M'"},
+        {"grace=", "'grace' has the value ''"},
+        {"grace=rcu", "'rcu'; it takes none, qsbr or bp"},
+        {"grace=host", "'host'"},
+        {"grace=1", "'1'"},
+        {"grace=QSBR", "'QSBR'"},
+        {"defer=x", "'defer' has the value 'x'"},
+        {"stall=", "'stall' has the value ''"},
+        {"stall=4294967296", "stall"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         char error[256] = "";
