@@ -7,11 +7,9 @@
 /* link: -Wl,--wrap=mmap -Wl,--wrap=munmap -Wl,--wrap=mprotect -Wl,--wrap=madvise */
 /* link: -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=aligned_alloc */
 /* link: -Wl,--wrap=pthread_key_create -Wl,--wrap=pthread_setspecific -Wl,--wrap=pthread_atfork */
-#include "support.h"
+#include "grace_support.h"
 
 #include <sys/mman.h>
-
-#include "atomic.h"
 
 enum { SIZE = 48, MANY = 5000 };
 
@@ -540,6 +538,162 @@ static void memory_that_the_system_does_not_take_back_is_used_again(void **state
     end_bed(&bed);
 }
 
+/* ---- Deferred blocks. */
+
+/* A heap with stale readers from its creation to its end: what is deferred and what is retired. */
+static void defer_and_retire(void)
+{
+    static const struct fl_header header = {.bytes = 16, .words = 1, .clear = {{8, 8}}};
+    static void *objects[MANY];
+    struct played_host host = {0};
+    struct fl_grace_host calls = {.begin = played_begin, .elapsed = played_elapsed, .context = &host};
+    struct fl_type type = {.name = "object", .size = SIZE, .kind = FL_DEALLOC_PLAIN, .header = &header};
+    struct fl_type large = {.name = "large", .size = 100000, .kind = FL_DEALLOC_PLAIN, .header = &header};
+    assert_int_equal(fl_type_ready(&type, NULL, NULL, 0), 0);
+    assert_int_equal(fl_type_ready(&large, NULL, NULL, 0), 0);
+    struct fl_heap *heap = create_step(&(struct fl_options){.magazine_blocks = 16,
+                                                            .reserve_bytes = 64 * FLI_MIB,
+                                                            .grace = FL_GRACE_HOST,
+                                                            .grace_host = &calls,
+                                                            .header = &header});
+    struct fl_thread *thread = attach_step(heap);
+    for (unsigned i = 0; i < MANY; i++) {
+        const struct fl_type *of = i % 100 == 0 ? &large : &type;
+        begin_step();
+        objects[i] = fl_type_alloc(thread, of);
+        if (objects[i] == NULL) {
+            assert_excused("fl_type_alloc");
+            objects[i] = fl_type_alloc(thread, of);
+        }
+        memset(objects[i], 0x5a, of->size);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        const struct fl_type *of = i % 100 == 0 ? &large : &type;
+        errno = EILSEQ;
+        if (i % 2 == 0)
+            fl_dealloc_deferred(thread, objects[i], of);
+        else
+            fl_dealloc(thread, objects[i], of);
+        assert_int_equal(errno, EILSEQ);
+    }
+    assert_int_equal(stats_of(heap).live_blocks, 0);
+    check_step(heap);
+    fl_thread_flush(thread);
+    check_step(heap);
+    let_all_go(&host, thread);
+    assert_int_equal(stats_of(heap).deferred_bytes, 0);
+    fl_thread_flush(thread);
+    fl_heap_trim(heap, 0);
+    check_step(heap);
+    let_all_go(&host, thread);
+    struct fl_stats stats = stats_of(heap);
+    assert_int_equal(stats.slabs, 0);
+    assert_int_equal(stats.retired_bytes, 0);
+    assert_int_equal(stats.pooled_bytes + stats.parked_bytes, 0);
+    check_step(heap);
+    assert_int_equal(fl_thread_detach(thread), 0);
+    assert_int_equal(fl_heap_destroy(heap), 0);
+}
+
+static void whatever_is_refused_what_is_deferred_or_retired_is_not_lost(void **state)
+{
+    (void)state;
+    refuse_each(defer_and_retire);
+}
+
+/* A heap where no magazine can be had. */
+struct shortage {
+    struct played_host host;
+    struct bed bed;
+    size_t carved;
+};
+
+static size_t marked_blocks(struct fl_heap *heap)
+{
+    return heap->backing.slabs.deferred[0] + heap->backing.slabs.deferred[1];
+}
+
+static void find_the_marked(void *argument)
+{
+    struct shortage *shortage = argument;
+    struct fl_heap *heap = shortage->bed.heap;
+    struct fl_stats stats;
+    fl_heap_stats(heap, &stats);
+    EXPECT(stats.deferred_bytes == MANY * SIZE + 100000);
+    disarm();
+    EXPECT_SOUND(heap);
+    let_all_go(&shortage->host, shortage->bed.thread);
+    fl_heap_stats(heap, &stats);
+    EXPECT(stats.deferred_bytes == 0 && submitted_bytes(heap) == 0);
+    EXPECT_SOUND(heap);
+}
+
+static void deferring_goes_on_without_magazines(void **state)
+{
+    (void)state;
+    static unsigned char *blocks[MANY];
+    struct shortage shortage = {.carved = 0};
+    struct bed *bed = &shortage.bed;
+    *bed = bed_of_host(&shortage.host, &(struct fl_options){.magazine_blocks = 2, .retain_bytes = SIZE_MAX});
+    void *large = fl_alloc(bed->thread, 100000);
+    assert_int_equal(fl_alloc_many(bed->thread, SIZE, MANY, (void **)blocks), 0);
+    shortage.carved = class_stats_of(bed->heap, SIZE).carved;
+    for (unsigned i = 0; i < MANY; i++)
+        memset(blocks[i], (int)i, SIZE);
+    arm(1, true);
+    for (unsigned i = 0; i < MANY; i++) {
+        errno = EILSEQ;
+        fl_free_deferred(bed->thread, blocks[i], SIZE);
+        assert_int_equal(errno, EILSEQ);
+        if (i == MANY - 10) { /* one batch waits, another collects */
+            fl_free_deferred(bed->thread, large, 100000);
+            fl_thread_flush(bed->thread);
+        }
+    }
+    assert_true(fault.ever_fired);
+    assert_true(marked_blocks(bed->heap) > 0);
+    assert_int_equal(class_stats_of(bed->heap, SIZE).deferred, MANY);
+    assert_int_equal(class_stats_of(bed->heap, SIZE).live, 0);
+    assert_child_succeeds(find_the_marked, &shortage);
+    disarm();
+    assert_sound(bed->heap);
+    for (unsigned i = 0; i < MANY; i++)
+        assert_true(holds_only(blocks[i], SIZE, (unsigned char)i));
+    arm(1, true);
+    let_all_go(&shortage.host, bed->thread);
+    disarm();
+    struct fl_class_stats class = class_stats_of(bed->heap, SIZE);
+    assert_int_equal(class.deferred, 0);
+    assert_int_equal(class.live, 0);
+    assert_true(class.parked > 0);
+    assert_int_equal(marked_blocks(bed->heap), 0);
+    assert_int_equal(submitted_bytes(bed->heap), 0);
+    assert_sound(bed->heap);
+    assert_int_equal(fl_alloc_many(bed->thread, SIZE, MANY, (void **)blocks), 0);
+    assert_int_equal(class_stats_of(bed->heap, SIZE).carved, shortage.carved);
+    fl_free_many(bed->thread, SIZE, MANY, (void **)blocks);
+    end_bed(bed);
+}
+
+static void marked_blocks_raise_pressure_too(void **state)
+{
+    (void)state;
+    static void *blocks[MANY];
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(
+        &host, &(struct fl_options){.magazine_blocks = 2, .retain_bytes = SIZE_MAX, .defer_bytes = MANY * SIZE / 2});
+    assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, blocks), 0);
+    arm(1, true);
+    defer_many(bed.thread, SIZE, MANY, blocks);
+    disarm();
+    assert_true(marked_blocks(bed.heap) > MANY / 2);
+    assert_int_not_equal(*fl_heap_pressure(bed.heap), 0);
+    assert_int_equal(stats_of(bed.heap).pressures, 1);
+    let_all_go(&host, bed.thread);
+    assert_int_equal(*fl_heap_pressure(bed.heap), 0);
+    end_bed(&bed);
+}
+
 /* ---- A thread whose exit cannot be watched. */
 
 static struct fl_thread *moved;
@@ -616,6 +770,9 @@ int main(void)
         cmocka_unit_test(another_class_is_served_though_all_magazines_hold_blocks),
         cmocka_unit_test(a_detach_without_magazines_loses_nothing),
         cmocka_unit_test(memory_that_the_system_does_not_take_back_is_used_again),
+        cmocka_unit_test(whatever_is_refused_what_is_deferred_or_retired_is_not_lost),
+        cmocka_unit_test(deferring_goes_on_without_magazines),
+        cmocka_unit_test(marked_blocks_raise_pressure_too),
         BED_TEST(a_handle_brought_online_unwatched_outlives_the_thread),
         BED_TEST(an_attach_whose_end_cannot_be_watched_is_refused),
         cmocka_unit_test(every_call_of_the_system_has_been_refused),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "support.h"
+#include "grace_support.h"
 
 /* An object that tells what is done to it. */
 struct object {
@@ -71,10 +71,17 @@ static void note_base_dealloc(struct fl_thread *thread, void *object, const stru
     fl_type_free(thread, object, type);
 }
 
-static int type_up(void **state)
+static int forget_calls(void **state)
 {
+    (void)state;
     memset(calls, 0, sizeof calls);
     resurrect = false;
+    return 0;
+}
+
+static int type_up(void **state)
+{
+    forget_calls(state);
     return bed_up(state);
 }
 
@@ -465,6 +472,184 @@ static void a_type_cannot_be_its_own_base(void **state)
 
 #define TYPE_TEST(test) cmocka_unit_test_setup_teardown(test, type_up, bed_down)
 
+/* ---- Deferred deallocation. */
+
+/* The object's memory waits, and comes back. */
+static void assert_waits(struct bed *bed, struct played_host *host)
+{
+    assert_int_equal(stats_of(bed->heap).live_blocks, 0);
+    assert_int_equal(class_stats_of(bed->heap, sizeof(struct object)).deferred, 1);
+    assert_sound(bed->heap);
+    let_all_go(host, bed->thread);
+    assert_int_equal(class_stats_of(bed->heap, sizeof(struct object)).deferred, 0);
+    assert_int_equal(stats_of(bed->heap).live_blocks, 0);
+}
+
+static void deferred_callbacks_run_at_once_and_the_memory_waits(void **state)
+{
+    (void)state;
+    static const struct {
+        struct fl_type type;
+        const char *calls;
+    } cases[] = {
+        {{.name = "plain", .kind = FL_DEALLOC_PLAIN}, ""},
+        {{.name = "clear", .clear = note_clear}, "c"},
+        {{.name = "finalize", .finalize = note_finalize}, "f"},
+        {{.name = "both", .finalize = note_finalize, .clear = note_clear}, "fc"},
+    };
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, NULL);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct fl_type type = cases[i].type;
+        type.size = sizeof(struct object);
+        make_ready(&type, NULL);
+        struct object *object = make(&bed, &type);
+        object->payload = 77;
+        called_on = NULL;
+        memset(calls, 0, sizeof calls);
+        fl_dealloc_deferred(bed.thread, object, &type);
+        assert_string_equal(calls, cases[i].calls);
+        assert_int_equal(object->payload, 77);
+        if (*calls != '\0') {
+            assert_ptr_equal(called_on, bed.thread);
+            assert_ptr_equal(called_with, &type);
+        }
+        assert_waits(&bed, &host);
+        assert_string_equal(calls, cases[i].calls);
+    }
+    end_bed(&bed);
+}
+
+static void what_an_object_held_may_be_freed_at_once_while_it_waits(void **state)
+{
+    (void)state;
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, NULL);
+    struct fl_type type = {.name = "holder", .size = sizeof(struct object), .clear = note_clear};
+    make_ready(&type, NULL);
+    struct object *object = make(&bed, &type);
+    object->held = make(&bed, &type);
+    fl_dealloc_deferred(bed.thread, object, &type);
+    assert_string_equal(calls, "cc");
+    assert_waits(&bed, &host);
+    end_bed(&bed);
+}
+
+static void an_object_that_is_resurrected_is_not_deferred(void **state)
+{
+    (void)state;
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, NULL);
+    struct fl_type type = {.name = "phoenix",
+                           .size = sizeof(struct object),
+                           .finalize = note_finalize,
+                           .clear = note_clear,
+                           .finalized_offset = FINALIZED_AT,
+                           .finalized_mask = FINALIZED_BIT};
+    make_ready(&type, NULL);
+    struct object *object = make(&bed, &type);
+    resurrect = true;
+    fl_dealloc_deferred(bed.thread, object, &type);
+    assert_string_equal(calls, "f");
+    assert_int_equal(stats_of(bed.heap).live_blocks, 1);
+    assert_int_equal(stats_of(bed.heap).deferred_bytes, 0);
+    /* It was finalized. */
+    fl_dealloc_deferred(bed.thread, object, &type);
+    assert_string_equal(calls, "fc");
+    assert_waits(&bed, &host);
+    end_bed(&bed);
+}
+
+static void note_deferring_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    note('d', thread, type);
+    fl_type_free_deferred(thread, object, type);
+}
+
+static void a_legacy_object_defers_its_memory_itself(void **state)
+{
+    (void)state;
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, NULL);
+    struct fl_type type = {.name = "legacy", .size = sizeof(struct object), .dealloc = note_deferring_dealloc};
+    make_ready(&type, NULL);
+    struct object *object = make(&bed, &type);
+    misuse = (struct recorded_misuse){0};
+    fl_set_misuse_handler(record_misuse);
+    fl_dealloc_deferred(bed.thread, object, &type);
+    assert_misuse("fl_dealloc_deferred", object, "LEGACY");
+    assert_string_equal(misuse.type, "legacy");
+    fl_set_misuse_handler(NULL);
+    assert_string_equal(calls, "");
+    assert_int_equal(stats_of(bed.heap).live_blocks, 1);
+    fl_dealloc(bed.thread, object, &type);
+    assert_string_equal(calls, "d");
+    assert_waits(&bed, &host);
+    end_bed(&bed);
+}
+
+static void memory_that_is_freed_deferred_runs_no_callback(void **state)
+{
+    (void)state;
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, NULL);
+    struct fl_type type = {
+        .name = "both", .size = sizeof(struct object), .finalize = note_finalize, .clear = note_clear};
+    make_ready(&type, NULL);
+    fl_type_free_deferred(bed.thread, make(&bed, &type), &type);
+    assert_string_equal(calls, "");
+    assert_waits(&bed, &host);
+    end_bed(&bed);
+}
+
+static void a_type_that_is_not_ready_cannot_be_deferred(void **state)
+{
+    (void)state;
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, NULL);
+    struct fl_type type = {.name = "raw", .size = sizeof(struct object), .kind = FL_DEALLOC_PLAIN};
+    void *block = fl_alloc(bed.thread, sizeof(struct object));
+    misuse = (struct recorded_misuse){0};
+    fl_set_misuse_handler(record_misuse);
+    fl_dealloc_deferred(bed.thread, block, &type);
+    assert_misuse("fl_dealloc_deferred", block, "not ready");
+    fl_type_free_deferred(bed.thread, block, &type);
+    assert_misuse("fl_type_free_deferred", block, "not ready");
+    fl_set_misuse_handler(NULL);
+    assert_int_equal(stats_of(bed.heap).live_blocks, 1);
+    fl_free(bed.thread, block);
+    end_bed(&bed);
+}
+
+/* ---- Headers. */
+
+static void a_header_is_the_bases_and_lies_inside_of_the_object(void **state)
+{
+    (void)state;
+    static const struct fl_header header = {.bytes = 32}, other = {.bytes = 16};
+    char error[256] = "";
+    struct fl_type base = {.name = "base", .size = 32, .kind = FL_DEALLOC_PLAIN, .header = &header};
+    make_ready(&base, NULL);
+    struct fl_type heir = {.name = "heir", .size = 48};
+    make_ready(&heir, &base);
+    assert_ptr_equal(heir.header, &header);
+    struct fl_type rebel = {.name = "rebel", .size = 48, .header = &other}, was = rebel;
+    assert_int_equal(fl_type_ready(&rebel, &base, error, sizeof error), -EINVAL);
+    assert_contains(error, "'rebel'");
+    assert_contains(error, "'base'");
+    assert_memory_equal(&rebel, &was, sizeof rebel);
+    struct fl_type small = {.name = "small", .size = 31, .kind = FL_DEALLOC_PLAIN, .header = &header};
+    assert_int_equal(fl_type_ready(&small, NULL, error, sizeof error), -EINVAL);
+    assert_contains(error, "'small'");
+    assert_contains(error, "32");
+    /* A subtype may be the first to have one. */
+    struct fl_type bare = {.name = "bare", .size = 32, .kind = FL_DEALLOC_PLAIN};
+    make_ready(&bare, NULL);
+    struct fl_type first = {.name = "first", .size = 48, .header = &header};
+    make_ready(&first, &bare);
+    assert_ptr_equal(first.header, &header);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -484,6 +669,13 @@ int main(void)
         TYPE_TEST(a_larger_subtype_gets_the_class_of_its_own_size),
         cmocka_unit_test(contradictions_are_refused_with_a_message_that_names_the_types),
         cmocka_unit_test(a_type_cannot_be_its_own_base),
+        cmocka_unit_test_setup(deferred_callbacks_run_at_once_and_the_memory_waits, forget_calls),
+        cmocka_unit_test_setup(what_an_object_held_may_be_freed_at_once_while_it_waits, forget_calls),
+        cmocka_unit_test_setup(an_object_that_is_resurrected_is_not_deferred, forget_calls),
+        cmocka_unit_test_setup(a_legacy_object_defers_its_memory_itself, forget_calls),
+        cmocka_unit_test_setup(memory_that_is_freed_deferred_runs_no_callback, forget_calls),
+        cmocka_unit_test_setup(a_type_that_is_not_ready_cannot_be_deferred, forget_calls),
+        cmocka_unit_test_setup(a_header_is_the_bases_and_lies_inside_of_the_object, forget_calls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
