@@ -2,9 +2,7 @@
  *
  * Corruption planted by hand, one word at a time, is found by fl_heap_check and named; and taken back, all is well.
  */
-#include "support.h"
-
-#include "thread.h"
+#include "grace_support.h"
 
 enum { SIZE = 48, MANY = 1000 };
 
@@ -261,7 +259,143 @@ static void a_sound_heap_passes_with_blocks_in_every_place(void **state)
     fl_free(ward->bed.thread, large);
 }
 
-#define WARD_TEST(test) cmocka_unit_test_setup_teardown(test, ward_up, ward_down)
+/* ---- Deferred blocks. */
+
+/* A heap with deferred blocks in every place: a thread's magazine, those that collect, those that wait, a slab's marks. */
+struct isolation {
+    struct played_host host;
+    struct bed bed;
+    unsigned class_index;
+    void **own;                      /* the slots of the thread's magazine */
+    struct fli_magazine *collecting; /* the first of those */
+    struct fli_magazine *waiting;
+    void *marked, *pooled;
+};
+
+static int isolation_up(void **state)
+{
+    struct isolation *ward = calloc(1, sizeof *ward);
+    assert_non_null(ward);
+    ward->bed = bed_of_host(&ward->host, &(struct fl_options){.magazine_blocks = 16, .retain_bytes = SIZE_MAX});
+    struct fl_heap *heap = ward->bed.heap;
+    struct fl_thread *thread = ward->bed.thread;
+    struct fli_deferred *deferred = &heap->deferred;
+    ward->class_index = (unsigned)fl_size_class(SIZE);
+    defer_some(thread, SIZE, 20);
+    fl_thread_flush(thread); /* these wait */
+    defer_some(thread, SIZE, 40);
+    ward->marked = fl_alloc(thread, SIZE);
+    ward->pooled = fl_alloc(thread, SIZE);
+    if (!FLI_CHECKED) { /* there the live bits would have to be told */
+        fli_slab_defer(&heap->backing.slabs, ward->class_index, ward->marked);
+        fli_add_relaxed(&deferred->blocks[ward->class_index], 1);
+        fli_add_relaxed(&deferred->bytes, SIZE);
+        fli_store_relaxed(&deferred->has_marks, true);
+    }
+    fl_free(thread, ward->pooled);
+    void ***place = fli_thread_deferred((struct fli_thread *)(void *)thread, ward->class_index);
+    ward->own = fli_magazine_floor(fli_deferred_magazine(place), 16);
+    ward->waiting = fli_magazine_at(&heap->backing.magazines, deferred->waiting);
+    ward->collecting = fli_magazine_at(&heap->backing.magazines,
+                                       fli_tagged_index(fli_load_relaxed(&deferred->collecting.head)));
+    assert_true(deferred->waiting != 0 && fli_tagged_index(fli_load_relaxed(&deferred->collecting.head)) != 0);
+    assert_sound(heap);
+    *state = ward;
+    return 0;
+}
+
+static int isolation_down(void **state)
+{
+    struct isolation *ward = *state;
+    if (FLI_CHECKED)
+        fl_free(ward->bed.thread, ward->marked);
+    let_all_go(&ward->host, ward->bed.thread);
+    assert_int_equal(stats_of(ward->bed.heap).deferred_bytes, 0);
+    assert_int_equal(stats_of(ward->bed.heap).live_blocks, 0);
+    end_bed(&ward->bed);
+    free(ward);
+    return 0;
+}
+
+static void plant_deferred(struct isolation *ward, void **slot, void *pointer, const char *what)
+{
+    char error[256] = "", name[32];
+    void *was = *slot;
+    *slot = pointer;
+    assert_int_equal(fl_heap_check(ward->bed.heap, error, sizeof error), -EUCLEAN);
+    snprintf(name, sizeof name, "%p", pointer);
+    assert_contains(error, name);
+    assert_contains(error, what);
+    *slot = was;
+    assert_sound(ward->bed.heap);
+}
+
+static void a_deferred_block_that_is_elsewhere_too_is_found(void **state)
+{
+    struct isolation *ward = *state;
+    void **const places[] = {ward->own, fli_magazine_floor(ward->collecting, 16),
+                             fli_magazine_floor(ward->waiting, 16)};
+    for (size_t i = 0; i < COUNT_OF(places); i++) {
+        plant_deferred(ward, &places[i][0], ward->pooled, "free twice");
+        plant_deferred(ward, &places[i][0], places[(i + 1) % COUNT_OF(places)][1], "free twice");
+        if (!FLI_CHECKED)
+            plant_deferred(ward, &places[i][0], ward->marked, "free twice");
+        plant_deferred(ward, &places[i][0], (char *)places[i][0] + 16, "not the start of a block");
+        plant_deferred(ward, &places[i][0], &ward, "not a block of 48 bytes");
+    }
+}
+
+static void a_deferred_block_that_is_live_is_found_in_checked_builds(void **state)
+{
+    struct isolation *ward = *state;
+    if (FLI_CHECKED)
+        plant_deferred(ward, &ward->own[0], ward->marked, "live");
+}
+
+static void assert_deferred_found(struct isolation *ward, const char *what)
+{
+    char error[256] = "";
+    assert_int_equal(fl_heap_check(ward->bed.heap, error, sizeof error), -EUCLEAN);
+    assert_contains(error, what);
+}
+
+static void a_submitted_magazine_with_a_wrong_count_or_class_is_found(void **state)
+{
+    struct isolation *ward = *state;
+    struct fli_magazine *const magazines[] = {ward->collecting, ward->waiting};
+    for (size_t i = 0; i < COUNT_OF(magazines); i++) {
+        uint16_t count = fli_load_relaxed(&magazines[i]->count);
+        fli_store_relaxed(&magazines[i]->count, (uint16_t)(count - 1));
+        assert_deferred_found(ward, "deferred");
+        fli_store_relaxed(&magazines[i]->count, count);
+        magazines[i]->class_index = (uint16_t)(ward->class_index + 1);
+        assert_deferred_found(ward, "48 bytes");
+        magazines[i]->class_index = (uint16_t)ward->class_index;
+        assert_sound(ward->bed.heap);
+    }
+}
+
+static void a_submitted_magazine_that_is_nowhere_is_found(void **state)
+{
+    struct isolation *ward = *state;
+    struct fli_deferred *deferred = &ward->bed.heap->deferred;
+    uint32_t waiting = deferred->waiting;
+    deferred->waiting = fli_load_relaxed(&ward->waiting->next);
+    assert_deferred_found(ward, "deferred");
+    deferred->waiting = waiting;
+}
+
+static void a_wrong_number_of_deferred_blocks_is_found(void **state)
+{
+    struct isolation *ward = *state;
+    fli_add_relaxed(&ward->bed.heap->deferred.blocks[ward->class_index], 1);
+    assert_deferred_found(ward, "deferred");
+    fli_sub_relaxed(&ward->bed.heap->deferred.blocks[ward->class_index], 1);
+}
+
+#define ISOLATION_TEST(test) cmocka_unit_test_setup_teardown(test, isolation_up, isolation_down)
+
+#define WARD_TEST(test)      cmocka_unit_test_setup_teardown(test, ward_up, ward_down)
 
 int main(void)
 {
@@ -286,6 +420,11 @@ int main(void)
         WARD_TEST(a_wrong_number_of_parked_blocks_is_found),
         WARD_TEST(a_slab_that_miscounts_its_parked_blocks_is_found),
         WARD_TEST(a_sound_heap_passes_with_blocks_in_every_place),
+        ISOLATION_TEST(a_deferred_block_that_is_elsewhere_too_is_found),
+        ISOLATION_TEST(a_deferred_block_that_is_live_is_found_in_checked_builds),
+        ISOLATION_TEST(a_submitted_magazine_with_a_wrong_count_or_class_is_found),
+        ISOLATION_TEST(a_submitted_magazine_that_is_nowhere_is_found),
+        ISOLATION_TEST(a_wrong_number_of_deferred_blocks_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -117,9 +117,6 @@ static void child_defers(struct fl_thread *thread, unsigned count)
         fl_free_deferred(thread, fl_alloc(thread, SIZE), SIZE);
 }
 
-/* ThreadSanitizer has a thread of its own. */
-static unsigned tasks_before;
-
 static struct fl_heap *child_heap(enum fl_grace grace)
 {
     struct fl_options options = {.grace = grace};
@@ -131,7 +128,7 @@ static struct fl_heap *child_heap(enum fl_grace grace)
 static void live_without_a_helper(void *argument)
 {
     (void)argument;
-    tasks_before = count_tasks();
+    unsigned tasks_before = count_tasks();
     for (unsigned kind = FL_GRACE_NONE; kind <= FL_GRACE_BP; kind++) {
         struct fl_heap *heap = child_heap((enum fl_grace)kind);
         struct fl_thread *thread = fl_thread_attach(heap);
@@ -166,8 +163,8 @@ static void a_heap_that_never_defers_starts_no_helper(void **state)
 static void share_a_helper(void *argument)
 {
     (void)argument;
-    tasks_before = count_tasks();
-    for (unsigned kind = FL_GRACE_QSBR; kind <= FL_GRACE_BP; kind++) {
+    unsigned first = 0;
+    for (unsigned kind = FL_GRACE_QSBR; kind <= FL_GRACE_BP; kind++)
         for (unsigned i = 0; i < 3; i++) {
             struct fl_heap *heap = child_heap((enum fl_grace)kind);
             struct fl_thread *thread = fl_thread_attach(heap);
@@ -175,9 +172,10 @@ static void share_a_helper(void *argument)
             EXPECT(fl_heap_barrier(heap) == 0);
             EXPECT(fl_thread_detach(thread) == 0);
             EXPECT(fl_heap_destroy(heap) == 0);
+            if (first == 0) /* a sanitizer may have a thread of its own */
+                first = count_tasks();
+            EXPECT(count_tasks() == first + (kind == FL_GRACE_BP));
         }
-        EXPECT(count_tasks() == tasks_before + kind);
-    }
 }
 
 static void all_heaps_of_a_flavor_share_one_helper(void **state)
@@ -270,10 +268,12 @@ static void a_trim_whose_helper_the_system_refuses_gives_the_slabs_back_to_their
 static void be_refused_a_helper_after_a_fork(void *argument)
 {
     struct bed *bed = argument;
+    size_t before = child_deferred(bed->heap);
+    EXPECT(before > 0);
     refuse_threads = 5;
     alarm(60);
     EXPECT(fl_heap_barrier(bed->heap) == -EAGAIN);
-    EXPECT(child_deferred(bed->heap) == MANY * SIZE);
+    EXPECT(child_deferred(bed->heap) == before);
     EXPECT_SOUND(bed->heap);
     refuse_threads = 0;
     EXPECT(fl_heap_barrier(bed->heap) == 0);

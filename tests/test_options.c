@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
+#include <limits.h>
+
 #include "magazine.h"
 #include "options.h"
 
@@ -14,6 +16,9 @@ static void accepted(const char *text, struct fl_options expected)
     assert_int_equal(options.retain_bytes, expected.retain_bytes);
     assert_int_equal(options.limit_bytes, expected.limit_bytes);
     assert_int_equal(options.magazine_blocks, expected.magazine_blocks);
+    assert_int_equal(options.grace, expected.grace);
+    assert_int_equal(options.defer_bytes, expected.defer_bytes);
+    assert_int_equal(options.stall_seconds, expected.stall_seconds);
 }
 
 static void every_option_is_read_in_any_order_with_any_suffix(void **state)
@@ -31,6 +36,11 @@ static void every_option_is_read_in_any_order_with_any_suffix(void **state)
     accepted("retain=18446744073709551615", (struct fl_options){.retain_bytes = SIZE_MAX});
     accepted("retain=16777215T", (struct fl_options){.retain_bytes = (size_t)16777215 << 40});
     accepted("retain=1,retain=2", (struct fl_options){.retain_bytes = 2});
+    accepted("grace=bp", (struct fl_options){.grace = FL_GRACE_BP});
+    accepted("grace=qsbr,defer=16M,stall=5",
+             (struct fl_options){.grace = FL_GRACE_QSBR, .defer_bytes = 16 * FLI_MIB, .stall_seconds = 5});
+    accepted("stall=0,defer=0,grace=bp,grace=none", (struct fl_options){0});
+    accepted("stall=4294967295,defer=1", (struct fl_options){.stall_seconds = UINT_MAX, .defer_bytes = 1});
     accepted("magazine=252,limit=0", (struct fl_options){.magazine_blocks = 252});
 }
 
@@ -135,6 +145,69 @@ static void zero_in_every_field_is_the_default(void **state)
     assert_int_equal(again.retain_bytes, resolved.retain_bytes);
     assert_int_equal(again.limit_bytes, resolved.limit_bytes);
     assert_int_equal(again.magazine_blocks, resolved.magazine_blocks);
+    assert_int_equal(again.grace, FL_GRACE_NONE);
+    assert_null(again.header);
+    assert_int_equal(again.defer_bytes, 64 * FLI_MIB);
+    assert_int_equal(again.stall_seconds, 10);
+}
+
+static int64_t begin(void *context)
+{
+    (void)context;
+    return 1;
+}
+
+static bool elapsed(void *context, int64_t token)
+{
+    (void)context, (void)token;
+    return true;
+}
+
+/* A heap cannot be made with the options, for a reason that names the culprit. */
+static void refused(struct fl_options options, const char *culprit)
+{
+    char error[256] = "";
+    errno = 0;
+    assert_null(fl_heap_create(&options, error, sizeof error));
+    assert_int_equal(errno, EINVAL);
+    assert_contains(error, culprit);
+}
+
+static void grace_periods_that_make_no_sense_are_refused(void **state)
+{
+    (void)state;
+    const struct fl_grace_host whole = {.begin = begin, .elapsed = elapsed}, no_begin = {.elapsed = elapsed},
+                               no_elapsed = {.begin = begin};
+    refused((struct fl_options){.grace = (enum fl_grace)4}, "grace is 4");
+    refused((struct fl_options){.grace = FL_GRACE_HOST}, "grace_host");
+    refused((struct fl_options){.grace = FL_GRACE_HOST, .grace_host = &no_begin}, "grace_host");
+    refused((struct fl_options){.grace = FL_GRACE_HOST, .grace_host = &no_elapsed}, "grace_host");
+    end_heap(heap_with(&(struct fl_options){.grace = FL_GRACE_HOST, .grace_host = &whole}));
+}
+
+static void headers_that_make_no_sense_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        struct fl_header header;
+        const char *culprit;
+    } cases[] = {
+        {{.bytes = 0}, "0 bytes"},
+        {{.bytes = FL_BLOCK_MAX + 1}, "32769 bytes"},
+        {{.bytes = 64, .words = FL_HEADER_WORDS_MAX + 1}, "clears 9 words"},
+        {{.bytes = 64, .words = 1, .clear = {{0, 3}}}, "clears 3 bytes at 0"},
+        {{.bytes = 64, .words = 1, .clear = {{0, 0}}}, "clears 0 bytes at 0"},
+        {{.bytes = 64, .words = 1, .clear = {{0, 16}}}, "clears 16 bytes at 0"},
+        {{.bytes = 64, .words = 2, .clear = {{0, 8}, {4, 8}}}, "clears 8 bytes at 4"},
+        {{.bytes = 16, .words = 1, .clear = {{16, 1}}}, "clears 1 bytes at 16"},
+        {{.bytes = 15, .words = 1, .clear = {{8, 8}}}, "clears 8 bytes at 8"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        refused((struct fl_options){.grace = FL_GRACE_BP, .header = &cases[i].header}, cases[i].culprit);
+    static const struct fl_header fine = {
+        .bytes = 64, .words = 8, .clear = {{0, 8}, {8, 4}, {12, 2}, {14, 1}, {15, 1}, {16, 8}, {24, 8}, {56, 8}}};
+    end_heap(heap_with(&(struct fl_options){.grace = FL_GRACE_BP, .header = &fine}));
+    refused((struct fl_options){.header = &fine}, "option grace for no grace periods");
 }
 
 static void a_magazine_may_have_2_blocks_to_as_many_as_fit(void **state)
@@ -156,6 +229,8 @@ int main(void)
         cmocka_unit_test(malformed_text_is_refused_naming_the_culprit),
         cmocka_unit_test(a_message_is_cut_to_its_buffer_and_may_be_left_out),
         cmocka_unit_test(zero_in_every_field_is_the_default),
+        cmocka_unit_test(grace_periods_that_make_no_sense_are_refused),
+        cmocka_unit_test(headers_that_make_no_sense_are_refused),
         cmocka_unit_test(a_magazine_may_have_2_blocks_to_as_many_as_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

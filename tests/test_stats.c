@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "support.h"
+#include "grace_support.h"
 
 #include "sizeclass.h"
 
@@ -202,6 +202,12 @@ static void json_says_what_the_statistics_say(void **state)
         {"cas_failures", stats.cas_failures},
         {"trims", stats.trims},
         {"trimmed_bytes", stats.trimmed_bytes},
+        {"deferred_bytes", stats.deferred_bytes},
+        {"retired_bytes", stats.retired_bytes},
+        {"grace_periods", stats.grace_periods},
+        {"grace_refusals", stats.grace_refusals},
+        {"pressures", stats.pressures},
+        {"over_bytes", stats.over_bytes},
     };
     for (size_t i = 0; i < COUNT_OF(expected); i++)
         assert_int_equal(number_in(text, expected[i].name), expected[i].value);
@@ -216,6 +222,46 @@ static void json_says_what_the_statistics_say(void **state)
     fl_free_many(bed->thread, SIZE, MANY, blocks);
     fl_free(bed->thread, other);
     fl_free(bed->thread, large);
+}
+
+static void what_is_deferred_is_counted_and_printed(void **state)
+{
+    (void)state;
+    struct played_host host = {.refusal = -ENOMEM};
+    struct bed bed = bed_of_host(&host, &(struct fl_options){.defer_bytes = 1000});
+    defer_some(bed.thread, SIZE, MANY);
+    defer_some(bed.thread, 100000, 1);
+    fl_thread_flush(bed.thread);
+    host.refusal = 0;
+    fl_quiescent(bed.thread);
+    struct fl_stats stats = stats_of(bed.heap);
+    struct fl_class_stats class = stats.classes[fl_size_class(SIZE)];
+    assert_int_equal(class.deferred, MANY);
+    assert_int_equal(class.live, 0);
+    assert_int_equal(class.carved, class.deferred + class.cached + class.pooled + class.parked);
+    assert_int_equal(stats.deferred_bytes, MANY * SIZE + 100000);
+    assert_int_equal(stats.live_bytes + stats.large_bytes, 0);
+    assert_int_equal(stats.grace_periods, 1);
+    assert_true(stats.grace_refusals > 0);
+    assert_int_equal(stats.pressures, 1);
+    assert_true(stats.over_bytes >= 100000 && stats.over_bytes <= stats.deferred_bytes);
+    char *text = printed(bed.heap, FL_STATS_JSON);
+    assert_json(text);
+    assert_int_equal(number_in(text, "deferred_bytes"), stats.deferred_bytes);
+    assert_int_equal(number_in(text, "grace_periods"), 1);
+    assert_int_equal(number_in(text, "grace_refusals"), stats.grace_refusals);
+    assert_int_equal(number_in(text, "pressures"), 1);
+    assert_int_equal(number_in(text, "over_bytes"), stats.over_bytes);
+    assert_int_equal(number_in(strstr(text, "\"block_bytes\": 48"), "deferred"), MANY);
+    free(text);
+    char line[64];
+    snprintf(line, sizeof line, "%-16s %20zu\n", "deferred_bytes", stats.deferred_bytes);
+    text = printed(bed.heap, FL_STATS_TEXT);
+    assert_contains(text, line);
+    free(text);
+    let_all_go(&host, bed.thread);
+    assert_int_equal(stats_of(bed.heap).deferred_bytes, 0);
+    end_bed(&bed);
 }
 
 static void text_has_a_line_per_number_and_per_class_in_use(void **state)
@@ -303,6 +349,7 @@ int main(void)
         BED_TEST(counters_of_detached_threads_are_kept),
         BED_TEST(json_of_an_empty_heap_is_json),
         BED_TEST(json_says_what_the_statistics_say),
+        cmocka_unit_test(what_is_deferred_is_counted_and_printed),
         BED_TEST(text_has_a_line_per_number_and_per_class_in_use),
         BED_TEST(a_stream_that_cannot_be_written_is_an_error),
         BED_TEST(statistics_can_be_taken_at_any_time_and_stay_within_reason),
