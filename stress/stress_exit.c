@@ -10,16 +10,21 @@
  *     hand over   puts a handle offline and leaves it to a later thread, which puts it online and uses it on
  *     late        leaves blocks to thread-specific destructors, which free them and allocate again
  *
+ * Where there is liburcu, one heap has the grace periods of qsbr and the others those of bp. Every other parcel is deferred
+ * then: threads leave with part-full magazines of deferred blocks, late calls defer too, and now and then a thread exits
+ * inside a read-side section.
+ *
  * Destructors run by the order of their keys. One key is made before the library can have made its own and one after,
  * and the destructors set their values again and again, so they run before, after and in later rounds than the
  * library's. They use what a thread may use at that time: fl_thread_self, which serves late calls, and fl_heap_free.
  *
- * At the end nothing is live or attached in either heap, nor live in the default heap, and not one block is lost.
+ * At the end nothing is live, deferred or attached in either heap, nor live in the default heap, and not one block is lost.
  *
  * Smoke: 1 second. Pre-merge: 30 seconds (--seconds 30). Soak: one hour (--seconds 3600 --threads 16).
  */
 #include "stress.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +42,8 @@ struct parcel {
 static struct fl_heap *heaps[HEAPS];
 static _Atomic(struct parcel *) mailboxes[MAILBOXES];
 static _Atomic(struct fl_thread *) handovers[HANDOVERS];
-static atomic_ulong threads_run, late_calls;
+static atomic_ulong threads_run, late_calls, deferred;
+static bool defers; /* the heaps have grace periods */
 
 /* ---- Parcels ------------------------------------------------------------------------------------------------ */
 
@@ -54,13 +60,24 @@ static struct parcel *parcel_make(struct fl_heap *heap, struct fl_thread *thread
     return parcel;
 }
 
+static void drop(struct fl_thread *thread, struct stress_block *block, struct stress_rng *rng)
+{
+    if (!defers || stress_one_in(rng, 2)) {
+        stress_block_drop(thread, block, rng);
+        return;
+    }
+    stress_block_verify(block);
+    fl_free_deferred(thread, block->block, block->size);
+    atomic_fetch_add_explicit(&deferred, 1, memory_order_relaxed);
+}
+
 /* Frees through `thread` if that is a handle of the parcel's heap, else as an unattached thread does. */
 static void parcel_open(struct parcel *parcel, struct fl_thread *thread, struct stress_rng *rng)
 {
     if (!parcel->heap) {
-        stress_block_drop(fl_thread_self(), &parcel->content, rng);
+        drop(fl_thread_self(), &parcel->content, rng);
     } else if (thread) {
-        stress_block_drop(thread, &parcel->content, rng);
+        drop(thread, &parcel->content, rng);
     } else {
         stress_block_verify(&parcel->content);
         fl_heap_free(parcel->heap, parcel->content.block);
@@ -167,6 +184,8 @@ static void live(struct life *life)
         parcel = atomic_exchange_explicit(mailbox, parcel, memory_order_acq_rel);
         if (parcel)
             parcel_open(parcel, handle_of(life, parcel->heap), &life->rng);
+        if (defers && life->handles > 0 && stress_one_in(&life->rng, 16))
+            fl_quiescent(life->threads[0]);
     }
 }
 
@@ -216,6 +235,8 @@ static void end(struct life *life)
         hand_over(life);
         break;
     default:
+        if (defers && life->handles > 0 && stress_one_in(&life->rng, 2))
+            fl_read_lock(life->threads[life->handles - 1]);
         break;
     }
 }
@@ -270,23 +291,39 @@ static void finish_default(void)
     struct fl_heap *heap = fl_heap_default();
     STRESS_REQUIRE(heap);
     fl_thread_flush(fl_thread_self());
+    if (defers)
+        stress_barrier(heap);
     for (unsigned pass = 0; pass < 2; pass++) {
         stress_heap_check(heap);
         struct fl_stats stats;
         fl_heap_stats(heap, &stats);
         STRESS_REQUIRE(stats.live_blocks == 0);
+        STRESS_REQUIRE(stats.deferred_bytes == 0);
         STRESS_REQUIRE(stats.lost_bytes == 0);
         STRESS_REQUIRE(stats.threads <= 1);
         fl_heap_trim(heap, 0);
     }
 }
 
+static void make_heaps(void)
+{
+    struct fl_options options = {.grace = FL_GRACE_QSBR};
+    heaps[0] = fl_heap_create(&options, NULL, 0);
+    defers = heaps[0] != NULL;
+    STRESS_REQUIRE(defers || errno == ENOTSUP);
+    if (!defers)
+        heaps[0] = stress_heap_create(NULL);
+    options.grace = defers ? FL_GRACE_BP : FL_GRACE_NONE;
+    heaps[1] = stress_heap_create(&options);
+    STRESS_REQUIRE(setenv("FREELANE_OPTIONS", defers ? "grace=bp" : "", 1) == 0);
+    STRESS_REQUIRE(fl_heap_default());
+}
+
 int main(int argc, char **argv)
 {
     struct stress_args args = stress_parse(argc, argv, "stress_exit");
     STRESS_REQUIRE(pthread_key_create(&early_key, estate_settle) == 0);
-    for (unsigned i = 0; i < HEAPS; i++)
-        heaps[i] = stress_heap_create(NULL);
+    make_heaps();
     stress_detach(stress_attach(heaps[0]));
     STRESS_REQUIRE(pthread_key_create(&late_key, estate_settle) == 0);
 
@@ -294,9 +331,13 @@ int main(int argc, char **argv)
 
     struct stress_rng rng = stress_rng_make(args.seed, args.threads);
     collect_leftovers(&rng);
-    printf("%lu threads, %lu late calls\n", atomic_load(&threads_run), atomic_load(&late_calls));
+    printf("%lu threads, %lu late calls, %lu deferred\n", atomic_load(&threads_run), atomic_load(&late_calls),
+           atomic_load(&deferred));
     finish_default();
-    for (unsigned i = 0; i < HEAPS; i++)
+    for (unsigned i = 0; i < HEAPS; i++) {
+        if (defers)
+            stress_barrier(heaps[i]);
         stress_heap_finish(heaps[i]);
+    }
     return 0;
 }
