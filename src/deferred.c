@@ -147,7 +147,8 @@ bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size)
 
 /* Part-full magazines being put together. */
 struct merge {
-    uint32_t partial[FL_CLASS_COUNT]; /* one magazine of each class that is not full, or 0 */
+    uint64_t has_partial[2];                      /* a bit per class */
+    struct fli_magazine *partial[FL_CLASS_COUNT]; /* there, one magazine that is not full */
 };
 
 static void push(struct fli_deferred *deferred, struct fli_stack *stack, struct fli_magazine *magazine)
@@ -172,44 +173,62 @@ static void pour(struct fli_magazine *from, struct fli_magazine *to, unsigned ca
     fli_store_relaxed(&to->count, there);
 }
 
+/* Puts the blocks of part-full magazines together. */
+static void merge_magazine(struct fli_deferred *deferred, struct fli_magazine *magazine, unsigned capacity,
+                           struct merge *merge)
+{
+    unsigned class_index = magazine->class_index;
+    struct fli_magazine **partial = &merge->partial[class_index];
+    uint64_t *word = &merge->has_partial[class_index / 64], bit = (uint64_t)1 << class_index % 64;
+    if ((*word & bit) == 0) {
+        *word |= bit;
+        *partial = magazine;
+        return;
+    }
+    pour(*partial, magazine, capacity);
+    if (fli_load_relaxed(&magazine->count) == capacity) {
+        push_filled(deferred, magazine);
+    } else {
+        push(deferred, &deferred->backing->pool.empty, *partial);
+        *partial = magazine;
+    }
+}
+
 static void release_magazine(struct fli_deferred *deferred, struct fli_magazine *magazine, struct merge *merge)
 {
-    struct fli_magazines *magazines = &deferred->backing->magazines;
     unsigned class_index = magazine->class_index, capacity = capacity_of(deferred->backing, class_index);
     size_t count = fli_load_relaxed(&magazine->count);
     count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
     if (FLI_CHECKED)
         for (size_t i = 0; i < count; i++)
             fli_slab_poison(&deferred->backing->slabs, class_index, fli_magazine_floor(magazine, capacity)[i]);
-    uint32_t *partial = &merge->partial[class_index];
-    if (count < capacity && *partial != 0)
-        pour(fli_magazine_at(magazines, *partial), magazine, capacity);
-    if (fli_load_relaxed(&magazine->count) == capacity) {
+    if (FLI_LIKELY(count == capacity))
         push_filled(deferred, magazine);
-    } else {
-        if (*partial != 0)
-            push(deferred, &deferred->backing->pool.empty, fli_magazine_at(magazines, *partial));
-        *partial = fli_magazine_index(magazines, magazine);
-    }
+    else
+        merge_magazine(deferred, magazine, capacity, merge);
+}
+
+static void push_partial(struct fli_deferred *deferred, struct fli_magazine *partial)
+{
+    if (fli_load_relaxed(&partial->count) > 0)
+        push_filled(deferred, partial);
+    else
+        push(deferred, &deferred->backing->pool.empty, partial);
 }
 
 static void release_magazines(struct fli_deferred *deferred)
 {
     struct fli_magazines *magazines = &deferred->backing->magazines;
-    struct merge merge = {{0}};
+    struct merge merge;
+    merge.has_partial[0] = merge.has_partial[1] = 0;
     for (uint32_t index = deferred->waiting; index != 0;) {
         struct fli_magazine *magazine = fli_magazine_at(magazines, index);
         index = fli_load_relaxed(&magazine->next);
         release_magazine(deferred, magazine, &merge);
     }
-    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
-        if (merge.partial[c] != 0) {
-            struct fli_magazine *rest = fli_magazine_at(magazines, merge.partial[c]);
-            if (fli_load_relaxed(&rest->count) > 0)
-                push_filled(deferred, rest);
-            else
-                push(deferred, &deferred->backing->pool.empty, rest);
-        }
+    for (unsigned word = 0; word < 2; word++)
+        for (uint64_t left = merge.has_partial[word]; left != 0; left &= left - 1)
+            push_partial(deferred, merge.partial[64 * word + (unsigned)__builtin_ctzll(left)]);
     deferred->waiting = 0;
 }
 
@@ -280,9 +299,21 @@ static bool advance_locked(struct fli_deferred *deferred)
     return released;
 }
 
+/* Whether a step can be taken, as far as can be seen without the lock. Others may take it or make it impossible meanwhile. */
+static bool can_step(struct fli_deferred *deferred)
+{
+    if (fli_deferred_has_pressure(deferred))
+        return true;
+    if (!fli_deferred_is_waiting(deferred))
+        return fli_load_relaxed(&deferred->has_marks) ||
+               fli_tagged_index(fli_load_relaxed(&deferred->collecting.head)) != 0;
+    int64_t token = fli_load_relaxed(&deferred->token);
+    return token == 0 || fli_grace_elapsed(deferred->grace, token);
+}
+
 void fli_deferred_advance(struct fli_deferred *deferred)
 {
-    if (pthread_mutex_trylock(&deferred->lock) != 0)
+    if (!can_step(deferred) || pthread_mutex_trylock(&deferred->lock) != 0)
         return;
     int saved = errno;
     bool released = advance_locked(deferred);

@@ -15,7 +15,7 @@
  *     submitted = collecting + waiting, magazines and marks
  *
  * Nobody waits for another here: what has to be done under the lock is done by whoever finds it free (fli_deferred_advance),
- * at each submission, quiescent state, flush, trim and barrier. A batch whose grace period cannot be had waits on, and it is
+ * and only touched where there is something to do: many threads pass quiescent states. It is looked for at each submission, quiescent state, flush, trim and barrier. A batch whose grace period cannot be had waits on, and it is
  * asked for again each time.
  *
  * fork: the pool's rules hold for `collecting` (fork.h).

@@ -30,9 +30,23 @@ bool fli_grace_is_inside(const struct fli_grace *grace)
     return grace->readers != NULL && grace->readers->is_inside();
 }
 
-uint64_t fli_grace_now(void)
+static uint64_t read_clock(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t fli_grace_now(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+uint64_t fli_grace_now_about(void)
+{
+#if defined(CLOCK_MONOTONIC_COARSE)
+    return read_clock(CLOCK_MONOTONIC_COARSE);
+#else
+    return fli_grace_now();
+#endif
 }

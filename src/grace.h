@@ -76,4 +76,7 @@ bool fli_grace_is_inside(const struct fli_grace *grace);
 /* Nanoseconds of a clock that only goes forward. */
 uint64_t fli_grace_now(void);
 
+/* The same some milliseconds ago, for a fraction of the time that it takes to ask. */
+uint64_t fli_grace_now_about(void);
+
 #endif

@@ -29,7 +29,7 @@ CALLS = 1600
 STREAMS = [
     ("caller_free_sized", lambda free: 10, 8.4),
     ("caller_free_deferred", lambda free: 2 * free, 12.0),
-    ("caller_dealloc_deferred", lambda free: 2 * free, 14.0),
+    ("caller_dealloc_deferred", lambda free: 2 * free, 15.0),
 ]
 STREAM_CALLS = 100000
 
