@@ -351,7 +351,9 @@ class Limits(TestCase):
             many = [type_() for _ in range(few(50000, 5000))]
             del many
             stats = demo.stats()
-            self.assertGreater(stats["cached_objects"], 0)
+            # With the GIL the collector marks finalized objects, which then cannot be as new again.
+            if FREE_THREADED or not type_.__name__.endswith("Handle"):
+                self.assertGreater(stats["cached_objects"], 0)
             self.assertLessEqual(stats["cached_bytes"], 65536)
             gc.collect()
 
