@@ -8,7 +8,7 @@ import unittest
 import weakref
 
 import freelane_demo as demo
-from demo_support import FREE_THREADED, FREELANE, GC_KINDS, KINDS, PLAIN_KINDS, TWINS, TestCase, few, types
+from demo_support import FREELANE, GC_KINDS, KINDS, PLAIN_KINDS, TWINS, TestCase, few, types
 
 
 class Held:

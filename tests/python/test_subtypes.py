@@ -7,7 +7,7 @@ import unittest
 import weakref
 
 import freelane_demo as demo
-from demo_support import FREELANE, GC_KINDS, KINDS, TWINS, TestCase, types
+from demo_support import FREELANE, KINDS, TWINS, TestCase, types
 
 OPEN_KINDS = [kind for kind in KINDS if kind != "Point"]
 

@@ -20,11 +20,13 @@ static void call(PyObject *function)
 static PyObject *run_thread(void *(*run)(void *), void *arg)
 {
     pthread_t thread;
-    int failed;
-    Py_BEGIN_ALLOW_THREADS failed = pthread_create(&thread, NULL, run, arg);
+    PyThreadState *state = PyEval_SaveThread();
+    int failed = pthread_create(&thread, NULL, run, arg);
     if (failed == 0)
         pthread_join(thread, NULL);
-    Py_END_ALLOW_THREADS if (failed != 0) return PyErr_Format(PyExc_OSError, "pthread_create: %d", failed);
+    PyEval_RestoreThread(state);
+    if (failed != 0)
+        return PyErr_Format(PyExc_OSError, "pthread_create: %d", failed);
     Py_RETURN_NONE;
 }
 
@@ -83,12 +85,6 @@ static void *run_and_leave(void *arg)
     return NULL;
 }
 
-static void clear_state(struct left *left)
-{
-    PyThreadState_Clear(left->state);
-    PyThreadState_Delete(left->state);
-}
-
 /* clear_elsewhere(before): runs it in an OS thread, which ends; then clears its thread state here.
  * clear_elsewhere(before, after): clears it while the OS thread waits, which then runs `after` in a new one. */
 PyObject *demo_clear_elsewhere(PyObject *module, PyObject *args)
@@ -101,20 +97,28 @@ PyObject *demo_clear_elsewhere(PyObject *module, PyObject *args)
         return NULL;
     if (left.after == NULL) {
         PyObject *result = run_thread(run_and_leave, &left);
-        if (result != NULL)
-            clear_state(&left);
+        if (result != NULL) {
+            PyThreadState_Clear(left.state);
+            PyThreadState_Delete(left.state);
+        }
         return result;
     }
     sem_init(&left.is_left, 0, 0);
     sem_init(&left.is_cleared, 0, 0);
-    Py_BEGIN_ALLOW_THREADS failed = pthread_create(&thread, NULL, run_and_leave, &left);
+    PyThreadState *state = PyEval_SaveThread();
+    failed = pthread_create(&thread, NULL, run_and_leave, &left);
     if (failed == 0)
         sem_wait(&left.is_left);
-    Py_END_ALLOW_THREADS if (failed != 0) return PyErr_Format(PyExc_OSError, "pthread_create: %d", failed);
-    clear_state(&left);
-    Py_BEGIN_ALLOW_THREADS sem_post(&left.is_cleared);
+    PyEval_RestoreThread(state);
+    if (failed != 0)
+        return PyErr_Format(PyExc_OSError, "pthread_create: %d", failed);
+    PyThreadState_Clear(left.state);
+    state = PyEval_SaveThread();
+    sem_post(&left.is_cleared);
     pthread_join(thread, NULL);
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+    PyEval_RestoreThread(state);
+    PyThreadState_Delete(left.state); /* the OS thread's second state has looked at it */
+    Py_RETURN_NONE;
 }
 
 /* ---- An object that dies in a destructor of the OS thread's own storage, after the thread state is gone. */
