@@ -380,6 +380,16 @@ FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyType
         Py_DECREF(type);
 }
 
+/* Whether there are weak references to an object that nothing else refers to, so that no new ones come. */
+FL_INLINE bool fl_py_has_weakrefs(PyObject *object, PyTypeObject *type)
+{
+    if (type->tp_weaklistoffset == 0)
+        return false;
+    PyObject **list = (PyObject **)(void *)((char *)object + type->tp_weaklistoffset);
+    return __atomic_load_n(list, __ATOMIC_RELAXED) !=
+           NULL; /* relaxed: who takes the last one out is done with it then */
+}
+
 /* Deallocates an object of the exact type of kind CLEAR or FINALIZE. */
 FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object)
 {
@@ -389,7 +399,7 @@ FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object)
         return;
     if (self->gc)
         PyObject_GC_UnTrack(object);
-    if (type->tp_weaklistoffset != 0)
+    if (FL_UNLIKELY(fl_py_has_weakrefs(object, type)))
         PyObject_ClearWeakRefs(object);
     (void)self->clear(object);
     fl_py_end(self, object, type);

@@ -15,8 +15,8 @@ import freelane_demo as demo
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 TSAN = "-fsanitize=thread" in (sysconfig.get_config_var("PY_CFLAGS") or "")
 
-KINDS = ["Point", "Pair", "GCPair", "Handle", "GCHandle", "Label", "GCLabel", "Node"]
-GC_KINDS = [kind for kind in KINDS if kind.startswith("GC") or kind == "Node"]
+KINDS = ["Point", "Pair", "GCPair", "WeakPair", "Handle", "GCHandle", "Label", "GCLabel", "Node"]
+GC_KINDS = [kind for kind in KINDS if kind.startswith("GC") or kind in ("Node", "WeakPair")]
 PLAIN_KINDS = [kind for kind in KINDS if kind not in GC_KINDS]
 FREELANE = ["", "Static", "Immortal"]
 TWINS = ["Default", "DefaultStatic", "Freelist", "FreelistStatic"]

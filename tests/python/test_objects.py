@@ -8,7 +8,7 @@ import unittest
 import weakref
 
 import freelane_demo as demo
-from demo_support import FREELANE, GC_KINDS, KINDS, PLAIN_KINDS, TWINS, TestCase, few, types
+from demo_support import FREE_THREADED, FREELANE, GC_KINDS, KINDS, PLAIN_KINDS, TWINS, TestCase, few, types
 
 
 class Held:
@@ -118,7 +118,7 @@ class References(TestCase):
 
 class Weak(TestCase):
     def test_weak_references_die_with_the_object(self):
-        for type_ in types(["Node"], FREELANE + TWINS):
+        for type_ in types(["Node", "WeakPair"], FREELANE + TWINS):
             called = []
             node = type_()
             address = id(node)
@@ -135,7 +135,7 @@ class Weak(TestCase):
             self.assertEqual(weakref.getweakrefcount(again), 0)
 
     def test_a_weak_key(self):
-        for type_ in types(["Node"]):
+        for type_ in types(["Node", "WeakPair"]):
             keyed = weakref.WeakKeyDictionary()
             nodes = [type_() for _ in range(100)]
             for node in nodes:
@@ -351,7 +351,7 @@ class Limits(TestCase):
             many = [type_() for _ in range(few(50000, 5000))]
             del many
             stats = demo.stats()
-            # With the GIL the collector marks finalized objects, which then cannot be as new again.
+            # With the GIL, the interpreter's mark on finalized objects cannot be taken off.
             if FREE_THREADED or not type_.__name__.endswith("Handle"):
                 self.assertGreater(stats["cached_objects"], 0)
             self.assertLessEqual(stats["cached_bytes"], 65536)

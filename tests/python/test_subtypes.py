@@ -24,6 +24,12 @@ def with_more(type_):
     return type("More", (type_,), {"__slots__": ("more", "__weakref__") if not type_.__weakrefoffset__ else ("more",)})
 
 
+def references(type_):
+    """Of a class made in Python: None if it is immortal, as such classes are once a thread has been started (3.13)."""
+    count = sys.getrefcount(type_)
+    return count if count < 1 << 31 else None
+
+
 class InPython(TestCase):
     def test_their_memory_is_the_interpreters(self):
         for type_ in types(OPEN_KINDS):
@@ -37,11 +43,11 @@ class InPython(TestCase):
             for make in (with_slots, with_dict, with_more):
                 subtype = make(type_)
                 gc.collect()
-                before = sys.getrefcount(subtype)
+                before = references(subtype)
                 many = [subtype() for _ in range(100)]
-                self.assertEqual(sys.getrefcount(subtype), before + 100, subtype.__mro__)
+                self.assertEqual(references(subtype), before and before + 100, subtype.__mro__)
                 del many
-                self.assertEqual(sys.getrefcount(subtype), before, subtype.__mro__)
+                self.assertEqual(references(subtype), before, subtype.__mro__)
 
     def test_references_to_the_base_balance(self):
         for type_ in types(OPEN_KINDS, ["", "Default"]):
@@ -120,6 +126,8 @@ class InPython(TestCase):
     def test_cycles(self):
         for type_ in types(["GCPair", "Node"]):
             subtype = with_dict(type_)
+            if references(subtype) is None:
+                self.skipTest("classes are immortal by now")
             reference = weakref.ref(subtype)
             one = subtype(subtype)
             one.itself = one

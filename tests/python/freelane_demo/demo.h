@@ -6,6 +6,7 @@
  *     Point       two doubles                                  PLAIN
  *     Pair        two objects                                  CLEAR
  *     GCPair      two objects                                  CLEAR          yes
+ *     WeakPair    two objects, managed weak references          CLEAR          yes
  *     Handle      a file descriptor, an object                 FINALIZE
  *     GCHandle    the same                                     FINALIZE       yes
  *     Label       an object                                    LEGACY

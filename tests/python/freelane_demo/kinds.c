@@ -136,6 +136,18 @@ static const struct kind gc_pair = {.name = "GCPair",
                                     .memory = MEMORY_OF(gc_pair),
                                     .churn = pair_churn};
 
+/* ---- WeakPair: a GCPair whose weak references the interpreter manages. */
+
+VARIANTS_OF(weak_pair, Pair, true, pair_clear, .kind = FL_DEALLOC_CLEAR, .clear = pair_clear, .gc = true,
+            .subclassed = true)
+
+static const struct kind weak_pair = {.name = "WeakPair",
+                                      .size = sizeof(Pair),
+                                      .flags = Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_MANAGED_WEAKREF,
+                                      .slots = gc_pair_slots,
+                                      .memory = MEMORY_OF(weak_pair),
+                                      .churn = pair_churn};
+
 /* ---- Handle and GCHandle. The finalizer closes the descriptor, and calls `on_close` with the handle, which may
  * keep it. */
 
@@ -418,5 +430,5 @@ static const struct kind vector = {
     .slots = vector_slots,
     .memory = {[HEAP] = FREELANE_MEMORY(vector_heap), [DEFAULT] = DEFAULT_MEMORY(vector_default)}};
 
-const struct kind *const kinds[] = {&point, &pair,     &gc_pair, &handle, &gc_handle,
-                                    &label, &gc_label, &node,    &vector, NULL};
+const struct kind *const kinds[] = {&point, &pair,     &gc_pair, &weak_pair, &handle, &gc_handle,
+                                    &label, &gc_label, &node,    &vector,    NULL};
