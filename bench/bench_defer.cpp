@@ -147,6 +147,7 @@ template <class B> void add_one()
 
 void add_defer()
 {
+    benchmark::AddCustomContext("liburcu", BENCH_RCU_VERSION);
     add_one<Deferred<FL_GRACE_QSBR>>();
     add_one<Deferred<FL_GRACE_BP>>();
     if (!kThreadSanitizer) {

@@ -9,6 +9,7 @@ namespace bench
 
 void add_defer()
 {
+    benchmark::AddCustomContext("liburcu", "none");
 }
 
 void add_readers()

@@ -9,6 +9,8 @@
  *     sizes     a million live objects, ten million replacements
  *     larson    two lines of threads and four arrays of 20 000 blocks, 50 lives of 80 000 replacements per line
  *     handoff   one pair of threads, five million blocks
+ *     burst     512 MiB of mixed sizes, freed by other threads than those that allocated them (burst.h); for Freelane also
+ *               on a heap that gives nothing back by itself, and on heaps with grace periods, all frees deferred
  *
  * Resident bytes, all over what was resident at the start, when the workload's own arrays were in memory and a thread
  * had lived and died; what a library had already allocated by then for itself, as it was loaded, counts too:
@@ -16,18 +18,22 @@
  *     peak      the highest while it ran
  *     idle      after all blocks were freed and all threads that used the backend had ended
  *     held      after the backend was told then to give back what it can: fl_heap_trim, malloc_trim, mi_collect,
- *               jemalloc's purge of all arenas, MallocExtension_ReleaseFreeMemory
+ *               jemalloc's purge of all arenas, MallocExtension_ReleaseFreeMemory; on a
+ *               heap with grace periods after fl_heap_barrier
+ *     trim      how many seconds that took
  *
  * Counters of Freelane alone: magazine exchanges and shared read-modify-writes in `handoff`, and in a steady state
  * inside one thread, where both are to stay as they are: ten million pairs, and a hundred thousand batches of 100.
  *
  * With --smoke everything is brief, and the program fails unless the counters are as promised.
  */
+#include "burst.h"
 #include "child.h"
 #include "handoff.h"
 #include "larson.h"
 #include "sizes.h"
 
+#include <chrono>
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
@@ -45,13 +51,14 @@ struct Scale {
     uint64_t sizes_replacements;
     unsigned larson_lives;
     size_t handoff_blocks;
+    size_t burst_bytes;
     unsigned steady_rounds;
     unsigned repetitions;
 };
 
-constexpr Scale kFull = {1000000, 20000, 10000000, 50, 5000000, 100000, 3};
-constexpr Scale kQuick = {1000000, 20000, 2000000, 10, 1000000, 10000, 1};
-constexpr Scale kSmoke = {20000, 1000, 20000, 2, 50000, 100, 1};
+constexpr Scale kFull = {1000000, 20000, 10000000, 50, 5000000, 512 << 20, 100000, 3};
+constexpr Scale kQuick = {1000000, 20000, 2000000, 10, 1000000, 128 << 20, 10000, 1};
+constexpr Scale kSmoke = {20000, 1000, 20000, 2, 50000, 8 << 20, 100, 1};
 constexpr unsigned kLines = 2;
 
 const Scale &scale_of(const MeasureOptions &options)
@@ -156,7 +163,17 @@ template <class B> struct HandoffRun {
     }
 };
 
-/* Prints the members "start", "library", "peak", "idle" and "held"; `library` bytes were allocated by the backend
+template <class B> struct BurstRun {
+    const Scale &scale;
+    Burst<B> workload{scale.burst_bytes};
+
+    bool run()
+    {
+        return workload.run();
+    }
+};
+
+/* Prints the members "start", "library", "peak", "idle", "held" and "trim"; `library` bytes were allocated by the backend
  * when it was loaded. */
 template <class B, template <class> class Run> bool measure(const Scale &scale, uint64_t library)
 {
@@ -166,12 +183,14 @@ template <class B, template <class> class Run> bool measure(const Scale &scale, 
     uint64_t start = resident();
     bool good = workload.run();
     uint64_t highest = peak(), idle = resident();
+    auto before = std::chrono::steady_clock::now();
     B::purge();
+    std::chrono::duration<double> trim = std::chrono::steady_clock::now() - before;
     uint64_t held = resident();
     auto over = [=](uint64_t bytes) { return bytes + library > start ? bytes + library - start : 0; };
     std::printf("\"start\": %" PRIu64 ", \"library\": %" PRIu64 ", \"peak\": %" PRIu64 ", \"idle\": %" PRIu64
-                ", \"held\": %" PRIu64,
-                start, library, over(highest), over(idle), over(held));
+                ", \"held\": %" PRIu64 ", \"trim\": %.6f",
+                start, library, over(highest), over(idle), over(held), trim.count());
     return good && highest >= start;
 }
 
@@ -189,8 +208,27 @@ struct Measure {
             good = measure<B, LarsonRun>(scale, library);
         else if (workload == "handoff")
             good = measure<B, HandoffRun>(scale, library);
+        else if (workload == "burst")
+            good = measure<B, BurstRun>(scale, library);
     }
 };
+
+/* Backends of `burst` alone. */
+template <class... Kinds> struct FreelaneHeaps {
+    /* Measures the one of this name. Returns whether there is one. */
+    static bool measure_burst(const std::string &name, const Scale &scale, bool *good)
+    {
+        return ((name == Kinds::kName && (*good = measure<FreelaneHeap<Kinds>, BurstRun>(scale, 0), true)) || ...);
+    }
+    static std::vector<std::string> names()
+    {
+        std::vector<std::string> found;
+        ((FreelaneHeap<Kinds>::heap() ? found.push_back(Kinds::kName) : void()), ...);
+        return found;
+    }
+};
+
+using BurstHeaps = FreelaneHeaps<KeepsAll, DefersQsbr, DefersBp>;
 
 struct Counters {
     uint64_t exchanges, shared_updates, cas_failures;
@@ -254,6 +292,9 @@ int run_as_child(const MeasureOptions &options)
     const Scale &scale = scale_of(options);
     if (options.child[0] == "counters")
         return !(options.child.at(1) == "handoff" ? count_handoff(scale) : count_steady(scale));
+    bool good = false;
+    if (BurstHeaps::measure_burst(options.child.at(1), scale, &good))
+        return !good;
     uint64_t before = anonymous();
     load_backend(options.child.at(1));
     uint64_t after = anonymous();
@@ -268,12 +309,14 @@ int run_as_parent(const MeasureOptions &options)
     if (backends.empty())
         return 1;
     std::string output;
+    std::vector<std::string> with_heaps = backends, heaps = BurstHeaps::names();
+    with_heaps.insert(with_heaps.begin() + 1, heaps.begin(), heaps.end());
     for (unsigned repetition = 0; repetition < scale.repetitions; repetition++) {
-        for (const char *workload : {"sizes", "larson", "handoff"}) {
-            for (const std::string &backend : backends) {
+        for (const std::string workload : {"sizes", "larson", "handoff", "burst"}) {
+            for (const std::string &backend : workload == "burst" ? with_heaps : backends) {
                 if (!run_child(options, {workload, backend}, &output))
                     return 1;
-                results.push_back("    {\"workload\": \"" + std::string(workload) + "\", \"backend\": \"" + backend +
+                results.push_back("    {\"workload\": \"" + workload + "\", \"backend\": \"" + backend +
                                   "\", \"repetition\": " + std::to_string(repetition) + ", " + output + "}");
             }
         }

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 
-from results import OURS, PEERS
+from results import BURSTING, DEFERRING, OURS, PEERS, READING
 
 COLORS = {
     "freelane": "#0f766e",
@@ -17,6 +17,17 @@ COLORS = {
     "limit": "#475569",
     "none": "#d5dbe3",
     "libpython3.11": "#94a3b8",
+    "qsbr": "#0f766e",
+    "bp": "#2f9187",
+    "call_rcu": "#e0913a",
+    "call_rcu-bp": "#e8b074",
+    "free": "#475569",
+    "batch": "#475569",
+    "rwlock": "#b9617f",
+    "rwlock-w": "#cf93a8",
+    "freelane-keep": "#2f9187",
+    "freelane-qsbr": "#2f9187",
+    "freelane-bp": "#2f9187",
 }
 INK, MUTED, GRID = "#1e293b", "#64748b", "#e7ebf0"
 MARGIN = 16
@@ -246,6 +257,43 @@ def plot_memory(results, path):
     draw(script, *size, path)
 
 
+def plot_grace(results, path):
+    """Deferred frees, readers, and what is left after a burst."""
+
+    def row(name, value, label):
+        return (name, value, value, value, label)
+
+    def mib(value):
+        return f"{value / (1 << 20):.1f} MiB"
+
+    times = [(name, results.median("defer", name)) for name in DEFERRING]
+    times.append(("batch", results.median("batch/48/100000", OURS)))
+    flying = [(name, results.count("in_flight_mean", "defer", name)) for name in DEFERRING]
+    reads = [(name, results.count("reads_per_s", "readers", name, 4)) for name in READING]
+    writes = [(name, results.count("writes_per_s", "readers", name, 4)) for name in READING]
+    burst = results.memory.get("burst", {})
+    held = [(name, burst[name]["held"] if name in burst else None) for name in BURSTING]
+    rates = [(name, results.trim_rate(name)) for name in BURSTING]
+    panels = [
+        ("defer", "allocate 100 000, let them all go", times, lambda value: f"{1e9 * value:.1f} ns"),
+        ("defer · in flight", "deferred and not yet free, on average", flying, mib),
+        ("readers · 4 threads", "objects read per second", reads, lambda value: f"{value / 1e6:.0f} M"),
+        ("readers · 4 threads", "objects replaced per second", writes, lambda value: f"{value / 1e3:.0f} k"),
+        ("burst · held", "512 MiB freed, threads gone, purged", held, mib),
+        ("burst · trim", "seconds per GiB given back", rates, lambda value: f"{value:.2f} s"),
+    ]
+    shown = [
+        (title, note, [row(name, value, label(value)) for name, value in pairs if value is not None])
+        for title, note, pairs, label in panels
+    ]
+    shown = [panel for panel in shown if panel[2]]
+    size, places = grid_of(len(shown), 3, 1080, 212)
+    script = ""
+    for number, (place, (title, note, rows)) in enumerate(zip(places, shown)):
+        script += bars(place, title, note, rows, number)
+    draw(script, *size, path)
+
+
 def plot_latency(results, path):
     """Latency of single operations by quantile."""
     names = [OURS, *PEERS, "none"]
@@ -283,6 +331,9 @@ PLOTS = [
     ("threads", "Throughput by number of threads", "Higher is better.", plot_threads),
     ("memory", "Memory", "Resident memory over what was resident before the workload began. Shorter is better.",
      plot_memory),
+    ("grace", "Grace periods and bursts", "Memory that readers may still be looking at, against <code>call_rcu</code> and a "
+     "reader-writer lock, and <code>batch</code> and <code>free</code>, which wait for nobody. What is left after a burst, and "
+     "what it takes to give it back.", plot_grace),
     ("latency", "Tail latency", "Bursts of 64 to 2 million blocks, every operation timed by itself: refills, page "
      "faults and trims included. <code>none</code> times nothing and shows what the machine adds. Lower is better.",
      plot_latency),

@@ -17,7 +17,7 @@ import json
 import os
 
 import plots
-from results import BACKENDS, OURS, PEERS, Results, duration, megabytes, nanoseconds
+from results import BACKENDS, BURSTING, DEFERRING, OURS, PEERS, READING, Results, duration, megabytes, nanoseconds
 
 WORKLOADS = [
     ("pair/48", [1]),
@@ -38,6 +38,9 @@ WORKLOADS = [
     ("dealloc/legacy", [1]),
     ("dealloc/pyobject", [1]),
 ]
+
+# In tables of their own; only where liburcu is.
+GRACE_WORKLOADS = [("defer", [1]), ("readers", [2, 4])]
 
 
 # ---- Tables, as lists of rows of text; the first row is the head -----------------------------------------------
@@ -71,6 +74,39 @@ def memory_table(results):
                 row = results.memory.get(workload, {}).get(backend)
                 cells.append(f"{row[what] / (1 << 20):.2f}" if row else "")
             rows.append([workload, what, *cells])
+    return rows
+
+
+def burst_table(results):
+    rows = [["512 MiB of mixed sizes", "peak, MiB", "idle", "held", "trim, s per GiB"]]
+    for backend in BURSTING:
+        row = results.memory.get("burst", {}).get(backend)
+        if row:
+            rate = results.trim_rate(backend)
+            cells = [f"{row[what] / (1 << 20):.2f}" for what in ("peak", "idle", "held")]
+            rows.append([backend, *cells, f"{rate:.3f}" if rate is not None else "nothing left"])
+    return rows
+
+
+def defer_table(results):
+    rows = [["100 000 deferred", "ns per alloc+free", "in flight, mean", "at most"]]
+    for backend in DEFERRING:
+        if results.median("defer", backend) is not None:
+            mean, peak = (results.count(f"in_flight_{what}", "defer", backend) for what in ("mean", "peak"))
+            rows.append([backend, nanoseconds(results.median("defer", backend)), megabytes(mean), megabytes(peak)])
+    return rows
+
+
+def readers_table(results):
+    rows = [["readers and writers", "threads", "million reads/s", "thousand replaced/s", "in flight, mean"]]
+    for backend in READING:
+        for threads in (2, 4):
+            reads, writes, flying = (
+                results.count(name, "readers", backend, threads)
+                for name in ("reads_per_s", "writes_per_s", "in_flight_mean")
+            )
+            if reads is not None:
+                rows.append([backend, str(threads), f"{reads / 1e6:.0f}", f"{writes / 1e3:.0f}", megabytes(flying)])
     return rows
 
 
@@ -123,6 +159,11 @@ def print_report(results, verdicts):
     print_table(time_table(results))
     print("Memory: peak while it ran; idle when all was freed and all threads had ended; held after a trim\n")
     print_table(memory_table(results))
+    print_table(burst_table(results), left=1)
+    if results.has_rcu():
+        print("Deferred frees, and readers without locks while writers replace what they read\n")
+        print_table(defer_table(results), left=1)
+        print_table(readers_table(results), left=1)
     print("Latency\n")
     print_table(latency_table(results))
     print("Floors: the ratio of medians with its 95 % interval\n")
@@ -213,6 +254,16 @@ def figure(directory, name, title, text):
     )
 
 
+def grace_section(results):
+    if not results.has_rcu():
+        return ""
+    return f"""<section><h2>Grace periods in numbers</h2><p>Memory that readers may still be looking at: deferred in heaps with
+liburcu’s grace periods, against <code>call_rcu</code> with a <code>free</code> for each object, and a plain free that waits for
+nobody. In flight is what is deferred and not free yet.</p>{html_table(defer_table(results), "l")}
+<p><br>Half of the threads read a table, in sections of 64 objects; the others replace objects, 32 about every 100 µs. With a
+reader-writer lock (<code>rwlock-w</code> prefers writers) objects are freed at once.</p>{html_table(readers_table(results), "l")}</section>"""
+
+
 def write_page(results, verdicts, with_plots):
     directory = results.directory
     facts = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in results.facts())
@@ -237,7 +288,10 @@ that of the medians, with its 95 % interval.</p>{html_table(time_table(results),
 {"".join(figures[1:3])}
 <section><h2>Memory in numbers</h2><p><code>peak</code> is the highest while the workload ran, <code>idle</code> what was
 left when all was freed and all threads had ended, <code>held</code> what was left after the allocator was told to give back
-what it can.</p>{html_table(memory_table(results), "l")}</section>
+what it can.</p>{html_table(memory_table(results), "l")}
+<p><br>After a burst by four threads, each block freed by another thread than the one that allocated it. <code>freelane-keep</code> gives
+nothing back before the trim; on <code>freelane-qsbr</code> and <code>freelane-bp</code> all frees are deferred.</p>{html_table(burst_table(results), "l")}</section>
+{grace_section(results)}
 {"".join(figures[3:])}
 <section><h2>Latency in numbers</h2><p>The timer's own time is subtracted; it moves in steps of the processor's time
 stamp counter, about 10 ns on many machines.</p>{html_table(latency_table(results), "l")}</section>
@@ -256,7 +310,7 @@ stamp counter, about 10 ns on many machines.</p>{html_table(latency_table(result
 def check_complete(results):
     """For --smoke: everything that the floors need was measured."""
     missing = [verdict.subject for verdict in results.verdicts() if verdict.measured == "not measured"]
-    for workload, thread_counts in WORKLOADS:
+    for workload, thread_counts in WORKLOADS + (GRACE_WORKLOADS if results.has_rcu() else []):
         missing += [f"{workload} at {n} threads" for n in thread_counts if (workload, n) not in results.samples]
     return missing
 

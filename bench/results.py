@@ -11,6 +11,9 @@ from dataclasses import dataclass
 OURS = "freelane"
 PEERS = ["glibc", "mimalloc", "jemalloc", "tcmalloc"]
 BACKENDS = [OURS, "freelane-call", *PEERS, "limit", "none"]
+DEFERRING = ["qsbr", "bp", "call_rcu", "call_rcu-bp", "free"]
+READING = ["qsbr", "bp", "rwlock", "rwlock-w"]
+BURSTING = [OURS, "freelane-keep", "freelane-qsbr", "freelane-bp", *PEERS]
 RESAMPLES = 1000
 
 
@@ -52,10 +55,15 @@ class Results:
         self.raw = {name: self._read(name) for name in ("time", "memory", "latency")}
         self.context = self.raw["time"]["context"]
         self.samples = {}
+        self.counts = {}
         for run in self.raw["time"]["benchmarks"]:
             if run["run_type"] == "iteration" and not run.get("error_occurred"):
                 workload, backend, threads = self._parse_name(run["run_name"])
                 self.samples.setdefault((workload, threads), {}).setdefault(backend, []).append(run["s_per_op"])
+                counts = self.counts.setdefault((workload, threads), {}).setdefault(backend, {})
+                for name in ("in_flight_mean", "in_flight_peak", "reads_per_s", "writes_per_s"):
+                    if name in run:
+                        counts.setdefault(name, []).append(run[name])
         self.memory = self._medians(self.raw["memory"]["memory"], lambda row: row["workload"])
         self.counters = self.raw["memory"]["counters"]
         latency = [
@@ -108,6 +116,22 @@ class Results:
         samples = self.samples.get((workload, threads), {}).get(backend)
         return statistics.median(samples) if samples else None
 
+    def count(self, name, workload, backend, threads=1):
+        """The median of a counter that is not a time; of peaks the highest."""
+        values = self.counts.get((workload, threads), {}).get(backend, {}).get(name)
+        if not values:
+            return None
+        return max(values) if name.endswith("_peak") else statistics.median(values)
+
+    def has_rcu(self):
+        return self.context.get("liburcu", "none") != "none"
+
+    def trim_rate(self, backend):
+        """Seconds per GiB that the burst's trim gave back; None where there was next to nothing left to give."""
+        row = self.memory.get("burst", {}).get(backend)
+        given = row["idle"] - row["held"] if row else 0
+        return row["trim"] * (1 << 30) / given if given >= 1 << 22 else None
+
     def spread(self, workload, backend, threads=1):
         """The quartiles."""
         samples = self.samples[workload, threads][backend]
@@ -139,9 +163,9 @@ class Results:
         sets = [backends.get("none", [0.0]), backends[OURS], *peers]
         return Ratio(ratio(*sets), *median_interval(ratio, *sets), self.best_peer(workload, threads))
 
-    def against(self, workload, other_workload, other, inverse=False):
+    def against(self, workload, other_workload, other, inverse=False, backend=OURS):
         """How many times as long as ours another one takes; `inverse` how many times as long as it ours."""
-        ours = self.samples.get((workload, 1), {}).get(OURS)
+        ours = self.samples.get((workload, 1), {}).get(backend)
         theirs = self.samples.get((other_workload, 1), {}).get(other)
         if not ours or not theirs:
             return None
@@ -157,7 +181,8 @@ class Results:
     def verdicts(self):
         path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "floors.json")
         with open(path, encoding="utf-8") as file:
-            return [self._judge(floor) for floor in json.load(file)]
+            floors = json.load(file)
+        return [self._judge(floor) for floor in floors if floor.get("needs") != "liburcu" or self.has_rcu()]
 
     def _judge(self, floor):
         if "workload" in floor:
@@ -167,7 +192,8 @@ class Results:
     def _judge_time(self, floor):
         workload, threads, against = floor["workload"], floor.get("threads", 1), floor["against"]
         net = floor.get("net", False)
-        subject = workload + (f", {threads} threads" if threads > 1 else "")
+        subject = "/".join([workload, *([floor["backend"]] if "backend" in floor else [])])
+        subject += f", {threads} threads" if threads > 1 else ""
         complete = True
         if against == "peer":
             ratio = self.against_peers(workload, threads, net)
@@ -178,6 +204,11 @@ class Results:
         elif against == "limit":
             ratio = self.against(workload, workload, "limit", inverse=True)
             wanted = f"ours ≤ {floor['at_most']:g}× the bare list"
+        elif "backend" in floor:
+            other_workload, other = against.rsplit("/", 1)
+            ratio = self.against(workload, other_workload, other, "at_most" in floor, floor["backend"])
+            shown = other_workload if other == OURS else against
+            wanted = f"{shown} ≥ {floor['at_least']:g}× ours" if "at_least" in floor else f"≤ {floor['at_most']:g}× {shown}"
         else:
             ratio = self.against(workload, against, "libpython3.11")
             wanted = f"{against} ≥ {floor['at_least']:g}× ours"
@@ -195,8 +226,8 @@ class Results:
     def _judge_memory(self, floor):
         workload, what = floor["memory"], floor["what"]
         rows = self.memory.get(workload, {})
-        ours = rows.get(OURS, {}).get(what)
-        subject = f"{workload}, {what} memory"
+        ours = rows.get(floor.get("backend", OURS), {}).get(what)
+        subject = f"{workload}, {what} memory" + (f", {floor['backend']}" if "backend" in floor else "")
         if "at_most_bytes" in floor:
             limit = floor["at_most_bytes"]
             wanted = f"ours ≤ {megabytes(limit)} over the start"
@@ -243,6 +274,7 @@ class Results:
             ("Transparent huge pages", context.get("transparent_hugepage", "unknown")),
             ("Compiler", context.get("compiler", "unknown")),
             ("Peers", peers),
+            ("liburcu", self.context["liburcu"] if self.has_rcu() else "none: defer and readers are left out"),
             ("Load before", ", ".join(f"{load:.2f}" for load in context.get("load_avg", []))),
             ("Date", context["date"]),
             ("Commit", commit()),
