@@ -20,6 +20,7 @@
 #include "harness.h"
 
 #include <algorithm>
+#include <chrono>
 
 namespace bench
 {
@@ -124,13 +125,22 @@ template <class B> void batch(B &backend, void **blocks, benchmark::State *state
     }
 }
 
+/* Until the heap has found out how much memory goes round. */
+template <class B> void warm_up(B &backend, void **blocks)
+{
+    auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(20);
+    do {
+        batch(backend, blocks, nullptr, nullptr);
+        batch(backend, blocks, nullptr, nullptr);
+    } while (std::chrono::steady_clock::now() < end);
+}
+
 template <class B> void run_defer(benchmark::State &state)
 {
     B backend;
     std::vector<void *> array(kCount);
     InFlight in_flight;
-    for (int round = 0; round < 2; round++)
-        batch(backend, array.data(), nullptr, nullptr);
+    warm_up(backend, array.data());
     for (auto _ : state)
         batch(backend, array.data(), &state, &in_flight);
     report(state, kCount);
