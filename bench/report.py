@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Makes a table and a page of what fl_bench, memory and latency measured.
+"""Makes a table and a page of what fl_bench, memory, latency and bench/python measured.
 
     python3 bench/report.py [--smoke] DIRECTORY
 
-Reads time.json, memory.json and latency.json in DIRECTORY, prints the table, and writes report.html and its plots
+Reads time.json, memory.json, latency.json and python.json in DIRECTORY, prints the table, and writes report.html and its plots
 there. With --smoke the numbers mean nothing: nothing is judged by them and plots are left out where gnuplot is.
 """
 
@@ -17,6 +17,7 @@ import json
 import os
 
 import plots
+import python_report
 from results import BACKENDS, BURSTING, DEFERRING, OURS, PEERS, READING, Results, duration, megabytes, nanoseconds
 
 WORKLOADS = [
@@ -166,6 +167,9 @@ def print_report(results, verdicts):
         print_table(readers_table(results), left=1)
     print("Latency\n")
     print_table(latency_table(results))
+    for title, rows, left in python_report.tables(results.raw["python"]):
+        print(title + "\n")
+        print_table(rows, left)
     print("Floors: the ratio of medians with its 95 % interval\n")
     print_table(floor_table(verdicts), left=4)
     print(f"{sum(verdict.met for verdict in verdicts)} of {len(verdicts)} floors met")
@@ -295,10 +299,11 @@ nothing back before the trim; on <code>freelane-qsbr</code> and <code>freelane-b
 {"".join(figures[3:])}
 <section><h2>Latency in numbers</h2><p>The timer's own time is subtracted; it moves in steps of the processor's time
 stamp counter, about 10 ns on many machines.</p>{html_table(latency_table(results), "l")}</section>
+{python_report.sections(results.raw["python"], directory, html_table, figure, with_plots)}
 <section><h2>Floors</h2><p>What this run had to show.</p>{html_table(floor_table(verdicts), "f")}</section>
 <section><h2>The machine</h2><dl>{facts}</dl></section>
 <section><h2>The raw data</h2><p>{links}; this page holds the same documents in script elements
-<code>raw-time</code>, <code>raw-memory</code> and <code>raw-latency</code>.</p></section>
+<code>raw-time</code>, <code>raw-memory</code>, <code>raw-latency</code> and <code>raw-python</code>.</p></section>
 {raw}</main></body></html>
 """
     path = os.path.join(directory, "report.html")
@@ -329,6 +334,7 @@ def main():
     if with_plots:
         for name, _, _, plot in plots.PLOTS:
             plot(results, os.path.join(directories[0], name + ".svg"))
+        python_report.draw_plots(results.raw["python"], directories[0])
     if not smoke:
         print_report(results, verdicts)
     path = write_page(results, verdicts, with_plots)

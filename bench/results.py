@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What fl_bench, memory and latency wrote, and the floors of floors.json judged by it."""
+"""What fl_bench, memory, latency and bench/python wrote, and the floors of floors.json judged by it."""
 
 import json
 import os
@@ -7,6 +7,8 @@ import random
 import statistics
 import subprocess
 from dataclasses import dataclass
+
+from python_results import PythonResults
 
 OURS = "freelane"
 PEERS = ["glibc", "mimalloc", "jemalloc", "tcmalloc"]
@@ -52,7 +54,8 @@ class Results:
 
     def __init__(self, directory):
         self.directory = directory
-        self.raw = {name: self._read(name) for name in ("time", "memory", "latency")}
+        self.raw = {name: self._read(name) for name in ("time", "memory", "latency", "python")}
+        self.python = PythonResults(self.raw["python"])
         self.context = self.raw["time"]["context"]
         self.samples = {}
         self.counts = {}
@@ -182,9 +185,17 @@ class Results:
         path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "floors.json")
         with open(path, encoding="utf-8") as file:
             floors = json.load(file)
-        return [self._judge(floor) for floor in floors if floor.get("needs") != "liburcu" or self.has_rcu()]
+        return [self._judge(floor) for floor in floors if self._can_judge(floor)]
+
+    def _can_judge(self, floor):
+        """What was left out of the build, the report says where its tables would be."""
+        if "python" in floor:
+            return not self.python.left_out
+        return floor.get("needs") != "liburcu" or self.has_rcu()
 
     def _judge(self, floor):
+        if "python" in floor:
+            return Verdict(*self.python.judge(floor))
         if "workload" in floor:
             return self._judge_time(floor)
         return self._judge_memory(floor) if "memory" in floor else self._judge_counter(floor)
