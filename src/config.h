@@ -6,6 +6,8 @@
 #ifndef FLI_CONFIG_H
 #define FLI_CONFIG_H
 
+#include <time.h>
+
 #if !defined(FREELANE_CHECKED)
 #define FREELANE_CHECKED 0
 #endif
@@ -41,6 +43,13 @@
 #endif
 #if !defined(FLI_THREAD_SANITIZER)
 #define FLI_THREAD_SANITIZER 0
+#endif
+
+/* A clock that is read for little and is some milliseconds behind, where the system has one. */
+#if defined(CLOCK_MONOTONIC_COARSE)
+#define FLI_CLOCK_COARSE CLOCK_MONOTONIC_COARSE
+#else
+#define FLI_CLOCK_COARSE CLOCK_MONOTONIC
 #endif
 
 enum {

@@ -44,9 +44,5 @@ uint64_t fli_grace_now(void)
 
 uint64_t fli_grace_now_about(void)
 {
-#if defined(CLOCK_MONOTONIC_COARSE)
-    return read_clock(CLOCK_MONOTONIC_COARSE);
-#else
-    return fli_grace_now();
-#endif
+    return read_clock(FLI_CLOCK_COARSE);
 }

@@ -57,6 +57,8 @@ static void those_who_ask_while_one_is_under_way_share_the_next(void **state)
     (void)state;
     struct bed bed = bed_of(FL_GRACE_BP);
     struct fli_grace grace = grace_of(FL_GRACE_BP, NULL);
+    /* One that somebody asked for before must not begin now and wait for the lingerer. */
+    assert_true(fli_grace_wait(&grace, fli_grace_begin(&grace), 60000));
     struct lingerer lingerer = {0};
     begin_lingering(&lingerer, bed.heap, FL_GRACE_BP);
     int64_t first = fli_grace_begin(&grace);
