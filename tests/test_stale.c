@@ -665,8 +665,8 @@ static void at_the_limit_what_unattached_threads_freed_serves_its_class(void **s
     (void)state;
     struct played_host host = {0};
     struct bed bed = bed_of_host(&host, &(struct fl_options){.header = &cleared, .limit_bytes = FLI_SLAB_BYTES});
-    struct fl_type type = type_of("object", 1024, &cleared);
-    void *objects[FLI_SLAB_BYTES / 1024];
+    struct fl_type type = type_of("object", FL_BLOCK_MAX, &cleared);
+    void *objects[FLI_SLAB_BYTES / FL_BLOCK_MAX]; /* one magazine holds them all */
     make_many(bed.thread, &type, COUNT_OF(objects), objects);
     assert_null(fl_type_alloc(bed.thread, &type));
     for (size_t i = 0; i < COUNT_OF(objects); i++)
