@@ -65,6 +65,13 @@ extern "C" {
 
 struct fl_py_state;
 
+/* Says to C++ what C takes for granted of fields that a declaration leaves out. */
+#if defined(__cplusplus)
+#define FL_PY_UNSET = {}
+#else
+#define FL_PY_UNSET
+#endif
+
 /* What FL_PY_TYPE declares. The fields up to `variable` are the author's. */
 struct fl_py_type {
     /* What deallocation needs:
@@ -75,12 +82,13 @@ struct fl_py_type {
      *     LEGACY    the type's own tp_dealloc, which ends with Py_TYPE(self)->tp_free(self) as always
      */
     enum fl_dealloc_kind kind;
-    inquiry clear;   /* may be the type's tp_clear */
-    bool gc;         /* the type has Py_TPFLAGS_HAVE_GC */
-    bool subclassed; /* it has Py_TPFLAGS_BASETYPE */
-    bool immortal;   /* its objects own no reference to it: it is static, or a heap type which lives until the process
+    inquiry clear FL_PY_UNSET;   /* may be the type's tp_clear */
+    bool gc FL_PY_UNSET;         /* the type has Py_TPFLAGS_HAVE_GC */
+    bool subclassed FL_PY_UNSET; /* it has Py_TPFLAGS_BASETYPE */
+    bool immortal
+        FL_PY_UNSET; /* its objects own no reference to it: it is static, or a heap type which lives until the process
                         ends. Threads that create and destroy its objects then do not contend for its reference count */
-    bool variable;   /* it has a tp_itemsize */
+    bool variable FL_PY_UNSET; /* it has a tp_itemsize */
 
     size_t size;
     allocfunc alloc;

@@ -58,20 +58,26 @@ def run_threads(count, target, *args):
         raise raised[0]
 
 
-def run_python(program, *options, returncode=0, timeout=300, **environment):
-    """Runs a program in a process of its own and returns its output."""
+def run_command(command, returncode=0, timeout=300, **environment):
+    """Runs it and returns its output."""
     result = subprocess.run(
-        [sys.executable, "-X", "faulthandler", *options, "-c", textwrap.dedent(program)],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
         timeout=timeout,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        env={**os.environ, **environment},
     )
     if result.returncode != returncode:
         raise AssertionError(f"exit code {result.returncode}\n{result.stdout}")
     return result.stdout
+
+
+def run_python(program, **options):
+    """Runs a program in a process of its own and returns its output."""
+    command = [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(program)]
+    return run_command(command, PYTHONPATH=os.pathsep.join(sys.path), **options)
 
 
 class TestCase(unittest.TestCase):
