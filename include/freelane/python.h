@@ -85,9 +85,9 @@ struct fl_py_type {
     inquiry clear FL_PY_UNSET;   /* may be the type's tp_clear */
     bool gc FL_PY_UNSET;         /* the type has Py_TPFLAGS_HAVE_GC */
     bool subclassed FL_PY_UNSET; /* it has Py_TPFLAGS_BASETYPE */
-    bool immortal
-        FL_PY_UNSET; /* its objects own no reference to it: it is static, or a heap type which lives until the process
-                        ends. Threads that create and destroy its objects then do not contend for its reference count */
+    /* Its objects own no reference to it: it is static, or a heap type which lives until the process ends. Threads
+     * that create and destroy its objects then do not contend for its reference count. */
+    bool immortal FL_PY_UNSET;
     bool variable FL_PY_UNSET; /* it has a tp_itemsize */
 
     size_t size;
