@@ -21,7 +21,7 @@ ASSEMBLY = re.compile(r"\b(__asm__|__asm|asm)\b")
 
 # A suppression list may name what is not ours: libraries, and for tests on CPython functions of the interpreter.
 SUPPRESSION_LINE = re.compile(r"^(called_from_lib:liburcu-\w+\.so|#.*|)$")
-INTERPRETER_LINE = re.compile(r"^race(_top)?:(?!\w*(fl_|fli_|freelane|demo))\w+$")
+INTERPRETER_LINE = re.compile(r"^(race|race_top|thread):(?!\w*(fl_|fli_|freelane|demo))\w+$")
 
 
 def check_file(source):

@@ -14,6 +14,7 @@ import freelane_demo as demo
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 TSAN = "-fsanitize=thread" in (sysconfig.get_config_var("PY_CFLAGS") or "")
+ASAN = "libasan" in os.environ.get("LD_PRELOAD", "")
 
 KINDS = ["Point", "Pair", "GCPair", "WeakPair", "Handle", "GCHandle", "Label", "GCLabel", "Node"]
 GC_KINDS = [kind for kind in KINDS if kind.startswith("GC") or kind in ("Node", "WeakPair")]
