@@ -45,7 +45,6 @@
 #define FLI_THREAD_SANITIZER 0
 #endif
 
-/* A clock that is read for little and is some milliseconds behind, where the system has one. */
 #if defined(CLOCK_MONOTONIC_COARSE)
 #define FLI_CLOCK_COARSE CLOCK_MONOTONIC_COARSE
 #else
@@ -59,6 +58,8 @@ enum {
     FLI_RARE_PATHS = FREELANE_RARE_PATHS,
     /* Any sanitizer that makes address space dear. */
     FLI_SANITIZED = FLI_ADDRESS_SANITIZER || FLI_THREAD_SANITIZER,
+    /* The monotonic clock that is quickest to read. */
+    FLI_CLOCK_ABOUT = FLI_CLOCK_COARSE,
     /* Grace periods of liburcu end at once. */
     FLI_MUTANT_NO_WAIT = FREELANE_MUTANT_NO_WAIT,
     /* ThreadSanitizer is not told what they order. */

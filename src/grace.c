@@ -44,5 +44,5 @@ uint64_t fli_grace_now(void)
 
 uint64_t fli_grace_now_about(void)
 {
-    return read_clock(FLI_CLOCK_COARSE);
+    return read_clock(FLI_CLOCK_ABOUT);
 }
