@@ -161,7 +161,7 @@ def print_report(results, verdicts):
     print("Memory: peak while it ran; idle when all was freed and all threads had ended; held after a trim\n")
     print_table(memory_table(results))
     print_table(burst_table(results), left=1)
-    if results.has_rcu():
+    if results.has("liburcu"):
         print("Deferred frees, and readers without locks while writers replace what they read\n")
         print_table(defer_table(results), left=1)
         print_table(readers_table(results), left=1)
@@ -259,7 +259,7 @@ def figure(directory, name, title, text):
 
 
 def grace_section(results):
-    if not results.has_rcu():
+    if not results.has("liburcu"):
         return ""
     return f"""<section><h2>Grace periods in numbers</h2><p>Memory that readers may still be looking at: deferred in heaps with
 liburcu’s grace periods, against <code>call_rcu</code> with a <code>free</code> for each object, and a plain free that waits for
@@ -315,7 +315,7 @@ stamp counter, about 10 ns on many machines.</p>{html_table(latency_table(result
 def check_complete(results):
     """For --smoke: everything that the floors need was measured."""
     missing = [verdict.subject for verdict in results.verdicts() if verdict.measured == "not measured"]
-    for workload, thread_counts in WORKLOADS + (GRACE_WORKLOADS if results.has_rcu() else []):
+    for workload, thread_counts in WORKLOADS + (GRACE_WORKLOADS if results.has("liburcu") else []):
         missing += [f"{workload} at {n} threads" for n in thread_counts if (workload, n) not in results.samples]
     return missing
 

@@ -126,8 +126,9 @@ class Results:
             return None
         return max(values) if name.endswith("_peak") else statistics.median(values)
 
-    def has_rcu(self):
-        return self.context.get("liburcu", "none") != "none"
+    def has(self, what):
+        """Whether fl_bench had liburcu, or its call_rcu."""
+        return self.context.get(what, "none") != "none"
 
     def trim_rate(self, backend):
         """Seconds per GiB that the burst's trim gave back; None where there was next to nothing left to give."""
@@ -191,7 +192,7 @@ class Results:
         """What was left out of the build, the report says where its tables would be."""
         if "python" in floor:
             return not self.python.left_out
-        return floor.get("needs") != "liburcu" or self.has_rcu()
+        return floor.get("needs") != "liburcu" or self.has("liburcu")
 
     def _judge(self, floor):
         if "python" in floor:
@@ -285,7 +286,7 @@ class Results:
             ("Transparent huge pages", context.get("transparent_hugepage", "unknown")),
             ("Compiler", context.get("compiler", "unknown")),
             ("Peers", peers),
-            ("liburcu", self.context["liburcu"] if self.has_rcu() else "none: defer and readers are left out"),
+            ("liburcu", self.context["liburcu"] if self.has("liburcu") else "none: defer and readers are left out"),
             ("Load before", ", ".join(f"{load:.2f}" for load in context.get("load_avg", []))),
             ("Date", context["date"]),
             ("Commit", commit()),

@@ -28,8 +28,8 @@ CALLS = 1600
 #             function                   ceiling                  golden
 STREAMS = [
     ("caller_free_sized", lambda free: 10, 8.4),
-    ("caller_free_deferred", lambda free: 2 * free, 12.0),
-    ("caller_dealloc_deferred", lambda free: 2 * free, 15.0),
+    ("caller_free_deferred", lambda free: 2 * free, 10.0),
+    ("caller_dealloc_deferred", lambda free: 2 * free, 12.0),
 ]
 STREAM_CALLS = 100000
 
