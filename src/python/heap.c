@@ -121,7 +121,7 @@ void fli_py_heap_free(void *block)
 
 void fli_py_heap_trim(bool flush, size_t keep)
 {
-    struct fli_py_thread *thread = fli_py_thread_update();
+    struct fli_py_thread *thread = fli_py_thread_own();
     if (flush && thread != NULL)
         fl_thread_flush(thread->heap);
     (void)fl_heap_trim(fli_py_heap, keep);

@@ -73,10 +73,13 @@ struct fli_py_thread *fli_py_thread_enter(void);
 /* The same, but NULL where the OS thread has not entered before. */
 struct fli_py_thread *fli_py_thread_update(void);
 
+/* The same, as it is: what fli_py_threads_renew asked for is still to be done. */
+struct fli_py_thread *fli_py_thread_own(void);
+
 /* Makes room in the cache for objects of `type`, if there can be. */
 void fli_py_thread_make_room(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type);
 
-/* Has every thread empty its caches, as soon as it comes to a slow half; the calling one at once. */
+/* Has every thread empty its caches, as soon as it comes to a slow half. */
 void fli_py_threads_renew(void);
 
 /* Turns caching on or off in every thread and returns what it was. */

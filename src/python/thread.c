@@ -252,10 +252,16 @@ static struct fli_py_thread *update(struct fli_py_thread *thread)
     return thread;
 }
 
-struct fli_py_thread *fli_py_thread_update(void)
+struct fli_py_thread *fli_py_thread_own(void)
 {
     struct fl_py_thread *own = fl_py_current.own;
-    return own != NULL && own != ended ? update(whole(own)) : NULL;
+    return own != NULL && own != ended ? whole(own) : NULL;
+}
+
+struct fli_py_thread *fli_py_thread_update(void)
+{
+    struct fli_py_thread *thread = fli_py_thread_own();
+    return thread != NULL ? update(thread) : NULL;
 }
 
 struct fli_py_thread *fli_py_thread_enter(void)
@@ -288,7 +294,6 @@ void fli_py_threads_renew(void)
     epoch++;
     call_all_locked(false);
     pthread_mutex_unlock(&registry_lock);
-    (void)fli_py_thread_update();
 }
 
 bool fli_py_threads_caching(void)
