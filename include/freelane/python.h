@@ -55,7 +55,7 @@ extern "C" {
 
 /* The most bytes of freed objects of one type with Py_TPFLAGS_HAVE_GC that a thread keeps, and of all such types
  * together. */
-#define FL_PY_CACHE_BYTES  65536
+#define FL_PY_CACHE_BYTES  131072
 #define FL_PY_THREAD_BYTES (16 * FL_PY_CACHE_BYTES)
 
 /* Deallocations of CLEAR and FINALIZE objects inside each other, after which objects wait until the stack is unwound. */
