@@ -351,7 +351,8 @@ FL_API void fl_free_many(struct fl_thread *thread, size_t size, size_t count, vo
  * every online thread has passed a quiescent state.
  *
  * With qsbr and bp a handle's OS thread is registered with liburcu while handles are bound to it, once for all
- * heaps; where the host has registered it before, that serves, and going online and offline is the host's affair. One helper
+ * heaps; where the host has registered it before and it is online, that serves, and going online and offline is the host's affair.
+ * (A handle that another OS thread detaches leaves its own online until that exits.) One helper
  * thread per flavor waits for grace periods, started by the first that is asked for.
  *
  * fork: in the child of a bp heap all goes on, if the fork was outside of a read-side section. The child of a qsbr heap
@@ -366,8 +367,9 @@ FL_API void fl_free_many(struct fl_thread *thread, size_t size, size_t count, vo
  */
 
 /* Tells that the calling thread holds no pointer that it read without a lock. Between two of these an online thread of a
- * qsbr heap is one read-side section. Also lets what the thread deferred wait, takes back what has waited long enough,
- * and helps (for at most a millisecond) where deferred bytes have outgrown their bound. Misuse inside fl_read_lock. */
+ * qsbr heap is one read-side section. Also submits what the thread has deferred (part-full magazines only while no others
+ * wait, for they would wait behind those, and can as well go on filling), takes back what has waited long enough, and
+ * helps (for at most a millisecond) where deferred bytes have outgrown their bound. Misuse inside fl_read_lock. */
 FL_API void fl_quiescent(struct fl_thread *thread);
 
 /* Begins and ends a read-side section; sections nest. The handle must be online. */
