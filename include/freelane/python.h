@@ -395,8 +395,7 @@ FL_INLINE bool fl_py_has_weakrefs(PyObject *object, PyTypeObject *type)
         return false;
     /* Relaxed: who takes the last one out is done with the object then. */
     PyObject **list = (PyObject **)(void *)((char *)object + type->tp_weaklistoffset);
-    return __atomic_load_n(list, __ATOMIC_RELAXED) !=
-           NULL; /* relaxed: who takes the last one out is done with it then */
+    return __atomic_load_n(list, __ATOMIC_RELAXED) != NULL;
 }
 
 /* Deallocates an object of the exact type of kind CLEAR or FINALIZE. */
