@@ -118,7 +118,11 @@ class PythonResults:
         return floor["subject"], wanted, measured, short == 0
 
     def _judge_memory(self, floor):
-        kind, what = floor["kind"], floor["what"]
-        ours, theirs = (self.memory(kind, name, what) / (1 << 20) for name in (OURS, floor["against"]))
-        wanted = f"ours ≤ the {floor['against']}’s"
-        return floor["subject"], wanted, f"{ours:.2f} MiB against {theirs:.2f} MiB", ours <= floor["at_most"] * theirs
+        kind, what, against = floor["kind"], floor["what"], floor["against"]
+        ours, theirs = (
+            [row[what] for row in self.memory_rows if (row["kind"], row["variant"]) == (kind, name)]
+            for name in (OURS, against)
+        )
+        ratio = median_ratio([a / b for a, b in zip(ours, theirs)])
+        wanted = f"ours ≤ {floor['at_most']:g}× the {against}’s"
+        return floor["subject"], wanted, f"{ratio}", ratio.low <= floor["at_most"]
