@@ -4,11 +4,14 @@
  */
 #include "stress.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -388,4 +391,27 @@ void stress_heap_finish(struct fl_heap *heap)
     int result = fl_heap_destroy(heap);
     if (result)
         stress_fail("fl_heap_destroy: %s", strerror(-result));
+}
+
+/* ---- Children ------------------------------------------------------------------------------------------------ */
+
+void stress_child_await(pid_t pid)
+{
+    double deadline = stress_now() + STRESS_CHILD_SECONDS;
+    int status;
+    for (;;) {
+        pid_t reaped = waitpid(pid, &status, WNOHANG);
+        if (reaped == pid)
+            break;
+        STRESS_REQUIRE(reaped == 0 || errno == EINTR);
+        if (stress_now() > deadline) {
+            kill(pid, SIGABRT);
+            stress_fail("the child %d hangs", (int)pid);
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    if (WIFSIGNALED(status))
+        stress_fail("the child %d died of signal %d", (int)pid, WTERMSIG(status));
+    if (WEXITSTATUS(status))
+        stress_fail("the child %d exited with status %d", (int)pid, WEXITSTATUS(status));
 }

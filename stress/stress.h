@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #if defined(__has_feature)
 #define STRESS_HAS_FEATURE(x) __has_feature(x)
@@ -150,5 +151,12 @@ void stress_barrier(struct fl_heap *heap);
 /* The end of a heap whose blocks were all freed, with none deferred, and whose threads are all detached: checks it,
  * requires that nothing is live, cached or lost, trims it to nothing, checks it again and destroys it. */
 void stress_heap_finish(struct fl_heap *heap);
+
+/* ---- Children --------------------------------------------------------------------------------------------- */
+
+enum { STRESS_CHILD_SECONDS = 60 };
+
+/* Waits for a forked child. Fails if it does not exit with 0 within STRESS_CHILD_SECONDS. */
+void stress_child_await(pid_t pid);
 
 #endif

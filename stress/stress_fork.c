@@ -30,16 +30,14 @@
 #include "stress.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { BALLAST_MIB = 64, HELD = 200, MAILBOXES = 16, STEADY = 400, CHILD_BLOCKS = 4000, CHILD_SECONDS = 60 };
+enum { BALLAST_MIB = 64, HELD = 200, MAILBOXES = 16, STEADY = 400, CHILD_BLOCKS = 4000 };
 
 struct worker {
     pthread_t id;
@@ -231,27 +229,6 @@ static void stopped_child(struct worker *self, const struct fl_stats *stats)
 
 /* ---- Forking -------------------------------------------------------------------------------------------------- */
 
-static void await_child(pid_t pid)
-{
-    double deadline = stress_now() + CHILD_SECONDS;
-    int status;
-    for (;;) {
-        pid_t reaped = waitpid(pid, &status, WNOHANG);
-        if (reaped == pid)
-            break;
-        STRESS_REQUIRE(reaped == 0 || errno == EINTR);
-        if (stress_now() > deadline) {
-            kill(pid, SIGABRT);
-            stress_fail("the child %d hangs", (int)pid);
-        }
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    }
-    if (WIFSIGNALED(status))
-        stress_fail("the child %d died of signal %d", (int)pid, WTERMSIG(status));
-    if (WEXITSTATUS(status))
-        stress_fail("the child %d exited with status %d", (int)pid, WEXITSTATUS(status));
-}
-
 static void fork_child(struct worker *worker, const struct fl_stats *stats,
                        void (*body)(struct worker *, const struct fl_stats *))
 {
@@ -262,7 +239,7 @@ static void fork_child(struct worker *worker, const struct fl_stats *stats,
         body(worker, stats);
         _exit(0);
     }
-    await_child(pid);
+    stress_child_await(pid);
 }
 
 static void fork_busy(struct worker *worker)

@@ -25,15 +25,13 @@
 
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { HELD = 100, SLOTS = 64, STEADY = 200, CHILD_BLOCKS = 1500, CHILD_SECONDS = 60, TYPED = 400 };
+enum { HELD = 100, SLOTS = 64, STEADY = 200, CHILD_BLOCKS = 1500, TYPED = 400 };
 
 struct worker {
     pthread_t id;
@@ -343,27 +341,6 @@ static void stopped_child(struct worker *self)
 
 /* ---- Forking ---------------------------------------------------------------------------------------------------------- */
 
-static void await_child(pid_t pid)
-{
-    double deadline = stress_now() + CHILD_SECONDS;
-    int status;
-    for (;;) {
-        pid_t reaped = waitpid(pid, &status, WNOHANG);
-        if (reaped == pid)
-            break;
-        STRESS_REQUIRE(reaped == 0 || errno == EINTR);
-        if (stress_now() > deadline) {
-            kill(pid, SIGABRT);
-            stress_fail("the child %d hangs", (int)pid);
-        }
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    }
-    if (WIFSIGNALED(status))
-        stress_fail("the child %d died of signal %d", (int)pid, WTERMSIG(status));
-    if (WEXITSTATUS(status))
-        stress_fail("the child %d exited with status %d", (int)pid, WEXITSTATUS(status));
-}
-
 /* Waits for the child as for anything that blocks: offline. */
 static void fork_child(struct worker *worker, void (*body)(struct worker *))
 {
@@ -376,7 +353,7 @@ static void fork_child(struct worker *worker, void (*body)(struct worker *))
     }
     fl_thread_offline(worker->thread);
     fl_thread_offline(worker->stale_thread);
-    await_child(pid);
+    stress_child_await(pid);
     fl_thread_online(worker->thread);
     fl_thread_online(worker->stale_thread);
 }
@@ -487,7 +464,7 @@ int main(int argc, char **argv)
     struct fl_options options = {.reserve_bytes = (size_t)256 << 20,
                                  .magazine_blocks = 16,
                                  .grace = args.grace,
-                                 .stall_seconds = CHILD_SECONDS};
+                                 .stall_seconds = STRESS_CHILD_SECONDS};
     heap = stress_heap_create(&options);
     options.header = &header;
     stale_heap = stress_heap_create(&options);
