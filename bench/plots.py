@@ -199,6 +199,25 @@ def line_style(name):
     return f'linecolor rgb "{COLORS[name]}" linewidth {3 if name == OURS else 1.8}'
 
 
+def curves_by_threads(block, counts, rates):
+    """The curves of one panel: `rates` has for each name its rate at each number of threads in `counts`. Data blocks are
+    called after `block`."""
+    most = max(max(values) for values in rates.values())
+    script = ""
+    for i, values in enumerate(rates.values()):
+        data = "\n".join(f"{at} {rate}" for at, rate in enumerate(values))
+        script += f"${block}_{i} << EOD\n{data}\nEOD\n"
+    tics = ", ".join(f'"{count}" {at}' for at, count in enumerate(counts))
+    script += f"set xtics ({tics})\nset ytics autofreq\nset xlabel 'threads' offset 0,0.3\nset grid ytics\n"
+    script += f"set xrange [-0.15:{len(counts) - 0.85}]\nset yrange [0:{1.08 * most}]\n"
+    curves = [
+        f"${block}_{i} using 1:2 with linespoints pointtype 7 pointsize {0.75 if name == OURS else 0.55} "
+        + line_style(name)
+        for i, name in enumerate(rates)
+    ]
+    return script + "plot " + ", ".join(reversed(curves)) + "\nunset label\n"
+
+
 def plot_threads(results, path):
     """Throughput by number of threads."""
     names = [OURS, "freelane-call", *PEERS]
@@ -214,23 +233,10 @@ def plot_threads(results, path):
         present = [name for name in names if all(results.median(workload, name, n) for n in counts)]
         if not present:
             continue
-        most = 0.0
-        for i, name in enumerate(present):
-            rates = [1e-6 / results.median(workload, name, n) for n in counts]
-            most = max(most, *rates)
-            data = "\n".join(f"{at} {rate}" for at, rate in enumerate(rates))
-            script += f"$threads{number}_{i} << EOD\n{data}\nEOD\n"
+        rates = {name: [1e-6 / results.median(workload, name, n) for n in counts] for name in present}
         script += place.frame(38, 6, 44, 38) + place.title(workload, note + "; million alloc+free per second")
         script += lines_key(size, names, 14) if number == 0 else ""
-        tics = ", ".join(f'"{count}" {at}' for at, count in enumerate(counts))
-        script += f"set xtics ({tics})\nset ytics autofreq\nset xlabel 'threads' offset 0,0.3\nset grid ytics\n"
-        script += f"set xrange [-0.15:{len(counts) - 0.85}]\nset yrange [0:{1.08 * most}]\n"
-        curves = [
-            f"$threads{number}_{i} using 1:2 with linespoints pointtype 7 pointsize {0.75 if name == OURS else 0.55} "
-            + line_style(name)
-            for i, name in enumerate(present)
-        ]
-        script += "plot " + ", ".join(reversed(curves)) + "\nunset label\n"
+        script += curves_by_threads(f"threads{number}", counts, rates)
     draw(script, *size, path)
 
 

@@ -4,7 +4,7 @@
 import os
 
 import plots
-from plots import MARGIN, draw, grid_of, line_style, lines_key
+from plots import MARGIN, curves_by_threads, draw, grid_of, lines_key
 from python_results import INTERVAL_LEAST, OURS, PythonResults
 
 NAMES = {"heap": [OURS, "immortal", "default", "freelist"], "static": [OURS, "default", "freelist"]}
@@ -114,23 +114,11 @@ def plot_threads(results, path):
     counts = results.values("threads")
     script = ""
     for number, (place, (way, kind, form)) in enumerate(zip(places, panels)):
-        most, names = 0.0, NAMES[form]
-        for i, name in enumerate(names):
-            rates = [1e3 / results.cell(way, kind, form, n, 100).median(name) for n in counts]
-            most = max(most, *rates)
-            data = "\n".join(f"{at} {rate}" for at, rate in enumerate(rates))
-            script += f"$python{number}_{i} << EOD\n{data}\nEOD\n"
+        cells = [results.cell(way, kind, form, n, 100) for n in counts]
+        rates = {name: [1e3 / cell.median(name) for cell in cells] for name in NAMES[form]}
         script += place.frame(30, 6, 44, 38) + place.title(f"{kind}, {form} type", f"in {way}; million objects per second")
         script += lines_key(size, NAMES["heap"], 14) if number == 0 else ""
-        tics = ", ".join(f'"{count}" {at}' for at, count in enumerate(counts))
-        script += f"set xtics ({tics})\nset ytics autofreq\nset xlabel 'threads' offset 0,0.3\nset grid ytics\n"
-        script += f"set xrange [-0.15:{len(counts) - 0.85}]\nset yrange [0:{1.08 * most}]\n"
-        curves = [
-            f"$python{number}_{i} using 1:2 with linespoints pointtype 7 pointsize {0.75 if name == OURS else 0.55} "
-            + line_style(name)
-            for i, name in enumerate(names)
-        ]
-        script += "plot " + ", ".join(reversed(curves)) + "\nunset label\n"
+        script += curves_by_threads(f"python{number}", counts, rates)
     draw(script, *size, path)
 
 

@@ -269,9 +269,7 @@ static enum verdict judge(struct fli_slabs *slabs, unsigned class_index, const v
 /* Ends the block's life in checked builds. Of two threads that free it at once, one finds that it had ended. */
 static enum verdict end_life(struct fli_slabs *slabs, unsigned class_index, void *block)
 {
-    if (!fli_slab_mark_live(slabs, class_index, block, false))
-        return DOUBLE_FREE;
-    return IN_ORDER;
+    return fli_slab_mark_live(slabs, class_index, block, false) ? IN_ORDER : DOUBLE_FREE;
 }
 
 /* Puts the block into the thread's cache. Returns false if no magazine can be had for it. */

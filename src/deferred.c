@@ -12,9 +12,6 @@
 /* The errno value when all that can be said is that it is too early. */
 enum { TOO_EARLY = -EAGAIN };
 
-/* How long drain waits between two looks. */
-enum { LOOK_MILLISECONDS = 200 };
-
 void fli_deferred_init(struct fli_deferred *deferred, struct fli_backing *backing, const struct fli_grace *grace,
                        size_t bound)
 {
@@ -68,11 +65,16 @@ static void relieve_locked(struct fli_deferred *deferred)
 
 /* ---- A thread's magazines. */
 
+/* A full magazine's top is where the next one begins. */
+static struct fli_magazine *magazine_below(void **top)
+{
+    return (struct fli_magazine *)(((uintptr_t)top - 1) & ~(uintptr_t)(FLI_MAGAZINE_BYTES - 1));
+}
+
 struct fli_magazine *fli_deferred_magazine(void ***place)
 {
-    uintptr_t top = (uintptr_t)__atomic_load_n(place, __ATOMIC_RELAXED);
-    /* A full magazine's top is where the next one begins. */
-    return top == 0 ? NULL : (struct fli_magazine *)((top - 1) & ~(uintptr_t)(FLI_MAGAZINE_BYTES - 1));
+    void **top = __atomic_load_n(place, __ATOMIC_RELAXED);
+    return top != NULL ? magazine_below(top) : NULL;
 }
 
 static unsigned capacity_of(const struct fli_backing *backing, unsigned class_index)
@@ -85,9 +87,7 @@ size_t fli_deferred_unsubmitted(void ***place, unsigned class_index, const struc
     void **top = __atomic_load_n(place, __ATOMIC_RELAXED);
     if (top == NULL)
         return 0;
-    struct fli_magazine *magazine = (struct fli_magazine *)(((uintptr_t)top - 1) &
-                                                            ~(uintptr_t)(FLI_MAGAZINE_BYTES - 1));
-    return (size_t)(top - fli_magazine_floor(magazine, capacity_of(backing, class_index)));
+    return (size_t)(top - fli_magazine_floor(magazine_below(top), capacity_of(backing, class_index)));
 }
 
 bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, unsigned class_index,
@@ -351,7 +351,7 @@ static int step(struct fli_deferred *deferred, int64_t *token, uint64_t *batch)
     return result;
 }
 
-int fli_deferred_drain(struct fli_deferred *deferred, void (*look)(void *context), void *context)
+int fli_deferred_drain(struct fli_deferred *deferred, void (*wait)(void *context, int64_t token), void *context)
 {
     int saved = errno;
     int64_t token;
@@ -367,8 +367,7 @@ int fli_deferred_drain(struct fli_deferred *deferred, void (*look)(void *context
             result = TOO_EARLY;
             break;
         }
-        fli_grace_wait(deferred->grace, token, LOOK_MILLISECONDS);
-        look(context);
+        wait(context, token);
     }
     errno = saved;
     return result;

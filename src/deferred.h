@@ -15,8 +15,9 @@
  *     submitted = collecting + waiting, magazines and marks
  *
  * Nobody waits for another here: what has to be done under the lock is done by whoever finds it free (fli_deferred_advance),
- * and only touched where there is something to do: many threads pass quiescent states. It is looked for at each submission, quiescent state, flush, trim and barrier. A batch whose grace period cannot be had waits on, and it is
- * asked for again each time.
+ * which is looked at with each submission, quiescent state, flush, trim and barrier, but taken only where there is something
+ * to do: many threads pass quiescent states. A batch whose grace period cannot be had waits on, and it is asked for
+ * again each time.
  *
  * fork: the pool's rules hold for `collecting` (fork.h).
  */
@@ -72,9 +73,9 @@ bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size);
 /* Takes the next step if it can be taken now and the lock is free. */
 void fli_deferred_advance(struct fli_deferred *deferred);
 
-/* Waits until all that has been submitted is free. Returns 0, or why it is not: -EAGAIN, -ENOMEM, -ENOTSUP. `look` is called with
- * `context` from time to time. The calling OS thread is in no section and holds no lock. */
-int fli_deferred_drain(struct fli_deferred *deferred, void (*look)(void *context), void *context);
+/* Waits until all that has been submitted is free. Returns 0, or why it is not: -EAGAIN, -ENOMEM, -ENOTSUP. `wait` waits
+ * a while for a grace period. The calling OS thread is in no section and holds no lock. */
+int fli_deferred_drain(struct fli_deferred *deferred, void (*wait)(void *context, int64_t token), void *context);
 
 /* Waits for at most `milliseconds` for the batch that waits, and takes the next step. Likewise. */
 void fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds);

@@ -63,7 +63,7 @@ static inline bool fli_grace_elapsed(const struct fli_grace *grace, int64_t toke
 /* Whether a grace period can be waited for. */
 static inline bool fli_grace_can_wait(const struct fli_grace *grace)
 {
-    return grace->calls.wait != NULL;
+    return grace->wait_for != NULL || grace->calls.wait != NULL;
 }
 
 /* Waits until a grace period has ended, about `milliseconds`, or for an implementation of the host's as long as it

@@ -23,9 +23,6 @@
 /* Slabs start at a multiple of this, so that huge pages can lie under them. */
 #define HEAP_ALIGNMENT (2 * FLI_MIB)
 
-/* How long destroying waits for a grace period before it looks who has stalled. */
-enum { WAIT_MILLISECONDS = 200 };
-
 static size_t mapping_bytes(size_t span)
 {
     return span + fli_slabs_metadata_bytes(span) + fli_magazines_reserve_bytes(span);
@@ -170,8 +167,8 @@ static int settle(struct fl_heap *heap)
     int64_t token = fli_grace_begin(&heap->grace);
     if (token <= 0)
         return token < 0 ? (int)token : -EAGAIN;
-    while (!fli_grace_wait(&heap->grace, token, WAIT_MILLISECONDS))
-        fli_stall_look(heap);
+    while (!fli_stall_wait(heap, token))
+        ;
     return 0;
 }
 

@@ -100,9 +100,9 @@ static void submit(struct fli_thread *thread, void *context)
     fli_thread_submit(thread);
 }
 
-static void look(void *context)
+static void wait(void *context, int64_t token)
 {
-    fli_stall_look(context);
+    fli_stall_wait(context, token);
 }
 
 int fl_heap_barrier(struct fl_heap *heap)
@@ -117,5 +117,5 @@ int fl_heap_barrier(struct fl_heap *heap)
         return -EINVAL;
     }
     fli_thread_for_each_ours(heap, submit, NULL);
-    return fli_deferred_drain(&heap->deferred, look, heap);
+    return fli_deferred_drain(&heap->deferred, wait, heap);
 }

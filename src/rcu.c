@@ -222,13 +222,6 @@ static void wait_for(void *context, int64_t token, unsigned milliseconds)
     pthread_mutex_unlock(&flavor->lock);
 }
 
-/* The public form of the wait. */
-static void wait(void *context, int64_t token)
-{
-    while (!elapsed(context, token))
-        wait_for(context, token, 1000);
-}
-
 /* ---- The readers' side. */
 
 static int64_t latest(struct flavor *flavor, uint64_t *begun_at)
@@ -355,8 +348,7 @@ int fli_rcu_init(struct fli_grace *grace)
     if (is_bp)
         fli_store_relaxed(&bp.is_used,
                           true); /* relaxed: of the two values that a fork at once may read, both will do */
-    grace->calls = (struct fl_grace_host){
-        .begin = begin, .elapsed = elapsed, .wait = wait, .context = is_bp ? &bp : &qsbr};
+    grace->calls = (struct fl_grace_host){.begin = begin, .elapsed = elapsed, .context = is_bp ? &bp : &qsbr};
     grace->wait_for = wait_for;
     grace->readers = is_bp ? &bp_readers : &qsbr_readers;
     return 0;

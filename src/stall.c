@@ -8,6 +8,9 @@
 
 enum { STALLS_NAMED = 8 }; /* at most, of one grace period */
 
+/* How long a wait lasts before it looks who has stalled. */
+enum { WAIT_MILLISECONDS = 200 };
+
 static void tell(struct fl_heap *heap, const struct fl_stall *stall)
 {
     if (heap->options.on_stall != NULL)
@@ -89,4 +92,12 @@ void fli_stall_look(struct fl_heap *heap)
     int saved = errno;
     name_readers(heap, number, (double)lasted / 1e9);
     errno = saved;
+}
+
+bool fli_stall_wait(struct fl_heap *heap, int64_t token)
+{
+    if (fli_grace_wait(&heap->grace, token, WAIT_MILLISECONDS))
+        return true;
+    fli_stall_look(heap);
+    return false;
 }

@@ -18,9 +18,6 @@ enum { TRIM_SLICE_MAGAZINES = 32 };
 /* How many flushes go by between two looks at the pool, and at most between two trims that give nothing back. */
 enum { FLUSHES_PER_LOOK = 8, FLUSHES_SKIPPED_MOST = 255 };
 
-/* How long a trim waits for a grace period before it looks who has stalled. */
-enum { WAIT_MILLISECONDS = 200 };
-
 /* One trim: what it works on and what it has done. */
 struct trim {
     struct fli_backing *backing;
@@ -210,8 +207,7 @@ size_t fli_trim_drain(struct fl_heap *heap)
             first = batch;
         if (!waits || batch > first + 1 || !fli_grace_can_wait(&heap->grace))
             return returned;
-        fli_grace_wait(&heap->grace, token, WAIT_MILLISECONDS);
-        fli_stall_look(heap);
+        fli_stall_wait(heap, token);
     }
 }
 
