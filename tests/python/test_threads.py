@@ -10,7 +10,6 @@ import unittest
 
 import freelane_demo as demo
 from demo_support import (
-    ASAN,
     FREELANE,
     GC_KINDS,
     KINDS,
@@ -20,7 +19,6 @@ from demo_support import (
     TestCase,
     few,
     resident_bytes,
-    run_python,
     run_threads,
     types,
 )
@@ -353,67 +351,6 @@ class Churn(TestCase):
         for type_ in types():
             many = [[type_() for _ in range(100)] for _ in range(8)]
             run_threads(4, lambda: [many.pop() and None for _ in range(2)])
-
-
-class Memory(TestCase):
-    """CPython issue 145615's shape: threads create, one frees."""
-
-    PROGRAM = """
-        import gc, os, threading, queue, sys
-        import freelane_demo as demo
-        from demo_support import resident_bytes
-        type_, count = getattr(demo, sys.argv[1]), int(sys.argv[2])
-        handed = queue.Queue(maxsize=16)
-
-        def create():
-            for _ in range(count // 4 // 1000):
-                handed.put([type_() for _ in range(1000)])
-            handed.put(None)
-
-        threads = [threading.Thread(target=create) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        ended, freed, early, peak = 0, 0, 0, 0
-        while ended < 4:
-            many = handed.get()
-            if many is None:
-                ended += 1
-                continue
-            freed += len(many)
-            del many
-            if freed % 100000 == 0:
-                now = resident_bytes()
-                peak = max(peak, now)
-                if freed <= count // 10:
-                    early = peak
-        for thread in threads:
-            thread.join()
-        gc.collect()
-        print(early, peak, resident_bytes())
-    """
-
-    def measure(self, name, count):
-        program = self.PROGRAM.replace("sys.argv[1]", repr(name)).replace("sys.argv[2]", str(count))
-        return [int(word) for word in run_python(program, timeout=600).split()]
-
-    @unittest.skipIf(ASAN or TSAN, "measures memory, of which sanitizers keep some")
-    def test_ten_million_objects_are_steady(self):
-        for kind in ("Point", "GCPair"):
-            with self.subTest(kind):
-                self.check_steady(kind, tries=4)
-
-    def check_steady(self, kind, tries):
-        """What the interpreter keeps of GC objects varies by 10 MiB with how the threads are scheduled, for the twin as
-        well: one pair of runs in which ours keeps no more is enough, a leak shows in all."""
-        for left in reversed(range(tries)):
-            early, peak, after = self.measure(kind, 10000000)
-            _, twins_peak, twins_after = self.measure("Default" + kind, 10000000)
-            print(f"{kind}: MiB early {early >> 20}, peak {peak >> 20}, after {after >> 20}; default twin: "
-                  f"peak {twins_peak >> 20}, after {twins_after >> 20}")
-            if left == 0 or (peak < early + (8 << 20) and after < twins_after + (1 << 20)):
-                break
-        self.assertLess(peak, early + (8 << 20))
-        self.assertLess(after, twins_after + (1 << 20))
 
 
 if __name__ == "__main__":
