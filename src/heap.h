@@ -33,8 +33,7 @@ struct fli_totals {
 struct fli_retired {
     uint32_t collecting, waiting;
     int64_t token;
-    uint64_t batch;             /* how many batches there have been */
-    FLI_ATOMIC(uint32_t) count; /* slabs in both; written under the lock */
+    uint64_t batch; /* how many batches there have been */
     FLI_ATOMIC(uint64_t) grace_periods;
     FLI_ATOMIC(uint64_t) grace_refusals;
 };

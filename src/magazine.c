@@ -78,75 +78,69 @@ struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines)
     return magazine;
 }
 
-static uint32_t neighbour(uint32_t index)
-{
-    return index ^ 1;
-}
-
 /* Marks a list as in hand. */
 static void mark_locked(struct fli_magazines *magazines, uint32_t index)
 {
     while (index != 0) {
         magazines->states.base[index] = IN_HAND;
-        index = fli_load_relaxed(
-            &fli_magazine_at(magazines, index)->next); /* relaxed: the list is the caller's own */
+        /* Relaxed: the list is the caller's own. */
+        index = fli_load_relaxed(&fli_magazine_at(magazines, index)->next);
     }
 }
 
-/* Takes those whose neighbour is in use out of the marked list again, and returns them as a list. */
-static uint32_t split_locked(struct fli_magazines *magazines, uint32_t index)
-{
-    uint32_t kept = 0;
-    while (index != 0) {
-        struct fli_magazine *magazine = fli_magazine_at(magazines, index);
-        uint32_t next = fli_load_relaxed(&magazine->next); /* relaxed: as above */
-        if (magazines->states.base[neighbour(index)] == IN_USE) {
-            magazines->states.base[index] = IN_USE;
-            fli_store_relaxed(&magazine->next, kept); /* relaxed: as above */
-            kept = index;
-        }
-        index = next;
-    }
-    return kept;
-}
+enum page_state { NOTHING_IN_HAND, PARTLY_IN_HAND, ALL_IN_HAND };
 
-static bool page_in_hand(const char *states, uint32_t page)
+/* What of a page is in hand; all of it, if a magazine of it has been given back and the other is in hand. */
+static enum page_state page_state(const char *states, uint32_t page)
 {
     const char *pair = states + page * FLI_MAGAZINES_PER_PAGE;
-    return pair[0] == IN_HAND || (pair[1] == IN_HAND && pair[0] == GIVEN_BACK);
+    if (pair[0] != IN_HAND && pair[1] != IN_HAND)
+        return NOTHING_IN_HAND;
+    return pair[0] == IN_USE || pair[1] == IN_USE ? PARTLY_IN_HAND : ALL_IN_HAND;
 }
 
-/* Decommits every run of pages in hand. */
-static size_t decommit_locked(struct fli_magazines *magazines)
+/* Takes a magazine out of the hand, onto a list. */
+static void keep_locked(struct fli_magazines *magazines, uint32_t page, uint32_t *kept)
+{
+    uint32_t index = page * FLI_MAGAZINES_PER_PAGE;
+    index += magazines->states.base[index] != IN_HAND;
+    magazines->states.base[index] = IN_USE;
+    fli_store_relaxed(&fli_magazine_at(magazines, index)->next, *kept); /* relaxed: as above */
+    *kept = index;
+}
+
+/* Decommits a run of pages in hand. Returns the bytes given back. */
+static size_t decommit_locked(struct fli_magazines *magazines, uint32_t page, uint32_t end)
 {
     char *states = magazines->states.base;
-    uint32_t pages = magazines->carved / FLI_MAGAZINES_PER_PAGE;
-    size_t bytes = 0;
-    for (uint32_t page = 0, end; page < pages; page = end) {
-        end = page + 1;
-        if (!page_in_hand(states, page))
-            continue;
-        while (end < pages && page_in_hand(states, end))
-            end++;
-        for (uint32_t i = page * FLI_MAGAZINES_PER_PAGE; i < end * FLI_MAGAZINES_PER_PAGE; i++) {
-            magazines->returned += states[i] == IN_HAND;
-            states[i] = GIVEN_BACK;
-        }
-        size_t run = (end - page) * FLI_PAGE;
-        if (fli_os_decommit(magazines->base + page * FLI_PAGE, run) == 0)
-            bytes += run;
+    for (uint32_t i = page * FLI_MAGAZINES_PER_PAGE; i < end * FLI_MAGAZINES_PER_PAGE; i++) {
+        magazines->returned += states[i] == IN_HAND;
+        states[i] = GIVEN_BACK;
     }
-    return bytes;
+    size_t run = (end - page) * FLI_PAGE;
+    return fli_os_decommit(magazines->base + page * FLI_PAGE, run) == 0 ? run : 0;
 }
 
 uint32_t fli_magazines_return(struct fli_magazines *magazines, uint32_t first, size_t *bytes)
 {
     if (first == 0)
         return 0;
+    uint32_t kept = 0;
     pthread_mutex_lock(&magazines->lock);
     mark_locked(magazines, first);
-    uint32_t kept = split_locked(magazines, first);
-    *bytes += decommit_locked(magazines);
+    const char *states = magazines->states.base;
+    uint32_t pages = (magazines->carved + FLI_MAGAZINES_PER_PAGE - 1) / FLI_MAGAZINES_PER_PAGE;
+    for (uint32_t page = 0, end; page < pages; page = end) {
+        enum page_state state = page_state(states, page);
+        end = page + 1;
+        if (state == PARTLY_IN_HAND)
+            keep_locked(magazines, page, &kept);
+        if (state != ALL_IN_HAND)
+            continue;
+        while (end < pages && page_state(states, end) == ALL_IN_HAND)
+            end++;
+        *bytes += decommit_locked(magazines, page, end);
+    }
     magazines->search_from = 1;
     pthread_mutex_unlock(&magazines->lock);
     return kept;

@@ -12,6 +12,10 @@
 
 enum { COMMIT_SLABS = 64 }; /* slabs committed at a time, at least */
 
+/* Adjacent slabs whose memory goes back in one call, at most: long enough that the call's own cost is lost in that of the pages,
+ * short enough for whoever waits to map memory meanwhile. */
+enum { RUN_SLABS_MOST = 32 };
+
 static size_t slab_count(size_t span)
 {
     return span >> FLI_SLAB_SHIFT;
@@ -235,22 +239,30 @@ static void count_parked_locked(struct fli_slabs *slabs, struct fli_slab_class *
     place_locked(slabs, class, slab);
 }
 
+/* Parks a block in its slab, and leaves the counts of the class to the caller. */
+static void park_locked(struct fli_slabs *slabs, unsigned class_index, const void *block)
+{
+    uint32_t number = fli_slab_number(slabs, block);
+    uint32_t index = fli_slab_block_index(slabs, class_index, block);
+    struct fli_slab *record = &slabs->slabs[number];
+    uint64_t *word = &slabs->parked_bits[word_index(number, index)];
+    FLI_ASSERT((*word & bit_mask(index)) == 0);
+    *word |= bit_mask(index);
+    record->parked++;
+    /* Blocks come in the order in which they were freed, mostly from another slab than the one before. Only the first
+     * and the last to be parked of a slab move it to another list. */
+    if (FLI_UNLIKELY(record->parked == 1 || record->parked == record->carved))
+        place_locked(slabs, &slabs->by_class[class_index], number + 1);
+}
+
 void fli_slab_park(struct fli_slabs *slabs, unsigned class_index, unsigned count, void *const *blocks)
 {
     struct fli_slab_class *class = &slabs->by_class[class_index];
     pthread_mutex_lock(&slabs->lock);
-    /* Neighbours in a magazine often come from one slab: its counts are changed once for all of them. */
-    for (unsigned i = 0; i < count;) {
-        uint32_t number = fli_slab_number(slabs, blocks[i]);
-        int parked = 0;
-        for (; i < count && fli_slab_number(slabs, blocks[i]) == number; i++, parked++) {
-            uint32_t index = fli_slab_block_index(slabs, class_index, blocks[i]);
-            uint64_t *word = &slabs->parked_bits[word_index(number, index)];
-            FLI_ASSERT((*word & bit_mask(index)) == 0);
-            *word |= bit_mask(index);
-        }
-        count_parked_locked(slabs, class, number + 1, parked);
-    }
+    for (unsigned i = 0; i < count; i++)
+        park_locked(slabs, class_index, blocks[i]);
+    fli_count(&class->parked, count);
+    fli_count(&slabs->parked_bytes, count * class->block_bytes);
     pthread_mutex_unlock(&slabs->lock);
 }
 
@@ -380,7 +392,8 @@ uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned
         fli_count(&slabs->parked_bytes, (size_t)-record->parked * class->block_bytes);
         memset(&slabs->parked_bits[word_index(slab - 1, 0)], 0, words_of(record) * sizeof(uint64_t));
         record->parked = 0;
-        slabs->retired++;
+        record->next = 0;
+        fli_count(&slabs->retired, 1);
     }
     pthread_mutex_unlock(&slabs->lock);
     return slab;
@@ -394,11 +407,10 @@ static void park_all_locked(struct fli_slabs *slabs, uint32_t slab)
         words[index / 64] |= bit_mask(index);
 }
 
-uint32_t fli_slab_unretire(struct fli_slabs *slabs, uint32_t first)
+void fli_slab_unretire(struct fli_slabs *slabs, uint32_t first)
 {
-    uint32_t count = 0;
     pthread_mutex_lock(&slabs->lock);
-    for (uint32_t slab = first, next; slab != 0; slab = next, count++) {
+    for (uint32_t slab = first, next; slab != 0; slab = next) {
         struct fli_slab *record = slab_at(slabs, slab);
         /* Relaxed: written under the lock. */
         struct fli_slab_class *class = &slabs->by_class[fli_load_relaxed(&slabs->classes[slab - 1])];
@@ -409,28 +421,75 @@ uint32_t fli_slab_unretire(struct fli_slabs *slabs, uint32_t first)
         park_all_locked(slabs, slab);
         link_locked(slabs, class, slab, FLI_SLABS_FREE);
         count_parked_locked(slabs, class, slab, record->carved);
+        fli_count(&slabs->retired, (uint32_t)-1);
     }
-    slabs->retired -= count;
     pthread_mutex_unlock(&slabs->lock);
-    return count;
 }
 
-size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first, uint32_t count)
+/* Merges two lists of slabs, each with the highest number first, into one. */
+static uint32_t merge(struct fli_slabs *slabs, uint32_t a, uint32_t b)
+{
+    uint32_t first = 0, *link = &first;
+    while (a != 0 && b != 0) {
+        uint32_t *higher = a > b ? &a : &b;
+        *link = *higher;
+        link = &slab_at(slabs, *higher)->next;
+        *higher = *link;
+    }
+    *link = a != 0 ? a : b;
+    return first;
+}
+
+/* Sorts a list of slabs, the highest number first: a merge sort, where sorted[i] has 2^i slabs or none. */
+static uint32_t sort(struct fli_slabs *slabs, uint32_t first)
+{
+    uint32_t sorted[32] = {0}, all = 0;
+    while (first != 0) {
+        uint32_t list = first;
+        first = slab_at(slabs, list)->next;
+        slab_at(slabs, list)->next = 0;
+        unsigned i = 0;
+        for (; sorted[i] != 0; sorted[i++] = 0)
+            list = merge(slabs, sorted[i], list);
+        sorted[i] = list;
+    }
+    for (unsigned i = 0; i < 32; i++)
+        all = merge(slabs, sorted[i], all);
+    return all;
+}
+
+/* Makes the `count` retired slabs from `number` up idle. Returns the bytes given back. */
+static size_t make_run_idle(struct fli_slabs *slabs, uint32_t number, uint32_t count)
 {
     size_t bytes = (size_t)count << FLI_SLAB_SHIFT;
     /* A failure leaves the pages with the process: the slabs can serve again all the same. */
-    size_t returned = fli_os_decommit(fli_slab_start(slabs, first), bytes) == 0 ? bytes : 0;
+    size_t returned = fli_os_decommit(fli_slab_start(slabs, number), bytes) == 0 ? bytes : 0;
     pthread_mutex_lock(&slabs->lock);
-    for (uint32_t number = first + count; number-- > first;) {
+    for (uint32_t slab = number + count; slab > number; slab--) {
         /* Relaxed: nobody holds a block of the slab whose class could matter to him. */
-        fli_store_relaxed(&slabs->classes[number], 0);
-        slabs->slabs[number] = (struct fli_slab){.next = slabs->idle};
-        slabs->idle = number + 1;
+        fli_store_relaxed(&slabs->classes[slab - 1], 0);
+        *slab_at(slabs, slab) = (struct fli_slab){.next = slabs->idle};
+        slabs->idle = slab;
     }
-    slabs->retired -= count;
+    fli_count(&slabs->retired, -count);
     slabs->idle_count += count;
     pthread_mutex_unlock(&slabs->lock);
     fli_limit_give(slabs->limit, bytes);
+    return returned;
+}
+
+size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first)
+{
+    size_t returned = 0;
+    for (uint32_t slab = sort(slabs, first); slab != 0;) {
+        uint32_t lowest = slab, count = 1, next;
+        while ((next = slab_at(slabs, lowest)->next) == lowest - 1 && next != 0 && count < RUN_SLABS_MOST) {
+            lowest = next;
+            count++;
+        }
+        returned += make_run_idle(slabs, lowest - 1, count);
+        slab = next;
+    }
     return returned;
 }
 

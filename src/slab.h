@@ -92,7 +92,7 @@ struct fli_slabs {
     uint32_t committed;  /* slabs that have been in use */
     uint32_t idle;       /* number + 1 of the first idle slab */
     uint32_t idle_count;
-    uint32_t retired;
+    FLI_ATOMIC(uint32_t) retired;      /* written under the lock */
     uint64_t reused_bytes;             /* bytes of parked blocks and idle slabs that have been taken into use again */
     FLI_ATOMIC(size_t) carved_bytes;   /* of all classes; written under the lock */
     FLI_ATOMIC(size_t) parked_bytes;   /* of all classes; written under the lock */
@@ -134,16 +134,16 @@ void fli_slab_count_deferred_stw(struct fli_slabs *slabs, size_t *counts);
 /* Tells AddressSanitizer that a block is free: what of it no stale reader may read. Checked builds only. */
 void fli_slab_poison(struct fli_slabs *slabs, unsigned class_index, void *block);
 
-/* Makes a list of retired slabs, through `next`, free ones of their classes again. Returns how many. Locks. */
-uint32_t fli_slab_unretire(struct fli_slabs *slabs, uint32_t first);
+/* Makes a list of retired slabs, through `next`, free ones of their classes again. Locks. */
+void fli_slab_unretire(struct fli_slabs *slabs, uint32_t first);
 
-/* Takes a free slab from the class. It is the caller's, and keeps its class, until it is made idle. Returns the slab's
- * number + 1 and its carved blocks, or 0 if no slab of the class is free. Locks. */
+/* Takes a free slab from the class. It is the caller's, a list of its own, and keeps its class, until it is made idle.
+ * Returns the slab's number + 1 and its carved blocks, or 0 if no slab of the class is free. Locks. */
 uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned *blocks);
 
-/* Gives the memory of `count` adjacent retired slabs back and makes them idle. Returns the bytes given back. Locks.
+/* Gives the memory of a list of retired slabs, through `next`, back and makes them idle. Returns the bytes given back. Locks.
  */
-size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first, uint32_t count);
+size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first);
 
 /* Gives memory of the metadata back that says nothing. Returns the bytes given back. Locks. */
 size_t fli_slab_trim_metadata(struct fli_slabs *slabs);

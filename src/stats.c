@@ -109,7 +109,7 @@ static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
 static void count_grace(struct fl_heap *heap, struct fl_stats *stats)
 {
     const struct fli_deferred *deferred = &heap->deferred;
-    stats->retired_bytes = (size_t)fli_load_relaxed(&heap->retired.count) << FLI_SLAB_SHIFT;
+    stats->retired_bytes = (size_t)fli_load_relaxed(&heap->backing.slabs.retired) << FLI_SLAB_SHIFT;
     stats->grace_periods = fli_load_relaxed(&deferred->grace_periods) +
                            fli_load_relaxed(&heap->retired.grace_periods);
     stats->grace_refusals = fli_load_relaxed(&deferred->grace_refusals) +

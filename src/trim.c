@@ -26,9 +26,7 @@ struct trim {
     size_t free;      /* free bytes left so far */
     size_t returned;  /* bytes given back to the system */
     uint32_t empties; /* magazines in hand without blocks, a list through `next` */
-    /* Adjacent retired slabs, which go back together. */
-    uint32_t run_first, run_count;
-    struct fli_retired *retired; /* where they wait first, or NULL */
+    uint32_t retired; /* slabs in hand, likewise */
 };
 
 /* ---- Magazines in hand. */
@@ -76,6 +74,29 @@ static void pool_empties(struct trim *trim)
 
 /* ---- Blocks. */
 
+static void park_magazine(struct trim *trim, unsigned class_index, struct fli_magazine *magazine)
+{
+    struct fli_backing *backing = trim->backing;
+    fli_slab_park(&backing->slabs, class_index, fli_load_relaxed(&magazine->count),
+                  fli_magazine_floor(magazine, backing->magazine_blocks[class_index]));
+    keep_empty(trim, magazine);
+}
+
+/* Parks all of the class's pooled blocks. Threads at work may go on filling the pool meanwhile. */
+static void park_all_pooled(struct trim *trim, unsigned class_index)
+{
+    struct fli_backing *backing = trim->backing;
+    uint32_t index = fli_stack_take_all_mpmc(&backing->pool.filled[class_index], trim->counters);
+    while (index != 0) {
+        struct fli_magazine *magazine = magazine_at(trim, index), *next;
+        index = fli_load_relaxed(&magazine->next);
+        next = magazine_at(trim, index);
+        __builtin_prefetch(next, 1);
+        __builtin_prefetch(fli_magazine_floor(next, backing->magazine_blocks[class_index]));
+        park_magazine(trim, class_index, magazine);
+    }
+}
+
 /* Parks `bytes` bytes of the class's pooled blocks, rounded up to whole magazines. */
 static void park_pooled(struct trim *trim, unsigned class_index, size_t bytes)
 {
@@ -85,68 +106,24 @@ static void park_pooled(struct trim *trim, unsigned class_index, size_t bytes)
                                                            trim->counters);
         if (magazine == NULL)
             return;
-        uint32_t count = fli_load_relaxed(&magazine->count);
-        fli_slab_park(&backing->slabs, class_index, count,
-                      fli_magazine_floor(magazine, backing->magazine_blocks[class_index]));
-        keep_empty(trim, magazine);
-        parked += count * fli_class_bytes(class_index);
+        parked += fli_load_relaxed(&magazine->count) * fli_class_bytes(class_index);
+        park_magazine(trim, class_index, magazine);
     }
 }
 
 /* ---- Slabs. */
 
-static void end_run(struct trim *trim)
-{
-    if (trim->run_count > 0)
-        trim->returned += fli_slab_make_idle(&trim->backing->slabs, trim->run_first, trim->run_count);
-    trim->run_count = 0;
-}
-
-/* A run grows at either end. */
-static void add_to_run(struct trim *trim, uint32_t number)
-{
-    bool below = trim->run_count > 0 && number + 1 == trim->run_first;
-    bool above = trim->run_count > 0 && number == trim->run_first + trim->run_count;
-    if (!below && !above)
-        end_run(trim);
-    if (!above)
-        trim->run_first = number;
-    trim->run_count++;
-}
-
-/* Makes a list of retired slabs idle. */
-static void idle_list(struct trim *trim, uint32_t slab)
-{
-    while (slab != 0) {
-        uint32_t next = trim->backing->slabs.slabs[slab - 1].next;
-        add_to_run(trim, slab - 1);
-        fli_count(&trim->retired->count, (uint32_t)-1);
-        slab = next;
-    }
-    end_run(trim);
-}
-
-static void collect(struct trim *trim, uint32_t slab)
-{
-    struct fli_retired *retired = trim->retired;
-    trim->backing->slabs.slabs[slab - 1].next = retired->collecting;
-    retired->collecting = slab;
-    fli_count(&retired->count, 1);
-}
-
 /* Retires free slabs of the class until few enough bytes are left. */
 static void retire_slabs(struct trim *trim, unsigned class_index)
 {
+    struct fli_slabs *slabs = &trim->backing->slabs;
     unsigned blocks;
     uint32_t slab;
-    while (trim->free > trim->retain && (slab = fli_slab_retire(&trim->backing->slabs, class_index, &blocks)) != 0) {
+    while (trim->free > trim->retain && (slab = fli_slab_retire(slabs, class_index, &blocks)) != 0) {
         trim->free -= fli_min(trim->free, blocks * fli_class_bytes(class_index));
-        if (trim->retired != NULL)
-            collect(trim, slab);
-        else
-            add_to_run(trim, slab - 1);
+        slabs->slabs[slab - 1].next = trim->retired;
+        trim->retired = slab;
     }
-    end_run(trim);
 }
 
 /* ---- Grace periods. */
@@ -162,7 +139,7 @@ static void begin_batch_locked(struct fl_heap *heap)
         retired->batch++;
         fli_count(&retired->grace_periods, 1);
     } else {
-        fli_count(&retired->count, -fli_slab_unretire(&heap->backing.slabs, retired->collecting));
+        fli_slab_unretire(&heap->backing.slabs, retired->collecting);
         fli_count(&retired->grace_refusals, 1);
     }
     retired->collecting = 0;
@@ -172,15 +149,15 @@ static void begin_batch_locked(struct fl_heap *heap)
 static size_t reclaim_locked(struct fl_heap *heap)
 {
     struct fli_retired *retired = &heap->retired;
-    struct trim trim = {.backing = &heap->backing, .retired = retired};
+    size_t returned = 0;
     if (retired->waiting != 0 && fli_grace_elapsed(&heap->grace, retired->token)) {
-        idle_list(&trim, retired->waiting);
+        returned = fli_slab_make_idle(&heap->backing.slabs, retired->waiting);
         retired->waiting = 0;
     }
     if (retired->waiting == 0 && retired->collecting != 0)
         begin_batch_locked(heap);
-    fli_count(&heap->trimmed_bytes, trim.returned);
-    return trim.returned;
+    fli_count(&heap->trimmed_bytes, returned);
+    return returned;
 }
 
 void fli_trim_reclaim(struct fl_heap *heap)
@@ -241,21 +218,31 @@ static size_t pooled_bytes(struct fli_backing *backing)
     return bytes;
 }
 
+static bool has_stale_readers(const struct fl_heap *heap)
+{
+    return heap->options.header != NULL;
+}
+
+/* With stale readers, the slabs in hand are those that collect. */
 static struct trim begin_locked(struct fl_heap *heap, size_t retain)
 {
     return (struct trim){.backing = &heap->backing,
                          .counters = &heap->trim_counters,
                          .retain = retain,
-                         .retired = heap->options.header != NULL ? &heap->retired : NULL};
+                         .retired = has_stale_readers(heap) ? heap->retired.collecting : 0};
 }
 
-/* Gives the magazines still in hand to the pool, and counts the trim. Returns the bytes given back. */
+/* Gives away what is still in hand, magazines to the pool, and counts the trim. Returns the bytes given back. */
 static size_t finish(struct trim *trim, struct fl_heap *heap)
 {
     pool_empties(trim);
+    if (has_stale_readers(heap))
+        heap->retired.collecting = trim->retired;
+    else
+        trim->returned += fli_slab_make_idle(&trim->backing->slabs, trim->retired);
     fli_count(&heap->trims, 1);
     fli_count(&heap->trimmed_bytes, trim->returned);
-    return trim->returned + (trim->retired != NULL ? reclaim_locked(heap) : 0);
+    return trim->returned + reclaim_locked(heap);
 }
 
 static size_t trim_locked(struct fl_heap *heap, size_t retain)
@@ -266,8 +253,7 @@ static size_t trim_locked(struct fl_heap *heap, size_t retain)
     for (unsigned c = 1; c < FL_CLASS_COUNT && trim.free > retain; c++) {
         if (class_pooled_bytes(trim.backing, c) == 0 && fli_load_relaxed(&slabs->by_class[c].parked) == 0)
             continue;
-        /* What there is now: threads at work may go on filling the pool as fast as it is emptied. */
-        park_pooled(&trim, c, class_pooled_bytes(trim.backing, c));
+        park_all_pooled(&trim, c);
         retire_slabs(&trim, c);
     }
     return_magazines(&trim);
@@ -285,7 +271,7 @@ size_t fli_trim(struct fl_heap *heap, size_t retain)
 
 size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
 {
-    bool waits = heap->options.header != NULL;
+    bool waits = has_stale_readers(heap);
     if (waits && fli_thread_caller_is_inside(heap)) {
         fli_misuse("fl_heap_trim", heap, NULL, "would wait for a grace period inside a read-side section");
         return 0;

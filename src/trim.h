@@ -45,7 +45,7 @@ void fli_trim_wait_anew_stw(struct fl_heap *heap);
 /* Whether retired slabs wait. A hint. */
 static inline bool fli_trim_is_waiting(struct fl_heap *heap)
 {
-    return fli_load_relaxed(&heap->retired.count) > 0; /* relaxed: a hint */
+    return fli_load_relaxed(&heap->backing.slabs.retired) > 0; /* relaxed: a hint */
 }
 
 /* The pool has grown: trims if it has outgrown its bound, unless a trim is under way. */

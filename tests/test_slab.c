@@ -1,9 +1,21 @@
 /* SPDX-License-Identifier: MIT */
+/* link: -Wl,--wrap=madvise */
 #include "support.h"
 
 #include "slab.h"
 
 enum { SLABS = 96 };
+
+static unsigned decommits; /* calls of madvise */
+
+int __real_madvise(void *address, size_t length, int advice);
+int __wrap_madvise(void *address, size_t length, int advice);
+
+int __wrap_madvise(void *address, size_t length, int advice)
+{
+    decommits++;
+    return __real_madvise(address, length, advice);
+}
 
 /* Slabs of their own, outside of any heap. */
 struct ground {
@@ -150,7 +162,7 @@ static void a_slab_is_taken_from_the_limit_and_given_back_when_idle(void **state
 
     fli_slab_park(slabs, c, 2, blocks);
     retire_one(slabs, c, 1, 2);
-    fli_slab_make_idle(slabs, 0, 1);
+    fli_slab_make_idle(slabs, 1);
     assert_int_equal(fli_load_relaxed(&ground->limit.used), 0);
     assert_int_equal(fli_slab_carve(slabs, 1, 2, more), 2);
 }
@@ -228,7 +240,7 @@ static void a_slab_with_one_block_in_use_is_not_retired(void **state)
     assert_int_equal(fli_slab_unpark(slabs, c, 1, &none), 0);
     /* Readers may still look: the class goes with the memory. */
     assert_int_equal(fli_slab_class_of(slabs, blocks[0]), c);
-    fli_slab_make_idle(slabs, 0, 1);
+    fli_slab_make_idle(slabs, 1);
     assert_int_equal(fli_slab_class_of(slabs, blocks[0]), 0);
 }
 
@@ -253,7 +265,7 @@ static void a_slab_still_being_carved_can_be_retired(void **state)
     assert_int_equal(fli_slab_carve(slabs, c, 5, blocks), 5);
     fli_slab_park(slabs, c, 5, blocks);
     retire_one(slabs, c, 1, 5);
-    fli_slab_make_idle(slabs, 0, 1);
+    fli_slab_make_idle(slabs, 1);
     /* The class begins another slab: its lowest block is carved first. */
     assert_int_equal(fli_slab_carve(slabs, c, 5, blocks), 5);
     assert_ptr_equal(blocks[4], slabs->base);
@@ -269,7 +281,7 @@ static void a_retired_slab_serves_another_class_from_zeroed_pages(void **state)
         memset(blocks[0], 0xff, FLI_SLAB_BYTES);
     fli_slab_park(slabs, c, count, blocks);
     retire_one(slabs, c, 1, count);
-    assert_int_equal(fli_slab_make_idle(slabs, 0, 1), FLI_SLAB_BYTES);
+    assert_int_equal(fli_slab_make_idle(slabs, 1), FLI_SLAB_BYTES);
     void *again;
     assert_int_equal(fli_slab_carve(slabs, other, 1, &again), 1);
     assert_ptr_equal(again, blocks[0]);
@@ -299,25 +311,36 @@ static void free_slabs_are_retired_whichever_they_are_and_the_others_stay(void *
     assert_ptr_equal(taken[0], blocks[2][0]);
 }
 
-static void adjacent_idle_slabs_are_used_lowest_first(void **state)
+static void retired_slabs_go_back_in_runs_whatever_their_order_and_class(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
-    unsigned c = fl_size_class(FL_BLOCK_MAX), count;
-    void *blocks[2];
-    for (unsigned i = 0; i < 4; i++) {
-        assert_int_equal(fli_slab_carve(slabs, c, 2, blocks), 2);
-        fli_slab_park(slabs, c, 2, blocks);
+    enum { RETIRED = 70, KEPT = 30 };
+    const unsigned classes[] = {fl_size_class(FL_BLOCK_MAX), fl_size_class(FL_BLOCK_MAX / 2)};
+    void *blocks[4];
+    uint32_t list = 0;
+    unsigned count;
+    for (unsigned i = 0; i < RETIRED; i++) {
+        unsigned c = classes[i % 2];
+        count = carve_slab(slabs, c, blocks);
+        fli_slab_park(slabs, c, i == KEPT ? count - 1 : count, blocks);
     }
-    for (unsigned i = 0; i < 4; i++)
-        assert_int_not_equal(fli_slab_retire(slabs, c, &count), 0);
-    assert_int_equal(fli_slab_make_idle(slabs, 0, 4), 4 * FLI_SLAB_BYTES);
-    assert_int_equal(slabs->idle_count, 4);
-    for (unsigned i = 0; i < 4; i++) {
-        assert_int_equal(fli_slab_carve(slabs, c, 2, blocks), 2);
-        assert_ptr_equal(blocks[1], slabs->base + i * FLI_SLAB_BYTES);
+    /* One class after the other, the latest slab of each first. */
+    for (unsigned i = 0; i < 2; i++)
+        for (uint32_t slab; (slab = fli_slab_retire(slabs, classes[i], &count)) != 0; list = slab)
+            slabs->slabs[slab - 1].next = list;
+    decommits = 0;
+    assert_int_equal(fli_slab_make_idle(slabs, list), (RETIRED - 1) * FLI_SLAB_BYTES);
+    /* Below the one that is in use, and the rest, of which a run takes no more than 32. */
+    assert_int_equal(decommits, 3);
+    assert_int_equal(slabs->idle_count, RETIRED - 1);
+    assert_int_equal(fli_load_relaxed(&slabs->retired), 0);
+    for (unsigned i = 0; i < RETIRED; i++) {
+        if (i == KEPT)
+            continue;
+        carve_slab(slabs, classes[0], blocks);
+        assert_ptr_equal(blocks[0], slabs->base + i * FLI_SLAB_BYTES);
     }
-    assert_int_equal(slabs->idle_count, 0);
-    assert_int_equal(slabs->committed, 4);
+    assert_int_equal(slabs->committed, RETIRED);
 }
 
 static void pages_of_bits_go_back_unless_a_bit_in_them_is_set(void **state)
@@ -372,7 +395,7 @@ int main(void)
         GROUND_TEST(a_slab_still_being_carved_can_be_retired),
         GROUND_TEST(a_retired_slab_serves_another_class_from_zeroed_pages),
         GROUND_TEST(free_slabs_are_retired_whichever_they_are_and_the_others_stay),
-        GROUND_TEST(adjacent_idle_slabs_are_used_lowest_first),
+        GROUND_TEST(retired_slabs_go_back_in_runs_whatever_their_order_and_class),
         GROUND_TEST(pages_of_bits_go_back_unless_a_bit_in_them_is_set),
         GROUND_TEST(the_live_bit_tells_what_it_was),
     };
