@@ -112,7 +112,6 @@ static void leave_behind(struct fl_heap *heap)
 
 static void child(void)
 {
-    fli_thread_renumber_stw();
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
         reset_pool(heap);
         fli_deferred_recount_stw(&heap->deferred);
@@ -120,6 +119,7 @@ static void child(void)
         leave_behind(heap);
         for_each_lock(heap, unlock);
     }
+    fli_thread_forget_others_stw();
     fli_registry_unlock();
     unlock(&fli_default_lock);
     fli_rcu_after_fork_child();

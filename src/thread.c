@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Attach, detach, exit, and the registry. One process-wide lock guards which heaps there are, which threads each has,
- * and which OS thread each is bound to; it is taken when these change and by whoever walks them, never by an exchange
+ * which OS threads there are, and which each thread is bound to; it is taken when these change and by whoever walks them, never by an exchange
  * of magazines.
  */
 #include "thread.h"
@@ -27,6 +27,7 @@ static __thread unsigned exit_round;
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fl_heap *heaps;
+static struct fli_os_thread *os_threads; /* all that have had a handle */
 static pthread_key_t exit_key;
 static bool exit_key_exists;
 
@@ -82,6 +83,25 @@ bool fli_thread_is_ours_locked(const struct fli_thread *thread)
     return thread->os_thread == NULL || thread->os_thread == os_thread;
 }
 
+static void enter_os_thread(struct fli_os_thread *record)
+{
+    fli_registry_lock();
+    record->next = os_threads;
+    record->link = &os_threads;
+    if (record->next != NULL)
+        record->next->link = &record->next;
+    os_threads = record;
+    fli_registry_unlock();
+}
+
+static void release_os_thread_locked(struct fli_os_thread *record)
+{
+    *record->link = record->next;
+    if (record->next != NULL)
+        record->next->link = record->link;
+    free(record);
+}
+
 /* Sees to it that at_exit runs when the calling OS thread exits. Returns 0 or -ENOMEM. */
 static int watch_exit(void)
 {
@@ -93,14 +113,21 @@ static int watch_exit(void)
         return -ENOMEM;
     }
     record->number = syscall(SYS_gettid);
+    enter_os_thread(record);
     os_thread = record;
     return 0;
 }
 
-void fli_thread_renumber_stw(void)
+void fli_thread_forget_others_stw(void)
 {
-    if (os_thread != NULL)
-        os_thread->number = syscall(SYS_gettid);
+    struct fli_os_thread *next;
+    for (struct fli_os_thread *record = os_threads; record != NULL; record = next) {
+        next = record->next;
+        if (record != os_thread)
+            release_os_thread_locked(record);
+        else
+            record->number = syscall(SYS_gettid);
+    }
 }
 
 static void detach(struct fli_thread *thread);
@@ -128,7 +155,9 @@ static void at_exit(void *arg)
     for (unsigned kind = 0; kind < FLI_GRACE_KINDS; kind++)
         fli_reader_close(&exiting->readers[kind]);
     os_thread = NULL;
-    free(exiting);
+    fli_registry_lock();
+    release_os_thread_locked(exiting);
+    fli_registry_unlock();
 }
 
 /* ---- The registry. */

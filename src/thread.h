@@ -24,9 +24,10 @@
 #include "heap.h"
 #include "reader.h"
 
-/* What is known of one OS thread. */
+/* What is known of one OS thread, from its first handle to its exit. */
 struct fli_os_thread {
-    struct fli_thread *bound; /* the handles bound to it */
+    struct fli_os_thread *next, **link; /* all of the process */
+    struct fli_thread *bound;           /* the handles bound to it */
     struct fli_reader readers[FLI_GRACE_KINDS];
     long number; /* the kernel's */
 };
@@ -118,8 +119,9 @@ bool fli_thread_caller_is_inside(struct fl_heap *heap);
 void fli_thread_for_each_ours(struct fl_heap *heap, void (*visit)(struct fli_thread *thread, void *context),
                               void *context);
 
-/* The calling OS thread is the only one of a forked child, where it has another number. */
-void fli_thread_renumber_stw(void);
+/* The calling OS thread is the only one of a forked child, where it has another number: releases what is known of the
+ * others, to which no handle may be bound any more. */
+void fli_thread_forget_others_stw(void);
 
 /* Flushes the heap's service thread, unless it is at work or is the caller. */
 void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller);
