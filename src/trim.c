@@ -160,6 +160,33 @@ static size_t reclaim_locked(struct fl_heap *heap)
     return returned;
 }
 
+/* Takes the first slab of the class out of a list, as a list of its own. Returns 0 if there is none. */
+static uint32_t take_of_class(struct fli_slabs *slabs, uint32_t *link, unsigned class_index)
+{
+    while (*link != 0 && fli_load_relaxed(&slabs->classes[*link - 1]) != class_index)
+        link = &slabs->slabs[*link - 1].next;
+    uint32_t slab = *link;
+    if (slab != 0) {
+        *link = slabs->slabs[slab - 1].next;
+        slabs->slabs[slab - 1].next = 0;
+    }
+    return slab;
+}
+
+void fli_trim_take_back(struct fl_heap *heap, unsigned class_index)
+{
+    struct fli_slabs *slabs = &heap->backing.slabs;
+    struct fli_retired *retired = &heap->retired;
+    if (!fli_trim_is_waiting(heap))
+        return;
+    pthread_mutex_lock(&heap->trim_lock);
+    uint32_t slab = take_of_class(slabs, &retired->collecting, class_index);
+    if (slab == 0)
+        slab = take_of_class(slabs, &retired->waiting, class_index);
+    fli_slab_unretire(slabs, slab);
+    pthread_mutex_unlock(&heap->trim_lock);
+}
+
 void fli_trim_reclaim(struct fl_heap *heap)
 {
     if (pthread_mutex_trylock(&heap->trim_lock) != 0)

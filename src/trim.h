@@ -8,7 +8,7 @@
  *
  * With no stale readers a free slab can go at once: all its blocks are in the library's hands, so nobody has a pointer into
  * it. With stale readers retired slabs wait for a grace period in batches, as deferred blocks do (deferred.h), and whoever comes
- * by after it makes them idle.
+ * by after it makes them idle. Meanwhile an allocation of their class that would fail for lack of memory takes them back.
  *
  * A heap trims itself when its pool outgrows a bound. The bound begins low, so that a program that frees what it had
  * is soon rid of it, and doubles up to retain_bytes each time the program has taken back half of what the last such
@@ -30,6 +30,10 @@ void fli_trim_init(struct fl_heap *heap);
 /* Trims until at most `retain` free bytes are left in the library's hands. Returns the bytes given back. Waits for a
  * trim under way, never for a grace period. */
 size_t fli_trim(struct fl_heap *heap, size_t retain);
+
+/* Makes a retired slab of the class, if there is one, a free one again, without waiting for its grace period: its blocks keep their
+ * class, so readers find in them what they find in any block that is free or used again. Waits for a trim under way. */
+void fli_trim_take_back(struct fl_heap *heap, unsigned class_index);
 
 /* Makes retired slabs idle whose grace period has ended, unless a trim is under way. */
 void fli_trim_reclaim(struct fl_heap *heap);

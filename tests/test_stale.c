@@ -326,6 +326,47 @@ static void where_no_grace_period_can_be_had_retired_slabs_serve_their_class_aga
     end_bed(&bed);
 }
 
+static void at_its_limit_a_heap_takes_retired_slabs_of_the_class_back(void **state)
+{
+    (void)state;
+    enum { SLABS = 4, ROOM = SLABS * FLI_SLAB_BYTES / sizeof(struct object) };
+    static void *objects[ROOM], *again[ROOM];
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(
+        &host,
+        &(struct fl_options){.header = &cleared, .limit_bytes = SLABS * FLI_SLAB_BYTES, .retain_bytes = SIZE_MAX});
+    struct fl_type type = type_of("object", sizeof(struct object), &cleared);
+    struct fl_type larger = type_of("larger", 1024, &cleared);
+    size_t count = 0;
+    while ((objects[count] = fl_type_alloc(bed.thread, &type)) != NULL)
+        memset(objects[count++], 0xff, sizeof(struct object));
+    assert_true(count > ROOM / 2);
+    /* One slab or two collect while the others wait: of both, any may be taken back. */
+    dealloc_many(bed.thread, &type, count / 2, objects);
+    fl_thread_flush(bed.thread);
+    fl_heap_trim(bed.heap, 0);
+    dealloc_many(bed.thread, &type, count - count / 2, objects + count / 2);
+    fl_thread_flush(bed.thread);
+    fl_heap_trim(bed.heap, 0);
+    assert_int_equal(stats_of(bed.heap).slabs, 0);
+    assert_int_equal(stats_of(bed.heap).retired_bytes, SLABS * FLI_SLAB_BYTES);
+    /* Another class has to wait for the grace period. */
+    assert_null(fl_type_alloc(bed.thread, &larger));
+    assert_int_equal(errno, ENOMEM);
+    for (size_t i = 0; i < count; i++)
+        assert_cleared(objects[i]);
+
+    again[0] = make(bed.thread, &type);
+    assert_int_equal(stats_of(bed.heap).retired_bytes, (SLABS - 1) * FLI_SLAB_BYTES);
+    make_many(bed.thread, &type, count - 1, again + 1);
+    assert_int_equal(stats_of(bed.heap).retired_bytes, 0);
+    assert_null(fl_type_alloc(bed.thread, &type));
+    assert_sound(bed.heap);
+    dealloc_many(bed.thread, &type, count, again);
+    let_all_go(&host, bed.thread);
+    end_bed(&bed);
+}
+
 static void automatic_trims_wait_for_grace_periods_too(void **state)
 {
     (void)state;
@@ -688,6 +729,7 @@ int main(void)
         cmocka_unit_test(whoever_comes_by_after_the_grace_period_gives_retired_slabs_back),
         cmocka_unit_test(slabs_that_are_retired_later_wait_for_a_later_grace_period),
         cmocka_unit_test(where_no_grace_period_can_be_had_retired_slabs_serve_their_class_again),
+        cmocka_unit_test(at_its_limit_a_heap_takes_retired_slabs_of_the_class_back),
         cmocka_unit_test(automatic_trims_wait_for_grace_periods_too),
         cmocka_unit_test(a_trim_waits_for_a_grace_period_of_qsbr),
         cmocka_unit_test(a_trim_waits_for_a_grace_period_of_bp),
