@@ -406,13 +406,10 @@ bool fli_check_live(struct fl_thread *face, const void *block, const struct fli_
     struct fl_heap *heap = fl_thread_heap(face);
     struct outcome outcome = {.verdict = heap != NULL ? FOREIGN : NO_HEAP, .heap = heap};
     enum verdict call = thread->heap != NULL ? judge_call(thread, how) : IN_ORDER;
+    unsigned class_index = heap != NULL ? fli_slab_class_of(&heap->backing.slabs, block) : 0;
     if (call != IN_ORDER) {
         outcome.verdict = call;
-        report(block, how, outcome);
-        return false;
-    }
-    unsigned class_index = heap != NULL ? fli_slab_class_of(&heap->backing.slabs, block) : 0;
-    if (class_index != 0) {
+    } else if (class_index != 0) {
         outcome.actual = fli_class_bytes(class_index);
         outcome.verdict = judge(&heap->backing.slabs, class_index, block, how);
     } else if (heap != NULL && (outcome.actual = fli_large_size(&heap->backing.large, block)) != 0) {

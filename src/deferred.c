@@ -299,6 +299,14 @@ static bool advance_locked(struct fli_deferred *deferred)
     return released;
 }
 
+/* Unlocks, and tells the heap if what has been released has made its pool grow. */
+static void unlock(struct fli_deferred *deferred, bool released)
+{
+    pthread_mutex_unlock(&deferred->lock);
+    if (released)
+        deferred->backing->pool_grew(deferred->backing);
+}
+
 /* Whether a step can be taken, as far as can be seen without the lock. Others may take it or make it impossible meanwhile. */
 static bool can_step(struct fli_deferred *deferred)
 {
@@ -316,10 +324,7 @@ void fli_deferred_advance(struct fli_deferred *deferred)
     if (!can_step(deferred) || pthread_mutex_trylock(&deferred->lock) != 0)
         return;
     int saved = errno;
-    bool released = advance_locked(deferred);
-    pthread_mutex_unlock(&deferred->lock);
-    if (released)
-        deferred->backing->pool_grew(deferred->backing);
+    unlock(deferred, advance_locked(deferred));
     errno = saved;
 }
 
@@ -345,9 +350,7 @@ static int step(struct fli_deferred *deferred, int64_t *token, uint64_t *batch)
     *token = is_waiting ? fli_load_relaxed(&deferred->token) : 0;
     *batch = deferred->batch;
     int result = is_waiting && *token == 0 ? deferred->refusal : 0;
-    pthread_mutex_unlock(&deferred->lock);
-    if (released)
-        deferred->backing->pool_grew(deferred->backing);
+    unlock(deferred, released);
     return result;
 }
 
