@@ -109,43 +109,39 @@ extern FLI_ATOMIC(int64_t) fli_py_collections;
 /* The grace periods of the heap. */
 extern const struct fl_grace_host fli_py_collect_grace;
 
-/* ---- The link of objects that wait for the stack to unwind: a word of the header that a dead object does not need
- * and that no reader takes for more than a thread which it is not. */
+/* ---- The link of objects that wait for the stack to unwind: the first word of the header, which a dead object does not
+ * need. It is the owning thread (free-threaded), which no reader takes it for, or the reference count (with the GIL). */
 
 static inline void fli_py_set_link(PyObject *object, PyObject *next)
 {
-#if defined(Py_GIL_DISABLED)
-    __atomic_store_n(&object->ob_tid, (uintptr_t)next, __ATOMIC_RELAXED); /* relaxed: nothing follows it elsewhere */
-#else
-    object->ob_refcnt = (Py_ssize_t)(intptr_t)next;
-#endif
+    /* Relaxed: nothing follows it elsewhere. */
+    __atomic_store_n((uintptr_t *)(void *)object, (uintptr_t)next, __ATOMIC_RELAXED);
 }
 
 /* Returns the link and leaves a dead object's header. */
 static inline PyObject *fli_py_take_link(PyObject *object)
 {
-#if defined(Py_GIL_DISABLED)
     /* Relaxed: as above. */
-    PyObject *next = (PyObject *)__atomic_load_n(&object->ob_tid, __ATOMIC_RELAXED);
-    __atomic_store_n(&object->ob_tid, 0, __ATOMIC_RELAXED);
-#else
-    PyObject *next = (PyObject *)(intptr_t)object->ob_refcnt;
-    object->ob_refcnt = 0;
-#endif
+    PyObject *next = (PyObject *)__atomic_load_n((uintptr_t *)(void *)object, __ATOMIC_RELAXED);
+    __atomic_store_n((uintptr_t *)(void *)object, 0, __ATOMIC_RELAXED);
     return next;
 }
 
-/* Makes a type live for ever, before other threads know it. */
+/* Makes a type live for ever, before other threads know it. As the interpreter does it: out of the collector's sight,
+ * which would take the count of what it finds unreachable for a true one. */
 static inline void fli_py_immortalize(PyTypeObject *type)
 {
-#if defined(Py_GIL_DISABLED)
     PyObject *object = (PyObject *)type;
+    PyObject_GC_UnTrack(object);
+#if defined(Py_GIL_DISABLED)
     /* Relaxed: nobody else looks. The order in which the interpreter does it. */
     __atomic_store_n(&object->ob_tid, _Py_UNOWNED_TID, __ATOMIC_RELAXED);
     __atomic_store_n(&object->ob_ref_local, _Py_IMMORTAL_REFCNT_LOCAL, __ATOMIC_RELAXED);
     __atomic_store_n(&object->ob_ref_shared, 0, __ATOMIC_RELAXED);
+#elif PY_VERSION_HEX >= 0x030E0000
+    Py_SET_REFCNT(object, _Py_IMMORTAL_INITIAL_REFCNT);
 #else
-    type->ob_base.ob_base.ob_refcnt = _Py_IMMORTAL_REFCNT;
+    Py_SET_REFCNT(object, _Py_IMMORTAL_REFCNT);
 #endif
 }
 

@@ -28,6 +28,13 @@ def types(kinds=KINDS, variants=FREELANE):
     return [getattr(demo, name) for name in names if hasattr(demo, name)]
 
 
+def references(object_):
+    """How many references there are. Those of objects to their type count in their thread (free-threaded 3.14) until a
+    collection, which empties this thread's caches too."""
+    gc.collect()
+    return sys.getrefcount(object_)
+
+
 def few(many, under_tsan):
     """How often to do something: less under the sanitizer, which is slow."""
     return under_tsan if TSAN else many

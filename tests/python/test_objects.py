@@ -8,7 +8,7 @@ import unittest
 import weakref
 
 import freelane_demo as demo
-from demo_support import FREE_THREADED, FREELANE, GC_KINDS, KINDS, PLAIN_KINDS, TWINS, TestCase, few, types
+from demo_support import FREE_THREADED, FREELANE, GC_KINDS, KINDS, PLAIN_KINDS, TWINS, TestCase, few, references, types
 
 
 class Held:
@@ -91,28 +91,25 @@ class Contents(TestCase):
 class References(TestCase):
     def test_references_to_the_type_balance(self):
         for type_ in types(variants=["", "Default"]):
-            gc.collect()
-            before = sys.getrefcount(type_)
+            before = references(type_)
             many = [type_() for _ in range(1000)]
-            # One more where the thread's cache is open.
-            self.assertIn(sys.getrefcount(type_), (before + 1000, before + 1001))
+            self.assertEqual(references(type_), before + 1000, type_)
             del many
-            gc.collect()
-            self.assertEqual(sys.getrefcount(type_), before, type_)
+            self.assertEqual(references(type_), before, type_)
 
     def test_an_immortal_type_is_not_counted(self):
         for type_ in types(variants=["Immortal", "Static"]):
-            before = sys.getrefcount(type_)
+            before = references(type_)
             many = [type_() for _ in range(1000)]
-            self.assertEqual(sys.getrefcount(type_), before)
+            self.assertEqual(references(type_), before)
             del many
-            self.assertEqual(sys.getrefcount(type_), before)
+            self.assertEqual(references(type_), before)
 
     def test_references_of_reused_objects_are_exact(self):
         for type_ in types():
             for _ in range(100):
-                one = type_()
-                self.assertEqual(sys.getrefcount(one), sys.getrefcount(object()) + 1)
+                one, other = type_(), object()
+                self.assertEqual(sys.getrefcount(one), sys.getrefcount(other))
                 del one
 
 

@@ -2,12 +2,11 @@
 """Subtypes in Python and in C, and objects that change their type."""
 
 import gc
-import sys
 import unittest
 import weakref
 
 import freelane_demo as demo
-from demo_support import FREELANE, KINDS, TWINS, TestCase, types
+from demo_support import FREELANE, KINDS, TWINS, TestCase, references, types
 
 OPEN_KINDS = [kind for kind in KINDS if kind != "Point"]
 
@@ -24,9 +23,9 @@ def with_more(type_):
     return type("More", (type_,), {"__slots__": ("more", "__weakref__") if not type_.__weakrefoffset__ else ("more",)})
 
 
-def references(type_):
-    """Of a class made in Python: None if it is immortal, as such classes are once a thread has been started (3.13)."""
-    count = sys.getrefcount(type_)
+def references_in_python(type_):
+    """To a class made in Python: None if it is immortal, as such classes are once a thread has been started (3.13)."""
+    count = references(type_)
     return count if count < 1 << 31 else None
 
 
@@ -42,22 +41,19 @@ class InPython(TestCase):
         for type_ in types(OPEN_KINDS, FREELANE + TWINS):
             for make in (with_slots, with_dict, with_more):
                 subtype = make(type_)
-                gc.collect()
-                before = references(subtype)
+                before = references_in_python(subtype)
                 many = [subtype() for _ in range(100)]
-                self.assertEqual(references(subtype), before and before + 100, subtype.__mro__)
+                self.assertEqual(references_in_python(subtype), before and before + 100, subtype.__mro__)
                 del many
-                self.assertEqual(references(subtype), before, subtype.__mro__)
+                self.assertEqual(references_in_python(subtype), before, subtype.__mro__)
 
     def test_references_to_the_base_balance(self):
         for type_ in types(OPEN_KINDS, ["", "Default"]):
             subtype = with_slots(type_)
-            gc.collect()
-            before = sys.getrefcount(type_)
+            before = references(type_)
             for _ in range(100):
                 subtype()
-            gc.collect()
-            self.assertEqual(sys.getrefcount(type_), before, type_)
+            self.assertEqual(references(type_), before, type_)
 
     def test_what_the_base_holds_is_dropped(self):
         class Held:
@@ -146,27 +142,24 @@ class InPython(TestCase):
 class InC(TestCase):
     def test_a_subtype_that_adds_nothing_shares_the_heap(self):
         self.assertTrue(demo.owns(demo.SubPair()))
-        gc.collect()
-        before = sys.getrefcount(demo.SubPair)
+        before = references(demo.SubPair)
         many = [demo.SubPair(i, [i]) for i in range(1000)]
-        self.assertEqual(sys.getrefcount(demo.SubPair), before + 1000)
+        self.assertEqual(references(demo.SubPair), before + 1000)
         self.assertEqual([pair.second for pair in many], [[i] for i in range(1000)])
         del many
-        self.assertEqual(sys.getrefcount(demo.SubPair), before)
+        self.assertEqual(references(demo.SubPair), before)
 
     def test_a_wider_subtype(self):
         for subtype, base in ((demo.WidePair, demo.Pair), (demo.WideGCPair, demo.GCPair), (demo.TrackedPair, demo.Pair)):
             self.assertGreater(subtype.__basicsize__, base.__basicsize__)
-            gc.collect()
-            before = sys.getrefcount(subtype), sys.getrefcount(base)
+            before = references(subtype), references(base)
             for i in range(1000):
                 one = subtype(i, [i])
                 self.assertRaises(AttributeError, lambda one=one: one.third)
                 one.third = [one.second]
                 other = base(i)
             del one, other
-            gc.collect()
-            self.assertEqual((sys.getrefcount(subtype), sys.getrefcount(base)), before, subtype)
+            self.assertEqual((references(subtype), references(base)), before, subtype)
 
     def test_whose_memory_it_is(self):
         self.assertTrue(demo.owns(demo.WidePair()))
@@ -189,11 +182,10 @@ class InC(TestCase):
         for base in (demo.SubPair, demo.WidePair, demo.TrackedPair, demo.WideGCPair):
             for make in (with_slots, with_dict, with_more):
                 subtype = make(base)
-                gc.collect()
-                before = sys.getrefcount(subtype)
+                before = references(subtype)
                 many = [subtype([i]) for i in range(100)]
                 del many
-                self.assertEqual(sys.getrefcount(subtype), before)
+                self.assertEqual(references(subtype), before)
 
 
 class Assignment(TestCase):
@@ -207,13 +199,11 @@ class Assignment(TestCase):
             other = demo.SubPair([1], [2])
             other.__class__ = demo.Pair
             del other
-        gc.collect()
-        before = sys.getrefcount(demo.Pair), sys.getrefcount(demo.SubPair)
+        before = references(demo.Pair), references(demo.SubPair)
         one = demo.Pair()
         one.__class__ = demo.SubPair
         del one
-        gc.collect()
-        self.assertEqual((sys.getrefcount(demo.Pair), sys.getrefcount(demo.SubPair)), before)
+        self.assertEqual((references(demo.Pair), references(demo.SubPair)), before)
 
     def test_not_to_types_with_another_memory(self):
         for type_ in types(OPEN_KINDS):

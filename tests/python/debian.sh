@@ -1,34 +1,34 @@
 # SPDX-License-Identifier: MIT
 #
-# Sourced by get-python and get-tools, which take from Debian 13 what this machine's release does not have. The caller
-# defines fail <message> and logged <name> <command...>.
+# Sourced by get-python and get-tools, which take from other suites of Debian what this machine's release does not have.
+# The caller defines fail <message> and logged <name> <command...>.
 #
 # The mirror is the one that the machine's own apt sources name. What comes from it is verified with the keyring of
 # the Debian archive. Configuration, lists and cache of apt are private ones below a scratch folder; those of the
 # system are read and never changed.
 
-trixie_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # The first mirror of Debian in the system's apt sources, security updates apart; or nothing.
-trixie_mirror() {
+debian_mirror() {
     local targets
     targets="$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(LABEL)' 'Created-By: Packages' 2>/dev/null)" || return 0
     awk '$2 == "Debian" && $3 == "Debian" && !seen++ { print $1 }' <<<"$targets"
 }
 
-# From here on apt-get works in the scratch folder $1 on the suite, of which it knows the kind of index $2: deb or
+# From here on apt-get works in the scratch folder $1 on the suite $2, of which it knows the kind of index $3: deb or
 # deb-src.
-trixie_enter() {
-    local scratch="$1" type="$2" uri
-    uri="$(trixie_mirror)"
+debian_enter() {
+    local scratch="$1" suite="$2" type="$3" uri
+    uri="$(debian_mirror)"
     if [ -z "$uri" ] && [ "$(id -u)" -eq 0 ]; then
         logged lists apt-get -o DPkg::Lock::Timeout=300 update
-        uri="$(trixie_mirror)"
+        uri="$(debian_mirror)"
     fi
     [ -n "$uri" ] || fail "the apt sources of this machine name no mirror of Debian (or apt-get update has not run yet)"
 
     mkdir -p "$scratch/lists/partial" "$scratch/cache/archives/partial"
-    echo "$type [signed-by=$trixie_keyring] $uri trixie main" >"$scratch/sources.list"
+    echo "$type [signed-by=$debian_keyring] $uri $suite main" >"$scratch/sources.list"
     {
         # How this machine reaches its mirrors: proxies, certificates, retries.
         apt-config dump Acquire::http Acquire::https Acquire::ftp Acquire::Check-Date Acquire::Check-Valid-Until
