@@ -3,27 +3,12 @@
 without a warning, together with the files that an extension carries, and does what the text says."""
 
 import pathlib
-import re
 import shutil
-import sysconfig
 import tempfile
 import unittest
 
-from demo_support import TSAN, run_command, run_python
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-BLOCK = re.compile(r"^```c[ \t]*\n(/\* extension: ([\w-]+)\.c \*/\n.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
-MACROS = ["-DFREELANE_STATIC", "-DFREELANE_TLS_DYNAMIC"]
-
-
-def examples():
-    return {name: text for text, name in BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))}
-
-
-def carried():
-    lines = (ROOT / "src/python/sources.txt").read_text(encoding="utf-8").split()
-    return [str(ROOT / line) for line in lines if line.endswith(".c")]
-
+from demo_support import FREE_THREADED, TSAN, run_command, run_python
+from extension_support import FLAGS, INCLUDES, WARNINGS, carried, compile_carried, compiler, examples, link_extension
 
 CXX = """
 #include <freelane/python.h>
@@ -47,34 +32,32 @@ class Cxx(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             source = pathlib.Path(folder) / "types.cpp"
             source.write_text(CXX, encoding="utf-8")
-            for compiler in compilers:
-                run_command(
-                    [compiler, "-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{ROOT / 'include'}"]
-                    + ["-isystem", sysconfig.get_path("include"), source]
-                )
+            for cxx in compilers:
+                run_command([cxx, "-std=c++17", *WARNINGS, "-fsyntax-only", *INCLUDES, source])
+
+
+@unittest.skipIf(FREE_THREADED, "is about the headers of a build with the GIL")
+class FreeThreadedHeaders(unittest.TestCase):
+    def test_they_serve_without_the_gil_too(self):
+        """Where a version is at hand with the GIL only: what is carried compiles for its free-threaded build as well."""
+        for source in carried():
+            run_command([compiler(), *FLAGS, *WARNINGS, *INCLUDES, "-DPy_GIL_DISABLED=1", "-fsyntax-only", source])
 
 
 @unittest.skipIf(TSAN, "is about compiling")
 class Readme(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        compiler = shutil.which("gcc") or shutil.which("cc")
-        if compiler is None:
-            raise unittest.SkipTest("no C compiler")
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
-        suffix = sysconfig.get_config_var("EXT_SUFFIX")
-        for name, text in examples().items():
-            source = pathlib.Path(cls.folder.name) / f"{name}.c"
+        freelane = compile_carried(cls.folder.name)
+        for name, text in examples("c", "/* extension:").items():
+            source = pathlib.Path(cls.folder.name) / name
             source.write_text(text, encoding="utf-8")
-            run_command(
-                [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-fvisibility=hidden", "-pthread"]
-                + ["-shared", *MACROS, f"-I{ROOT / 'include'}", f"-I{ROOT / 'src'}"]
-                + ["-isystem", sysconfig.get_path("include"), source, *carried(), "-o", source.with_suffix(suffix)]
-            )
+            link_extension(source, *WARNINGS, freelane)
 
     def test_there_is_one(self):
-        self.assertIn("geometry", examples())
+        self.assertIn("geometry.c", examples("c", "/* extension:"))
 
     def test_it_works(self):
         run_python(

@@ -12,8 +12,8 @@ import sys
 import tempfile
 import unittest
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+from extension_support import HERE, ROOT, tool_environment
+
 EXAMPLES = ["setuptools", "meson"]
 
 # What runs with both copies in the process.
@@ -88,17 +88,11 @@ def run(command, **options):
     return result.stdout
 
 
-def tool_environment():
-    """The environment in which pip, setuptools and meson are at hand."""
-    result = subprocess.run([HERE / "get-tools"], capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        raise unittest.SkipTest(f"no tools to build wheels with: {result.stderr.strip()}")
-    tools = pathlib.Path(result.stdout.strip())
-    # What could lead a compiler or meson to another copy of Freelane, or to liburcu, is out of sight.
+def wheel_environment():
+    """The environment in which pip, setuptools and meson are at hand. What could lead a compiler or meson to another copy
+    of Freelane, or to liburcu, is out of sight."""
     return {
-        **os.environ,
-        "PATH": f"{tools / 'bin'}:{os.environ['PATH']}",
-        "PYTHONPATH": str(tools / "python"),
+        **tool_environment(),
         "PKG_CONFIG_LIBDIR": "/nonexistent",
         "PIP_NO_INDEX": "1",
         "PIP_NO_INPUT": "1",
@@ -110,7 +104,7 @@ def tool_environment():
 class Wheels(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.environment = tool_environment()
+        cls.environment = wheel_environment()
         cls.scratch = pathlib.Path(tempfile.mkdtemp())
         cls.addClassCleanup(shutil.rmtree, cls.scratch)
         cls.site = cls.scratch / "site"

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""What the tests share that compile extensions: examples of the README, together with the files that an extension carries."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sysconfig
+import textwrap
+import unittest
+
+from demo_support import run_command
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+WARNINGS = ["-Wall", "-Wextra", "-Werror"]
+INCLUDES = [f"-I{ROOT / 'include'}", f"-I{ROOT / 'src'}", "-isystem", sysconfig.get_path("include")]
+FLAGS = ["-std=gnu11", "-O1", "-fPIC", "-fvisibility=hidden", "-pthread", "-DFREELANE_STATIC", "-DFREELANE_TLS_DYNAMIC"]
+SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+
+
+def examples(language, comment):
+    """The blocks of the README in a language whose first line is a comment that begins so: {what follows: text}."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = re.compile(rf"^( *)```{language}[ \t]*\n(.*?)^\1```[ \t]*$", re.MULTILINE | re.DOTALL)
+    texts = [textwrap.dedent(text) for _, text in block.findall(readme)]
+    found = [(re.match(re.escape(comment) + r" ([\w.-]+)", text), text) for text in texts]
+    return {match.group(1): text for match, text in found if match}
+
+
+def compiler():
+    """The C compiler, or the test is skipped."""
+    found = shutil.which("gcc") or shutil.which("cc")
+    if found is None:
+        raise unittest.SkipTest("no C compiler")
+    return found
+
+
+def carried():
+    """The C files that an extension carries."""
+    lines = (ROOT / "src/python/sources.txt").read_text(encoding="utf-8").split()
+    return [ROOT / line for line in lines if line.endswith(".c")]
+
+
+def compile_carried(folder):
+    """Makes one object of them in the folder."""
+    carried_object = pathlib.Path(folder) / "freelane.o"
+    run_command([compiler(), *FLAGS, *WARNINGS, *INCLUDES, "-r", "-nostdlib", *carried(), "-o", carried_object])
+    return carried_object
+
+
+def link_extension(source, *arguments):
+    """Makes an extension module of a C file, beside it."""
+    extension = source.with_suffix(SUFFIX)
+    run_command([compiler(), *FLAGS, *INCLUDES, "-shared", source, *arguments, "-o", extension])
+    return extension
+
+
+def tool_environment(*names):
+    """The environment in which what get-tools finds is at hand, or the test is skipped."""
+    result = subprocess.run([HERE / "get-tools", *names], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise unittest.SkipTest(f"no tools: {result.stderr.strip()}")
+    tools = pathlib.Path(result.stdout.strip())
+    return {**os.environ, "PATH": f"{tools / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(tools / "python")}
