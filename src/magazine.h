@@ -26,7 +26,12 @@
 
 #include <pthread.h>
 
-enum { FLI_MAGAZINE_BYTES = FL_MAGAZINE_BYTES, FLI_MAGAZINE_SLOTS = 254, FLI_MAGAZINES_PER_PAGE = 2 };
+enum { FLI_MAGAZINE_BYTES = FL_MAGAZINE_BYTES, FLI_MAGAZINES_PER_PAGE = 2 };
+
+/* As many as fill the magazine. */
+#if !defined(FREELANE_MODEL)
+enum { FLI_MAGAZINE_SLOTS = 254 };
+#endif
 
 struct fli_magazine {
     FLI_ATOMIC(uint32_t) next;  /* index of the magazine below on the stack; 0 ends it */

@@ -68,6 +68,9 @@ bool fli_model_cas_weak(rl::atomic<T> *word, T *expected, T desired, rl::memory_
     return false;
 }
 
+/* Slots of a magazine, whose first words take more room here. */
+enum { FLI_MAGAZINE_SLOTS = 239 };
+
 /* A counter that one thread writes. Nothing in the pool depends on its value: left out, it costs no states. */
 #define fli_count(p, v) ((void)(p), (void)(v))
 

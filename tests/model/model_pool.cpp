@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A model check of the pool: src/pool.c itself, compiled over model_atomic.h, run by Relacy through every
- * interleaving of its threads with at most `context_bound` preemptions, and every value that the C11 memory model
- * lets a load return.
+ * A model check of the pool: src/pool.c itself, compiled over model_atomic.h, run by Relacy (model_check.h).
  *
  * Checked in each execution:
  *
@@ -24,10 +22,8 @@
  *
  * usage: model_pool recycle|exchange|take_all [--expect-error]
  */
+#include "model_check.h"
 #include "pool.h"
-
-#include <cstring>
-#include <iostream>
 
 namespace
 {
@@ -160,39 +156,16 @@ struct take_all : pool_model<take_all> {
     }
 };
 
-/* The errors that a broken pool leads to; any other is the check's own. */
-bool is_of_the_pool(rl::test_result_e result)
-{
-    return result == rl::test_result_user_assert_failed || result == rl::test_result_data_race ||
-           result == rl::test_result_unitialized_access;
-}
-
-/* Explores a scenario. Returns the exit status. */
-template <typename scenario> int check(bool expect_error)
-{
-    std::ostream nowhere(nullptr);
-    rl::test_params params;
-    params.search_type = rl::sched_bound;
-    params.context_bound = 2;
-    params.execution_depth_limit = 500;
-    params.output_stream = expect_error ? &nowhere : &std::cout;
-    params.progress_stream = &nowhere;
-    bool clean = rl::simulate<scenario>(params);
-    std::cout << params.stop_iteration << " executions, " << rl::test_result_str(params.test_result) << std::endl;
-    return (expect_error ? is_of_the_pool(params.test_result) : clean) ? 0 : 1;
-}
-
 } // namespace
 
 int main(int argc, char **argv)
 {
-    const char *scenario = argc > 1 ? argv[1] : "";
-    bool expect_error = argc > 2 && !std::strcmp(argv[2], "--expect-error");
-    if (!std::strcmp(scenario, "recycle"))
+    bool expect_error;
+    if (is_asked_for("recycle", argc, argv, &expect_error))
         return check<recycle>(expect_error);
-    if (!std::strcmp(scenario, "exchange"))
+    if (is_asked_for("exchange", argc, argv, &expect_error))
         return check<exchange>(expect_error);
-    if (!std::strcmp(scenario, "take_all"))
+    if (is_asked_for("take_all", argc, argv, &expect_error))
         return check<take_all>(expect_error);
     std::cerr << "usage: " << argv[0] << " recycle|exchange|take_all [--expect-error]" << std::endl;
     return 2;
