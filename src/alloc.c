@@ -99,6 +99,7 @@ FLI_COLD static void *make_room(struct fli_thread *thread, unsigned class_index)
     if (block != NULL)
         return block;
     fli_trim(thread->heap, 0);
+    fli_trim_take_back(thread->heap, class_index); /* another trim may have had blocks of the class in hand */
     return alloc_block(thread, class_index);
 }
 
