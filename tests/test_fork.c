@@ -357,11 +357,11 @@ static void a_thread_that_never_attached_can_fork(void **state)
 
 /* ---- While others work. */
 
-/* AddressSanitizer's allocator does not know fork: where another thread was inside it, a child that allocates waits for
- * ever. */
+/* The sanitizers' allocators do not know fork: where another thread was inside, a child that allocates waits for ever. The
+ * stress programs fork beside threads that leave these allocators alone. */
 static void skip_without_forking_allocator(void)
 {
-    if (FLI_ADDRESS_SANITIZER)
+    if (FLI_SANITIZED)
         skip();
 }
 
@@ -400,7 +400,7 @@ static void forks_at_any_moment_leave_parent_and_child_sound(void **state)
         workers[i] = (struct worker){.heap = bed->heap};
         assert_int_equal(pthread_create(&workers[i].thread, NULL, churn, &workers[i]), 0);
     }
-    for (unsigned i = 0; i < (FLI_SANITIZED ? 10 : 40); i++)
+    for (unsigned i = 0; i < 40; i++)
         assert_child_succeeds(go_on_with_the_heap, bed->heap);
     for (size_t i = 0; i < COUNT_OF(workers); i++) {
         __atomic_store_n(&workers[i].stop, 1, __ATOMIC_RELAXED);
@@ -785,7 +785,7 @@ static void forks_at_any_moment_of_deferring_leave_parent_and_child_sound(void *
         workers[i] = (struct worker){.heap = bed.heap};
         assert_int_equal(pthread_create(&workers[i].thread, NULL, churn_deferring, &workers[i]), 0);
     }
-    for (unsigned i = 0; i < (FLI_SANITIZED ? 10 : 40); i++)
+    for (unsigned i = 0; i < 40; i++)
         assert_child_succeeds(reclaim_what_there_is, &bed);
     for (size_t i = 0; i < COUNT_OF(workers); i++) {
         __atomic_store_n(&workers[i].stop, 1, __ATOMIC_RELAXED);
