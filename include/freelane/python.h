@@ -37,6 +37,7 @@
 
 #include <freelane/freelane.h>
 
+#include <stddef.h>
 #include <string.h>
 
 #if PY_VERSION_HEX < 0x030D0000
@@ -57,6 +58,9 @@ extern "C" {
  * together. */
 #define FL_PY_CACHE_BYTES  131072
 #define FL_PY_THREAD_BYTES (16 * FL_PY_CACHE_BYTES)
+
+/* The most references to one heap type without Py_TPFLAGS_HAVE_GC that a thread has in hand. */
+#define FL_PY_REFERENCES 4096
 
 /* Deallocations of CLEAR and FINALIZE objects inside each other, after which objects wait until the stack is unwound. */
 #define FL_PY_DEPTH 64
@@ -85,8 +89,7 @@ struct fl_py_type {
     inquiry clear FL_PY_UNSET;   /* may be the type's tp_clear */
     bool gc FL_PY_UNSET;         /* the type has Py_TPFLAGS_HAVE_GC */
     bool subclassed FL_PY_UNSET; /* it has Py_TPFLAGS_BASETYPE */
-    /* Its objects own no reference to it: it is static, or a heap type which lives until the process ends. Threads
-     * that create and destroy its objects then do not contend for its reference count. */
+    /* Its objects own no reference to it: it is static, or a heap type which lives until the process ends. */
     bool immortal FL_PY_UNSET;
     bool variable FL_PY_UNSET; /* it has a tp_itemsize */
 
@@ -99,7 +102,7 @@ struct fl_py_type {
 
 /* What fl_py_type_ready finds out about a declared type. */
 struct fl_py_state {
-    uint32_t cache;                /* where in a struct fl_py_thread the type's cache lies, in bytes */
+    uint32_t kept;                 /* where in a struct fl_py_thread the type's union fl_py_kept lies, in bytes */
     bool ready, heap_type;         /* made ready; a heap type, whose objects own references to it */
     const struct fl_py_type *next; /* the types of this copy of Freelane */
 };
@@ -153,9 +156,9 @@ FL_PY_API int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type
 /* ---- Looking inside ----------------------------------------------------------------------------------- */
 
 /* Turns caching on or off in all threads and returns what it was. Off, every object with Py_TPFLAGS_HAVE_GC comes from
- * the interpreter and goes back to it, and the memory of every other one is reported to tracemalloc. It starts off
- * where a reference tracer (tracemalloc is one) is installed, and turns off at the first collection that finds
- * one. Turn it on again when tracemalloc has been stopped: it keeps the traces of objects that die in between. */
+ * the interpreter and goes back to it, the memory of every other one is reported to tracemalloc, and reference tracers are
+ * told of all. It starts off where a reference tracer (tracemalloc is one) is installed, and turns off at the first collection
+ * that finds one. Turn it on again when tracemalloc has been stopped: it keeps the traces of objects that die in between. */
 FL_PY_API bool fl_py_set_caching(bool on);
 
 struct fl_py_stats {
@@ -177,21 +180,45 @@ FL_PY_API struct fl_heap *fl_py_heap(void);
 
 /* ---- The fast paths ----------------------------------------------------------------------------------- */
 
-/* Freed objects of one type that a thread keeps. Each goes on owning its reference to the type if that is a heap type, so
- * that objects which come and go in one thread do not touch its count. A cache of zeros has neither objects nor room. */
+/* Whether python.h writes the headers of new objects itself. Builds that count or list all objects and references do
+ * so in PyObject_Init; with the GIL nothing is gained. */
+#if defined(Py_GIL_DISABLED) && !defined(Py_REF_DEBUG) && !defined(Py_TRACE_REFS)
+enum { FL_PY_HEADERS = 1 };
+#else
+enum { FL_PY_HEADERS = 0 };
+#endif
+
+/* Freed objects of one type with gc that a thread keeps. Each goes on owning its reference to the type if that is a heap
+ * type, so that objects which come and go in one thread do not touch its count. A cache of zeros has neither objects nor
+ * room. */
 struct fl_py_cache {
-    PyObject **top, **floor, **ceiling;
     PyTypeObject *type; /* a reference, while there is room */
+    PyObject **top, **floor, **ceiling;
 };
 
-#define FL_PY_CACHES 256
+/* References to one type without gc that a thread has in hand: new objects get theirs from here, and dead ones leave it
+ * here, so that the thread writes the type's count, which all threads share, once for many objects. A stock of zeros has
+ * neither references nor room. */
+struct fl_py_stock {
+    PyTypeObject *type; /* a reference, while there is room */
+    size_t references;  /* those besides */
+    size_t limit;
+};
+
+union fl_py_kept {
+    struct fl_py_cache cache;
+    struct fl_py_stock stock;
+};
+
+/* The types of which a thread can keep something. */
+#define FL_PY_TYPES 256
 
 /* What the fast paths see of a thread. */
 struct fl_py_thread {
-    struct fl_py_cache none; /* the cache of types that have none */
-    PyObject *waiting;       /* dead objects that wait for the stack to unwind */
-    size_t depth;            /* deallocations under way inside each other */
-    struct fl_py_cache caches[FL_PY_CACHES];
+    union fl_py_kept none; /* zeros, for types of which nothing is kept */
+    PyObject *waiting;     /* dead objects that wait for the stack to unwind */
+    size_t depth;          /* deallocations under way inside each other */
+    union fl_py_kept kept[FL_PY_TYPES];
 };
 
 /* Where the fast paths of the calling OS thread find their caches. Each pointer leads to a constant without objects and
@@ -215,6 +242,7 @@ FL_PY_SLOW PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObjec
 FL_PY_SLOW void fl_py_free_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_dealloc_waiting(struct fl_py_thread *thread);
+FL_PY_SLOW void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObject *type);
 
 /* Relaxed, these two: whoever has changed them can wait. */
 FL_INLINE struct fl_thread *fl_py_current_heap(void)
@@ -233,11 +261,17 @@ FL_INLINE bool fl_py_is_exact(const struct fl_py_type *self, PyTypeObject *type)
     return !self->subclassed || (type->tp_free == self->free && type->tp_basicsize == (Py_ssize_t)self->size);
 }
 
-/* Whether objects own a reference to their type. */
-FL_INLINE bool fl_py_owns_type(const struct fl_py_type *self, PyTypeObject *type)
+/* Whether objects of the declared type and of its C subtypes own a reference that their deallocation gives up here: where
+ * the declared type is static, whoever made the subtype does so. */
+FL_INLINE bool fl_py_owns_type(const struct fl_py_type *self)
 {
-    /* Relaxed: constant. */
-    return !self->immortal && (__atomic_load_n(&type->tp_flags, __ATOMIC_RELAXED) & Py_TPFLAGS_HEAPTYPE) != 0;
+    return !(self->immortal && !self->subclassed) && self->state->heap_type;
+}
+
+/* Whether `type` is as immortal as the declared type; a C subtype need not be. */
+FL_INLINE bool fl_py_is_immortal(const struct fl_py_type *self, PyTypeObject *type)
+{
+    return !self->subclassed || _Py_IsImmortal(type);
 }
 
 /* The cache of blocks for objects of `self`. A thread's second half serves heaps with stale readers, as those of
@@ -269,9 +303,60 @@ FL_INLINE void fl_py_disown(PyObject *object)
 #endif
 }
 
-FL_INLINE struct fl_py_cache *fl_py_cache_of(const struct fl_py_type *self, struct fl_py_thread *thread)
+FL_INLINE union fl_py_kept *fl_py_kept_of(const struct fl_py_type *self, struct fl_py_thread *thread)
 {
-    return (struct fl_py_cache *)(void *)((char *)thread + self->state->cache);
+    return (union fl_py_kept *)(void *)((char *)thread + self->state->kept);
+}
+
+/* ---- References to types without gc. */
+
+/* Gets a new object of `self` its reference to the type from the thread's stock. Returns false, and has done nothing, where
+ * objects of `type` are not those of `self` or the stock is empty. */
+FL_INLINE bool fl_py_take_type(const struct fl_py_type *self, PyTypeObject *type)
+{
+    if (!FL_PY_HEADERS)
+        return fl_py_is_exact(self, type);
+    if (self->immortal)
+        return fl_py_is_exact(self, type) && fl_py_is_immortal(self, type);
+    struct fl_py_stock *stock = &fl_py_kept_of(self, fl_py_current_thread())->stock;
+    if (FL_UNLIKELY(stock->type != type || stock->references == 0))
+        return false;
+    stock->references--;
+    return true;
+}
+
+/* Leaves the reference of a dead object to the thread's stock, or does nothing where none is owed. Returns false, and has
+ * done nothing, where it is to be given up otherwise. */
+FL_INLINE bool fl_py_give_type(const struct fl_py_type *self, PyTypeObject *type)
+{
+    if (!FL_PY_HEADERS)
+        return !fl_py_owns_type(self);
+    if (self->immortal)
+        return fl_py_is_immortal(self, type);
+    struct fl_py_stock *stock = &fl_py_kept_of(self, fl_py_current_thread())->stock;
+    if (FL_UNLIKELY(stock->type != type || stock->references == stock->limit))
+        return false;
+    stock->references++;
+    return true;
+}
+
+/* The header of a new object, as PyObject_Init leaves it, but for the reference to the type, which the object has
+ * already. Reference tracers are not told: fl_py_set_caching. */
+FL_INLINE PyObject *fl_py_init(PyObject *object, PyTypeObject *type)
+{
+#if defined(Py_GIL_DISABLED)
+    if (FL_PY_HEADERS) {
+        memset((char *)object + sizeof object->ob_tid, 0, offsetof(PyObject, ob_ref_local) - sizeof object->ob_tid);
+        /* Relaxed, these three: a reader of the dead object finds the words of that one or of this one, and none of them
+         * lets it raise the count, unless the calling thread is the reader. */
+        __atomic_store_n(&object->ob_tid, _Py_ThreadId(), __ATOMIC_RELAXED);
+        __atomic_store_n(&object->ob_ref_local, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&object->ob_ref_shared, 0, __ATOMIC_RELAXED);
+        object->ob_type = type;
+        return object;
+    }
+#endif
+    return PyObject_Init(object, type);
 }
 
 /* Caches are the owning thread's; `top` is relaxed because statistics read it. */
@@ -287,7 +372,7 @@ FL_INLINE void fl_py_set_top(struct fl_py_cache *cache, PyObject **top)
 
 FL_INLINE PyObject *fl_py_alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
 {
-    struct fl_py_cache *cache = fl_py_cache_of(self, fl_py_current_thread());
+    struct fl_py_cache *cache = &fl_py_kept_of(self, fl_py_current_thread())->cache;
     if (FL_UNLIKELY(cache->type != type))
         return fl_py_alloc_slow(self, type, items);
     PyObject **top = fl_py_top(cache);
@@ -314,11 +399,11 @@ FL_INLINE PyObject *fl_py_alloc(const struct fl_py_type *self, PyTypeObject *typ
         return fl_py_alloc_gc(self, type, items);
     struct fl_cache *cache = fl_py_blocks_of(self);
     void **top = fl_cache_top(cache);
-    if (FL_UNLIKELY(self->variable || top == cache->floor || !fl_py_is_exact(self, type)))
+    if (FL_UNLIKELY(self->variable || top == cache->floor || !fl_py_take_type(self, type)))
         return fl_py_alloc_slow(self, type, items);
     PyObject *object = (PyObject *)fl_cache_take(cache, top);
     fl_py_clear_body(self, object);
-    return PyObject_Init(object, type);
+    return fl_py_init(object, type);
 }
 
 /* Whether the object can be as new when it is used again. The collector of a build with the GIL marks finalized objects
@@ -337,7 +422,7 @@ FL_INLINE bool fl_py_is_renewable(PyObject *object, PyTypeObject *type)
  * back to the interpreter and returns false. */
 FL_INLINE bool fl_py_keep(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
 {
-    struct fl_py_cache *cache = fl_py_cache_of(self, fl_py_current_thread());
+    struct fl_py_cache *cache = &fl_py_kept_of(self, fl_py_current_thread())->cache;
     if (FL_UNLIKELY(cache->type != type)) {
         fl_py_free_slow(self, object);
         return false;
@@ -352,12 +437,18 @@ FL_INLINE bool fl_py_keep(const struct fl_py_type *self, PyObject *object, PyTyp
     return true;
 }
 
+/* Whether the thread's cache has room at `top` for an object without gc. */
+FL_INLINE bool fl_py_has_room(const struct fl_py_type *self, void **top)
+{
+    return !self->variable && !fl_cache_is_full(top);
+}
+
 /* Gives the memory of an object without gc, of the exact type, back to the heap. */
 FL_INLINE void fl_py_release(const struct fl_py_type *self, PyObject *object)
 {
     struct fl_cache *cache = fl_py_blocks_of(self);
     void **top = fl_cache_top(cache);
-    if (FL_UNLIKELY(self->variable || fl_cache_is_full(top))) {
+    if (FL_UNLIKELY(!fl_py_has_room(self, top))) {
         fl_py_free_slow(self, object);
         return;
     }
@@ -373,19 +464,26 @@ FL_INLINE void fl_py_free(const struct fl_py_type *self, PyObject *object)
         fl_py_free_slow(self, object);
     else if (!self->gc)
         fl_py_release(self, object);
-    else if (fl_py_keep(self, object, type) && fl_py_owns_type(self, type))
+    else if (fl_py_keep(self, object, type) && fl_py_owns_type(self))
         Py_INCREF(type); /* the caller gives up the object's */
 }
 
 /* Gives the memory and the reference to the type back. */
 FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
 {
-    if (!self->gc)
-        fl_py_release(self, object);
-    else if (fl_py_keep(self, object, type))
+    if (self->gc) {
+        if (!fl_py_keep(self, object, type) && fl_py_owns_type(self))
+            Py_DECREF(type);
         return;
-    if (fl_py_owns_type(self, type))
-        Py_DECREF(type);
+    }
+    struct fl_cache *cache = fl_py_blocks_of(self);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(!fl_py_has_room(self, top) || !fl_py_give_type(self, type))) {
+        fl_py_end_slow(self, object, type);
+        return;
+    }
+    fl_py_disown(object);
+    fl_cache_put(cache, top, object);
 }
 
 /* Whether there are weak references to an object that nothing else refers to, so that no new ones come. */

@@ -68,6 +68,7 @@ static void at_start(bool full)
     follow_tracer();
     fli_py_threads_renew();
     fli_py_threads_empty_ended();
+    fli_py_thread_give_types();
     /* Y1: release, pairs with Y3 in begin. */
     fli_store_release(&starting, true);
     fli_py_heap_trim(full, bytes_to_keep(full));
@@ -81,7 +82,8 @@ static bool is_only_interpreter(void)
     return PyInterpreterState_Next(PyInterpreterState_Head()) == NULL;
 }
 
-/* The calling thread empties its caches now, as the others do later, that the collection has put the interpreter's count of
+/* The calling thread, which has given its types back so that the collection finds those that nothing else refers to, empties
+ * its caches now, as the others do later, that the collection has put the interpreter's count of
  * young objects to 0. What the caches take from the interpreter next brings the count back to 0: keeping objects makes
  * no collection due, which would empty the caches again. */
 static void at_stop(void)

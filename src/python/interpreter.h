@@ -5,7 +5,8 @@
  *     file          owns                                                  called by
  *     type.c        the checks of fl_py_type_ready                        the module's execution
  *     object.c      the slow halves of alloc, free and dealloc            the fast paths of python.h
- *     thread.c      a thread's caches, from its first object to its end   object.c, collect.c, the interpreter
+ *     thread.c      what a thread keeps, from its first object to its end object.c, collect.c, the interpreter
+ *     stock.c       references to types, many at once                     thread.c, the fast paths
  *     collect.c     collections, the caching switch, fork                 the interpreter (gc.callbacks)
  *     heap.c        the heap of objects without gc, statistics            all of them
  *
@@ -19,6 +20,7 @@
 
 #include "atomic.h"
 #include "base.h"
+#include "config.h"
 
 #if defined(Py_GIL_DISABLED)
 enum { FLI_PY_FREE_THREADED = 1 };
@@ -79,6 +81,12 @@ struct fli_py_thread *fli_py_thread_own(void);
 /* Makes room in the cache for objects of `type`, if there can be. */
 void fli_py_thread_make_room(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type);
 
+/* Gets the thread references for objects of `type` that it is about to create, if it can keep any. */
+void fli_py_thread_fill_stock(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type);
+
+/* Gives back the references to types that the calling thread has in stock. */
+void fli_py_thread_give_types(void);
+
 /* Has every thread empty its caches, as soon as it comes to a slow half. */
 void fli_py_threads_renew(void);
 
@@ -97,6 +105,17 @@ void fli_py_threads_count(struct fl_py_stats *stats);
 
 /* A new interpreter in the same process: what the last one closed is open again. */
 void fli_py_threads_reopen(void);
+
+/* ---- stock.c */
+
+/* Takes references to the stock's type, if there are none. */
+void fli_py_stock_fill(struct fl_py_stock *stock);
+
+/* Makes room in a full stock. */
+void fli_py_stock_relieve(struct fl_py_stock *stock);
+
+/* Gives back those of a stock that is no thread's any more. */
+void fli_py_stock_give(const struct fl_py_stock *stock);
 
 /* ---- collect.c */
 
@@ -142,6 +161,47 @@ static inline void fli_py_immortalize(PyTypeObject *type)
     Py_SET_REFCNT(object, _Py_IMMORTAL_INITIAL_REFCNT);
 #else
     Py_SET_REFCNT(object, _Py_IMMORTAL_REFCNT);
+#endif
+}
+
+/* ---- References to a type, many at once. In a free-threaded build each object has a count for the thread that owns it and
+ * one for all others, in units above some flags; Py_INCREF and Py_DECREF in those others do for one reference what is
+ * done here for several. */
+
+static inline void fli_py_add_references(PyTypeObject *type, size_t count)
+{
+#if defined(Py_GIL_DISABLED)
+    PyObject *object = (PyObject *)type;
+    /* Relaxed: the caller has a reference. */
+    if (!_Py_IsImmortal(object))
+        (void)__atomic_fetch_add(&object->ob_ref_shared, (Py_ssize_t)count << _Py_REF_SHARED_SHIFT, __ATOMIC_RELAXED);
+#else
+    while (count-- > 0)
+        Py_INCREF(type);
+#endif
+}
+
+/* Subtracts as many, if the count for all has more, so that what is left needs no decision of the type's owner or the
+ * type's end. Returns false if it has not. */
+static inline bool fli_py_try_subtract_references(PyTypeObject *type, size_t count)
+{
+#if defined(Py_GIL_DISABLED)
+    PyObject *object = (PyObject *)type;
+    Py_ssize_t shared = __atomic_load_n(&object->ob_ref_shared,
+                                        __ATOMIC_RELAXED); /* relaxed: the exchange compares */
+    do {
+        if (_Py_IsImmortal(object))
+            return true;
+        if ((shared >> _Py_REF_SHARED_SHIFT) <= (Py_ssize_t)count)
+            return false;
+        /* Relaxed, both: the reference that the caller has besides orders what was done before the type's end. */
+    } while (!__atomic_compare_exchange_n(&object->ob_ref_shared, &shared,
+                                          shared - ((Py_ssize_t)count << _Py_REF_SHARED_SHIFT), true,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    return true;
+#else
+    (void)type;
+    return count == 0;
 #endif
 }
 

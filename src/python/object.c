@@ -51,7 +51,19 @@ static size_t bytes_of(PyTypeObject *type, Py_ssize_t items)
     return fli_round_up(bytes, sizeof(void *));
 }
 
-static PyObject *alloc_plain(PyTypeObject *type, Py_ssize_t items)
+/* The last step of an allocation, as the fast path does it if the thread has the type's references in stock. */
+static PyObject *init(const struct fl_py_type *self, PyTypeObject *type, PyObject *object)
+{
+    if (self->variable || !fl_py_is_exact(self, type))
+        return PyObject_Init(object, type);
+    struct fli_py_thread *thread = fli_py_thread_enter();
+    if (thread != NULL)
+        fli_py_thread_fill_stock(thread, self, type);
+    bool has_type = !self->immortal && fli_py_threads_caching() && fl_py_take_type(self, type);
+    return has_type ? fl_py_init(object, type) : PyObject_Init(object, type);
+}
+
+static PyObject *alloc_plain(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
 {
     if (type->tp_itemsize != 0 && items >= (PY_SSIZE_T_MAX - type->tp_basicsize) / type->tp_itemsize - 8)
         return PyErr_NoMemory();
@@ -62,7 +74,7 @@ static PyObject *alloc_plain(PyTypeObject *type, Py_ssize_t items)
     memset((char *)object + sizeof(PyObject), 0, bytes - sizeof(PyObject));
     if (type->tp_itemsize != 0)
         return (PyObject *)PyObject_InitVar((PyVarObject *)object, type, items);
-    return PyObject_Init(object, type);
+    return init(self, type, object);
 }
 
 PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
@@ -75,7 +87,7 @@ PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py
         return alloc_gc(self, type, items);
     if (has_gc(type))
         return PyType_GenericAlloc(type, items);
-    return alloc_plain(type, items);
+    return alloc_plain(self, type, items);
 }
 
 /* ---- Freeing. */
@@ -93,6 +105,16 @@ void fl_py_free_slow(const struct fl_py_type *self, PyObject *object)
 }
 
 /* ---- Deallocation. */
+
+void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
+{
+    struct fl_py_stock *stock = &fl_py_kept_of(self, fl_py_current_thread())->stock;
+    if (stock->type == type && stock->references == stock->limit)
+        fli_py_stock_relieve(stock);
+    fl_py_release(self, object);
+    if (!fl_py_give_type(self, type) && fl_py_owns_type(self))
+        Py_DECREF(type);
+}
 
 /* The declared type's part of a subtype's object. Its objects own a reference to the subtype exactly if the declared
  * type is a heap type; otherwise whoever called gives that back. */

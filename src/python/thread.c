@@ -119,18 +119,51 @@ static void empty_cache(struct fl_py_cache *cache)
     Py_DECREF(emptied.type);
 }
 
+/* What is kept of a type with gc is a cache, and of one without a stock; of no type, neither. */
+static bool is_cache(const union fl_py_kept *kept)
+{
+    return kept->cache.type != NULL && PyType_HasFeature(kept->cache.type, Py_TPFLAGS_HAVE_GC);
+}
+
+static bool is_stock(const union fl_py_kept *kept)
+{
+    return kept->stock.type != NULL && !PyType_HasFeature(kept->stock.type, Py_TPFLAGS_HAVE_GC);
+}
+
+/* Replaces a stock. Statistics, which have no use for stocks, tell them from caches by their type. */
+static void exchange_stock(struct fl_py_stock *stock, struct fl_py_stock *with)
+{
+    struct fl_py_stock old = *stock;
+    pthread_mutex_lock(&registry_lock);
+    *stock = *with;
+    pthread_mutex_unlock(&registry_lock);
+    *with = old;
+}
+
+static void empty_stocks(struct fli_py_thread *thread)
+{
+    for (size_t i = 0; i < FL_PY_TYPES; i++) {
+        struct fl_py_stock emptied = {0};
+        if (!is_stock(&thread->face.kept[i]))
+            continue;
+        exchange_stock(&thread->face.kept[i].stock, &emptied);
+        fli_py_stock_give(&emptied);
+    }
+}
+
 static void empty(struct fli_py_thread *thread)
 {
     thread->room_bytes = 0;
-    for (size_t i = 0; i < FL_PY_CACHES; i++)
-        if (thread->face.caches[i].type != NULL)
-            empty_cache(&thread->face.caches[i]);
+    empty_stocks(thread);
+    for (size_t i = 0; i < FL_PY_TYPES; i++)
+        if (is_cache(&thread->face.kept[i]))
+            empty_cache(&thread->face.kept[i].cache);
 }
 
 static bool is_empty(const struct fli_py_thread *thread)
 {
-    for (size_t i = 0; i < FL_PY_CACHES; i++)
-        if (thread->face.caches[i].type != NULL)
+    for (size_t i = 0; i < FL_PY_TYPES; i++)
+        if (thread->face.kept[i].cache.type != NULL)
             return false;
     return true;
 }
@@ -184,21 +217,54 @@ static void open_caches(struct fli_py_thread *thread)
     PyErr_SetRaisedException(exception); /* discards what put_capsule raised */
 }
 
-void fli_py_thread_make_room(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type)
+/* Whether something can be kept of a type, whose objects own a reference to it exactly as those of the declared type do. */
+static bool can_keep(const struct fl_py_type *self, PyTypeObject *type)
 {
-    struct fl_py_cache *cache = fl_py_cache_of(self, &thread->face);
-    size_t count = FL_PY_CACHE_BYTES / self->size;
-    if (self->state->cache == 0 || cache->type != NULL || count < 2 || fli_load_relaxed(&uncached) ||
-        thread->room_bytes + count * self->size > FL_PY_THREAD_BYTES)
-        return;
+    return self->state->kept != 0 && fli_py_threads_caching() &&
+           PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) == self->state->heap_type &&
+           (!self->immortal || _Py_IsImmortal(type));
+}
+
+static bool try_open(struct fli_py_thread *thread)
+{
     if (!thread->open || fli_load_relaxed(&thread->unwatched)) /* relaxed: see at_state_end */
         open_caches(thread);
-    PyObject **slots = thread->open ? malloc(count * sizeof *slots) : NULL;
+    return thread->open;
+}
+
+void fli_py_thread_make_room(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type)
+{
+    struct fl_py_cache *cache = &fl_py_kept_of(self, &thread->face)->cache;
+    size_t count = FL_PY_CACHE_BYTES / self->size;
+    if (!can_keep(self, type) || cache->type != NULL || count < 2 ||
+        thread->room_bytes + count * self->size > FL_PY_THREAD_BYTES)
+        return;
+    PyObject **slots = try_open(thread) ? malloc(count * sizeof *slots) : NULL;
     if (slots == NULL)
         return;
     thread->room_bytes += count * self->size;
-    struct fl_py_cache made = {slots, slots, slots + count, (PyTypeObject *)Py_NewRef(type)};
+    struct fl_py_cache made = {(PyTypeObject *)Py_NewRef(type), slots, slots, slots + count};
     exchange_cache(cache, &made);
+}
+
+void fli_py_thread_fill_stock(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type)
+{
+    struct fl_py_stock *stock = &fl_py_kept_of(self, &thread->face)->stock;
+    if (!can_keep(self, type))
+        return;
+    if (stock->type == NULL && try_open(thread)) {
+        struct fl_py_stock made = {.type = (PyTypeObject *)Py_NewRef(type)};
+        exchange_stock(stock, &made);
+    }
+    if (stock->type == type)
+        fli_py_stock_fill(stock);
+}
+
+void fli_py_thread_give_types(void)
+{
+    struct fli_py_thread *thread = fli_py_thread_own();
+    if (thread != NULL)
+        empty_stocks(thread);
 }
 
 /* ---- The OS thread. */
@@ -354,9 +420,9 @@ void fli_py_threads_reopen(void)
 
 static void count(const struct fli_py_thread *thread, struct fl_py_stats *stats)
 {
-    for (size_t i = 0; i < FL_PY_CACHES; i++) {
-        const struct fl_py_cache *cache = &thread->face.caches[i];
-        if (cache->type == NULL)
+    for (size_t i = 0; i < FL_PY_TYPES; i++) {
+        const struct fl_py_cache *cache = &thread->face.kept[i].cache;
+        if (!is_cache(&thread->face.kept[i]))
             continue;
         stats->cached_objects += objects_in(cache);
         stats->cached_bytes += objects_in(cache) * (size_t)cache->type->tp_basicsize;

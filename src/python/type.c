@@ -7,9 +7,9 @@
 
 static PyMutex ready_lock;
 
-/* The types that are ready, and the caches given to them. Under the lock. */
+/* The types that are ready, and how many of them have something kept of them. Under the lock. */
 static const struct fl_py_type *types;
-static size_t caches_given;
+static size_t kept_types;
 
 static const char *const kind_names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"};
 
@@ -101,6 +101,12 @@ static int check_base_locked(const struct fl_py_type *self, PyTypeObject *type)
     return 0;
 }
 
+/* Whether threads keep objects of the type, or references to it. */
+static bool can_keep(const struct fl_py_type *self)
+{
+    return !self->variable && (self->gc || (FL_PY_HEADERS && !self->immortal));
+}
+
 /* A declaration may have several type objects, all alike: a module that is executed again makes a second one. */
 static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
 {
@@ -112,9 +118,8 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
         return 0;
     }
     state->heap_type = heap_type;
-    if (self->gc && !self->variable && caches_given < FL_PY_CACHES)
-        state->cache = (uint32_t)(offsetof(struct fl_py_thread, caches) +
-                                  caches_given++ * sizeof(struct fl_py_cache));
+    if (can_keep(self) && kept_types < FL_PY_TYPES)
+        state->kept = (uint32_t)(offsetof(struct fl_py_thread, kept) + kept_types++ * sizeof(union fl_py_kept));
     state->next = types;
     types = self;
     state->ready = true;

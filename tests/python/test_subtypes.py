@@ -141,13 +141,21 @@ class InPython(TestCase):
 
 class InC(TestCase):
     def test_a_subtype_that_adds_nothing_shares_the_heap(self):
-        self.assertTrue(demo.owns(demo.SubPair()))
-        before = references(demo.SubPair)
-        many = [demo.SubPair(i, [i]) for i in range(1000)]
-        self.assertEqual(references(demo.SubPair), before + 1000)
-        self.assertEqual([pair.second for pair in many], [[i] for i in range(1000)])
-        del many
-        self.assertEqual(references(demo.SubPair), before)
+        for base in types(["Pair", "Label"]):
+            self.assertTrue(demo.owns(getattr(demo, "Sub" + base.__name__)()))
+
+    def test_references_to_a_subtype_that_adds_nothing(self):
+        """Whether the base is a heap type or not, immortal or not: each object has one."""
+        for base in types(["Pair", "GCPair", "Label", "GCLabel"]):
+            subtype = getattr(demo, "Sub" + base.__name__)
+            for _ in range(3):
+                before = references(subtype), references(base)
+                many = [subtype([i]) for i in range(1000)] + [base([i]) for i in range(1000)]
+                self.assertEqual(references(subtype), before[0] + 1000, subtype)
+                del many
+                many = [subtype() for _ in range(100)] + [base() for _ in range(100)]
+                del many
+                self.assertEqual((references(subtype), references(base)), before, subtype)
 
     def test_a_wider_subtype(self):
         for subtype, base in ((demo.WidePair, demo.Pair), (demo.WideGCPair, demo.GCPair), (demo.TrackedPair, demo.Pair)):

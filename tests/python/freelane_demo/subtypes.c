@@ -2,7 +2,7 @@
  *
  * Subtypes in C of types on Freelane, none of which knows of it.
  *
- *     SubPair      Pair      adds nothing, inherits every slot
+ *     Sub...       ...       adds nothing, inherits every slot: of Pair, GCPair, Label and GCLabel, each heap, static and immortal
  *     WidePair     Pair      adds an object and a tp_dealloc that calls the base's
  *     TrackedPair  Pair      adds an object and Py_TPFLAGS_HAVE_GC
  *     WideGCPair   GCPair    adds an object and a tp_dealloc that calls the base's
@@ -64,11 +64,23 @@ static PyType_Slot wide_gc_slots[] = {{Py_tp_members, wide_members},
 
 enum { FLAGS = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE };
 
+#define SUB(base)                                                                                                    \
+    {                                                                                                                \
+        base,                                                                                                        \
+        {                                                                                                            \
+            "freelane_demo.Sub" base, 0, 0, FLAGS, sub_slots                                                         \
+        }                                                                                                            \
+    }
+#define SUBS(base) SUB(base), SUB("Static" base), SUB("Immortal" base)
+
 static struct {
     const char *base;
     PyType_Spec spec;
 } subtypes[] = {
-    {"Pair", {"freelane_demo.SubPair", 0, 0, FLAGS, sub_slots}},
+    SUBS("Pair"),
+    SUBS("GCPair"),
+    SUBS("Label"),
+    SUBS("GCLabel"),
     {"Pair", {"freelane_demo.WidePair", sizeof(WidePair), 0, FLAGS, wide_slots}},
     {"Pair", {"freelane_demo.TrackedPair", sizeof(WidePair), 0, FLAGS | Py_TPFLAGS_HAVE_GC, tracked_slots}},
     {"GCPair", {"freelane_demo.WideGCPair", sizeof(WidePair), 0, FLAGS | Py_TPFLAGS_HAVE_GC, wide_gc_slots}},
@@ -77,7 +89,9 @@ static struct {
 int demo_add_subtypes(PyObject *module)
 {
     for (size_t i = 0; i < sizeof subtypes / sizeof *subtypes; i++) {
-        PyObject *base = PyObject_GetAttrString(module, subtypes[i].base);
+        PyObject *base = NULL;
+        if (PyObject_GetOptionalAttrString(module, subtypes[i].base, &base) == 0)
+            continue; /* without immortal types */
         PyObject *type = base != NULL ? PyType_FromModuleAndSpec(module, &subtypes[i].spec, base) : NULL;
         int failed = type != NULL ? PyModule_AddType(module, (PyTypeObject *)type) : -1;
         Py_XDECREF(type);
