@@ -57,6 +57,11 @@ def memory_table(results):
     return rows
 
 
+def memory_words(results):
+    count = results.memory_processes()
+    return f"medians of {count} processes" if count > 1 else "one process"
+
+
 def heading(results):
     return f"CPython {results.context['version']}, free-threaded, {results.repetitions()} repetitions"
 
@@ -76,8 +81,8 @@ def tables(document):
         for way in results.values("way")
     ]  # fmt: skip
     objects = results.context["objects"]
-    shown.append((f"CPython: memory; 4 threads create {objects:,} objects, the main thread destroys them",
-                  memory_table(results), 2))  # fmt: skip
+    shown.append((f"CPython: memory; 4 threads create {objects:,} objects, the main thread destroys them; "
+                  f"{memory_words(results)} each", memory_table(results), 2))  # fmt: skip
     return shown
 
 
@@ -175,7 +180,8 @@ def sections(document, directory, html_table, figure, with_plots):
         parts += figures[:1]
         del figures[:1]
     parts.append(
-        f"<section><h2>CPython: memory in numbers</h2><p>{results.context['objects']:,} objects in all.</p>"
+        f"<section><h2>CPython: memory in numbers</h2><p>{results.context['objects']:,} objects in all; "
+        f"{memory_words(results)} each.</p>"
         + html_table(memory_table(results), "l")
         + "</section>"
     )

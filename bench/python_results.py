@@ -90,6 +90,10 @@ class PythonResults:
             row[what] for row in self.memory_rows if (row["kind"], row["variant"]) == (kind, variant)
         )
 
+    def memory_processes(self):
+        """Of each kind and variant."""
+        return len(self.memory_rows) // max(len({(row["kind"], row["variant"]) for row in self.memory_rows}), 1)
+
     def repetitions(self):
         return min(len(samples) for cell in self.cells for samples in cell.ns.values())
 
