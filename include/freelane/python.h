@@ -329,8 +329,6 @@ FL_INLINE bool fl_py_take_type(const struct fl_py_type *self, PyTypeObject *type
  * done nothing, where it is to be given up otherwise. */
 FL_INLINE bool fl_py_give_type(const struct fl_py_type *self, PyTypeObject *type)
 {
-    if (!FL_PY_HEADERS)
-        return !fl_py_owns_type(self);
     if (self->immortal)
         return fl_py_is_immortal(self, type);
     struct fl_py_stock *stock = &fl_py_kept_of(self, fl_py_current_thread())->stock;
@@ -473,6 +471,12 @@ FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyType
 {
     if (self->gc) {
         if (!fl_py_keep(self, object, type) && fl_py_owns_type(self))
+            Py_DECREF(type);
+        return;
+    }
+    if (!FL_PY_HEADERS) {
+        fl_py_release(self, object);
+        if (fl_py_owns_type(self))
             Py_DECREF(type);
         return;
     }

@@ -225,6 +225,7 @@ static bool can_keep(const struct fl_py_type *self, PyTypeObject *type)
            (!self->immortal || _Py_IsImmortal(type));
 }
 
+/* May have the interpreter run anything. */
 static bool try_open(struct fli_py_thread *thread)
 {
     if (!thread->open || fli_load_relaxed(&thread->unwatched)) /* relaxed: see at_state_end */
@@ -236,10 +237,10 @@ void fli_py_thread_make_room(struct fli_py_thread *thread, const struct fl_py_ty
 {
     struct fl_py_cache *cache = &fl_py_kept_of(self, &thread->face)->cache;
     size_t count = FL_PY_CACHE_BYTES / self->size;
-    if (!can_keep(self, type) || cache->type != NULL || count < 2 ||
+    if (!can_keep(self, type) || count < 2 || !try_open(thread) || cache->type != NULL ||
         thread->room_bytes + count * self->size > FL_PY_THREAD_BYTES)
         return;
-    PyObject **slots = try_open(thread) ? malloc(count * sizeof *slots) : NULL;
+    PyObject **slots = malloc(count * sizeof *slots);
     if (slots == NULL)
         return;
     thread->room_bytes += count * self->size;
@@ -250,9 +251,9 @@ void fli_py_thread_make_room(struct fli_py_thread *thread, const struct fl_py_ty
 void fli_py_thread_fill_stock(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type)
 {
     struct fl_py_stock *stock = &fl_py_kept_of(self, &thread->face)->stock;
-    if (!can_keep(self, type))
+    if (!can_keep(self, type) || !try_open(thread))
         return;
-    if (stock->type == NULL && try_open(thread)) {
+    if (stock->type == NULL) {
         struct fl_py_stock made = {.type = (PyTypeObject *)Py_NewRef(type)};
         exchange_stock(stock, &made);
     }
