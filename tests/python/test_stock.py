@@ -178,6 +178,14 @@ class Modules(unittest.TestCase):
         check_gone()
         """)
 
+    def test_one_collection_is_enough(self):
+        self.run_program("""
+        use(modules[0])
+        modules.clear()
+        gc.collect()
+        assert not [reference() for reference in used if reference()]
+        """)
+
     def test_when_the_threads_have_ended(self):
         self.run_program("""
         threads.append(start(lambda: use(modules[0])))
