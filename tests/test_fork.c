@@ -1,51 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* link: -Wl,--wrap=calloc -Wl,--wrap=free */
 #include "grace_support.h"
 
-#include "thread.h"
-
 enum { SIZE = 48, MANY = 500 };
-
-/* Records of OS threads that have been allocated and not freed: found by their size. */
-static void *records[64];
-
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void __real_free(void *memory);
-void __wrap_free(void *memory);
-
-/* Exchanges one of the entries that are `from` for `to`. */
-static void replace_record(void *from, void *to)
-{
-    for (size_t i = 0; i < COUNT_OF(records); i++) {
-        void *expected = from;
-        if (__atomic_compare_exchange_n(&records[i], &expected, to, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-            return;
-    }
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    void *memory = __real_calloc(count, size);
-    if (size == sizeof(struct fli_os_thread) && memory != NULL)
-        replace_record(NULL, memory);
-    return memory;
-}
-
-void __wrap_free(void *memory)
-{
-    if (memory != NULL)
-        replace_record(memory, NULL);
-    __real_free(memory);
-}
-
-static size_t count_records(void)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < COUNT_OF(records); i++)
-        count += __atomic_load_n(&records[i], __ATOMIC_RELAXED) != NULL;
-    return count;
-}
 
 /* Another thread of the heap, which has blocks in its cache and holds some, and sleeps. */
 struct sleeper {
@@ -70,12 +26,12 @@ static void *sleep_attached(void *argument)
     return NULL;
 }
 
-static void put_to_sleep(struct sleeper *sleeper, struct fl_heap *heap, void *(*body)(void *))
+static void put_to_sleep(struct sleeper *sleeper, struct fl_heap *heap)
 {
     *sleeper = (struct sleeper){.heap = heap};
     assert_int_equal(sem_init(&sleeper->asleep, 0, 0), 0);
     assert_int_equal(sem_init(&sleeper->wake, 0, 0), 0);
-    assert_int_equal(pthread_create(&sleeper->thread, NULL, body, sleeper), 0);
+    assert_int_equal(pthread_create(&sleeper->thread, NULL, sleep_attached, sleeper), 0);
     assert_int_equal(sem_wait(&sleeper->asleep), 0);
 }
 
@@ -173,40 +129,6 @@ static void a_child_goes_on_with_the_heap_and_has_lost_nothing_of_the_forking_th
     fl_free(scene.bed->thread, scene.large);
 }
 
-/* Has had a handle, and sleeps without. */
-static void *sleep_detached(void *argument)
-{
-    struct sleeper *sleeper = argument;
-    fl_thread_detach(fl_thread_attach(sleeper->heap));
-    sem_post(&sleeper->asleep);
-    while (sem_wait(&sleeper->wake) != 0)
-        ;
-    return NULL;
-}
-
-static void find_one_record(void *argument)
-{
-    struct fl_heap *heap = argument;
-    EXPECT(count_records() == 1);
-    go_on(heap);
-    EXPECT(count_records() == 1);
-}
-
-static void what_is_known_of_other_threads_is_released_in_the_child(void **state)
-{
-    struct bed *bed = *state;
-    struct sleeper sleepers[3];
-    size_t before = count_records();
-    for (size_t i = 0; i < COUNT_OF(sleepers); i++)
-        put_to_sleep(&sleepers[i], bed->heap, i == 0 ? sleep_detached : sleep_attached);
-    assert_int_equal(count_records(), before + COUNT_OF(sleepers));
-    assert_child_succeeds(find_one_record, bed->heap);
-    assert_int_equal(count_records(), before + COUNT_OF(sleepers));
-    for (size_t i = 0; i < COUNT_OF(sleepers); i++)
-        wake_up(&sleepers[i]);
-    assert_int_equal(count_records(), before);
-}
-
 static void count_the_lost(void *argument)
 {
     struct scene *scene = argument;
@@ -232,7 +154,7 @@ static void blocks_in_other_threads_caches_count_as_lost(void **state)
 {
     struct sleeper sleeper;
     struct scene scene = {.bed = *state, .sleeper = &sleeper};
-    put_to_sleep(&sleeper, scene.bed->heap, sleep_attached);
+    put_to_sleep(&sleeper, scene.bed->heap);
     scene.before = stats_of(scene.bed->heap);
     assert_child_succeeds(count_the_lost, &scene);
     assert_int_equal(stats_of(scene.bed->heap).lost_bytes, 0);
@@ -263,7 +185,7 @@ static void where_the_world_was_stopped_nothing_is_lost_for_one_fork(void **stat
 {
     struct sleeper sleeper;
     struct scene scene = {.bed = *state, .sleeper = &sleeper};
-    put_to_sleep(&sleeper, scene.bed->heap, sleep_attached);
+    put_to_sleep(&sleeper, scene.bed->heap);
     scene.before = stats_of(scene.bed->heap);
     fl_heap_fork_stopped(scene.bed->heap);
     assert_child_succeeds(find_nothing_lost, &scene);
@@ -849,7 +771,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BED_TEST(a_child_goes_on_with_the_heap_and_has_lost_nothing_of_the_forking_thread),
         BED_TEST(blocks_in_other_threads_caches_count_as_lost),
-        BED_TEST(what_is_known_of_other_threads_is_released_in_the_child),
         BED_TEST(where_the_world_was_stopped_nothing_is_lost_for_one_fork),
         BED_TEST(an_offline_handle_goes_on_in_the_child_with_its_cache),
         cmocka_unit_test(children_of_children_go_on_with_the_default_heap),
