@@ -84,11 +84,13 @@ class PythonResults:
         """What the cells have of this, in their order."""
         return list(dict.fromkeys(getattr(cell, name) for cell in self.cells))
 
+    def memory_samples(self, kind, variant, what):
+        """Bytes over the start, of each process."""
+        return [row[what] for row in self.memory_rows if (row["kind"], row["variant"]) == (kind, variant)]
+
     def memory(self, kind, variant, what):
         """Bytes over the start, the median of the processes."""
-        return statistics.median(
-            row[what] for row in self.memory_rows if (row["kind"], row["variant"]) == (kind, variant)
-        )
+        return statistics.median(self.memory_samples(kind, variant, what))
 
     def memory_processes(self):
         """Of each kind and variant."""
@@ -123,10 +125,8 @@ class PythonResults:
 
     def _judge_memory(self, floor):
         kind, what, against = floor["kind"], floor["what"], floor["against"]
-        ours, theirs = (
-            [row[what] for row in self.memory_rows if (row["kind"], row["variant"]) == (kind, name)]
-            for name in (OURS, against)
-        )
+        ours, theirs = (self.memory_samples(kind, name, what) for name in (OURS, against))
         ratio = median_ratio([a / b for a, b in zip(ours, theirs)])
+        reached = ratio.low if floor["judged_by"] == "interval" else ratio.value
         wanted = f"ours ≤ {floor['at_most']:g}× the {against}’s"
-        return floor["subject"], wanted, f"{ratio}", ratio.low <= floor["at_most"]
+        return floor["subject"], wanted, f"{ratio}", reached <= floor["at_most"]
