@@ -89,8 +89,8 @@ static void *alloc_block(struct fli_thread *thread, unsigned class_index)
     return refill_and_pop(thread, class_index);
 }
 
-/* Takes a block from what the heap holds free after all: of the class, retired slabs included, or else by turning whole slabs
- * of other classes into some of this one. */
+/* Takes a block from what the heap holds free after all: of the class, retired slabs included, or else by turning
+ * whole slabs of other classes into some of this one. */
 FLI_COLD static void *make_room(struct fli_thread *thread, unsigned class_index)
 {
     pool_caches(thread);

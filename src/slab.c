@@ -12,8 +12,8 @@
 
 enum { COMMIT_SLABS = 64 }; /* slabs committed at a time, at least */
 
-/* Adjacent slabs whose memory goes back in one call, at most: long enough that the call's own cost is lost in that of the pages,
- * short enough for whoever waits to map memory meanwhile. */
+/* Adjacent slabs whose memory goes back in one call, at most: long enough that the call's own cost is lost in that of
+ * the pages, short enough for whoever waits to map memory meanwhile. */
 enum { RUN_SLABS_MOST = 32 };
 
 static size_t slab_count(size_t span)

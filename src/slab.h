@@ -141,8 +141,8 @@ void fli_slab_unretire(struct fli_slabs *slabs, uint32_t first);
  * Returns the slab's number + 1 and its carved blocks, or 0 if no slab of the class is free. Locks. */
 uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned *blocks);
 
-/* Gives the memory of a list of retired slabs, through `next`, back and makes them idle. Returns the bytes given back. Locks.
- */
+/* Gives the memory of a list of retired slabs, through `next`, back and makes them idle. Returns the bytes given
+ * back. Locks. */
 size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first);
 
 /* Gives memory of the metadata back that says nothing. Returns the bytes given back. Locks. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Attach, detach, exit, and the registry. One process-wide lock guards which heaps there are, which threads each has,
- * which OS threads there are, and which each thread is bound to; it is taken when these change and by whoever walks them, never by an exchange
- * of magazines.
+ * which OS threads there are, and which each thread is bound to; it is taken when these change and by whoever walks
+ * them, never by an exchange of magazines.
  */
 #include "thread.h"
 #include "check.h"

@@ -31,8 +31,9 @@ void fli_trim_init(struct fl_heap *heap);
  * trim under way, never for a grace period. */
 size_t fli_trim(struct fl_heap *heap, size_t retain);
 
-/* Makes a retired slab of the class, if there is one, a free one again, without waiting for its grace period: its blocks keep their
- * class, so readers find in them what they find in any block that is free or used again. Waits for a trim under way. */
+/* Makes a retired slab of the class, if there is one, a free one again, without waiting for its grace period: its
+ * blocks keep their class, so readers find in them what they find in any block that is free or used again. Waits for a
+ * trim under way. */
 void fli_trim_take_back(struct fl_heap *heap, unsigned class_index);
 
 /* Makes retired slabs idle whose grace period has ended, unless a trim is under way. */

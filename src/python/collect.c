@@ -82,10 +82,10 @@ static bool is_only_interpreter(void)
     return PyInterpreterState_Next(PyInterpreterState_Head()) == NULL;
 }
 
-/* The calling thread, which has given its types back so that the collection finds those that nothing else refers to, empties
- * its caches now, as the others do later, that the collection has put the interpreter's count of
- * young objects to 0. What the caches take from the interpreter next brings the count back to 0: keeping objects makes
- * no collection due, which would empty the caches again. */
+/* The calling thread, which has given its types back so that the collection finds those that nothing else refers to,
+ * empties its caches now, as the others do later, that the collection has put the interpreter's count of young objects
+ * to 0. What the caches take from the interpreter next brings the count back to 0: keeping objects makes no collection
+ * due, which would empty the caches again. */
 static void at_stop(void)
 {
     (void)fli_py_thread_update();
