@@ -70,7 +70,7 @@ static void *refill_and_pop(struct fli_thread *thread, unsigned class_index)
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
     if (fli_deferred_is_waiting(&heap->deferred))
         fli_deferred_advance(&heap->deferred);
-    size_t blocks = fli_cache_refill_owner(cache, class_index, &heap->backing, &thread->counters);
+    size_t blocks = fli_cache_refill_owner(cache, class_index, &heap->backing, &thread->rack);
     if (FLI_UNLIKELY(blocks == 0))
         return NULL;
     /* Before the host is told, which may use up what the refill brought. */
@@ -279,7 +279,7 @@ static bool push_owner(struct fli_thread *thread, unsigned class_index, void *bl
 {
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
     if (fl_cache_is_full(cache->top) &&
-        !fli_cache_make_room_owner(cache, class_index, &thread->heap->backing, &thread->counters))
+        !fli_cache_make_room_owner(cache, class_index, &thread->heap->backing, &thread->rack))
         return false;
     fl_cache_put(cache, fl_cache_top(cache), block);
     return true;
@@ -290,7 +290,7 @@ static bool defer_owner(struct fli_thread *thread, unsigned class_index, void *b
 {
     struct fl_heap *heap = thread->heap;
     bool raised = fli_deferred_put_owner(&heap->deferred, fli_thread_deferred(thread, class_index), class_index,
-                                         block, &thread->counters);
+                                         block, &thread->rack);
     thread->deferring[class_index / 64] |= (uint64_t)1 << class_index % 64;
     if (FLI_UNLIKELY(thread == heap->service)) /* it passes no quiescent states */
         raised |= fli_thread_submit_owner(thread);

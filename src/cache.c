@@ -52,14 +52,19 @@ static struct fli_magazine *unload(struct fl_cache *cache, unsigned capacity)
     return magazine;
 }
 
-/* Loads a magazine in the place of the loaded one, which becomes the previous one. Returns what was previous. */
+/* Loads a magazine in the place of the loaded one, which becomes the previous one, over the same shelf. Returns what was
+ * previous. */
 static struct fli_magazine *push_down(struct fl_cache *cache, struct fli_magazine *magazine, unsigned class_index,
                                       struct fli_backing *backing)
 {
+    struct fli_magazines *magazines = &backing->magazines;
     unsigned capacity = backing->magazine_blocks[class_index];
-    struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
+    struct fli_magazine *previous = fli_cache_previous(cache, magazines);
+    uint32_t shelf = previous != NULL ? fli_load_relaxed(&previous->next) : 0; /* relaxed: the magazines are ours */
     struct fli_magazine *loaded = unload(cache, capacity);
-    load(cache, magazine, loaded != NULL ? fli_magazine_index(&backing->magazines, loaded) : 0, capacity);
+    if (loaded != NULL)
+        fli_store_relaxed(&loaded->next, shelf);
+    load(cache, magazine, loaded != NULL ? fli_magazine_index(magazines, loaded) : 0, capacity);
     return previous;
 }
 
@@ -114,54 +119,85 @@ static uint32_t count_of(const struct fli_magazine *magazine)
     return fli_load_relaxed(&magazine->count); /* relaxed: an owner's own, or a number for statistics */
 }
 
-struct fli_magazine *fli_cache_obtain_empty(struct fli_backing *backing, struct fli_pool_counters *counters)
+struct fli_magazine *fli_cache_obtain_empty(struct fli_backing *backing, struct fli_rack *rack)
 {
-    struct fli_magazine *magazine = fli_stack_pop_mpmc(&backing->pool.empty, &backing->magazines, counters);
-    return magazine != NULL ? magazine : fli_magazine_carve(&backing->magazines);
+    struct fli_magazines *magazines = &backing->magazines;
+    struct fli_magazine *magazine = fli_rack_take_owner(rack, &rack->empty, magazines, 0);
+    if (magazine == NULL)
+        magazine = fli_stack_pop_mpmc(&backing->pool.empty, magazines, &rack->counters);
+    return magazine != NULL ? magazine : fli_magazine_carve(magazines);
 }
 
-static void give_filled(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
-                        struct fli_pool_counters *counters)
+/* A magazine with blocks, off the cache's shelf or from the pool; or NULL. */
+static struct fli_magazine *obtain_filled(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                                          struct fli_rack *rack)
 {
-    fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, counters);
-    fli_count(&counters->exchanges, 1);
-    if (++counters->given % MAGAZINES_PER_NOTICE == 0)
+    struct fli_magazines *magazines = &backing->magazines;
+    struct fli_magazine *previous = fli_cache_previous(cache, magazines), *filled = NULL;
+    if (previous != NULL)
+        filled = fli_rack_take_owner(rack, &previous->next, magazines, fli_class_bytes(class_index));
+    if (filled != NULL)
+        return filled;
+    filled = fli_stack_pop_mpmc(&backing->pool.filled[class_index], magazines, &rack->counters);
+    if (filled != NULL)
+        fli_count(&rack->counters.exchanges, 1);
+    return filled;
+}
+
+static void pool_filled(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                        struct fli_rack *rack)
+{
+    fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, &rack->counters);
+    fli_count(&rack->counters.exchanges, 1);
+    if (++rack->given % MAGAZINES_PER_NOTICE == 0)
         backing->pool_grew(backing);
 }
 
-/* Gives a magazine of any fill to the stack where it belongs. */
-static void give(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
-                 struct fli_pool_counters *counters)
+/* Gives a magazine of any fill to the stack of the pool where it belongs. */
+static void pool(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                 struct fli_rack *rack)
+{
+    if (count_of(magazine) > 0)
+        pool_filled(magazine, class_index, backing, rack);
+    else
+        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, &rack->counters);
+}
+
+/* Puts what has just come out of a cache, full or empty, onto the rack, or gives it to the pool if there is no room. */
+static void put_away(struct fl_cache *cache, struct fli_magazine *magazine, unsigned class_index,
+                     struct fli_backing *backing, struct fli_rack *rack)
 {
     if (magazine == NULL)
         return;
+    struct fli_magazines *magazines = &backing->magazines;
+    FLI_ATOMIC(uint32_t) *shelf = &rack->empty;
     if (count_of(magazine) > 0)
-        give_filled(magazine, class_index, backing, counters);
-    else
-        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, counters);
+        shelf = &fli_cache_previous(cache, magazines)->next;
+    /* Relaxed: a bound, of now or a moment ago. */
+    if (!fli_rack_put_owner(rack, shelf, magazines, magazine, fli_class_bytes(class_index),
+                            fli_load_relaxed(&backing->rack_bytes)))
+        pool(magazine, class_index, backing, rack);
 }
 
 static bool load_filled(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
-                        struct fli_pool_counters *counters)
+                        struct fli_rack *rack)
 {
-    struct fli_magazine *filled = fli_stack_pop_mpmc(&backing->pool.filled[class_index], &backing->magazines,
-                                                     counters);
+    struct fli_magazine *filled = obtain_filled(cache, class_index, backing, rack);
     if (filled == NULL)
         return false;
-    fli_count(&counters->exchanges, 1);
     __builtin_prefetch(&filled->slots[FLI_MAGAZINE_SLOTS - 1]);
-    give(push_down(cache, filled, class_index, backing), class_index, backing, counters);
+    put_away(cache, push_down(cache, filled, class_index, backing), class_index, backing, rack);
     stage(cache, class_index);
     return true;
 }
 
 /* Fills the loaded magazine with blocks that no magazine holds. */
 static bool load_fresh(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
-                       struct fli_pool_counters *counters)
+                       struct fli_rack *rack)
 {
     unsigned capacity = backing->magazine_blocks[class_index];
     if (cache->floor == NULL) {
-        struct fli_magazine *empty = fli_cache_obtain_empty(backing, counters);
+        struct fli_magazine *empty = fli_cache_obtain_empty(backing, rack);
         if (empty == NULL)
             return false;
         load(cache, empty, 0, capacity);
@@ -177,20 +213,19 @@ static bool load_fresh(struct fl_cache *cache, unsigned class_index, struct fli_
 }
 
 size_t fli_cache_refill_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
-                              struct fli_pool_counters *counters)
+                              struct fli_rack *rack)
 {
     FLI_ASSERT(cache->top == fli_cache_floor(cache, backing->magazine_blocks[class_index]));
     struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
     if (previous != NULL && count_of(previous) > 0)
         push_down(cache, previous, class_index, backing);
-    else if (!load_filled(cache, class_index, backing, counters) &&
-             !load_fresh(cache, class_index, backing, counters))
+    else if (!load_filled(cache, class_index, backing, rack) && !load_fresh(cache, class_index, backing, rack))
         return 0;
     return fli_cache_loaded_blocks(cache, backing->magazine_blocks[class_index]);
 }
 
 bool fli_cache_make_room_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
-                               struct fli_pool_counters *counters)
+                               struct fli_rack *rack)
 {
     FLI_ASSERT(fl_cache_is_full(cache->top));
     struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
@@ -198,19 +233,33 @@ bool fli_cache_make_room_owner(struct fl_cache *cache, unsigned class_index, str
         push_down(cache, previous, class_index, backing);
         return true;
     }
-    struct fli_magazine *empty = fli_cache_obtain_empty(backing, counters);
+    struct fli_magazine *empty = fli_cache_obtain_empty(backing, rack);
     if (empty == NULL)
         return false;
-    give(push_down(cache, empty, class_index, backing), class_index, backing, counters);
+    put_away(cache, push_down(cache, empty, class_index, backing), class_index, backing, rack);
     return true;
 }
 
 void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
-                           struct fli_pool_counters *counters)
+                           struct fli_rack *rack)
 {
-    struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
-    give(unload(cache, backing->magazine_blocks[class_index]), class_index, backing, counters);
-    give(previous, class_index, backing, counters);
+    struct fli_magazines *magazines = &backing->magazines;
+    struct fli_magazine *previous = fli_cache_previous(cache, magazines), *racked;
+    while (previous != NULL &&
+           (racked = fli_rack_take_owner(rack, &previous->next, magazines, fli_class_bytes(class_index))) != NULL)
+        pool(racked, class_index, backing, rack);
+    struct fli_magazine *loaded = unload(cache, backing->magazine_blocks[class_index]);
+    if (loaded != NULL)
+        pool(loaded, class_index, backing, rack);
+    if (previous != NULL)
+        pool(previous, class_index, backing, rack);
+}
+
+void fli_cache_flush_empty_owner(struct fli_backing *backing, struct fli_rack *rack)
+{
+    struct fli_magazine *empty;
+    while ((empty = fli_rack_take_owner(rack, &rack->empty, &backing->magazines, 0)) != NULL)
+        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, empty, &rack->counters);
 }
 
 size_t fli_cache_loaded_blocks(const struct fl_cache *cache, unsigned capacity)
@@ -220,10 +269,21 @@ size_t fli_cache_loaded_blocks(const struct fl_cache *cache, unsigned capacity)
     return top > floor ? fli_min((top - floor) / sizeof(void *), capacity) : 0;
 }
 
+size_t fli_cache_racked_blocks(const struct fl_cache *cache, unsigned class_index, const struct fli_backing *backing)
+{
+    struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
+    /* Who looks while the owner works may have come to a stack of the pool. */
+    size_t capacity = backing->magazine_blocks[class_index];
+    size_t magazines_most = FLI_RACK_BYTES_MOST / (FLI_MAGAZINE_BYTES + capacity * fli_class_bytes(class_index));
+    uint64_t most = magazines_most * capacity;
+    return previous != NULL ? fli_min(fli_rack_blocks(&previous->next, &backing->magazines), most) : 0;
+}
+
 size_t fli_cache_blocks(const struct fl_cache *cache, unsigned class_index, const struct fli_backing *backing)
 {
     const struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
     size_t capacity = backing->magazine_blocks[class_index];
     size_t loaded = fli_cache_loaded_blocks(cache, (unsigned)capacity);
-    return loaded + (previous != NULL ? fli_min(count_of(previous), capacity) : 0);
+    return loaded + (previous != NULL ? fli_min(count_of(previous), capacity) : 0) +
+           fli_cache_racked_blocks(cache, class_index, backing);
 }

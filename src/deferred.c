@@ -91,7 +91,7 @@ size_t fli_deferred_unsubmitted(void ***place, unsigned class_index, const struc
 }
 
 bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, unsigned class_index,
-                               struct fli_pool_counters *counters)
+                               struct fli_rack *rack)
 {
     struct fli_magazine *magazine = fli_deferred_magazine(place);
     if (magazine == NULL)
@@ -101,7 +101,7 @@ bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, uns
     magazine->class_index = (uint16_t)class_index;
     __atomic_store_n(place, NULL, __ATOMIC_RELAXED);
     bool raised = count_in(deferred, class_index, count, count * fli_class_bytes(class_index));
-    fli_stack_push_mpmc(&deferred->collecting, &deferred->backing->magazines, magazine, counters);
+    fli_stack_push_mpmc(&deferred->collecting, &deferred->backing->magazines, magazine, &rack->counters);
     return raised;
 }
 
@@ -114,15 +114,15 @@ static bool mark(struct fli_deferred *deferred, unsigned class_index, const void
 }
 
 bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsigned class_index, void *block,
-                            struct fli_pool_counters *counters)
+                            struct fli_rack *rack)
 {
     bool raised = false;
     if (fl_cache_is_full(*place)) {
         if (*place != NULL) {
-            raised = fli_deferred_submit_owner(deferred, place, class_index, counters);
+            raised = fli_deferred_submit_owner(deferred, place, class_index, rack);
             fli_deferred_advance(deferred);
         }
-        struct fli_magazine *empty = fli_cache_obtain_empty(deferred->backing, counters);
+        struct fli_magazine *empty = fli_cache_obtain_empty(deferred->backing, rack);
         if (empty == NULL) {
             bool by_mark = mark(deferred, class_index, block);
             fli_deferred_advance(deferred);

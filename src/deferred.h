@@ -60,12 +60,12 @@ void fli_deferred_close(struct fli_deferred *deferred);
 /* Defers a block of a class. `place` is where the thread keeps its magazine of that class (inline.h). Returns whether this has
  * raised pressure. The owning thread only. */
 bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsigned class_index, void *block,
-                            struct fli_pool_counters *counters);
+                            struct fli_rack *rack);
 
 /* Submits the thread's magazine of a class, if there is one. The owning thread, or any while it is stopped. Returns as
  * above. */
 bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, unsigned class_index,
-                               struct fli_pool_counters *counters);
+                               struct fli_rack *rack);
 
 /* A large block of `size` bytes has been marked in the table. Returns as above. */
 bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size);

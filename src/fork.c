@@ -39,13 +39,14 @@ static struct fli_stack *stack_at(struct fl_heap *heap, unsigned number)
 static void empty_pool(struct fl_heap *heap)
 {
     for (unsigned i = 0; i < STACKS; i++)
-        heap->held[i] = fli_stack_take_all_mpmc(stack_at(heap, i), &heap->service->counters);
+        heap->held[i] = fli_stack_take_all_mpmc(stack_at(heap, i), &heap->service->rack.counters);
 }
 
 static void put_pool_back(struct fl_heap *heap)
 {
     for (unsigned i = 0; i < STACKS; i++)
-        fli_stack_put_back_mpmc(stack_at(heap, i), &heap->backing.magazines, heap->held[i], &heap->service->counters);
+        fli_stack_put_back_mpmc(stack_at(heap, i), &heap->backing.magazines, heap->held[i],
+                                &heap->service->rack.counters);
 }
 
 static void reset_pool(struct fl_heap *heap)
@@ -91,7 +92,9 @@ static void lose(struct fli_thread *thread)
         void ***place = fli_thread_deferred(thread, c);
         heap->lost[c] += fli_deferred_unsubmitted(place, c, &heap->backing);
         heap->lost_magazines += fli_deferred_magazine(place) != NULL;
+        heap->lost_magazines += fli_cache_racked_blocks(cache, c, &heap->backing) / heap->backing.magazine_blocks[c];
     }
+    heap->lost_magazines += fli_rack_blocks(&thread->rack.empty, &heap->backing.magazines);
 }
 
 static void leave_behind(struct fl_heap *heap)

@@ -66,6 +66,43 @@ static void **floor_of(const struct walk *walk, struct fli_magazine *magazine, u
     return fli_magazine_floor(magazine, walk->heap->backing.magazine_blocks[class_index]);
 }
 
+#define POOL "the pool"
+#define RACK "a thread's rack"
+
+static uint32_t top_of(struct fli_stack *stack)
+{
+    return fli_tagged_index(fli_load_relaxed(&stack->head));
+}
+
+/* A stack of the pool or a shelf of a rack, from its top down; `place` says which. */
+static int walk_list(struct walk *walk, uint32_t index, unsigned class_index, const char *place)
+{
+    const struct fli_magazines *magazines = &walk->heap->backing.magazines;
+    uint64_t below = 0;
+    for (bool first = true; index != 0; first = false) {
+        if (index >= magazines->carved)
+            return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                                "in %s, class %u names magazine %u, there are %u", place, class_index, index,
+                                magazines->carved - 1);
+        struct fli_magazine *magazine = fli_magazine_at(magazines, index);
+        uint32_t count = fli_load_relaxed(&magazine->count);
+        if (first)
+            below = fli_load_relaxed(&magazine->below);
+        if (fli_load_relaxed(&magazine->below) != below)
+            return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                                "magazine %u of class %u says that %llu blocks lie below it, there are %llu", index,
+                                class_index, (unsigned long long)fli_load_relaxed(&magazine->below),
+                                (unsigned long long)below);
+        int failed = see_all(walk, class_index, floor_of(walk, magazine, class_index), count, place);
+        if (failed != 0)
+            return failed;
+        below -= count > 0 ? count : 1;
+        walk->magazines++;
+        index = fli_load_relaxed(&magazine->next);
+    }
+    return 0;
+}
+
 static int walk_cache(struct walk *walk, struct fli_thread *thread, unsigned class_index)
 {
     const struct fl_cache *cache = fli_thread_cache(thread, class_index);
@@ -77,6 +114,8 @@ static int walk_cache(struct walk *walk, struct fli_thread *thread, unsigned cla
     if (failed == 0 && previous != NULL)
         failed = see_all(walk, class_index, floor_of(walk, previous, class_index), fli_load_relaxed(&previous->count),
                          "a previous magazine");
+    if (failed == 0 && previous != NULL)
+        failed = walk_list(walk, fli_load_relaxed(&previous->next), class_index, RACK);
     return failed;
 }
 
@@ -107,33 +146,6 @@ static int walk_submitted(struct walk *walk, uint32_t index, unsigned class_inde
         index = fli_load_relaxed(&magazine->next);
     }
     return failed;
-}
-
-static int walk_stack(struct walk *walk, struct fli_stack *stack, unsigned class_index)
-{
-    const struct fli_magazines *magazines = &walk->heap->backing.magazines;
-    uint64_t below = fli_stack_blocks(stack, magazines);
-    uint32_t index = fli_tagged_index(fli_load_relaxed(&stack->head));
-    while (index != 0) {
-        if (index >= magazines->carved)
-            return fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                                "a stack of class %u names magazine %u, there are %u", class_index, index,
-                                magazines->carved - 1);
-        struct fli_magazine *magazine = fli_magazine_at(magazines, index);
-        uint32_t count = fli_load_relaxed(&magazine->count);
-        if (fli_load_relaxed(&magazine->below) != below)
-            return fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                                "magazine %u of class %u says that %llu blocks lie below it, there are %llu", index,
-                                class_index, (unsigned long long)fli_load_relaxed(&magazine->below),
-                                (unsigned long long)below);
-        int failed = see_all(walk, class_index, floor_of(walk, magazine, class_index), count, "a pooled magazine");
-        if (failed != 0)
-            return failed;
-        below -= count > 0 ? count : 1;
-        walk->magazines++;
-        index = fli_load_relaxed(&magazine->next);
-    }
-    return 0;
 }
 
 /* Looks at the bits of a slab: parked blocks, and in checked builds live ones. */
@@ -217,7 +229,7 @@ static int walk_class(struct walk *walk, unsigned class_index)
         failed = walk_submitted(walk, fli_tagged_index(fli_load_relaxed(&heap->deferred.collecting.head)),
                                 class_index);
     if (failed == 0)
-        failed = walk_stack(walk, &heap->backing.pool.filled[class_index], class_index);
+        failed = walk_list(walk, top_of(&heap->backing.pool.filled[class_index]), class_index, POOL);
     if (failed == 0)
         failed = walk_slabs(walk, class_index, &live);
     return failed == 0 ? check_equation(walk, class_index, live) : failed;
@@ -225,7 +237,11 @@ static int walk_class(struct walk *walk, unsigned class_index)
 
 static int check_magazines(struct walk *walk)
 {
-    int failed = walk_stack(walk, &walk->heap->backing.pool.empty, 0);
+    int failed = walk_list(walk, top_of(&walk->heap->backing.pool.empty), 0, POOL);
+    if (failed == 0)
+        failed = walk_list(walk, fli_load_relaxed(&walk->heap->service->rack.empty), 0, RACK);
+    for (struct fli_thread *thread = walk->heap->threads; thread != NULL && failed == 0; thread = thread->next)
+        failed = walk_list(walk, fli_load_relaxed(&thread->rack.empty), 0, RACK);
     size_t exist = fli_magazines_count(&walk->heap->backing.magazines);
     size_t found = walk->magazines + walk->heap->lost_magazines;
     /* What a thread had in hand when a fork left it behind is not known. */

@@ -11,12 +11,13 @@
  * A magazine uses its last slots, as many as its class's capacity, so that it is full where its address says that it ends
  * (inline.h): the blocks are the `count` slots from the floor up.
  *
- * A magazine belongs to one owner at a time: a thread's cache, or whoever took it from the pool. The owner alone
- * touches the slots; a slot at or above the count is garbage. `next` and `below` matter while the magazine is on a
- * stack of the pool (while a cache has it loaded, `next` names the cache's previous one), and may be read at any time by a thread that saw it there before: hence atomics, and hence
- * magazines are never unmapped. Their pages may be decommitted, after which a late reader finds zeros.
+ * A magazine belongs to one owner at a time: a thread's cache or rack, or whoever took it from the pool. The owner alone
+ * touches the slots; a slot at or above the count is garbage. `next` and `below` make the lists that magazines lie on, in
+ * the pool (pool.h), in a cache (cache.h) or on a rack (rack.h), and may be read at any time by a thread that saw the
+ * magazine in the pool before: hence atomics, and hence magazines are never unmapped. Their pages may be decommitted,
+ * after which a late reader finds zeros.
  *
- * magazines carved = in caches + on the pool's stacks + in a thread's hands + returned + lost in a fork
+ * magazines carved = in caches and on racks + on the pool's stacks + in a thread's hands + returned + lost in a fork
  */
 #ifndef FLI_MAGAZINE_H
 #define FLI_MAGAZINE_H

@@ -38,7 +38,6 @@ struct fli_pool_counters {
     FLI_ATOMIC(uint64_t) exchanges;    /* filled magazines pushed and popped */
     FLI_ATOMIC(uint64_t) updates;      /* successful read-modify-writes of a head */
     FLI_ATOMIC(uint64_t) cas_failures; /* failed ones */
-    unsigned given;                    /* filled magazines pushed; the thread's own */
 };
 
 /* Makes a stack that names no magazine. */

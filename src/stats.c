@@ -98,11 +98,11 @@ static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
     stats->exchanges = heap->detached.exchanges;
     stats->shared_updates = heap->detached.updates;
     stats->cas_failures = heap->detached.cas_failures;
-    add_counters(stats, &heap->service->counters);
+    add_counters(stats, &heap->service->rack.counters);
     add_counters(stats, &heap->trim_counters);
     add_counters(stats, &heap->deferred.counters);
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
-        add_counters(stats, &thread->counters);
+        add_counters(stats, &thread->rack.counters);
 }
 
 /* Relaxed: counters, nothing is ordered by them. */

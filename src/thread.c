@@ -13,6 +13,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* Which part of a heap's limit all racks may have together. */
+enum { RACKS_PER_LIMIT = 8 };
+
 /* The stand-ins. Constant: no cache of theirs ever gets capacity. */
 static const struct fli_thread unattached, exited;
 
@@ -199,6 +202,14 @@ void fli_registry_remove(struct fl_heap *heap)
     fli_registry_unlock();
 }
 
+/* Sets what each thread may keep on its rack: its share of what the heap retains. */
+static void share_racks_locked(struct fl_heap *heap)
+{
+    size_t all = fli_min(heap->options.retain_bytes, heap->options.limit_bytes / RACKS_PER_LIMIT);
+    size_t share = heap->thread_count > 0 ? all / heap->thread_count : 0;
+    fli_store_relaxed(&heap->backing.rack_bytes, fli_min(share, FLI_RACK_BYTES_MOST)); /* relaxed: a bound */
+}
+
 static void enter_locked(struct fli_thread *thread)
 {
     struct fl_heap *heap = thread->heap;
@@ -208,6 +219,7 @@ static void enter_locked(struct fli_thread *thread)
         thread->next->link = &thread->next;
     heap->threads = thread;
     heap->thread_count++;
+    share_racks_locked(heap);
     bind_locked(thread);
 }
 
@@ -219,10 +231,11 @@ void fli_thread_remove_locked(struct fli_thread *thread)
     if (thread->next != NULL)
         thread->next->link = thread->link;
     heap->thread_count--;
+    share_racks_locked(heap);
     /* Relaxed: the thread is quiet. */
-    heap->detached.exchanges += fli_load_relaxed(&thread->counters.exchanges);
-    heap->detached.updates += fli_load_relaxed(&thread->counters.updates);
-    heap->detached.cas_failures += fli_load_relaxed(&thread->counters.cas_failures);
+    heap->detached.exchanges += fli_load_relaxed(&thread->rack.counters.exchanges);
+    heap->detached.updates += fli_load_relaxed(&thread->rack.counters.updates);
+    heap->detached.cas_failures += fli_load_relaxed(&thread->rack.counters.cas_failures);
     free(thread);
 }
 
@@ -328,8 +341,7 @@ bool fli_thread_submit_owner(struct fli_thread *thread)
     for (unsigned word = 0; word < 2; word++)
         for (; thread->deferring[word] != 0; thread->deferring[word] &= thread->deferring[word] - 1) {
             unsigned c = 64 * word + (unsigned)__builtin_ctzll(thread->deferring[word]);
-            raised |= fli_deferred_submit_owner(&heap->deferred, fli_thread_deferred(thread, c), c,
-                                                &thread->counters);
+            raised |= fli_deferred_submit_owner(&heap->deferred, fli_thread_deferred(thread, c), c, &thread->rack);
         }
     return raised;
 }
@@ -378,10 +390,12 @@ bool fli_thread_caller_is_inside(struct fl_heap *heap)
 
 void fli_thread_flush_owner(struct fli_thread *thread)
 {
+    struct fli_backing *backing = &thread->heap->backing;
     fli_thread_submit_owner(thread);
+    fli_cache_flush_empty_owner(backing, &thread->rack);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         if (fli_thread_cache(thread, c)->floor != NULL) /* else it has no previous magazine either */
-            fli_cache_flush_owner(fli_thread_cache(thread, c), c, &thread->heap->backing, &thread->counters);
+            fli_cache_flush_owner(fli_thread_cache(thread, c), c, backing, &thread->rack);
 }
 
 void fl_thread_flush(struct fl_thread *face)

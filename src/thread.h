@@ -7,7 +7,7 @@
  *     | face: caches as fast paths see |  ABI (inline.h)
  *     +--------------------------------+
  *     | where blocks lie               |  what fl_free looks up a block's class with
- *     | heap, counters                 |
+ *     | heap, rack                     |
  *     | checked caches                 |  checked builds: the real ones; the face's stay without capacity
  *     | what is deferred               |  which places of the face are in use
  *     | links                          |  under the registry lock
@@ -43,7 +43,7 @@ struct fli_thread {
     unsigned first_class;           /* where in `face` the caches of class 0 and up begin */
     FLI_ATOMIC(unsigned) sections;  /* read-side sections begun and not ended through this handle */
     struct fl_heap *heap;           /* NULL in the stand-ins */
-    struct fli_pool_counters counters;
+    struct fli_rack rack;
     void *context;
     struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 1];
     void **checked_deferred[FLI_CHECKED ? FL_CLASS_COUNT : 1];

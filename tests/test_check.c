@@ -4,9 +4,9 @@
  */
 #include "grace_support.h"
 
-enum { SIZE = 48, MANY = 1000 };
+enum { SIZE = 48, MANY = 1000, RACKED_MAGAZINES = 3 };
 
-/* A heap of release-sized magazines with blocks in every place: a cache, the pool, a slab. */
+/* A heap of release-sized magazines with blocks in every place: a cache, a rack, the pool, a slab. */
 struct ward {
     struct bed bed;
     void *blocks[MANY];
@@ -23,6 +23,7 @@ static int ward_up(void **state)
     ward->bed = bed_with(&(struct fl_options){.magazine_blocks = 16, .retain_bytes = SIZE_MAX});
     struct fl_heap *heap = ward->bed.heap;
     assert_int_equal(fl_alloc_many(ward->bed.thread, SIZE, MANY, ward->blocks), 0);
+    fli_store_relaxed(&heap->backing.rack_bytes, RACKED_MAGAZINES * (FLI_MAGAZINE_BYTES + 16 * SIZE));
     fl_free_many(ward->bed.thread, SIZE, MANY / 2, ward->blocks);
     ward->class_index = (unsigned)fl_size_class(SIZE);
     ward->cache = fli_thread_cache((struct fli_thread *)(void *)ward->bed.thread, ward->class_index);
@@ -192,6 +193,39 @@ static void a_stack_cut_short_is_found(void **state)
     fli_store_relaxed(&ward->pooled->next, 0);
     assert_int_equal(fl_heap_check(ward->bed.heap, NULL, 0), -EUCLEAN);
     fli_store_relaxed(&ward->pooled->next, next);
+}
+
+static void a_racked_magazine_with_a_wrong_count_is_found(void **state)
+{
+    struct ward *ward = *state;
+    const struct fli_magazines *magazines = &ward->bed.heap->backing.magazines;
+    struct fli_magazine *previous = fli_cache_previous(ward->cache, magazines);
+    struct fli_magazine *racked = fli_magazine_at(magazines, fli_load_relaxed(&previous->next));
+    uint32_t count = fli_load_relaxed(&racked->count);
+    fli_store_relaxed(&racked->count, count - 1);
+    assert_found(ward, "below");
+    fli_store_relaxed(&racked->count, count);
+}
+
+static void a_block_in_a_rack_and_in_the_pool_is_found(void **state)
+{
+    struct ward *ward = *state;
+    const struct fli_backing *backing = &ward->bed.heap->backing;
+    struct fli_magazine *previous = fli_cache_previous(ward->cache, &backing->magazines);
+    struct fli_magazine *racked = fli_magazine_at(&backing->magazines, fli_load_relaxed(&previous->next));
+    plant(ward, fli_magazine_floor(racked, backing->magazine_blocks[ward->class_index]), ward->pooled_blocks[1],
+          "free twice");
+}
+
+static void a_rack_that_has_lost_a_magazine_is_found(void **state)
+{
+    struct ward *ward = *state;
+    struct fli_magazine *previous = fli_cache_previous(ward->cache, &ward->bed.heap->backing.magazines);
+    uint32_t shelf = fli_load_relaxed(&previous->next);
+    assert_true(shelf != 0);
+    fli_store_relaxed(&previous->next, 0);
+    assert_int_equal(fl_heap_check(ward->bed.heap, NULL, 0), -EUCLEAN);
+    fli_store_relaxed(&previous->next, shelf);
 }
 
 static void a_magazine_that_is_nowhere_is_found(void **state)
@@ -414,6 +448,9 @@ int main(void)
         WARD_TEST(a_pooled_magazine_with_a_wrong_count_is_found),
         WARD_TEST(a_stack_that_bites_its_tail_is_found),
         WARD_TEST(a_stack_cut_short_is_found),
+        WARD_TEST(a_racked_magazine_with_a_wrong_count_is_found),
+        WARD_TEST(a_block_in_a_rack_and_in_the_pool_is_found),
+        WARD_TEST(a_rack_that_has_lost_a_magazine_is_found),
         WARD_TEST(a_magazine_that_is_nowhere_is_found),
         WARD_TEST(a_parked_block_that_is_in_a_magazine_too_is_found),
         WARD_TEST(a_wrong_number_of_carved_blocks_is_found),

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "grace_support.h"
 
-enum { SIZE = 48, MANY = 500 };
+enum { SIZE = 48, MANY = 2000 };
 
 /* Another thread of the heap, which has blocks in its cache and holds some, and sleeps. */
 struct sleeper {
     struct fl_heap *heap;
     pthread_t thread;
     sem_t asleep, wake;
-    void *held[11];
+    void *held[5];
 };
 
 static void *sleep_attached(void *argument)

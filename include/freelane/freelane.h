@@ -153,7 +153,8 @@ struct fl_options {
                                          halved until the system grants it, down to 64 MiB; a size given here is
                                          taken as it is or refused */
     size_t retain_bytes;                    /* pooled free bytes past which slabs go back to the system by themselves;
-                                         default 64 MiB, 1 keeps as little as possible, SIZE_MAX all */
+                                         default 64 MiB, 1 keeps as little as possible, SIZE_MAX all. As much, in
+                                         equal shares of at most 1 MiB, threads keep of freed blocks to themselves */
     size_t limit_bytes;                     /* most bytes of slabs and large blocks in use; default none */
     unsigned magazine_blocks;               /* the largest magazine, in blocks, 2 to 254; default 254 */
     fl_refill_callback on_refill;           /* default none */
@@ -229,7 +230,7 @@ struct fl_class_stats {
     size_t slabs;           /* slabs of this class */
     size_t carved;          /* blocks cut from those slabs so far */
     size_t live;            /* in the host's hands */
-    size_t cached;          /* in threads' caches */
+    size_t cached;          /* in threads' caches and on their racks */
     size_t pooled;          /* in the pool */
     size_t parked;          /* freed while no magazine could be had; the next trim or refill picks them up */
     size_t deferred;        /* waiting for a grace period */

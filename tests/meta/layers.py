@@ -28,6 +28,7 @@ rcu_none
 grace.c
 reader
 pool
+rack
 cache
 deferred
 heap.h

@@ -32,6 +32,9 @@ namespace
 
 enum { CLASS = 1, THREADS = 3, BLOCKS_MOST = 5, MAGAZINES_MOST = 8, FREE = 100 };
 
+/* What a rack holds of a magazine with a block in it. */
+enum { RACKED = FLI_MAGAZINE_BYTES + 16 };
+
 /* What can be carved, of one execution; the objects are made anew for each. */
 struct ground {
     unsigned blocks_carved, blocks;
@@ -44,7 +47,7 @@ ground *now;
 template <typename scenario, unsigned capacity> struct cache_model : rl::test_suite<scenario, THREADS> {
     fli_backing backing;
     fl_cache caches[THREADS];
-    fli_pool_counters counters[THREADS];
+    fli_rack racks[THREADS];
     ground here;
     rl::var<unsigned> owner[BLOCKS_MOST];
     char memory[(MAGAZINES_MOST + 2) * FLI_MAGAZINE_BYTES];
@@ -53,7 +56,8 @@ template <typename scenario, unsigned capacity> struct cache_model : rl::test_su
     {
     }
 
-    void lay_out(unsigned blocks, uint32_t magazines)
+    /* A rack holds `rack_bytes` bytes. */
+    void lay_out(unsigned blocks, uint32_t magazines, size_t rack_bytes)
     {
         now = &here;
         here.blocks_carved = here.magazines_carved = 0;
@@ -63,10 +67,13 @@ template <typename scenario, unsigned capacity> struct cache_model : rl::test_su
         backing.magazines.base = (char *)start;
         backing.magazine_blocks[CLASS] = capacity;
         backing.pool_grew = nothing;
+        fli_store_relaxed(&backing.rack_bytes, rack_bytes);
         fli_stack_init(&backing.pool.empty);
         fli_stack_init(&backing.pool.filled[CLASS]);
         fli_store_relaxed(&backing.slabs.by_class[CLASS].parked, 0);
         std::memset(caches, 0, sizeof caches);
+        for (fli_rack &rack : racks)
+            rack.bytes = 0, fli_store_relaxed(&rack.empty, 0);
         for (uint32_t index = 1; index <= magazines; index++)
             ::new (fli_magazine_at(&backing.magazines, index)) fli_magazine;
         for (unsigned block = 0; block < BLOCKS_MOST; block++)
@@ -77,7 +84,7 @@ template <typename scenario, unsigned capacity> struct cache_model : rl::test_su
     {
         fl_cache *cache = &caches[self];
         if (fl_cache_top(cache) == cache->floor && !fli_cache_lower_floor_owner(cache, capacity) &&
-            fli_cache_refill_owner(cache, CLASS, &backing, &counters[self]) == 0)
+            fli_cache_refill_owner(cache, CLASS, &backing, &racks[self]) == 0)
             return nullptr;
         void *block = fl_cache_take(cache, fl_cache_top(cache));
         unsigned number = number_of(block);
@@ -92,8 +99,7 @@ template <typename scenario, unsigned capacity> struct cache_model : rl::test_su
         fl_cache *cache = &caches[self];
         RL_ASSERT(owner[number_of(block)]($) == self);
         owner[number_of(block)]($) = FREE;
-        if (fl_cache_is_full(fl_cache_top(cache)) &&
-            !fli_cache_make_room_owner(cache, CLASS, &backing, &counters[self]))
+        if (fl_cache_is_full(fl_cache_top(cache)) && !fli_cache_make_room_owner(cache, CLASS, &backing, &racks[self]))
             return false;
         fl_cache_put(cache, fl_cache_top(cache), block);
         return true;
@@ -120,7 +126,8 @@ template <typename scenario, unsigned capacity> struct cache_model : rl::test_su
 
     void give_up(unsigned self)
     {
-        fli_cache_flush_owner(&caches[self], CLASS, &backing, &counters[self]);
+        fli_cache_flush_empty_owner(&backing, &racks[self]);
+        fli_cache_flush_owner(&caches[self], CLASS, &backing, &racks[self]);
         RL_ASSERT(caches[self].floor == nullptr && caches[self].top == nullptr);
     }
 
@@ -130,7 +137,7 @@ template <typename scenario, unsigned capacity> struct cache_model : rl::test_su
         unsigned blocks = 0;
         uint32_t magazines = 0, seen = 0;
         for (fli_stack *stack : {&backing.pool.filled[CLASS], &backing.pool.empty}) {
-            while (fli_magazine *magazine = fli_stack_pop_mpmc(stack, &backing.magazines, &counters[0])) {
+            while (fli_magazine *magazine = fli_stack_pop_mpmc(stack, &backing.magazines, &racks[0].counters)) {
                 unsigned count = fli_load_relaxed(&magazine->count);
                 RL_ASSERT((count > 0) == (stack != &backing.pool.empty) && count <= capacity);
                 for (unsigned i = 0; i < count; i++) {
@@ -159,7 +166,7 @@ template <typename scenario, unsigned capacity> struct cache_model : rl::test_su
 struct exchange : cache_model<exchange, 1> {
     void before()
     {
-        lay_out(BLOCKS_MOST, MAGAZINES_MOST);
+        lay_out(BLOCKS_MOST, MAGAZINES_MOST, RACKED);
         leave(3);
     }
     void thread(unsigned self)
@@ -180,7 +187,7 @@ struct refused : cache_model<refused, 1> {
 
     void before()
     {
-        lay_out(3, 2);
+        lay_out(3, 2, 0);
         left[0] = left[1] = 0;
         leave(1);
     }
@@ -200,7 +207,7 @@ struct refused : cache_model<refused, 1> {
 struct counted : cache_model<counted, 2> {
     void before()
     {
-        lay_out(BLOCKS_MOST, MAGAZINES_MOST);
+        lay_out(BLOCKS_MOST, MAGAZINES_MOST, 0);
         leave(1);
     }
     void thread(unsigned self)

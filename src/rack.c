@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+#include "rack.h"
+
+static uint32_t cost(const struct fli_magazine *magazine, size_t block_bytes)
+{
+    return FLI_MAGAZINE_BYTES + (uint32_t)(fli_load_relaxed(&magazine->count) * block_bytes); /* relaxed: ours */
+}
+
+bool fli_rack_put_owner(struct fli_rack *rack, FLI_ATOMIC(uint32_t) * shelf, const struct fli_magazines *magazines,
+                        struct fli_magazine *magazine, size_t block_bytes, size_t most)
+{
+    uint32_t bytes = cost(magazine, block_bytes);
+    if (rack->bytes + bytes > most)
+        return false;
+    /* Relaxed: the shelf and its magazines are the thread's; others read numbers of a moment ago. */
+    uint32_t count = fli_load_relaxed(&magazine->count);
+    fli_store_relaxed(&magazine->below, (count > 0 ? count : 1) + fli_rack_blocks(shelf, magazines));
+    fli_store_relaxed(&magazine->next, fli_load_relaxed(shelf));
+    fli_store_relaxed(shelf, fli_magazine_index(magazines, magazine));
+    rack->bytes += bytes;
+    return true;
+}
+
+struct fli_magazine *fli_rack_take_owner(struct fli_rack *rack, FLI_ATOMIC(uint32_t) * shelf,
+                                         const struct fli_magazines *magazines, size_t block_bytes)
+{
+    uint32_t top = fli_load_relaxed(shelf); /* relaxed: as above */
+    if (top == 0)
+        return NULL;
+    struct fli_magazine *magazine = fli_magazine_at(magazines, top);
+    fli_store_relaxed(shelf, fli_load_relaxed(&magazine->next));
+    rack->bytes -= cost(magazine, block_bytes);
+    return magazine;
+}
+
+uint64_t fli_rack_blocks(FLI_ATOMIC(uint32_t) * shelf, const struct fli_magazines *magazines)
+{
+    uint32_t top = fli_load_relaxed(shelf); /* relaxed: as above */
+    return top != 0 ? fli_load_relaxed(&fli_magazine_at(magazines, top)->below) : 0;
+}

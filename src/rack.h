@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Racks: whole magazines that a thread keeps to itself, between its caches and the pool.
+ *
+ *     caches  <->  rack, up to a bound  <->  pool
+ *
+ * A thread that creates ten thousand objects and destroys them again needs more than the two magazines of a cache.
+ * What it frees beyond them goes onto its rack and comes from there again: with no atomic read-modify-write, still in
+ * its processor's caches, and not mixed with the blocks of other threads, so that threads at work do not write to
+ * neighbouring lines. Only what is past the bound moves between threads.
+ *
+ * A rack has a shelf of full magazines for each class, and one of empty magazines for all. A shelf is a list like a
+ * stack of the pool (pool.h), with `next` and `below` of the same meaning, but one thread's; the word that names its top
+ * is where the owner keeps it (cache.h). Others read that word and `below`, for statistics.
+ *
+ *     bytes of a rack = sum of its magazines and of the blocks in them
+ */
+#ifndef FLI_RACK_H
+#define FLI_RACK_H
+
+#include "config.h"
+#include "pool.h"
+
+/* The most that a rack holds. */
+enum { FLI_RACK_BYTES_MOST = FLI_RARE_PATHS ? 5 * FLI_MAGAZINE_BYTES : 1 << 20 };
+
+struct fli_rack {
+    struct fli_pool_counters counters; /* what the thread did to the pool */
+    uint32_t given;                    /* filled magazines that it pushed */
+    uint32_t bytes;
+    FLI_ATOMIC(uint32_t) empty; /* the shelf of empty magazines */
+};
+
+/* Puts a magazine of blocks of `block_bytes` bytes, or an empty one, onto a shelf, unless the rack holds more than `most`
+ * bytes then. Returns whether it has. The owning thread only. */
+bool fli_rack_put_owner(struct fli_rack *rack, FLI_ATOMIC(uint32_t) * shelf, const struct fli_magazines *magazines,
+                        struct fli_magazine *magazine, size_t block_bytes, size_t most);
+
+/* Takes the magazine put onto a shelf last, or returns NULL. The owning thread, or any while it is stopped. */
+struct fli_magazine *fli_rack_take_owner(struct fli_rack *rack, FLI_ATOMIC(uint32_t) * shelf,
+                                         const struct fli_magazines *magazines, size_t block_bytes);
+
+/* The blocks on a shelf; on that of empty magazines, the magazines. Any thread; exact while the owner is quiet. */
+uint64_t fli_rack_blocks(FLI_ATOMIC(uint32_t) * shelf, const struct fli_magazines *magazines);
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+#include "support.h"
+
+#include "thread.h"
+
+enum { SIZE = 48, MANY = 30000, MAGAZINE = 16 };
+
+/* Blocks of two magazines in a cache and of two on the rack. */
+enum { FOUR_MAGAZINES = 4 * MAGAZINE };
+
+static size_t bound_of(struct fl_heap *heap)
+{
+    return fli_load_relaxed(&heap->backing.rack_bytes);
+}
+
+static struct fli_rack *rack_of(struct fl_thread *thread)
+{
+    return &((struct fli_thread *)(void *)thread)->rack;
+}
+
+static int up(void **state)
+{
+    static struct bed bed;
+    bed = bed_with(&(struct fl_options){.magazine_blocks = MAGAZINE, .retain_bytes = SIZE_MAX});
+    *state = &bed;
+    return 0;
+}
+
+static int down(void **state)
+{
+    end_bed(*state);
+    return 0;
+}
+
+static void what_a_thread_frees_and_allocates_again_touches_nothing_shared(void **state)
+{
+    struct bed *bed = *state;
+    void *blocks[FOUR_MAGAZINES];
+    struct fl_stats before = {0}, after;
+    for (unsigned round = 0; round < 100; round++) {
+        assert_int_equal(fl_alloc_many(bed->thread, SIZE, FOUR_MAGAZINES, blocks), 0);
+        fl_free_many(bed->thread, SIZE, FOUR_MAGAZINES, blocks);
+        assert_sound(bed->heap);
+        if (round == 1)
+            before = stats_of(bed->heap);
+    }
+    after = stats_of(bed->heap);
+    assert_int_equal(after.shared_updates, before.shared_updates);
+    assert_int_equal(after.cached_bytes, before.cached_bytes);
+    assert_int_equal(after.pooled_bytes, 0);
+    assert_int_equal(after.magazines, before.magazines);
+}
+
+static void blocks_come_back_with_what_was_written_by_one_owner_only(void **state)
+{
+    struct bed *bed = *state;
+    static unsigned char *blocks[MANY];
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < MANY; i++)
+            memset(blocks[i] = fl_alloc(bed->thread, SIZE), (int)(i % 251), SIZE);
+        for (unsigned i = 0; i < MANY; i++) {
+            assert_int_equal(blocks[i][0], i % 251);
+            assert_int_equal(blocks[i][SIZE - 1], i % 251);
+            fl_free_sized(bed->thread, blocks[i], SIZE);
+        }
+    }
+}
+
+static void a_rack_keeps_no_more_than_its_bound_and_the_pool_gets_the_rest(void **state)
+{
+    struct bed *bed = *state;
+    static void *blocks[MANY];
+    assert_int_equal(fl_alloc_many(bed->thread, SIZE, MANY, blocks), 0);
+    for (unsigned i = 0; i < MANY; i++) {
+        fl_free_sized(bed->thread, blocks[i], SIZE);
+        assert_true(rack_of(bed->thread)->bytes <= bound_of(bed->heap));
+    }
+    struct fl_class_stats class = class_stats_of(bed->heap, SIZE);
+    assert_in_range(class.cached, 3 * MAGAZINE, 2 * MAGAZINE + bound_of(bed->heap) / SIZE);
+    assert_int_equal(class.cached + class.pooled, class.carved);
+    assert_true(class.pooled > 0);
+}
+
+static void a_flush_empties_the_rack(void **state)
+{
+    struct bed *bed = *state;
+    void *blocks[FOUR_MAGAZINES];
+    assert_int_equal(fl_alloc_many(bed->thread, SIZE, FOUR_MAGAZINES, blocks), 0);
+    fl_free_many(bed->thread, SIZE, FOUR_MAGAZINES, blocks);
+    assert_true(rack_of(bed->thread)->bytes > 0);
+    fl_thread_flush(bed->thread);
+    struct fl_stats stats = stats_of(bed->heap);
+    assert_int_equal(stats.cached_bytes, 0);
+    assert_int_equal(rack_of(bed->thread)->bytes, 0);
+    struct fl_class_stats class = stats.classes[fl_size_class(SIZE)];
+    assert_int_equal(class.pooled, class.carved);
+    assert_int_equal(stats.magazines, stats.empty_magazines + class.carved / MAGAZINE);
+}
+
+/* Half a rack of full magazines becomes half a rack of empty ones, and these serve another class. */
+static void empty_magazines_on_the_rack_serve_every_class(void **state)
+{
+    struct bed *bed = *state;
+    void *blocks[FOUR_MAGAZINES], *others[FOUR_MAGAZINES];
+    for (unsigned round = 0; round < 2; round++) {
+        assert_int_equal(fl_alloc_many(bed->thread, SIZE, FOUR_MAGAZINES, blocks), 0);
+        fl_free_many(bed->thread, SIZE, FOUR_MAGAZINES, blocks);
+    }
+    assert_int_equal(fl_alloc_many(bed->thread, SIZE, FOUR_MAGAZINES, blocks), 0);
+    assert_int_equal(fl_alloc_many(bed->thread, 2 * SIZE, FOUR_MAGAZINES, others), 0);
+    size_t magazines = stats_of(bed->heap).magazines;
+    fl_free_many(bed->thread, 2 * SIZE, FOUR_MAGAZINES, others);
+    assert_in_range(stats_of(bed->heap).magazines, magazines, magazines + 2);
+    fl_free_many(bed->thread, SIZE, FOUR_MAGAZINES, blocks);
+}
+
+static void threads_share_what_the_heap_retains(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = 40000});
+    struct fl_thread *others[4];
+    for (size_t i = 0; i < COUNT_OF(others); i++)
+        others[i] = fl_thread_attach(bed.heap);
+    assert_int_equal(bound_of(bed.heap), fli_min(40000 / 5, FLI_RACK_BYTES_MOST));
+    for (size_t i = 0; i < COUNT_OF(others); i++)
+        assert_int_equal(fl_thread_detach(others[i]), 0);
+    assert_int_equal(bound_of(bed.heap), fli_min(40000, FLI_RACK_BYTES_MOST));
+    end_bed(&bed);
+}
+
+static void a_heap_that_retains_nothing_has_no_racks(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = 1});
+    void *blocks[1000];
+    assert_int_equal(fl_alloc_many(bed.thread, SIZE, COUNT_OF(blocks), blocks), 0);
+    fl_free_many(bed.thread, SIZE, COUNT_OF(blocks), blocks);
+    assert_int_equal(rack_of(bed.thread)->bytes, 0);
+    end_bed(&bed);
+}
+
+static void without_a_thread_nothing_is_kept_back(void **state)
+{
+    (void)state;
+    struct fl_heap *heap = heap_with(&(struct fl_options){.retain_bytes = SIZE_MAX});
+    assert_int_equal(bound_of(heap), 0);
+    struct fl_thread *thread = fl_thread_attach(heap);
+    assert_true(bound_of(heap) > 0);
+    assert_int_equal(fl_thread_detach(thread), 0);
+    assert_int_equal(bound_of(heap), 0);
+    end_heap(heap);
+}
+
+/* One thread's rack must not keep another from the blocks that the limit leaves. */
+static void with_a_limit_racks_keep_an_eighth_of_it_at_most(void **state)
+{
+    (void)state;
+    enum { LIMIT = 1 << 20, BLOCKS = LIMIT / SIZE * 7 / 10 };
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = LIMIT});
+    struct fl_thread *other = fl_thread_attach(bed.heap);
+    static void *blocks[BLOCKS];
+    assert_true(bound_of(bed.heap) <= LIMIT / 16);
+    for (unsigned round = 0; round < 4; round++) {
+        struct fl_thread *thread = round % 2 ? other : bed.thread;
+        assert_int_equal(fl_alloc_many(thread, SIZE, BLOCKS, blocks), 0);
+        fl_free_many(thread, SIZE, BLOCKS, blocks);
+    }
+    assert_int_equal(fl_thread_detach(other), 0);
+    end_bed(&bed);
+}
+
+#define RACK_TEST(test) cmocka_unit_test_setup_teardown(test, up, down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RACK_TEST(what_a_thread_frees_and_allocates_again_touches_nothing_shared),
+        RACK_TEST(blocks_come_back_with_what_was_written_by_one_owner_only),
+        RACK_TEST(a_rack_keeps_no_more_than_its_bound_and_the_pool_gets_the_rest),
+        RACK_TEST(a_flush_empties_the_rack),
+        RACK_TEST(empty_magazines_on_the_rack_serve_every_class),
+        cmocka_unit_test(threads_share_what_the_heap_retains),
+        cmocka_unit_test(a_heap_that_retains_nothing_has_no_racks),
+        cmocka_unit_test(without_a_thread_nothing_is_kept_back),
+        cmocka_unit_test(with_a_limit_racks_keep_an_eighth_of_it_at_most),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
