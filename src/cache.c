@@ -122,7 +122,7 @@ static uint32_t count_of(const struct fli_magazine *magazine)
 struct fli_magazine *fli_cache_obtain_empty(struct fli_backing *backing, struct fli_rack *rack)
 {
     struct fli_magazines *magazines = &backing->magazines;
-    struct fli_magazine *magazine = fli_rack_take_owner(rack, &rack->empty, magazines, 0);
+    struct fli_magazine *magazine = fli_rack_take_owner(&rack->empty, &rack->empty_shelf, magazines, 0);
     if (magazine == NULL)
         magazine = fli_stack_pop_mpmc(&backing->pool.empty, magazines, &rack->counters);
     return magazine != NULL ? magazine : fli_magazine_carve(magazines);
@@ -135,7 +135,7 @@ static struct fli_magazine *obtain_filled(struct fl_cache *cache, unsigned class
     struct fli_magazines *magazines = &backing->magazines;
     struct fli_magazine *previous = fli_cache_previous(cache, magazines), *filled = NULL;
     if (previous != NULL)
-        filled = fli_rack_take_owner(rack, &previous->next, magazines, fli_class_bytes(class_index));
+        filled = fli_rack_take_owner(&rack->full, &previous->next, magazines, fli_class_bytes(class_index));
     if (filled != NULL)
         return filled;
     filled = fli_stack_pop_mpmc(&backing->pool.filled[class_index], magazines, &rack->counters);
@@ -170,12 +170,12 @@ static void put_away(struct fl_cache *cache, struct fli_magazine *magazine, unsi
     if (magazine == NULL)
         return;
     struct fli_magazines *magazines = &backing->magazines;
-    FLI_ATOMIC(uint32_t) *shelf = &rack->empty;
-    if (count_of(magazine) > 0)
-        shelf = &fli_cache_previous(cache, magazines)->next;
-    /* Relaxed: a bound, of now or a moment ago. */
-    if (!fli_rack_put_owner(rack, shelf, magazines, magazine, fli_class_bytes(class_index),
-                            fli_load_relaxed(&backing->rack_bytes)))
+    size_t most = fli_load_relaxed(&backing->rack_bytes); /* relaxed: a bound, of now or a moment ago */
+    bool kept = count_of(magazine) > 0
+                    ? fli_rack_put_owner(&rack->full, &fli_cache_previous(cache, magazines)->next, magazines,
+                                         magazine, fli_class_bytes(class_index), most - most / 4)
+                    : fli_rack_put_owner(&rack->empty, &rack->empty_shelf, magazines, magazine, 0, most / 4);
+    if (!kept)
         pool(magazine, class_index, backing, rack);
 }
 
@@ -245,8 +245,8 @@ void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct 
 {
     struct fli_magazines *magazines = &backing->magazines;
     struct fli_magazine *previous = fli_cache_previous(cache, magazines), *racked;
-    while (previous != NULL &&
-           (racked = fli_rack_take_owner(rack, &previous->next, magazines, fli_class_bytes(class_index))) != NULL)
+    while (previous != NULL && (racked = fli_rack_take_owner(&rack->full, &previous->next, magazines,
+                                                             fli_class_bytes(class_index))) != NULL)
         pool(racked, class_index, backing, rack);
     struct fli_magazine *loaded = unload(cache, backing->magazine_blocks[class_index]);
     if (loaded != NULL)
@@ -255,11 +255,12 @@ void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct 
         pool(previous, class_index, backing, rack);
 }
 
-void fli_cache_flush_empty_owner(struct fli_backing *backing, struct fli_rack *rack)
+void fli_cache_end_flush_owner(struct fli_backing *backing, struct fli_rack *rack)
 {
     struct fli_magazine *empty;
-    while ((empty = fli_rack_take_owner(rack, &rack->empty, &backing->magazines, 0)) != NULL)
+    while ((empty = fli_rack_take_owner(&rack->empty, &rack->empty_shelf, &backing->magazines, 0)) != NULL)
         fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, empty, &rack->counters);
+    rack->full.doublings = rack->empty.doublings = 0;
 }
 
 size_t fli_cache_loaded_blocks(const struct fl_cache *cache, unsigned capacity)

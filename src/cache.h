@@ -49,7 +49,7 @@ struct fli_backing {
     struct fli_large large;
     struct fli_limit limit;
     unsigned magazine_blocks[FL_CLASS_COUNT]; /* blocks a magazine of each class holds */
-    FLI_ATOMIC(size_t) rack_bytes; /* the most that a thread's rack holds; written under the registry lock */
+    FLI_ATOMIC(size_t) rack_bytes; /* the most that a thread's rack may hold; written under the registry lock */
     /* Tells the heap that a thread has given the pool some magazines: it may want to trim. */
     void (*pool_grew)(struct fli_backing *backing);
     /* Tells it that a thread has given everything to the pool, `last` if no other is attached: this is a moment to spend on
@@ -75,8 +75,8 @@ bool fli_cache_make_room_owner(struct fl_cache *cache, unsigned class_index, str
 void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                            struct fli_rack *rack);
 
-/* Gives the rack's empty magazines to the pool. Likewise. */
-void fli_cache_flush_empty_owner(struct fli_backing *backing, struct fli_rack *rack);
+/* When all caches have been flushed, gives the rack's empty magazines to the pool, and the rack begins anew. Likewise. */
+void fli_cache_end_flush_owner(struct fli_backing *backing, struct fli_rack *rack);
 
 /* Of the blocks in a cache, those on its shelf. Any thread; exact while the owner is quiet. */
 size_t fli_cache_racked_blocks(const struct fl_cache *cache, unsigned class_index, const struct fli_backing *backing);

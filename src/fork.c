@@ -94,7 +94,7 @@ static void lose(struct fli_thread *thread)
         heap->lost_magazines += fli_deferred_magazine(place) != NULL;
         heap->lost_magazines += fli_cache_racked_blocks(cache, c, &heap->backing) / heap->backing.magazine_blocks[c];
     }
-    heap->lost_magazines += fli_rack_blocks(&thread->rack.empty, &heap->backing.magazines);
+    heap->lost_magazines += fli_rack_blocks(&thread->rack.empty_shelf, &heap->backing.magazines);
 }
 
 static void leave_behind(struct fl_heap *heap)

@@ -239,9 +239,9 @@ static int check_magazines(struct walk *walk)
 {
     int failed = walk_list(walk, top_of(&walk->heap->backing.pool.empty), 0, POOL);
     if (failed == 0)
-        failed = walk_list(walk, fli_load_relaxed(&walk->heap->service->rack.empty), 0, RACK);
+        failed = walk_list(walk, fli_load_relaxed(&walk->heap->service->rack.empty_shelf), 0, RACK);
     for (struct fli_thread *thread = walk->heap->threads; thread != NULL && failed == 0; thread = thread->next)
-        failed = walk_list(walk, fli_load_relaxed(&thread->rack.empty), 0, RACK);
+        failed = walk_list(walk, fli_load_relaxed(&thread->rack.empty_shelf), 0, RACK);
     size_t exist = fli_magazines_count(&walk->heap->backing.magazines);
     size_t found = walk->magazines + walk->heap->lost_magazines;
     /* What a thread had in hand when a fork left it behind is not known. */

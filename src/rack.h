@@ -13,7 +13,11 @@
  * stack of the pool (pool.h), with `next` and `below` of the same meaning, but one thread's; the word that names its top
  * is where the owner keeps it (cache.h). Others read that word and `below`, for statistics.
  *
- *     bytes of a rack = sum of its magazines and of the blocks in them
+ * Full and empty magazines have a bound each, small at first, which doubles when the thread asks for one in vain. So who
+ * only allocates keeps few empty magazines and who only frees few full ones, and what such threads have too much of goes
+ * on to the pool. The bounds end at three quarters and one quarter of what the heap lets a thread have.
+ *
+ *     bytes of a part = sum of its magazines and of the blocks in them
  */
 #ifndef FLI_RACK_H
 #define FLI_RACK_H
@@ -21,23 +25,33 @@
 #include "config.h"
 #include "pool.h"
 
-/* The most that a rack holds. */
-enum { FLI_RACK_BYTES_MOST = FLI_RARE_PATHS ? 5 * FLI_MAGAZINE_BYTES : 1 << 20 };
+/* The most that a rack holds, and what each part of it may hold at first. */
+enum {
+    FLI_RACK_BYTES_MOST = FLI_RARE_PATHS ? 16 * FLI_MAGAZINE_BYTES : 1 << 20,
+    FLI_RACK_BYTES_FIRST = FLI_RARE_PATHS ? 4 * FLI_MAGAZINE_BYTES : 1 << 15,
+};
+
+struct fli_rack_part {
+    uint32_t bytes : 24;
+    uint32_t doublings : 8; /* of the bound */
+};
 
 struct fli_rack {
     struct fli_pool_counters counters; /* what the thread did to the pool */
     uint32_t given;                    /* filled magazines that it pushed */
-    uint32_t bytes;
-    FLI_ATOMIC(uint32_t) empty; /* the shelf of empty magazines */
+    FLI_ATOMIC(uint32_t) empty_shelf;
+    struct fli_rack_part full, empty;
 };
 
-/* Puts a magazine of blocks of `block_bytes` bytes, or an empty one, onto a shelf, unless the rack holds more than `most`
- * bytes then. Returns whether it has. The owning thread only. */
-bool fli_rack_put_owner(struct fli_rack *rack, FLI_ATOMIC(uint32_t) * shelf, const struct fli_magazines *magazines,
-                        struct fli_magazine *magazine, size_t block_bytes, size_t most);
+/* Puts a magazine of blocks of `block_bytes` bytes, or an empty one, onto a shelf of the part, unless that is more than its
+ * bound or `most` bytes then. Returns whether it has. The owning thread only. */
+bool fli_rack_put_owner(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf,
+                        const struct fli_magazines *magazines, struct fli_magazine *magazine, size_t block_bytes,
+                        size_t most);
 
-/* Takes the magazine put onto a shelf last, or returns NULL. The owning thread, or any while it is stopped. */
-struct fli_magazine *fli_rack_take_owner(struct fli_rack *rack, FLI_ATOMIC(uint32_t) * shelf,
+/* Takes the magazine put onto a shelf of the part last; or returns NULL, and the part may hold more from now on. The
+ * owning thread, or any while it is stopped. */
+struct fli_magazine *fli_rack_take_owner(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf,
                                          const struct fli_magazines *magazines, size_t block_bytes);
 
 /* The blocks on a shelf; on that of empty magazines, the magazines. Any thread; exact while the owner is quiet. */

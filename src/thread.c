@@ -392,10 +392,10 @@ void fli_thread_flush_owner(struct fli_thread *thread)
 {
     struct fli_backing *backing = &thread->heap->backing;
     fli_thread_submit_owner(thread);
-    fli_cache_flush_empty_owner(backing, &thread->rack);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         if (fli_thread_cache(thread, c)->floor != NULL) /* else it has no previous magazine either */
             fli_cache_flush_owner(fli_thread_cache(thread, c), c, backing, &thread->rack);
+    fli_cache_end_flush_owner(backing, &thread->rack);
 }
 
 void fl_thread_flush(struct fl_thread *face)

@@ -73,7 +73,7 @@ template <typename scenario, unsigned capacity> struct cache_model : rl::test_su
         fli_store_relaxed(&backing.slabs.by_class[CLASS].parked, 0);
         std::memset(caches, 0, sizeof caches);
         for (fli_rack &rack : racks)
-            rack.bytes = 0, fli_store_relaxed(&rack.empty, 0);
+            rack.full = rack.empty = {0, 0}, fli_store_relaxed(&rack.empty_shelf, 0);
         for (uint32_t index = 1; index <= magazines; index++)
             ::new (fli_magazine_at(&backing.magazines, index)) fli_magazine;
         for (unsigned block = 0; block < BLOCKS_MOST; block++)
@@ -126,7 +126,7 @@ template <typename scenario, unsigned capacity> struct cache_model : rl::test_su
 
     void give_up(unsigned self)
     {
-        fli_cache_flush_empty_owner(&backing, &racks[self]);
+        fli_cache_end_flush_owner(&backing, &racks[self]);
         fli_cache_flush_owner(&caches[self], CLASS, &backing, &racks[self]);
         RL_ASSERT(caches[self].floor == nullptr && caches[self].top == nullptr);
     }
