@@ -55,6 +55,7 @@ struct fl_heap {
     struct fl_heap *next;
     struct fli_thread *threads;
     size_t thread_count;
+    size_t leaving; /* of these, flushed for the last time */
     struct fli_totals detached;
     size_t lost[FL_CLASS_COUNT]; /* blocks in caches of threads that a fork left behind */
     size_t lost_magazines;

@@ -231,6 +231,7 @@ void fli_thread_remove_locked(struct fli_thread *thread)
     if (thread->next != NULL)
         thread->next->link = thread->link;
     heap->thread_count--;
+    heap->leaving -= thread->leaves;
     share_racks_locked(heap);
     /* Relaxed: the thread is quiet. */
     heap->detached.exchanges += fli_load_relaxed(&thread->rack.counters.exchanges);
@@ -279,18 +280,29 @@ struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap)
     return thread != NULL ? &thread->face : NULL;
 }
 
-/* Flushes on the host's behalf, and lets the heap know. */
-static void flush_and_tell(struct fli_thread *thread)
+/* Whether no other thread of the heap has anything to flush: none is attached that is not about to leave. */
+static bool is_last(struct fli_thread *thread, bool leaves)
+{
+    struct fl_heap *heap = thread->heap;
+    fli_registry_lock();
+    if (leaves && !thread->leaves) {
+        thread->leaves = true;
+        heap->leaving++;
+    }
+    bool last = heap->thread_count == heap->leaving + !thread->leaves;
+    fli_registry_unlock();
+    return last;
+}
+
+/* Flushes on the host's behalf, and lets the heap know. The thread `leaves` if it is not to be used again. */
+static void flush_and_tell(struct fli_thread *thread, bool leaves)
 {
     struct fl_heap *heap = thread->heap;
     fli_thread_submit(thread);
     fli_thread_flush_owner(thread);
     if (heap->grace.kind != FL_GRACE_NONE)
         fli_deferred_advance(&heap->deferred);
-    fli_registry_lock();
-    bool last = heap->thread_count == 1;
-    fli_registry_unlock();
-    heap->backing.thread_flushed(&heap->backing, last);
+    heap->backing.thread_flushed(&heap->backing, is_last(thread, leaves));
 }
 
 /* The handle is no longer the calling OS thread's. */
@@ -302,7 +314,7 @@ static void stop_reading(struct fli_thread *thread, bool detached)
 
 static void detach(struct fli_thread *thread)
 {
-    flush_and_tell(thread);
+    flush_and_tell(thread, true);
     stop_reading(thread, true);
     if (&thread->face == fl_thread_current)
         fl_thread_current = (struct fl_thread *)&unattached.face;
@@ -401,7 +413,7 @@ void fli_thread_flush_owner(struct fli_thread *thread)
 void fl_thread_flush(struct fl_thread *face)
 {
     if (!is_stand_in(face))
-        flush_and_tell(whole(face));
+        flush_and_tell(whole(face), false);
 }
 
 void fl_thread_offline(struct fl_thread *face)

@@ -54,6 +54,7 @@ struct fli_thread {
     struct fli_os_thread *os_thread;             /* NULL while offline */
     struct fli_thread *next_bound, **link_bound; /* the OS thread's handles */
     bool is_self;                                /* what fl_thread_self returns on its OS thread */
+    bool leaves;                                 /* has been flushed for the last time */
 };
 
 /* The cache that the slow halves work on. */

@@ -382,6 +382,12 @@ void fli_trim_if_grown(struct fli_backing *backing)
     errno = saved;
 }
 
+/* A trim under way is enough for all but the last thread, which leaves nobody to look at what it has flushed. */
+static bool lock_at_flush(struct fl_heap *heap, bool last)
+{
+    return (last ? pthread_mutex_lock : pthread_mutex_trylock)(&heap->trim_lock) == 0;
+}
+
 void fli_trim_at_flush(struct fli_backing *backing, bool last)
 {
     struct fl_heap *heap = (struct fl_heap *)backing;
@@ -395,9 +401,11 @@ void fli_trim_at_flush(struct fli_backing *backing, bool last)
     if (above == SIZE_MAX || !look)
         return;
     size_t pooled = pooled_bytes(backing);
-    if ((pooled <= above && parked <= pooled) || pthread_mutex_trylock(&heap->trim_lock) != 0)
+    if ((pooled <= above && parked <= pooled) || !lock_at_flush(heap, last))
         return;
     int saved = errno;
+    pooled = pooled_bytes(backing);
+    parked = fli_load_relaxed(&backing->slabs.parked_bytes);
     bool all_free = last && pooled + parked >= fli_load_relaxed(&backing->slabs.carved_bytes);
     if (all_free || pooled > above || heap->flushes_to_skip == 0) {
         /* The more often a trim had nothing to give back, the longer the next one waits. */

@@ -329,6 +329,45 @@ static void trims_and_working_threads_do_not_disturb_each_other(void **state)
     end_heap(heap);
 }
 
+struct leaver {
+    struct fl_heap *heap;
+    pthread_barrier_t *together;
+    pthread_t thread;
+};
+
+static void *free_all_and_leave(void *argument)
+{
+    struct leaver *leaver = argument;
+    struct fl_thread *thread = fl_thread_attach(leaver->heap);
+    size_t count;
+    void **blocks = load(thread, SIZE, LOAD_BYTES / 8, &count);
+    pthread_barrier_wait(leaver->together);
+    unload(thread, SIZE, blocks, count);
+    assert_int_equal(fl_thread_detach(thread), 0);
+    return NULL;
+}
+
+/* Each may find the other at trimming, and neither the other gone. */
+static void of_threads_that_leave_together_the_last_one_trims(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 40; round++) {
+        struct fl_heap *heap = heap_with(NULL);
+        pthread_barrier_t together;
+        struct leaver leavers[4];
+        assert_int_equal(pthread_barrier_init(&together, NULL, COUNT_OF(leavers)), 0);
+        for (size_t i = 0; i < COUNT_OF(leavers); i++) {
+            leavers[i] = (struct leaver){.heap = heap, .together = &together};
+            assert_int_equal(pthread_create(&leavers[i].thread, NULL, free_all_and_leave, &leavers[i]), 0);
+        }
+        for (size_t i = 0; i < COUNT_OF(leavers); i++)
+            assert_int_equal(pthread_join(leavers[i].thread, NULL), 0);
+        assert_true(stats_of(heap).slab_bytes <= FLI_MIB);
+        pthread_barrier_destroy(&together);
+        end_heap(heap);
+    }
+}
+
 static void *free_on_a_small_stack(void *argument)
 {
     struct bed *bed = argument;
@@ -374,6 +413,7 @@ int main(void)
         BED_TEST(a_trim_under_the_feet_of_a_pool_leaves_part_full_magazines_sound),
         cmocka_unit_test(resident_memory_falls_back_to_where_it_started),
         cmocka_unit_test(trims_and_working_threads_do_not_disturb_each_other),
+        cmocka_unit_test(of_threads_that_leave_together_the_last_one_trims),
         BED_TEST(a_thread_with_little_stack_can_free_and_trim),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
