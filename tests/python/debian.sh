@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 #
 # Sourced by get-python and get-tools, which take from other suites of Debian what this machine's release does not have.
-# The caller defines fail <message> and logged <name> <command...>.
+# The caller defines fail <message>, step <message> and logged <name> <command...>.
 #
-# The mirror is the one that the machine's own apt sources name. What comes from it is verified with the keyring of
-# the Debian archive. Configuration, lists and cache of apt are private ones below a scratch folder; those of the
+# The mirror is the one that the machine's own apt sources name. What its indexes list is verified with the keyring of
+# the Debian archive, and what they list no more with that of Debian's developers. Configuration, lists and cache of apt are private ones below a scratch folder; those of the
 # system are read and never changed.
 
 debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -49,4 +49,52 @@ END
     } >"$scratch/apt.conf"
     export APT_CONFIG="$scratch/apt.conf"
     logged update apt-get update
+}
+
+# The source package $1 as the folder source: the version that the suite's index lists or, where the mirror lacks the
+# files of that one, the last before it that the mirror still has.
+debian_source() {
+    local package="$1" listed
+    if apt-get source "$package" >source.log 2>&1; then
+        mv "$package"-*/ source
+        return
+    fi
+    listed="$(apt-get source --print-uris "$package" 2>>source.log | sed -n "s/^'\(.*\)\.dsc'.*/\1/p")"
+    if [ -z "$listed" ]; then
+        tail -n 40 source.log >&2
+        fail "the mirror has no source package $package"
+    fi
+    debian_source_before "$listed"
+}
+
+# The last patch release up to that of the address $1, <pool>/<package>_<major>.<minor>.<patch>-<revision>, which the
+# pool has in one of the first revisions. A developer has signed it.
+debian_source_before() {
+    local series="${1%.*}" patch="${1##*.}" revision
+    for ((patch = ${patch%%-*}; patch >= 0; patch--)); do
+        for revision in 3 2 1; do
+            if debian_fetch "$series.$patch-$revision.dsc"; then
+                step "takes ${series##*/}.$patch-$revision: the mirror lacks ${1##*/}"
+                (unset APT_CONFIG && freelane_require_packages debian-keyring) >&2
+                debian_unpack "$series.$patch-$revision"
+                return
+            fi
+        done
+    done
+    fail "the mirror lacks $1 and what came before it"
+}
+
+# Downloads the file at the address $1, by apt's own means. Returns 1 where there is none.
+debian_fetch() {
+    /usr/lib/apt/apt-helper download-file "$1" "${1##*/}" >>source.log 2>&1
+}
+
+# The source package at the address $1, whose .dsc is here, as the folder source. The signature of the .dsc stands
+# for its checksums, and they for the other files.
+debian_unpack() {
+    local file
+    for file in $(awk '/^Checksums-Sha256:/ { list = 1; next } /^[^ ]/ { list = 0 } list { print $3 }' "${1##*/}.dsc"); do
+        debian_fetch "${1%/*}/$file" || fail "the mirror lacks $file"
+    done
+    logged unpack dpkg-source --require-valid-signature --require-strong-checksums -x "${1##*/}.dsc" source
 }
