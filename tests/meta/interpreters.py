@@ -60,6 +60,7 @@ class Interpreters(unittest.TestCase):
 
     def test_what_is_there_is_taken_and_looked_for_once(self):
         self.answer("--no-build", "/a/python3.13t")
+        self.answer("--version=3.14 --no-build", "/e/python3.14t")
         self.answer("--gil --no-build", "/b/python3.13")
         self.answer("--version=3.14 --gil --no-build", "/c/python3.14")
         self.answer("--tsan --no-build", "/d/python3.13t")
@@ -67,13 +68,13 @@ class Interpreters(unittest.TestCase):
         self.assertEqual(
             lines,
             [
-                "release: /a/python3.13t /b/python3.13 /c/python3.14",
+                "release: /a/python3.13t /e/python3.14t /b/python3.13 /c/python3.14",
                 "debug: /a/python3.13t",
                 "asan: /a/python3.13t",
                 "tsan: /d/python3.13t",
             ],
         )
-        self.assertEqual(len(self.calls()), 4)
+        self.assertEqual(len(self.calls()), 5)
 
     def test_what_is_not_there_is_built(self):
         self.answer("", "/built")
@@ -81,7 +82,8 @@ class Interpreters(unittest.TestCase):
         self.assertEqual(self.calls(), ["--no-build", ""])
 
     def test_what_serves_two_kinds_is_named_once(self):
-        self.answer("--no-build", "/a")
+        for options in ("", "--version=3.14"):
+            self.answer(f"{options} --no-build", "/a")
         for options in ("--gil", "--version=3.14 --gil"):
             self.answer(f"{options} --no-build", "/b")
         self.assertEqual(self.run_driver("all", "yes", "release"), ["release: /a /b"])
@@ -92,9 +94,10 @@ class Interpreters(unittest.TestCase):
         lines = self.run_driver("all", "yes", "release", "debug")
         self.assertEqual(lines[:2], ["release: /b", "debug: "])
         self.assertIn("Left out: the python tests on the interpreter (nogil): ./finder: get-python: this failed: make", lines)
-        # One that fails without a word.
-        self.assertIn("Left out: the python tests on the interpreter (gil-3.14): ./finder: ", lines)
-        self.assertEqual(len(lines), 4)
+        # Those that fail without a word.
+        for kind in ("nogil-3.14", "gil-3.14"):
+            self.assertIn(f"Left out: the python tests on the interpreter ({kind}): ./finder: ", lines)
+        self.assertEqual(len(lines), 5)
         # Not tried again for the second preset.
         self.assertEqual(self.calls().count(""), 1)
 

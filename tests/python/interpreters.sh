@@ -15,7 +15,7 @@ declare -A python_path=() python_missing=() # by kind: the interpreter, or why t
 python_kinds() {
     case "$python_choice/$1" in
     none/*) ;;
-    all/release) echo nogil gil gil-3.14 ;;
+    all/release) echo nogil nogil-3.14 gil gil-3.14 ;;
     */release | */debug | */asan) echo nogil ;;
     all/tsan) echo tsan ;;
     esac
@@ -25,6 +25,7 @@ python_kinds() {
 python_options() {
     case "$1" in
     nogil) ;;
+    nogil-3.14) echo --version=3.14 ;;
     gil-3.14) echo --version=3.14 --gil ;;
     *) echo "--$1" ;;
     esac
@@ -66,6 +67,6 @@ python_report() {
     done | sort
     case "$python_choice" in
     none) echo "Left out: all python tests, by --python=none" ;;
-    free) echo "Left out: the python tests with ThreadSanitizer and with the global lock, by --python=free" ;;
+    free) echo "Left out: the python tests on all interpreters but the first, by --python=free" ;;
     esac
 }
