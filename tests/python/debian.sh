@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Sourced by get-python and get-tools, which take from other suites of Debian what this machine's release does not have.
-# The caller defines fail <message>, step <message> and logged <name> <command...>.
+# The caller defines fail <message>, logged <name> <command...> and, for debian_source, step <message>.
 #
 # The mirror is the one that the machine's own apt sources name. What its indexes list is verified with the keyring of
 # the Debian archive, and what they list no more with that of Debian's developers. Configuration, lists and cache of apt are private ones below a scratch folder; those of the
