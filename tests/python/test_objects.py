@@ -371,7 +371,8 @@ class Limits(TestCase):
         self.assertEqual(demo.Point(1, 2).y, 2)
 
     def test_collections_are_paced_as_without_caches(self):
-        """Objects that come and go do not bring collections about, and garbage does."""
+        """Objects that come and go do not bring collections about, and garbage does: on free-threaded 3.14, where the
+        process does not grow, once in 80 000 objects."""
         if not gc.isenabled():
             self.skipTest("gc is off")
         before = demo.stats()["collections"]
@@ -379,7 +380,7 @@ class Limits(TestCase):
             demo.GCPair()
         self.assertLessEqual(demo.stats()["collections"], before + 1)
         keep = [[] for _ in range(10000)]
-        for _ in range(few(300000, 60000)):
+        for _ in range(300000):
             pair = demo.GCPair()
             pair.first = pair
         self.assertGreater(demo.stats()["collections"], before + 1)
