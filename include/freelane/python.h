@@ -188,9 +188,16 @@ enum { FL_PY_HEADERS = 1 };
 enum { FL_PY_HEADERS = 0 };
 #endif
 
+/* Whether PyObject_Init counts the references of new objects to their types in the thread. Py_DECREF does not. */
+#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX >= 0x030E0000
+enum { FL_PY_COUNTS_TYPES = 1 };
+#else
+enum { FL_PY_COUNTS_TYPES = 0 };
+#endif
+
 /* Freed objects of one type with gc that a thread keeps. Each goes on owning its reference to the type if that is a heap
- * type, so that objects which come and go in one thread do not touch its count. A cache of zeros has neither objects nor
- * room. */
+ * type, so that objects which come and go in one thread do not touch its count (fl_py_renews_type: the exception). A cache
+ * of zeros has neither objects nor room. */
 struct fl_py_cache {
     PyTypeObject *type; /* a reference, while there is room */
     PyObject **top, **floor, **ceiling;
@@ -266,6 +273,13 @@ FL_INLINE bool fl_py_is_exact(const struct fl_py_type *self, PyTypeObject *type)
 FL_INLINE bool fl_py_owns_type(const struct fl_py_type *self)
 {
     return !(self->immortal && !self->subclassed) && self->state->heap_type;
+}
+
+/* Whether objects of a heap type get a new reference to it when they are used again: those whose own tp_dealloc (LEGACY) has
+ * given the old one up, where a new one does not write the count that all threads share. */
+FL_INLINE bool fl_py_renews_type(const struct fl_py_type *self)
+{
+    return FL_PY_COUNTS_TYPES && self->kind == FL_DEALLOC_LEGACY;
 }
 
 /* Whether `type` is as immortal as the declared type; a C subtype need not be. */
@@ -384,7 +398,10 @@ FL_INLINE PyObject *fl_py_alloc_gc(const struct fl_py_type *self, PyTypeObject *
         object = top[-1];
         fl_py_set_top(cache, top - 1);
         fl_py_clear_body(self, object);
-        _Py_NewReference(object);
+        if (fl_py_renews_type(self))
+            (void)PyObject_Init(object, type);
+        else
+            _Py_NewReference(object);
     }
     PyObject_GC_Track(object);
     return object;
@@ -462,7 +479,7 @@ FL_INLINE void fl_py_free(const struct fl_py_type *self, PyObject *object)
         fl_py_free_slow(self, object);
     else if (!self->gc)
         fl_py_release(self, object);
-    else if (fl_py_keep(self, object, type) && fl_py_owns_type(self))
+    else if (fl_py_keep(self, object, type) && !fl_py_renews_type(self) && fl_py_owns_type(self))
         Py_INCREF(type); /* the caller gives up the object's */
 }
 

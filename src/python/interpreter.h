@@ -106,6 +106,11 @@ void fli_py_threads_count(struct fl_py_stats *stats);
 /* A new interpreter in the same process: what the last one closed is open again. */
 void fli_py_threads_reopen(void);
 
+/* ---- type.c */
+
+/* The declared types of which threads keep something, in the order of struct fl_py_thread. */
+extern const struct fl_py_type *fli_py_kept_types[FL_PY_TYPES];
+
 /* ---- stock.c */
 
 /* Takes references to the stock's type, if there are none. */

@@ -106,13 +106,14 @@ static void exchange_cache(struct fl_py_cache *cache, struct fl_py_cache *with)
     *with = old;
 }
 
-static void empty_cache(struct fl_py_cache *cache)
+static void empty_cache(const struct fl_py_type *self, struct fl_py_cache *cache)
 {
     struct fl_py_cache emptied = {0};
     exchange_cache(cache, &emptied);
+    bool own_type = PyType_HasFeature(emptied.type, Py_TPFLAGS_HEAPTYPE) && !fl_py_renews_type(self);
     while (emptied.top > emptied.floor) {
         PyObject_GC_Del(*--emptied.top);
-        if (PyType_HasFeature(emptied.type, Py_TPFLAGS_HEAPTYPE))
+        if (own_type)
             Py_DECREF(emptied.type);
     }
     free(emptied.floor);
@@ -157,7 +158,7 @@ static void empty(struct fli_py_thread *thread)
     empty_stocks(thread);
     for (size_t i = 0; i < FL_PY_TYPES; i++)
         if (is_cache(&thread->face.kept[i]))
-            empty_cache(&thread->face.kept[i].cache);
+            empty_cache(fli_py_kept_types[i], &thread->face.kept[i].cache);
 }
 
 static bool is_empty(const struct fli_py_thread *thread)

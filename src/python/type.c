@@ -7,8 +7,10 @@
 
 static PyMutex ready_lock;
 
-/* The types that are ready, and how many of them have something kept of them. Under the lock. */
+/* The types that are ready, and how many of them have something kept of them. Under the lock; an entry of fli_py_kept_types
+ * is constant once a thread has a cache or a stock for it. */
 static const struct fl_py_type *types;
+const struct fl_py_type *fli_py_kept_types[FL_PY_TYPES];
 static size_t kept_types;
 
 static const char *const kind_names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"};
@@ -118,8 +120,10 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
         return 0;
     }
     state->heap_type = heap_type;
-    if (can_keep(self) && kept_types < FL_PY_TYPES)
-        state->kept = (uint32_t)(offsetof(struct fl_py_thread, kept) + kept_types++ * sizeof(union fl_py_kept));
+    if (can_keep(self) && kept_types < FL_PY_TYPES) {
+        state->kept = (uint32_t)(offsetof(struct fl_py_thread, kept) + kept_types * sizeof(union fl_py_kept));
+        fli_py_kept_types[kept_types++] = self;
+    }
     state->next = types;
     types = self;
     state->ready = true;
