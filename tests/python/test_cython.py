@@ -93,7 +93,8 @@ assert blocks() - before < 1000, blocks() - before
 assert all((point.x, point.y) == (i + 0.5, -i) for i, point in enumerate(points))
 addresses = set(map(id, points))
 points[:] = [None] * 10000
-assert {id(point) for point in [Point() for _ in range(10000)]} == addresses
+# Their blocks are used again, but for some where there were more free ones.
+assert len({id(point) for point in [Point() for _ in range(10000)]} & addresses) > 9500
 """
         )
 
