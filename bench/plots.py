@@ -222,11 +222,12 @@ def plot_threads(results, path):
     """Throughput by number of threads."""
     names = [OURS, "freelane-call", *PEERS]
     workloads = [
+        ("own/48/10000", "each thread its own 10 000 blocks"),
         ("handoff", "pairs: one allocates, one frees"),
         ("larson", "a server of short-lived threads"),
         ("churn", "threads start, allocate, die"),
     ]
-    size, places = grid_of(3, 3, 1080, 300, top=20)
+    size, places = grid_of(4, 2, 1080, 560, top=20)
     script = ""
     for number, (place, (workload, note)) in enumerate(zip(places, workloads)):
         counts = sorted(threads for name, threads in results.samples if name == workload)

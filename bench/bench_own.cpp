@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT
+ *
+ *     own/48/10000   each thread allocates 10 000 blocks of 48 bytes, touches them, and frees them in the same order;
+ *                    no block meets another thread. What threads cost each other that have nothing to do with each other.
+ *                    Three times before the clock starts
+ */
+#include "harness.h"
+
+namespace bench
+{
+
+namespace
+{
+
+constexpr size_t kSize = 48;
+constexpr size_t kBlocks = 10000;
+
+template <class B> void go_up_and_down(B &backend, std::vector<void *> &blocks, uint64_t stamp)
+{
+    for (void *&block : blocks)
+        touch(block = backend.alloc(kSize, block), stamp);
+    for (void *block : blocks)
+        backend.free(block, kSize);
+}
+
+template <class B> void run_own(benchmark::State &state)
+{
+    B backend;
+    backend.supply(kSize, kBlocks);
+    WallClock clock;
+    std::vector<void *> blocks(kBlocks);
+    for (void *&block : blocks)
+        touch(block = backend.first(kSize), 0);
+    for (void *block : blocks)
+        backend.free(block, kSize);
+    for (unsigned i = 0; i < 3; i++)
+        go_up_and_down(backend, blocks, i);
+    uint64_t stamp = 0;
+    for (auto _ : state) {
+        clock.start();
+        go_up_and_down(backend, blocks, stamp++);
+    }
+    clock.report(state, stamp * static_cast<uint64_t>(state.threads()) * kBlocks);
+}
+
+struct Add {
+    template <class B> void visit()
+    {
+        std::vector<int> threads = {1};
+        threads.insert(threads.end(), kThreadCounts.begin(), kThreadCounts.end());
+        add_workload<B>("own/48/10000", run_own<B>, threads);
+    }
+};
+
+} // namespace
+
+void add_own()
+{
+    SharedBackends::visit(Add());
+}
+
+} // namespace bench
