@@ -2,9 +2,9 @@
  *
  *     defer   one thread, objects of 48 bytes, as in batch/48/100000: allocate 100 000 into an array, each touched at
  *             once; then let all of them go in the same order, which readers may still be looking at. After every
- *             1000 operations the thread reads one object, and with qsbr tells that it holds no pointer any more, as an
- *             interpreter does at its safepoints. What has to be done until memory can be used again is part of the time, as far as the thread
- *             does it or has to wait for it
+ *             1000 operations the thread reads one object, and with qsbr tells that it holds no pointer any more, as
+ *             an interpreter does at its safepoints. What has to be done until memory can be used again is part of
+ *             the time, as far as the thread does it or has to wait for it
  *
  * Backends:
  *

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  *     own/48/10000   each thread allocates 10 000 blocks of 48 bytes, touches them, and frees them in the same order;
- *                    no block meets another thread. What threads cost each other that have nothing to do with each other.
- *                    Three times before the clock starts
+ *                    no block meets another thread. What threads cost each other that have nothing to do with each
+ *                    other. Three times before the clock starts
  */
 #include "harness.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Deferral as a user of liburcu writes it: objects of malloc with a struct rcu_head inside, and call_rcu with a callback
- * that calls free.
+ * Deferral as a user of liburcu writes it: objects of malloc with a struct rcu_head inside, and call_rcu with a
+ * callback that calls free.
  */
 #ifndef FREELANE_BENCH_CALL_RCU_H
 #define FREELANE_BENCH_CALL_RCU_H

@@ -93,7 +93,8 @@ template <enum fl_grace Grace> class GraceThread
     GraceThread(const GraceThread &) = delete;
     GraceThread &operator=(const GraceThread &) = delete;
 
-    /* What a thread does every now and then: with qsbr it tells that it holds no pointers, with bp it reads something. */
+    /* What a thread does every now and then: with qsbr it tells that it holds no pointers, with bp it reads
+     * something. */
     template <class Read> void pause(Read read)
     {
         if constexpr (Grace == FL_GRACE_BP) {

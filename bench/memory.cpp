@@ -9,8 +9,8 @@
  *     sizes     a million live objects, ten million replacements
  *     larson    two lines of threads and four arrays of 20 000 blocks, 50 lives of 80 000 replacements per line
  *     handoff   one pair of threads, five million blocks
- *     burst     512 MiB of mixed sizes, freed by other threads than those that allocated them (burst.h); for Freelane also
- *               on a heap that gives nothing back by itself, and on heaps with grace periods, all frees deferred
+ *     burst     512 MiB of mixed sizes, freed by other threads than those that allocated them (burst.h); for Freelane
+ *               also on a heap that gives nothing back by itself, and on heaps with grace periods, all frees deferred
  *
  * Resident bytes, all over what was resident at the start, when the workload's own arrays were in memory and a thread
  * had lived and died; what a library had already allocated by then for itself, as it was loaded, counts too:
@@ -173,8 +173,8 @@ template <class B> struct BurstRun {
     }
 };
 
-/* Prints the members "start", "library", "peak", "idle", "held" and "trim"; `library` bytes were allocated by the backend
- * when it was loaded. */
+/* Prints the members "start", "library", "peak", "idle", "held" and "trim"; `library` bytes were allocated by the
+ * backend when it was loaded. */
 template <class B, template <class> class Run> bool measure(const Scale &scale, uint64_t library)
 {
     Run<B> workload{scale};

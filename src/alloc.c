@@ -53,8 +53,8 @@ static void *pop_owner(struct fli_thread *thread, struct fl_cache *cache, unsign
     return block;
 }
 
-/* Gives what this thread caches, and what unattached threads have freed, to the pool. What other threads cache stays with
- * them. */
+/* Gives what this thread caches, and what unattached threads have freed, to the pool. What other threads cache stays
+ * with them. */
 FLI_COLD static void pool_caches(struct fli_thread *thread)
 {
     if (thread != thread->heap->service)

@@ -52,8 +52,8 @@ static struct fli_magazine *unload(struct fl_cache *cache, unsigned capacity)
     return magazine;
 }
 
-/* Loads a magazine in the place of the loaded one, which becomes the previous one, over the same shelf. Returns what was
- * previous. */
+/* Loads a magazine in the place of the loaded one, which becomes the previous one, over the same shelf. Returns what
+ * was previous. */
 static struct fli_magazine *push_down(struct fl_cache *cache, struct fli_magazine *magazine, unsigned class_index,
                                       struct fli_backing *backing)
 {
@@ -163,7 +163,8 @@ static void pool(struct fli_magazine *magazine, unsigned class_index, struct fli
         fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, &rack->counters);
 }
 
-/* Puts what has just come out of a cache, full or empty, onto the rack, or gives it to the pool if there is no room. */
+/* Puts what has just come out of a cache, full or empty, onto the rack, or gives it to the pool if there is no
+ * room. */
 static void put_away(struct fl_cache *cache, struct fli_magazine *magazine, unsigned class_index,
                      struct fli_backing *backing, struct fli_rack *rack)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The slow halves of a thread's caches: exchanging magazines with the thread's rack and with the pool (Bonwick & Adams,
- * Magazines and Vmem, USENIX 2001), and cutting fresh blocks when these have none.
+ * The slow halves of a thread's caches: exchanging magazines with the thread's rack and with the pool (Bonwick &
+ * Adams, Magazines and Vmem, USENIX 2001), and cutting fresh blocks when these have none.
  *
  *     loaded magazine    the one that floor and top of the struct fl_cache (inline.h) point into, or none
  *     previous           another one of any fill, which the loaded one names as its `next`, or none
@@ -17,10 +17,10 @@
  * Two magazines per cache mean that after each exchange a whole magazine's worth of either operation goes without
  * another. An exchange with the pool costs two read-modify-writes: a filled magazine one way, an empty one the other.
  *
- * A magazine that comes from the pool is cold: its blocks were freed a while ago, or by another thread. The array says
- * which blocks will be handed out, so they are fetched ahead, a stage at a time. The fast path knows nothing of it: the
- * cache's floor is set above the magazine's, and when alloc gets there its slow half fetches the stage after the
- * next, lowers the floor, and goes on.
+ * A magazine that comes from the pool is cold: its blocks were freed a while ago, or by another thread. The array
+ * says which blocks will be handed out, so they are fetched ahead, a stage at a time. The fast path knows nothing of
+ * it: the cache's floor is set above the magazine's, and when alloc gets there its slow half fetches the stage after
+ * the next, lowers the floor, and goes on.
  *
  *      magazine's floor         cache's floor         top
  *            v                        v                v
@@ -52,8 +52,8 @@ struct fli_backing {
     FLI_ATOMIC(size_t) rack_bytes; /* the most that a thread's rack may hold; written under the registry lock */
     /* Tells the heap that a thread has given the pool some magazines: it may want to trim. */
     void (*pool_grew)(struct fli_backing *backing);
-    /* Tells it that a thread has given everything to the pool, `last` if no other is attached: this is a moment to spend on
-     * a larger trim. */
+    /* Tells it that a thread has given everything to the pool, `last` if no other is attached: this is a moment to
+     * spend on a larger trim. */
     void (*thread_flushed)(struct fli_backing *backing, bool last);
 };
 
@@ -71,11 +71,13 @@ size_t fli_cache_refill_owner(struct fl_cache *cache, unsigned class_index, stru
 bool fli_cache_make_room_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                struct fli_rack *rack);
 
-/* Gives both magazines and the shelf to the pool. The owning thread, or any while it is stopped outside the library. */
+/* Gives both magazines and the shelf to the pool. The owning thread, or any while it is stopped outside the
+ * library. */
 void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                            struct fli_rack *rack);
 
-/* When all caches have been flushed, gives the rack's empty magazines to the pool, and the rack begins anew. Likewise. */
+/* When all caches have been flushed, gives the rack's empty magazines to the pool, and the rack begins anew.
+ * Likewise. */
 void fli_cache_end_flush_owner(struct fli_backing *backing, struct fli_rack *rack);
 
 /* Of the blocks in a cache, those on its shelf. Any thread; exact while the owner is quiet. */

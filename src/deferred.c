@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Atomics are relaxed in this file: magazines come and go through stacks, which order (pool.h), and the rest are numbers and
- * hints, or words under the lock.
+ * Atomics are relaxed in this file: magazines come and go through stacks, which order (pool.h), and the rest are
+ * numbers and hints, or words under the lock.
  */
 #include "deferred.h"
 #include "check.h"
@@ -307,7 +307,8 @@ static void unlock(struct fli_deferred *deferred, bool released)
         deferred->backing->pool_grew(deferred->backing);
 }
 
-/* Whether a step can be taken, as far as can be seen without the lock. Others may take it or make it impossible meanwhile. */
+/* Whether a step can be taken, as far as can be seen without the lock. Others may take it or make it impossible
+ * meanwhile. */
 static bool can_step(struct fli_deferred *deferred)
 {
     if (fli_deferred_has_pressure(deferred))
@@ -340,8 +341,8 @@ void fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds)
         fli_deferred_advance(deferred);
 }
 
-/* Takes what steps can be taken. `*token` is that of the batch that waits then, 0 if none does, and `*batch` its number.
- * Returns 0, or why it cannot be waited for. */
+/* Takes what steps can be taken. `*token` is that of the batch that waits then, 0 if none does, and `*batch` its
+ * number. Returns 0, or why it cannot be waited for. */
 static int step(struct fli_deferred *deferred, int64_t *token, uint64_t *batch)
 {
     pthread_mutex_lock(&deferred->lock);

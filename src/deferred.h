@@ -7,17 +7,17 @@
  *
  * A magazine of deferred blocks moves as a whole, as in Linux's kfree_rcu sheaves. Those that have been submitted
  * collect until no batch waits; then all of them become the batch, and a grace period begins for it. When that has
- * ended, the batch's full magazines go to the pool as they are, and part-full ones are put together first. Blocks for which
- * no magazine can be had are marked in their slab, and large blocks in their table; these marks go through the same
- * two stages.
+ * ended, the batch's full magazines go to the pool as they are, and part-full ones are put together first. Blocks for
+ * which no magazine can be had are marked in their slab, and large blocks in their table; these marks go through the
+ * same two stages.
  *
  *     deferred blocks = in threads' magazines + submitted
  *     submitted = collecting + waiting, magazines and marks
  *
- * Nobody waits for another here: what has to be done under the lock is done by whoever finds it free (fli_deferred_advance),
- * which is looked at with each submission, quiescent state, flush, trim and barrier, but taken only where there is something
- * to do: many threads pass quiescent states. A batch whose grace period cannot be had waits on, and it is asked for
- * again each time.
+ * Nobody waits for another here: what has to be done under the lock is done by whoever finds it free
+ * (fli_deferred_advance), which is looked at with each submission, quiescent state, flush, trim and barrier, but
+ * taken only where there is something to do: many threads pass quiescent states. A batch whose grace period cannot be
+ * had waits on, and it is asked for again each time.
  *
  * fork: the pool's rules hold for `collecting` (fork.h).
  */
@@ -57,13 +57,13 @@ void fli_deferred_init(struct fli_deferred *deferred, struct fli_backing *backin
                        size_t bound);
 void fli_deferred_close(struct fli_deferred *deferred);
 
-/* Defers a block of a class. `place` is where the thread keeps its magazine of that class (inline.h). Returns whether this has
- * raised pressure. The owning thread only. */
+/* Defers a block of a class. `place` is where the thread keeps its magazine of that class (inline.h). Returns whether
+ * this has raised pressure. The owning thread only. */
 bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsigned class_index, void *block,
                             struct fli_rack *rack);
 
-/* Submits the thread's magazine of a class, if there is one. The owning thread, or any while it is stopped. Returns as
- * above. */
+/* Submits the thread's magazine of a class, if there is one. The owning thread, or any while it is stopped. Returns
+ * as above. */
 bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, unsigned class_index,
                                struct fli_rack *rack);
 
@@ -73,15 +73,15 @@ bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size);
 /* Takes the next step if it can be taken now and the lock is free. */
 void fli_deferred_advance(struct fli_deferred *deferred);
 
-/* Waits until all that has been submitted is free. Returns 0, or why it is not: -EAGAIN, -ENOMEM, -ENOTSUP. `wait` waits
- * a while for a grace period. The calling OS thread is in no section and holds no lock. */
+/* Waits until all that has been submitted is free. Returns 0, or why it is not: -EAGAIN, -ENOMEM, -ENOTSUP. `wait`
+ * waits a while for a grace period. The calling OS thread is in no section and holds no lock. */
 int fli_deferred_drain(struct fli_deferred *deferred, void (*wait)(void *context, int64_t token), void *context);
 
 /* Waits for at most `milliseconds` for the batch that waits, and takes the next step. Likewise. */
 void fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds);
 
-/* Whether anything that has been submitted waits: in a batch, or to become one because who submitted it found the lock taken. A
- * hint. */
+/* Whether anything that has been submitted waits: in a batch, or to become one because who submitted it found the
+ * lock taken. A hint. */
 static inline bool fli_deferred_is_waiting(struct fli_deferred *deferred)
 {
     return fli_load_relaxed(&deferred->bytes) > 0; /* relaxed: a hint */
@@ -98,8 +98,8 @@ size_t fli_deferred_unsubmitted(void ***place, unsigned class_index, const struc
 /* The magazine at a thread's place, or NULL. */
 struct fli_magazine *fli_deferred_magazine(void ***place);
 
-/* Counts anew what has been submitted, from the lists, and lets the batch wait for another grace period where the one it has
- * been waiting for is not the host's. In the child of a fork, where no other thread runs. */
+/* Counts anew what has been submitted, from the lists, and lets the batch wait for another grace period where the one
+ * it has been waiting for is not the host's. In the child of a fork, where no other thread runs. */
 void fli_deferred_recount_stw(struct fli_deferred *deferred);
 
 #endif

@@ -3,8 +3,8 @@
  * fork(): the child goes on with every heap.
  *
  *     prepare   takes every lock, so that nothing they guard is caught half changed; and takes every magazine out of
- *               the pool, and of those that collect deferred blocks, because the kernel copies page after page while other threads work, so that a stack and
- *               the magazines on it may be copied at different moments
+ *               the pool, and of those that collect deferred blocks, because the kernel copies page after page while
+ *               other threads work, so that a stack and the magazines on it may be copied at different moments
  *     parent    puts the magazines back and releases the locks
  *     child     resets the pool to those magazines, deals with the threads that it does not have, and releases the
  *               locks, which its only thread took:
@@ -14,7 +14,8 @@
  *         handle of another OS thread otherwise                 its caches may be half changed: their blocks count as
  *                                                               lost, the handle is gone
  *
- * Deferred blocks go on waiting, for grace periods of the child's; a thread's magazines of them go the way of its caches.
+ * Deferred blocks go on waiting, for grace periods of the child's; a thread's magazines of them go the way of its
+ * caches.
  *
  * What such a thread had in hand at that instant, or gave to the pool while the fork was under way, counts as live
  * for ever: blocks that nobody will free.

@@ -8,8 +8,8 @@
  * There are liburcu's (rcu.h, two flavors) and the host's own (struct fl_grace_host), which hears of its readers by
  * itself.
  *
- * What was done before fli_grace_begin is visible to every reader that the grace period does not wait for; what those did that
- * it waits for happened before an fli_grace_elapsed that returns true.
+ * What was done before fli_grace_begin is visible to every reader that the grace period does not wait for; what those
+ * did that it waits for happened before an fli_grace_elapsed that returns true.
  */
 #ifndef FLI_GRACE_H
 #define FLI_GRACE_H
@@ -45,8 +45,8 @@ struct fli_grace {
     const struct fli_reader_calls *readers; /* NULL: the host knows them */
 };
 
-/* Makes the grace periods of a kind; `host` is that of FL_GRACE_HOST. Returns 0, or -ENOTSUP if the library was built without
- * liburcu. */
+/* Makes the grace periods of a kind; `host` is that of FL_GRACE_HOST. Returns 0, or -ENOTSUP if the library was built
+ * without liburcu. */
 int fli_grace_init(struct fli_grace *grace, enum fl_grace kind, const struct fl_grace_host *host);
 
 /* A token, or a negative errno value. */

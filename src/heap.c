@@ -155,7 +155,8 @@ static bool may_be_read(struct fl_heap *heap)
     return fli_load_relaxed(&heap->deferred.bytes) > 0 || (heap->options.header != NULL && was_used);
 }
 
-/* Waits until no reader looks at the heap. A host whose grace periods cannot be waited for vouches for its readers. */
+/* Waits until no reader looks at the heap. A host whose grace periods cannot be waited for vouches for its
+ * readers. */
 static int settle(struct fl_heap *heap)
 {
     if (heap->grace.kind == FL_GRACE_NONE || !fli_grace_can_wait(&heap->grace) || !may_be_read(heap))

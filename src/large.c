@@ -180,8 +180,8 @@ size_t fli_large_close_deferred(struct fli_large *large)
     return waiting;
 }
 
-/* Takes one block that waits out of the table. `*place` is where the search goes on: what removing moves comes to lie there
- * or behind it. Returns NULL if none is left. */
+/* Takes one block that waits out of the table. `*place` is where the search goes on: what removing moves comes to lie
+ * there or behind it. Returns NULL if none is left. */
 static void *take_waiting(struct fli_large *large, size_t *place, size_t *size)
 {
     void *block = NULL;

@@ -5,8 +5,8 @@
  *
  *     blocks in the table = live large blocks of the heap + deferred ones
  *
- * A deferred block stays in the table, marked with one of two marks, for two batches: one collects while the other waits for
- * its grace period (deferred.h).
+ * A deferred block stays in the table, marked with one of two marks, for two batches: one collects while the other
+ * waits for its grace period (deferred.h).
  */
 #ifndef FLI_LARGE_H
 #define FLI_LARGE_H
@@ -52,14 +52,15 @@ void fli_large_close(struct fli_large *large);
 /* Returns NULL if the limit or the system refuses. */
 void *fli_large_alloc(struct fli_large *large, size_t size, bool zeroed);
 
-/* Frees a large block, which has `size` bytes if it is `sized`; `*actual` is the size it has, 0 if it is not known. */
+/* Frees a large block, which has `size` bytes if it is `sized`; `*actual` is the size it has, 0 if it is not
+ * known. */
 enum fli_large_result fli_large_free(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual);
 
 /* Marks a large block as deferred; likewise. Never fails for lack of memory. */
 enum fli_large_result fli_large_defer(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual);
 
-/* Begins a batch: the deferred blocks wait from now on, and new ones are another batch's. None may be waiting. Returns how many
- * wait. */
+/* Begins a batch: the deferred blocks wait from now on, and new ones are another batch's. None may be waiting.
+ * Returns how many wait. */
 size_t fli_large_close_deferred(struct fli_large *large);
 
 /* Frees what waits. Returns the bytes, and how many blocks they were. */

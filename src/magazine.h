@@ -8,14 +8,14 @@
  *     +--------+-------+-------+---------------+---------+---------+--   --+---------+
  *                                                         ^ floor, if 253 blocks are the class's capacity
  *
- * A magazine uses its last slots, as many as its class's capacity, so that it is full where its address says that it ends
- * (inline.h): the blocks are the `count` slots from the floor up.
+ * A magazine uses its last slots, as many as its class's capacity, so that it is full where its address says that it
+ * ends (inline.h): the blocks are the `count` slots from the floor up.
  *
- * A magazine belongs to one owner at a time: a thread's cache or rack, or whoever took it from the pool. The owner alone
- * touches the slots; a slot at or above the count is garbage. `next` and `below` make the lists that magazines lie on, in
- * the pool (pool.h), in a cache (cache.h) or on a rack (rack.h), and may be read at any time by a thread that saw the
- * magazine in the pool before: hence atomics, and hence magazines are never unmapped. Their pages may be decommitted,
- * after which a late reader finds zeros.
+ * A magazine belongs to one owner at a time: a thread's cache or rack, or whoever took it from the pool. The owner
+ * alone touches the slots; a slot at or above the count is garbage. `next` and `below` make the lists that magazines
+ * lie on, in the pool (pool.h), in a cache (cache.h) or on a rack (rack.h), and may be read at any time by a thread
+ * that saw the magazine in the pool before: hence atomics, and hence magazines are never unmapped. Their pages may be
+ * decommitted, after which a late reader finds zeros.
  *
  * magazines carved = in caches and on racks + on the pool's stacks + in a thread's hands + returned + lost in a fork
  */

@@ -11,7 +11,8 @@
 /* How long a quiescent state helps where deferred bytes have outgrown their bound. */
 enum { HELP_MILLISECONDS = 1 };
 
-/* The handle's whole, if it is attached, online and its heap has grace periods; else NULL, after the host has been told. */
+/* The handle's whole, if it is attached, online and its heap has grace periods; else NULL, after the host has been
+ * told. */
 static struct fli_thread *reader(struct fl_thread *face, const char *call)
 {
     struct fli_thread *thread = (struct fli_thread *)(void *)face;

@@ -10,12 +10,12 @@
  * neighbouring lines. Only what is past the bound moves between threads.
  *
  * A rack has a shelf of full magazines for each class, and one of empty magazines for all. A shelf is a list like a
- * stack of the pool (pool.h), with `next` and `below` of the same meaning, but one thread's; the word that names its top
- * is where the owner keeps it (cache.h). Others read that word and `below`, for statistics.
+ * stack of the pool (pool.h), with `next` and `below` of the same meaning, but one thread's; the word that names its
+ * top is where the owner keeps it (cache.h). Others read that word and `below`, for statistics.
  *
- * Full and empty magazines have a bound each, small at first, which doubles when the thread asks for one in vain. So who
- * only allocates keeps few empty magazines and who only frees few full ones, and what such threads have too much of goes
- * on to the pool. The bounds end at three quarters and one quarter of what the heap lets a thread have.
+ * Full and empty magazines have a bound each, small at first, which doubles when the thread asks for one in vain. So
+ * who only allocates keeps few empty magazines and who only frees few full ones, and what such threads have too much
+ * of goes on to the pool. The bounds end at three quarters and one quarter of what the heap lets a thread have.
  *
  *     bytes of a part = sum of its magazines and of the blocks in them
  */
@@ -43,8 +43,8 @@ struct fli_rack {
     struct fli_rack_part full, empty;
 };
 
-/* Puts a magazine of blocks of `block_bytes` bytes, or an empty one, onto a shelf of the part, unless that is more than its
- * bound or `most` bytes then. Returns whether it has. The owning thread only. */
+/* Puts a magazine of blocks of `block_bytes` bytes, or an empty one, onto a shelf of the part, unless that is more
+ * than its bound or `most` bytes then. Returns whether it has. The owning thread only. */
 bool fli_rack_put_owner(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf,
                         const struct fli_magazines *magazines, struct fli_magazine *magazine, size_t block_bytes,
                         size_t most);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * One helper thread per flavor and process calls synchronize_rcu, over and over while grace periods are asked for. They
- * are numbered, and their numbers are the tokens:
+ * One helper thread per flavor and process calls synchronize_rcu, over and over while grace periods are asked for.
+ * They are numbered, and their numbers are the tokens:
  *
  *     completed <= begun <= completed + 1        begun <= asked <= begun + 1
  *
- * Whoever asks gets the number of the next one to begin: the one under way may have begun too early for him. So all who
- * ask while one is under way share the next. (liburcu's own call_rcu aborts where its helper cannot be started; here
- * that is an error of begin.)
+ * Whoever asks gets the number of the next one to begin: the one under way may have begun too early for him. So all
+ * who ask while one is under way share the next. (liburcu's own call_rcu aborts where its helper cannot be started;
+ * here that is an error of begin.)
  *
  *     label  operation                        order      partner
  *     G1     store of completed               release    G2
@@ -19,9 +19,10 @@
  * period orders anything. This file tells it: what a reader did before it left a section, passed a quiescent state or
  * went offline (release) happened before what follows a synchronize_rcu (acquire).
  *
- * fork: the helper does not exist in the child, and the tokens of its grace periods mean nothing there. A child goes on with
- * bp, whose locks were held across the fork if there ever was a heap of bp, and starts a helper of its own; with qsbr it gets
- * no more grace periods if there ever was a reader, because synchronize_rcu would wait for readers that do not exist.
+ * fork: the helper does not exist in the child, and the tokens of its grace periods mean nothing there. A child goes
+ * on with bp, whose locks were held across the fork if there ever was a heap of bp, and starts a helper of its own;
+ * with qsbr it gets no more grace periods if there ever was a reader, because synchronize_rcu would wait for readers
+ * that do not exist.
  */
 #include "rcu.h"
 #include "atomic.h"
@@ -61,8 +62,8 @@ struct flavor {
         .urcu = &(flavor), .lock = PTHREAD_MUTEX_INITIALIZER, .asked_for = PTHREAD_COND_INITIALIZER                  \
     }
 
-/* From the beginning of a grace period to the next one's. To begin one and to end it takes each reader and writer some
- * microseconds, which are to be few beside what they do meanwhile. */
+/* From the beginning of a grace period to the next one's. To begin one and to end it takes each reader and writer
+ * some microseconds, which are to be few beside what they do meanwhile. */
 enum { PACE_NANOSECONDS = 100000 };
 
 static struct flavor qsbr = FLAVOR(urcu_qsbr_flavor), bp = FLAVOR(urcu_bp_flavor);
@@ -361,8 +362,8 @@ static __thread bool bp_is_held;
 
 void fli_rcu_before_fork(void)
 {
-    /* Only where threads or our helper may hold them. Inside a section the wait for a grace period under way would not end.
-     * Relaxed: see fli_rcu_init. */
+    /* Only where threads or our helper may hold them. Inside a section the wait for a grace period under way would
+     * not end. Relaxed: see fli_rcu_init. */
     bp_is_held = fli_load_relaxed(&bp.is_used) && !bp_is_inside();
     if (bp_is_held)
         urcu_bp_before_fork();

@@ -6,11 +6,11 @@
  *     handles bound      online; with qsbr all of the time between two quiescent states is a section
  *     sections > 0       inside fl_read_lock and fl_read_unlock
  *
- * Registration with liburcu happens once per OS thread, because it aborts at the second; it ends with the last handle that is
- * detached, or with the OS thread.
+ * Registration with liburcu happens once per OS thread, because it aborts at the second; it ends with the last handle
+ * that is detached, or with the OS thread.
  *
- * Written by the OS thread that it describes. Others read `handles`, `sections` and `seen` when they look for one that has
- * stalled: single numbers, so all is relaxed.
+ * Written by the OS thread that it describes. Others read `handles`, `sections` and `seen` when they look for one
+ * that has stalled: single numbers, so all is relaxed.
  */
 #ifndef FLI_READER_H
 #define FLI_READER_H

@@ -15,8 +15,8 @@
  *     busy     none of its blocks is parked      partly     some are      free     all that were carved are
  *
  * Blocks are cut from one slab of each class at a time. A free slab can be retired: it is off the lists, and the
- * caller's; where readers may still look at it, it keeps its class and its memory for a grace period. Then it is made idle:
- * it loses its class, its memory goes back to the system, and it may serve any class.
+ * caller's; where readers may still look at it, it keeps its class and its memory for a grace period. Then it is made
+ * idle: it loses its class, its memory goes back to the system, and it may serve any class.
  *
  *     slabs committed = on the lists of the classes + idle + retired
  *     0 <= parked <= carved <= blocks, for each slab
@@ -24,8 +24,8 @@
  * A block's class cannot change while anybody may hold the block: a slab is retired only when all its blocks are in
  * the library's hands.
  *
- * A deferred block for which there is no magazine is marked in its slab. There are two marks, for two batches: one collects
- * while the other waits for its grace period (deferred.h).
+ * A deferred block for which there is no magazine is marked in its slab. There are two marks, for two batches: one
+ * collects while the other waits for its grace period (deferred.h).
  */
 #ifndef FLI_SLAB_H
 #define FLI_SLAB_H
@@ -121,8 +121,8 @@ unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned
 /* Marks a deferred block for which there is no place in a magazine. Never fails. Locks. */
 void fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *block);
 
-/* Begins a batch: what is marked waits from now on, and new marks are another batch's. None may be waiting. Returns how many
- * wait. Locks. */
+/* Begins a batch: what is marked waits from now on, and new marks are another batch's. None may be waiting. Returns
+ * how many wait. Locks. */
 size_t fli_slab_close_deferred(struct fli_slabs *slabs);
 
 /* Parks what waits, and adds the blocks to `counts`, by class. Locks. */
@@ -137,8 +137,8 @@ void fli_slab_poison(struct fli_slabs *slabs, unsigned class_index, void *block)
 /* Makes a list of retired slabs, through `next`, free ones of their classes again. Locks. */
 void fli_slab_unretire(struct fli_slabs *slabs, uint32_t first);
 
-/* Takes a free slab from the class. It is the caller's, a list of its own, and keeps its class, until it is made idle.
- * Returns the slab's number + 1 and its carved blocks, or 0 if no slab of the class is free. Locks. */
+/* Takes a free slab from the class. It is the caller's, a list of its own, and keeps its class, until it is made
+ * idle. Returns the slab's number + 1 and its carved blocks, or 0 if no slab of the class is free. Locks. */
 uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned *blocks);
 
 /* Gives the memory of a list of retired slabs, through `next`, back and makes them idle. Returns the bytes given

@@ -21,8 +21,8 @@ static const struct fli_thread unattached, exited;
 
 __thread struct fl_thread *fl_thread_current = (struct fl_thread *)&unattached.face;
 
-/* What is known of the calling OS thread; NULL while no handle has been bound to it. Apart from the thread's own storage,
- * because a handle that outlives the thread links to it. */
+/* What is known of the calling OS thread; NULL while no handle has been bound to it. Apart from the thread's own
+ * storage, because a handle that outlives the thread links to it. */
 static __thread struct fli_os_thread *os_thread;
 
 /* Rounds of destructors that have come to at_exit on the calling OS thread. */

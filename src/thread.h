@@ -103,8 +103,8 @@ void fli_thread_destroy_service(struct fl_heap *heap);
 /* Gives all blocks in the thread's caches to the pool. The owning thread, or any while it is stopped. */
 void fli_thread_flush_owner(struct fli_thread *thread);
 
-/* Submits what the thread has deferred. Returns whether this has raised pressure. The owning thread, or any while it is
- * stopped. */
+/* Submits what the thread has deferred. Returns whether this has raised pressure. The owning thread, or any while it
+ * is stopped. */
 bool fli_thread_submit_owner(struct fli_thread *thread);
 
 /* The same, and tells the host if it has. No lock may be held. */

@@ -128,8 +128,8 @@ static void retire_slabs(struct trim *trim, unsigned class_index)
 
 /* ---- Grace periods. */
 
-/* Begins a batch of what has been collected. Where no grace period can be had, the slabs are free ones of their classes
- * again. */
+/* Begins a batch of what has been collected. Where no grace period can be had, the slabs are free ones of their
+ * classes again. */
 static void begin_batch_locked(struct fl_heap *heap)
 {
     struct fli_retired *retired = &heap->retired;
@@ -352,8 +352,8 @@ static unsigned class_with_most_pooled(struct fli_backing *backing)
     return most;
 }
 
-/* One step towards having `bytes` bytes less in the pool: as little as keeps up with the frees, because the thread that
- * frees waits for it. */
+/* One step towards having `bytes` bytes less in the pool: as little as keeps up with the frees, because the thread
+ * that frees waits for it. */
 static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
 {
     struct trim trim = begin_locked(heap, 0);

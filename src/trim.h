@@ -2,13 +2,14 @@
  *
  * Giving memory back: slabs whose blocks are all free, and pages of magazines.
  *
- * A trim parks the pooled blocks of a class in their slabs, which sorts them and shows which slabs are free; and retires
- * such slabs, decommits and idles them. What is left stays parked: a bit per block instead of a pointer, and a refill
- * finds it (cache.h).
+ * A trim parks the pooled blocks of a class in their slabs, which sorts them and shows which slabs are free; and
+ * retires such slabs, decommits and idles them. What is left stays parked: a bit per block instead of a pointer, and
+ * a refill finds it (cache.h).
  *
- * With no stale readers a free slab can go at once: all its blocks are in the library's hands, so nobody has a pointer into
- * it. With stale readers retired slabs wait for a grace period in batches, as deferred blocks do (deferred.h), and whoever comes
- * by after it makes them idle. Meanwhile an allocation of their class that would fail for lack of memory takes them back.
+ * With no stale readers a free slab can go at once: all its blocks are in the library's hands, so nobody has a
+ * pointer into it. With stale readers retired slabs wait for a grace period in batches, as deferred blocks do
+ * (deferred.h), and whoever comes by after it makes them idle. Meanwhile an allocation of their class that would fail
+ * for lack of memory takes them back.
  *
  * A heap trims itself when its pool outgrows a bound. The bound begins low, so that a program that frees what it had
  * is soon rid of it, and doubles up to retain_bytes each time the program has taken back half of what the last such
@@ -32,19 +33,19 @@ void fli_trim_init(struct fl_heap *heap);
 size_t fli_trim(struct fl_heap *heap, size_t retain);
 
 /* Makes a retired slab of the class, if there is one, a free one again, without waiting for its grace period: its
- * blocks keep their class, so readers find in them what they find in any block that is free or used again. Waits for a
- * trim under way. */
+ * blocks keep their class, so readers find in them what they find in any block that is free or used again. Waits for
+ * a trim under way. */
 void fli_trim_take_back(struct fl_heap *heap, unsigned class_index);
 
 /* Makes retired slabs idle whose grace period has ended, unless a trim is under way. */
 void fli_trim_reclaim(struct fl_heap *heap);
 
-/* Waits until the slabs that are retired now have been made idle, or cannot be. Returns the bytes given back. The calling OS
- * thread is in no section and holds no lock. */
+/* Waits until the slabs that are retired now have been made idle, or cannot be. Returns the bytes given back. The
+ * calling OS thread is in no section and holds no lock. */
 size_t fli_trim_drain(struct fl_heap *heap);
 
-/* Lets what waits wait for another grace period, unless the one it has been waiting for is the host's. In the child of a fork,
- * where no other thread runs. */
+/* Lets what waits wait for another grace period, unless the one it has been waiting for is the host's. In the child
+ * of a fork, where no other thread runs. */
 void fli_trim_wait_anew_stw(struct fl_heap *heap);
 
 /* Whether retired slabs wait. A hint. */
@@ -56,8 +57,9 @@ static inline bool fli_trim_is_waiting(struct fl_heap *heap)
 /* The pool has grown: trims if it has outgrown its bound, unless a trim is under way. */
 void fli_trim_if_grown(struct fli_backing *backing);
 
-/* A thread has flushed; `last` if no other is attached. Trims all classes if the pool has outgrown its bound, or if more
- * lies parked than pooled, for then what is pooled now may be what kept slabs from being free; unless a trim is under way. */
+/* A thread has flushed; `last` if no other is attached. Trims all classes if the pool has outgrown its bound, or if
+ * more lies parked than pooled, for then what is pooled now may be what kept slabs from being free; unless a trim is
+ * under way. */
 void fli_trim_at_flush(struct fli_backing *backing, bool last);
 
 #endif

@@ -3,18 +3,19 @@
  * Deferred frees amid everything else, with the grace periods of bp, of qsbr, or of a host that the program plays.
  *
  * Blocks of two heaps lie in slots that all can see. Short-lived threads replace them, and defer what they took out;
- * others, in read-side sections, find them in the slots and verify every byte, again and again until the section ends.
- * Meanwhile the same sizes are allocated and freed at once, so that a block which comes back too early is written soon.
- * Threads pass quiescent states, go offline and online, flush, and wait for barriers; one more thread, which is attached
- * to nothing, trims and waits for barriers as well. The bound on deferred bytes is low: pressure comes and goes. A thread
- * leaves in a way drawn at random, with what it has deferred in part-full magazines:
+ * others, in read-side sections, find them in the slots and verify every byte, again and again until the section
+ * ends. Meanwhile the same sizes are allocated and freed at once, so that a block which comes back too early is
+ * written soon. Threads pass quiescent states, go offline and online, flush, and wait for barriers; one more thread,
+ * which is attached to nothing, trims and waits for barriers as well. The bound on deferred bytes is low: pressure
+ * comes and goes. A thread leaves in a way drawn at random, with what it has deferred in part-full magazines:
  *
  *     detach      detaches its handles itself
  *     exit        exits with its handles attached, now and then inside a read-side section
  *     hand over   puts its handles offline and leaves them to a later thread, which puts them online and goes on
  *
- * The host that the program plays numbers its grace periods by epochs: a reader shows the epoch that it came in, and the
- * grace period that began an epoch has ended when no reader shows an earlier one. In every other run it offers no wait.
+ * The host that the program plays numbers its grace periods by epochs: a reader shows the epoch that it came in, and
+ * the grace period that began an epoch has ended when no reader shows an earlier one. In every other run it offers no
+ * wait.
  *
  * At the end a barrier leaves nothing deferred, and nothing is live or lost.
  *

@@ -10,15 +10,16 @@
  *     hand over   puts a handle offline and leaves it to a later thread, which puts it online and uses it on
  *     late        leaves blocks to thread-specific destructors, which free them and allocate again
  *
- * Where there is liburcu, one heap has the grace periods of qsbr and the others those of bp. Every other parcel is deferred
- * then: threads leave with part-full magazines of deferred blocks, late calls defer too, and now and then a thread exits
- * inside a read-side section.
+ * Where there is liburcu, one heap has the grace periods of qsbr and the others those of bp. Every other parcel is
+ * deferred then: threads leave with part-full magazines of deferred blocks, late calls defer too, and now and then a
+ * thread exits inside a read-side section.
  *
  * Destructors run by the order of their keys. One key is made before the library can have made its own and one after,
  * and the destructors set their values again and again, so they run before, after and in later rounds than the
  * library's. They use what a thread may use at that time: fl_thread_self, which serves late calls, and fl_heap_free.
  *
- * At the end nothing is live, deferred or attached in either heap, nor live in the default heap, and not one block is lost.
+ * At the end nothing is live, deferred or attached in either heap, nor live in the default heap, and not one block is
+ * lost.
  *
  * Smoke: 1 second. Pre-merge: 30 seconds (--seconds 30). Soak: one hour (--seconds 3600 --threads 16).
  */

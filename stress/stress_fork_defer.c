@@ -2,9 +2,10 @@
  *
  * Forks out of a process whose threads defer, read, trim and wait for grace periods of bp or of qsbr.
  *
- * Workers replace blocks in slots of one heap and defer what they took out, read in sections, wait for barriers, and let
- * slabs of another heap, one with stale readers, be retired. Now and then one of them forks, outside of any section. The
- * child has only that thread, and whatever waited for a grace period at that moment waits there too. The child
+ * Workers replace blocks in slots of one heap and defer what they took out, read in sections, wait for barriers, and
+ * let slabs of another heap, one with stale readers, be retired. Now and then one of them forks, outside of any
+ * section. The child has only that thread, and whatever waited for a grace period at that moment waits there too. The
+ * child
  *
  *   - finds both heaps consistent (fl_heap_check), and the blocks that are its own unharmed;
  *   - with bp: defers, and a barrier leaves nothing deferred; trims; reads in sections; does all that on a thread of its own
@@ -13,13 +14,13 @@
  *     that was deferred is handed out; the heap cannot be destroyed until nothing waits;
  *   - goes on allocating: no block may be handed out that is in use, which the patterns show.
  *
- * In between the main thread stops every worker outside of the library and forks after fl_heap_fork_stopped. That child owns
- * everything, and when it has freed or deferred all blocks nothing is live and nothing is lost.
+ * In between the main thread stops every worker outside of the library and forks after fl_heap_fork_stopped. That
+ * child owns everything, and when it has freed or deferred all blocks nothing is live and nothing is lost.
  *
  * As in stress_fork no worker calls malloc, and a child that hangs is killed and reported after a minute.
  *
- * Smoke: 1 second. Pre-merge: 30 seconds (--seconds 30), with --grace bp and with --grace qsbr. Soak: one hour (--seconds
- * 3600 --threads 16).
+ * Smoke: 1 second. Pre-merge: 30 seconds (--seconds 30), with --grace bp and with --grace qsbr. Soak: one hour
+ * (--seconds 3600 --threads 16).
  */
 #include "stress.h"
 
@@ -275,8 +276,8 @@ static void run_child_thread(struct worker *worker)
     fl_thread_online(worker->thread);
 }
 
-/* With bp a heap goes; with qsbr it stays if readers may be looking at what it holds. Handles that were offline are still
- * attached in the child. */
+/* With bp a heap goes; with qsbr it stays if readers may be looking at what it holds. Handles that were offline are
+ * still attached in the child. */
 static void destroy(struct fl_heap *which)
 {
     stress_heap_check(which);
@@ -384,7 +385,8 @@ static void wait_offline(struct worker *worker, pthread_barrier_t *barrier)
     fl_thread_online(worker->stale_thread);
 }
 
-/* Until all have paused some may be waiting for a grace period. After that, half of them are online as the fork finds them. */
+/* Until all have paused some may be waiting for a grace period. After that, half of them are online as the fork finds
+ * them. */
 static void pause_worker(struct worker *worker)
 {
     wait_offline(worker, &paused);

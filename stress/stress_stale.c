@@ -9,8 +9,8 @@
  *     | ob_tid |flags|mutex| gc_bits | ref_local | ref_shared | type | key | pattern
  *     +--------+-----+-----+---------+-----------+------------+------+-----+---------
  *
- * They lie in slots that workers replace all the time. A worker in a read-side section notes pointers that it finds in
- * slots, and looks at them again and again until the section ends. Each time, of each object,
+ * They lie in slots that workers replace all the time. A worker in a read-side section notes pointers that it finds
+ * in slots, and looks at them again and again until the section ends. Each time, of each object,
  *
  *   - the header words are those of an object of this size, dead or alive, which never is what it was carved for later;
  *   - its class is what it was (fl_usable_size);
@@ -18,17 +18,18 @@
  *   - taking a reference by try-incref succeeds or not; if it does and the slot still holds the pointer, the object lives,
  *     and its pattern checks out.
  *
- * Onlookers do nothing but read, and are attached to another heap only: a section is one for all heaps whose grace periods
- * are of its kind. Nothing orders what they read but grace periods do, so ThreadSanitizer depends on what it is told
- * of these.
+ * Onlookers do nothing but read, and are attached to another heap only: a section is one for all heaps whose grace
+ * periods are of its kind. Nothing orders what they read but grace periods do, so ThreadSanitizer depends on what it
+ * is told of these.
  *
  * A worker that ends an object inside a section sees the header of a dead one there. Sizes from 48 bytes to large
- * blocks; types of three kinds; two heaps, one whose library clears the header and which trims all the time by itself, and
- * one whose host clears it, which keeps what it can. One size at a time ebbs: all its objects go, so that its slabs are
- * retired and serve other sizes, while one more thread trims to nothing. Faults are reported as failures.
+ * blocks; types of three kinds; two heaps, one whose library clears the header and which trims all the time by
+ * itself, and one whose host clears it, which keeps what it can. One size at a time ebbs: all its objects go, so that
+ * its slabs are retired and serve other sizes, while one more thread trims to nothing. Faults are reported as
+ * failures.
  *
- * Smoke: 1 second. Pre-merge: 30 seconds (--seconds 30), with --grace bp and with --grace qsbr. Soak: one hour (--seconds
- * 3600 --threads 16).
+ * Smoke: 1 second. Pre-merge: 30 seconds (--seconds 30), with --grace bp and with --grace qsbr. Soak: one hour
+ * (--seconds 3600 --threads 16).
  */
 #include "stress.h"
 
@@ -529,8 +530,8 @@ static void work(struct stress_worker *worker)
 
 /* ---- Onlookers ----------------------------------------------------------------------------------------------------- */
 
-/* Small objects: the questions about large blocks lock, which would order, and ThreadSanitizer forgets reads that lie many
- * others back. */
+/* Small objects: the questions about large blocks lock, which would order, and ThreadSanitizer forgets reads that lie
+ * many others back. */
 static void look_on(struct actor *actor, struct fl_thread *thread)
 {
     struct sighting sightings[SIGHTINGS_MAX];

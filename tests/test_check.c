@@ -295,7 +295,8 @@ static void a_sound_heap_passes_with_blocks_in_every_place(void **state)
 
 /* ---- Deferred blocks. */
 
-/* A heap with deferred blocks in every place: a thread's magazine, those that collect, those that wait, a slab's marks. */
+/* A heap with deferred blocks in every place: a thread's magazine, those that collect, those that wait, a slab's
+ * marks. */
 struct isolation {
     struct played_host host;
     struct bed bed;

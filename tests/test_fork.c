@@ -279,8 +279,8 @@ static void a_thread_that_never_attached_can_fork(void **state)
 
 /* ---- While others work. */
 
-/* The sanitizers' allocators do not know fork: where another thread was inside, a child that allocates waits for ever. The
- * stress programs fork beside threads that leave these allocators alone. */
+/* The sanitizers' allocators do not know fork: where another thread was inside, a child that allocates waits for
+ * ever. The stress programs fork beside threads that leave these allocators alone. */
 static void skip_without_forking_allocator(void)
 {
     if (FLI_SANITIZED)

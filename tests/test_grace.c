@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Grace periods as the core knows them, liburcu's and the host's: what a token means, who waits, and the one helper thread
- * per flavor, which is started by the first grace period that is asked for and may be refused by the system.
+ * Grace periods as the core knows them, liburcu's and the host's: what a token means, who waits, and the one helper
+ * thread per flavor, which is started by the first grace period that is asked for and may be refused by the system.
  */
 /* link: -Wl,--wrap=pthread_create */
 #include "grace_support.h"

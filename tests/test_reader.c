@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * OS threads as readers: registered once however many handles they have, online while one is bound, in a section while it
- * is not left as often as it was entered; and no reader once they are gone.
+ * OS threads as readers: registered once however many handles they have, online while one is bound, in a section
+ * while it is not left as often as it was entered; and no reader once they are gone.
  */
 #include "grace_support.h"
 

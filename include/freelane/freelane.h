@@ -16,8 +16,8 @@
  *     lock-free                     the same when they exchange a magazine with the pool; fl_owns and
  *                                   fl_usable_size of a block up to FL_BLOCK_MAX; fl_free_deferred, fl_quiescent,
  *                                   fl_read_lock
- *     may lock                      the same when they carve a slab or a magazine, find or leave blocks parked in their
- *                                   slab, trim a slice of the pool, touch a block above FL_BLOCK_MAX, or run on
+ *     may lock                      the same when they carve a slab or a magazine, find or leave blocks parked in
+ *                                   their slab, trim a slice of the pool, touch a block above FL_BLOCK_MAX, or run on
  *                                   an unattached or exited thread; create, destroy, attach, detach, trim,
  *                                   statistics, fork
  *     may wait for a grace period   fl_heap_barrier, fl_heap_trim, fl_heap_destroy; nothing else
@@ -101,10 +101,11 @@ enum fl_grace {
     FL_GRACE_HOST /* the host's own, struct fl_grace_host */
 };
 
-/* A host's own grace periods. Tokens are positive and grow. All are called from any thread; `begin` and `elapsed` with
- * locks of the library held, so they neither wait nor call the library. */
+/* A host's own grace periods. Tokens are positive and grow. All are called from any thread; `begin` and `elapsed`
+ * with locks of the library held, so they neither wait nor call the library. */
 struct fl_grace_host {
-    /* Returns the token of a grace period that begins now or later, or a negative errno value if none can be had now. */
+    /* Returns the token of a grace period that begins now or later, or a negative errno value if none can be had
+     * now. */
     int64_t (*begin)(void *context);
     /* Whether the grace period has ended: whoever read before its `begin` is done. */
     bool (*elapsed)(void *context, int64_t token);
@@ -139,8 +140,8 @@ struct fl_stall {
     double seconds;           /* how long the grace period has lasted */
 };
 
-/* Told once per grace period that a reader has stalled for options.stall_seconds. Called with no lock held, by a thread that
- * defers, passes a quiescent state or waits. */
+/* Told once per grace period that a reader has stalled for options.stall_seconds. Called with no lock held, by a
+ * thread that defers, passes a quiescent state or waits. */
 typedef void (*fl_stall_callback)(struct fl_heap *heap, const struct fl_stall *stall, void *context);
 
 /* Told when deferred bytes have outgrown options.defer_bytes: the host should bring its readers to quiescent states.
@@ -171,38 +172,39 @@ struct fl_options {
 
 /* Reads options from text such as "retain=64M,limit=2G,reserve=16G,magazine=64,grace=bp,defer=16M,stall=5" into
  * `options`: keys as in struct fl_options without the unit, numbers with an optional K, M, G or T (powers of 1024),
- * grace none, qsbr or bp. Fields not named keep their values. Returns 0, or -EINVAL and a message in `error` (`error_size` bytes, may be NULL
- * and 0) that names the culprit; `options` is unchanged then. */
+ * grace none, qsbr or bp. Fields not named keep their values. Returns 0, or -EINVAL and a message in `error`
+ * (`error_size` bytes, may be NULL and 0) that names the culprit; `options` is unchanged then. */
 FL_API int fl_options_parse(const char *text, struct fl_options *options, char *error, size_t error_size);
 
 FL_API struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options *options, char *error,
                                           size_t error_size);
 
-/* Creates a heap. `options` may be NULL. Returns NULL with errno EINVAL (options that make no sense), ENOMEM
- * (memory or address space refused) or ENOTSUP (another FL_ABI, a system whose pages are not of 4 KiB, or a liburcu flavor
- * in a library built without it), and a message in `error` (`error_size` bytes, may be NULL and 0) that names the culprit. */
+/* Creates a heap. `options` may be NULL. Returns NULL with errno EINVAL (options that make no sense), ENOMEM (memory
+ * or address space refused) or ENOTSUP (another FL_ABI, a system whose pages are not of 4 KiB, or a liburcu flavor in
+ * a library built without it), and a message in `error` (`error_size` bytes, may be NULL and 0) that names the
+ * culprit. */
 static inline struct fl_heap *fl_heap_create(const struct fl_options *options, char *error, size_t error_size)
 {
     return fl_heap_create_abi(FL_ABI, options, error, error_size);
 }
 
-/* Destroys the heap with all blocks still live in it. Returns -EBUSY, reported as misuse, and does nothing
- * while threads are attached (offline ones included), -EPERM for the default heap. The caller guarantees that
- * no other thread uses the heap. What is deferred waits for its grace period first, as does all memory of a heap with
- * stale readers: then -EINVAL, reported as misuse, inside a read-side section; or what fl_heap_barrier returns where no
- * grace period can be had, and the heap is still there. A host whose grace periods cannot be waited for sees to it that no reader
- * looks at the heap any more. */
+/* Destroys the heap with all blocks still live in it. Returns -EBUSY, reported as misuse, and does nothing while
+ * threads are attached (offline ones included), -EPERM for the default heap. The caller guarantees that no other
+ * thread uses the heap. What is deferred waits for its grace period first, as does all memory of a heap with stale
+ * readers: then -EINVAL, reported as misuse, inside a read-side section; or what fl_heap_barrier returns where no
+ * grace period can be had, and the heap is still there. A host whose grace periods cannot be waited for sees to it
+ * that no reader looks at the heap any more. */
 FL_API int fl_heap_destroy(struct fl_heap *heap);
 
-/* The process's default heap, created at first use with the options in the environment variable
- * FREELANE_OPTIONS (see fl_options_parse). Returns NULL with errno ENOMEM if memory is refused (the next call
- * tries again), ENOTSUP as fl_heap_create; with errno EINVAL if the variable is malformed, which is reported as misuse at each call. */
+/* The process's default heap, created at first use with the options in the environment variable FREELANE_OPTIONS (see
+ * fl_options_parse). Returns NULL with errno ENOMEM if memory is refused (the next call tries again), ENOTSUP as
+ * fl_heap_create; with errno EINVAL if the variable is malformed, which is reported as misuse at each call. */
 FL_API struct fl_heap *fl_heap_default(void);
 
-/* Gives fully free slabs, and pages of empty magazines, back to the system until at most `retain_bytes` of
- * pooled free bytes are left. What lies in threads' caches is not touched: fl_thread_flush them before.
- * Returns the bytes given back. Waits for a trim that is under way; on a heap with stale readers also for a grace
- * period, hence is a quiescent state of the caller and, reported as misuse, does nothing inside a read-side section. */
+/* Gives fully free slabs, and pages of empty magazines, back to the system until at most `retain_bytes` of pooled
+ * free bytes are left. What lies in threads' caches is not touched: fl_thread_flush them before. Returns the bytes
+ * given back. Waits for a trim that is under way; on a heap with stale readers also for a grace period, hence is a
+ * quiescent state of the caller and, reported as misuse, does nothing inside a read-side section. */
 FL_API size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes);
 
 /* Whether `block` is a live or free block of this heap: any address inside a slab, or the start of a live
@@ -302,8 +304,8 @@ FL_API int fl_thread_detach(struct fl_thread *thread);
 /* Gives every block in the thread's caches to the pool, and lets what it deferred wait for its grace period. */
 FL_API void fl_thread_flush(struct fl_thread *thread);
 
-/* Unbinds a handle from its OS thread, before it moves to another one or blocks for long: the exit of that
- * OS thread leaves it attached, and grace periods do not wait for it. It may not be used until fl_thread_online. Inside a
+/* Unbinds a handle from its OS thread, before it moves to another one or blocks for long: the exit of that OS thread
+ * leaves it attached, and grace periods do not wait for it. It may not be used until fl_thread_online. Inside a
  * read-side section it is misuse and does nothing. */
 FL_API void fl_thread_offline(struct fl_thread *thread);
 
@@ -351,26 +353,27 @@ FL_API void fl_free_many(struct fl_thread *thread, size_t size, size_t count, vo
  * pool. A grace period ends when every reader that was inside a read-side section at its begin has left it, with qsbr
  * every online thread has passed a quiescent state.
  *
- * With qsbr and bp a handle's OS thread is registered with liburcu while handles are bound to it, once for all
- * heaps; where the host has registered it before and it is online, that serves, and going online and offline is the host's affair.
- * (A handle that another OS thread detaches leaves its own online until that exits.) One helper
- * thread per flavor waits for grace periods, started by the first that is asked for.
+ * With qsbr and bp a handle's OS thread is registered with liburcu while handles are bound to it, once for all heaps;
+ * where the host has registered it before and it is online, that serves, and going online and offline is the host's
+ * affair. (A handle that another OS thread detaches leaves its own online until that exits.) One helper thread per
+ * flavor waits for grace periods, started by the first that is asked for.
  *
- * fork: in the child of a bp heap all goes on, if the fork was outside of a read-side section. The child of a qsbr heap
- * gets no more grace periods: what is deferred stays so, fl_heap_barrier returns -ENOTSUP. With FL_GRACE_HOST it is the host's
- * affair. Freelane calls urcu_bp_before_fork and its siblings once there has been a bp heap; a host that uses bp
- * itself leaves that to it. Such a fork waits for the grace period of bp that is under way. */
+ * fork: in the child of a bp heap all goes on, if the fork was outside of a read-side section. The child of a qsbr
+ * heap gets no more grace periods: what is deferred stays so, fl_heap_barrier returns -ENOTSUP. With FL_GRACE_HOST it
+ * is the host's affair. Freelane calls urcu_bp_before_fork and its siblings once there has been a bp heap; a host
+ * that uses bp itself leaves that to it. Such a fork waits for the grace period of bp that is under way. */
 
-/* Frees a block of the thread's heap, allocated with `size`, after a grace period. Never fails and never waits. The handle
- * must be online; the heap must have grace periods. Inline:
+/* Frees a block of the thread's heap, allocated with `size`, after a grace period. Never fails and never waits. The
+ * handle must be online; the heap must have grace periods. Inline:
  *
  *     void fl_free_deferred(struct fl_thread *thread, void *block, size_t size);
  */
 
-/* Tells that the calling thread holds no pointer that it read without a lock. Between two of these an online thread of a
- * qsbr heap is one read-side section. Also submits what the thread has deferred (part-full magazines only while no others
- * wait, for they would wait behind those, and can as well go on filling), takes back what has waited long enough, and
- * helps (for at most a millisecond) where deferred bytes have outgrown their bound. Misuse inside fl_read_lock. */
+/* Tells that the calling thread holds no pointer that it read without a lock. Between two of these an online thread
+ * of a qsbr heap is one read-side section. Also submits what the thread has deferred (part-full magazines only while
+ * no others wait, for they would wait behind those, and can as well go on filling), takes back what has waited long
+ * enough, and helps (for at most a millisecond) where deferred bytes have outgrown their bound. Misuse inside
+ * fl_read_lock. */
 FL_API void fl_quiescent(struct fl_thread *thread);
 
 /* Begins and ends a read-side section; sections nest. The handle must be online. */
@@ -378,10 +381,10 @@ FL_API void fl_read_lock(struct fl_thread *thread);
 FL_API void fl_read_unlock(struct fl_thread *thread);
 
 /* Waits until all that the calling OS thread has deferred, and all that other threads of the heap have submitted (at
- * quiescent states, offline, flush, exit, and by full magazines), is free. Returns 0; -EINVAL, reported as misuse, inside a
- * read-side section or on a heap without grace periods; -EAGAIN with a host whose grace periods cannot be waited for
- * and where something still waits; -ENOTSUP in a forked child of a qsbr heap; -ENOMEM or -EAGAIN if the system refuses the
- * helper thread. The wait is a quiescent state of the caller. */
+ * quiescent states, offline, flush, exit, and by full magazines), is free. Returns 0; -EINVAL, reported as misuse,
+ * inside a read-side section or on a heap without grace periods; -EAGAIN with a host whose grace periods cannot be
+ * waited for and where something still waits; -ENOTSUP in a forked child of a qsbr heap; -ENOMEM or -EAGAIN if the
+ * system refuses the helper thread. The wait is a quiescent state of the caller. */
 FL_API int fl_heap_barrier(struct fl_heap *heap);
 
 /* A byte that is not zero while deferred bytes have outgrown options.defer_bytes, for a host's eval breaker: the next
@@ -394,10 +397,10 @@ FL_API const unsigned char *fl_heap_pressure(struct fl_heap *heap);
  * heap
  *
  *   - only objects of types with the same `header` (the same pointer) can be allocated and deferred; fl_alloc,
- *     fl_free_deferred and their siblings are refused (a type with another header where the call comes to a slow half, in
- *     debug builds always);
- *   - a freed block keeps its class, and its header stays readable, until a grace period has passed: its words are those
- *     of the dead object, with the words of fl_header.clear zero, or those of a new object of the same class;
+ *     fl_free_deferred and their siblings are refused (a type with another header where the call comes to a slow
+ *     half, in debug builds always);
+ *   - a freed block keeps its class, and its header stays readable, until a grace period has passed: its words are
+ *     those of the dead object, with the words of fl_header.clear zero, or those of a new object of the same class;
  *   - so slabs go back to the system, and blocks above FL_BLOCK_MAX to the C library, only after a grace period.
  *
  * Blocks freed without deferral are reused at once: a reader validates what it has found, as it would with any
@@ -453,10 +456,10 @@ struct fl_type {
  *     FINALIZE. Under a LEGACY base it is LEGACY unless its kind says otherwise.
  *   - Callbacks override; a subtype's `clear`, `finalize` or `dealloc` calls its base's itself.
  *
- * Returns 0; or -EINVAL, leaving the type as it was, with a message in `error` (`error_size` bytes, may be NULL
- * and 0) that names the types: no name, a size of 0 or below the base's or its header's, a header other than the base's, PLAIN with any callback, CLEAR with a
- * `finalize`, a `dealloc` beside another kind, a kind without the callback it needs, a finalized byte outside the
- * object, a base that is not ready. Once per type, by one thread. */
+ * Returns 0; or -EINVAL, leaving the type as it was, with a message in `error` (`error_size` bytes, may be NULL and
+ * 0) that names the types: no name, a size of 0 or below the base's or its header's, a header other than the base's,
+ * PLAIN with any callback, CLEAR with a `finalize`, a `dealloc` beside another kind, a kind without the callback it
+ * needs, a finalized byte outside the object, a base that is not ready. Once per type, by one thread. */
 FL_API int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size);
 
 /* Inline:
@@ -469,8 +472,8 @@ FL_API int fl_type_ready(struct fl_type *type, const struct fl_type *base, char 
  *     void fl_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);
  *     struct fl_thread *fl_thread_self(void);
  *
- * fl_dealloc_deferred runs callbacks at once, on the caller, and frees the memory after a grace period. A LEGACY type's
- * `dealloc` frees by itself: it is refused there, and its `dealloc` may end in fl_type_free_deferred. */
+ * fl_dealloc_deferred runs callbacks at once, on the caller, and frees the memory after a grace period. A LEGACY
+ * type's `dealloc` frees by itself: it is refused there, and its `dealloc` may end in fl_type_free_deferred. */
 
 /* Frees the memory of an instance after a grace period and nothing else: the end of a LEGACY `dealloc`. */
 FL_API void fl_type_free_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);

@@ -10,9 +10,9 @@
  *      .. | free | free | free|      | ... |     |      the magazine's slots
  *     ----+------+------+-----+------+-----+-----+
  *
- * alloc takes *--top unless top == floor; free stores *top++ unless top is a multiple of FL_MAGAZINE_BYTES, where every
- * magazine ends. What fails the test goes to the slow half, which exchanges magazines and does the same again. A
- * cache of zeros (no magazine; class 0; an unattached thread; any cache in a debug build) sends every call there.
+ * alloc takes *--top unless top == floor; free stores *top++ unless top is a multiple of FL_MAGAZINE_BYTES, where
+ * every magazine ends. What fails the test goes to the slow half, which exchanges magazines and does the same again.
+ * A cache of zeros (no magazine; class 0; an unattached thread; any cache in a debug build) sends every call there.
  *
  * The slots are touched by the owning thread alone. `top` is also read by statistics from other threads, so it is
  * stored and loaded as a relaxed atomic: one number is read, nothing is ordered by it.
@@ -168,8 +168,8 @@ FL_INLINE void fl_type_free(struct fl_thread *thread, void *object, const struct
     fl_cache_put(cache, top, object);
 }
 
-/* Deallocates an object whose last reference is gone, as its type's kind says. The two bits are tested by the
- * bounds test: a kind other than PLAIN points dealloc_cache at the cache that never has room, and so does a type whose
+/* Deallocates an object whose last reference is gone, as its type's kind says. The two bits are tested by the bounds
+ * test: a kind other than PLAIN points dealloc_cache at the cache that never has room, and so does a type whose
  * header the library clears. */
 FL_INLINE void fl_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
@@ -220,8 +220,8 @@ FL_INLINE void ***fl_deferred_at(struct fl_thread *thread, uint32_t offset)
     return (void ***)(void *)((char *)thread + offset);
 }
 
-/* Deallocates an object whose last reference is gone but which readers may still be looking at: callbacks run now, the
- * memory is freed after a grace period. Not for LEGACY types. */
+/* Deallocates an object whose last reference is gone but which readers may still be looking at: callbacks run now,
+ * the memory is freed after a grace period. Not for LEGACY types. */
 FL_INLINE void fl_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
     if (!fl_deferred_put(fl_deferred_at(thread, type->deferred_cache), object))

@@ -16,12 +16,12 @@
  *
  * Where the memory lies:
  *
- *     type without Py_TPFLAGS_HAVE_GC   in slabs of a heap of Freelane's, one for each copy of it. A slab goes back to the
- *                                       system only across a collection, which stops every thread that could still
- *                                       look at an object in it: gc.collect() returns all that is free.
- *     type with it                      in the interpreter's own heaps, where the collector finds it. Threads keep freed
- *                                       objects of the exact type, untracked, FL_PY_CACHE_BYTES of them at most per
- *                                       type; each collection empties those caches.
+ *     type without Py_TPFLAGS_HAVE_GC   in slabs of a heap of Freelane's, one for each copy of it. A slab goes back
+ *                                       to the system only across a collection, which stops every thread that could
+ *                                       still look at an object in it: gc.collect() returns all that is free.
+ *     type with it                      in the interpreter's own heaps, where the collector finds it. Threads keep
+ *                                       freed objects of the exact type, untracked, FL_PY_CACHE_BYTES of them at most
+ *                                       per type; each collection empties those caches.
  *
  * Objects of subclasses made in Python, and of C subclasses with an allocation of their own, are the interpreter's.
  *
@@ -62,7 +62,8 @@ extern "C" {
 /* The most references to one heap type without Py_TPFLAGS_HAVE_GC that a thread has in hand. */
 #define FL_PY_REFERENCES 4096
 
-/* Deallocations of CLEAR and FINALIZE objects inside each other, after which objects wait until the stack is unwound. */
+/* Deallocations of CLEAR and FINALIZE objects inside each other, after which objects wait until the stack is
+ * unwound. */
 #define FL_PY_DEPTH 64
 
 /* ---- Declaring types ---------------------------------------------------------------------------------- */
@@ -146,19 +147,20 @@ struct fl_py_state {
         Py_tp_free, (void *)prefix##_free                                                                            \
     }
 
-/* Checks a declared type against the type object that was made of it (PyType_FromModuleAndSpec, or PyType_Ready for
- * a static one) and makes it ready. Once for each type object, before any object of it exists: where the module is
+/* Checks a declared type against the type object that was made of it (PyType_FromModuleAndSpec, or PyType_Ready for a
+ * static one) and makes it ready. Once for each type object, before any object of it exists: where the module is
  * executed. Returns 0; or -1 with TypeError and a sentence that names the types: slots that are not those of the
- * declaration, a size, flag or finalizer that contradicts it, a kind weaker than a base's, a __dict__ that the interpreter
- * manages; with ImportError in a subinterpreter; with MemoryError. */
+ * declaration, a size, flag or finalizer that contradicts it, a kind weaker than a base's, a __dict__ that the
+ * interpreter manages; with ImportError in a subinterpreter; with MemoryError. */
 FL_PY_API int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type);
 
 /* ---- Looking inside ----------------------------------------------------------------------------------- */
 
-/* Turns caching on or off in all threads and returns what it was. Off, every object with Py_TPFLAGS_HAVE_GC comes from
- * the interpreter and goes back to it, the memory of every other one is reported to tracemalloc, and reference tracers are
- * told of all. It starts off where a reference tracer (tracemalloc is one) is installed, and turns off at the first collection
- * that finds one. Turn it on again when tracemalloc has been stopped: it keeps the traces of objects that die in between. */
+/* Turns caching on or off in all threads and returns what it was. Off, every object with Py_TPFLAGS_HAVE_GC comes
+ * from the interpreter and goes back to it, the memory of every other one is reported to tracemalloc, and reference
+ * tracers are told of all. It starts off where a reference tracer (tracemalloc is one) is installed, and turns off at
+ * the first collection that finds one. Turn it on again when tracemalloc has been stopped: it keeps the traces of
+ * objects that die in between. */
 FL_PY_API bool fl_py_set_caching(bool on);
 
 struct fl_py_stats {
@@ -195,17 +197,17 @@ enum { FL_PY_COUNTS_TYPES = 1 };
 enum { FL_PY_COUNTS_TYPES = 0 };
 #endif
 
-/* Freed objects of one type with gc that a thread keeps. Each goes on owning its reference to the type if that is a heap
- * type, so that objects which come and go in one thread do not touch its count (fl_py_renews_type: the exception). A cache
- * of zeros has neither objects nor room. */
+/* Freed objects of one type with gc that a thread keeps. Each goes on owning its reference to the type if that is a
+ * heap type, so that objects which come and go in one thread do not touch its count (fl_py_renews_type: the
+ * exception). A cache of zeros has neither objects nor room. */
 struct fl_py_cache {
     PyTypeObject *type; /* a reference, while there is room */
     PyObject **top, **floor, **ceiling;
 };
 
-/* References to one type without gc that a thread has in hand: new objects get theirs from here, and dead ones leave it
- * here, so that the thread writes the type's count, which all threads share, once for many objects. A stock of zeros has
- * neither references nor room. */
+/* References to one type without gc that a thread has in hand: new objects get theirs from here, and dead ones leave
+ * it here, so that the thread writes the type's count, which all threads share, once for many objects. A stock of
+ * zeros has neither references nor room. */
 struct fl_py_stock {
     PyTypeObject *type; /* a reference, while there is room */
     size_t references;  /* those besides */
@@ -228,9 +230,9 @@ struct fl_py_thread {
     union fl_py_kept kept[FL_PY_TYPES];
 };
 
-/* Where the fast paths of the calling OS thread find their caches. Each pointer leads to a constant without objects and
- * room, and so to the slow halves, until the thread has allocated, and again when something wants the thread's attention:
- * a collection (`thread`), a change of fl_py_set_caching (both). So other threads write them. */
+/* Where the fast paths of the calling OS thread find their caches. Each pointer leads to a constant without objects
+ * and room, and so to the slow halves, until the thread has allocated, and again when something wants the thread's
+ * attention: a collection (`thread`), a change of fl_py_set_caching (both). So other threads write them. */
 struct fl_py_current {
     struct fl_thread *heap;
     struct fl_py_thread *thread;
@@ -262,21 +264,22 @@ FL_INLINE struct fl_py_thread *fl_py_current_thread(void)
     return __atomic_load_n(&fl_py_current.thread, __ATOMIC_RELAXED); /* relaxed: as above */
 }
 
-/* Whether objects of `type` are laid out and freed as `self` says: the type itself, or a C subtype that adds nothing. */
+/* Whether objects of `type` are laid out and freed as `self` says: the type itself, or a C subtype that adds
+ * nothing. */
 FL_INLINE bool fl_py_is_exact(const struct fl_py_type *self, PyTypeObject *type)
 {
     return !self->subclassed || (type->tp_free == self->free && type->tp_basicsize == (Py_ssize_t)self->size);
 }
 
-/* Whether objects of the declared type and of its C subtypes own a reference that their deallocation gives up here: where
- * the declared type is static, whoever made the subtype does so. */
+/* Whether objects of the declared type and of its C subtypes own a reference that their deallocation gives up here:
+ * where the declared type is static, whoever made the subtype does so. */
 FL_INLINE bool fl_py_owns_type(const struct fl_py_type *self)
 {
     return !(self->immortal && !self->subclassed) && self->state->heap_type;
 }
 
-/* Whether objects of a heap type get a new reference to it when they are used again: those whose own tp_dealloc (LEGACY) has
- * given the old one up, where a new one does not write the count that all threads share. */
+/* Whether objects of a heap type get a new reference to it when they are used again: those whose own tp_dealloc
+ * (LEGACY) has given the old one up, where a new one does not write the count that all threads share. */
 FL_INLINE bool fl_py_renews_type(const struct fl_py_type *self)
 {
     return FL_PY_COUNTS_TYPES && self->kind == FL_DEALLOC_LEGACY;
@@ -307,7 +310,8 @@ FL_INLINE void fl_py_clear_body(const struct fl_py_type *self, PyObject *object)
 }
 
 /* What another thread sees that finds the object's address where it was a moment ago: nobody owns the object, so it
- * tries to raise the shared count, which the interpreter has left at 0 or merged (3) and which cannot be raised then. */
+ * tries to raise the shared count, which the interpreter has left at 0 or merged (3) and which cannot be raised
+ * then. */
 FL_INLINE void fl_py_disown(PyObject *object)
 {
 #if defined(Py_GIL_DISABLED)
@@ -324,8 +328,8 @@ FL_INLINE union fl_py_kept *fl_py_kept_of(const struct fl_py_type *self, struct 
 
 /* ---- References to types without gc. */
 
-/* Gets a new object of `self` its reference to the type from the thread's stock. Returns false, and has done nothing, where
- * objects of `type` are not those of `self` or the stock is empty. */
+/* Gets a new object of `self` its reference to the type from the thread's stock. Returns false, and has done nothing,
+ * where objects of `type` are not those of `self` or the stock is empty. */
 FL_INLINE bool fl_py_take_type(const struct fl_py_type *self, PyTypeObject *type)
 {
     if (!FL_PY_HEADERS)
@@ -339,8 +343,8 @@ FL_INLINE bool fl_py_take_type(const struct fl_py_type *self, PyTypeObject *type
     return true;
 }
 
-/* Leaves the reference of a dead object to the thread's stock, or does nothing where none is owed. Returns false, and has
- * done nothing, where it is to be given up otherwise. */
+/* Leaves the reference of a dead object to the thread's stock, or does nothing where none is owed. Returns false, and
+ * has done nothing, where it is to be given up otherwise. */
 FL_INLINE bool fl_py_give_type(const struct fl_py_type *self, PyTypeObject *type)
 {
     if (self->immortal)
@@ -359,8 +363,8 @@ FL_INLINE PyObject *fl_py_init(PyObject *object, PyTypeObject *type)
 #if defined(Py_GIL_DISABLED)
     if (FL_PY_HEADERS) {
         memset((char *)object + sizeof object->ob_tid, 0, offsetof(PyObject, ob_ref_local) - sizeof object->ob_tid);
-        /* Relaxed, these three: a reader of the dead object finds the words of that one or of this one, and none of them
-         * lets it raise the count, unless the calling thread is the reader. */
+        /* Relaxed, these three: a reader of the dead object finds the words of that one or of this one, and none of
+         * them lets it raise the count, unless the calling thread is the reader. */
         __atomic_store_n(&object->ob_tid, _Py_ThreadId(), __ATOMIC_RELAXED);
         __atomic_store_n(&object->ob_ref_local, 1, __ATOMIC_RELAXED);
         __atomic_store_n(&object->ob_ref_shared, 0, __ATOMIC_RELAXED);
@@ -421,8 +425,8 @@ FL_INLINE PyObject *fl_py_alloc(const struct fl_py_type *self, PyTypeObject *typ
     return fl_py_init(object, type);
 }
 
-/* Whether the object can be as new when it is used again. The collector of a build with the GIL marks finalized objects
- * in front of their header. */
+/* Whether the object can be as new when it is used again. The collector of a build with the GIL marks finalized
+ * objects in front of their header. */
 FL_INLINE bool fl_py_is_renewable(PyObject *object, PyTypeObject *type)
 {
 #if defined(Py_GIL_DISABLED)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * What happens at the interpreter's collections: caches of an older epoch go back, memory of the heap that no reader can
- * look at any more goes back, and caching follows the reference tracer. And what happens at a fork.
+ * What happens at the interpreter's collections: caches of an older epoch go back, memory of the heap that no reader
+ * can look at any more goes back, and caching follows the reference tracer. And what happens at a fork.
  *
  * A collection stops every thread of the interpreter between the callbacks `start` and `stop` (in a free-threaded
- * build). A reader that loaded a pointer before either has its reference or has let go of it when the world runs again. So
- * slabs are retired before `start` returns and go back to the system after `stop`. There is no other time: nobody
- * knows when the next collection comes, so what a trim finds free in between stays in use.
+ * build). A reader that loaded a pointer before either has its reference or has let go of it when the world runs
+ * again. So slabs are retired before `start` returns and go back to the system after `stop`. There is no other time:
+ * nobody knows when the next collection comes, so what a trim finds free in between stays in use.
  *
  *     grace period    collection number          ended, once
  *     begins          fli_py_collections + 1     collections_over >= that
@@ -83,9 +83,9 @@ static bool is_only_interpreter(void)
 }
 
 /* The calling thread, which has given its types back so that the collection finds those that nothing else refers to,
- * empties its caches now, as the others do later, that the collection has put the interpreter's count of young objects
- * to 0. What the caches take from the interpreter next brings the count back to 0: keeping objects makes no collection
- * due, which would empty the caches again. */
+ * empties its caches now, as the others do later, that the collection has put the interpreter's count of young
+ * objects to 0. What the caches take from the interpreter next brings the count back to 0: keeping objects makes no
+ * collection due, which would empty the caches again. */
 static void at_stop(void)
 {
     (void)fli_py_thread_update();

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The heap of objects without gc, and statistics. One heap for the main interpreter, never destroyed: objects may outlive
- * the interpreter.
+ * The heap of objects without gc, and statistics. One heap for the main interpreter, never destroyed: objects may
+ * outlive the interpreter.
  *
  * In a free-threaded build other threads may look at the header of an object that has just died, if they loaded its
- * address from a container before: they try to raise its reference count, fail (fl_py_disown says why), and look again. So
- * the heap has stale readers of that header, and collections are its grace periods.
+ * address from a container before: they try to raise its reference count, fail (fl_py_disown says why), and look
+ * again. So the heap has stale readers of that header, and collections are its grace periods.
  *
  * Blocks are typed by their size class alone, since the heap has to know no more: what an object needs when it is
  * deallocated is settled in python.h before its block comes here.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the files of the CPython side share: the heap, the threads, collections, and where builds of the interpreter differ.
+ * What the files of the CPython side share: the heap, the threads, collections, and where builds of the interpreter
+ * differ.
  *
  *     file          owns                                                  called by
  *     type.c        the checks of fl_py_type_ready                        the module's execution
@@ -28,7 +29,8 @@ enum { FLI_PY_FREE_THREADED = 1 };
 enum { FLI_PY_FREE_THREADED = 0 };
 #endif
 
-/* A thread that has allocated. Lives until its OS thread has exited and the thread state that watches it is cleared. */
+/* A thread that has allocated. Lives until its OS thread has exited and the thread state that watches it is
+ * cleared. */
 struct fli_py_thread {
     struct fl_py_thread face;
     struct fl_thread *heap;
@@ -59,8 +61,8 @@ int fli_py_heap_ready(void);
 void *fli_py_heap_alloc(size_t size);
 void fli_py_heap_free(void *block);
 
-/* Gives free blocks past `keep` bytes back, as far as a grace period allows, those in the calling thread's caches too if
- * `flush`. */
+/* Gives free blocks past `keep` bytes back, as far as a grace period allows, those in the calling thread's caches too
+ * if `flush`. */
 void fli_py_heap_trim(bool flush, size_t keep);
 
 /* ---- thread.c */
@@ -68,8 +70,8 @@ void fli_py_heap_trim(bool flush, size_t keep);
 /* Once per process. Returns 0 or -ENOMEM. */
 int fli_py_threads_ready(void);
 
-/* The calling OS thread's, brought up to date: after a collection its caches are emptied. NULL if memory is refused or
- * the OS thread is about to end. */
+/* The calling OS thread's, brought up to date: after a collection its caches are emptied. NULL if memory is refused
+ * or the OS thread is about to end. */
 struct fli_py_thread *fli_py_thread_enter(void);
 
 /* The same, but NULL where the OS thread has not entered before. */
@@ -133,8 +135,9 @@ extern FLI_ATOMIC(int64_t) fli_py_collections;
 /* The grace periods of the heap. */
 extern const struct fl_grace_host fli_py_collect_grace;
 
-/* ---- The link of objects that wait for the stack to unwind: the first word of the header, which a dead object does not
- * need. It is the owning thread (free-threaded), which no reader takes it for, or the reference count (with the GIL). */
+/* ---- The link of objects that wait for the stack to unwind: the first word of the header, which a dead object does
+ * not need. It is the owning thread (free-threaded), which no reader takes it for, or the reference count (with the
+ * GIL). */
 
 static inline void fli_py_set_link(PyObject *object, PyObject *next)
 {
@@ -169,9 +172,9 @@ static inline void fli_py_immortalize(PyTypeObject *type)
 #endif
 }
 
-/* ---- References to a type, many at once. In a free-threaded build each object has a count for the thread that owns it and
- * one for all others, in units above some flags; Py_INCREF and Py_DECREF in those others do for one reference what is
- * done here for several. */
+/* ---- References to a type, many at once. In a free-threaded build each object has a count for the thread that owns
+ * it and one for all others, in units above some flags; Py_INCREF and Py_DECREF in those others do for one reference
+ * what is done here for several. */
 
 static inline void fli_py_add_references(PyTypeObject *type, size_t count)
 {

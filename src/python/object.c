@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
- * The slow halves of tp_alloc, tp_free and tp_dealloc: threads that have not allocated yet, empty and full caches, caching
- * turned off, subtypes, variable sizes, and stacks that are too deep.
+ * The slow halves of tp_alloc, tp_free and tp_dealloc: threads that have not allocated yet, empty and full caches,
+ * caching turned off, subtypes, variable sizes, and stacks that are too deep.
  *
  * Who owns the memory of an object whose tp_free is a declared type's:
  *
- *     tp_flags without HAVE_GC    the heap; the interpreter above FL_BLOCK_MAX, where a C subtype brought its own tp_alloc, and
- *                                 where an object got its type by an assignment to __class__. So it is looked up.
+ *     tp_flags without HAVE_GC    the heap; the interpreter above FL_BLOCK_MAX, where a C subtype brought its own
+ *                                 tp_alloc, and where an object got its type by an assignment to __class__. So it is
+ *                                 looked up.
  *     with HAVE_GC                the interpreter
  *
- * A subtype made in Python has the interpreter's tp_alloc and tp_free. Its deallocation comes here through the chain of
- * tp_dealloc, after its own part is done, finalizer included.
+ * A subtype made in Python has the interpreter's tp_alloc and tp_free. Its deallocation comes here through the chain
+ * of tp_dealloc, after its own part is done, finalizer included.
  */
 #include "interpreter.h"
 

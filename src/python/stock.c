@@ -5,8 +5,8 @@
  *     references that a type's count says = those of its objects + those in stocks + what else refers to it
  *
  * Every object owns one reference, wherever that came from, so an object may die in another thread than that of its
- * birth: it leaves its reference to that thread's stock. A thread in which more die than begin gives back what exceeds
- * the limit.
+ * birth: it leaves its reference to that thread's stock. A thread in which more die than begin gives back what
+ * exceeds the limit.
  *
  * With the GIL, and where the interpreter counts all references, there are no stocks.
  */

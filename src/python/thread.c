@@ -3,20 +3,20 @@
  * A thread's caches of freed objects with gc, from its first allocation to its end.
  *
  * The caches belong to an OS thread; what they hold, to the interpreter, which takes it back from an attached thread
- * only. They are open from the first allocation until the thread state is cleared, as the destructor of a capsule in its
- * dict tells:
+ * only. They are open from the first allocation until the thread state is cleared, as the destructor of a capsule in
+ * its dict tells:
  *
- *     cleared by the OS thread itself    the caches are emptied there and then, and stay closed to that thread state: what
- *                                        still dies in its exceptions and contexts goes straight through
+ *     cleared by the OS thread itself    the caches are emptied there and then, and stay closed to that thread state:
+ *                                        what still dies in its exceptions and contexts goes straight through
  *     cleared by another OS thread       it may not touch them: the owner goes on, watched by its next thread state
  *
  * An OS thread that ends with something in its caches leaves them on a list that the next collection empties.
  *
- * A collection cannot wait for other threads and may not touch their caches. It makes their struct fl_py_current point at
- * the stand-in, so that they come to a slow half, see the new epoch and empty their caches themselves.
+ * A collection cannot wait for other threads and may not touch their caches. It makes their struct fl_py_current
+ * point at the stand-in, so that they come to a slow half, see the new epoch and empty their caches themselves.
  *
- * Atomics are relaxed: `unwatched`, `uncached`, `top` and `fl_py_current` are words by themselves, which another thread reads
- * or writes a little sooner or later.
+ * Atomics are relaxed: `unwatched`, `uncached`, `top` and `fl_py_current` are words by themselves, which another
+ * thread reads or writes a little sooner or later.
  */
 #include "interpreter.h"
 
@@ -218,7 +218,8 @@ static void open_caches(struct fli_py_thread *thread)
     PyErr_SetRaisedException(exception); /* discards what put_capsule raised */
 }
 
-/* Whether something can be kept of a type, whose objects own a reference to it exactly as those of the declared type do. */
+/* Whether something can be kept of a type, whose objects own a reference to it exactly as those of the declared type
+ * do. */
 static bool can_keep(const struct fl_py_type *self, PyTypeObject *type)
 {
     return self->state->kept != 0 && fli_py_threads_caching() &&

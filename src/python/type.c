@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * fl_py_type_ready: a declared type against the type object that was made of it. What contradicts is refused here, once
- * and by name, so that the fast paths need not look.
+ * fl_py_type_ready: a declared type against the type object that was made of it. What contradicts is refused here,
+ * once and by name, so that the fast paths need not look.
  */
 #include "interpreter.h"
 
 static PyMutex ready_lock;
 
-/* The types that are ready, and how many of them have something kept of them. Under the lock; an entry of fli_py_kept_types
- * is constant once a thread has a cache or a stock for it. */
+/* The types that are ready, and how many of them have something kept of them. Under the lock; an entry of
+ * fli_py_kept_types is constant once a thread has a cache or a stock for it. */
 static const struct fl_py_type *types;
 const struct fl_py_type *fli_py_kept_types[FL_PY_TYPES];
 static size_t kept_types;

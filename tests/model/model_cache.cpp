@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * A model check of caches that exchange magazines: src/cache.c and src/pool.c themselves, compiled over model_atomic.h, run by
- * Relacy (model_check.h).
+ * A model check of caches that exchange magazines: src/cache.c and src/pool.c themselves, compiled over
+ * model_atomic.h, run by Relacy (model_check.h).
  *
- * Two threads allocate and free through caches of their own, give up what they have at the end, and meet in the pool. What
- * the pool cannot give comes from the functions that carve, which lock; here they hand out what there is, and more than
- * that is refused. Magazines hold one block or two.
+ * Two threads allocate and free through caches of their own, give up what they have at the end, and meet in the pool.
+ * What the pool cannot give comes from the functions that carve, which lock; here they hand out what there is, and
+ * more than that is refused. Magazines hold one block or two.
  *
  * Checked in each execution:
  *
- *     a block has one owner at a time    `owner`, a plain variable of each block, is free when it is allocated; an access that
- *                                        is not ordered by the exchange of its magazine is a data race
+ *     a block has one owner at a time    `owner`, a plain variable of each block, is free when it is allocated; an
+ *                                        access that is not ordered by the exchange of its magazine is a data race
  *     nothing is lost or doubled         at the end the pool has each block that was carved and each magazine once
  *
  *     exchange    one thread allocates two blocks and frees them, the other one; the pool has three at first
- *     refused     each allocates two and frees them, where a block and a magazine are short: allocation fails, and frees
- *                 find no magazine
+ *     refused     each allocates two and frees them, where a block and a magazine are short: allocation fails, and
+ *                 frees find no magazine
  *     counted     one thread does so, while others count the blocks in its cache
  *
  * The program is built once as it is, and once for each mutant, as model_pool is.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * freelane_demo: types of every kind on Freelane, and twins of them that differ in nothing but where memory comes from.
+ * freelane_demo: types of every kind on Freelane, and twins of them that differ in nothing but where memory comes
+ * from.
  *
  *     kind        holds                                        deallocation   Py_TPFLAGS_HAVE_GC
  *     Point       two doubles                                  PLAIN

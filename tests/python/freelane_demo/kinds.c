@@ -87,8 +87,8 @@ static int pair_clear(PyObject *object)
     return 0;
 }
 
-/* Objects of a heap type own a reference to their type, of which the collector is told by the type whose `traverse` this
- * is, if it is a heap type, and otherwise by a subtype. */
+/* Objects of a heap type own a reference to their type, of which the collector is told by the type whose `traverse`
+ * this is, if it is a heap type, and otherwise by a subtype. */
 static int visit_type(PyObject *object, traverseproc traverse, visitproc visit, void *arg)
 {
     PyTypeObject *type = Py_TYPE(object);
