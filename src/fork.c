@@ -89,10 +89,10 @@ static void lose(struct fli_thread *thread)
         heap->lost[c] += fli_cache_blocks(cache, c, &heap->backing);
         heap->lost_magazines += (size_t)(fli_cache_loaded(cache) != NULL) +
                                 (fli_cache_previous(cache, &heap->backing.magazines) != NULL);
+        heap->lost_magazines += fli_cache_racked_blocks(cache, c, &heap->backing) / heap->backing.magazine_blocks[c];
         void ***place = fli_thread_deferred(thread, c);
         heap->lost[c] += fli_deferred_unsubmitted(place, c, &heap->backing);
         heap->lost_magazines += fli_deferred_magazine(place) != NULL;
-        heap->lost_magazines += fli_cache_racked_blocks(cache, c, &heap->backing) / heap->backing.magazine_blocks[c];
     }
     heap->lost_magazines += fli_rack_blocks(&thread->rack.empty_shelf, &heap->backing.magazines);
 }

@@ -96,7 +96,7 @@ static int walk_list(struct walk *walk, uint32_t index, unsigned class_index, co
         int failed = see_all(walk, class_index, floor_of(walk, magazine, class_index), count, place);
         if (failed != 0)
             return failed;
-        below -= count > 0 ? count : 1;
+        below -= fli_magazine_weight(magazine);
         walk->magazines++;
         index = fli_load_relaxed(&magazine->next);
     }

@@ -87,6 +87,13 @@ static inline void **fli_magazine_floor(struct fli_magazine *magazine, unsigned 
     return magazine->slots + (FLI_MAGAZINE_SLOTS - capacity);
 }
 
+/* What a magazine adds to `below` of those above it on a list: its blocks, or 1 if it is empty. */
+static inline uint32_t fli_magazine_weight(const struct fli_magazine *magazine)
+{
+    uint32_t count = fli_load_relaxed(&magazine->count); /* relaxed: the caller's own, or guarded by a list's head */
+    return count > 0 ? count : 1;
+}
+
 #if !defined(__cplusplus)
 _Static_assert(sizeof(struct fli_magazine) == FLI_MAGAZINE_BYTES, "the slots fill the magazine");
 _Static_assert(FLI_MAGAZINE_BYTES *FLI_MAGAZINES_PER_PAGE == 4096, "magazines fill pages");

@@ -35,14 +35,12 @@ uint64_t fli_stack_push_mpmc(struct fli_stack *stack, const struct fli_magazines
                              struct fli_magazine *magazine, struct fli_pool_counters *counters)
 {
     uint32_t index = fli_magazine_index(magazines, magazine);
-    uint64_t count = fli_load_relaxed(&magazine->count); /* relaxed: the magazine is the caller's */
-    if (count == 0)
-        count = 1;
+    uint64_t weight = fli_magazine_weight(magazine);
     /* P5: acquire, pairs with P1 and P7: `below` of the magazine that will lie under this one. */
     fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
     for (;;) {
         uint32_t under = fli_tagged_index(head);
-        uint64_t below = count;
+        uint64_t below = weight;
         /* Relaxed stores and load: P1 publishes them; if the head has changed meanwhile, they are done again. */
         if (under != 0)
             below += fli_load_relaxed(&fli_magazine_at(magazines, under)->below);

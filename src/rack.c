@@ -19,8 +19,7 @@ bool fli_rack_put_owner(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf
     if (bytes > most || bytes > bound(part))
         return false;
     /* Relaxed: the shelf and its magazines are the thread's; others read numbers of a moment ago. */
-    uint32_t count = fli_load_relaxed(&magazine->count);
-    fli_store_relaxed(&magazine->below, (count > 0 ? count : 1) + fli_rack_blocks(shelf, magazines));
+    fli_store_relaxed(&magazine->below, fli_magazine_weight(magazine) + fli_rack_blocks(shelf, magazines));
     fli_store_relaxed(&magazine->next, fli_load_relaxed(shelf));
     fli_store_relaxed(shelf, fli_magazine_index(magazines, magazine));
     part->bytes = bytes;

@@ -280,16 +280,15 @@ struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap)
     return thread != NULL ? &thread->face : NULL;
 }
 
-/* Whether no other thread of the heap has anything to flush: none is attached that is not about to leave. */
-static bool is_last(struct fli_thread *thread, bool leaves)
+/* Notes that the thread has been flushed, for the last time if it `leaves`. Returns whether no other thread of the heap
+ * has anything to flush: none is attached that is not about to leave. */
+static bool note_flush(struct fli_thread *thread, bool leaves)
 {
     struct fl_heap *heap = thread->heap;
     fli_registry_lock();
-    if (leaves && !thread->leaves) {
-        thread->leaves = true;
-        heap->leaving++;
-    }
-    bool last = heap->thread_count == heap->leaving + !thread->leaves;
+    thread->leaves = leaves;
+    heap->leaving += leaves;
+    bool last = heap->thread_count == heap->leaving + !leaves;
     fli_registry_unlock();
     return last;
 }
@@ -302,7 +301,7 @@ static void flush_and_tell(struct fli_thread *thread, bool leaves)
     fli_thread_flush_owner(thread);
     if (heap->grace.kind != FL_GRACE_NONE)
         fli_deferred_advance(&heap->deferred);
-    heap->backing.thread_flushed(&heap->backing, is_last(thread, leaves));
+    heap->backing.thread_flushed(&heap->backing, note_flush(thread, leaves));
 }
 
 /* The handle is no longer the calling OS thread's. */

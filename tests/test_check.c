@@ -195,12 +195,21 @@ static void a_stack_cut_short_is_found(void **state)
     fli_store_relaxed(&ward->pooled->next, next);
 }
 
+/* The word that names the uppermost magazine of the shelf below the cache. */
+static FLI_ATOMIC(uint32_t) * shelf_of(struct ward *ward)
+{
+    return &fli_cache_previous(ward->cache, &ward->bed.heap->backing.magazines)->next;
+}
+
+static struct fli_magazine *racked_of(struct ward *ward)
+{
+    return fli_magazine_at(&ward->bed.heap->backing.magazines, fli_load_relaxed(shelf_of(ward)));
+}
+
 static void a_racked_magazine_with_a_wrong_count_is_found(void **state)
 {
     struct ward *ward = *state;
-    const struct fli_magazines *magazines = &ward->bed.heap->backing.magazines;
-    struct fli_magazine *previous = fli_cache_previous(ward->cache, magazines);
-    struct fli_magazine *racked = fli_magazine_at(magazines, fli_load_relaxed(&previous->next));
+    struct fli_magazine *racked = racked_of(ward);
     uint32_t count = fli_load_relaxed(&racked->count);
     fli_store_relaxed(&racked->count, count - 1);
     assert_found(ward, "below");
@@ -211,21 +220,18 @@ static void a_block_in_a_rack_and_in_the_pool_is_found(void **state)
 {
     struct ward *ward = *state;
     const struct fli_backing *backing = &ward->bed.heap->backing;
-    struct fli_magazine *previous = fli_cache_previous(ward->cache, &backing->magazines);
-    struct fli_magazine *racked = fli_magazine_at(&backing->magazines, fli_load_relaxed(&previous->next));
-    plant(ward, fli_magazine_floor(racked, backing->magazine_blocks[ward->class_index]), ward->pooled_blocks[1],
-          "free twice");
+    plant(ward, fli_magazine_floor(racked_of(ward), backing->magazine_blocks[ward->class_index]),
+          ward->pooled_blocks[1], "free twice");
 }
 
 static void a_rack_that_has_lost_a_magazine_is_found(void **state)
 {
     struct ward *ward = *state;
-    struct fli_magazine *previous = fli_cache_previous(ward->cache, &ward->bed.heap->backing.magazines);
-    uint32_t shelf = fli_load_relaxed(&previous->next);
-    assert_true(shelf != 0);
-    fli_store_relaxed(&previous->next, 0);
+    uint32_t top = fli_load_relaxed(shelf_of(ward));
+    assert_true(top != 0);
+    fli_store_relaxed(shelf_of(ward), 0);
     assert_int_equal(fl_heap_check(ward->bed.heap, NULL, 0), -EUCLEAN);
-    fli_store_relaxed(&previous->next, shelf);
+    fli_store_relaxed(shelf_of(ward), top);
 }
 
 static void a_magazine_that_is_nowhere_is_found(void **state)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A model check of caches that exchange magazines: src/cache.c and src/pool.c themselves, compiled over
+ * A model check of caches that exchange magazines: src/cache.c, src/rack.c and src/pool.c themselves, compiled over
  * model_atomic.h, run by Relacy (model_check.h).
  *
  * Two threads allocate and free through caches of their own, give up what they have at the end, and meet in the pool.
@@ -126,8 +126,8 @@ template <typename scenario, unsigned capacity> struct cache_model : rl::test_su
 
     void give_up(unsigned self)
     {
-        fli_cache_end_flush_owner(&backing, &racks[self]);
         fli_cache_flush_owner(&caches[self], CLASS, &backing, &racks[self]);
+        fli_cache_end_flush_owner(&backing, &racks[self]);
         RL_ASSERT(caches[self].floor == nullptr && caches[self].top == nullptr);
     }
 

@@ -4,8 +4,8 @@
 # The caller defines fail <message>, logged <name> <command...> and, for debian_source, step <message>.
 #
 # The mirror is the one that the machine's own apt sources name. What its indexes list is verified with the keyring of
-# the Debian archive, and what they list no more with that of Debian's developers. Configuration, lists and cache of apt are private ones below a scratch folder; those of the
-# system are read and never changed.
+# the Debian archive, and what they list no more with that of Debian's developers. Configuration, lists and cache of
+# apt are private ones below a scratch folder; those of the system are read and never changed.
 
 debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
