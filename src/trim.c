@@ -343,6 +343,13 @@ static size_t adapt_bound_locked(struct fl_heap *heap)
     return above;
 }
 
+/* Notes what a trim took out of the pool, which held `before` bytes, to see how much of it will be taken back. */
+static void note_trim_locked(struct fl_heap *heap, size_t before)
+{
+    heap->trim_took = before - fli_min(before, pooled_bytes(&heap->backing));
+    heap->trim_reused_before = reused_bytes(&heap->backing.slabs);
+}
+
 static unsigned class_with_most_pooled(struct fli_backing *backing)
 {
     unsigned most = 1;
@@ -359,13 +366,10 @@ static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
     struct trim trim = begin_locked(heap, 0);
     trim.free = SIZE_MAX;
     unsigned class_index = class_with_most_pooled(trim.backing);
-    size_t before = class_pooled_bytes(trim.backing, class_index);
     size_t slice = TRIM_SLICE_MAGAZINES * trim.backing->magazine_blocks[class_index] * fli_class_bytes(class_index);
     park_pooled(&trim, class_index, fli_min(bytes, slice));
     retire_slabs(&trim, class_index);
     finish(&trim, heap);
-    heap->trim_took = before - fli_min(before, class_pooled_bytes(trim.backing, class_index));
-    heap->trim_reused_before = reused_bytes(&heap->backing.slabs);
 }
 
 void fli_trim_if_grown(struct fli_backing *backing)
@@ -376,8 +380,10 @@ void fli_trim_if_grown(struct fli_backing *backing)
         return;
     int saved = errno;
     size_t above = adapt_bound_locked(heap);
-    if (pooled > above)
+    if (pooled > above) {
         trim_slice_locked(heap, pooled - above / 2);
+        note_trim_locked(heap, pooled);
+    }
     pthread_mutex_unlock(&heap->trim_lock);
     errno = saved;
 }
@@ -386,6 +392,27 @@ void fli_trim_if_grown(struct fli_backing *backing)
 static bool lock_at_flush(struct fl_heap *heap, bool last)
 {
     return (last ? pthread_mutex_lock : pthread_mutex_trylock)(&heap->trim_lock) == 0;
+}
+
+/* The trim of a flush, unless the bound is found to have to rise instead. */
+static void trim_at_flush_locked(struct fl_heap *heap, bool last)
+{
+    struct fli_backing *backing = &heap->backing;
+    size_t above = adapt_bound_locked(heap);
+    size_t pooled = pooled_bytes(backing);
+    size_t parked = fli_load_relaxed(&backing->slabs.parked_bytes);
+    if (pooled <= above && parked <= pooled)
+        return;
+    bool all_free = last && pooled + parked >= fli_load_relaxed(&backing->slabs.carved_bytes);
+    if (!all_free && pooled <= above && heap->flushes_to_skip > 0) {
+        heap->flushes_to_skip--;
+        return;
+    }
+    /* The more often a trim had nothing to give back, the longer the next one waits. */
+    bool in_vain = trim_locked(heap, above / 2) == 0 && !fli_trim_is_waiting(heap);
+    heap->flush_patience = in_vain ? (unsigned)fli_min(2 * heap->flush_patience + 1, FLUSHES_SKIPPED_MOST) : 0;
+    heap->flushes_to_skip = heap->flush_patience;
+    note_trim_locked(heap, pooled);
 }
 
 void fli_trim_at_flush(struct fli_backing *backing, bool last)
@@ -404,17 +431,7 @@ void fli_trim_at_flush(struct fli_backing *backing, bool last)
     if ((pooled <= above && parked <= pooled) || !lock_at_flush(heap, last))
         return;
     int saved = errno;
-    pooled = pooled_bytes(backing);
-    parked = fli_load_relaxed(&backing->slabs.parked_bytes);
-    bool all_free = last && pooled + parked >= fli_load_relaxed(&backing->slabs.carved_bytes);
-    if (all_free || pooled > above || heap->flushes_to_skip == 0) {
-        /* The more often a trim had nothing to give back, the longer the next one waits. */
-        bool in_vain = trim_locked(heap, above / 2) == 0 && !fli_trim_is_waiting(heap);
-        heap->flush_patience = in_vain ? (unsigned)fli_min(2 * heap->flush_patience + 1, FLUSHES_SKIPPED_MOST) : 0;
-        heap->flushes_to_skip = heap->flush_patience;
-    } else {
-        heap->flushes_to_skip--;
-    }
+    trim_at_flush_locked(heap, last);
     pthread_mutex_unlock(&heap->trim_lock);
     errno = saved;
 }

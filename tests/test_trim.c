@@ -329,6 +329,32 @@ static void trims_and_working_threads_do_not_disturb_each_other(void **state)
     end_heap(heap);
 }
 
+static void live_and_leave(struct fl_heap *heap, size_t bytes)
+{
+    struct fl_thread *thread = fl_thread_attach(heap);
+    size_t count;
+    void **blocks = load(thread, SIZE, bytes, &count);
+    unload(thread, SIZE, blocks, count);
+    assert_int_equal(fl_thread_detach(thread), 0);
+}
+
+/* One that serves each request on a thread of its own would fault all its memory in again for each of them. */
+static void threads_that_come_and_go_raise_the_bound_to_what_they_take(void **state)
+{
+    (void)state;
+    for (size_t bytes = 3 * FLI_MIB / 16; bytes <= 2 * FLI_MIB; bytes *= 2) {
+        struct fl_heap *heap = heap_with(NULL);
+        for (unsigned i = 0; i < 20; i++)
+            live_and_leave(heap, bytes);
+        uint64_t trims = stats_of(heap).trims;
+        for (unsigned i = 0; i < 20; i++)
+            live_and_leave(heap, bytes);
+        assert_int_equal(stats_of(heap).trims, trims);
+        assert_true(stats_of(heap).slab_bytes <= 4 * bytes);
+        end_heap(heap);
+    }
+}
+
 struct leaver {
     struct fl_heap *heap;
     pthread_barrier_t *together;
@@ -413,6 +439,7 @@ int main(void)
         BED_TEST(a_trim_under_the_feet_of_a_pool_leaves_part_full_magazines_sound),
         cmocka_unit_test(resident_memory_falls_back_to_where_it_started),
         cmocka_unit_test(trims_and_working_threads_do_not_disturb_each_other),
+        cmocka_unit_test(threads_that_come_and_go_raise_the_bound_to_what_they_take),
         cmocka_unit_test(of_threads_that_leave_together_the_last_one_trims),
         BED_TEST(a_thread_with_little_stack_can_free_and_trim),
     };
