@@ -8,7 +8,7 @@
 #include <limits.h>
 #include <string.h>
 
-#define RETAIN_DEFAULT (64 * FLI_MIB)
+#define RETAIN_DEFAULT (256 * FLI_MIB)
 
 #define DEFER_DEFAULT  (64 * FLI_MIB)
 

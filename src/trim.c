@@ -12,8 +12,8 @@
 /* Where the bound on the pool begins. */
 #define TRIM_ABOVE_FIRST (FLI_MIB / 8)
 
-/* Magazines that a heap trims by itself at a time: twice what comes between two notices. */
-enum { TRIM_SLICE_MAGAZINES = 32 };
+/* What a heap trims by itself at a time, the lesser of both: twice what comes between two notices. */
+enum { TRIM_SLICE_MAGAZINES = 32, TRIM_SLICE_BYTES = 2 << 20 };
 
 /* How many flushes go by between two looks at the pool, and at most between two trims that give nothing back. */
 enum { FLUSHES_PER_LOOK = 8, FLUSHES_SKIPPED_MOST = 255 };
@@ -330,13 +330,15 @@ static uint64_t reused_bytes(struct fli_slabs *slabs)
     return bytes;
 }
 
-/* The bound for the trim at hand: twice the last one if that one's work was in vain. */
+/* The bound for the trim at hand: if the last one's work was in vain, what has been taken back since, and at least
+ * twice as much as before. */
 static size_t adapt_bound_locked(struct fl_heap *heap)
 {
     size_t above = fli_load_relaxed(&heap->trim_above);
-    uint64_t reused = reused_bytes(&heap->backing.slabs);
-    if (heap->trim_took > 0 && reused - heap->trim_reused_before >= heap->trim_took / 2) {
-        above = above <= heap->options.retain_bytes / 2 ? 2 * above : heap->options.retain_bytes;
+    uint64_t taken_back = reused_bytes(&heap->backing.slabs) - heap->trim_reused_before;
+    if (heap->trim_took > 0 && taken_back >= heap->trim_took / 2) {
+        above = above <= SIZE_MAX / 2 ? fli_max(2 * above, taken_back) : SIZE_MAX;
+        above = fli_min(above, heap->options.retain_bytes);
         fli_store_relaxed(&heap->trim_above, above);
         heap->trim_took = 0;
     }
@@ -366,7 +368,8 @@ static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
     struct trim trim = begin_locked(heap, 0);
     trim.free = SIZE_MAX;
     unsigned class_index = class_with_most_pooled(trim.backing);
-    size_t slice = TRIM_SLICE_MAGAZINES * trim.backing->magazine_blocks[class_index] * fli_class_bytes(class_index);
+    size_t magazine = trim.backing->magazine_blocks[class_index] * fli_class_bytes(class_index);
+    size_t slice = fli_min(TRIM_SLICE_MAGAZINES * magazine, TRIM_SLICE_BYTES);
     park_pooled(&trim, class_index, fli_min(bytes, slice));
     retire_slabs(&trim, class_index);
     finish(&trim, heap);

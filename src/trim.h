@@ -12,8 +12,9 @@
  * for lack of memory takes them back.
  *
  * A heap trims itself when its pool outgrows a bound. The bound begins low, so that a program that frees what it had
- * is soon rid of it, and doubles up to retain_bytes each time the program has taken back half of what the last such
- * trim took out of the pool, so that one that frees and allocates in waves is soon left alone.
+ * is soon rid of it. Each time the program has taken back half of what the last such trim took out of the pool, it
+ * rises to all that was taken back since, at least to its double and at most to retain_bytes, so that one that frees
+ * and allocates in waves is soon left alone.
  *
  * Such a trim takes a slice of the class that has most in the pool, no more than the freeing thread can be made to
  * wait for; what fragmentation keeps of it stays parked.

@@ -137,7 +137,7 @@ static void zero_in_every_field_is_the_default(void **state)
     struct fl_options resolved;
     assert_int_equal(fli_options_resolve(NULL, &resolved, NULL, 0), 0);
     assert_int_equal(resolved.reserve_bytes, 0); /* settled when address space is reserved */
-    assert_int_equal(resolved.retain_bytes, 64 * FLI_MIB);
+    assert_int_equal(resolved.retain_bytes, 256 * FLI_MIB);
     assert_int_equal(resolved.limit_bytes, SIZE_MAX);
     assert_int_equal(resolved.magazine_blocks, FLI_RARE_PATHS ? 2 : FLI_MAGAZINE_SLOTS);
     struct fl_options zero = {0}, again;

@@ -329,6 +329,21 @@ static void trims_and_working_threads_do_not_disturb_each_other(void **state)
     end_heap(heap);
 }
 
+/* A program that frees and allocates in waves is left alone as soon as the second one comes. */
+static void a_wave_that_comes_back_raises_the_bound_to_its_height(void **state)
+{
+    struct bed *bed = *state;
+    size_t count;
+    uint64_t trims[4];
+    for (size_t wave = 0; wave < COUNT_OF(trims); wave++) {
+        void **blocks = load(bed->thread, SIZE, LOAD_BYTES / 2, &count);
+        unload(bed->thread, SIZE, blocks, count);
+        trims[wave] = stats_of(bed->heap).trims;
+    }
+    assert_true(trims[0] > 0);
+    assert_int_equal(trims[3], trims[1]);
+}
+
 static void live_and_leave(struct fl_heap *heap, size_t bytes)
 {
     struct fl_thread *thread = fl_thread_attach(heap);
@@ -439,6 +454,7 @@ int main(void)
         BED_TEST(a_trim_under_the_feet_of_a_pool_leaves_part_full_magazines_sound),
         cmocka_unit_test(resident_memory_falls_back_to_where_it_started),
         cmocka_unit_test(trims_and_working_threads_do_not_disturb_each_other),
+        BED_TEST(a_wave_that_comes_back_raises_the_bound_to_its_height),
         cmocka_unit_test(threads_that_come_and_go_raise_the_bound_to_what_they_take),
         cmocka_unit_test(of_threads_that_leave_together_the_last_one_trims),
         BED_TEST(a_thread_with_little_stack_can_free_and_trim),
