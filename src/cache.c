@@ -2,8 +2,9 @@
 #include "cache.h"
 #include "check.h"
 
-/* Magazines that a thread gives to the pool between two notifications of the heap. */
-enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16 };
+/* What a thread gives to the pool between two notifications of the heap: so many magazines, or fewer that weigh about
+ * so much. */
+enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16, BYTES_PER_NOTICE = 1 << 20 };
 
 /* Blocks by which the floor of a cold magazine comes down at a time. */
 enum { STAGE_BLOCKS = FLI_RARE_PATHS ? 1 : 32 };
@@ -147,10 +148,14 @@ static struct fli_magazine *obtain_filled(struct fl_cache *cache, unsigned class
 static void pool_filled(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
                         struct fli_rack *rack)
 {
+    size_t bytes = count_of(magazine) * fli_class_bytes(class_index);
     fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, &rack->counters);
     fli_count(&rack->counters.exchanges, 1);
-    if (++rack->given % MAGAZINES_PER_NOTICE == 0)
+    rack->given += (uint32_t)fli_max(MAGAZINES_PER_NOTICE * bytes / BYTES_PER_NOTICE, 1);
+    if (rack->given >= MAGAZINES_PER_NOTICE) {
+        rack->given = 0;
         backing->pool_grew(backing);
+    }
 }
 
 /* Gives a magazine of any fill to the stack of the pool where it belongs. */

@@ -52,7 +52,8 @@ static int init_backing(struct fl_heap *heap, size_t span)
     backing->pool_grew = fli_trim_if_grown;
     backing->thread_flushed = fli_trim_at_flush;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
-        backing->magazine_blocks[c] = fli_class_magazine_blocks(c, heap->options.magazine_blocks);
+        backing->magazine_blocks[c] = fli_class_magazine_blocks(c, heap->options.magazine_blocks,
+                                                                heap->options.limit_bytes);
     fli_pool_init(&backing->pool);
     fli_large_init(&backing->large, &backing->limit);
     fli_magazines_init(&backing->magazines, heap->mapping + span + metadata, fli_magazines_reserve_bytes(span));

@@ -27,7 +27,7 @@
 
 /* The most that a rack holds, and what each part of it may hold at first. */
 enum {
-    FLI_RACK_BYTES_MOST = FLI_RARE_PATHS ? 16 * FLI_MAGAZINE_BYTES : 1 << 20,
+    FLI_RACK_BYTES_MOST = FLI_RARE_PATHS ? 16 * FLI_MAGAZINE_BYTES : 1 << 22,
     FLI_RACK_BYTES_FIRST = FLI_RARE_PATHS ? 4 * FLI_MAGAZINE_BYTES : 1 << 15,
 };
 
@@ -38,7 +38,7 @@ struct fli_rack_part {
 
 struct fli_rack {
     struct fli_pool_counters counters; /* what the thread did to the pool */
-    uint32_t given;                    /* filled magazines that it pushed */
+    uint32_t given;                    /* since the heap was last told, in magazines (cache.c) */
     FLI_ATOMIC(uint32_t) empty_shelf;
     struct fli_rack_part full, empty;
 };

@@ -30,7 +30,8 @@ static inline unsigned fli_class_of_size(size_t size)
     return (unsigned)fl_size_class(size == 0 ? 1 : size);
 }
 
-/* Blocks that a magazine of the class holds, where the largest may hold `largest`. */
-unsigned fli_class_magazine_blocks(unsigned class_index, unsigned largest);
+/* Blocks that a magazine of the class holds, in a heap of at most `limit_bytes` where the largest may hold
+ * `largest`. */
+unsigned fli_class_magazine_blocks(unsigned class_index, unsigned largest, size_t limit_bytes);
 
 #endif
