@@ -151,11 +151,10 @@ static void pool_filled(struct fli_magazine *magazine, unsigned class_index, str
     size_t bytes = count_of(magazine) * fli_class_bytes(class_index);
     fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, &rack->counters);
     fli_count(&rack->counters.exchanges, 1);
-    rack->given += (uint32_t)fli_max(MAGAZINES_PER_NOTICE * bytes / BYTES_PER_NOTICE, 1);
-    if (rack->given >= MAGAZINES_PER_NOTICE) {
-        rack->given = 0;
+    unsigned given = rack->full.given + (unsigned)fli_max(MAGAZINES_PER_NOTICE * bytes / BYTES_PER_NOTICE, 1);
+    rack->full.given = (uint8_t)(given % MAGAZINES_PER_NOTICE);
+    if (given >= MAGAZINES_PER_NOTICE)
         backing->pool_grew(backing);
-    }
 }
 
 /* Gives a magazine of any fill to the stack of the pool where it belongs. */
@@ -266,7 +265,7 @@ void fli_cache_end_flush_owner(struct fli_backing *backing, struct fli_rack *rac
     struct fli_magazine *empty;
     while ((empty = fli_rack_take_owner(&rack->empty, &rack->empty_shelf, &backing->magazines, 0)) != NULL)
         fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, empty, &rack->counters);
-    rack->full.doublings = rack->empty.doublings = 0;
+    rack->full = rack->empty = (struct fli_rack_part){0, 0, 0, 0};
 }
 
 size_t fli_cache_loaded_blocks(const struct fl_cache *cache, unsigned capacity)

@@ -1,28 +1,43 @@
 /* SPDX-License-Identifier: MIT */
 #include "rack.h"
 
-static uint32_t cost(const struct fli_magazine *magazine, size_t block_bytes)
+enum { KIB = 1024, STEP_KIB = 256, STEPS_MOST = (FLI_RACK_BYTES_MOST / KIB + STEP_KIB - 1) / STEP_KIB };
+
+static unsigned cost(const struct fli_magazine *magazine, size_t block_bytes)
 {
-    return FLI_MAGAZINE_BYTES + (uint32_t)(fli_load_relaxed(&magazine->count) * block_bytes); /* relaxed: ours */
+    size_t blocks = fli_load_relaxed(&magazine->count); /* relaxed: ours */
+    return (unsigned)((FLI_MAGAZINE_BYTES + blocks * block_bytes + KIB - 1) / KIB);
 }
 
-static uint32_t bound(const struct fli_rack_part *part)
+static bool has_room(const struct fli_rack_part *part, unsigned kib, size_t most)
 {
-    return (uint32_t)FLI_RACK_BYTES_FIRST << part->doublings;
+    size_t bound = FLI_RACK_BYTES_FIRST + (size_t)part->grown * STEP_KIB * KIB;
+    return (part->kib + kib) * (size_t)KIB <= fli_min(bound, most);
+}
+
+/* The thread has asked in vain: if there was no room for what it gave away before, there will be. */
+static void grow(struct fli_rack_part *part)
+{
+    if (part->refused == 0 || part->grown >= STEPS_MOST)
+        return;
+    part->refused = (uint16_t)(part->refused - fli_min(part->refused, STEP_KIB));
+    part->grown++;
 }
 
 bool fli_rack_put_owner(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf,
                         const struct fli_magazines *magazines, struct fli_magazine *magazine, size_t block_bytes,
                         size_t most)
 {
-    uint32_t bytes = part->bytes + cost(magazine, block_bytes);
-    if (bytes > most || bytes > bound(part))
+    unsigned kib = cost(magazine, block_bytes);
+    if (!has_room(part, kib, most)) {
+        part->refused = (uint16_t)fli_min(part->refused + kib, FLI_RACK_BYTES_MOST / KIB);
         return false;
+    }
     /* Relaxed: the shelf and its magazines are the thread's; others read numbers of a moment ago. */
     fli_store_relaxed(&magazine->below, fli_magazine_weight(magazine) + fli_rack_blocks(shelf, magazines));
     fli_store_relaxed(&magazine->next, fli_load_relaxed(shelf));
     fli_store_relaxed(shelf, fli_magazine_index(magazines, magazine));
-    part->bytes = bytes;
+    part->kib = (uint16_t)(part->kib + kib);
     return true;
 }
 
@@ -31,12 +46,12 @@ struct fli_magazine *fli_rack_take_owner(struct fli_rack_part *part, FLI_ATOMIC(
 {
     uint32_t top = fli_load_relaxed(shelf); /* relaxed: as above */
     if (top == 0) {
-        part->doublings += bound(part) < FLI_RACK_BYTES_MOST;
+        grow(part);
         return NULL;
     }
     struct fli_magazine *magazine = fli_magazine_at(magazines, top);
     fli_store_relaxed(shelf, fli_load_relaxed(&magazine->next));
-    part->bytes -= cost(magazine, block_bytes);
+    part->kib = (uint16_t)(part->kib - cost(magazine, block_bytes));
     return magazine;
 }
 

@@ -13,11 +13,12 @@
  * stack of the pool (pool.h), with `next` and `below` of the same meaning, but one thread's; the word that names its
  * top is where the owner keeps it (cache.h). Others read that word and `below`, for statistics.
  *
- * Full and empty magazines have a bound each, small at first, which doubles when the thread asks for one in vain. So
- * who only allocates keeps few empty magazines and who only frees few full ones, and what such threads have too much
- * of goes on to the pool. The bounds end at three quarters and one quarter of what the heap lets a thread have.
+ * Full and empty magazines have a bound each, small at first. When the thread asks for one in vain, the bound grows
+ * by what there was no room for before: so it comes to hold what the thread frees and allocates again, while who only
+ * allocates keeps few empty magazines and who only frees few full ones, and what such threads have too much of goes on
+ * to the pool. The bounds end at three quarters and one quarter of what the heap lets a thread have.
  *
- *     bytes of a part = sum of its magazines and of the blocks in them
+ *     KiB of a part = sum over its magazines of their own bytes and those of the blocks in them, rounded up
  */
 #ifndef FLI_RACK_H
 #define FLI_RACK_H
@@ -25,20 +26,21 @@
 #include "config.h"
 #include "pool.h"
 
-/* The most that a rack holds, and what each part of it may hold at first. */
+/* The most that a rack holds, less than 64 MiB, and what each part of it may hold at first. */
 enum {
-    FLI_RACK_BYTES_MOST = FLI_RARE_PATHS ? 16 * FLI_MAGAZINE_BYTES : 1 << 22,
+    FLI_RACK_BYTES_MOST = FLI_RARE_PATHS ? 16 * FLI_MAGAZINE_BYTES : 32 << 20,
     FLI_RACK_BYTES_FIRST = FLI_RARE_PATHS ? 4 * FLI_MAGAZINE_BYTES : 1 << 15,
 };
 
 struct fli_rack_part {
-    uint32_t bytes : 24;
-    uint32_t doublings : 8; /* of the bound */
+    uint16_t kib;     /* of its magazines and their blocks, each rounded up */
+    uint16_t refused; /* KiB that there was no room for, and that the bound has not grown by */
+    uint8_t grown;    /* steps by which the bound has */
+    uint8_t given;    /* magazines that went to the pool since the heap was last told, heavy ones counting more */
 };
 
 struct fli_rack {
     struct fli_pool_counters counters; /* what the thread did to the pool */
-    uint32_t given;                    /* since the heap was last told, in magazines (cache.c) */
     FLI_ATOMIC(uint32_t) empty_shelf;
     struct fli_rack_part full, empty;
 };
@@ -49,7 +51,8 @@ bool fli_rack_put_owner(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf
                         const struct fli_magazines *magazines, struct fli_magazine *magazine, size_t block_bytes,
                         size_t most);
 
-/* Takes the magazine put onto a shelf of the part last; or returns NULL, and the part may hold more from now on. The
+/* Takes the magazine put onto a shelf of the part last; or returns NULL, and the part may hold more from now on, if
+ * it had no room for what there could be now. The
  * owning thread, or any while it is stopped. */
 struct fli_magazine *fli_rack_take_owner(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf,
                                          const struct fli_magazines *magazines, size_t block_bytes);

@@ -73,12 +73,46 @@ static void a_rack_keeps_no_more_than_its_bound_and_the_pool_gets_the_rest(void 
     assert_int_equal(fl_alloc_many(bed->thread, SIZE, MANY, blocks), 0);
     for (unsigned i = 0; i < MANY; i++) {
         fl_free_sized(bed->thread, blocks[i], SIZE);
-        assert_true(rack_of(bed->thread)->full.bytes <= bound_of(bed->heap));
+        assert_true(rack_of(bed->thread)->full.kib * (size_t)1024 <= bound_of(bed->heap));
     }
     struct fl_class_stats class = class_stats_of(bed->heap, SIZE);
     assert_in_range(class.cached, 3 * MAGAZINE, 2 * MAGAZINE + bound_of(bed->heap) / SIZE);
     assert_int_equal(class.cached + class.pooled, class.carved);
     assert_true(class.pooled > 0);
+}
+
+/* What the rack may hold comes to be what the thread frees and allocates again, up to what there is for it. */
+static void a_rack_grows_when_what_it_gave_away_is_missed(void **state)
+{
+    struct bed *bed = *state;
+    static void *blocks[MANY];
+    uint64_t updates[4];
+    size_t racked[COUNT_OF(updates)];
+    for (size_t wave = 0; wave < COUNT_OF(updates); wave++) {
+        assert_int_equal(fl_alloc_many(bed->thread, SIZE, MANY, blocks), 0);
+        fl_free_many(bed->thread, SIZE, MANY, blocks);
+        updates[wave] = stats_of(bed->heap).shared_updates;
+        racked[wave] = rack_of(bed->thread)->full.kib;
+    }
+    assert_true(racked[0] * 1024 <= FLI_RACK_BYTES_FIRST);
+    if (bound_of(bed->heap) > (size_t)4 * MANY * SIZE) {
+        assert_true(racked[3] * 1024 > (size_t)MANY * SIZE * 9 / 10);
+        assert_int_equal(updates[3], updates[2]);
+    }
+}
+
+static void a_rack_whose_thread_only_frees_does_not_grow(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_thread *other = fl_thread_attach(bed->heap);
+    static void *blocks[MANY];
+    for (unsigned wave = 0; wave < 3; wave++) {
+        assert_int_equal(fl_alloc_many(other, SIZE, MANY, blocks), 0);
+        fl_free_many(bed->thread, SIZE, MANY, blocks);
+        assert_true(rack_of(bed->thread)->full.kib * 1024 <= FLI_RACK_BYTES_FIRST);
+        assert_true(rack_of(other)->empty.kib * 1024 <= FLI_RACK_BYTES_FIRST);
+    }
+    assert_int_equal(fl_thread_detach(other), 0);
 }
 
 static void a_flush_empties_the_rack(void **state)
@@ -87,11 +121,11 @@ static void a_flush_empties_the_rack(void **state)
     void *blocks[FOUR_MAGAZINES];
     assert_int_equal(fl_alloc_many(bed->thread, SIZE, FOUR_MAGAZINES, blocks), 0);
     fl_free_many(bed->thread, SIZE, FOUR_MAGAZINES, blocks);
-    assert_true(rack_of(bed->thread)->full.bytes > 0);
+    assert_true(rack_of(bed->thread)->full.kib > 0);
     fl_thread_flush(bed->thread);
     struct fl_stats stats = stats_of(bed->heap);
     assert_int_equal(stats.cached_bytes, 0);
-    assert_int_equal(rack_of(bed->thread)->full.bytes + rack_of(bed->thread)->empty.bytes, 0);
+    assert_int_equal(rack_of(bed->thread)->full.kib + rack_of(bed->thread)->empty.kib, 0);
     struct fl_class_stats class = stats.classes[fl_size_class(SIZE)];
     assert_int_equal(class.pooled, class.carved);
     assert_int_equal(stats.magazines, stats.empty_magazines + class.carved / MAGAZINE);
@@ -135,7 +169,7 @@ static void a_heap_that_retains_nothing_has_no_racks(void **state)
     void *blocks[1000];
     assert_int_equal(fl_alloc_many(bed.thread, SIZE, COUNT_OF(blocks), blocks), 0);
     fl_free_many(bed.thread, SIZE, COUNT_OF(blocks), blocks);
-    assert_int_equal(rack_of(bed.thread)->full.bytes + rack_of(bed.thread)->empty.bytes, 0);
+    assert_int_equal(rack_of(bed.thread)->full.kib + rack_of(bed.thread)->empty.kib, 0);
     end_bed(&bed);
 }
 
@@ -177,6 +211,8 @@ int main(void)
         RACK_TEST(what_a_thread_frees_and_allocates_again_touches_nothing_shared),
         RACK_TEST(blocks_come_back_with_what_was_written_by_one_owner_only),
         RACK_TEST(a_rack_keeps_no_more_than_its_bound_and_the_pool_gets_the_rest),
+        RACK_TEST(a_rack_grows_when_what_it_gave_away_is_missed),
+        RACK_TEST(a_rack_whose_thread_only_frees_does_not_grow),
         RACK_TEST(a_flush_empties_the_rack),
         RACK_TEST(empty_magazines_on_the_rack_serve_every_class),
         cmocka_unit_test(threads_share_what_the_heap_retains),

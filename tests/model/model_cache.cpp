@@ -73,7 +73,7 @@ template <typename scenario, unsigned capacity> struct cache_model : rl::test_su
         fli_store_relaxed(&backing.slabs.by_class[CLASS].parked, 0);
         std::memset(caches, 0, sizeof caches);
         for (fli_rack &rack : racks)
-            rack.full = rack.empty = {0, 0}, fli_store_relaxed(&rack.empty_shelf, 0);
+            rack.full = rack.empty = {0, 0, 0, 0}, fli_store_relaxed(&rack.empty_shelf, 0);
         for (uint32_t index = 1; index <= magazines; index++)
             ::new (fli_magazine_at(&backing.magazines, index)) fli_magazine;
         for (unsigned block = 0; block < BLOCKS_MOST; block++)
