@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- *     own/48/10000   each thread allocates 10 000 blocks of 48 bytes, touches them, and frees them in the same order;
- *                    no block meets another thread. What threads cost each other that have nothing to do with each
- *                    other. Three times before the clock starts
+ *     own/48/10000    each thread allocates 10 000 blocks of 48 bytes, touches them, and frees them in the same
+ *                     order; no block meets another thread. What threads cost each other that have nothing to do
+ *                     with each other. Three times before the clock starts
+ *     own/32768/128   the same with 128 of the largest blocks
  */
 #include "harness.h"
 
@@ -12,10 +13,7 @@ namespace bench
 namespace
 {
 
-constexpr size_t kSize = 48;
-constexpr size_t kBlocks = 10000;
-
-template <class B> void go_up_and_down(B &backend, std::vector<void *> &blocks, uint64_t stamp)
+template <class B, size_t kSize> void go_up_and_down(B &backend, std::vector<void *> &blocks, uint64_t stamp)
 {
     for (void *&block : blocks)
         touch(block = backend.alloc(kSize, block), stamp);
@@ -23,7 +21,7 @@ template <class B> void go_up_and_down(B &backend, std::vector<void *> &blocks, 
         backend.free(block, kSize);
 }
 
-template <class B> void run_own(benchmark::State &state)
+template <class B, size_t kSize, size_t kBlocks> void run_own(benchmark::State &state)
 {
     B backend;
     backend.supply(kSize, kBlocks);
@@ -34,11 +32,11 @@ template <class B> void run_own(benchmark::State &state)
     for (void *block : blocks)
         backend.free(block, kSize);
     for (unsigned i = 0; i < 3; i++)
-        go_up_and_down(backend, blocks, i);
+        go_up_and_down<B, kSize>(backend, blocks, i);
     uint64_t stamp = 0;
     for (auto _ : state) {
         clock.start();
-        go_up_and_down(backend, blocks, stamp++);
+        go_up_and_down<B, kSize>(backend, blocks, stamp++);
     }
     clock.report(state, stamp * static_cast<uint64_t>(state.threads()) * kBlocks);
 }
@@ -48,7 +46,8 @@ struct Add {
     {
         std::vector<int> threads = {1};
         threads.insert(threads.end(), kThreadCounts.begin(), kThreadCounts.end());
-        add_workload<B>("own/48/10000", run_own<B>, threads);
+        add_workload<B>("own/48/10000", run_own<B, 48, 10000>, threads);
+        add_workload<B>("own/32768/128", run_own<B, 32768, 128>, threads);
     }
 };
 

@@ -212,7 +212,7 @@ class Results:
             complete = self.peers_complete(workload, threads)
             wanted = f"best peer ≥ {floor['at_least']:g}× ours"
             if net:
-                wanted += ", net of an empty thread" if workload == "churn" else ", net of the loop"
+                wanted += ", net of an empty thread" if workload.startswith("churn") else ", net of the loop"
         elif against == "limit":
             ratio = self.against(workload, workload, "limit", inverse=True)
             wanted = f"ours ≤ {floor['at_most']:g}× the bare list"
