@@ -257,6 +257,7 @@ int main(int argc, char **argv)
 
     add_local();
     add_sizes();
+    add_replay();
     add_own();
     add_handoff();
     add_larson();

@@ -78,6 +78,7 @@ class WallClock
 /* One for each file of workloads. */
 void add_local();   /* pair, batch, random: one thread, one size */
 void add_sizes();   /* sizes */
+void add_replay();  /* replay */
 void add_own();     /* own */
 void add_handoff(); /* handoff */
 void add_larson();  /* larson */

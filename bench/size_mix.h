@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The sizes of the objects that a running Python 3.11 allocates, up to 512 bytes, in parts per
- * 10 000 allocations. Written by record_sizes, which says what was running; 5395910 allocations.
+ * 10 000 allocations. Written by record_python, which says what was running; 5395910 allocations.
  */
 #ifndef FREELANE_BENCH_SIZE_MIX_H
 #define FREELANE_BENCH_SIZE_MIX_H

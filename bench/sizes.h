@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The workload `sizes`: one thread, the sizes of a running interpreter (size_mix.h: measured, see record_sizes.cpp;
+ * The workload `sizes`: one thread, the sizes of a running interpreter (size_mix.h: measured, see record_python.cpp;
  * 16 to 400 bytes, most of them 32 to 64). With n live objects in an array: free the one at a random index,
  * allocate one of the next size into its place, touch it. Sizes come from a shuffled table of 4096 that holds each
  * in proportion; the array keeps an object's size beside its pointer, where an interpreter asks its type.
