@@ -136,7 +136,7 @@ static struct fli_magazine *obtain_filled(struct fl_cache *cache, unsigned class
     struct fli_magazines *magazines = &backing->magazines;
     struct fli_magazine *previous = fli_cache_previous(cache, magazines), *filled = NULL;
     if (previous != NULL)
-        filled = fli_rack_take_owner(&rack->full, &previous->next, magazines, fli_class_bytes(class_index));
+        filled = fli_rack_take_owner(&rack->full, &previous->next, magazines, class_index);
     if (filled != NULL)
         return filled;
     filled = fli_stack_pop_mpmc(&backing->pool.filled[class_index], magazines, &rack->counters);
@@ -151,8 +151,8 @@ static void pool_filled(struct fli_magazine *magazine, unsigned class_index, str
     size_t bytes = count_of(magazine) * fli_class_bytes(class_index);
     fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, &rack->counters);
     fli_count(&rack->counters.exchanges, 1);
-    unsigned given = rack->full.given + (unsigned)fli_max(MAGAZINES_PER_NOTICE * bytes / BYTES_PER_NOTICE, 1);
-    rack->full.given = (uint8_t)(given % MAGAZINES_PER_NOTICE);
+    size_t given = rack->given + (MAGAZINES_PER_NOTICE * bytes + BYTES_PER_NOTICE - 1) / BYTES_PER_NOTICE;
+    rack->given = (uint8_t)(given % MAGAZINES_PER_NOTICE);
     if (given >= MAGAZINES_PER_NOTICE)
         backing->pool_grew(backing);
 }
@@ -178,7 +178,7 @@ static void put_away(struct fl_cache *cache, struct fli_magazine *magazine, unsi
     size_t most = fli_load_relaxed(&backing->rack_bytes); /* relaxed: a bound, of now or a moment ago */
     bool kept = count_of(magazine) > 0
                     ? fli_rack_put_owner(&rack->full, &fli_cache_previous(cache, magazines)->next, magazines,
-                                         magazine, fli_class_bytes(class_index), most - most / 4)
+                                         magazine, class_index, most - most / 4)
                     : fli_rack_put_owner(&rack->empty, &rack->empty_shelf, magazines, magazine, 0, most / 4);
     if (!kept)
         pool(magazine, class_index, backing, rack);
@@ -250,8 +250,8 @@ void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct 
 {
     struct fli_magazines *magazines = &backing->magazines;
     struct fli_magazine *previous = fli_cache_previous(cache, magazines), *racked;
-    while (previous != NULL && (racked = fli_rack_take_owner(&rack->full, &previous->next, magazines,
-                                                             fli_class_bytes(class_index))) != NULL)
+    while (previous != NULL &&
+           (racked = fli_rack_take_owner(&rack->full, &previous->next, magazines, class_index)) != NULL)
         pool(racked, class_index, backing, rack);
     struct fli_magazine *loaded = unload(cache, backing->magazine_blocks[class_index]);
     if (loaded != NULL)

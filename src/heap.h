@@ -69,7 +69,7 @@ struct fl_heap {
 
     pthread_mutex_t trim_lock;
     FLI_ATOMIC(size_t) trim_above; /* the bound: pooled bytes past which the heap trims itself */
-    size_t trim_took;              /* bytes that the heap's latest trim by itself took out of the pool */
+    size_t trim_took;              /* bytes that the bound made the latest trim take out of the pool; 0: seen to */
     uint64_t trim_reused_before;   /* reused_bytes of the slabs after it */
     unsigned flush_patience;       /* flushes that the latest trim at a flush was found to be able to wait */
     unsigned flushes_to_skip;      /* of these, still to come */

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "rack.h"
 
-enum { KIB = 1024, STEP_KIB = 256, STEPS_MOST = (FLI_RACK_BYTES_MOST / KIB + STEP_KIB - 1) / STEP_KIB };
+enum {
+    KIB = 1024,
+    MOST_KIB = FLI_RACK_BYTES_MOST / KIB,
+    STEP_KIB = 256,
+    STEPS_MOST = (MOST_KIB + STEP_KIB - 1) / STEP_KIB,
+};
 
-static unsigned cost(const struct fli_magazine *magazine, size_t block_bytes)
+static unsigned cost(const struct fli_magazine *magazine, unsigned class_index)
 {
     size_t blocks = fli_load_relaxed(&magazine->count); /* relaxed: ours */
-    return (unsigned)((FLI_MAGAZINE_BYTES + blocks * block_bytes + KIB - 1) / KIB);
+    size_t bytes = class_index != 0 ? blocks * fli_class_bytes(class_index) : 0;
+    return (unsigned)((FLI_MAGAZINE_BYTES + bytes + KIB - 1) / KIB);
 }
 
 static bool has_room(const struct fli_rack_part *part, unsigned kib, size_t most)
@@ -15,22 +21,31 @@ static bool has_room(const struct fli_rack_part *part, unsigned kib, size_t most
     return (part->kib + kib) * (size_t)KIB <= fli_min(bound, most);
 }
 
-/* The thread has asked in vain: if there was no room for what it gave away before, there will be. */
-static void grow(struct fli_rack_part *part)
+/* What there was no room for, of the class for which there was none last: what of others goes is not missed. */
+static void refuse(struct fli_rack_part *part, unsigned class_index, unsigned kib)
 {
-    if (part->refused == 0 || part->grown >= STEPS_MOST)
+    if (part->refused_class != class_index)
+        part->refused = 0;
+    part->refused_class = (uint8_t)class_index;
+    part->refused = (uint16_t)fli_min(part->refused + kib, MOST_KIB);
+}
+
+/* The thread has asked in vain. */
+static void grow(struct fli_rack_part *part, unsigned class_index)
+{
+    if (part->refused == 0 || part->refused_class != class_index || part->grown >= STEPS_MOST)
         return;
     part->refused = (uint16_t)(part->refused - fli_min(part->refused, STEP_KIB));
     part->grown++;
 }
 
 bool fli_rack_put_owner(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf,
-                        const struct fli_magazines *magazines, struct fli_magazine *magazine, size_t block_bytes,
+                        const struct fli_magazines *magazines, struct fli_magazine *magazine, unsigned class_index,
                         size_t most)
 {
-    unsigned kib = cost(magazine, block_bytes);
+    unsigned kib = cost(magazine, class_index);
     if (!has_room(part, kib, most)) {
-        part->refused = (uint16_t)fli_min(part->refused + kib, FLI_RACK_BYTES_MOST / KIB);
+        refuse(part, class_index, kib);
         return false;
     }
     /* Relaxed: the shelf and its magazines are the thread's; others read numbers of a moment ago. */
@@ -42,16 +57,16 @@ bool fli_rack_put_owner(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf
 }
 
 struct fli_magazine *fli_rack_take_owner(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf,
-                                         const struct fli_magazines *magazines, size_t block_bytes)
+                                         const struct fli_magazines *magazines, unsigned class_index)
 {
     uint32_t top = fli_load_relaxed(shelf); /* relaxed: as above */
     if (top == 0) {
-        grow(part);
+        grow(part, class_index);
         return NULL;
     }
     struct fli_magazine *magazine = fli_magazine_at(magazines, top);
     fli_store_relaxed(shelf, fli_load_relaxed(&magazine->next));
-    part->kib = (uint16_t)(part->kib - cost(magazine, block_bytes));
+    part->kib = (uint16_t)(part->kib - cost(magazine, class_index));
     return magazine;
 }
 

@@ -45,8 +45,8 @@ struct fli_thread {
     struct fl_heap *heap;           /* NULL in the stand-ins */
     struct fli_rack rack;
     void *context;
-    struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 1];
-    void **checked_deferred[FLI_CHECKED ? FL_CLASS_COUNT : 1];
+    struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 0];
+    void **checked_deferred[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     uint64_t deferring[2]; /* a bit per class of which it has a magazine of deferred blocks */
 
     /* Under the registry lock. */

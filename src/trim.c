@@ -24,6 +24,7 @@ struct trim {
     struct fli_pool_counters *counters;
     size_t retain;    /* free bytes to leave */
     size_t free;      /* free bytes left so far */
+    size_t parked;    /* bytes taken out of the pool */
     size_t returned;  /* bytes given back to the system */
     uint32_t empties; /* magazines in hand without blocks, a list through `next` */
     uint32_t retired; /* slabs in hand, likewise */
@@ -79,6 +80,7 @@ static void park_magazine(struct trim *trim, unsigned class_index, struct fli_ma
     struct fli_backing *backing = trim->backing;
     fli_slab_park(&backing->slabs, class_index, fli_load_relaxed(&magazine->count),
                   fli_magazine_floor(magazine, backing->magazine_blocks[class_index]));
+    trim->parked += fli_load_relaxed(&magazine->count) * fli_class_bytes(class_index);
     keep_empty(trim, magazine);
 }
 
@@ -101,12 +103,11 @@ static void park_all_pooled(struct trim *trim, unsigned class_index)
 static void park_pooled(struct trim *trim, unsigned class_index, size_t bytes)
 {
     struct fli_backing *backing = trim->backing;
-    for (size_t parked = 0; parked < bytes;) {
+    while (trim->parked < bytes) {
         struct fli_magazine *magazine = fli_stack_pop_mpmc(&backing->pool.filled[class_index], &backing->magazines,
                                                            trim->counters);
         if (magazine == NULL)
             return;
-        parked += fli_load_relaxed(&magazine->count) * fli_class_bytes(class_index);
         park_magazine(trim, class_index, magazine);
     }
 }
@@ -272,7 +273,8 @@ static size_t finish(struct trim *trim, struct fl_heap *heap)
     return trim->returned + reclaim_locked(heap);
 }
 
-static size_t trim_locked(struct fl_heap *heap, size_t retain)
+/* Returns the bytes given back, and in `parked` those taken out of the pool. */
+static size_t trim_locked(struct fl_heap *heap, size_t retain, size_t *parked)
 {
     struct trim trim = begin_locked(heap, retain);
     struct fli_slabs *slabs = &heap->backing.slabs;
@@ -284,13 +286,16 @@ static size_t trim_locked(struct fl_heap *heap, size_t retain)
         retire_slabs(&trim, c);
     }
     return_magazines(&trim);
+    *parked = trim.parked;
     return finish(&trim, heap);
 }
 
 size_t fli_trim(struct fl_heap *heap, size_t retain)
 {
+    size_t parked;
     pthread_mutex_lock(&heap->trim_lock);
-    size_t returned = trim_locked(heap, retain);
+    size_t returned = trim_locked(heap, retain, &parked);
+    heap->trim_took = 0; /* that this is taken back says nothing about the bound */
     fli_slab_trim_metadata(&heap->backing.slabs);
     pthread_mutex_unlock(&heap->trim_lock);
     return returned;
@@ -345,10 +350,10 @@ static size_t adapt_bound_locked(struct fl_heap *heap)
     return above;
 }
 
-/* Notes what a trim took out of the pool, which held `before` bytes, to see how much of it will be taken back. */
-static void note_trim_locked(struct fl_heap *heap, size_t before)
+/* Notes that the bound made a trim take so many bytes out of the pool, to see how much of it will be taken back. */
+static void note_trim_locked(struct fl_heap *heap, size_t bytes)
 {
-    heap->trim_took = before - fli_min(before, pooled_bytes(&heap->backing));
+    heap->trim_took = bytes;
     heap->trim_reused_before = reused_bytes(&heap->backing.slabs);
 }
 
@@ -373,20 +378,19 @@ static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
     park_pooled(&trim, class_index, fli_min(bytes, slice));
     retire_slabs(&trim, class_index);
     finish(&trim, heap);
+    note_trim_locked(heap, trim.parked);
 }
 
 void fli_trim_if_grown(struct fli_backing *backing)
 {
     struct fl_heap *heap = (struct fl_heap *)backing;
-    size_t pooled = pooled_bytes(backing);
-    if (pooled <= fli_load_relaxed(&heap->trim_above) || pthread_mutex_trylock(&heap->trim_lock) != 0)
+    if (pooled_bytes(backing) <= fli_load_relaxed(&heap->trim_above) || pthread_mutex_trylock(&heap->trim_lock) != 0)
         return;
     int saved = errno;
     size_t above = adapt_bound_locked(heap);
-    if (pooled > above) {
+    size_t pooled = pooled_bytes(backing);
+    if (pooled > above)
         trim_slice_locked(heap, pooled - above / 2);
-        note_trim_locked(heap, pooled);
-    }
     pthread_mutex_unlock(&heap->trim_lock);
     errno = saved;
 }
@@ -412,10 +416,12 @@ static void trim_at_flush_locked(struct fl_heap *heap, bool last)
         return;
     }
     /* The more often a trim had nothing to give back, the longer the next one waits. */
-    bool in_vain = trim_locked(heap, above / 2) == 0 && !fli_trim_is_waiting(heap);
+    size_t taken;
+    bool in_vain = trim_locked(heap, above / 2, &taken) == 0 && !fli_trim_is_waiting(heap);
     heap->flush_patience = in_vain ? (unsigned)fli_min(2 * heap->flush_patience + 1, FLUSHES_SKIPPED_MOST) : 0;
     heap->flushes_to_skip = heap->flush_patience;
-    note_trim_locked(heap, pooled);
+    if (pooled > above)
+        note_trim_locked(heap, taken);
 }
 
 void fli_trim_at_flush(struct fli_backing *backing, bool last)

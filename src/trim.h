@@ -12,12 +12,12 @@
  * for lack of memory takes them back.
  *
  * A heap trims itself when its pool outgrows a bound. The bound begins low, so that a program that frees what it had
- * is soon rid of it. Each time the program has taken back half of what the last such trim took out of the pool, it
- * rises to all that was taken back since, at least to its double and at most to retain_bytes, so that one that frees
- * and allocates in waves is soon left alone.
+ * is soon rid of it. When the program has taken back half of what the bound made the last trim take out of the pool,
+ * the bound rises to all that was taken back since, at least to its double and at most to retain_bytes, so that one
+ * that frees and allocates in waves is soon left alone.
  *
- * Such a trim takes a slice of the class that has most in the pool, no more than the freeing thread can be made to
- * wait for; what fragmentation keeps of it stays parked.
+ * Between two flushes such a trim takes a slice of the class that has most in the pool, no more than the freeing
+ * thread can be made to wait for; what fragmentation keeps of it stays parked. At a flush it takes all.
  *
  * Trims of a heap are serialised by its trim lock.
  */

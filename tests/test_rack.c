@@ -5,6 +5,9 @@
 
 enum { SIZE = 48, MANY = 30000, MAGAZINE = 16 };
 
+_Static_assert(FLI_RACK_BYTES_MOST / 1024 <= UINT16_MAX && FLI_RACK_BYTES_MOST >> 18 < UINT8_MAX,
+               "see struct fli_rack_part");
+
 /* Blocks of two magazines in a cache and of two on the rack. */
 enum { FOUR_MAGAZINES = 4 * MAGAZINE };
 
@@ -115,6 +118,40 @@ static void a_rack_whose_thread_only_frees_does_not_grow(void **state)
     assert_int_equal(fl_thread_detach(other), 0);
 }
 
+/* Nor is what it frees in one class missed in another. */
+static void what_a_thread_frees_of_one_class_and_asks_of_another_does_not_grow_a_rack(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_thread *other = fl_thread_attach(bed->heap);
+    static void *blocks[MANY], *larger[MANY];
+    for (unsigned wave = 0; wave < 6; wave++) {
+        assert_int_equal(fl_alloc_many(other, SIZE, MANY, blocks), 0);
+        fl_free_many(bed->thread, SIZE, MANY, blocks);
+        assert_int_equal(fl_alloc_many(bed->thread, 2 * SIZE, MANY, larger), 0);
+        fl_free_many(other, 2 * SIZE, MANY, larger);
+    }
+    assert_true(rack_of(bed->thread)->full.kib * 1024 <= FLI_RACK_BYTES_FIRST);
+    assert_true(rack_of(other)->full.kib * 1024 <= FLI_RACK_BYTES_FIRST);
+    assert_int_equal(fl_thread_detach(other), 0);
+}
+
+/* One wave that is taken back, and many that are not: the rack is as large as the one. */
+static void a_rack_grows_by_no_more_than_it_gave_away(void **state)
+{
+    struct bed *bed = *state;
+    static void *blocks[MANY];
+    enum { WAVE = MANY / 8, WAVE_BYTES = WAVE / MAGAZINE * (FLI_MAGAZINE_BYTES + MAGAZINE * SIZE + 1024) };
+    assert_int_equal(fl_alloc_many(bed->thread, SIZE, WAVE, blocks), 0);
+    fl_free_many(bed->thread, SIZE, WAVE, blocks);
+    assert_int_equal(fl_alloc_many(bed->thread, SIZE, MANY, blocks), 0);
+    fl_free_many(bed->thread, SIZE, MANY, blocks);
+    assert_true(rack_of(bed->thread)->full.kib * 1024 <= FLI_RACK_BYTES_FIRST + WAVE_BYTES + (1 << 18));
+    fl_thread_flush(bed->thread);
+    assert_int_equal(fl_alloc_many(bed->thread, SIZE, WAVE, blocks), 0);
+    fl_free_many(bed->thread, SIZE, WAVE, blocks);
+    assert_true(rack_of(bed->thread)->full.kib * 1024 <= FLI_RACK_BYTES_FIRST);
+}
+
 static void a_flush_empties_the_rack(void **state)
 {
     struct bed *bed = *state;
@@ -213,6 +250,8 @@ int main(void)
         RACK_TEST(a_rack_keeps_no_more_than_its_bound_and_the_pool_gets_the_rest),
         RACK_TEST(a_rack_grows_when_what_it_gave_away_is_missed),
         RACK_TEST(a_rack_whose_thread_only_frees_does_not_grow),
+        RACK_TEST(what_a_thread_frees_of_one_class_and_asks_of_another_does_not_grow_a_rack),
+        RACK_TEST(a_rack_grows_by_no_more_than_it_gave_away),
         RACK_TEST(a_flush_empties_the_rack),
         RACK_TEST(empty_magazines_on_the_rack_serve_every_class),
         cmocka_unit_test(threads_share_what_the_heap_retains),

@@ -344,6 +344,47 @@ static void a_wave_that_comes_back_raises_the_bound_to_its_height(void **state)
     assert_int_equal(trims[3], trims[1]);
 }
 
+/* A pool of next to nothing whose trims only look after what lies parked has not outgrown its bound. */
+static void small_change_beside_fragments_does_not_raise_the_bound(void **state)
+{
+    struct bed *bed = *state;
+    size_t count;
+    void **blocks = load(bed->thread, SIZE, LOAD_BYTES / 2, &count), *few[100];
+    for (size_t i = 0; i < count; i++)
+        if (i % 64 != 0)
+            fl_free_sized(bed->thread, blocks[i], SIZE);
+    for (unsigned i = 0; i < 100; i++) {
+        fl_thread_flush(bed->thread);
+        assert_int_equal(fl_alloc_many(bed->thread, SIZE, COUNT_OF(few), few), 0);
+        fl_free_many(bed->thread, SIZE, COUNT_OF(few), few);
+    }
+    for (size_t i = 0; i < count; i += 64)
+        fl_free_sized(bed->thread, blocks[i], SIZE);
+    free(blocks);
+    for (unsigned i = 0; i < 600; i++)
+        fl_thread_flush(bed->thread);
+    assert_true(stats_of(bed->heap).slab_bytes <= FLI_MIB);
+}
+
+/* What the host has given back and takes again is its own decision. */
+static void trims_that_the_host_asks_for_do_not_raise_the_bound(void **state)
+{
+    struct bed *bed = *state;
+    size_t count;
+    void **blocks = load(bed->thread, SIZE, FLI_MIB, &count);
+    unload(bed->thread, SIZE, blocks, count);
+    for (unsigned i = 0; i < 100; i++) {
+        fl_thread_flush(bed->thread);
+        fl_heap_trim(bed->heap, 0);
+        blocks = load(bed->thread, SIZE, FLI_MIB / 16, &count);
+        unload(bed->thread, SIZE, blocks, count);
+    }
+    blocks = load(bed->thread, SIZE, 4 * FLI_MIB, &count);
+    unload(bed->thread, SIZE, blocks, count);
+    fl_thread_flush(bed->thread);
+    assert_true(stats_of(bed->heap).slab_bytes <= FLI_MIB);
+}
+
 static void live_and_leave(struct fl_heap *heap, size_t bytes)
 {
     struct fl_thread *thread = fl_thread_attach(heap);
@@ -455,6 +496,8 @@ int main(void)
         cmocka_unit_test(resident_memory_falls_back_to_where_it_started),
         cmocka_unit_test(trims_and_working_threads_do_not_disturb_each_other),
         BED_TEST(a_wave_that_comes_back_raises_the_bound_to_its_height),
+        BED_TEST(small_change_beside_fragments_does_not_raise_the_bound),
+        BED_TEST(trims_that_the_host_asks_for_do_not_raise_the_bound),
         cmocka_unit_test(threads_that_come_and_go_raise_the_bound_to_what_they_take),
         cmocka_unit_test(of_threads_that_leave_together_the_last_one_trims),
         BED_TEST(a_thread_with_little_stack_can_free_and_trim),

@@ -154,8 +154,8 @@ struct fl_options {
                                          halved until the system grants it, down to 64 MiB; a size given here is
                                          taken as it is or refused */
     size_t retain_bytes;                    /* pooled free bytes past which slabs go back to the system by themselves;
-                                         default 256 MiB, 1 keeps as little as possible, SIZE_MAX all; less until
-                                         the program has been seen to take them back. As much, in
+                                         default 256 MiB, 1 keeps as little as possible, SIZE_MAX all. Unless it
+                                         is all, fewer until the program is seen to take them back. As much, in
                                          equal shares of at most 32 MiB, threads keep of freed blocks to themselves */
     size_t limit_bytes;                     /* most bytes of slabs and large blocks in use; default none */
     unsigned magazine_blocks;               /* the largest magazine, in blocks, 2 to 254; default 254 */
