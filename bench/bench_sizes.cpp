@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- *     sizes   the workload of sizes.h with 4096 live objects, 1000 replacements per iteration
+ *     sizes          the workload of sizes.h with 4096 live objects, 1000 replacements per iteration
+ *     sizes/500000   the same with 500 000, more than the processor's caches hold
  */
 #include "harness.h"
 #include "sizes.h"
@@ -11,15 +12,14 @@ namespace bench
 namespace
 {
 
-constexpr uint32_t kLive = 4096;
 constexpr unsigned kChunk = 1000;
 
-template <class B> void run_sizes(benchmark::State &state)
+template <class B, uint32_t kLive> void run_sizes(benchmark::State &state)
 {
     B backend;
     Sizes<B> workload(kLive);
     workload.fill(backend);
-    workload.replace(backend, 4 * kLive);
+    workload.replace(backend, 4 * uint64_t{kLive});
     for (auto _ : state)
         workload.replace(backend, kChunk);
     report(state, kChunk);
@@ -29,7 +29,8 @@ template <class B> void run_sizes(benchmark::State &state)
 struct Add {
     template <class B> void visit()
     {
-        add_workload<B>("sizes", run_sizes<B>);
+        add_workload<B>("sizes", run_sizes<B, 4096>);
+        add_workload<B>("sizes/500000", run_sizes<B, 500000>);
     }
 };
 

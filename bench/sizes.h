@@ -56,8 +56,9 @@ template <class B> class Sizes
 
     void fill(B &backend)
     {
+        /* Chance makes it more at times, never twice as many. */
         for (const SizeShare &share : kSizeMix)
-            backend.supply(share.bytes, slots_.size());
+            backend.supply(share.bytes, slots_.size() * share.share / 5000 + 1000);
         for (Slot &slot : slots_) {
             slot.size = table_[next_++];
             touch(slot.block = backend.first(slot.size), next_);
