@@ -340,8 +340,10 @@ static uint64_t reused_bytes(struct fli_slabs *slabs)
 static size_t adapt_bound_locked(struct fl_heap *heap)
 {
     size_t above = fli_load_relaxed(&heap->trim_above);
+    if (heap->trim_took == 0)
+        return above;
     uint64_t taken_back = reused_bytes(&heap->backing.slabs) - heap->trim_reused_before;
-    if (heap->trim_took > 0 && taken_back >= heap->trim_took / 2) {
+    if (taken_back >= heap->trim_took / 2) {
         above = above <= SIZE_MAX / 2 ? fli_max(2 * above, taken_back) : SIZE_MAX;
         above = fli_min(above, heap->options.retain_bytes);
         fli_store_relaxed(&heap->trim_above, above);

@@ -330,6 +330,7 @@ static void statistics_can_be_taken_at_any_time_and_stay_within_reason(void **st
         struct fl_class_stats class = stats.classes[fl_size_class(SIZE)];
         assert_true(stats.threads >= 1 && stats.threads <= 3);
         assert_true(class.live <= class.carved);
+        assert_true(class.cached <= 8 * class.magazine_blocks + 3 * FLI_RACK_BYTES_MOST / SIZE);
         assert_true(class.parked <= class.carved);
         assert_true(stats.large_blocks <= 2);
         assert_true(stats.exchanges >= exchanges);
