@@ -58,11 +58,14 @@ class Results:
         self.python = PythonResults(self.raw["python"])
         self.context = self.raw["time"]["context"]
         self.samples = {}
+        self.nets = {}
         self.counts = {}
         for run in self.raw["time"]["benchmarks"]:
             if run["run_type"] == "iteration" and not run.get("error_occurred"):
                 workload, backend, threads = self._parse_name(run["run_name"])
                 self.samples.setdefault((workload, threads), {}).setdefault(backend, []).append(run["s_per_op"])
+                if "net_s_per_op" in run:
+                    self.nets.setdefault((workload, threads), {}).setdefault(backend, []).append(run["net_s_per_op"])
                 counts = self.counts.setdefault((workload, threads), {}).setdefault(backend, {})
                 for name in ("in_flight_mean", "in_flight_peak", "reads_per_s", "writes_per_s"):
                     if name in run:
@@ -145,27 +148,34 @@ class Results:
         return low, high
 
     def best_peer(self, workload, threads=1):
-        present = [peer for peer in PEERS if self.median(workload, peer, threads) is not None]
-        return min(present, key=lambda peer: self.median(workload, peer, threads)) if present else None
+        return self._best_peer(self.samples.get((workload, threads), {}))
+
+    @staticmethod
+    def _best_peer(samples):
+        present = [peer for peer in PEERS if peer in samples]
+        return min(present, key=lambda peer: statistics.median(samples[peer])) if present else None
 
     def peers_complete(self, workload, threads=1):
         return all(self.median(workload, peer, threads) is not None for peer in PEERS)
 
     def against_peers(self, workload, threads=1, net=False):
-        """How many times as long as ours the best peer takes; `net` of the backend `none` on both sides."""
-        backends = self.samples.get((workload, threads), {})
+        """How many times as long as ours the best peer takes; `net` of the backend `none` on both sides, or where
+        each run measured that by itself, of what it measured."""
+        nets = self.nets.get((workload, threads)) if net else None
+        backends = nets or self.samples.get((workload, threads), {})
         peers = [backends[peer] for peer in PEERS if peer in backends]
-        if not peers or OURS not in backends or (net and "none" not in backends):
+        subtracts = net and not nets
+        if not peers or OURS not in backends or (subtracts and "none" not in backends):
             return None
 
         def ratio(none, ours, *others):
-            base = statistics.median(none) if net else 0.0
+            base = statistics.median(none) if subtracts else 0.0
             mine = statistics.median(ours) - base
             best = max(min(statistics.median(other) for other in others) - base, 0.0)
             return best / mine if mine > 0 else float("inf")  # no longer than nothing at all
 
         sets = [backends.get("none", [0.0]), backends[OURS], *peers]
-        return Ratio(ratio(*sets), *median_interval(ratio, *sets), self.best_peer(workload, threads))
+        return Ratio(ratio(*sets), *median_interval(ratio, *sets), self._best_peer(backends))
 
     def against(self, workload, other_workload, other, inverse=False, backend=OURS):
         """How many times as long as ours another one takes; `inverse` how many times as long as it ours."""
