@@ -16,8 +16,9 @@ enum magazine_state { IN_USE, IN_HAND, GIVEN_BACK };
 size_t fli_magazines_reserve_bytes(size_t slab_bytes)
 {
     /* Room for half of all blocks being free even if they are the smallest; what is freed beyond that is parked in
-     * its slab. */
+     * its slab. Whole pages, as what is reserved goes back in pages. */
     size_t count = fli_min(slab_bytes / 4 / FLI_MAGAZINE_BYTES, FLI_INDEX_MAX);
+    count &= ~(size_t)(FLI_MAGAZINES_PER_PAGE - 1);
     return count * FLI_MAGAZINE_BYTES + fli_round_up(count, FLI_PAGE);
 }
 

@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include "magazine.h"
+#include "options.h"
 
 enum { MAGAZINES = 64 };
 
@@ -31,6 +32,13 @@ static int room_down(void **state)
     fli_os_release(room->base, room->bytes);
     free(room);
     return 0;
+}
+
+static void address_space_for_magazines_is_whole_pages(void **state)
+{
+    (void)state;
+    for (size_t slab_bytes = FLI_RESERVE_MIN; slab_bytes <= FLI_RESERVE_MAX; slab_bytes *= 2)
+        assert_int_equal(fli_magazines_reserve_bytes(slab_bytes) % FLI_PAGE, 0);
 }
 
 /* Makes a list of the magazines first, first + step, .. below `end`. */
@@ -155,6 +163,7 @@ static void returning_nothing_changes_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(address_space_for_magazines_is_whole_pages),
         ROOM_TEST(carved_magazines_are_empty_distinct_and_named_by_their_index),
         ROOM_TEST(when_the_space_is_used_up_there_are_no_more),
         ROOM_TEST(whole_pages_are_given_back_and_their_magazines_carved_again),
