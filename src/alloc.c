@@ -355,23 +355,25 @@ static void free_block(struct fli_thread *thread, void *block, unsigned class_in
 }
 
 /* Judges what does not depend on the block. */
-static enum verdict judge_call(const struct fli_thread *thread, const struct fli_free *how)
+static enum verdict judge_call(const struct fl_heap *heap, bool is_offline, const struct fli_free *how)
 {
-    if (how->deferred && thread->heap->grace.kind == FL_GRACE_NONE)
+    if (how->deferred && heap->grace.kind == FL_GRACE_NONE)
         return NO_GRACE;
-    if (how->deferred && thread->os_thread == NULL && thread != thread->heap->service)
+    if (how->deferred && is_offline)
         return OFFLINE;
     /* Who does not know the type may free a block; the heap knows what to clear. */
     bool says = how->typed || how->deferred;
-    return says && how->header != thread->header ? OTHER_HEADER : IN_ORDER;
+    return says && how->header != heap->options.header ? OTHER_HEADER : IN_ORDER;
 }
 
 static struct outcome free_owner(struct fli_thread *thread, void *block, const struct fli_free *how)
 {
-    struct outcome outcome = {.verdict = judge_call(thread, how), .heap = thread->heap};
+    struct fl_heap *heap = thread->heap;
+    bool is_offline = thread->os_thread == NULL && thread != heap->service;
+    struct outcome outcome = {.verdict = judge_call(heap, is_offline, how), .heap = heap};
     if (FLI_UNLIKELY(outcome.verdict != IN_ORDER))
         return outcome;
-    unsigned class_index = fli_slab_class_of(&thread->heap->backing.slabs, block);
+    unsigned class_index = fli_slab_class_of(&heap->backing.slabs, block);
     if (class_index != 0)
         free_block(thread, block, class_index, how, &outcome);
     else
@@ -406,7 +408,8 @@ bool fli_check_live(struct fl_thread *face, const void *block, const struct fli_
     const struct fli_thread *thread = (const struct fli_thread *)(const void *)face;
     struct fl_heap *heap = fl_thread_heap(face);
     struct outcome outcome = {.verdict = heap != NULL ? FOREIGN : NO_HEAP, .heap = heap};
-    enum verdict call = thread->heap != NULL ? judge_call(thread, how) : IN_ORDER;
+    bool is_offline = thread->heap != NULL && thread->os_thread == NULL; /* a stand-in is served, it never is */
+    enum verdict call = heap != NULL ? judge_call(heap, is_offline, how) : IN_ORDER;
     unsigned class_index = heap != NULL ? fli_slab_class_of(&heap->backing.slabs, block) : 0;
     if (call != IN_ORDER) {
         outcome.verdict = call;

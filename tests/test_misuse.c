@@ -601,6 +601,27 @@ static void stand_ins_do_not_read(void **state)
     assert_misuse("fl_read_unlock", stand_in, "is not an attached thread");
 }
 
+/* In a child, because there is one default heap per process. */
+static void defer_unattached(void *argument)
+{
+    (void)argument;
+    struct fl_type type = {.name = "socket", .size = SIZE, .clear = count_clear};
+    EXPECT(fl_type_ready(&type, NULL, NULL, 0) == 0);
+    void *object = fl_heap_default() != NULL ? fl_type_alloc(fl_thread_self(), &type) : NULL;
+    EXPECT(object != NULL && fl_thread_detach(fl_thread_self()) == 0);
+    fl_dealloc_deferred(fl_thread_self(), object, &type);
+    EXPECT(misuse.count == 1 && strstr(misuse.message, "has no grace periods") != NULL);
+    EXPECT(calls == 0);
+    EXPECT_SOUND(fl_heap_default());
+}
+
+static void a_deferral_through_a_stand_in_is_refused_before_callbacks_run(void **state)
+{
+    (void)state;
+    calls = 0;
+    assert_child_succeeds(defer_unattached, NULL);
+}
+
 static void what_waits_or_lets_go_is_refused_inside_a_section(void **state)
 {
     (void)state;
@@ -786,6 +807,7 @@ int main(void)
         MISUSE_TEST(what_needs_grace_periods_is_refused_on_a_heap_without),
         MISUSE_TEST(a_thread_that_is_offline_can_neither_defer_nor_read),
         MISUSE_TEST(stand_ins_do_not_read),
+        MISUSE_TEST(a_deferral_through_a_stand_in_is_refused_before_callbacks_run),
         MISUSE_TEST(what_waits_or_lets_go_is_refused_inside_a_section),
         MISUSE_TEST(a_section_is_ended_through_the_handle_that_began_it),
         MISUSE_TEST(a_trim_or_a_destruction_that_would_wait_is_refused_inside_a_section),
