@@ -360,8 +360,10 @@ bool fli_thread_submit_owner(struct fli_thread *thread)
 void fli_thread_tell_pressure(struct fl_heap *heap)
 {
     const struct fl_options *options = &heap->options;
+    int saved = errno;
     if (options->on_deferred != NULL) /* relaxed: a number a moment ago */
         options->on_deferred(heap, fli_load_relaxed(&heap->deferred.bytes), options->context);
+    errno = saved;
 }
 
 void fli_thread_submit(struct fli_thread *thread)

@@ -110,7 +110,7 @@ bool fli_thread_submit_owner(struct fli_thread *thread);
 /* The same, and tells the host if it has. No lock may be held. */
 void fli_thread_submit(struct fli_thread *thread);
 
-/* Tells the host that deferred bytes have outgrown their bound. No lock may be held. */
+/* Tells the host that deferred bytes have outgrown their bound. Keeps errno. No lock may be held. */
 FLI_COLD void fli_thread_tell_pressure(struct fl_heap *heap);
 
 /* Whether the calling OS thread is inside a read-side section that a grace period of the heap waits for. */

@@ -342,11 +342,20 @@ static void blocks_of_all_sizes_are_deferred(void **state)
     end_bed(&bed);
 }
 
+static void change_errno(struct fl_heap *heap, size_t bytes, void *context)
+{
+    (void)heap, (void)bytes;
+    ++*(unsigned *)context;
+    errno = EDOM;
+}
+
 static void a_deferral_keeps_errno(void **state)
 {
     (void)state;
+    unsigned told = 0;
     struct played_host host = {.refusal = -ENOMEM};
-    struct bed bed = bed_of_host(&host, NULL);
+    struct bed bed = bed_of_host(
+        &host, &(struct fl_options){.defer_bytes = SIZE, .on_deferred = change_errno, .context = &told});
     void *blocks[MANY];
     assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, blocks), 0);
     void *large = fl_alloc(bed.thread, LARGE);
@@ -357,6 +366,7 @@ static void a_deferral_keeps_errno(void **state)
     fl_heap_barrier(bed.heap);
     fl_thread_flush(bed.thread);
     assert_int_equal(errno, EILSEQ);
+    assert_int_equal(told, 1);
     end_bed(&bed);
 }
 
