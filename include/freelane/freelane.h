@@ -17,10 +17,12 @@
  *                                   fl_usable_size of a block up to FL_BLOCK_MAX; fl_free_deferred, fl_quiescent,
  *                                   fl_read_lock
  *     may lock                      the same when they carve a slab or a magazine, find or leave blocks parked in
- *                                   their slab, trim a slice of the pool, touch a block above FL_BLOCK_MAX, or run on
- *                                   an unattached or exited thread; create, destroy, attach, detach, trim,
+ *                                   their slab, trim a slice of the pool, begin a grace period, name a reader that
+ *                                   has stalled, touch a block above FL_BLOCK_MAX, or run on an unattached or exited
+ *                                   thread; create, destroy, attach, detach, flush, offline, online, trim,
  *                                   statistics, fork
- *     may wait for a grace period   fl_heap_barrier, fl_heap_trim, fl_heap_destroy; nothing else
+ *     may wait for a grace period   fl_heap_barrier, fl_heap_trim, fl_heap_destroy; a fork, where there is a bp heap;
+ *                                   fl_quiescent for at most a millisecond; nothing else
  *
  * A struct fl_thread belongs to one OS thread at a time; everything that takes a struct fl_heap may be
  * called from any thread at any time unless it says otherwise. Functions that return int return 0 or a
@@ -235,7 +237,7 @@ struct fl_class_stats {
     size_t live;            /* in the host's hands */
     size_t cached;          /* in threads' caches and on their racks */
     size_t pooled;          /* in the pool */
-    size_t parked;          /* freed while no magazine could be had; the next trim or refill picks them up */
+    size_t parked;          /* free, but in no magazine: a trim left them, or none could be had; refills find them */
     size_t deferred;        /* waiting for a grace period */
     size_t lost;            /* in caches of threads that did not survive a fork */
 };
@@ -263,9 +265,9 @@ struct fl_stats {
     uint64_t shared_updates; /* successful atomic read-modify-writes on the pool */
     uint64_t cas_failures;   /* failed ones */
     uint64_t trims;          /* trims that ran */
-    uint64_t trimmed_bytes;  /* bytes of slabs they gave back */
+    uint64_t trimmed_bytes;  /* bytes of slabs and empty magazines they gave back */
     uint64_t grace_periods;  /* that deferred blocks or retired slabs have waited for */
-    uint64_t grace_refusals; /* that could not be had: what waits went on waiting */
+    uint64_t grace_refusals; /* that could not be had: deferred blocks went on waiting, slabs were kept */
     uint64_t pressures;      /* times that deferred bytes outgrew options.defer_bytes */
     uint64_t over_bytes;     /* bytes deferred while they did */
 };
@@ -298,8 +300,9 @@ static inline struct fl_thread *fl_thread_attach(struct fl_heap *heap)
 }
 
 /* Ends an attachment: its blocks go to the pool and the handle is gone. Returns 0; -EINVAL, reported as misuse,
- * for the handles that fl_thread_self returns to unattached and exited threads. Called by the OS thread that
- * uses the handle, or by any when none does. */
+ * for the handles that fl_thread_self returns to unattached and exited threads, and inside a read-side section.
+ * Called by the OS thread that uses the handle, or by any when none does. The one it is bound to uses it also when it
+ * uses fl_thread_self, waits for a grace period of any heap, or exits: unless it is offline, keep these apart. */
 FL_API int fl_thread_detach(struct fl_thread *thread);
 
 /* Gives every block in the thread's caches to the pool, and lets what it deferred wait for its grace period. */
