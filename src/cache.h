@@ -52,8 +52,8 @@ struct fli_backing {
     FLI_ATOMIC(size_t) rack_bytes; /* the most that a thread's rack may hold; written under the registry lock */
     /* Tells the heap that a thread has given the pool some magazines: it may want to trim. */
     void (*pool_grew)(struct fli_backing *backing);
-    /* Tells it that a thread has given everything to the pool, `last` if no other is attached: this is a moment to
-     * spend on a larger trim. */
+    /* Tells it that a thread has given everything to the pool, `last` if no other has anything left to give: this
+     * is a moment to spend on a larger trim. */
     void (*thread_flushed)(struct fli_backing *backing, bool last);
 };
 

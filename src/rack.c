@@ -2,8 +2,7 @@
 #include "rack.h"
 
 enum {
-    KIB = 1024,
-    MOST_KIB = FLI_RACK_BYTES_MOST / KIB,
+    MOST_KIB = FLI_RACK_BYTES_MOST / FLI_KIB,
     STEP_KIB = 256,
     STEPS_MOST = (MOST_KIB + STEP_KIB - 1) / STEP_KIB,
 };
@@ -12,13 +11,13 @@ static unsigned cost(const struct fli_magazine *magazine, unsigned class_index)
 {
     size_t blocks = fli_load_relaxed(&magazine->count); /* relaxed: ours */
     size_t bytes = class_index != 0 ? blocks * fli_class_bytes(class_index) : 0;
-    return (unsigned)((FLI_MAGAZINE_BYTES + bytes + KIB - 1) / KIB);
+    return (unsigned)((FLI_MAGAZINE_BYTES + bytes + FLI_KIB - 1) / FLI_KIB);
 }
 
 static bool has_room(const struct fli_rack_part *part, unsigned kib, size_t most)
 {
-    size_t bound = FLI_RACK_BYTES_FIRST + (size_t)part->grown * STEP_KIB * KIB;
-    return (part->kib + kib) * (size_t)KIB <= fli_min(bound, most);
+    size_t bound = FLI_RACK_BYTES_FIRST + part->grown * STEP_KIB * FLI_KIB;
+    return (part->kib + kib) * FLI_KIB <= fli_min(bound, most);
 }
 
 /* What there was no room for, of the class for which there was none last: what of others goes is not missed. */

@@ -344,7 +344,7 @@ void fli_slab_release_deferred(struct fli_slabs *slabs, size_t *counts)
 {
     pthread_mutex_lock(&slabs->lock);
     size_t *waiting = &slabs->deferred[slabs->collecting ^ 1];
-    for (uint32_t number = 0; number<slabs->committed && * waiting> 0; number++) {
+    for (uint32_t number = 0; number < slabs->committed && *waiting != 0; number++) {
         unsigned class_index = fli_load_relaxed(&slabs->classes[number]); /* relaxed: under the lock */
         unsigned count = class_index != 0 ? release_slab_locked(slabs, class_index, number) : 0;
         counts[class_index] += count;

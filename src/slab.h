@@ -3,11 +3,11 @@
  * Slabs: 64 KiB each, aligned, carved into blocks of one size class. The blocks carry no header and are never written
  * by the library; all that is known of a slab lies apart from it, by slab number:
  *
- *     classes      a byte per slab: its size class, 0 if it has none          read without a lock
- *     slabs        a struct fli_slab each                                     under the lock
- *     parked_bits  a bit per block: free, but in no magazine                  under the lock
- *     deferred     two bits per block: deferred, but in no magazine           under the lock
- *     live_bits    a bit per block: the host has it (checked builds)          atomic
+ *     classes        a byte per slab: its size class, 0 if it has none        read without a lock
+ *     slabs          a struct fli_slab each                                   under the lock
+ *     parked_bits    a bit per block: free, but in no magazine                under the lock
+ *     deferred_bits  two bits per block: deferred, but in no magazine         under the lock
+ *     live_bits      a bit per block: the host has it (checked builds)        atomic
  *
  * The slabs of a heap lie in one reserved address range, so ownership of a block is one compare and the number of
  * its slab one shift. A slab that serves a class is on one of the class's lists:

@@ -58,9 +58,9 @@ static inline bool fli_trim_is_waiting(struct fl_heap *heap)
 /* The pool has grown: trims if it has outgrown its bound, unless a trim is under way. */
 void fli_trim_if_grown(struct fli_backing *backing);
 
-/* A thread has flushed; `last` if no other is attached. Trims all classes if the pool has outgrown its bound, or if
- * more lies parked than pooled, for then what is pooled now may be what kept slabs from being free; unless a trim is
- * under way. */
+/* A thread has flushed; `last` if no other is attached that is not about to leave. Trims all classes if the pool has
+ * outgrown its bound, or if more lies parked than pooled, for then what is pooled now may be what kept slabs from
+ * being free. A trim under way is enough, but for the last. */
 void fli_trim_at_flush(struct fli_backing *backing, bool last);
 
 #endif

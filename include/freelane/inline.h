@@ -14,8 +14,8 @@
  * every magazine ends. What fails the test goes to the slow half, which exchanges magazines and does the same again.
  * A cache of zeros (no magazine; class 0; an unattached thread; any cache in a debug build) sends every call there.
  *
- * The slots are touched by the owning thread alone. `top` is also read by statistics from other threads, so it is
- * stored and loaded as a relaxed atomic: one number is read, nothing is ordered by it.
+ * The slots are touched by the owning thread alone. `top` and `floor` are also read by statistics from other threads,
+ * so they are stored as relaxed atomics: single numbers are read, nothing is ordered by them.
  */
 #ifndef FREELANE_INLINE_H
 #define FREELANE_INLINE_H
@@ -107,7 +107,7 @@ FL_INLINE bool fl_cache_is_full(void **top)
     return ((uintptr_t)top & (FL_MAGAZINE_BYTES - 1)) == 0;
 }
 
-/* The cache of a type's class: `offset` is the type's alloc_cache or dealloc_cache. */
+/* The cache of a type's class: `offset` is the type's alloc_cache, free_cache or dealloc_cache. */
 FL_INLINE struct fl_cache *fl_cache_at(struct fl_thread *thread, uint32_t offset)
 {
     return (struct fl_cache *)(void *)((char *)thread + offset);
