@@ -187,7 +187,7 @@ void *fli_alloc(struct fl_thread *face, const struct fli_request *request)
 
 void *fl_alloc_slow(struct fl_thread *face, size_t size)
 {
-    struct fli_thread *thread = (struct fli_thread *)(void *)face;
+    struct fli_thread *thread = fli_thread_of(face);
     unsigned class_index = fli_class_of_size(size);
     /* By far the most frequent way here: an attached thread exchanges a magazine. */
     if (FLI_LIKELY(thread->heap != NULL && thread->header == NULL && class_index != 0)) {
@@ -405,7 +405,7 @@ void fli_free(struct fl_thread *face, void *block, const struct fli_free *how)
 
 bool fli_check_live(struct fl_thread *face, const void *block, const struct fli_free *how)
 {
-    const struct fli_thread *thread = (const struct fli_thread *)(const void *)face;
+    const struct fli_thread *thread = fli_thread_of(face);
     struct fl_heap *heap = fl_thread_heap(face);
     struct outcome outcome = {.verdict = heap != NULL ? FOREIGN : NO_HEAP, .heap = heap};
     bool is_offline = thread->heap != NULL && thread->os_thread == NULL; /* a stand-in is served, it never is */
@@ -431,7 +431,7 @@ FLI_COLD static void free_slow(struct fl_thread *thread, void *block)
 
 void fl_free(struct fl_thread *face, void *block)
 {
-    const struct fli_thread *thread = (const struct fli_thread *)(const void *)face;
+    const struct fli_thread *thread = fli_thread_of(face);
     size_t offset = (uintptr_t)block - thread->slabs_base;
     if (FLI_UNLIKELY(offset >= thread->slabs_span)) {
         free_slow(face, block);
@@ -456,7 +456,7 @@ static bool is_simple(const struct fli_thread *thread, const void *block, unsign
 
 bool fli_free_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header)
 {
-    struct fli_thread *thread = (struct fli_thread *)(void *)face;
+    struct fli_thread *thread = fli_thread_of(face);
     if (!is_simple(thread, block, class_index, header))
         return false;
     if (header != NULL)
@@ -466,7 +466,7 @@ bool fli_free_quickly(struct fl_thread *face, void *block, unsigned class_index,
 
 bool fli_defer_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header)
 {
-    struct fli_thread *thread = (struct fli_thread *)(void *)face;
+    struct fli_thread *thread = fli_thread_of(face);
     if (!is_simple(thread, block, class_index, header) || thread->os_thread == NULL ||
         thread->heap->grace.kind == FL_GRACE_NONE)
         return false;

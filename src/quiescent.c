@@ -15,7 +15,7 @@ enum { HELP_MILLISECONDS = 1 };
  * told. */
 static struct fli_thread *reader(struct fl_thread *face, const char *call)
 {
-    struct fli_thread *thread = (struct fli_thread *)(void *)face;
+    struct fli_thread *thread = fli_thread_of(face);
     const char *wrong = NULL;
     if (thread->heap == NULL)
         wrong = "is not an attached thread";

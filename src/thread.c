@@ -49,14 +49,9 @@ struct fl_heap *fli_registry_heaps(void)
     return heaps;
 }
 
-static struct fli_thread *whole(const struct fl_thread *face)
-{
-    return (struct fli_thread *)(void *)face;
-}
-
 static bool is_stand_in(const struct fl_thread *face)
 {
-    return whole(face)->heap == NULL;
+    return fli_thread_of(face)->heap == NULL;
 }
 
 /* ---- Binding handles to OS threads. */
@@ -328,11 +323,11 @@ int fl_thread_detach(struct fl_thread *face)
         fli_misuse("fl_thread_detach", face, NULL, "is not an attached thread");
         return -EINVAL;
     }
-    if (fli_thread_sections(whole(face)) > 0) {
+    if (fli_thread_sections(fli_thread_of(face)) > 0) {
         fli_misuse("fl_thread_detach", face, NULL, "is inside a read-side section");
         return -EINVAL;
     }
-    detach(whole(face));
+    detach(fli_thread_of(face));
     return 0;
 }
 
@@ -414,14 +409,14 @@ void fli_thread_flush_owner(struct fli_thread *thread)
 void fl_thread_flush(struct fl_thread *face)
 {
     if (!is_stand_in(face))
-        flush_and_tell(whole(face), false);
+        flush_and_tell(fli_thread_of(face), false);
 }
 
 void fl_thread_offline(struct fl_thread *face)
 {
     if (is_stand_in(face))
         return;
-    struct fli_thread *thread = whole(face);
+    struct fli_thread *thread = fli_thread_of(face);
     if (fli_thread_is_inside(thread)) {
         fli_misuse("fl_thread_offline", face, NULL, "is inside a read-side section");
         return;
@@ -442,7 +437,7 @@ void fl_thread_online(struct fl_thread *face)
 {
     if (is_stand_in(face))
         return;
-    struct fli_thread *thread = whole(face);
+    struct fli_thread *thread = fli_thread_of(face);
     /* Where the exit cannot be watched, the handle stays unbound and attached past it, which loses nothing. */
     bool watched = watch_exit() == 0;
     if (thread->os_thread != NULL && thread->os_thread == os_thread)
@@ -501,9 +496,9 @@ static struct fli_thread *attach_self(struct fl_heap *heap)
 struct fli_thread *fli_thread_enter(struct fl_thread *face)
 {
     if (!is_stand_in(face))
-        return whole(face);
+        return fli_thread_of(face);
     if (!is_stand_in(fl_thread_current))
-        return whole(fl_thread_current);
+        return fli_thread_of(fl_thread_current);
     struct fl_heap *heap = fl_heap_default();
     if (heap == NULL)
         return NULL;
@@ -521,16 +516,16 @@ void fli_thread_leave(struct fli_thread *thread)
 
 struct fl_heap *fl_thread_heap(const struct fl_thread *face)
 {
-    return is_stand_in(face) ? fl_heap_default() : whole(face)->heap;
+    return is_stand_in(face) ? fl_heap_default() : fli_thread_of(face)->heap;
 }
 
 void fl_thread_set_context(struct fl_thread *face, void *context)
 {
     if (!is_stand_in(face))
-        whole(face)->context = context;
+        fli_thread_of(face)->context = context;
 }
 
 void *fl_thread_context(const struct fl_thread *face)
 {
-    return whole(face)->context;
+    return fli_thread_of(face)->context;
 }

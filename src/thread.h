@@ -57,6 +57,12 @@ struct fli_thread {
     bool leaves;                                 /* has been flushed for the last time */
 };
 
+/* The whole behind a handle. */
+static inline struct fli_thread *fli_thread_of(const struct fl_thread *face)
+{
+    return (struct fli_thread *)(void *)face;
+}
+
 /* The cache that the slow halves work on. */
 static inline struct fl_cache *fli_thread_cache(struct fli_thread *thread, unsigned class_index)
 {

@@ -265,7 +265,7 @@ static bool finalize(struct fl_thread *thread, void *object, const struct fl_typ
 static bool is_live(struct fl_thread *thread, const void *object, const struct fl_type *type, const char *call,
                     bool deferred)
 {
-    const struct fl_heap *heap = ((const struct fli_thread *)(const void *)thread)->heap;
+    const struct fl_heap *heap = fli_thread_of(thread)->heap;
     if (!FLI_CHECKED && !deferred && FLI_LIKELY(heap != NULL && class_of(type) != 0) &&
         heap->options.header == type->header && fli_slab_class_of(&heap->backing.slabs, object) == class_of(type))
         return true;
