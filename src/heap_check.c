@@ -7,7 +7,8 @@
  *     - `below` of each pooled magazine is what lies on the stack from it downwards;
  *     - carved = live + cached + pooled + parked + deferred + lost, with what was found in the places of the right side
  *       (checked builds know `live` of their own, by the live bits);
- *     - magazines in existence = in caches + deferred + on stacks + lost.
+ *     - magazines in existence = in caches + deferred + on stacks + lost;
+ *     - slabs in existence = on the lists of the classes + warm + cold + retired.
  */
 #include "check.h"
 #include "stats.h"
@@ -188,6 +189,35 @@ static int walk_slabs(struct walk *walk, unsigned class_index, size_t *live)
     return failed;
 }
 
+static uint32_t count_list(const struct walk *walk, uint32_t first)
+{
+    uint32_t count = 0;
+    for (uint32_t slab = first; slab != 0 && count <= walk->slabs->committed;
+         slab = walk->slabs->slabs[slab - 1].next)
+        count++;
+    return count;
+}
+
+/* Every slab is in use, warm, cold or retired. */
+static int check_slabs(struct walk *walk)
+{
+    const struct fli_slabs *slabs = walk->slabs;
+    uint32_t used = 0, warm = count_list(walk, slabs->warm.first), cold = count_list(walk, slabs->cold.first);
+    uint32_t retired = fli_load_relaxed(&slabs->retired); /* relaxed: no thread uses the heap */
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        for (unsigned list = 0; list < FLI_SLAB_LISTS; list++)
+            used += count_list(walk, slabs->by_class[c].lists[list]);
+    if (used + warm + cold + retired != slabs->committed)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "%u slabs exist, but %u are in use, %u warm, %u cold and %u retired", slabs->committed,
+                            used, warm, cold, retired);
+    if (warm != slabs->warm.count || cold != slabs->cold.count)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "%u slabs are warm and %u cold, but counted are %u and %u", warm, cold, slabs->warm.count,
+                            slabs->cold.count);
+    return 0;
+}
+
 static int check_equation(struct walk *walk, unsigned class_index, size_t live)
 {
     struct fl_class_stats stats = {0};
@@ -262,6 +292,8 @@ int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
         failed = walk_class(&walk, c);
     if (failed == 0)
         failed = check_magazines(&walk);
+    if (failed == 0)
+        failed = check_slabs(&walk);
     fli_registry_unlock();
     free(walk.seen);
     return failed;

@@ -154,23 +154,46 @@ static void place_locked(struct fli_slabs *slabs, struct fli_slab_class *class, 
 
 /* ---- Carving. */
 
-/* A slab without a class: an idle one, or the next of the range. Returns number + 1, or 0. */
-static uint32_t obtain_locked(struct fli_slabs *slabs)
+static uint32_t take_idle_locked(struct fli_slabs *slabs, struct fli_idle_slabs *idle)
+{
+    uint32_t slab = idle->first;
+    if (slab != 0) {
+        idle->first = slab_at(slabs, slab)->next;
+        idle->count--;
+    }
+    return slab;
+}
+
+static void keep_idle_locked(struct fli_slabs *slabs, struct fli_idle_slabs *idle, uint32_t slab)
+{
+    *slab_at(slabs, slab) = (struct fli_slab){.next = idle->first};
+    idle->first = slab;
+    idle->count++;
+}
+
+/* A slab without memory: a cold one, or the next of the range. Returns number + 1, or 0. */
+static uint32_t warm_up_locked(struct fli_slabs *slabs)
 {
     if (!fli_limit_take(slabs->limit, FLI_SLAB_BYTES))
         return 0;
-    uint32_t slab = slabs->idle;
-    if (slab != 0) {
-        slabs->idle = slab_at(slabs, slab)->next;
-        slabs->idle_count--;
-        slabs->reused_bytes += FLI_SLAB_BYTES;
-        return slab;
-    }
-    if (commit_locked(slabs) != 0) {
+    if (slabs->cold.count == 0 && commit_locked(slabs) != 0) {
         fli_limit_give(slabs->limit, FLI_SLAB_BYTES);
         return 0;
     }
-    return ++slabs->committed;
+    if (slabs->cold.count == 0)
+        return ++slabs->committed;
+    slabs->reused_bytes += FLI_SLAB_BYTES;
+    return take_idle_locked(slabs, &slabs->cold);
+}
+
+/* A slab without a class. Returns number + 1, or 0. */
+static uint32_t obtain_locked(struct fli_slabs *slabs)
+{
+    uint32_t slab = take_idle_locked(slabs, &slabs->warm);
+    if (slab == 0)
+        return warm_up_locked(slabs);
+    slabs->reused_bytes += FLI_SLAB_BYTES;
+    return slab;
 }
 
 /* Gives the class a fresh slab to carve. */
@@ -458,36 +481,58 @@ static uint32_t sort(struct fli_slabs *slabs, uint32_t first)
     return all;
 }
 
-/* Makes the `count` retired slabs from `number` up idle. Returns the bytes given back. */
-static size_t make_run_idle(struct fli_slabs *slabs, uint32_t number, uint32_t count)
+static void lose_class_locked(struct fli_slabs *slabs, struct fli_idle_slabs *idle, uint32_t slab)
+{
+    /* Relaxed: nobody holds a block of the slab whose class could matter to him. */
+    fli_store_relaxed(&slabs->classes[slab - 1], 0);
+    keep_idle_locked(slabs, idle, slab);
+    fli_count(&slabs->retired, (uint32_t)-1);
+}
+
+/* Makes the first of a list of retired slabs warm ones, as long as there are fewer than `most`; of those that there
+ * were already, retires the ones beyond `most` again. Returns the list of what is still retired. */
+static uint32_t make_warm(struct fli_slabs *slabs, uint32_t first, size_t most)
+{
+    uint32_t slab;
+    pthread_mutex_lock(&slabs->lock);
+    while ((slab = first) != 0 && slabs->warm.count < most) {
+        first = slab_at(slabs, slab)->next;
+        lose_class_locked(slabs, &slabs->warm, slab);
+    }
+    while (slabs->warm.count > most) {
+        slab = take_idle_locked(slabs, &slabs->warm);
+        slab_at(slabs, slab)->next = first;
+        first = slab;
+        fli_count(&slabs->retired, 1);
+    }
+    pthread_mutex_unlock(&slabs->lock);
+    return first;
+}
+
+/* Makes the `count` retired slabs from `number` up cold ones. Returns the bytes given back. */
+static size_t make_run_cold(struct fli_slabs *slabs, uint32_t number, uint32_t count)
 {
     size_t bytes = (size_t)count << FLI_SLAB_SHIFT;
     /* A failure leaves the pages with the process: the slabs can serve again all the same. */
     size_t returned = fli_os_decommit(fli_slab_start(slabs, number), bytes) == 0 ? bytes : 0;
     pthread_mutex_lock(&slabs->lock);
-    for (uint32_t slab = number + count; slab > number; slab--) {
-        /* Relaxed: nobody holds a block of the slab whose class could matter to him. */
-        fli_store_relaxed(&slabs->classes[slab - 1], 0);
-        *slab_at(slabs, slab) = (struct fli_slab){.next = slabs->idle};
-        slabs->idle = slab;
-    }
-    fli_count(&slabs->retired, -count);
-    slabs->idle_count += count;
+    for (uint32_t slab = number + count; slab > number; slab--)
+        lose_class_locked(slabs, &slabs->cold, slab);
     pthread_mutex_unlock(&slabs->lock);
     fli_limit_give(slabs->limit, bytes);
     return returned;
 }
 
-size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first)
+size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first, size_t warm_most)
 {
     size_t returned = 0;
-    for (uint32_t slab = sort(slabs, first); slab != 0;) {
+    for (uint32_t slab = sort(slabs, make_warm(slabs, first, warm_most)); slab != 0;) {
         uint32_t lowest = slab, count = 1, next;
         while ((next = slab_at(slabs, lowest)->next) == lowest - 1 && next != 0 && count < RUN_SLABS_MOST) {
             lowest = next;
             count++;
         }
-        returned += make_run_idle(slabs, lowest - 1, count);
+        returned += make_run_cold(slabs, lowest - 1, count);
         slab = next;
     }
     return returned;

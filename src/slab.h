@@ -16,9 +16,10 @@
  *
  * Blocks are cut from one slab of each class at a time. A free slab can be retired: it is off the lists, and the
  * caller's; where readers may still look at it, it keeps its class and its memory for a grace period. Then it is made
- * idle: it loses its class, its memory goes back to the system, and it may serve any class.
+ * idle: it loses its class and may serve any. Some idle slabs stay warm: they keep their memory, and are the next to be
+ * used. That of the others, the cold ones, goes back to the system.
  *
- *     slabs committed = on the lists of the classes + idle + retired
+ *     slabs committed = on the lists of the classes + warm + cold + retired
  *     0 <= parked <= carved <= blocks, for each slab
  *
  * A block's class cannot change while anybody may hold the block: a slab is retired only when all its blocks are in
@@ -49,7 +50,7 @@ enum fli_slab_list { FLI_SLABS_BUSY, FLI_SLABS_PARTLY, FLI_SLABS_FREE, FLI_SLAB_
 
 /* Links are slab numbers + 1; 0 ends a list. */
 struct fli_slab {
-    uint32_t next, previous; /* on the class's list, or `next` on that of the idle */
+    uint32_t next, previous; /* on the class's list, or `next` on one of idle slabs */
     uint16_t blocks;         /* blocks it has room for */
     uint16_t carved;         /* blocks cut from it so far */
     uint16_t parked;         /* of these, parked */
@@ -65,6 +66,12 @@ struct fli_slab_class {
     uint32_t slabs;
     size_t carved;             /* blocks cut from the slabs of this class */
     FLI_ATOMIC(size_t) parked; /* parked blocks; written under the lock */
+};
+
+/* Idle slabs, a list through `next`. */
+struct fli_idle_slabs {
+    uint32_t first; /* number + 1 */
+    uint32_t count;
 };
 
 struct fli_slabs {
@@ -90,8 +97,7 @@ struct fli_slabs {
     unsigned collecting; /* which of deferred_bits collects */
     size_t deferred[2];  /* bits set in each */
     uint32_t committed;  /* slabs that have been in use */
-    uint32_t idle;       /* number + 1 of the first idle slab */
-    uint32_t idle_count;
+    struct fli_idle_slabs warm, cold;
     FLI_ATOMIC(uint32_t) retired;      /* written under the lock */
     uint64_t reused_bytes;             /* bytes of parked blocks and idle slabs that have been taken into use again */
     FLI_ATOMIC(size_t) carved_bytes;   /* of all classes; written under the lock */
@@ -141,9 +147,9 @@ void fli_slab_unretire(struct fli_slabs *slabs, uint32_t first);
  * idle. Returns the slab's number + 1 and its carved blocks, or 0 if no slab of the class is free. Locks. */
 uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned *blocks);
 
-/* Gives the memory of a list of retired slabs, through `next`, back and makes them idle. Returns the bytes given
- * back. Locks. */
-size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first);
+/* Makes a list of retired slabs, through `next`, idle, and leaves at most `warm_most` slabs warm. Returns the bytes
+ * given back. Locks. */
+size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first, size_t warm_most);
 
 /* Gives memory of the metadata back that says nothing. Returns the bytes given back. Locks. */
 size_t fli_slab_trim_metadata(struct fli_slabs *slabs);

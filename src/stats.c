@@ -71,10 +71,11 @@ static void count_large(struct fli_large *large, struct fl_stats *stats)
     stats->live_bytes += stats->large_bytes;
 }
 
-static void count_mapped(struct fli_backing *backing, struct fl_stats *stats)
+static void count_memory(struct fli_backing *backing, struct fl_stats *stats)
 {
     struct fli_slabs *slabs = &backing->slabs;
     pthread_mutex_lock(&slabs->lock);
+    stats->idle_bytes = (size_t)slabs->warm.count << FLI_SLAB_SHIFT;
     stats->mapped_bytes += slabs->memory.committed + slabs->class_bytes.committed + slabs->slab_records.committed +
                            slabs->parked_words.committed + slabs->deferred_words[0].committed +
                            slabs->deferred_words[1].committed + slabs->live_words.committed;
@@ -131,7 +132,7 @@ void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats)
     count_exchanges_locked(heap, stats);
     fli_registry_unlock();
     count_large(&backing->large, stats);
-    count_mapped(backing, stats);
+    count_memory(backing, stats);
     stats->slab_bytes = stats->slabs << FLI_SLAB_SHIFT;
     stats->reserved_bytes = backing->slabs.span;
     stats->magazines = fli_magazines_count(&backing->magazines);
@@ -156,13 +157,13 @@ struct field {
     }
 
 static const struct field size_fields[] = {
-    SIZE_FIELD(threads),         SIZE_FIELD(live_blocks),    SIZE_FIELD(live_bytes),     SIZE_FIELD(cached_bytes),
-    SIZE_FIELD(pooled_bytes),    SIZE_FIELD(parked_bytes),   SIZE_FIELD(deferred_bytes), SIZE_FIELD(lost_bytes),
-    SIZE_FIELD(large_blocks),    SIZE_FIELD(large_bytes),    SIZE_FIELD(slabs),          SIZE_FIELD(slab_bytes),
-    SIZE_FIELD(retired_bytes),   SIZE_FIELD(reserved_bytes), SIZE_FIELD(mapped_bytes),   SIZE_FIELD(magazines),
-    SIZE_FIELD(empty_magazines), SIZE_FIELD(exchanges),      SIZE_FIELD(shared_updates), SIZE_FIELD(cas_failures),
-    SIZE_FIELD(trims),           SIZE_FIELD(trimmed_bytes),  SIZE_FIELD(grace_periods),  SIZE_FIELD(grace_refusals),
-    SIZE_FIELD(pressures),       SIZE_FIELD(over_bytes),
+    SIZE_FIELD(threads),        SIZE_FIELD(live_blocks),     SIZE_FIELD(live_bytes),     SIZE_FIELD(cached_bytes),
+    SIZE_FIELD(pooled_bytes),   SIZE_FIELD(parked_bytes),    SIZE_FIELD(deferred_bytes), SIZE_FIELD(lost_bytes),
+    SIZE_FIELD(large_blocks),   SIZE_FIELD(large_bytes),     SIZE_FIELD(slabs),          SIZE_FIELD(slab_bytes),
+    SIZE_FIELD(idle_bytes),     SIZE_FIELD(retired_bytes),   SIZE_FIELD(reserved_bytes), SIZE_FIELD(mapped_bytes),
+    SIZE_FIELD(magazines),      SIZE_FIELD(empty_magazines), SIZE_FIELD(exchanges),      SIZE_FIELD(shared_updates),
+    SIZE_FIELD(cas_failures),   SIZE_FIELD(trims),           SIZE_FIELD(trimmed_bytes),  SIZE_FIELD(grace_periods),
+    SIZE_FIELD(grace_refusals), SIZE_FIELD(pressures),       SIZE_FIELD(over_bytes),
 };
 
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "all fields are printed alike");

@@ -23,8 +23,10 @@ struct trim {
     struct fli_backing *backing;
     struct fli_pool_counters *counters;
     size_t retain;    /* free bytes to leave */
+    size_t warm;      /* bytes of idle slabs that may keep their memory */
     size_t free;      /* free bytes left so far */
     size_t parked;    /* bytes taken out of the pool */
+    size_t emptied;   /* bytes of slabs that have been retired */
     size_t returned;  /* bytes given back to the system */
     uint32_t empties; /* magazines in hand without blocks, a list through `next` */
     uint32_t retired; /* slabs in hand, likewise */
@@ -124,6 +126,7 @@ static void retire_slabs(struct trim *trim, unsigned class_index)
         trim->free -= fli_min(trim->free, blocks * fli_class_bytes(class_index));
         slabs->slabs[slab - 1].next = trim->retired;
         trim->retired = slab;
+        trim->emptied += FLI_SLAB_BYTES;
     }
 }
 
@@ -152,7 +155,7 @@ static size_t reclaim_locked(struct fl_heap *heap)
     struct fli_retired *retired = &heap->retired;
     size_t returned = 0;
     if (retired->waiting != 0 && fli_grace_elapsed(&heap->grace, retired->token)) {
-        returned = fli_slab_make_idle(&heap->backing.slabs, retired->waiting);
+        returned = fli_slab_make_idle(&heap->backing.slabs, retired->waiting, 0);
         retired->waiting = 0;
     }
     if (retired->waiting == 0 && retired->collecting != 0)
@@ -251,54 +254,60 @@ static bool has_stale_readers(const struct fl_heap *heap)
     return heap->options.header != NULL;
 }
 
+/* What may stay with idle slabs after a trim that the heap makes by itself. */
+static size_t warm_bytes(struct fl_heap *heap)
+{
+    return has_stale_readers(heap) ? 0 : fli_load_relaxed(&heap->trim_above) / 2;
+}
+
 /* With stale readers, the slabs in hand are those that collect. */
 static struct trim begin_locked(struct fl_heap *heap, size_t retain)
 {
     return (struct trim){.backing = &heap->backing,
                          .counters = &heap->trim_counters,
                          .retain = retain,
+                         .warm = warm_bytes(heap),
                          .retired = has_stale_readers(heap) ? heap->retired.collecting : 0};
 }
 
-/* Gives away what is still in hand, magazines to the pool, and counts the trim. Returns the bytes given back. */
-static size_t finish(struct trim *trim, struct fl_heap *heap)
+/* Gives away what is still in hand, magazines to the pool, and counts the trim. */
+static void finish(struct trim *trim, struct fl_heap *heap)
 {
     pool_empties(trim);
     if (has_stale_readers(heap))
         heap->retired.collecting = trim->retired;
     else
-        trim->returned += fli_slab_make_idle(&trim->backing->slabs, trim->retired);
+        trim->returned += fli_slab_make_idle(&trim->backing->slabs, trim->retired, trim->warm / FLI_SLAB_BYTES);
     fli_count(&heap->trims, 1);
     fli_count(&heap->trimmed_bytes, trim->returned);
-    return trim->returned + reclaim_locked(heap);
+    trim->returned += reclaim_locked(heap);
 }
 
-/* Returns the bytes given back, and in `parked` those taken out of the pool. */
-static size_t trim_locked(struct fl_heap *heap, size_t retain, size_t *parked)
+/* Trims all classes, until at most `retain` free bytes are left. */
+static void trim_classes(struct trim *trim)
 {
-    struct trim trim = begin_locked(heap, retain);
-    struct fli_slabs *slabs = &heap->backing.slabs;
-    trim.free = pooled_bytes(trim.backing) + fli_load_relaxed(&slabs->parked_bytes);
-    for (unsigned c = 1; c < FL_CLASS_COUNT && trim.free > retain; c++) {
-        if (class_pooled_bytes(trim.backing, c) == 0 && fli_load_relaxed(&slabs->by_class[c].parked) == 0)
+    struct fli_slabs *slabs = &trim->backing->slabs;
+    trim->free = pooled_bytes(trim->backing) + fli_load_relaxed(&slabs->parked_bytes);
+    for (unsigned c = 1; c < FL_CLASS_COUNT && trim->free > trim->retain; c++) {
+        if (class_pooled_bytes(trim->backing, c) == 0 && fli_load_relaxed(&slabs->by_class[c].parked) == 0)
             continue;
-        park_all_pooled(&trim, c);
-        retire_slabs(&trim, c);
+        park_all_pooled(trim, c);
+        retire_slabs(trim, c);
     }
-    return_magazines(&trim);
-    *parked = trim.parked;
-    return finish(&trim, heap);
+    return_magazines(trim);
 }
 
 size_t fli_trim(struct fl_heap *heap, size_t retain)
 {
-    size_t parked;
     pthread_mutex_lock(&heap->trim_lock);
-    size_t returned = trim_locked(heap, retain, &parked);
+    struct trim trim = begin_locked(heap, retain);
+    trim_classes(&trim);
+    trim.warm = fli_min(trim.warm, retain - fli_min(trim.free, retain));
+    finish(&trim, heap);
     heap->trim_took = 0; /* that this is taken back says nothing about the bound */
     fli_slab_trim_metadata(&heap->backing.slabs);
     pthread_mutex_unlock(&heap->trim_lock);
-    return returned;
+    return trim.returned;
 }
 
 size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
@@ -418,12 +427,14 @@ static void trim_at_flush_locked(struct fl_heap *heap, bool last)
         return;
     }
     /* The more often a trim had nothing to give back, the longer the next one waits. */
-    size_t taken;
-    bool in_vain = trim_locked(heap, above / 2, &taken) == 0 && !fli_trim_is_waiting(heap);
+    struct trim trim = begin_locked(heap, above / 2);
+    trim_classes(&trim);
+    finish(&trim, heap);
+    bool in_vain = trim.returned == 0 && trim.emptied == 0 && !fli_trim_is_waiting(heap);
     heap->flush_patience = in_vain ? (unsigned)fli_min(2 * heap->flush_patience + 1, FLUSHES_SKIPPED_MOST) : 0;
     heap->flushes_to_skip = heap->flush_patience;
     if (pooled > above)
-        note_trim_locked(heap, taken);
+        note_trim_locked(heap, trim.parked);
 }
 
 void fli_trim_at_flush(struct fli_backing *backing, bool last)

@@ -3,7 +3,7 @@
  * Giving memory back: slabs whose blocks are all free, and pages of magazines.
  *
  * A trim parks the pooled blocks of a class in their slabs, which sorts them and shows which slabs are free; and
- * retires such slabs, decommits and idles them. What is left stays parked: a bit per block instead of a pointer, and
+ * retires such slabs and makes them idle. What is left stays parked: a bit per block instead of a pointer, and
  * a refill finds it (cache.h).
  *
  * With no stale readers a free slab can go at once: all its blocks are in the library's hands, so nobody has a
@@ -15,6 +15,9 @@
  * is soon rid of it. When the program has taken back half of what the bound made the last trim take out of the pool,
  * the bound rises to all that was taken back since, at least to its double and at most to retain_bytes, so that one
  * that frees and allocates in waves is soon left alone.
+ *
+ * The slabs that such a trim makes idle stay warm up to half the bound, because a program whose objects change their
+ * size class needs them at once for another. The host's own trims leave warm what they are asked to leave.
  *
  * Between two flushes such a trim takes a slice of the class that has most in the pool, no more than the freeing
  * thread can be made to wait for; what fragmentation keeps of it stays parked. At a flush it takes all.

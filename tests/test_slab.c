@@ -162,7 +162,7 @@ static void a_slab_is_taken_from_the_limit_and_given_back_when_idle(void **state
 
     fli_slab_park(slabs, c, 2, blocks);
     retire_one(slabs, c, 1, 2);
-    fli_slab_make_idle(slabs, 1);
+    fli_slab_make_idle(slabs, 1, 0);
     assert_int_equal(fli_load_relaxed(&ground->limit.used), 0);
     assert_int_equal(fli_slab_carve(slabs, 1, 2, more), 2);
 }
@@ -240,7 +240,7 @@ static void a_slab_with_one_block_in_use_is_not_retired(void **state)
     assert_int_equal(fli_slab_unpark(slabs, c, 1, &none), 0);
     /* Readers may still look: the class goes with the memory. */
     assert_int_equal(fli_slab_class_of(slabs, blocks[0]), c);
-    fli_slab_make_idle(slabs, 1);
+    fli_slab_make_idle(slabs, 1, 0);
     assert_int_equal(fli_slab_class_of(slabs, blocks[0]), 0);
 }
 
@@ -265,7 +265,7 @@ static void a_slab_still_being_carved_can_be_retired(void **state)
     assert_int_equal(fli_slab_carve(slabs, c, 5, blocks), 5);
     fli_slab_park(slabs, c, 5, blocks);
     retire_one(slabs, c, 1, 5);
-    fli_slab_make_idle(slabs, 1);
+    fli_slab_make_idle(slabs, 1, 0);
     /* The class begins another slab: its lowest block is carved first. */
     assert_int_equal(fli_slab_carve(slabs, c, 5, blocks), 5);
     assert_ptr_equal(blocks[4], slabs->base);
@@ -281,7 +281,7 @@ static void a_retired_slab_serves_another_class_from_zeroed_pages(void **state)
         memset(blocks[0], 0xff, FLI_SLAB_BYTES);
     fli_slab_park(slabs, c, count, blocks);
     retire_one(slabs, c, 1, count);
-    assert_int_equal(fli_slab_make_idle(slabs, 1), FLI_SLAB_BYTES);
+    assert_int_equal(fli_slab_make_idle(slabs, 1, 0), FLI_SLAB_BYTES);
     void *again;
     assert_int_equal(fli_slab_carve(slabs, other, 1, &again), 1);
     assert_ptr_equal(again, blocks[0]);
@@ -329,10 +329,10 @@ static void retired_slabs_go_back_in_runs_whatever_their_order_and_class(void **
         for (uint32_t slab; (slab = fli_slab_retire(slabs, classes[i], &count)) != 0; list = slab)
             slabs->slabs[slab - 1].next = list;
     decommits = 0;
-    assert_int_equal(fli_slab_make_idle(slabs, list), (RETIRED - 1) * FLI_SLAB_BYTES);
+    assert_int_equal(fli_slab_make_idle(slabs, list, 0), (RETIRED - 1) * FLI_SLAB_BYTES);
     /* Below the one that is in use, and the rest, of which a run takes no more than 32. */
     assert_int_equal(decommits, 3);
-    assert_int_equal(slabs->idle_count, RETIRED - 1);
+    assert_int_equal(slabs->cold.count, RETIRED - 1);
     assert_int_equal(fli_load_relaxed(&slabs->retired), 0);
     for (unsigned i = 0; i < RETIRED; i++) {
         if (i == KEPT)
@@ -341,6 +341,60 @@ static void retired_slabs_go_back_in_runs_whatever_their_order_and_class(void **
         assert_ptr_equal(blocks[0], slabs->base + i * FLI_SLAB_BYTES);
     }
     assert_int_equal(slabs->committed, RETIRED);
+}
+
+static void warm_slabs_keep_their_memory_and_are_the_next_to_be_used(void **state)
+{
+    struct ground *ground = *state;
+    struct fli_slabs *slabs = &ground->slabs;
+    enum { RETIRED = 4, WARM = 2 };
+    unsigned c = fl_size_class(FL_BLOCK_MAX), other = fl_size_class(FL_BLOCK_MAX / 2), count;
+    void *blocks[2], *more[4];
+    uint32_t list = 0;
+    for (unsigned i = 0; i < RETIRED; i++) {
+        assert_int_equal(fli_slab_carve(slabs, c, 2, blocks), 2);
+        if (!FLI_CHECKED)
+            memset(blocks[1], 0xff, FLI_SLAB_BYTES);
+        fli_slab_park(slabs, c, 2, blocks);
+    }
+    for (uint32_t slab; (slab = fli_slab_retire(slabs, c, &count)) != 0; list = slab)
+        slabs->slabs[slab - 1].next = list;
+    assert_int_equal(fli_slab_make_idle(slabs, list, WARM), (RETIRED - WARM) * FLI_SLAB_BYTES);
+    assert_int_equal(slabs->warm.count, WARM);
+    assert_int_equal(slabs->cold.count, RETIRED - WARM);
+    assert_int_equal(fli_load_relaxed(&slabs->retired), 0);
+    /* What is warm still counts. */
+    assert_int_equal(fli_load_relaxed(&ground->limit.used), WARM * FLI_SLAB_BYTES);
+    for (unsigned i = 0; i < RETIRED; i++) {
+        assert_int_equal(fli_slab_carve(slabs, other, 4, more), 4);
+        if (!FLI_CHECKED)
+            assert_int_equal(*(unsigned char *)more[0], i < WARM ? 0xff : 0);
+        assert_int_equal(slabs->warm.count, i < WARM ? WARM - i - 1 : 0);
+        assert_int_equal(fli_load_relaxed(&ground->limit.used), (i < WARM ? WARM : i + 1) * FLI_SLAB_BYTES);
+    }
+    assert_int_equal(slabs->committed, RETIRED);
+}
+
+static void warm_slabs_beyond_what_may_be_warm_get_cold(void **state)
+{
+    struct ground *ground = *state;
+    struct fli_slabs *slabs = &ground->slabs;
+    enum { RETIRED = 3 };
+    unsigned c = fl_size_class(FL_BLOCK_MAX), count;
+    void *blocks[2];
+    for (unsigned i = 0; i < RETIRED; i++) {
+        assert_int_equal(fli_slab_carve(slabs, c, 2, blocks), 2);
+        fli_slab_park(slabs, c, 2, blocks);
+    }
+    for (uint32_t slab; (slab = fli_slab_retire(slabs, c, &count)) != 0;)
+        assert_int_equal(fli_slab_make_idle(slabs, slab, RETIRED), 0);
+    assert_int_equal(slabs->warm.count, RETIRED);
+    assert_int_equal(fli_slab_make_idle(slabs, 0, 1), (RETIRED - 1) * FLI_SLAB_BYTES);
+    assert_int_equal(slabs->warm.count, 1);
+    assert_int_equal(fli_slab_make_idle(slabs, 0, 0), FLI_SLAB_BYTES);
+    assert_int_equal(slabs->cold.count, RETIRED);
+    assert_int_equal(fli_load_relaxed(&slabs->retired), 0);
+    assert_int_equal(fli_load_relaxed(&ground->limit.used), 0);
 }
 
 static void pages_of_bits_go_back_unless_a_bit_in_them_is_set(void **state)
@@ -396,6 +450,8 @@ int main(void)
         GROUND_TEST(a_retired_slab_serves_another_class_from_zeroed_pages),
         GROUND_TEST(free_slabs_are_retired_whichever_they_are_and_the_others_stay),
         GROUND_TEST(retired_slabs_go_back_in_runs_whatever_their_order_and_class),
+        GROUND_TEST(warm_slabs_keep_their_memory_and_are_the_next_to_be_used),
+        GROUND_TEST(warm_slabs_beyond_what_may_be_warm_get_cold),
         GROUND_TEST(pages_of_bits_go_back_unless_a_bit_in_them_is_set),
         GROUND_TEST(the_live_bit_tells_what_it_was),
     };

@@ -25,6 +25,13 @@ static void unload(struct fl_thread *thread, size_t size, void **blocks, size_t 
     free(blocks);
 }
 
+/* Of slabs, in use or not. */
+static size_t memory_of(struct fl_heap *heap)
+{
+    struct fl_stats stats = stats_of(heap);
+    return stats.slab_bytes + stats.idle_bytes;
+}
+
 static void a_trim_gives_back_what_is_free_and_keeps_what_is_not(void **state)
 {
     struct bed *bed = *state;
@@ -130,6 +137,7 @@ static void a_heap_trims_itself_past_what_it_retains(void **state)
         assert_true(stats.trims > 0);
         assert_true(stats.pooled_bytes + stats.parked_bytes <= 3 * FLI_MIB);
         assert_true(stats.slab_bytes <= 5 * FLI_MIB);
+        assert_true(stats.idle_bytes <= FLI_MIB);
         end_bed(&bed);
     }
 }
@@ -344,6 +352,49 @@ static void a_wave_that_comes_back_raises_the_bound_to_its_height(void **state)
     assert_int_equal(trims[3], trims[1]);
 }
 
+/* Of one whose objects change their size, and are more than the heap retains, each wave gets the memory of earlier
+ * ones, and next to nothing goes by way of the system. */
+static void waves_of_other_sizes_use_the_memory_of_those_before(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 6 };
+    static const size_t sizes[] = {48, 1024, 256, 400, 64, 2048};
+    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = LOAD_BYTES});
+    size_t count;
+    uint64_t trimmed[ROUNDS];
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+            void **blocks = load(bed.thread, sizes[i], LOAD_BYTES / 2, &count);
+            unload(bed.thread, sizes[i], blocks, count);
+        }
+        trimmed[round] = stats_of(bed.heap).trimmed_bytes;
+    }
+    assert_true(trimmed[ROUNDS - 1] - trimmed[ROUNDS - 2] < LOAD_BYTES / 2);
+    struct fl_stats stats = stats_of(bed.heap);
+    assert_in_range(stats.idle_bytes, 1, LOAD_BYTES / 2);
+    fl_thread_flush(bed.thread);
+    fl_heap_trim(bed.heap, 0);
+    assert_int_equal(memory_of(bed.heap), 0);
+    end_bed(&bed);
+}
+
+static void a_trim_leaves_idle_what_it_is_asked_to_leave(void **state)
+{
+    struct bed *bed = *state;
+    size_t count;
+    for (size_t size = 64; size <= 2048; size *= 2) {
+        void **blocks = load(bed->thread, size, LOAD_BYTES / 4, &count);
+        unload(bed->thread, size, blocks, count);
+    }
+    fl_thread_flush(bed->thread);
+    size_t before = memory_of(bed->heap);
+    fl_heap_trim(bed->heap, FLI_MIB);
+    assert_true(memory_of(bed->heap) <= FLI_MIB);
+    assert_true(memory_of(bed->heap) < before);
+    fl_heap_trim(bed->heap, 0);
+    assert_int_equal(memory_of(bed->heap), 0);
+}
+
 /* A pool of next to nothing whose trims only look after what lies parked has not outgrown its bound. */
 static void small_change_beside_fragments_does_not_raise_the_bound(void **state)
 {
@@ -363,7 +414,7 @@ static void small_change_beside_fragments_does_not_raise_the_bound(void **state)
     free(blocks);
     for (unsigned i = 0; i < 600; i++)
         fl_thread_flush(bed->thread);
-    assert_true(stats_of(bed->heap).slab_bytes <= FLI_MIB);
+    assert_true(memory_of(bed->heap) <= FLI_MIB);
 }
 
 /* What the host has given back and takes again is its own decision. */
@@ -382,7 +433,7 @@ static void trims_that_the_host_asks_for_do_not_raise_the_bound(void **state)
     blocks = load(bed->thread, SIZE, 4 * FLI_MIB, &count);
     unload(bed->thread, SIZE, blocks, count);
     fl_thread_flush(bed->thread);
-    assert_true(stats_of(bed->heap).slab_bytes <= FLI_MIB);
+    assert_true(memory_of(bed->heap) <= FLI_MIB);
 }
 
 static void live_and_leave(struct fl_heap *heap, size_t bytes)
@@ -406,7 +457,7 @@ static void threads_that_come_and_go_raise_the_bound_to_what_they_take(void **st
         for (unsigned i = 0; i < 20; i++)
             live_and_leave(heap, bytes);
         assert_int_equal(stats_of(heap).trims, trims);
-        assert_true(stats_of(heap).slab_bytes <= 4 * bytes);
+        assert_true(memory_of(heap) <= 4 * bytes);
         end_heap(heap);
     }
 }
@@ -444,7 +495,7 @@ static void of_threads_that_leave_together_the_last_one_trims(void **state)
         }
         for (size_t i = 0; i < COUNT_OF(leavers); i++)
             assert_int_equal(pthread_join(leavers[i].thread, NULL), 0);
-        assert_true(stats_of(heap).slab_bytes <= FLI_MIB);
+        assert_true(memory_of(heap) <= FLI_MIB);
         pthread_barrier_destroy(&together);
         end_heap(heap);
     }
@@ -496,6 +547,8 @@ int main(void)
         cmocka_unit_test(resident_memory_falls_back_to_where_it_started),
         cmocka_unit_test(trims_and_working_threads_do_not_disturb_each_other),
         BED_TEST(a_wave_that_comes_back_raises_the_bound_to_its_height),
+        cmocka_unit_test(waves_of_other_sizes_use_the_memory_of_those_before),
+        BED_TEST(a_trim_leaves_idle_what_it_is_asked_to_leave),
         BED_TEST(small_change_beside_fragments_does_not_raise_the_bound),
         BED_TEST(trims_that_the_host_asks_for_do_not_raise_the_bound),
         cmocka_unit_test(threads_that_come_and_go_raise_the_bound_to_what_they_take),

@@ -48,7 +48,7 @@ extern "C" {
 #define FL_VERSION_PATCH 0
 
 /* The layout that the inline fast paths assume. The library refuses callers compiled for another one. */
-#define FL_ABI 2
+#define FL_ABI 3
 
 #if defined(FREELANE_STATIC)
 #define FL_API
@@ -157,8 +157,9 @@ struct fl_options {
                                          taken as it is or refused */
     size_t retain_bytes;                    /* pooled free bytes past which slabs go back to the system by themselves;
                                          default 256 MiB, 1 keeps as little as possible, SIZE_MAX all. Unless it
-                                         is all, fewer until the program is seen to take them back. As much, in
-                                         equal shares of at most 32 MiB, threads keep of freed blocks to themselves */
+                                         is all, fewer until the program is seen to take them back. Half as much
+                                         again may stay in slabs without a class; and as much, in equal shares of
+                                         at most 32 MiB, threads keep of freed blocks to themselves */
     size_t limit_bytes;                     /* most bytes of slabs and large blocks in use; default none */
     unsigned magazine_blocks;               /* the largest magazine, in blocks, 2 to 254; default 254 */
     fl_refill_callback on_refill;           /* default none */
@@ -205,7 +206,7 @@ FL_API int fl_heap_destroy(struct fl_heap *heap);
 FL_API struct fl_heap *fl_heap_default(void);
 
 /* Gives fully free slabs, and pages of empty magazines, back to the system until at most `retain_bytes` of pooled
- * free bytes are left. What lies in threads' caches is not touched: fl_thread_flush them before. Returns the bytes
+ * and idle bytes are left. What lies in threads' caches is not touched: fl_thread_flush them before. Returns the bytes
  * given back. Waits for a trim that is under way; on a heap with stale readers also for a grace period, hence is a
  * quiescent state of the caller and, reported as misuse, does nothing inside a read-side section. */
 FL_API size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes);
@@ -256,6 +257,7 @@ struct fl_stats {
     size_t large_bytes;
     size_t slabs;            /* slabs in use */
     size_t slab_bytes;       /* their bytes */
+    size_t idle_bytes;       /* bytes of slabs that serve no class and have kept their memory for the next that do */
     size_t retired_bytes;    /* bytes of slabs that wait for a grace period before they go back */
     size_t reserved_bytes;   /* address space reserved for slabs */
     size_t mapped_bytes;     /* address space made usable, for slabs, magazines and bookkeeping */
