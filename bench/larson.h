@@ -68,12 +68,12 @@ template <class B> class LarsonArray
     uint64_t random_;
 };
 
-/* The arrays of a server with `lines` lines of threads, and one mailbox for each line. At the end of a life a thread
- * puts its array into the next line's mailbox and takes out what the line before it had left there. */
+/* The arrays of a server with `lines` lines of threads, and as many mailboxes. At the end of a life a thread puts its
+ * array into a mailbox, of those in turn the next, and takes out what another line has left there. */
 template <class B> class Larson
 {
   public:
-    Larson(unsigned lines, uint32_t slots) : held_(lines), mailbox_(lines)
+    Larson(unsigned lines, uint32_t slots) : held_(lines), lives_(lines), mailbox_(lines)
     {
         for (unsigned line = 0; line < lines; line++) {
             held_[line] = std::make_unique<LarsonArray<B>>(slots, 2 * line + 1).release();
@@ -103,7 +103,7 @@ template <class B> class Larson
             B backend;
             held_[line]->replace(backend, replacements);
         }).join();
-        held_[line] = mailbox_[(line + 1) % mailbox_.size()].exchange(held_[line]);
+        held_[line] = mailbox_[(line + ++lives_[line]) % mailbox_.size()].exchange(held_[line]);
     }
 
     /* When no line lives any more. */
@@ -115,6 +115,7 @@ template <class B> class Larson
 
   private:
     std::vector<LarsonArray<B> *> held_;
+    std::vector<size_t> lives_;
     std::vector<std::atomic<LarsonArray<B> *>> mailbox_;
 };
 
