@@ -185,7 +185,8 @@ void *fli_alloc(struct fl_thread *face, const struct fli_request *request)
     return block;
 }
 
-void *fl_alloc_slow(struct fl_thread *face, size_t size)
+/* On behalf of `call`. */
+static inline void *alloc_slow(struct fl_thread *face, size_t size, const char *call)
 {
     struct fli_thread *thread = fli_thread_of(face);
     unsigned class_index = fli_class_of_size(size);
@@ -195,7 +196,12 @@ void *fl_alloc_slow(struct fl_thread *face, size_t size)
         if (FLI_LIKELY(block != NULL))
             return block;
     }
-    return fli_alloc(face, &(struct fli_request){.call = "fl_alloc", .size = size});
+    return fli_alloc(face, &(struct fli_request){.call = call, .size = size});
+}
+
+void *fl_alloc_slow(struct fl_thread *face, size_t size)
+{
+    return alloc_slow(face, size, "fl_alloc");
 }
 
 void *fl_alloc_zeroed(struct fl_thread *thread, size_t size)
@@ -515,7 +521,7 @@ int fl_alloc_many(struct fl_thread *thread, size_t size, size_t count, void **bl
             __atomic_store_n(&cache->top, top, __ATOMIC_RELAXED); /* relaxed: as in fl_cache_take */
             continue;
         }
-        blocks[done] = fl_alloc_slow(thread, size);
+        blocks[done] = alloc_slow(thread, size, "fl_alloc_many");
         if (blocks[done] == NULL) {
             int saved = errno;
             fl_free_many(thread, size, done, blocks);

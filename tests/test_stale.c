@@ -559,7 +559,7 @@ static void assert_allocs_refused(struct fl_thread *thread, size_t size, const s
     assert_null(fl_alloc_zeroed(thread, size));
     assert_refused("fl_alloc_zeroed");
     assert_int_equal(fl_alloc_many(thread, size, COUNT_OF(blocks), blocks), -EINVAL);
-    assert_refused("fl_alloc");
+    assert_refused("fl_alloc_many");
     assert_null(fl_type_alloc(thread, bare));
     assert_refused("fl_type_alloc");
     assert_string_equal(misuse.type, bare->name);

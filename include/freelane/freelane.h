@@ -336,8 +336,8 @@ FL_API void *fl_thread_context(const struct fl_thread *thread);
 /* Like fl_alloc, with the first `size` bytes zero. */
 FL_API void *fl_alloc_zeroed(struct fl_thread *thread, size_t size);
 
-/* Allocates `count` blocks of `size` bytes into `blocks`. All or nothing: returns 0, or -ENOMEM and has
- * allocated none (the contents of `blocks` are then unspecified). */
+/* Allocates `count` blocks of `size` bytes into `blocks`. All or nothing: returns 0; or -ENOMEM, or -EINVAL where
+ * fl_alloc is misuse, and has allocated none (the contents of `blocks` are then unspecified). */
 FL_API int fl_alloc_many(struct fl_thread *thread, size_t size, size_t count, void **blocks);
 
 /* Frees a block of the thread's heap whose size is not known. NULL is ignored. */
