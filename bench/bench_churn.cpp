@@ -31,7 +31,7 @@ constexpr size_t kChurnSizes[] = {24, 48, 64, 128, 400};
 constexpr unsigned kSizes = sizeof kChurnSizes / sizeof *kChurnSizes;
 
 /* Lives of each thread between two looks at the clock, and how often at least there are so many. */
-constexpr int kLives = 25, kLivesQuick = 2;
+constexpr int kLives = 25, kLivesQuick = 1;
 constexpr int kPairsLeast = 48;
 
 using Clock = std::chrono::steady_clock;

@@ -8,7 +8,7 @@
  *                   the same, where no backend has freed anything in another order before
  *     random/48/n   with n live blocks in an array: free the one at a random index, allocate another into its
  *                   place, touch it; 1000 times per iteration. The index comes from a linear congruential
- *                   generator. 2n times before the clock starts (n / 2 with --quick)
+ *                   generator. 2n times before the clock starts (n / 8 with --quick)
  *
  * The blocks of both batches are allocated and freed once before the clock starts, so each backend begins with n free
  * blocks in whatever order it keeps them. For `batch` they are freed in random order, the same for all: a program
@@ -90,7 +90,7 @@ template <class B> void run_random(benchmark::State &state, uint32_t n)
     for (void *&slot : array)
         touch(slot = backend.first(kSize), n);
     uint64_t random = 482;
-    replace(backend, array.data(), n, &random, quick ? n / 2 : 2 * n);
+    replace(backend, array.data(), n, &random, quick ? n / 8 : 2 * n);
     for (auto _ : state)
         replace(backend, array.data(), n, &random, kChunk);
     report(state, kChunk);

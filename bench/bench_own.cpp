@@ -47,7 +47,8 @@ struct Add {
         std::vector<int> threads = {1};
         threads.insert(threads.end(), kThreadCounts.begin(), kThreadCounts.end());
         add_workload<B>("own/48/10000", run_own<B, 48, 10000>, threads);
-        add_workload<B>("own/32768/128", run_own<B, 32768, 128>, threads);
+        if (!leaves_out_slow)
+            add_workload<B>("own/32768/128", run_own<B, 32768, 128>, threads);
     }
 };
 

@@ -147,7 +147,8 @@ template <class B> void run_replay(benchmark::State &state)
 struct Add {
     template <class B> void visit()
     {
-        add_workload<B>("replay", run_replay<B>);
+        if (!leaves_out_slow)
+            add_workload<B>("replay", run_replay<B>);
     }
 };
 

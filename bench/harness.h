@@ -37,6 +37,9 @@ void add_workload(const std::string &workload, std::function<void(benchmark::Sta
 /* Whether --quick or --smoke asks for less warming up. */
 extern bool quick;
 
+/* Whether --quick leaves out the workloads that take long to get going. */
+extern bool leaves_out_slow;
+
 /* The thread counts of the workloads that have several. */
 extern const std::vector<int> kThreadCounts;
 
