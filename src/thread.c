@@ -317,6 +317,17 @@ static void detach(struct fli_thread *thread)
     fli_registry_unlock();
 }
 
+/* What another OS thread, which may be using it, gets from fl_thread_self. */
+static bool is_self_of_another(const struct fli_thread *thread)
+{
+    if (!thread->is_self)
+        return false;
+    fli_registry_lock();
+    bool ours = fli_thread_is_ours_locked(thread);
+    fli_registry_unlock();
+    return !ours;
+}
+
 int fl_thread_detach(struct fl_thread *face)
 {
     if (is_stand_in(face)) {
@@ -325,6 +336,10 @@ int fl_thread_detach(struct fl_thread *face)
     }
     if (fli_thread_sections(fli_thread_of(face)) > 0) {
         fli_misuse("fl_thread_detach", face, NULL, "is inside a read-side section");
+        return -EINVAL;
+    }
+    if (is_self_of_another(fli_thread_of(face))) {
+        fli_misuse("fl_thread_detach", face, NULL, "is what fl_thread_self returns to another thread");
         return -EINVAL;
     }
     detach(fli_thread_of(face));

@@ -155,6 +155,28 @@ static void detaching_a_stand_in_is_refused(void **state)
     assert_int_equal(misuse.count, 0);
 }
 
+static void *detach_anothers(void *handle)
+{
+    return (void *)(intptr_t)fl_thread_detach(handle);
+}
+
+static void detaching_what_another_thread_has_for_itself_is_refused(void **state)
+{
+    (void)state;
+    void *block = fl_alloc(fl_thread_self(), SIZE), *result;
+    struct fl_thread *self = fl_thread_self();
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, detach_anothers, self), 0);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_int_equal((intptr_t)result, -EINVAL);
+    assert_misuse("fl_thread_detach", self, "to another thread");
+    fl_free(self, block);
+    fl_thread_offline(self);
+    assert_int_equal(pthread_create(&thread, NULL, detach_anothers, self), 0);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_int_equal((intptr_t)result, 0);
+}
+
 static void errno_is_kept_while_misuse_is_told(void **state)
 {
     struct bed *bed = *state;
@@ -790,6 +812,7 @@ int main(void)
         MISUSE_TEST(a_sized_free_with_a_size_that_no_class_serves_is_refused),
         MISUSE_TEST(a_large_block_freed_twice_is_refused),
         MISUSE_TEST(detaching_a_stand_in_is_refused),
+        MISUSE_TEST(detaching_what_another_thread_has_for_itself_is_refused),
         MISUSE_TEST(errno_is_kept_while_misuse_is_told),
         MISUSE_TEST(a_sized_free_with_the_size_of_another_class_is_refused),
         MISUSE_TEST(the_inside_of_a_block_is_refused),

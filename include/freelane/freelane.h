@@ -301,8 +301,9 @@ static inline struct fl_thread *fl_thread_attach(struct fl_heap *heap)
     return fl_thread_attach_abi(FL_ABI, heap);
 }
 
-/* Ends an attachment: its blocks go to the pool and the handle is gone. Returns 0; -EINVAL, reported as misuse,
- * for the handles that fl_thread_self returns to unattached and exited threads, and inside a read-side section.
+/* Ends an attachment: its blocks go to the pool and the handle is gone. Returns 0; or -EINVAL, reported as misuse,
+ * for the handles that fl_thread_self returns to unattached, exited and other threads (unless they are offline), and
+ * inside a read-side section.
  * Called by the OS thread that uses the handle, or by any when none does. The one it is bound to uses it also when it
  * uses fl_thread_self, waits for a grace period of any heap, or exits: unless it is offline, keep these apart. */
 FL_API int fl_thread_detach(struct fl_thread *thread);
