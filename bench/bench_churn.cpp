@@ -30,9 +30,11 @@ namespace
 constexpr size_t kChurnSizes[] = {24, 48, 64, 128, 400};
 constexpr unsigned kSizes = sizeof kChurnSizes / sizeof *kChurnSizes;
 
-/* Lives of each thread between two looks at the clock, and how often at least there are so many. */
+/* Lives of each thread between two looks at the clock, and how often at least there are so many, where they allocate
+ * little. */
 constexpr int kLives = 25, kLivesQuick = 1;
 constexpr int kPairsLeast = 48;
+constexpr unsigned kLittle = 20;
 
 using Clock = std::chrono::steady_clock;
 
@@ -120,7 +122,7 @@ template <class B, unsigned kEach> void run_churn(benchmark::State &state)
     };
     for (auto _ : state)
         pair();
-    for (int i = static_cast<int>(state.iterations()); !quick && i < kPairsLeast; i++)
+    for (int i = static_cast<int>(state.iterations()); !quick && kEach <= kLittle && i < kPairsLeast; i++)
         pair();
     if (state.thread_index() != 0)
         return;
