@@ -23,6 +23,7 @@ struct walk {
     uint64_t *seen; /* a bit per block, by slab, as in slab.h */
     size_t found;   /* blocks found free in the class at hand */
     size_t magazines;
+    uint32_t used; /* slabs found on the lists of the classes */
     char *error;
     size_t error_size;
 };
@@ -184,8 +185,10 @@ static int walk_slabs(struct walk *walk, unsigned class_index, size_t *live)
     const struct fli_slab_class *class = &walk->slabs->by_class[class_index];
     int failed = 0;
     for (unsigned list = 0; list < FLI_SLAB_LISTS; list++)
-        for (uint32_t slab = class->lists[list]; slab != 0 && failed == 0; slab = walk->slabs->slabs[slab - 1].next)
+        for (uint32_t slab = class->lists[list]; slab != 0 && failed == 0; slab = walk->slabs->slabs[slab - 1].next) {
+            walk->used++;
             failed = walk_slab(walk, class_index, slab - 1, live);
+        }
     return failed;
 }
 
@@ -202,15 +205,12 @@ static uint32_t count_list(const struct walk *walk, uint32_t first)
 static int check_slabs(struct walk *walk)
 {
     const struct fli_slabs *slabs = walk->slabs;
-    uint32_t used = 0, warm = count_list(walk, slabs->warm.first), cold = count_list(walk, slabs->cold.first);
+    uint32_t warm = count_list(walk, slabs->warm.first), cold = count_list(walk, slabs->cold.first);
     uint32_t retired = fli_load_relaxed(&slabs->retired); /* relaxed: no thread uses the heap */
-    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
-        for (unsigned list = 0; list < FLI_SLAB_LISTS; list++)
-            used += count_list(walk, slabs->by_class[c].lists[list]);
-    if (used + warm + cold + retired != slabs->committed)
+    if (walk->used + warm + cold + retired != slabs->committed)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "%u slabs exist, but %u are in use, %u warm, %u cold and %u retired", slabs->committed,
-                            used, warm, cold, retired);
+                            walk->used, warm, cold, retired);
     if (warm != slabs->warm.count || cold != slabs->cold.count)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "%u slabs are warm and %u cold, but counted are %u and %u", warm, cold, slabs->warm.count,
