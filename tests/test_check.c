@@ -234,6 +234,27 @@ static void a_rack_that_has_lost_a_magazine_is_found(void **state)
     fli_store_relaxed(shelf_of(ward), top);
 }
 
+static void a_slab_that_is_nowhere_is_found(void **state)
+{
+    struct ward *ward = *state;
+    struct fli_slabs *slabs = &ward->bed.heap->backing.slabs;
+    slabs->committed++;
+    assert_found(ward, "slabs exist");
+    slabs->committed--;
+}
+
+static void a_wrong_number_of_idle_slabs_is_found(void **state)
+{
+    struct ward *ward = *state;
+    struct fli_slabs *slabs = &ward->bed.heap->backing.slabs;
+    slabs->warm.count++;
+    assert_found(ward, "slabs are warm");
+    slabs->warm.count--;
+    slabs->cold.count++;
+    assert_found(ward, "slabs are warm");
+    slabs->cold.count--;
+}
+
 static void a_magazine_that_is_nowhere_is_found(void **state)
 {
     struct ward *ward = *state;
@@ -463,6 +484,8 @@ int main(void)
         WARD_TEST(a_wrong_number_of_carved_blocks_is_found),
         WARD_TEST(a_wrong_number_of_parked_blocks_is_found),
         WARD_TEST(a_slab_that_miscounts_its_parked_blocks_is_found),
+        WARD_TEST(a_slab_that_is_nowhere_is_found),
+        WARD_TEST(a_wrong_number_of_idle_slabs_is_found),
         WARD_TEST(a_sound_heap_passes_with_blocks_in_every_place),
         ISOLATION_TEST(a_deferred_block_that_is_elsewhere_too_is_found),
         ISOLATION_TEST(a_deferred_block_that_is_live_is_found_in_checked_builds),
