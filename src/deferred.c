@@ -302,7 +302,7 @@ static bool advance_locked(struct fli_deferred *deferred)
 /* Unlocks, and tells the heap if what has been released has made its pool grow. */
 static void unlock(struct fli_deferred *deferred, bool released)
 {
-    pthread_mutex_unlock(&deferred->lock);
+    fli_unlock(&deferred->lock);
     if (released)
         deferred->backing->pool_grew(deferred->backing);
 }
@@ -322,7 +322,7 @@ static bool can_step(struct fli_deferred *deferred)
 
 void fli_deferred_advance(struct fli_deferred *deferred)
 {
-    if (!can_step(deferred) || pthread_mutex_trylock(&deferred->lock) != 0)
+    if (!can_step(deferred) || !fli_trylock(&deferred->lock))
         return;
     int saved = errno;
     unlock(deferred, advance_locked(deferred));
@@ -345,7 +345,7 @@ void fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds)
  * number. Returns 0, or why it cannot be waited for. */
 static int step(struct fli_deferred *deferred, int64_t *token, uint64_t *batch)
 {
-    pthread_mutex_lock(&deferred->lock);
+    fli_lock(&deferred->lock);
     bool released = advance_locked(deferred);
     bool is_waiting = deferred->is_waiting;
     *token = is_waiting ? fli_load_relaxed(&deferred->token) : 0;

@@ -26,6 +26,7 @@
 
 #include "cache.h"
 #include "grace.h"
+#include "lock.h"
 
 struct fli_deferred {
     /* Constant once made. */

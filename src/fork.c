@@ -19,12 +19,12 @@ static void for_each_lock(struct fl_heap *heap, void (*operation)(pthread_mutex_
 
 static void lock(pthread_mutex_t *mutex)
 {
-    pthread_mutex_lock(mutex);
+    fli_lock(mutex);
 }
 
 static void unlock(pthread_mutex_t *mutex)
 {
-    pthread_mutex_unlock(mutex);
+    fli_unlock(mutex);
 }
 
 enum { STACKS = FL_CLASS_COUNT + 1 };

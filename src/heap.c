@@ -215,7 +215,7 @@ static struct fl_heap *create_default(char *error, size_t error_size)
 static struct fl_heap *create_default_once(void)
 {
     char error[256];
-    pthread_mutex_lock(&fli_default_lock);
+    fli_lock(&fli_default_lock);
     struct fl_heap *heap = fli_load_relaxed(&default_heap); /* relaxed: the lock orders */
     if (heap == NULL) {
         heap = create_default(error, sizeof error);
@@ -223,7 +223,7 @@ static struct fl_heap *create_default_once(void)
         fli_store_release(&default_heap, heap);
     }
     int saved = errno;
-    pthread_mutex_unlock(&fli_default_lock);
+    fli_unlock(&fli_default_lock);
     if (heap == NULL && saved == EINVAL)
         fli_misuse("FREELANE_OPTIONS", NULL, NULL, "%s", error);
     errno = saved;

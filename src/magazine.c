@@ -6,6 +6,7 @@
  */
 #include "magazine.h"
 #include "check.h"
+#include "lock.h"
 
 #include <string.h>
 
@@ -69,9 +70,9 @@ static uint32_t grow_locked(struct fli_magazines *magazines)
 
 struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines)
 {
-    pthread_mutex_lock(&magazines->lock);
+    fli_lock(&magazines->lock);
     uint32_t index = magazines->returned > 0 ? reuse_locked(magazines) : grow_locked(magazines);
-    pthread_mutex_unlock(&magazines->lock);
+    fli_unlock(&magazines->lock);
     if (index == 0)
         return NULL;
     struct fli_magazine *magazine = fli_magazine_at(magazines, index);
@@ -127,7 +128,7 @@ uint32_t fli_magazines_return(struct fli_magazines *magazines, uint32_t first, s
     if (first == 0)
         return 0;
     uint32_t kept = 0;
-    pthread_mutex_lock(&magazines->lock);
+    fli_lock(&magazines->lock);
     mark_locked(magazines, first);
     const char *states = magazines->states.base;
     uint32_t pages = (magazines->carved + FLI_MAGAZINES_PER_PAGE - 1) / FLI_MAGAZINES_PER_PAGE;
@@ -143,14 +144,14 @@ uint32_t fli_magazines_return(struct fli_magazines *magazines, uint32_t first, s
         *bytes += decommit_locked(magazines, page, end);
     }
     magazines->search_from = 1;
-    pthread_mutex_unlock(&magazines->lock);
+    fli_unlock(&magazines->lock);
     return kept;
 }
 
 size_t fli_magazines_count(struct fli_magazines *magazines)
 {
-    pthread_mutex_lock(&magazines->lock);
+    fli_lock(&magazines->lock);
     size_t count = magazines->carved - 1 - magazines->returned;
-    pthread_mutex_unlock(&magazines->lock);
+    fli_unlock(&magazines->lock);
     return count;
 }

@@ -5,6 +5,7 @@
  */
 #include "slab.h"
 #include "check.h"
+#include "lock.h"
 #include "sanitizer.h"
 
 #include <errno.h>
@@ -220,7 +221,7 @@ static bool begin_slab_locked(struct fli_slabs *slabs, unsigned class_index)
 unsigned fli_slab_carve(struct fli_slabs *slabs, unsigned class_index, unsigned count, void **blocks)
 {
     struct fli_slab_class *class = &slabs->by_class[class_index];
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     unsigned done = 0;
     if (class->carving != 0 || begin_slab_locked(slabs, class_index)) {
         uint32_t slab = class->carving;
@@ -236,7 +237,7 @@ unsigned fli_slab_carve(struct fli_slabs *slabs, unsigned class_index, unsigned 
         if (record->carved == record->blocks)
             class->carving = 0;
     }
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     return done;
 }
 
@@ -281,12 +282,12 @@ static void park_locked(struct fli_slabs *slabs, unsigned class_index, const voi
 void fli_slab_park(struct fli_slabs *slabs, unsigned class_index, unsigned count, void *const *blocks)
 {
     struct fli_slab_class *class = &slabs->by_class[class_index];
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     for (unsigned i = 0; i < count; i++)
         park_locked(slabs, class_index, blocks[i]);
     fli_count(&class->parked, count);
     fli_count(&slabs->parked_bytes, count * class->block_bytes);
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
 }
 
 /* Takes up to `count` parked blocks of one slab, highest address first. */
@@ -311,7 +312,7 @@ unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned
 {
     struct fli_slab_class *class = &slabs->by_class[class_index];
     unsigned done = 0;
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     while (done < count) {
         uint32_t slab = class->lists[FLI_SLABS_PARTLY];
         if (slab == 0)
@@ -321,7 +322,7 @@ unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned
         done += unpark_slab_locked(slabs, class, slab, count - done, blocks + done);
     }
     slabs->reused_bytes += done * class->block_bytes;
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     return done;
 }
 
@@ -330,19 +331,19 @@ unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned
 void fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
     uint32_t index = fli_slab_block_index(slabs, class_index, block);
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     slabs->deferred_bits[slabs->collecting][word_index(fli_slab_number(slabs, block), index)] |= bit_mask(index);
     slabs->deferred[slabs->collecting]++;
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
 }
 
 size_t fli_slab_close_deferred(struct fli_slabs *slabs)
 {
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     size_t waiting = slabs->deferred[slabs->collecting];
     slabs->collecting ^= 1;
     FLI_ASSERT(slabs->deferred[slabs->collecting] == 0);
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     return waiting;
 }
 
@@ -365,7 +366,7 @@ static unsigned release_slab_locked(struct fli_slabs *slabs, unsigned class_inde
 
 void fli_slab_release_deferred(struct fli_slabs *slabs, size_t *counts)
 {
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     size_t *waiting = &slabs->deferred[slabs->collecting ^ 1];
     for (uint32_t number = 0; number < slabs->committed && *waiting != 0; number++) {
         unsigned class_index = fli_load_relaxed(&slabs->classes[number]); /* relaxed: under the lock */
@@ -373,7 +374,7 @@ void fli_slab_release_deferred(struct fli_slabs *slabs, size_t *counts)
         counts[class_index] += count;
         *waiting -= count;
     }
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
 }
 
 void fli_slab_count_deferred_stw(struct fli_slabs *slabs, size_t *counts)
@@ -400,7 +401,7 @@ void fli_slab_poison(struct fli_slabs *slabs, unsigned class_index, void *block)
 uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned *blocks)
 {
     struct fli_slab_class *class = &slabs->by_class[class_index];
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     uint32_t slab = class->lists[FLI_SLABS_FREE];
     if (slab != 0) {
         struct fli_slab *record = slab_at(slabs, slab);
@@ -418,7 +419,7 @@ uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned
         record->next = 0;
         fli_count(&slabs->retired, 1);
     }
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     return slab;
 }
 
@@ -432,7 +433,7 @@ static void park_all_locked(struct fli_slabs *slabs, uint32_t slab)
 
 void fli_slab_unretire(struct fli_slabs *slabs, uint32_t first)
 {
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     for (uint32_t slab = first, next; slab != 0; slab = next) {
         struct fli_slab *record = slab_at(slabs, slab);
         /* Relaxed: written under the lock. */
@@ -446,7 +447,7 @@ void fli_slab_unretire(struct fli_slabs *slabs, uint32_t first)
         count_parked_locked(slabs, class, slab, record->carved);
         fli_count(&slabs->retired, (uint32_t)-1);
     }
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
 }
 
 /* Merges two lists of slabs, each with the highest number first, into one. */
@@ -494,7 +495,7 @@ static void lose_class_locked(struct fli_slabs *slabs, struct fli_idle_slabs *id
 static uint32_t make_warm(struct fli_slabs *slabs, uint32_t first, size_t most)
 {
     uint32_t slab;
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     while ((slab = first) != 0 && slabs->warm.count < most) {
         first = slab_at(slabs, slab)->next;
         lose_class_locked(slabs, &slabs->warm, slab);
@@ -505,7 +506,7 @@ static uint32_t make_warm(struct fli_slabs *slabs, uint32_t first, size_t most)
         first = slab;
         fli_count(&slabs->retired, 1);
     }
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     return first;
 }
 
@@ -515,10 +516,10 @@ static size_t make_run_cold(struct fli_slabs *slabs, uint32_t number, uint32_t c
     size_t bytes = (size_t)count << FLI_SLAB_SHIFT;
     /* A failure leaves the pages with the process: the slabs can serve again all the same. */
     size_t returned = fli_os_decommit(fli_slab_start(slabs, number), bytes) == 0 ? bytes : 0;
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     for (uint32_t slab = number + count; slab > number; slab--)
         lose_class_locked(slabs, &slabs->cold, slab);
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     fli_limit_give(slabs->limit, bytes);
     return returned;
 }
@@ -551,7 +552,7 @@ size_t fli_slab_trim_metadata(struct fli_slabs *slabs)
 {
     const uint32_t slabs_per_page = FLI_PAGE / (FLI_SLAB_BIT_WORDS * sizeof(uint64_t));
     size_t bytes = 0;
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     for (uint32_t first = 0, end; first < slabs->committed; first = end + slabs_per_page) {
         for (end = first; end < slabs->committed; end += slabs_per_page)
             if (!bits_page_is_clear_locked(slabs, end, (uint32_t)fli_min(end + slabs_per_page, slabs->committed)))
@@ -560,7 +561,7 @@ size_t fli_slab_trim_metadata(struct fli_slabs *slabs)
         if (run > 0 && fli_os_decommit(&slabs->parked_bits[word_index(first, 0)], run) == 0)
             bytes += run;
     }
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     return bytes;
 }
 
@@ -589,9 +590,9 @@ bool fli_slab_is_live(const struct fli_slabs *slabs, unsigned class_index, const
 bool fli_slab_is_parked(struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
     uint32_t index = fli_slab_block_index(slabs, class_index, block);
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     uint64_t word = slabs->parked_bits[word_index(fli_slab_number(slabs, block), index)];
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     return (word & bit_mask(index)) != 0;
 }
 
@@ -601,9 +602,9 @@ bool fli_slab_is_deferred(struct fli_slabs *slabs, unsigned class_index, const v
         return false;
     uint32_t index = fli_slab_block_index(slabs, class_index, block);
     size_t place = word_index(fli_slab_number(slabs, block), index);
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     uint64_t word = slabs->deferred_bits[0][place] | slabs->deferred_bits[1][place];
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     return (word & bit_mask(index)) != 0;
 }
 
@@ -611,8 +612,8 @@ bool fli_slab_is_block(struct fli_slabs *slabs, unsigned class_index, const void
 {
     uint32_t index = fli_slab_block_index(slabs, class_index, block);
     uint32_t number = fli_slab_number(slabs, block);
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     bool carved = index < slabs->slabs[number].carved;
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     return carved && fli_slab_start(slabs, number) + index * slabs->by_class[class_index].block_bytes == block;
 }

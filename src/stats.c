@@ -11,10 +11,10 @@
 static void count_slabs(struct fli_slabs *slabs, unsigned class_index, struct fl_class_stats *stats)
 {
     const struct fli_slab_class *class = &slabs->by_class[class_index];
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     stats->slabs = class->slabs;
     stats->carved = class->carved;
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     stats->parked = fli_load_relaxed(&class->parked); /* relaxed: a number a moment ago */
 }
 
@@ -62,11 +62,11 @@ static void add_class(struct fl_stats *stats, const struct fl_class_stats *class
 
 static void count_large(struct fli_large *large, struct fl_stats *stats)
 {
-    pthread_mutex_lock(&large->lock);
+    fli_lock(&large->lock);
     stats->large_blocks = large->blocks;
     stats->large_bytes = large->bytes;
     stats->deferred_bytes += large->deferred_bytes[0] + large->deferred_bytes[1];
-    pthread_mutex_unlock(&large->lock);
+    fli_unlock(&large->lock);
     stats->live_blocks += stats->large_blocks;
     stats->live_bytes += stats->large_bytes;
 }
@@ -74,16 +74,16 @@ static void count_large(struct fli_large *large, struct fl_stats *stats)
 static void count_memory(struct fli_backing *backing, struct fl_stats *stats)
 {
     struct fli_slabs *slabs = &backing->slabs;
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     stats->idle_bytes = (size_t)slabs->warm.count << FLI_SLAB_SHIFT;
     stats->mapped_bytes += slabs->memory.committed + slabs->class_bytes.committed + slabs->slab_records.committed +
                            slabs->parked_words.committed + slabs->deferred_words[0].committed +
                            slabs->deferred_words[1].committed + slabs->live_words.committed;
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     struct fli_magazines *magazines = &backing->magazines;
-    pthread_mutex_lock(&magazines->lock);
+    fli_lock(&magazines->lock);
     stats->mapped_bytes += magazines->region.committed + magazines->states.committed;
-    pthread_mutex_unlock(&magazines->lock);
+    fli_unlock(&magazines->lock);
 }
 
 static void add_counters(struct fl_stats *stats, const struct fli_pool_counters *counters)

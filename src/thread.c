@@ -36,12 +36,12 @@ static bool exit_key_exists;
 
 void fli_registry_lock(void)
 {
-    pthread_mutex_lock(&registry_lock);
+    fli_lock(&registry_lock);
 }
 
 void fli_registry_unlock(void)
 {
-    pthread_mutex_unlock(&registry_lock);
+    fli_unlock(&registry_lock);
 }
 
 struct fl_heap *fli_registry_heaps(void)
@@ -485,15 +485,15 @@ void fli_thread_destroy_service(struct fl_heap *heap)
 
 void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller)
 {
-    if (caller == heap->service || pthread_mutex_trylock(&heap->service_lock) != 0)
+    if (caller == heap->service || !fli_trylock(&heap->service_lock))
         return;
     fli_thread_flush_owner(heap->service);
-    pthread_mutex_unlock(&heap->service_lock);
+    fli_unlock(&heap->service_lock);
 }
 
 struct fli_thread *fli_thread_enter_service(struct fl_heap *heap)
 {
-    pthread_mutex_lock(&heap->service_lock);
+    fli_lock(&heap->service_lock);
     return heap->service;
 }
 
@@ -524,7 +524,7 @@ struct fli_thread *fli_thread_enter(struct fl_thread *face)
 void fli_thread_leave(struct fli_thread *thread)
 {
     if (thread == thread->heap->service)
-        pthread_mutex_unlock(&thread->heap->service_lock);
+        fli_unlock(&thread->heap->service_lock);
 }
 
 /* ---- Small queries. */

@@ -183,21 +183,21 @@ void fli_trim_take_back(struct fl_heap *heap, unsigned class_index)
     struct fli_retired *retired = &heap->retired;
     if (!fli_trim_is_waiting(heap))
         return;
-    pthread_mutex_lock(&heap->trim_lock);
+    fli_lock(&heap->trim_lock);
     uint32_t slab = take_of_class(slabs, &retired->collecting, class_index);
     if (slab == 0)
         slab = take_of_class(slabs, &retired->waiting, class_index);
     fli_slab_unretire(slabs, slab);
-    pthread_mutex_unlock(&heap->trim_lock);
+    fli_unlock(&heap->trim_lock);
 }
 
 void fli_trim_reclaim(struct fl_heap *heap)
 {
-    if (pthread_mutex_trylock(&heap->trim_lock) != 0)
+    if (!fli_trylock(&heap->trim_lock))
         return;
     int saved = errno;
     reclaim_locked(heap);
-    pthread_mutex_unlock(&heap->trim_lock);
+    fli_unlock(&heap->trim_lock);
     errno = saved;
 }
 
@@ -205,12 +205,12 @@ size_t fli_trim_drain(struct fl_heap *heap)
 {
     size_t returned = 0;
     for (uint64_t first = 0;;) {
-        pthread_mutex_lock(&heap->trim_lock);
+        fli_lock(&heap->trim_lock);
         returned += reclaim_locked(heap);
         bool waits = heap->retired.waiting != 0;
         int64_t token = heap->retired.token;
         uint64_t batch = heap->retired.batch;
-        pthread_mutex_unlock(&heap->trim_lock);
+        fli_unlock(&heap->trim_lock);
         if (first == 0)
             first = batch;
         if (!waits || batch > first + 1 || !fli_grace_can_wait(&heap->grace))
@@ -299,14 +299,14 @@ static void trim_classes(struct trim *trim)
 
 size_t fli_trim(struct fl_heap *heap, size_t retain)
 {
-    pthread_mutex_lock(&heap->trim_lock);
+    fli_lock(&heap->trim_lock);
     struct trim trim = begin_locked(heap, retain);
     trim_classes(&trim);
     trim.warm = fli_min(trim.warm, retain - fli_min(trim.free, retain));
     finish(&trim, heap);
     heap->trim_took = 0; /* that this is taken back says nothing about the bound */
     fli_slab_trim_metadata(&heap->backing.slabs);
-    pthread_mutex_unlock(&heap->trim_lock);
+    fli_unlock(&heap->trim_lock);
     return trim.returned;
 }
 
@@ -338,9 +338,9 @@ void fli_trim_init(struct fl_heap *heap)
 
 static uint64_t reused_bytes(struct fli_slabs *slabs)
 {
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     uint64_t bytes = slabs->reused_bytes;
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     return bytes;
 }
 
@@ -395,21 +395,24 @@ static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
 void fli_trim_if_grown(struct fli_backing *backing)
 {
     struct fl_heap *heap = (struct fl_heap *)backing;
-    if (pooled_bytes(backing) <= fli_load_relaxed(&heap->trim_above) || pthread_mutex_trylock(&heap->trim_lock) != 0)
+    if (pooled_bytes(backing) <= fli_load_relaxed(&heap->trim_above) || !fli_trylock(&heap->trim_lock))
         return;
     int saved = errno;
     size_t above = adapt_bound_locked(heap);
     size_t pooled = pooled_bytes(backing);
     if (pooled > above)
         trim_slice_locked(heap, pooled - above / 2);
-    pthread_mutex_unlock(&heap->trim_lock);
+    fli_unlock(&heap->trim_lock);
     errno = saved;
 }
 
 /* A trim under way is enough for all but the last thread, which leaves nobody to look at what it has flushed. */
 static bool lock_at_flush(struct fl_heap *heap, bool last)
 {
-    return (last ? pthread_mutex_lock : pthread_mutex_trylock)(&heap->trim_lock) == 0;
+    if (!last)
+        return fli_trylock(&heap->trim_lock);
+    fli_lock(&heap->trim_lock);
+    return true;
 }
 
 /* The trim of a flush, unless the bound is found to have to rise instead. */
@@ -454,6 +457,6 @@ void fli_trim_at_flush(struct fli_backing *backing, bool last)
         return;
     int saved = errno;
     trim_at_flush_locked(heap, last);
-    pthread_mutex_unlock(&heap->trim_lock);
+    fli_unlock(&heap->trim_lock);
     errno = saved;
 }

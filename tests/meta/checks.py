@@ -180,6 +180,7 @@ class Shape(Tree):
             ("#ifdef FREELANE_CHECKED\nint x;\n#endif\n", "a variant"),
             ('void f(void)\n{\n    __asm__("");\n}\n', "inline assembly"),
             ("__attribute__((no_sanitize_thread)) void f(void);\n", "switches a sanitizer off"),
+            ("void f(void)\n{\n    pthread_mutex_lock(&x);\n}\n", "see lock.h"),
         ):
             self.write("src/pool.c", text)
             self.fails(shape, pattern)

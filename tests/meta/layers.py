@@ -16,6 +16,7 @@ config
 base
 sanitizer
 atomic
+lock
 check
 os
 sizeclass

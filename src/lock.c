@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+#include "lock.h"
+
+#include <unistd.h>
+
+FLI_ATOMIC(uintptr_t) fli_lock_holder;
+
+/* The holder's. */
+static pid_t holder_pid;
+static void (*run_in_child)(void);
+
+/* Whether a lock that is asked for is held by the fork under way. */
+static bool is_held(void)
+{
+    if (!fli_lock_is_forking())
+        return false;
+    pid_t here = getpid();
+    if (here != holder_pid) {
+        holder_pid = here; /* what runs below asks for locks too */
+        run_in_child();
+    }
+    return fli_lock_is_forking();
+}
+
+void fli_lock(pthread_mutex_t *mutex)
+{
+    if (!is_held())
+        pthread_mutex_lock(mutex);
+}
+
+bool fli_trylock(pthread_mutex_t *mutex)
+{
+    return is_held() || pthread_mutex_trylock(mutex) == 0;
+}
+
+void fli_unlock(pthread_mutex_t *mutex)
+{
+    if (!fli_lock_is_forking())
+        pthread_mutex_unlock(mutex);
+}
+
+void fli_lock_hold_all(void (*in_child)(void))
+{
+    holder_pid = getpid();
+    run_in_child = in_child;
+    fli_store_relaxed(&fli_lock_holder, (uintptr_t)pthread_self()); /* relaxed: see fli_lock_is_forking */
+}
+
+void fli_lock_release_all(void)
+{
+    fli_store_relaxed(&fli_lock_holder, 0); /* relaxed: see fli_lock_is_forking */
+}
+
+void fli_lock_adopt(pthread_mutex_t *mutex)
+{
+    pthread_mutex_lock(mutex);
+}
+
+void fli_lock_give_up(pthread_mutex_t *mutex)
+{
+    pthread_mutex_unlock(mutex);
+}
