@@ -314,8 +314,7 @@ static bool can_step(struct fli_deferred *deferred)
     if (fli_deferred_has_pressure(deferred))
         return true;
     if (!fli_deferred_is_waiting(deferred))
-        return fli_load_relaxed(&deferred->has_marks) ||
-               fli_tagged_index(fli_load_relaxed(&deferred->collecting.head)) != 0;
+        return fli_load_relaxed(&deferred->has_marks) || fli_stack_top(&deferred->collecting) != 0;
     int64_t token = fli_load_relaxed(&deferred->token);
     return token == 0 || fli_grace_elapsed(deferred->grace, token);
 }
@@ -406,5 +405,5 @@ void fli_deferred_recount_stw(struct fli_deferred *deferred)
     if (deferred->grace->readers != NULL)
         fli_store_relaxed(&deferred->token, 0);
     recount_list(deferred, deferred->waiting);
-    recount_list(deferred, fli_tagged_index(fli_load_relaxed(&deferred->collecting.head)));
+    recount_list(deferred, fli_stack_top(&deferred->collecting));
 }

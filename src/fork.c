@@ -17,16 +17,6 @@ static void for_each_lock(struct fl_heap *heap, void (*operation)(pthread_mutex_
     operation(&heap->backing.large.lock);
 }
 
-static void lock(pthread_mutex_t *mutex)
-{
-    fli_lock(mutex);
-}
-
-static void unlock(pthread_mutex_t *mutex)
-{
-    fli_unlock(mutex);
-}
-
 enum { STACKS = FL_CLASS_COUNT + 1 };
 
 static struct fli_stack *stack_at(struct fl_heap *heap, unsigned number)
@@ -36,47 +26,64 @@ static struct fli_stack *stack_at(struct fl_heap *heap, unsigned number)
     return number == 0 ? &heap->backing.pool.empty : &heap->backing.pool.filled[number];
 }
 
-static void empty_pool(struct fl_heap *heap)
+static void set_pool_aside(struct fl_heap *heap)
 {
-    for (unsigned i = 0; i < STACKS; i++)
-        heap->held[i] = fli_stack_take_all_mpmc(stack_at(heap, i), &heap->service->rack.counters);
+    for (unsigned i = 0; i < STACKS; i++) {
+        struct fli_stack *stack = stack_at(heap, i);
+        stack->held = fli_stack_take_all_mpmc(stack, &heap->service->rack.counters);
+    }
 }
 
 static void put_pool_back(struct fl_heap *heap)
 {
-    for (unsigned i = 0; i < STACKS; i++)
-        fli_stack_put_back_mpmc(stack_at(heap, i), &heap->backing.magazines, heap->held[i],
-                                &heap->service->rack.counters);
+    for (unsigned i = 0; i < STACKS; i++) {
+        struct fli_stack *stack = stack_at(heap, i);
+        fli_stack_put_back_mpmc(stack, &heap->backing.magazines, stack->held, &heap->service->rack.counters);
+    }
 }
 
 static void reset_pool(struct fl_heap *heap)
 {
     for (unsigned i = 0; i < STACKS; i++)
-        fli_stack_reset_stw(stack_at(heap, i), heap->held[i]);
+        fli_stack_reset_stw(stack_at(heap, i), stack_at(heap, i)->held);
 }
+
+/* What cancellation was set to before the fork under way. Under all locks. */
+static int cancel_state;
+
+static void child(void);
 
 static void prepare(void)
 {
+    int state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     fli_rcu_before_fork();
-    lock(&fli_default_lock);
+    fli_lock(&fli_default_lock);
     fli_registry_lock();
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
-        for_each_lock(heap, lock);
-        empty_pool(heap);
+        for_each_lock(heap, fli_lock);
+        set_pool_aside(heap);
     }
     fli_rcu_lock();
+    cancel_state = state;
+    fli_lock_hold_all(child);
 }
 
 static void parent(void)
 {
+    if (!fli_lock_is_forking())
+        return; /* the handlers were registered during this fork */
+    int state = cancel_state;
+    fli_lock_release_all();
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
         heap->world_stopped = false;
         put_pool_back(heap);
-        for_each_lock(heap, unlock);
+        for_each_lock(heap, fli_unlock);
     }
     fli_registry_unlock();
-    unlock(&fli_default_lock);
+    fli_unlock(&fli_default_lock);
     fli_rcu_after_fork_parent();
+    pthread_setcancelstate(state, NULL);
 }
 
 /* Counts what the caches of a thread that no longer runs hold as lost. */
@@ -113,19 +120,38 @@ static void leave_behind(struct fl_heap *heap)
     heap->world_stopped = false;
 }
 
+/* Runs once: as the handler, or earlier by the first lock that a handler of the host asks for. */
 static void child(void)
 {
+    if (!fli_lock_is_forking())
+        return;
+    int state = cancel_state;
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
-        reset_pool(heap);
         fli_deferred_recount_stw(&heap->deferred);
         fli_trim_wait_anew_stw(heap);
         leave_behind(heap);
-        for_each_lock(heap, unlock);
+        reset_pool(heap);
     }
     fli_thread_forget_others_stw();
+    fli_lock_release_all();
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
+        for_each_lock(heap, fli_unlock);
     fli_registry_unlock();
-    unlock(&fli_default_lock);
+    fli_unlock(&fli_default_lock);
     fli_rcu_after_fork_child();
+    pthread_setcancelstate(state, NULL);
+}
+
+void fli_fork_adopt(struct fl_heap *heap)
+{
+    if (fli_lock_is_forking())
+        for_each_lock(heap, fli_lock_adopt);
+}
+
+void fli_fork_give_up(struct fl_heap *heap)
+{
+    if (fli_lock_is_forking())
+        for_each_lock(heap, fli_lock_give_up);
 }
 
 int fli_fork_watch(void)

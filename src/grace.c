@@ -14,11 +14,13 @@ int fli_grace_init(struct fli_grace *grace, enum fl_grace kind, const struct fl_
 
 bool fli_grace_wait(const struct fli_grace *grace, int64_t token, unsigned milliseconds)
 {
+    if (!fli_grace_can_wait(grace))
+        return fli_grace_elapsed(grace, token);
     const struct fli_reader_calls *readers = grace->readers;
     bool was_online = readers != NULL && readers->pause();
     if (grace->wait_for != NULL)
         grace->wait_for(grace->calls.context, token, milliseconds);
-    else if (grace->calls.wait != NULL)
+    else
         grace->calls.wait(grace->calls.context, token);
     if (was_online)
         readers->online();

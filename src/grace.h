@@ -15,6 +15,7 @@
 #define FLI_GRACE_H
 
 #include "base.h"
+#include "lock.h"
 
 enum { FLI_GRACE_KINDS = FL_GRACE_HOST + 1 };
 
@@ -60,10 +61,10 @@ static inline bool fli_grace_elapsed(const struct fli_grace *grace, int64_t toke
     return grace->calls.elapsed(grace->calls.context, token);
 }
 
-/* Whether a grace period can be waited for. */
+/* Whether a grace period can be waited for. Not by a thread that forks: others may need the locks that it holds. */
 static inline bool fli_grace_can_wait(const struct fli_grace *grace)
 {
-    return grace->wait_for != NULL || grace->calls.wait != NULL;
+    return (grace->wait_for != NULL || grace->calls.wait != NULL) && !fli_lock_is_forking();
 }
 
 /* Waits until a grace period has ended, about `milliseconds`, or for an implementation of the host's as long as it

@@ -99,6 +99,8 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
         failed = -ENOMEM;
         what = "a thread-specific key or a fork handler";
     }
+    if (failed == 0)
+        fli_fork_adopt(heap);
     if (failed != 0) {
         dispose(heap);
         return fli_complain(-ENOMEM, error, error_size, "the system refuses %s", what);
@@ -160,8 +162,10 @@ static bool may_be_read(struct fl_heap *heap)
  * readers. */
 static int settle(struct fl_heap *heap)
 {
-    if (heap->grace.kind == FL_GRACE_NONE || !fli_grace_can_wait(&heap->grace) || !may_be_read(heap))
+    if (heap->grace.kind == FL_GRACE_NONE || !may_be_read(heap))
         return 0;
+    if (!fli_grace_can_wait(&heap->grace))
+        return fli_lock_is_forking() ? -EAGAIN : 0;
     if (fli_thread_caller_is_inside(heap)) {
         fli_misuse("fl_heap_destroy", heap, NULL, "would wait for a grace period inside a read-side section");
         return -EINVAL;
@@ -191,6 +195,7 @@ int fl_heap_destroy(struct fl_heap *heap)
     if (failed != 0)
         return failed;
     fli_registry_remove(heap);
+    fli_fork_give_up(heap);
     dispose(heap);
     free(heap);
     return 0;

@@ -61,9 +61,6 @@ struct fl_heap {
     size_t lost_magazines;
     bool world_stopped; /* the host says so, for the next fork */
     bool has_lost;      /* a fork has left threads behind: what they had in hand is not known */
-    /* During a fork: what was on the stacks of the pool, [0] the empty magazines, and last what was deferred. */
-    uint32_t held[FL_CLASS_COUNT + 1];
-
     pthread_mutex_t service_lock;
     struct fli_thread *service;
 

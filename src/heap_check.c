@@ -71,11 +71,6 @@ static void **floor_of(const struct walk *walk, struct fli_magazine *magazine, u
 #define POOL "the pool"
 #define RACK "a thread's rack"
 
-static uint32_t top_of(struct fli_stack *stack)
-{
-    return fli_tagged_index(fli_load_relaxed(&stack->head));
-}
-
 /* A stack of the pool or a shelf of a rack, from its top down; `place` says which. */
 static int walk_list(struct walk *walk, uint32_t index, unsigned class_index, const char *place)
 {
@@ -256,10 +251,9 @@ static int walk_class(struct walk *walk, unsigned class_index)
     if (failed == 0)
         failed = walk_submitted(walk, heap->deferred.waiting, class_index);
     if (failed == 0)
-        failed = walk_submitted(walk, fli_tagged_index(fli_load_relaxed(&heap->deferred.collecting.head)),
-                                class_index);
+        failed = walk_submitted(walk, fli_stack_top(&heap->deferred.collecting), class_index);
     if (failed == 0)
-        failed = walk_list(walk, top_of(&heap->backing.pool.filled[class_index]), class_index, POOL);
+        failed = walk_list(walk, fli_stack_top(&heap->backing.pool.filled[class_index]), class_index, POOL);
     if (failed == 0)
         failed = walk_slabs(walk, class_index, &live);
     return failed == 0 ? check_equation(walk, class_index, live) : failed;
@@ -267,7 +261,7 @@ static int walk_class(struct walk *walk, unsigned class_index)
 
 static int check_magazines(struct walk *walk)
 {
-    int failed = walk_list(walk, top_of(&walk->heap->backing.pool.empty), 0, POOL);
+    int failed = walk_list(walk, fli_stack_top(&walk->heap->backing.pool.empty), 0, POOL);
     if (failed == 0)
         failed = walk_list(walk, fli_load_relaxed(&walk->heap->service->rack.empty_shelf), 0, RACK);
     for (struct fli_thread *thread = walk->heap->threads; thread != NULL && failed == 0; thread = thread->next)

@@ -366,8 +366,12 @@ void fli_rcu_before_fork(void)
     /* Only where threads or our helper may hold them. Inside a section the wait for a grace period under way would
      * not end. Relaxed: see fli_rcu_init. */
     bp_is_held = fli_load_relaxed(&bp.is_used) && !bp_is_inside();
-    if (bp_is_held)
-        urcu_bp_before_fork();
+    if (!bp_is_held)
+        return;
+    /* Registers this thread, which a first section between the handlers would find locked. */
+    bp_lock();
+    bp_unlock();
+    urcu_bp_before_fork();
 }
 
 void fli_rcu_lock(void)

@@ -27,9 +27,9 @@ CALLS = 1600
 # Deferring is promised to take at most twice what a sized free takes.
 #             function                   ceiling                  golden
 STREAMS = [
-    ("caller_free_sized", lambda free: 10, 8.4),
-    ("caller_free_deferred", lambda free: 2 * free, 10.0),
-    ("caller_dealloc_deferred", lambda free: 2 * free, 12.0),
+    ("caller_free_sized", lambda free: 10, 8.5),
+    ("caller_free_deferred", lambda free: 2 * free, 10.1),
+    ("caller_dealloc_deferred", lambda free: 2 * free, 12.1),
 ]
 STREAM_CALLS = 100000
 
