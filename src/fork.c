@@ -167,9 +167,19 @@ int fli_fork_watch(void)
     return failed == 0 ? 0 : -ENOMEM;
 }
 
-void fl_heap_fork_stopped(struct fl_heap *heap)
+static void set_world_stopped(struct fl_heap *heap, bool stopped)
 {
     fli_registry_lock();
-    heap->world_stopped = true;
+    heap->world_stopped = stopped;
     fli_registry_unlock();
+}
+
+void fl_heap_fork_stopped(struct fl_heap *heap)
+{
+    set_world_stopped(heap, true);
+}
+
+void fl_heap_fork_resumed(struct fl_heap *heap)
+{
+    set_world_stopped(heap, false);
 }

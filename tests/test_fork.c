@@ -193,6 +193,21 @@ static void where_the_world_was_stopped_nothing_is_lost_for_one_fork(void **stat
     wake_up(&sleeper);
 }
 
+static void what_is_withdrawn_does_not_hold_for_the_next_fork(void **state)
+{
+    struct sleeper sleeper;
+    struct scene scene = {.bed = *state, .sleeper = &sleeper};
+    put_to_sleep(&sleeper, scene.bed->heap);
+    scene.before = stats_of(scene.bed->heap);
+    fl_heap_fork_stopped(scene.bed->heap);
+    fl_heap_fork_resumed(scene.bed->heap);
+    assert_child_succeeds(count_the_lost, &scene);
+    fl_heap_fork_resumed(scene.bed->heap); /* nothing is left to withdraw */
+    fl_heap_fork_stopped(scene.bed->heap);
+    assert_child_succeeds(find_nothing_lost, &scene);
+    wake_up(&sleeper);
+}
+
 static void use_the_offline_handle(void *argument)
 {
     struct scene *scene = argument;
@@ -772,6 +787,7 @@ int main(void)
         BED_TEST(a_child_goes_on_with_the_heap_and_has_lost_nothing_of_the_forking_thread),
         BED_TEST(blocks_in_other_threads_caches_count_as_lost),
         BED_TEST(where_the_world_was_stopped_nothing_is_lost_for_one_fork),
+        BED_TEST(what_is_withdrawn_does_not_hold_for_the_next_fork),
         BED_TEST(an_offline_handle_goes_on_in_the_child_with_its_cache),
         cmocka_unit_test(children_of_children_go_on_with_the_default_heap),
         BED_TEST(a_thread_that_never_attached_can_fork),

@@ -222,10 +222,24 @@ FL_API size_t fl_usable_size(struct fl_heap *heap, const void *block);
  * it locks a cache that such calls share. */
 FL_API void fl_heap_free(struct fl_heap *heap, void *block);
 
-/* To be called right before fork() by a host that has stopped every other thread of the heap outside of the
- * library: in the child their caches are then emptied into the pool instead of being counted as lost. Holds
- * for one fork. */
+/* ---- fork ------------------------------------------------------------------------------------------------
+ *
+ * A child goes on with every heap and with the handles of the forking thread; offline handles are nobody's and go on
+ * too. The handles of other threads are gone: blocks in their caches count as lost, unless those threads were stopped.
+ *
+ * Handlers of pthread_atfork may call the library, on the forking thread, whenever they were registered. Those that
+ * were registered before the first heap run while the fork holds the library's locks: nothing is waited for there.
+ * fl_heap_barrier and an fl_heap_destroy that would have to wait for readers return -EAGAIN, fl_heap_trim leaves what
+ * waits for a grace period; and cancellation is off. */
+
+/* Tells that every other thread of the heap is stopped outside of the library, until it is withdrawn or one fork later:
+ * in the child their caches are then emptied into the pool instead of being counted as lost. To be called by the host
+ * that has stopped them, before it forks. Any thread. */
 FL_API void fl_heap_fork_stopped(struct fl_heap *heap);
+
+/* Withdraws fl_heap_fork_stopped. To be called before the threads go on where no fork() has come of it, for example
+ * because the process was started another way. Harmless otherwise. Any thread. */
+FL_API void fl_heap_fork_resumed(struct fl_heap *heap);
 
 /* ---- Statistics and checks ------------------------------------------------------------------------------ */
 
