@@ -53,7 +53,7 @@ void fli_lock_release_all(void)
 
 void fli_lock_adopt(pthread_mutex_t *mutex)
 {
-    pthread_mutex_lock(mutex);
+    pthread_mutex_trylock(mutex);
 }
 
 void fli_lock_give_up(pthread_mutex_t *mutex)

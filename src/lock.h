@@ -54,7 +54,8 @@ void fli_lock_hold_all(void (*in_child)(void));
 /* Locks are taken and released again. The calling thread releases those it holds afterwards. */
 void fli_lock_release_all(void);
 
-/* Takes and releases a lock for the fork under way, whose thread makes or destroys a heap. */
+/* Takes and releases a lock for the fork under way, whose thread makes or destroys a heap. No other thread knows the
+ * lock, so that it is free when it is taken, in whatever order. */
 void fli_lock_adopt(pthread_mutex_t *mutex);
 void fli_lock_give_up(pthread_mutex_t *mutex);
 

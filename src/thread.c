@@ -78,7 +78,20 @@ static void unbind_locked(struct fli_thread *thread)
 
 bool fli_thread_is_ours_locked(const struct fli_thread *thread)
 {
+    if (thread->detacher != NULL)
+        return thread->detacher == &os_thread;
     return thread->os_thread == NULL || thread->os_thread == os_thread;
+}
+
+/* The calling OS thread will detach a handle. Returns false if it, or another, does so already. */
+static bool claim_locked(struct fli_thread *thread)
+{
+    if (thread->detacher != NULL)
+        return false;
+    thread->detacher = &os_thread;
+    if (thread->os_thread != os_thread)
+        unbind_locked(thread);
+    return true;
 }
 
 static void enter_os_thread(struct fli_os_thread *record)
@@ -137,6 +150,17 @@ static void end_sections(struct fli_thread *thread)
     fli_reader_end_sections(fli_thread_reader(thread), &thread->heap->grace);
 }
 
+/* A handle that is bound to the exiting OS thread, claimed; NULL if there is none. */
+static struct fli_thread *claim_bound(struct fli_os_thread *exiting)
+{
+    fli_registry_lock();
+    struct fli_thread *thread = exiting->bound;
+    if (thread != NULL)
+        claim_locked(thread);
+    fli_registry_unlock();
+    return thread;
+}
+
 /* The destructor of the exit key: detaches what the exiting thread left attached. POSIX runs destructors in rounds
  * while keys are set again; waiting for the last but one lets those of the host, whatever their order, use and detach
  * their handles first. Later ones may still use the handle of fl_thread_self; from then on it is the stand-in. */
@@ -146,9 +170,10 @@ static void at_exit(void *arg)
     if (++exit_round < 2 && pthread_setspecific(exit_key, exiting) == 0)
         return;
     fl_thread_current = (struct fl_thread *)&exited.face;
-    while (exiting->bound != NULL) {
-        end_sections(exiting->bound);
-        detach(exiting->bound);
+    struct fli_thread *thread;
+    while ((thread = claim_bound(exiting)) != NULL) {
+        end_sections(thread);
+        detach(thread);
     }
     for (unsigned kind = 0; kind < FLI_GRACE_KINDS; kind++)
         fli_reader_close(&exiting->readers[kind]);
@@ -306,6 +331,7 @@ static void stop_reading(struct fli_thread *thread, bool detached)
         fli_reader_remove_handle(fli_thread_reader(thread), &thread->heap->grace, detached);
 }
 
+/* The handle has been claimed. */
 static void detach(struct fli_thread *thread)
 {
     flush_and_tell(thread, true);
@@ -317,32 +343,34 @@ static void detach(struct fli_thread *thread)
     fli_registry_unlock();
 }
 
-/* What another OS thread, which may be using it, gets from fl_thread_self. */
-static bool is_self_of_another(const struct fli_thread *thread)
+/* Claims a handle for the calling OS thread to detach. Returns what speaks against it, or NULL. */
+static const char *claim(struct fli_thread *thread)
 {
-    if (!thread->is_self)
-        return false;
+    const char *wrong = NULL;
     fli_registry_lock();
-    bool ours = fli_thread_is_ours_locked(thread);
+    if (thread->is_self && !fli_thread_is_ours_locked(thread))
+        wrong = "is what fl_thread_self returns to another thread";
+    else if (!claim_locked(thread))
+        wrong = "is being detached already";
     fli_registry_unlock();
-    return !ours;
+    return wrong;
 }
 
 int fl_thread_detach(struct fl_thread *face)
 {
-    if (is_stand_in(face)) {
-        fli_misuse("fl_thread_detach", face, NULL, "is not an attached thread");
+    struct fli_thread *thread = fli_thread_of(face);
+    const char *wrong;
+    if (is_stand_in(face))
+        wrong = "is not an attached thread";
+    else if (fli_thread_sections(thread) > 0)
+        wrong = "is inside a read-side section";
+    else
+        wrong = claim(thread);
+    if (wrong != NULL) {
+        fli_misuse("fl_thread_detach", face, NULL, "%s", wrong);
         return -EINVAL;
     }
-    if (fli_thread_sections(fli_thread_of(face)) > 0) {
-        fli_misuse("fl_thread_detach", face, NULL, "is inside a read-side section");
-        return -EINVAL;
-    }
-    if (is_self_of_another(fli_thread_of(face))) {
-        fli_misuse("fl_thread_detach", face, NULL, "is what fl_thread_self returns to another thread");
-        return -EINVAL;
-    }
-    detach(fli_thread_of(face));
+    detach(thread);
     return 0;
 }
 
@@ -384,31 +412,50 @@ void fli_thread_submit(struct fli_thread *thread)
     fli_thread_submit_owner(thread); /* what the host has deferred meanwhile */
 }
 
-void fli_thread_for_each_ours(struct fl_heap *heap, void (*visit)(struct fli_thread *thread, void *context),
-                              void *context)
+/* The first handle bound to the calling OS thread. Others may detach those that are: under the registry lock. */
+static struct fli_thread *first_bound_locked(void)
 {
-    /* The calling OS thread alone binds handles to itself. */
-    struct fli_thread *next;
-    for (struct fli_thread *thread = os_thread != NULL ? os_thread->bound : NULL; thread != NULL; thread = next) {
-        next = thread->next_bound;
-        if (thread->heap == heap)
-            visit(thread, context);
-    }
+    return os_thread != NULL ? os_thread->bound : NULL;
 }
 
-static void see_sections(struct fli_thread *thread, void *context)
+static bool submit_bound(struct fl_heap *heap)
 {
-    bool *inside = context;
-    *inside = *inside || fli_thread_is_inside(thread);
+    bool raised = false;
+    fli_registry_lock();
+    for (struct fli_thread *thread = first_bound_locked(); thread != NULL; thread = thread->next_bound)
+        if (thread->heap == heap)
+            raised |= fli_thread_submit_owner(thread);
+    fli_registry_unlock();
+    return raised;
+}
+
+void fli_thread_submit_ours(struct fl_heap *heap)
+{
+    if (!submit_bound(heap))
+        return;
+    fli_thread_tell_pressure(heap);
+    submit_bound(heap); /* what the host has deferred meanwhile */
+}
+
+static bool has_sections(struct fl_heap *heap)
+{
+    bool inside = false;
+    fli_registry_lock();
+    for (struct fli_thread *thread = first_bound_locked(); thread != NULL; thread = thread->next_bound)
+        inside = inside || (thread->heap == heap && fli_thread_is_inside(thread));
+    fli_registry_unlock();
+    return inside;
 }
 
 bool fli_thread_caller_is_inside(struct fl_heap *heap)
 {
-    bool inside = fli_grace_is_inside(&heap->grace);
-    if (heap->grace.readers != NULL && os_thread != NULL) /* relaxed: the caller's own */
-        inside = inside || fli_load_relaxed(&os_thread->readers[heap->grace.kind].sections) > 0;
-    fli_thread_for_each_ours(heap, see_sections, &inside);
-    return inside;
+    if (fli_grace_is_inside(&heap->grace))
+        return true;
+    /* Relaxed: the caller's own. */
+    if (heap->grace.readers != NULL && os_thread != NULL &&
+        fli_load_relaxed(&os_thread->readers[heap->grace.kind].sections) > 0)
+        return true;
+    return has_sections(heap);
 }
 
 void fli_thread_flush_owner(struct fli_thread *thread)

@@ -14,7 +14,8 @@
  *     +--------------------------------+
  *
  * A handle is bound to the OS thread that attached it or last called fl_thread_online; at that thread's exit the
- * handles bound to it are detached. Two constant handles stand in where there is none: `unattached` until an OS
+ * handles bound to it are detached. Whoever detaches a handle first claims it under the registry lock: from then on no
+ * walk over the handles of its OS thread comes to it, unless that is the one that detaches it. Two constant handles stand in where there is none: `unattached` until an OS
  * thread first uses the default heap, and `exited` from its exit on. Their caches have no capacity, so that every
  * call on them comes to its slow half, which enters through fli_thread_enter.
  */
@@ -55,6 +56,7 @@ struct fli_thread {
     struct fli_thread *next_bound, **link_bound; /* the OS thread's handles */
     bool is_self;                                /* what fl_thread_self returns on its OS thread */
     bool leaves;                                 /* has been flushed for the last time */
+    const void *detacher; /* the OS thread that detaches it, by an address of its own; NULL: none does */
 };
 
 /* The whole behind a handle. */
@@ -122,9 +124,8 @@ FLI_COLD void fli_thread_tell_pressure(struct fl_heap *heap);
 /* Whether the calling OS thread is inside a read-side section that a grace period of the heap waits for. */
 bool fli_thread_caller_is_inside(struct fl_heap *heap);
 
-/* Calls `visit` with the handles of a heap that are bound to the calling OS thread. */
-void fli_thread_for_each_ours(struct fl_heap *heap, void (*visit)(struct fli_thread *thread, void *context),
-                              void *context);
+/* fli_thread_submit for each handle of the heap that is bound to the calling OS thread. */
+void fli_thread_submit_ours(struct fl_heap *heap);
 
 /* The calling OS thread is the only one of a forked child, where it has another number: releases what is known of the
  * others, to which no handle may be bound any more. */
@@ -150,7 +151,8 @@ void fli_registry_unlock(void);
 /* The first of all heaps. Under the registry lock. */
 struct fl_heap *fli_registry_heaps(void);
 
-/* Whether a handle is bound to the calling OS thread, or to none. Under the registry lock. */
+/* Whether no other OS thread uses a handle: it is bound to the calling one, or to none, and no other detaches it. Under
+ * the registry lock. */
 bool fli_thread_is_ours_locked(const struct fli_thread *thread);
 
 /* Takes a thread out of the registry and frees it. Under the registry lock. */

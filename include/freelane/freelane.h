@@ -317,9 +317,10 @@ static inline struct fl_thread *fl_thread_attach(struct fl_heap *heap)
 
 /* Ends an attachment: its blocks go to the pool and the handle is gone. Returns 0; or -EINVAL, reported as misuse,
  * for the handles that fl_thread_self returns to unattached, exited and other threads (unless they are offline), and
- * inside a read-side section.
- * Called by the OS thread that uses the handle, or by any when none does. The one it is bound to uses it also when it
- * uses fl_thread_self, waits for a grace period of any heap, or exits: unless it is offline, keep these apart. */
+ * inside a read-side section, or while the handle is being detached already.
+ * Called by the OS thread that uses the handle, or by any when none does. The OS thread that it is bound to may
+ * meanwhile wait for grace periods, and detach its other handles. Its exit detaches what is bound to it: from then on
+ * such a handle is gone. */
 FL_API int fl_thread_detach(struct fl_thread *thread);
 
 /* Gives every block in the thread's caches to the pool, and lets what it deferred wait for its grace period. */
