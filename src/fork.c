@@ -55,8 +55,7 @@ static void child(void);
 
 static void prepare(void)
 {
-    int state;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    int state = fli_cancel_off();
     fli_rcu_before_fork();
     fli_lock(&fli_default_lock);
     fli_registry_lock();
@@ -83,7 +82,7 @@ static void parent(void)
     fli_registry_unlock();
     fli_unlock(&fli_default_lock);
     fli_rcu_after_fork_parent();
-    pthread_setcancelstate(state, NULL);
+    fli_cancel_restore(state);
 }
 
 /* Counts what the caches of a thread that no longer runs hold as lost. */
@@ -139,7 +138,7 @@ static void child(void)
     fli_registry_unlock();
     fli_unlock(&fli_default_lock);
     fli_rcu_after_fork_child();
-    pthread_setcancelstate(state, NULL);
+    fli_cancel_restore(state);
 }
 
 void fli_fork_adopt(struct fl_heap *heap)

@@ -51,13 +51,15 @@ struct fli_grace {
 int fli_grace_init(struct fli_grace *grace, enum fl_grace kind, const struct fl_grace_host *host);
 
 /* A token, or a negative errno value. */
-static inline int64_t fli_grace_begin(const struct fli_grace *grace)
-{
-    return grace->calls.begin(grace->calls.context);
-}
+int64_t fli_grace_begin(const struct fli_grace *grace);
+
+/* Asks the host, with cancellation off, because locks of the library may be held. */
+bool fli_grace_elapsed_host(const struct fli_grace *grace, int64_t token);
 
 static inline bool fli_grace_elapsed(const struct fli_grace *grace, int64_t token)
 {
+    if (grace->kind == FL_GRACE_HOST)
+        return fli_grace_elapsed_host(grace, token);
     return grace->calls.elapsed(grace->calls.context, token);
 }
 

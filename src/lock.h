@@ -11,7 +11,7 @@
  *
  * The host's child handlers may run before the library's. The first lock that is asked for in the child runs it.
  *
- * No lock is held across a cancellation point.
+ * No lock is held across a cancellation point: what may be one is called without a lock, or with cancellation off.
  */
 #ifndef FLI_LOCK_H
 #define FLI_LOCK_H
@@ -20,6 +20,19 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+
+/* Turns cancellation of the calling thread off. Returns what fli_cancel_restore takes. */
+static inline int fli_cancel_off(void)
+{
+    int state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    return state;
+}
+
+static inline void fli_cancel_restore(int state)
+{
+    pthread_setcancelstate(state, NULL);
+}
 
 #if defined(FREELANE_MODEL)
 

@@ -212,6 +212,7 @@ static void wait_for(void *context, int64_t token, unsigned milliseconds)
     if (elapsed(flavor, token))
         return;
     struct timespec until = time_at(fli_grace_now() + (uint64_t)milliseconds * 1000000u);
+    int state = fli_cancel_off();
     fli_lock(&flavor->lock);
     if (flavor->hurry < token) {
         flavor->hurry = token;
@@ -222,6 +223,7 @@ static void wait_for(void *context, int64_t token, unsigned milliseconds)
            pthread_cond_timedwait(&flavor->ended, &flavor->lock, &until) == 0)
         ;
     fli_unlock(&flavor->lock);
+    fli_cancel_restore(state);
 }
 
 /* ---- The readers' side. */

@@ -24,6 +24,12 @@
  *     may wait for a grace period   fl_heap_barrier, fl_heap_trim, fl_heap_destroy; a fork, where there is a bp heap;
  *                                   fl_quiescent for at most a millisecond; nothing else
  *
+ * Cancellation (pthread_cancel, deferred): fl_heap_barrier, and fl_heap_destroy and fl_heap_trim where they wait for a
+ * grace period, are cancellation points while they wait, some 0.2 s apart. A call that is cancelled has done what it
+ * had done, leaves no lock behind and can be made again; fl_heap_destroy leaves the heap as it was. Nothing else is a
+ * cancellation point, except for what the host's callbacks do and fl_heap_print_stats writes. Asynchronous
+ * cancellation must be off inside the library.
+ *
  * A struct fl_thread belongs to one OS thread at a time; everything that takes a struct fl_heap may be
  * called from any thread at any time unless it says otherwise. Functions that return int return 0 or a
  * negative errno value. Allocation failure returns NULL with errno ENOMEM and changes nothing. Freeing
@@ -104,7 +110,8 @@ enum fl_grace {
 };
 
 /* A host's own grace periods. Tokens are positive and grow. All are called from any thread; `begin` and `elapsed`
- * with locks of the library held, so they neither wait nor call the library. */
+ * with locks of the library held and cancellation off, so they neither wait nor call the library. `wait` is called with
+ * no lock held, and is a cancellation point if the host makes it one. */
 struct fl_grace_host {
     /* Returns the token of a grace period that begins now or later, or a negative errno value if none can be had
      * now. */
