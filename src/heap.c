@@ -13,6 +13,7 @@
 #include "check.h"
 #include "fork.h"
 #include "options.h"
+#include "pin.h"
 #include "stall.h"
 #include "trim.h"
 
@@ -147,6 +148,7 @@ struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options *option
         errno = ENOTSUP;
         return NULL;
     }
+    fli_pin_object();
     return create(options, false, error, error_size);
 }
 
@@ -220,6 +222,7 @@ static struct fl_heap *create_default(char *error, size_t error_size)
 static struct fl_heap *create_default_once(void)
 {
     char error[256];
+    fli_pin_object();
     fli_lock(&fli_default_lock);
     struct fl_heap *heap = fli_load_relaxed(&default_heap); /* relaxed: the lock orders */
     if (heap == NULL) {

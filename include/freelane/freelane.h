@@ -90,7 +90,10 @@ typedef void (*fl_misuse_handler)(const struct fl_misuse *misuse);
  * call the library. Any thread, any time. */
 FL_API fl_misuse_handler fl_set_misuse_handler(fl_misuse_handler handler);
 
-/* ---- Heaps -------------------------------------------------------------------------------------------- */
+/* ---- Heaps --------------------------------------------------------------------------------------------
+ *
+ * A shared object that the static library is linked into cannot be unloaded once it has made a heap: dlclose leaves it
+ * mapped, and its threads may go on and exit. */
 
 /* Called on the allocating thread each time its cache was refilled, with the bytes of blocks the refill
  * brought: a host paces its collector by it. May allocate and free. */

@@ -17,7 +17,7 @@ base
 sanitizer
 atomic
 lock
-check
+check pin
 os
 sizeclass
 limit
