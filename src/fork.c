@@ -103,19 +103,34 @@ static void lose(struct fli_thread *thread)
     heap->lost_magazines += fli_rack_blocks(&thread->rack.empty_shelf, &heap->backing.magazines);
 }
 
-static void leave_behind(struct fl_heap *heap)
+/* Takes leave of the threads of a heap that the child does not have. */
+static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *thread))
 {
     struct fli_thread *next;
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = next) {
         next = thread->next;
         if (fli_thread_is_ours_locked(thread))
             continue;
-        if (heap->world_stopped)
-            fli_thread_flush_owner(thread);
-        else
-            lose(thread);
+        empty(thread);
         fli_thread_remove_locked(thread);
     }
+}
+
+/* While the fork holds all locks. */
+static void begin_anew(struct fl_heap *heap)
+{
+    fli_deferred_recount_stw(&heap->deferred);
+    fli_trim_wait_anew_stw(heap);
+    if (!heap->world_stopped)
+        leave_behind(heap, lose);
+    reset_pool(heap);
+}
+
+/* When the heap works again: what threads that were stopped give to the pool may make it trim. */
+static void flush_stopped(struct fl_heap *heap)
+{
+    if (heap->world_stopped)
+        leave_behind(heap, fli_thread_flush_owner);
     heap->world_stopped = false;
 }
 
@@ -125,19 +140,17 @@ static void child(void)
     if (!fli_lock_is_forking())
         return;
     int state = cancel_state;
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
-        fli_deferred_recount_stw(&heap->deferred);
-        fli_trim_wait_anew_stw(heap);
-        leave_behind(heap);
-        reset_pool(heap);
-    }
-    fli_thread_forget_others_stw();
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
+        begin_anew(heap);
     fli_lock_release_all();
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
         for_each_lock(heap, fli_unlock);
+    fli_rcu_after_fork_child();
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
+        flush_stopped(heap);
+    fli_thread_forget_others_stw();
     fli_registry_unlock();
     fli_unlock(&fli_default_lock);
-    fli_rcu_after_fork_child();
     fli_cancel_restore(state);
 }
 

@@ -6,7 +6,7 @@
  *               the pool, and of those that collect deferred blocks, because the kernel copies page after page while
  *               other threads work, so that a stack and the magazines on it may be copied at different moments
  *     parent    puts the magazines back and releases the locks
- *     child     deals with the threads that it does not have, resets the pool to those magazines, and releases the
+ *     child     resets the pool to those magazines, deals with the threads that it does not have, and releases the
  *               locks, which its only thread took:
  *
  *         handle bound to the forking OS thread, or offline     goes on

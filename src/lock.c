@@ -14,12 +14,10 @@ static bool is_held(void)
 {
     if (!fli_lock_is_forking())
         return false;
-    pid_t here = getpid();
-    if (here != holder_pid) {
-        holder_pid = here; /* what runs below asks for locks too */
-        run_in_child();
-    }
-    return fli_lock_is_forking();
+    if (getpid() == holder_pid)
+        return true;
+    run_in_child();
+    return false;
 }
 
 void fli_lock(pthread_mutex_t *mutex)

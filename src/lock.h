@@ -61,7 +61,7 @@ void fli_unlock(pthread_mutex_t *mutex);
 bool fli_trylock(pthread_mutex_t *mutex);
 
 /* The calling thread has taken every lock, for a fork. `in_child` is called in the child, with all of them held, by
- * the first lock that is asked for; it ends with fli_lock_release_all. */
+ * the first lock that is asked for; it asks for none before it calls fli_lock_release_all. */
 void fli_lock_hold_all(void (*in_child)(void));
 
 /* Locks are taken and released again. The calling thread releases those it holds afterwards. */

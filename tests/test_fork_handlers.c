@@ -324,6 +324,54 @@ static void a_heap_made_by_a_handler_lives_on_in_both(void **state)
 
 /* ---- Beside others. */
 
+/* A thread that has many magazines, and waits. */
+struct holder {
+    pthread_t thread;
+    sem_t ready, go;
+};
+
+static void *fill_and_wait(void *argument)
+{
+    struct holder *holder = argument;
+    struct fl_thread *thread = fl_thread_attach(bed.heap);
+    void **mine = calloc(MANY, sizeof *mine);
+    assert_non_null(mine);
+    for (unsigned round = 0; round < 20; round++) { /* until they stay on the thread's rack */
+        assert_int_equal(fl_alloc_many(thread, SIZE, MANY, mine), 0);
+        fl_free_many(thread, SIZE, MANY, mine);
+    }
+    assert_true(class_stats_of(bed.heap, SIZE).cached > MANY / 2);
+    free(mine);
+    sem_post(&holder->ready);
+    wait_for_post(&holder->go);
+    return NULL;
+}
+
+static void stop_the_world(enum stage stage)
+{
+    if (stage == PREPARE)
+        fl_heap_fork_stopped(bed.heap);
+    allocate_and_free(stage);
+}
+
+/* They are so many that the child's heap trims itself. */
+static void handlers_may_tell_that_the_world_is_stopped(void **state)
+{
+    (void)state;
+    struct holder holder;
+    assert_int_equal(sem_init(&holder.ready, 0, 0), 0);
+    assert_int_equal(sem_init(&holder.go, 0, 0), 0);
+    assert_int_equal(pthread_create(&holder.thread, NULL, fill_and_wait, &holder), 0);
+    wait_for_post(&holder.ready);
+    fork_with(stop_the_world, nothing_is_live, NULL);
+    fl_heap_fork_stopped(bed.heap);
+    assert_child_succeeds(nothing_is_live, NULL);
+    sem_post(&holder.go);
+    assert_int_equal(pthread_join(holder.thread, NULL), 0);
+    sem_destroy(&holder.ready);
+    sem_destroy(&holder.go);
+}
+
 struct worker {
     pthread_t thread;
     unsigned char stop;
@@ -522,6 +570,7 @@ int main(void)
         HANDLER_TEST(handlers_may_flush_and_trim),
         HANDLER_TEST(handlers_may_make_and_destroy_heaps),
         HANDLER_TEST(a_heap_made_by_a_handler_lives_on_in_both),
+        HANDLER_TEST(handlers_may_tell_that_the_world_is_stopped),
         HANDLER_TEST(handlers_may_work_while_other_threads_do),
         HANDLER_TEST(handlers_may_defer_with_qsbr),
         HANDLER_TEST(handlers_may_defer_with_bp),

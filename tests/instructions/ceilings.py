@@ -28,8 +28,8 @@ CALLS = 1600
 #             function                   ceiling                  golden
 STREAMS = [
     ("caller_free_sized", lambda free: 10, 8.5),
-    ("caller_free_deferred", lambda free: 2 * free, 10.1),
-    ("caller_dealloc_deferred", lambda free: 2 * free, 12.1),
+    ("caller_free_deferred", lambda free: 2 * free, 11.0),
+    ("caller_dealloc_deferred", lambda free: 2 * free, 13.0),
 ]
 STREAM_CALLS = 100000
 
