@@ -5,7 +5,7 @@
  */
 #include "grace_support.h"
 
-enum { SIZE = 240, MANY = 20000, SECONDS = 60 };
+enum { SIZE = 240, MANY = FLI_RARE_PATHS ? 3000 : 20000, SECONDS = 120 };
 
 enum stage { PREPARE, PARENT, CHILD, STAGES };
 
@@ -340,7 +340,6 @@ static void *fill_and_wait(void *argument)
         assert_int_equal(fl_alloc_many(thread, SIZE, MANY, mine), 0);
         fl_free_many(thread, SIZE, MANY, mine);
     }
-    assert_true(class_stats_of(bed.heap, SIZE).cached > MANY / 2);
     free(mine);
     sem_post(&holder->ready);
     wait_for_post(&holder->go);
@@ -363,6 +362,8 @@ static void handlers_may_tell_that_the_world_is_stopped(void **state)
     assert_int_equal(sem_init(&holder.go, 0, 0), 0);
     assert_int_equal(pthread_create(&holder.thread, NULL, fill_and_wait, &holder), 0);
     wait_for_post(&holder.ready);
+    /* Where rare paths are common, trims keep racks small and come with every magazine. */
+    assert_true(FLI_RARE_PATHS || class_stats_of(bed.heap, SIZE).cached > MANY / 2);
     fork_with(stop_the_world, nothing_is_live, NULL);
     fl_heap_fork_stopped(bed.heap);
     assert_child_succeeds(nothing_is_live, NULL);
