@@ -63,29 +63,62 @@ FLI_COLD static void pool_caches(struct fli_thread *thread)
     fli_thread_flush_service(thread->heap, thread);
 }
 
+/* Whether a block can be taken from the cache. */
+static bool has_blocks(struct fli_thread *thread, unsigned class_index)
+{
+    struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    return cache->top != cache->floor ||
+           fli_cache_lower_floor_owner(cache, thread->heap->backing.magazine_blocks[class_index]);
+}
+
+/* Refills an empty cache. Returns the blocks that are in it then. */
+static size_t refill(struct fli_thread *thread, unsigned class_index)
+{
+    struct fl_heap *heap = thread->heap;
+    if (fli_deferred_is_waiting(&heap->deferred))
+        fli_deferred_advance(&heap->deferred);
+    return fli_cache_refill_owner(fli_thread_cache(thread, class_index), class_index, &heap->backing, &thread->rack);
+}
+
+/* What a refill has brought, for the host. */
+struct refilled {
+    struct fli_thread *thread;
+    size_t bytes;
+};
+
+static void call_on_refill(void *argument)
+{
+    const struct refilled *refilled = argument;
+    refilled->thread->heap->options.on_refill(&refilled->thread->face, refilled->bytes);
+}
+
+/* Tells the host of a refill, with nothing in hand that could be lost if it does not return. Returns whether the cache
+ * has blocks then: what the host has used up is replaced. */
+FLI_COLD static bool tell_refill(struct fli_thread *thread, unsigned class_index, size_t blocks)
+{
+    struct refilled refilled = {.thread = thread, .bytes = blocks * fli_class_bytes(class_index)};
+    if (!fli_callback_call(&thread->refilling, "on_refill", &thread->face, call_on_refill, &refilled))
+        return false;
+    return has_blocks(thread, class_index) || refill(thread, class_index) > 0;
+}
+
 /* Refills an empty cache and takes a block from it. */
 static void *refill_and_pop(struct fli_thread *thread, unsigned class_index)
 {
     struct fl_heap *heap = thread->heap;
-    struct fl_cache *cache = fli_thread_cache(thread, class_index);
-    if (fli_deferred_is_waiting(&heap->deferred))
-        fli_deferred_advance(&heap->deferred);
-    size_t blocks = fli_cache_refill_owner(cache, class_index, &heap->backing, &thread->rack);
+    size_t blocks = refill(thread, class_index);
     if (FLI_UNLIKELY(blocks == 0))
         return NULL;
-    /* Before the host is told, which may use up what the refill brought. */
-    void *block = pop_owner(thread, cache, class_index);
-    if (heap->options.on_refill != NULL && thread != heap->service)
-        heap->options.on_refill(&thread->face, blocks * fli_class_bytes(class_index));
-    return block;
+    if (FLI_UNLIKELY(heap->options.on_refill != NULL) && thread != heap->service &&
+        !tell_refill(thread, class_index, blocks))
+        return NULL;
+    return pop_owner(thread, fli_thread_cache(thread, class_index), class_index);
 }
 
 static void *alloc_block(struct fli_thread *thread, unsigned class_index)
 {
-    struct fl_cache *cache = fli_thread_cache(thread, class_index);
-    if (cache->top != cache->floor ||
-        fli_cache_lower_floor_owner(cache, thread->heap->backing.magazine_blocks[class_index]))
-        return pop_owner(thread, cache, class_index);
+    if (has_blocks(thread, class_index))
+        return pop_owner(thread, fli_thread_cache(thread, class_index), class_index);
     return refill_and_pop(thread, class_index);
 }
 
@@ -137,18 +170,30 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
     return block;
 }
 
+/* A question to the host for room, and its answer. */
+struct plea {
+    struct fl_heap *heap;
+    size_t size;
+    bool relieved;
+};
+
+static void call_on_pressure(void *argument)
+{
+    struct plea *plea = argument;
+    const struct fl_options *options = &plea->heap->options;
+    plea->relieved = options->on_pressure(plea->heap, plea->size, options->context);
+}
+
 /* Asks the host to make room. Allocations that it makes meanwhile fail without asking again. */
 FLI_COLD static bool relieve_pressure(struct fl_heap *heap, size_t size)
 {
-    static __thread bool asking;
+    static __thread struct fli_callback asking;
     const struct fl_options *options = &heap->options;
     bool could_fit = options->limit_bytes != SIZE_MAX && size <= options->limit_bytes;
-    if (options->on_pressure == NULL || !could_fit || asking)
+    if (options->on_pressure == NULL || !could_fit)
         return false;
-    asking = true;
-    bool relieved = options->on_pressure(heap, size, options->context);
-    asking = false;
-    return relieved;
+    struct plea plea = {.heap = heap, .size = size};
+    return fli_callback_call(&asking, "on_pressure", heap, call_on_pressure, &plea) && plea.relieved;
 }
 
 FLI_COLD static void report_header(const struct fl_heap *heap, const struct fli_request *request)

@@ -367,12 +367,20 @@ bool fli_thread_submit_owner(struct fli_thread *thread)
     return raised;
 }
 
+static void call_on_deferred(void *argument)
+{
+    struct fl_heap *heap = argument;
+    const struct fl_options *options = &heap->options;
+    /* Relaxed: a number a moment ago. */
+    options->on_deferred(heap, fli_load_relaxed(&heap->deferred.bytes), options->context);
+}
+
 void fli_thread_tell_pressure(struct fl_heap *heap)
 {
-    const struct fl_options *options = &heap->options;
+    static __thread struct fli_callback telling;
     int saved = errno;
-    if (options->on_deferred != NULL) /* relaxed: a number a moment ago */
-        options->on_deferred(heap, fli_load_relaxed(&heap->deferred.bytes), options->context);
+    if (heap->options.on_deferred != NULL)
+        fli_callback_call(&telling, "on_deferred", heap, call_on_deferred, heap);
     errno = saved;
 }
 

@@ -21,6 +21,7 @@
 #ifndef FLI_THREAD_H
 #define FLI_THREAD_H
 
+#include "callback.h"
 #include "heap.h"
 #include "reader.h"
 
@@ -45,6 +46,7 @@ struct fli_thread {
     struct fl_heap *heap;           /* NULL in the stand-ins */
     struct fli_rack rack;
     void *context;
+    struct fli_callback refilling; /* on_refill */
     struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     void **checked_deferred[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     uint64_t deferring[2]; /* a bit per class of which it has a magazine of deferred blocks */

@@ -84,10 +84,44 @@ typedef void (*fl_misuse_handler)(const struct fl_misuse *misuse);
  * call the library. Any thread, any time. */
 FL_API fl_misuse_handler fl_set_misuse_handler(fl_misuse_handler handler);
 
+/* ---- Callbacks and signal handlers -------------------------------------------------------------------------
+ *
+ * A callback of the host (on_refill, on_pressure, on_deferred, on_stall, the functions of a type, the misuse handler)
+ * runs on the OS thread that made the call, with no lock of the library held, and may call the library.
+ *
+ * A callback returns on the OS thread that it was called on: a fiber that parks inside of one goes on there. Debug
+ * builds report a callback that returns on another one as misuse, and do nothing more for the call. In other builds the
+ * rest of the call would work on a handle that another OS thread is using.
+ *
+ * A callback may also be left by longjmp, by a C++ exception or by pthread_exit. Then what it was called for has not
+ * happened, nothing stays locked, all handles go on working, and callbacks are called the next time as before:
+ *
+ *     on_refill, on_pressure      Nothing has been allocated. Blocks that fl_alloc_many had allocated stay live.
+ *     on_deferred, on_stall       What was given to a deferred free is deferred. A flush, fl_thread_offline,
+ *                                 fl_thread_detach, fl_quiescent, fl_heap_barrier, fl_heap_trim or fl_heap_destroy
+ *                                 has not been completed, and can be called again.
+ *     finalize, clear, dealloc    The object stays allocated, in the state that the callback left it in. It can be
+ *                                 deallocated again (it counts as finalized), or only freed.
+ *     the misuse handler          As if it had returned.
+ *
+ * Two things may not be left this way: the functions of struct fl_grace_host, and any callback while its OS thread
+ * exits. A thread may be cancelled where its cancellation is deferred, not where it is asynchronous.
+ *
+ * on_refill, on_pressure and on_deferred are not called from inside themselves on one stack. Whether one that did not
+ * return has been left is read from the stack, which takes the unwind tables that compilers for C and C++ make by
+ * default. Where a function on the stack has none, the callback counts as left when it is needed again with a stack
+ * that is as short as it was.
+ *
+ * A signal handler may call fl_thread_self (not with FREELANE_TLS_DYNAMIC), fl_thread_heap and fl_thread_context of an
+ * attached handle, and may read the byte of fl_heap_pressure. Nothing else: it may have interrupted a call that works on
+ * the same handle or holds a lock. For the same reason it may be left by longjmp only where it has not interrupted a
+ * call of the library. */
+
 /* ---- Heaps -------------------------------------------------------------------------------------------- */
 
 /* Called on the allocating thread each time its cache was refilled, with the bytes of blocks the refill
- * brought: a host paces its collector by it. May allocate and free. */
+ * brought: a host paces its collector by it. May allocate and free, and may not detach the handle. Refills of the same
+ * handle that it causes itself do not call it again. */
 typedef void (*fl_refill_callback)(struct fl_thread *thread, size_t bytes);
 
 /* Called when an allocation of `bytes`, which the heap's limit would have room for, finds that it is used up, with no

@@ -17,6 +17,9 @@ base
 sanitizer
 atomic
 check
+stack.h
+stack.c stack_none
+callback
 os
 sizeclass
 limit
@@ -50,6 +53,7 @@ heap.c
 PRIVATE_HEADERS = [
     (re.compile(r"^sys/mman\.h$"), {"src/os.c"}),
     (re.compile(r"^(urcu|urcu[-/].*)\.h$|^urcu\.h$"), {"src/rcu.c", "src/rcu.h"}),
+    (re.compile(r"^unwind\.h$"), {"src/stack.c"}),
     (re.compile(r"^stdatomic\.h$"), {"src/atomic.h"}),
     (re.compile(r"^Python\.h$"), {"src/python/", "include/freelane/python.h"}),
 ]
