@@ -7,6 +7,7 @@
 #include "check.h"
 #include "sanitizer.h"
 #include "stall.h"
+#include "stray.h"
 #include "trim.h"
 
 #include <errno.h>
@@ -442,6 +443,7 @@ static void free_and_leave(struct fli_thread *thread, void *block, const struct 
         fli_thread_leave(thread);
         if (FLI_UNLIKELY(outcome.pressure))
             fli_thread_tell_pressure(heap);
+        fli_stray_tell(heap, how->call);
     }
     if (FLI_UNLIKELY(outcome.verdict != IN_ORDER))
         report(block, how, outcome);
@@ -505,14 +507,18 @@ static bool is_simple(const struct fli_thread *thread, const void *block, unsign
            fli_slab_class_of(&thread->heap->backing.slabs, block) == class_index;
 }
 
-bool fli_free_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header)
+bool fli_free_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header,
+                      const char *call)
 {
     struct fli_thread *thread = fli_thread_of(face);
     if (!is_simple(thread, block, class_index, header))
         return false;
     if (header != NULL)
         clear_header(header, block);
-    return push_owner(thread, class_index, block);
+    if (FLI_UNLIKELY(!push_owner(thread, class_index, block)))
+        return false;
+    fli_stray_tell(thread->heap, call);
+    return true;
 }
 
 bool fli_defer_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header)
@@ -530,7 +536,7 @@ bool fli_defer_quickly(struct fl_thread *face, void *block, unsigned class_index
 
 void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size)
 {
-    if (FLI_LIKELY(fli_free_quickly(thread, block, fli_class_of_size(size), NULL)))
+    if (FLI_LIKELY(fli_free_quickly(thread, block, fli_class_of_size(size), NULL, "fl_free_sized")))
         return;
     fli_free(thread, block, &(struct fli_free){.call = "fl_free_sized", .size = size, .sized = true});
 }

@@ -108,7 +108,8 @@ bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, uns
 static bool mark(struct fli_deferred *deferred, unsigned class_index, const void *block)
 {
     bool raised = count_in(deferred, class_index, 1, fli_class_bytes(class_index));
-    fli_slab_defer(&deferred->backing->slabs, class_index, block);
+    if (FLI_UNLIKELY(!fli_slab_defer(&deferred->backing->slabs, class_index, block)))
+        count_out(deferred, class_index, 1, fli_class_bytes(class_index));
     fli_store_relaxed(&deferred->has_marks, true);
     return raised;
 }

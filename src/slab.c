@@ -262,30 +262,68 @@ static void count_parked_locked(struct fli_slabs *slabs, struct fli_slab_class *
     place_locked(slabs, class, slab);
 }
 
-/* Parks a block in its slab, and leaves the counts of the class to the caller. */
-static void park_locked(struct fli_slabs *slabs, unsigned class_index, const void *block)
+/* Whether a pointer is a block of the class, as far as the slab can tell. Inline calls take it for one unseen. */
+static bool is_block_locked(const struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
-    uint32_t number = fli_slab_number(slabs, block);
-    uint32_t index = fli_slab_block_index(slabs, class_index, block);
-    struct fli_slab *record = &slabs->slabs[number];
+    if (fli_slab_class_of(slabs, block) != class_index)
+        return false;
+    uint32_t number = fli_slab_number(slabs, block), index = fli_slab_block_index(slabs, class_index, block);
+    const struct fli_slab *record = &slabs->slabs[number];
+    return record->list < FLI_SLAB_LISTS && index < record->carved &&
+           fli_slab_start(slabs, number) + index * slabs->by_class[class_index].block_bytes == block;
+}
+
+static void note_stray_locked(struct fli_slabs *slabs, unsigned class_index, const void *block, bool was_free)
+{
+    if (slabs->stray_count < FLI_STRAYS_MOST)
+        slabs->strays[slabs->stray_count++] = (struct fli_stray){block, (uint8_t)class_index, was_free, 0};
+    else
+        slabs->strays[FLI_STRAYS_MOST - 1].others++;
+    fli_store_relaxed(&slabs->has_strays, true); /* relaxed: a hint */
+}
+
+bool fli_slab_take_stray(struct fli_slabs *slabs, struct fli_stray *stray)
+{
+    pthread_mutex_lock(&slabs->lock);
+    bool found = slabs->stray_count > 0;
+    if (found)
+        *stray = slabs->strays[--slabs->stray_count];
+    else
+        fli_store_relaxed(&slabs->has_strays, false); /* relaxed: a hint */
+    pthread_mutex_unlock(&slabs->lock);
+    return found;
+}
+
+/* Parks a block in its slab, and leaves the counts of the class to the caller. Returns false for a stray. */
+static bool park_locked(struct fli_slabs *slabs, unsigned class_index, const void *block)
+{
+    bool is_block = is_block_locked(slabs, class_index, block);
+    uint32_t number = is_block ? fli_slab_number(slabs, block) : 0;
+    uint32_t index = is_block ? fli_slab_block_index(slabs, class_index, block) : 0;
     uint64_t *word = &slabs->parked_bits[word_index(number, index)];
-    FLI_ASSERT((*word & bit_mask(index)) == 0);
+    if (FLI_UNLIKELY(!is_block || (*word & bit_mask(index)) != 0)) {
+        note_stray_locked(slabs, class_index, block, is_block);
+        return false;
+    }
+    struct fli_slab *record = &slabs->slabs[number];
     *word |= bit_mask(index);
     record->parked++;
     /* Blocks come in the order in which they were freed, mostly from another slab than the one before. Only the first
      * and the last to be parked of a slab move it to another list. */
     if (FLI_UNLIKELY(record->parked == 1 || record->parked == record->carved))
         place_locked(slabs, &slabs->by_class[class_index], number + 1);
+    return true;
 }
 
 void fli_slab_park(struct fli_slabs *slabs, unsigned class_index, unsigned count, void *const *blocks)
 {
     struct fli_slab_class *class = &slabs->by_class[class_index];
+    size_t parked = 0;
     pthread_mutex_lock(&slabs->lock);
     for (unsigned i = 0; i < count; i++)
-        park_locked(slabs, class_index, blocks[i]);
-    fli_count(&class->parked, count);
-    fli_count(&slabs->parked_bytes, count * class->block_bytes);
+        parked += park_locked(slabs, class_index, blocks[i]);
+    fli_count(&class->parked, parked);
+    fli_count(&slabs->parked_bytes, parked * class->block_bytes);
     pthread_mutex_unlock(&slabs->lock);
 }
 
@@ -327,13 +365,23 @@ unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned
 
 /* ---- Deferred blocks without a magazine. */
 
-void fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *block)
+bool fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
     uint32_t index = fli_slab_block_index(slabs, class_index, block);
+    size_t place = word_index(fli_slab_number(slabs, block), index);
     pthread_mutex_lock(&slabs->lock);
-    slabs->deferred_bits[slabs->collecting][word_index(fli_slab_number(slabs, block), index)] |= bit_mask(index);
-    slabs->deferred[slabs->collecting]++;
+    bool is_block = is_block_locked(slabs, class_index, block);
+    bool was_free = is_block &&
+                    ((slabs->parked_bits[place] | slabs->deferred_bits[0][place] | slabs->deferred_bits[1][place]) &
+                     bit_mask(index)) != 0;
+    if (is_block && !was_free) {
+        slabs->deferred_bits[slabs->collecting][place] |= bit_mask(index);
+        slabs->deferred[slabs->collecting]++;
+    } else {
+        note_stray_locked(slabs, class_index, block, was_free);
+    }
     pthread_mutex_unlock(&slabs->lock);
+    return is_block && !was_free;
 }
 
 size_t fli_slab_close_deferred(struct fli_slabs *slabs)
@@ -346,20 +394,28 @@ size_t fli_slab_close_deferred(struct fli_slabs *slabs)
     return waiting;
 }
 
-/* Parks the blocks of a slab that wait. Returns how many. */
+/* Parks the blocks of a slab that wait. Those that have been freed again meanwhile are parked already, or their slab is
+ * retired. Returns how many waited. */
 static unsigned release_slab_locked(struct fli_slabs *slabs, unsigned class_index, uint32_t number)
 {
+    const struct fli_slab *record = &slabs->slabs[number];
     uint64_t *waiting = &slabs->deferred_bits[slabs->collecting ^ 1][word_index(number, 0)];
     uint64_t *parked = &slabs->parked_bits[word_index(number, 0)];
-    unsigned count = 0;
-    for (unsigned w = 0; w < words_of(&slabs->slabs[number]); w++) {
-        FLI_ASSERT((parked[w] & waiting[w]) == 0);
+    unsigned count = 0, fresh = 0;
+    for (unsigned w = 0; w < words_of(record); w++) {
+        uint64_t twice = waiting[w] & (record->list < FLI_SLAB_LISTS ? parked[w] : UINT64_MAX);
         count += (unsigned)__builtin_popcountll(waiting[w]);
-        parked[w] |= waiting[w];
+        fresh += (unsigned)__builtin_popcountll(waiting[w] & ~twice);
+        parked[w] |= waiting[w] & ~twice;
         waiting[w] = 0;
+        for (; twice != 0; twice &= twice - 1) {
+            size_t index = w * 64 + (unsigned)__builtin_ctzll(twice);
+            note_stray_locked(slabs, class_index,
+                              fli_slab_start(slabs, number) + index * slabs->by_class[class_index].block_bytes, true);
+        }
     }
-    if (count > 0)
-        count_parked_locked(slabs, &slabs->by_class[class_index], number + 1, (int)count);
+    if (fresh > 0)
+        count_parked_locked(slabs, &slabs->by_class[class_index], number + 1, (int)fresh);
     return count;
 }
 
@@ -406,6 +462,7 @@ uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned
         struct fli_slab *record = slab_at(slabs, slab);
         *blocks = record->carved;
         unlink_locked(slabs, class, slab);
+        record->list = FLI_SLAB_LISTS;
         if (class->carving == slab)
             class->carving = 0;
         class->slabs--;

@@ -54,7 +54,7 @@ struct fli_slab {
     uint16_t blocks;         /* blocks it has room for */
     uint16_t carved;         /* blocks cut from it so far */
     uint16_t parked;         /* of these, parked */
-    uint16_t list;           /* enum fli_slab_list */
+    uint16_t list;           /* enum fli_slab_list; FLI_SLAB_LISTS while retired */
 };
 
 /* What is known of all slabs of one class. */
@@ -74,6 +74,17 @@ struct fli_idle_slabs {
     uint32_t count;
 };
 
+/* A pointer that was freed as a block of a class, where inline calls look at nothing, and is none or was free. */
+struct fli_stray {
+    const void *block;
+    uint8_t class_index;
+    bool was_free;
+    uint32_t others; /* that were found after it, when there was no room for more */
+};
+
+/* How many strays are kept until the host is told of them. */
+enum { FLI_STRAYS_MOST = 16 };
+
 struct fli_slabs {
     /* Constant once made. */
     char *base;
@@ -86,6 +97,8 @@ struct fli_slabs {
     struct fli_limit *limit;
     bool defers;        /* blocks can be deferred */
     size_t stale_bytes; /* how much of a free block stale readers may read */
+
+    FLI_ATOMIC(bool) has_strays; /* written under the lock, seldom */
 
     FLI_ON_OWN_LINE pthread_mutex_t lock; /* guards what follows */
     struct fli_region memory;
@@ -103,6 +116,8 @@ struct fli_slabs {
     FLI_ATOMIC(size_t) carved_bytes;   /* of all classes; written under the lock */
     FLI_ATOMIC(size_t) parked_bytes;   /* of all classes; written under the lock */
     FLI_ATOMIC(uint64_t) ever_used[2]; /* a bit per class that has had a slab; written under the lock */
+    struct fli_stray strays[FLI_STRAYS_MOST];
+    unsigned stray_count;
     struct fli_slab_class by_class[FL_CLASS_COUNT];
 };
 
@@ -118,14 +133,18 @@ void fli_slabs_close(struct fli_slabs *slabs);
  * the system refuses a slab. Locks. */
 unsigned fli_slab_carve(struct fli_slabs *slabs, unsigned class_index, unsigned count, void **blocks);
 
-/* Parks blocks for which there is no place in a magazine. Never fails. Locks. */
+/* Parks blocks for which there is no place in a magazine. Strays among them are noted instead. Never fails. Locks. */
 void fli_slab_park(struct fli_slabs *slabs, unsigned class_index, unsigned count, void *const *blocks);
 
 /* Takes up to `count` parked blocks of the class, the one with the lowest address last. Returns how many. Locks. */
 unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned count, void **blocks);
 
-/* Marks a deferred block for which there is no place in a magazine. Never fails. Locks. */
-void fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *block);
+/* Marks a deferred block for which there is no place in a magazine. Returns false for a stray, which is noted instead.
+ * Locks. */
+bool fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *block);
+
+/* Takes one of the strays that have been noted. Returns false if there is none. Locks. */
+bool fli_slab_take_stray(struct fli_slabs *slabs, struct fli_stray *stray);
 
 /* Begins a batch: what is marked waits from now on, and new marks are another batch's. None may be waiting. Returns
  * how many wait. Locks. */

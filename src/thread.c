@@ -6,6 +6,7 @@
  */
 #include "thread.h"
 #include "check.h"
+#include "stray.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -281,8 +282,9 @@ static bool note_flush(struct fli_thread *thread, bool leaves)
 {
     struct fl_heap *heap = thread->heap;
     fli_registry_lock();
+    /* A detach that the host did not let be completed has noted it before. */
+    heap->leaving += (size_t)leaves - thread->leaves;
     thread->leaves = leaves;
-    heap->leaving += leaves;
     bool last = heap->thread_count == heap->leaving + !leaves;
     fli_registry_unlock();
     return last;
@@ -297,6 +299,7 @@ static void flush_and_tell(struct fli_thread *thread, bool leaves)
     if (heap->grace.kind != FL_GRACE_NONE)
         fli_deferred_advance(&heap->deferred);
     heap->backing.thread_flushed(&heap->backing, note_flush(thread, leaves));
+    fli_stray_tell(heap, leaves ? "fl_thread_detach" : "fl_thread_flush");
 }
 
 /* The handle is no longer the calling OS thread's. */

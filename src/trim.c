@@ -6,6 +6,7 @@
 #include "trim.h"
 #include "check.h"
 #include "stall.h"
+#include "stray.h"
 
 #include <errno.h>
 
@@ -324,7 +325,10 @@ size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
     if (heap->grace.kind != FL_GRACE_NONE)
         fli_deferred_advance(&heap->deferred);
     size_t returned = fli_trim(heap, retain_bytes);
-    return waits ? returned + fli_trim_drain(heap) : returned;
+    if (waits)
+        returned += fli_trim_drain(heap);
+    fli_stray_tell(heap, "fl_heap_trim");
+    return returned;
 }
 
 /* ---- Trims by itself. */

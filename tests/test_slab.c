@@ -271,6 +271,80 @@ static void a_slab_still_being_carved_can_be_retired(void **state)
     assert_ptr_equal(blocks[4], slabs->base);
 }
 
+static void assert_stray(struct fli_slabs *slabs, const void *block, bool was_free)
+{
+    struct fli_stray stray;
+    assert_true(fli_load_relaxed(&slabs->has_strays));
+    assert_true(fli_slab_take_stray(slabs, &stray));
+    assert_ptr_equal(stray.block, block);
+    assert_int_equal(stray.was_free, was_free);
+    assert_false(fli_slab_take_stray(slabs, &stray));
+    assert_false(fli_load_relaxed(&slabs->has_strays));
+}
+
+static void a_stray_is_neither_parked_nor_marked(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    unsigned c = fl_size_class(1024), other = fl_size_class(512);
+    void *blocks[5];
+    int outside;
+    /* Before there is any slab. */
+    fli_slab_park(slabs, c, 1, (void *[]){slabs->base});
+    assert_stray(slabs, slabs->base, false);
+    assert_int_equal(fli_slab_carve(slabs, c, 5, blocks), 5);
+    char *block = blocks[0];
+    fli_slab_park(slabs, c, 2, (void *[]){block, block});
+    assert_stray(slabs, block, true);
+    assert_false(fli_slab_defer(slabs, c, block));
+    assert_stray(slabs, block, true);
+    void *const strays[] = {&outside, NULL, block + 16, block + 1024, slabs->base + FLI_SLAB_BYTES};
+    for (size_t i = 0; i < COUNT_OF(strays); i++) {
+        fli_slab_park(slabs, c, 1, &strays[i]);
+        assert_stray(slabs, strays[i], false);
+        assert_false(fli_slab_defer(slabs, c, strays[i]));
+        assert_stray(slabs, strays[i], false);
+    }
+    fli_slab_park(slabs, other, 1, &blocks[1]);
+    assert_stray(slabs, blocks[1], false);
+    assert_int_equal(fli_load_relaxed(&slabs->by_class[c].parked), 1);
+    assert_int_equal(fli_load_relaxed(&slabs->parked_bytes), 1024);
+    assert_int_equal(slabs->slabs[0].parked, 1);
+    assert_int_equal(slabs->deferred[0] + slabs->deferred[1], 0);
+    fli_slab_park(slabs, c, 4, blocks + 1);
+    retire_one(slabs, c, 1, 5);
+    fli_slab_park(slabs, c, 1, blocks);
+    assert_stray(slabs, block, false);
+    fli_slab_unretire(slabs, 1);
+    retire_one(slabs, c, 1, 5);
+}
+
+static void a_block_freed_again_while_it_is_deferred_is_parked_once(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    unsigned c = fl_size_class(1024);
+    void *blocks[5];
+    assert_int_equal(fli_slab_carve(slabs, c, 5, blocks), 5);
+    for (unsigned retired = 0; retired <= 1; retired++) {
+        assert_true(fli_slab_defer(slabs, c, blocks[0]));
+        assert_false(fli_slab_defer(slabs, c, blocks[0]));
+        assert_stray(slabs, blocks[0], true);
+        fli_slab_park(slabs, c, retired ? 5 : 1, blocks);
+        if (retired)
+            retire_one(slabs, c, 1, 5);
+        assert_int_equal(fli_slab_close_deferred(slabs), 1);
+        size_t counts[FL_CLASS_COUNT] = {0};
+        fli_slab_release_deferred(slabs, counts);
+        assert_int_equal(counts[c], 1);
+        assert_stray(slabs, blocks[0], true);
+        assert_int_equal(slabs->slabs[0].parked, retired ? 0 : 1);
+        void *taken;
+        if (!retired)
+            assert_int_equal(fli_slab_unpark(slabs, c, 1, &taken), 1);
+    }
+    fli_slab_unretire(slabs, 1);
+    assert_int_equal(fli_load_relaxed(&slabs->by_class[c].parked), 5);
+}
+
 static void a_retired_slab_serves_another_class_from_zeroed_pages(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
@@ -447,6 +521,8 @@ int main(void)
         GROUND_TEST(a_slab_with_one_block_in_use_is_not_retired),
         GROUND_TEST(a_free_slab_that_is_carved_further_is_free_no_more),
         GROUND_TEST(a_slab_still_being_carved_can_be_retired),
+        GROUND_TEST(a_stray_is_neither_parked_nor_marked),
+        GROUND_TEST(a_block_freed_again_while_it_is_deferred_is_parked_once),
         GROUND_TEST(a_retired_slab_serves_another_class_from_zeroed_pages),
         GROUND_TEST(free_slabs_are_retired_whichever_they_are_and_the_others_stay),
         GROUND_TEST(retired_slabs_go_back_in_runs_whatever_their_order_and_class),

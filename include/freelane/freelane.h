@@ -81,7 +81,11 @@ typedef void (*fl_misuse_handler)(const struct fl_misuse *misuse);
 /* Sets the process's misuse handler and returns the one before it; NULL restores the default, which prints
  * the message to stderr and aborts. If a handler returns, the call it was told of does nothing (and returns
  * NULL, 0 or -EINVAL where it returns something). The handler runs on the thread that made the call; it may
- * call the library. Any thread, any time. */
+ * call the library. Any thread, any time.
+ *
+ * In other builds than debug ones, an inline free that is given a size or a type looks at nothing. A pointer that is no
+ * block of that size in the heap, or a block that is free already, is noticed when a trim comes to it, unless it has been
+ * allocated again before. The free, flush, detach or trim that is at work then reports it, and it is left alone. */
 FL_API fl_misuse_handler fl_set_misuse_handler(fl_misuse_handler handler);
 
 /* ---- Callbacks and signal handlers -------------------------------------------------------------------------

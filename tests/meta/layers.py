@@ -35,6 +35,7 @@ rack
 cache
 deferred
 heap.h
+stray
 fork.h
 thread
 stall

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Telling the host of strays. They are found when a trim parks blocks, under locks; the host is told by the next call that
+ * holds none.
+ */
+#ifndef FLI_STRAY_H
+#define FLI_STRAY_H
+
+#include "heap.h"
+
+/* Tells the misuse handler of each stray that has been found, on behalf of a public function. */
+FLI_COLD void fli_stray_tell_each(struct fl_heap *heap, const char *call);
+
+/* The same, at the cost of a look where there is none. No lock may be held. */
+static inline void fli_stray_tell(struct fl_heap *heap, const char *call)
+{
+    if (FLI_UNLIKELY(fli_load_relaxed(&heap->backing.slabs.has_strays))) /* relaxed: a hint */
+        fli_stray_tell_each(heap, call);
+}
+
+#endif
