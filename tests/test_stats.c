@@ -342,6 +342,53 @@ static void statistics_can_be_taken_at_any_time_and_stay_within_reason(void **st
     assert_int_equal(stats_of(bed->heap).live_blocks, 0);
 }
 
+/* ---- While slabs change classes. */
+
+#define LIMIT_BYTES ((size_t)4 << 16)
+
+/* Takes all that the limit allows for one size, and gives it back; then for the other. */
+static void *swing(void *argument)
+{
+    static const size_t sizes[] = {4096, 32768};
+    struct worker *worker = argument;
+    struct fl_thread *thread = fl_thread_attach(worker->heap);
+    void *blocks[LIMIT_BYTES / 4096];
+    for (unsigned i = 0; !__atomic_load_n(&worker->stop, __ATOMIC_RELAXED); i++) {
+        size_t size = sizes[i % 2], count = 0;
+        while (count < LIMIT_BYTES / size && (blocks[count] = fl_alloc(thread, size)) != NULL)
+            count++;
+        fl_free_many(thread, size, count, blocks);
+        fl_thread_flush(thread);
+        fl_heap_trim(worker->heap, i % 4 < 2 ? 0 : LIMIT_BYTES / 2);
+    }
+    return NULL;
+}
+
+static void no_sum_exceeds_the_limit_while_slabs_change_classes(void **state)
+{
+    (void)state;
+    struct worker worker = {
+        .heap = heap_with(&(struct fl_options){.limit_bytes = LIMIT_BYTES, .retain_bytes = LIMIT_BYTES})};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, swing, &worker), 0);
+    uint64_t trims = 0;
+    for (unsigned i = 0; i < 20000 || trims < 100; i++) {
+        struct fl_stats stats = stats_of(worker.heap);
+        size_t held = stats.cached_bytes + stats.pooled_bytes + stats.parked_bytes + stats.lost_bytes;
+        assert_in_range(stats.slab_bytes + stats.idle_bytes + stats.retired_bytes, 0, LIMIT_BYTES);
+        assert_in_range(stats.live_bytes + held, 0, stats.slab_bytes);
+        for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
+            const struct fl_class_stats *class = &stats.classes[c];
+            assert_int_equal(class->carved, class->live + class->cached + class->pooled + class->parked);
+        }
+        trims = stats.trims;
+    }
+    __atomic_store_n(&worker.stop, 1, __ATOMIC_RELAXED);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(stats_of(worker.heap).live_blocks, 0);
+    end_heap(worker.heap);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -354,6 +401,7 @@ int main(void)
         BED_TEST(text_has_a_line_per_number_and_per_class_in_use),
         BED_TEST(a_stream_that_cannot_be_written_is_an_error),
         BED_TEST(statistics_can_be_taken_at_any_time_and_stay_within_reason),
+        cmocka_unit_test(no_sum_exceeds_the_limit_while_slabs_change_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

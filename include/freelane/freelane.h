@@ -312,8 +312,9 @@ struct fl_stats {
     uint64_t over_bytes;     /* bytes deferred while they did */
 };
 
-/* Fills `stats`. Exact while the heap's threads are quiet; otherwise each number is one that was true a
- * moment ago. Any thread. */
+/* Fills `stats`. Exact while the heap's threads are quiet. Otherwise each number is one that was true a moment ago, but
+ * that blocks on their way from one thread to another, or to the pool or out of it, may be counted as live. All numbers
+ * of slabs are of one moment, and the equations of struct fl_class_stats hold at any time. Any thread. */
 FL_API void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats);
 
 enum fl_stats_format { FL_STATS_TEXT, FL_STATS_JSON };
