@@ -8,7 +8,7 @@
  *     - carved = live + cached + pooled + parked + deferred + lost, with what was found in the places of the right side
  *       (checked builds know `live` of their own, by the live bits);
  *     - magazines in existence = in caches + deferred + on stacks + lost;
- *     - slabs in existence = on the lists of the classes + warm + cold + retired.
+ *     - slabs in existence = on the lists of the classes + warm + cold + kept + retired.
  */
 #include "check.h"
 #include "stats.h"
@@ -201,20 +201,21 @@ static uint32_t count_list(const struct walk *walk, uint32_t first)
     return count;
 }
 
-/* Every slab is in use, warm, cold or retired. */
+/* Every slab is in use, idle or retired. */
 static int check_slabs(struct walk *walk)
 {
     const struct fli_slabs *slabs = walk->slabs;
     uint32_t warm = count_list(walk, slabs->warm.first), cold = count_list(walk, slabs->cold.first);
+    uint32_t kept = count_list(walk, slabs->kept.first);
     uint32_t retired = fli_load_relaxed(&slabs->retired); /* relaxed: no thread uses the heap */
-    if (walk->used + warm + cold + retired != slabs->committed)
+    if (walk->used + warm + cold + kept + retired != slabs->committed)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                            "%u slabs exist, but %u are in use, %u warm, %u cold and %u retired", slabs->committed,
-                            walk->used, warm, cold, retired);
-    if (warm != slabs->warm.count || cold != slabs->cold.count)
+                            "%u slabs exist, but %u are in use, %u warm, %u cold, %u kept and %u retired",
+                            slabs->committed, walk->used, warm, cold, kept, retired);
+    if (warm != slabs->warm.count || cold != slabs->cold.count || kept != slabs->kept.count)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                            "%u slabs are warm and %u cold, but counted are %u and %u", warm, cold, slabs->warm.count,
-                            slabs->cold.count);
+                            "%u slabs are warm, %u cold and %u kept, but counted are %u, %u and %u", warm, cold, kept,
+                            slabs->warm.count, slabs->cold.count, slabs->kept.count);
     return 0;
 }
 

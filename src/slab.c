@@ -171,19 +171,21 @@ static void keep_idle_locked(struct fli_slabs *slabs, struct fli_idle_slabs *idl
     idle->count++;
 }
 
-/* A slab without memory: a cold one, or the next of the range. Returns number + 1, or 0. */
+/* A slab that does not count as having memory: a kept one, a cold one, or the next of the range. Returns number + 1,
+ * or 0. */
 static uint32_t warm_up_locked(struct fli_slabs *slabs)
 {
     if (!fli_limit_take(slabs->limit, FLI_SLAB_BYTES))
         return 0;
-    if (slabs->cold.count == 0 && commit_locked(slabs) != 0) {
+    struct fli_idle_slabs *idle = slabs->kept.count > 0 ? &slabs->kept : &slabs->cold;
+    if (idle->count == 0 && commit_locked(slabs) != 0) {
         fli_limit_give(slabs->limit, FLI_SLAB_BYTES);
         return 0;
     }
-    if (slabs->cold.count == 0)
+    if (idle->count == 0)
         return ++slabs->committed;
     slabs->reused_bytes += FLI_SLAB_BYTES;
-    return take_idle_locked(slabs, &slabs->cold);
+    return take_idle_locked(slabs, idle);
 }
 
 /* A slab without a class. Returns number + 1, or 0. */
@@ -280,18 +282,6 @@ static void note_stray_locked(struct fli_slabs *slabs, unsigned class_index, con
     else
         slabs->strays[FLI_STRAYS_MOST - 1].others++;
     fli_store_relaxed(&slabs->has_strays, true); /* relaxed: a hint */
-}
-
-bool fli_slab_take_stray(struct fli_slabs *slabs, struct fli_stray *stray)
-{
-    pthread_mutex_lock(&slabs->lock);
-    bool found = slabs->stray_count > 0;
-    if (found)
-        *stray = slabs->strays[--slabs->stray_count];
-    else
-        fli_store_relaxed(&slabs->has_strays, false); /* relaxed: a hint */
-    pthread_mutex_unlock(&slabs->lock);
-    return found;
 }
 
 /* Parks a block in its slab, and leaves the counts of the class to the caller. Returns false for a stray. */
@@ -566,33 +556,65 @@ static uint32_t make_warm(struct fli_slabs *slabs, uint32_t first, size_t most)
     return first;
 }
 
-/* Makes the `count` retired slabs from `number` up cold ones. Returns the bytes given back. */
-static size_t make_run_cold(struct fli_slabs *slabs, uint32_t number, uint32_t count)
+static void end_retirement(struct fli_slabs *slabs, struct fli_idle_slabs *idle, uint32_t number, uint32_t count)
 {
-    size_t bytes = (size_t)count << FLI_SLAB_SHIFT;
-    /* A failure leaves the pages with the process: the slabs can serve again all the same. */
-    size_t returned = fli_os_decommit(fli_slab_start(slabs, number), bytes) == 0 ? bytes : 0;
     pthread_mutex_lock(&slabs->lock);
     for (uint32_t slab = number + count; slab > number; slab--)
-        lose_class_locked(slabs, &slabs->cold, slab);
+        lose_class_locked(slabs, idle, slab);
     pthread_mutex_unlock(&slabs->lock);
-    fli_limit_give(slabs->limit, bytes);
+}
+
+/* Makes the `count` retired slabs from `number` up cold ones. Those whose memory the system does not take are kept: they
+ * can serve again all the same. Returns the bytes given back. */
+static size_t make_run_cold(struct fli_slabs *slabs, uint32_t number, uint32_t count)
+{
+    size_t bytes = (size_t)count << FLI_SLAB_SHIFT, returned = 0;
+    bool given = fli_os_decommit(fli_slab_start(slabs, number), bytes) == 0;
+    if (given || count == 1) {
+        end_retirement(slabs, given ? &slabs->cold : &slabs->kept, number, count);
+        return given ? bytes : 0;
+    }
+    /* One locked page is enough for a refusal of all. */
+    for (uint32_t i = count; i-- > 0;)
+        returned += make_run_cold(slabs, number + i, 1);
+    return returned;
+}
+
+/* Makes a list of retired slabs cold, adjacent ones together. Returns the bytes given back; `*count` is how many there
+ * were. */
+static size_t make_cold(struct fli_slabs *slabs, uint32_t first, size_t *count)
+{
+    size_t returned = 0;
+    *count = 0;
+    for (uint32_t slab = sort(slabs, first); slab != 0;) {
+        uint32_t lowest = slab, run = 1, next;
+        while ((next = slab_at(slabs, lowest)->next) == lowest - 1 && next != 0 && run < RUN_SLABS_MOST) {
+            lowest = next;
+            run++;
+        }
+        returned += make_run_cold(slabs, lowest - 1, run);
+        *count += run;
+        slab = next;
+    }
     return returned;
 }
 
 size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first, size_t warm_most)
 {
-    size_t returned = 0;
-    for (uint32_t slab = sort(slabs, make_warm(slabs, first, warm_most)); slab != 0;) {
-        uint32_t lowest = slab, count = 1, next;
-        while ((next = slab_at(slabs, lowest)->next) == lowest - 1 && next != 0 && count < RUN_SLABS_MOST) {
-            lowest = next;
-            count++;
-        }
-        returned += make_run_cold(slabs, lowest - 1, count);
-        slab = next;
-    }
+    size_t count, returned = make_cold(slabs, make_warm(slabs, first, warm_most), &count);
+    fli_limit_give(slabs->limit, count << FLI_SLAB_SHIFT);
     return returned;
+}
+
+size_t fli_slab_give_kept(struct fli_slabs *slabs)
+{
+    pthread_mutex_lock(&slabs->lock);
+    uint32_t first = slabs->kept.first;
+    fli_count(&slabs->retired, slabs->kept.count);
+    slabs->kept = (struct fli_idle_slabs){0, 0};
+    pthread_mutex_unlock(&slabs->lock);
+    size_t count;
+    return make_cold(slabs, first, &count);
 }
 
 /* Whether the page of parked bits that begins with those of slab `number` has none set. */

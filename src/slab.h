@@ -17,9 +17,10 @@
  * Blocks are cut from one slab of each class at a time. A free slab can be retired: it is off the lists, and the
  * caller's; where readers may still look at it, it keeps its class and its memory for a grace period. Then it is made
  * idle: it loses its class and may serve any. Some idle slabs stay warm: they keep their memory, and are the next to be
- * used. That of the others, the cold ones, goes back to the system.
+ * used. That of the others, the cold ones, goes back to the system; those whose memory the system does not take, because
+ * it is locked, are kept apart, so that nobody takes it for given back.
  *
- *     slabs committed = on the lists of the classes + warm + cold + retired
+ *     slabs committed = on the lists of the classes + warm + cold + kept + retired
  *     0 <= parked <= carved <= blocks, for each slab
  *
  * A block's class cannot change while anybody may hold the block: a slab is retired only when all its blocks are in
@@ -110,7 +111,7 @@ struct fli_slabs {
     unsigned collecting; /* which of deferred_bits collects */
     size_t deferred[2];  /* bits set in each */
     uint32_t committed;  /* slabs that have been in use */
-    struct fli_idle_slabs warm, cold;
+    struct fli_idle_slabs warm, cold, kept;
     FLI_ATOMIC(uint32_t) retired;      /* written under the lock */
     uint64_t reused_bytes;             /* bytes of parked blocks and idle slabs that have been taken into use again */
     FLI_ATOMIC(size_t) carved_bytes;   /* of all classes; written under the lock */
@@ -143,9 +144,6 @@ unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned
  * Locks. */
 bool fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *block);
 
-/* Takes one of the strays that have been noted. Returns false if there is none. Locks. */
-bool fli_slab_take_stray(struct fli_slabs *slabs, struct fli_stray *stray);
-
 /* Begins a batch: what is marked waits from now on, and new marks are another batch's. None may be waiting. Returns
  * how many wait. Locks. */
 size_t fli_slab_close_deferred(struct fli_slabs *slabs);
@@ -169,6 +167,9 @@ uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned
 /* Makes a list of retired slabs, through `next`, idle, and leaves at most `warm_most` slabs warm. Returns the bytes
  * given back. Locks. */
 size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first, size_t warm_most);
+
+/* Tries again to give back the memory of the slabs that had to be kept. Returns the bytes given back. Locks. */
+size_t fli_slab_give_kept(struct fli_slabs *slabs);
 
 /* Gives memory of the metadata back that says nothing. Returns the bytes given back. Locks. */
 size_t fli_slab_trim_metadata(struct fli_slabs *slabs);

@@ -23,7 +23,7 @@ static void count_slabs(struct fli_slabs *slabs, struct fl_stats *stats)
     pthread_mutex_lock(&slabs->lock);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         count_class_slabs_locked(slabs, c, &stats->classes[c]);
-    stats->idle_bytes = (size_t)slabs->warm.count << FLI_SLAB_SHIFT;
+    stats->idle_bytes = ((size_t)slabs->warm.count + slabs->kept.count) << FLI_SLAB_SHIFT;
     stats->retired_bytes = (size_t)fli_load_relaxed(&slabs->retired) << FLI_SLAB_SHIFT; /* relaxed: as above */
     stats->mapped_bytes += slabs->memory.committed + slabs->class_bytes.committed + slabs->slab_records.committed +
                            slabs->parked_words.committed + slabs->deferred_words[0].committed +

@@ -2,6 +2,18 @@
 #include "stray.h"
 #include "check.h"
 
+bool fli_stray_take(struct fli_slabs *slabs, struct fli_stray *stray)
+{
+    pthread_mutex_lock(&slabs->lock);
+    bool found = slabs->stray_count > 0;
+    if (found)
+        *stray = slabs->strays[--slabs->stray_count];
+    else
+        fli_store_relaxed(&slabs->has_strays, false); /* relaxed: a hint */
+    pthread_mutex_unlock(&slabs->lock);
+    return found;
+}
+
 static void tell(struct fl_heap *heap, const char *call, const struct fli_stray *stray)
 {
     char others[32] = "";
@@ -20,6 +32,6 @@ static void tell(struct fl_heap *heap, const char *call, const struct fli_stray 
 void fli_stray_tell_each(struct fl_heap *heap, const char *call)
 {
     struct fli_stray stray;
-    while (fli_slab_take_stray(&heap->backing.slabs, &stray))
+    while (fli_stray_take(&heap->backing.slabs, &stray))
         tell(heap, call, &stray);
 }

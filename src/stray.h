@@ -8,6 +8,9 @@
 
 #include "heap.h"
 
+/* Takes one of the strays that have been noted. Returns false if there is none. Locks. */
+bool fli_stray_take(struct fli_slabs *slabs, struct fli_stray *stray);
+
 /* Tells the misuse handler of each stray that has been found, on behalf of a public function. */
 FLI_COLD void fli_stray_tell_each(struct fl_heap *heap, const char *call);
 

@@ -301,14 +301,16 @@ static void trim_classes(struct trim *trim)
 size_t fli_trim(struct fl_heap *heap, size_t retain)
 {
     pthread_mutex_lock(&heap->trim_lock);
+    size_t of_kept = fli_slab_give_kept(&heap->backing.slabs);
     struct trim trim = begin_locked(heap, retain);
     trim_classes(&trim);
     trim.warm = fli_min(trim.warm, retain - fli_min(trim.free, retain));
     finish(&trim, heap);
+    fli_count(&heap->trimmed_bytes, of_kept);
     heap->trim_took = 0; /* that this is taken back says nothing about the bound */
     fli_slab_trim_metadata(&heap->backing.slabs);
     pthread_mutex_unlock(&heap->trim_lock);
-    return trim.returned;
+    return trim.returned + of_kept;
 }
 
 size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)

@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include "slab.h"
+#include "stray.h"
 
 enum { SLABS = 96 };
 
@@ -275,10 +276,10 @@ static void assert_stray(struct fli_slabs *slabs, const void *block, bool was_fr
 {
     struct fli_stray stray;
     assert_true(fli_load_relaxed(&slabs->has_strays));
-    assert_true(fli_slab_take_stray(slabs, &stray));
+    assert_true(fli_stray_take(slabs, &stray));
     assert_ptr_equal(stray.block, block);
     assert_int_equal(stray.was_free, was_free);
-    assert_false(fli_slab_take_stray(slabs, &stray));
+    assert_false(fli_stray_take(slabs, &stray));
     assert_false(fli_load_relaxed(&slabs->has_strays));
 }
 

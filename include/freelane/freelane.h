@@ -246,7 +246,9 @@ FL_API struct fl_heap *fl_heap_default(void);
 /* Gives fully free slabs, and pages of empty magazines, back to the system until at most `retain_bytes` of pooled
  * and idle bytes are left. What lies in threads' caches is not touched: fl_thread_flush them before. Returns the bytes
  * given back. Waits for a trim that is under way; on a heap with stale readers also for a grace period, hence is a
- * quiescent state of the caller and, reported as misuse, does nothing inside a read-side section. */
+ * quiescent state of the caller and, reported as misuse, does nothing inside a read-side section. Memory
+ * that is locked (mlock, mlockall) stays: it is counted in idle_bytes, is used again first, and a later call tries
+ * again. */
 FL_API size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes);
 
 /* Whether `block` is a live or free block of this heap: any address inside a slab, or the start of a live
