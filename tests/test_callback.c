@@ -459,6 +459,114 @@ static void on_another_stack_a_callback_that_was_left_is_called_again(void **sta
     end_bed(&bed);
 }
 
+/* ---- Callbacks that come back on another OS thread: a fiber parks inside of one and is resumed there. */
+
+static char fiber_stack[1 << 18];
+static ucontext_t *resumer; /* where the fiber goes when it parks */
+static void (*fiber_body)(void *);
+static void *fiber_argument;
+
+static void park(void)
+{
+    swapcontext(&fiber, resumer);
+}
+
+static void run_fiber(void)
+{
+    fiber_body(fiber_argument);
+    park();
+}
+
+static void *resume(void *where)
+{
+    resumer = where;
+    swapcontext(where, &fiber);
+    return NULL;
+}
+
+/* Calls `body` on a fiber: up to where it parks on this OS thread, and the rest on another one. */
+static void call_on_two_threads(void (*body)(void *), void *argument)
+{
+    static ucontext_t here, there;
+    fiber_body = body;
+    fiber_argument = argument;
+    assert_int_equal(getcontext(&fiber), 0);
+    fiber.uc_stack.ss_sp = fiber_stack;
+    fiber.uc_stack.ss_size = sizeof fiber_stack;
+    makecontext(&fiber, run_fiber, 0);
+    resume(&here);
+    run_on_thread(resume, &there);
+}
+
+static void assert_misuse_on_two_threads(void (*body)(void *), void *argument, const char *call, const void *pointer,
+                                         const char *what)
+{
+    played.act = park;
+    played.calls = 0;
+    call_on_two_threads(body, argument);
+    played.act = NULL;
+    assert_int_equal(played.calls, 1);
+    assert_misuse(call, pointer, what);
+    assert_contains(misuse.message, "another OS thread");
+}
+
+static void the_types_callbacks_that_come_back_elsewhere_are_told(void **state)
+{
+    if (!FLI_CHECKED)
+        skip();
+    struct bed *bed = *state;
+    begin_play(NULL);
+    struct fl_type types[] = {{.name = "cleared", .size = SIZE, .clear = leave_clear},
+                              {.name = "finalized", .size = SIZE, .finalize = leave_finalize}};
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        assert_int_equal(fl_type_ready(&types[i], NULL, NULL, 0), 0);
+        struct victim victim = {bed->thread, fl_type_alloc(bed->thread, &types[i]), &types[i], false};
+        assert_misuse_on_two_threads(dealloc, &victim, "fl_dealloc", victim.object, i == 0 ? "clear" : "finalize");
+        assert_string_equal(misuse.type, types[i].name);
+        /* The object has been left alone. */
+        assert_int_equal(stats_of(bed->heap).live_blocks, 1);
+        fl_type_free(bed->thread, victim.object, &types[i]);
+    }
+}
+
+static void defer_one(void *thread)
+{
+    fl_free_deferred(thread, to_defer[0], 100000);
+}
+
+static void try_to_allocate_much(void *thread)
+{
+    assert_null(fl_alloc(thread, 4 * 65536));
+}
+
+static void the_heaps_callbacks_that_come_back_elsewhere_are_told(void **state)
+{
+    (void)state;
+    if (!FLI_CHECKED)
+        skip();
+    misuse = (struct recorded_misuse){0};
+    fl_set_misuse_handler(record_misuse);
+    struct played_host host = {0};
+    struct bed limited = limited_bed(), refilled = bed_with(&(struct fl_options){.on_refill = on_refill}),
+               deferring = bed_of_host(&host, &(struct fl_options){.defer_bytes = 1, .on_deferred = on_deferred});
+    void *block = fl_alloc(limited.thread, SIZE);
+    assert_misuse_on_two_threads(try_to_allocate_much, limited.thread, "on_pressure", limited.heap, "callback");
+    fl_free(limited.thread, block);
+    to_defer[0] = fl_alloc(deferring.thread, 100000);
+    assert_misuse_on_two_threads(defer_one, deferring.thread, "on_deferred", deferring.heap, "callback");
+    let_all_go(&host, deferring.thread);
+    played.act = park;
+    call_on_two_threads(allocate_one, refilled.thread);
+    assert_true(misuse.count > 0);
+    misuse.count = 1;
+    assert_misuse("on_refill", refilled.thread, "another OS thread");
+    played.act = NULL;
+    fl_set_misuse_handler(NULL);
+    end_bed(&limited);
+    end_bed(&refilled);
+    end_bed(&deferring);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -474,6 +582,8 @@ int main(void)
         PLAY_TEST(an_object_whose_callback_was_left_stays_and_can_be_deallocated_again),
         BED_TEST(a_misuse_handler_that_was_left_is_called_again),
         PLAY_TEST(on_another_stack_a_callback_that_was_left_is_called_again),
+        MISUSE_TEST(the_types_callbacks_that_come_back_elsewhere_are_told),
+        PLAY_TEST(the_heaps_callbacks_that_come_back_elsewhere_are_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

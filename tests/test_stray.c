@@ -365,24 +365,22 @@ static void a_detach_that_the_handler_left_can_be_made_again(void **state)
 {
     (void)state;
     SKIP_IF_CHECKED;
-    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = 1, .magazine_blocks = FLI_MAGAZINE_SLOTS}),
-               owner = bed_with(NULL);
+    struct bed owner = bed_with(NULL);
+    struct fl_heap *heap = heap_with(&(struct fl_options){.retain_bytes = 1, .magazine_blocks = FLI_MAGAZINE_SLOTS});
+    struct fl_thread *thread = fl_thread_attach(heap);
     void *foreign = fl_alloc(owner.thread, SIZE);
-    struct fl_thread *other = fl_thread_attach(bed.heap);
-    use(other);
-    fl_thread_flush(other);
-    free_unseen(other, 1, &foreign);
-    use(other);
+    use(thread);
+    fl_thread_flush(thread);
+    free_unseen(thread, 1, &foreign);
     fl_set_misuse_handler(record_and_leave);
-    detach(other);
-    assert_int_equal(told, 1);
-    told = 0;
-    assert_int_equal(stats_of(bed.heap).threads, 2);
-    assert_int_equal(fl_thread_detach(other), 0);
-    assert_int_equal(bed.heap->leaving, 0);
+    detach(thread);
+    assert_told("fl_thread_detach", foreign, "48 bytes");
+    assert_int_equal(stats_of(heap).threads, 1);
+    assert_int_equal(fl_thread_detach(thread), 0);
+    assert_int_equal(heap->leaving, 0);
+    end_heap(heap);
     fl_free(owner.thread, foreign);
     end_bed(&owner);
-    end_bed(&bed);
 }
 
 int main(void)
