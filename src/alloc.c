@@ -274,6 +274,10 @@ struct outcome {
 FLI_COLD static void report(const void *block, const struct fli_free *how, struct outcome outcome)
 {
     const void *heap = outcome.heap;
+    if (block == NULL && (outcome.verdict == FOREIGN || outcome.verdict == NO_HEAP)) {
+        fli_misuse(how->call, NULL, how->type, "was given NULL, which only fl_free and fl_heap_free take");
+        return;
+    }
     switch (outcome.verdict) {
     case IN_ORDER:
         break;

@@ -212,6 +212,18 @@ static struct fl_heap *create_default(char *error, size_t error_size)
     return create(&options, true, error, error_size);
 }
 
+/* Says why there is no default heap: malformed options are misuse, of what the system refuses there is one line. */
+FLI_COLD static void tell_refusal(int reason, const char *error)
+{
+    static FLI_ATOMIC(bool) was_told;
+    bool untold = false;
+    if (reason == EINVAL)
+        fli_misuse("FREELANE_OPTIONS", NULL, NULL, "%s", error);
+    /* Relaxed: of several threads one tells. */
+    else if (fli_cas_strong(&was_told, &untold, true, memory_order_relaxed, memory_order_relaxed))
+        fprintf(stderr, "freelane: the default heap cannot be made: %s\n", error);
+}
+
 static struct fl_heap *create_default_once(void)
 {
     char error[256];
@@ -224,8 +236,8 @@ static struct fl_heap *create_default_once(void)
     }
     int saved = errno;
     pthread_mutex_unlock(&fli_default_lock);
-    if (heap == NULL && saved == EINVAL)
-        fli_misuse("FREELANE_OPTIONS", NULL, NULL, "%s", error);
+    if (heap == NULL)
+        tell_refusal(saved, error);
     errno = saved;
     return heap;
 }

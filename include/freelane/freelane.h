@@ -240,7 +240,8 @@ FL_API int fl_heap_destroy(struct fl_heap *heap);
 
 /* The process's default heap, created at first use with the options in the environment variable FREELANE_OPTIONS (see
  * fl_options_parse). Returns NULL with errno ENOMEM if memory is refused (the next call tries again), ENOTSUP as
- * fl_heap_create; with errno EINVAL if the variable is malformed, which is reported as misuse at each call. */
+ * fl_heap_create: the first time with a line on stderr that says why; with errno EINVAL if the variable is malformed,
+ * which is reported as misuse at each call. */
 FL_API struct fl_heap *fl_heap_default(void);
 
 /* Gives fully free slabs, and pages of empty magazines, back to the system until at most `retain_bytes` of pooled
