@@ -511,18 +511,14 @@ static bool is_simple(const struct fli_thread *thread, const void *block, unsign
            fli_slab_class_of(&thread->heap->backing.slabs, block) == class_index;
 }
 
-bool fli_free_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header,
-                      const char *call)
+bool fli_free_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header)
 {
     struct fli_thread *thread = fli_thread_of(face);
-    if (!is_simple(thread, block, class_index, header))
+    if (!is_simple(thread, block, class_index, header) || fli_stray_is_untold(thread->heap))
         return false;
     if (header != NULL)
         clear_header(header, block);
-    if (FLI_UNLIKELY(!push_owner(thread, class_index, block)))
-        return false;
-    fli_stray_tell(thread->heap, call);
-    return true;
+    return push_owner(thread, class_index, block);
 }
 
 bool fli_defer_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header)
@@ -540,7 +536,7 @@ bool fli_defer_quickly(struct fl_thread *face, void *block, unsigned class_index
 
 void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size)
 {
-    if (FLI_LIKELY(fli_free_quickly(thread, block, fli_class_of_size(size), NULL, "fl_free_sized")))
+    if (FLI_LIKELY(fli_free_quickly(thread, block, fli_class_of_size(size), NULL)))
         return;
     fli_free(thread, block, &(struct fli_free){.call = "fl_free_sized", .size = size, .sized = true});
 }

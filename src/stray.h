@@ -14,10 +14,16 @@ bool fli_stray_take(struct fli_slabs *slabs, struct fli_stray *stray);
 /* Tells the misuse handler of each stray that has been found, on behalf of a public function. */
 FLI_COLD void fli_stray_tell_each(struct fl_heap *heap, const char *call);
 
-/* The same, at the cost of a look where there is none. No lock may be held. */
+/* Whether there are strays that the host has not been told of. A hint. */
+static inline bool fli_stray_is_untold(const struct fl_heap *heap)
+{
+    return FLI_UNLIKELY(fli_load_relaxed(&heap->backing.slabs.has_strays)); /* relaxed: a hint */
+}
+
+/* The same as fli_stray_tell_each, at the cost of a look where there is none. No lock may be held. */
 static inline void fli_stray_tell(struct fl_heap *heap, const char *call)
 {
-    if (FLI_UNLIKELY(fli_load_relaxed(&heap->backing.slabs.has_strays))) /* relaxed: a hint */
+    if (fli_stray_is_untold(heap))
         fli_stray_tell_each(heap, call);
 }
 

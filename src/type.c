@@ -220,7 +220,7 @@ static unsigned class_of(const struct fl_type *type)
 
 static void free_instance(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)
 {
-    if (FLI_LIKELY(fli_free_quickly(thread, object, class_of(type), type->header, call)))
+    if (FLI_LIKELY(fli_free_quickly(thread, object, class_of(type), type->header)))
         return;
     struct fli_free how = how_to_free(call, type);
     fli_free(thread, object, &how);
