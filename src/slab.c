@@ -171,8 +171,7 @@ static void keep_idle_locked(struct fli_slabs *slabs, struct fli_idle_slabs *idl
     idle->count++;
 }
 
-/* A slab that does not count as having memory: a kept one, a cold one, or the next of the range. Returns number + 1,
- * or 0. */
+/* A slab that counts as one without memory: kept, cold, or the next of the range. Returns number + 1, or 0. */
 static uint32_t warm_up_locked(struct fli_slabs *slabs)
 {
     if (!fli_limit_take(slabs->limit, FLI_SLAB_BYTES))
@@ -264,18 +263,25 @@ static void count_parked_locked(struct fli_slabs *slabs, struct fli_slab_class *
     place_locked(slabs, class, slab);
 }
 
-/* Whether a pointer is a block of the class, as far as the slab can tell. Inline calls take it for one unseen. */
-static bool is_block_locked(const struct fli_slabs *slabs, unsigned class_index, const void *block)
+/* Whether a pointer is a block of the class, as far as its slab can tell: inline calls take it for one unseen. Finds which
+ * block it is. The low half of the product is below the reciprocal just where the division leaves no rest. */
+static inline bool find_block_locked(const struct fli_slabs *slabs, unsigned class_index, const void *block,
+                                     uint32_t *number, uint32_t *index)
 {
-    if (fli_slab_class_of(slabs, block) != class_index)
+    size_t offset = fli_slab_offset(slabs, block);
+    uint32_t reciprocal = slabs->by_class[class_index].reciprocal;
+    uint64_t product = (offset & (FLI_SLAB_BYTES - 1)) * reciprocal;
+    *number = (uint32_t)(offset >> FLI_SLAB_SHIFT), *index = (uint32_t)(product >> 32);
+    /* Relaxed: under the lock. */
+    if (FLI_UNLIKELY(offset >= slabs->span || fli_load_relaxed(&slabs->classes[*number]) != class_index))
         return false;
-    uint32_t number = fli_slab_number(slabs, block), index = fli_slab_block_index(slabs, class_index, block);
-    const struct fli_slab *record = &slabs->slabs[number];
-    return record->list < FLI_SLAB_LISTS && index < record->carved &&
-           fli_slab_start(slabs, number) + index * slabs->by_class[class_index].block_bytes == block;
+    const struct fli_slab *record = &slabs->slabs[*number];
+    bool has_rest = (uint32_t)product >= reciprocal, is_carved = *index < record->carved;
+    return FLI_LIKELY(!has_rest & is_carved & (record->list < FLI_SLAB_LISTS));
 }
 
-static void note_stray_locked(struct fli_slabs *slabs, unsigned class_index, const void *block, bool was_free)
+FLI_COLD static void note_stray_locked(struct fli_slabs *slabs, unsigned class_index, const void *block,
+                                       bool was_free)
 {
     if (slabs->stray_count < FLI_STRAYS_MOST)
         slabs->strays[slabs->stray_count++] = (struct fli_stray){block, (uint8_t)class_index, was_free, 0};
@@ -285,14 +291,14 @@ static void note_stray_locked(struct fli_slabs *slabs, unsigned class_index, con
 }
 
 /* Parks a block in its slab, and leaves the counts of the class to the caller. Returns false for a stray. */
-static bool park_locked(struct fli_slabs *slabs, unsigned class_index, const void *block)
+static inline bool park_locked(struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
-    bool is_block = is_block_locked(slabs, class_index, block);
-    uint32_t number = is_block ? fli_slab_number(slabs, block) : 0;
-    uint32_t index = is_block ? fli_slab_block_index(slabs, class_index, block) : 0;
-    uint64_t *word = &slabs->parked_bits[word_index(number, index)];
-    if (FLI_UNLIKELY(!is_block || (*word & bit_mask(index)) != 0)) {
-        note_stray_locked(slabs, class_index, block, is_block);
+    uint32_t number, index;
+    uint64_t *word = NULL;
+    if (find_block_locked(slabs, class_index, block, &number, &index))
+        word = &slabs->parked_bits[word_index(number, index)];
+    if (FLI_UNLIKELY(word == NULL || (*word & bit_mask(index)) != 0)) {
+        note_stray_locked(slabs, class_index, block, word != NULL);
         return false;
     }
     struct fli_slab *record = &slabs->slabs[number];
@@ -357,21 +363,20 @@ unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned
 
 bool fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
-    uint32_t index = fli_slab_block_index(slabs, class_index, block);
-    size_t place = word_index(fli_slab_number(slabs, block), index);
+    uint32_t number, index;
     pthread_mutex_lock(&slabs->lock);
-    bool is_block = is_block_locked(slabs, class_index, block);
-    bool was_free = is_block &&
-                    ((slabs->parked_bits[place] | slabs->deferred_bits[0][place] | slabs->deferred_bits[1][place]) &
-                     bit_mask(index)) != 0;
-    if (is_block && !was_free) {
-        slabs->deferred_bits[slabs->collecting][place] |= bit_mask(index);
-        slabs->deferred[slabs->collecting]++;
-    } else {
-        note_stray_locked(slabs, class_index, block, was_free);
+    bool is_block = find_block_locked(slabs, class_index, block, &number, &index), is_new = false;
+    if (is_block) {
+        size_t place = word_index(number, index);
+        uint64_t free = slabs->parked_bits[place] | slabs->deferred_bits[0][place] | slabs->deferred_bits[1][place];
+        is_new = (free & bit_mask(index)) == 0;
+        slabs->deferred_bits[slabs->collecting][place] |= is_new ? bit_mask(index) : 0;
+        slabs->deferred[slabs->collecting] += is_new;
     }
+    if (!is_new)
+        note_stray_locked(slabs, class_index, block, is_block);
     pthread_mutex_unlock(&slabs->lock);
-    return is_block && !was_free;
+    return is_new;
 }
 
 size_t fli_slab_close_deferred(struct fli_slabs *slabs)
@@ -391,6 +396,8 @@ static unsigned release_slab_locked(struct fli_slabs *slabs, unsigned class_inde
     const struct fli_slab *record = &slabs->slabs[number];
     uint64_t *waiting = &slabs->deferred_bits[slabs->collecting ^ 1][word_index(number, 0)];
     uint64_t *parked = &slabs->parked_bits[word_index(number, 0)];
+    const char *start = fli_slab_start(slabs, number);
+    size_t bytes = slabs->by_class[class_index].block_bytes;
     unsigned count = 0, fresh = 0;
     for (unsigned w = 0; w < words_of(record); w++) {
         uint64_t twice = waiting[w] & (record->list < FLI_SLAB_LISTS ? parked[w] : UINT64_MAX);
@@ -398,11 +405,8 @@ static unsigned release_slab_locked(struct fli_slabs *slabs, unsigned class_inde
         fresh += (unsigned)__builtin_popcountll(waiting[w] & ~twice);
         parked[w] |= waiting[w] & ~twice;
         waiting[w] = 0;
-        for (; twice != 0; twice &= twice - 1) {
-            size_t index = w * 64 + (unsigned)__builtin_ctzll(twice);
-            note_stray_locked(slabs, class_index,
-                              fli_slab_start(slabs, number) + index * slabs->by_class[class_index].block_bytes, true);
-        }
+        for (; twice != 0; twice &= twice - 1)
+            note_stray_locked(slabs, class_index, start + (w * 64 + (size_t)__builtin_ctzll(twice)) * bytes, true);
     }
     if (fresh > 0)
         count_parked_locked(slabs, &slabs->by_class[class_index], number + 1, (int)fresh);
@@ -580,8 +584,7 @@ static size_t make_run_cold(struct fli_slabs *slabs, uint32_t number, uint32_t c
     return returned;
 }
 
-/* Makes a list of retired slabs cold, adjacent ones together. Returns the bytes given back; `*count` is how many there
- * were. */
+/* Makes a list of retired slabs cold, adjacent ones together, and counts them. Returns the bytes given back. */
 static size_t make_cold(struct fli_slabs *slabs, uint32_t first, size_t *count)
 {
     size_t returned = 0;
