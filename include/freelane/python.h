@@ -62,10 +62,6 @@ extern "C" {
 /* The most references to one heap type without Py_TPFLAGS_HAVE_GC that a thread has in hand. */
 #define FL_PY_REFERENCES 4096
 
-/* Deallocations of CLEAR and FINALIZE objects inside each other, after which objects wait until the stack is
- * unwound. */
-#define FL_PY_DEPTH 64
-
 /* ---- Declaring types ---------------------------------------------------------------------------------- */
 
 struct fl_py_state;
@@ -225,8 +221,9 @@ union fl_py_kept {
 /* What the fast paths see of a thread. */
 struct fl_py_thread {
     union fl_py_kept none; /* zeros, for types of which nothing is kept */
-    PyObject *waiting;     /* dead objects that wait for the stack to unwind */
-    size_t depth;          /* deallocations under way inside each other */
+    void *waiting;         /* dead objects that wait for room on a stack */
+    uintptr_t stack;       /* the lowest address of the OS thread's stack where deallocations look no further */
+    size_t stack_bytes;    /* and how much lies above it */
     union fl_py_kept kept[FL_PY_TYPES];
 };
 
@@ -536,6 +533,12 @@ FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object)
     fl_py_end(self, object, type);
 }
 
+/* An address on the calling function's stack. */
+FL_INLINE uintptr_t fl_py_frame(void)
+{
+    return (uintptr_t)__builtin_frame_address(0);
+}
+
 /* The slot tp_dealloc of the kinds other than LEGACY. */
 FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
 {
@@ -549,14 +552,12 @@ FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
         return;
     }
     struct fl_py_thread *thread = fl_py_current_thread();
-    if (FL_UNLIKELY(thread->depth >= FL_PY_DEPTH)) {
+    if (FL_UNLIKELY(fl_py_frame() - thread->stack >= thread->stack_bytes)) {
         fl_py_dealloc_slow(self, object);
         return;
     }
-    thread->depth++;
     fl_py_destroy(self, object);
-    thread->depth--;
-    if (FL_UNLIKELY(thread->waiting != NULL && thread->depth == 0))
+    if (FL_UNLIKELY(thread->waiting != NULL))
         fl_py_dealloc_waiting(thread);
 }
 

@@ -58,6 +58,14 @@ int demo_add_types(PyObject *module);
 /* subtypes.c, once the types are there. */
 int demo_add_subtypes(PyObject *module);
 
+/* nesting.c, once the types are there. */
+int demo_add_nesting(PyObject *module);
+PyObject *demo_drop_in_fiber(PyObject *module, PyObject *args);
+PyObject *demo_resume_fibers(PyObject *module, PyObject *unused);
+PyObject *demo_drop_and_jump(PyObject *module, PyObject *list);
+PyObject *demo_call_far_down(PyObject *module, PyObject *args);
+PyObject *demo_counted(PyObject *module, PyObject *unused);
+
 /* refusals.c */
 PyObject *demo_refuse(PyObject *module, PyObject *name);
 PyObject *demo_refusals(PyObject *module, PyObject *unused);

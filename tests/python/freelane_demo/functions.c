@@ -90,5 +90,15 @@ PyMethodDef demo_functions[] = {
      "`after` in a second thread state of that OS thread"},
     {"run_late", demo_run_late, METH_VARARGS,
      "run_late(function, late): calls `function` in an OS thread, and `late` in a destructor of its end"},
+    {"drop_in_fiber", demo_drop_in_fiber, METH_VARARGS,
+     "drop_in_fiber(list, bytes): drops the one item of the list on a stack of its own, next to the last one; "
+     "returns "
+     "whether it came to an end, or an Away left"},
+    {"resume_fibers", demo_resume_fibers, METH_NOARGS, "resumes each fiber once; returns how many are away again"},
+    {"drop_and_jump", demo_drop_and_jump, METH_O,
+     "drop_and_jump(list): drops the one item of the list; returns whether a Jump in it left"},
+    {"call_far_down", demo_call_far_down, METH_VARARGS,
+     "call_far_down(function, left): calls it where so many bytes of the stack are left"},
+    {"counted", demo_counted, METH_NOARGS, "how often CountedPair's tp_dealloc was called"},
     {NULL, NULL, 0, NULL},
 };
