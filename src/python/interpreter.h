@@ -199,7 +199,7 @@ struct fli_py_proxy {
 
 static inline struct fli_py_proxy *fli_py_proxy_of(void *entry)
 {
-    return ((uintptr_t)entry & 1) != 0 ? (struct fli_py_proxy *)(void *)((char *)entry - 1) : NULL;
+    return ((uintptr_t)entry & 1) != 0 ? (struct fli_py_proxy *)((uintptr_t)entry - 1) : NULL;
 }
 
 static inline PyObject *fli_py_waiting_object(void *entry)
@@ -208,10 +208,10 @@ static inline PyObject *fli_py_waiting_object(void *entry)
     return proxy != NULL ? proxy->object : (PyObject *)entry;
 }
 
+/* The first word of either. */
 static inline uintptr_t *fli_py_link(void *entry)
 {
-    struct fli_py_proxy *proxy = fli_py_proxy_of(entry);
-    return proxy != NULL ? &proxy->link : (uintptr_t *)entry;
+    return (uintptr_t *)((uintptr_t)entry & ~(uintptr_t)1);
 }
 
 static inline void fli_py_push_waiting(void **list, void *entry)

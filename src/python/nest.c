@@ -23,9 +23,17 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
 #include <time.h>
 
 enum {
+    /* Bytes of the own stack that deallocations may fill; what lies deeper counts as another stack. The sanitizer
+     * knows fewer frames than fit a stack. */
+    OWN = FLI_THREAD_SANITIZER ? 1 << 20 : 64 << 20,
+    /* A main thread's stack of fewer bytes may grow; the most that lies above it. */
+    GROWS = 1 << 20,
+    ARGUMENTS = 4 << 20,
     /* Bytes of the own stack that are left to what destructors call, or half of a small stack. */
     RESERVE = 256 << 10,
     /* Bytes of the own stack within which fl_py_dealloc looks no further. */
@@ -60,23 +68,44 @@ static bool is_beneath(uintptr_t frame, uintptr_t above)
 
 /* ---- The OS thread's own stack. */
 
-/* The bounds that the C library knows; none if it does not. */
-static struct fli_py_stack find_stack(void)
+static void move_low(struct fli_py_stack *stack, size_t bytes)
+{
+    stack->low += stack->bytes - bytes;
+    stack->bytes = bytes;
+}
+
+/* The bounds that the C library knows, without a guard, which some of them count in; none if it does not know. */
+static struct fli_py_stack ask_for_stack(void)
 {
     struct fli_py_stack stack = {0};
     pthread_attr_t attributes;
     void *low = NULL;
     size_t guard = 0;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+        return stack;
+    (void)pthread_attr_getstack(&attributes, &low, &stack.bytes);
+    (void)pthread_attr_getguardsize(&attributes, &guard);
+    (void)pthread_attr_destroy(&attributes);
+    stack.low = (uintptr_t)low;
+    move_low(&stack, stack.bytes - fli_min(guard, stack.bytes));
+    return stack;
+}
+
+/* Whether it is that of the process, above which its arguments lie. */
+static bool is_main(const struct fli_py_stack *stack)
+{
+    return getauxval(AT_RANDOM) - stack->low < stack->bytes + ARGUMENTS;
+}
+
+/* Of the main thread's stack, musl knows what is mapped, and it grows. */
+static struct fli_py_stack find_stack(void)
+{
+    struct rlimit limit = {0};
     int error = errno;
-    if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
-        (void)pthread_attr_getstack(&attributes, &low, &stack.bytes);
-        (void)pthread_attr_getguardsize(&attributes, &guard);
-        (void)pthread_attr_destroy(&attributes);
-        /* Whether the bounds include the guard differs between C libraries. */
-        guard = fli_min(guard, stack.bytes);
-        stack.low = (uintptr_t)low + guard;
-        stack.bytes -= guard;
-    }
+    struct fli_py_stack stack = ask_for_stack();
+    if (stack.bytes < GROWS && is_main(&stack) && getrlimit(RLIMIT_STACK, &limit) == 0)
+        move_low(&stack, fli_max(stack.bytes, fli_min(limit.rlim_cur, OWN)));
+    move_low(&stack, fli_min(stack.bytes, OWN));
     errno = error;
     return stack;
 }
@@ -127,7 +156,7 @@ static void *make_entry(PyObject *object)
         return object;
     }
     proxy->object = object;
-    return (char *)proxy + 1;
+    return (void *)((uintptr_t)proxy + 1);
 }
 
 /* The collector is not to know of an object that waits. */
