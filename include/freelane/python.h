@@ -78,12 +78,15 @@ struct fl_py_type {
     /* What deallocation needs:
      *
      *     PLAIN     nothing: the object holds no reference, and no weak reference can be made to it
-     *     CLEAR     `clear` drops what the object holds; weak references are cleared before
+     *     CLEAR     `clear` gives up all that the object holds; weak references are cleared before
      *     FINALIZE  tp_finalize, which may resurrect, then as CLEAR
      *     LEGACY    the type's own tp_dealloc, which ends with Py_TYPE(self)->tp_free(self) as always
      */
     enum fl_dealloc_kind kind;
-    inquiry clear FL_PY_UNSET;   /* may be the type's tp_clear */
+    /* What tp_dealloc would do but for tp_free: drops references, frees buffers, closes files. It is called once, when
+     * the object dies, maybe after tp_clear. It can be the type's tp_clear only if the object holds references alone,
+     * because the collector calls that for objects that are used afterwards. */
+    inquiry clear FL_PY_UNSET;
     bool gc FL_PY_UNSET;         /* the type has Py_TPFLAGS_HAVE_GC */
     bool subclassed FL_PY_UNSET; /* it has Py_TPFLAGS_BASETYPE */
     /* Its objects own no reference to it: it is static, or a heap type which lives until the process ends. */
@@ -106,18 +109,31 @@ struct fl_py_state {
 
 /* Declares a type, and defines its slots: FL_PY_TYPE(point, Point, .kind = FL_DEALLOC_PLAIN) makes
  *
- *     point_freelane   the struct fl_py_type, for fl_py_type_ready
- *     point_alloc, point_free, point_dealloc   for tp_alloc, tp_free and, unless the kind is LEGACY, tp_dealloc
+ *     point_freelane           the struct fl_py_type, for fl_py_type_ready
+ *     point_alloc, point_free  for tp_alloc and tp_free
+ *     point_freelane_dealloc   for tp_dealloc, unless the kind is LEGACY: then that is the author's point_dealloc, or
+ *                              whatever its name is
  *
- * The dots are designated initializers for struct fl_py_type, in the order of its fields. */
-#define FL_PY_TYPE(prefix, object_struct, ...)                                                                       \
+ * tp_alloc returns zeros behind a header, tracked already if the type has gc. The dots are designated initializers for
+ * struct fl_py_type, in the order of its fields. */
+#define FL_PY_TYPE(prefix, object_struct, ...) FL_PY_TYPE_OF_SIZE(prefix, sizeof(object_struct), __VA_ARGS__)
+
+/* The same with the tp_basicsize instead of a struct, for a struct that ends with an array of one of its items:
+ *
+ *     typedef struct { PyObject_VAR_HEAD double values[1]; } Vector;
+ *
+ *     FL_PY_TYPE_OF_SIZE(vector, offsetof(Vector, values), .kind = FL_DEALLOC_PLAIN, .variable = true) */
+#define FL_PY_TYPE_OF_SIZE(prefix, basic_size, ...)                                                                  \
     static PyObject *prefix##_alloc(PyTypeObject *type, Py_ssize_t items);                                           \
     static void prefix##_free(void *object);                                                                         \
-    static void prefix##_dealloc(PyObject *object);                                                                  \
+    static void prefix##_freelane_dealloc(PyObject *object);                                                         \
     static struct fl_py_state prefix##_freelane_state;                                                               \
-    static const struct fl_py_type prefix##_freelane = {                                                             \
-        __VA_ARGS__,           .size = sizeof(object_struct), .alloc = prefix##_alloc,                               \
-        .free = prefix##_free, .dealloc = prefix##_dealloc,   .state = &prefix##_freelane_state};                    \
+    static const struct fl_py_type prefix##_freelane = {__VA_ARGS__,                                                 \
+                                                        .size = basic_size,                                          \
+                                                        .alloc = prefix##_alloc,                                     \
+                                                        .free = prefix##_free,                                       \
+                                                        .dealloc = prefix##_freelane_dealloc,                        \
+                                                        .state = &prefix##_freelane_state};                          \
     static PyObject *prefix##_alloc(PyTypeObject *type, Py_ssize_t items)                                            \
     {                                                                                                                \
         return fl_py_alloc(&prefix##_freelane, type, items);                                                         \
@@ -126,16 +142,17 @@ struct fl_py_state {
     {                                                                                                                \
         fl_py_free(&prefix##_freelane, (PyObject *)object);                                                          \
     }                                                                                                                \
-    __attribute__((unused)) static void prefix##_dealloc(PyObject *object)                                           \
+    static void prefix##_freelane_dealloc(PyObject *object)                                                          \
     {                                                                                                                \
         fl_py_dealloc(&prefix##_freelane, object);                                                                   \
     }
 
-/* The slots of a declared type, for a PyType_Spec: all three, or those of a LEGACY one. */
+/* The slots of a declared type, for a PyType_Spec: all three; or tp_alloc and tp_free, beside the Py_tp_dealloc of a
+ * LEGACY type. */
 #define FL_PY_SLOTS(prefix)                                                                                          \
     FL_PY_LEGACY_SLOTS(prefix),                                                                                      \
     {                                                                                                                \
-        Py_tp_dealloc, (void *)prefix##_dealloc                                                                      \
+        Py_tp_dealloc, (void *)prefix##_freelane_dealloc                                                             \
     }
 #define FL_PY_LEGACY_SLOTS(prefix)                                                                                   \
     {Py_tp_alloc, (void *)prefix##_alloc},                                                                           \

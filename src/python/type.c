@@ -41,8 +41,8 @@ static int check_layout(const struct fl_py_type *self, PyTypeObject *type)
 {
     const char *name = type->tp_name;
     if (type->tp_basicsize != (Py_ssize_t)self->size)
-        REFUSE("%s: tp_basicsize is %zd, the struct of its FL_PY_TYPE has %zu bytes", name, type->tp_basicsize,
-               self->size);
+        REFUSE("%s: tp_basicsize is %zd, the struct of its FL_PY_TYPE has %zu bytes%s", name, type->tp_basicsize,
+               self->size, self->variable ? " (FL_PY_TYPE_OF_SIZE takes the size without items)" : "");
     if ((type->tp_itemsize != 0) != self->variable)
         REFUSE("%s: tp_itemsize is %zd, its FL_PY_TYPE says .variable = %s", name, type->tp_itemsize,
                self->variable ? "true" : "false");

@@ -116,7 +116,7 @@ static inline void twin_free(PyObject *self, bool heap)
 
 #define FREELANE_MEMORY(prefix)                                                                                      \
     {                                                                                                                \
-        &prefix##_freelane, prefix##_alloc, prefix##_free, prefix##_dealloc                                          \
+        &prefix##_freelane, prefix##_alloc, prefix##_free, prefix##_freelane_dealloc                                 \
     }
 #define DEFAULT_MEMORY(prefix)                                                                                       \
     {                                                                                                                \
