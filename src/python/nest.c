@@ -36,6 +36,8 @@ enum {
     ARGUMENTS = 4 << 20,
     /* Bytes of the own stack that are left to what destructors call, or half of a small stack. */
     RESERVE = 256 << 10,
+    /* Bytes of the own stack, besides, that destroying what waits takes; a few, so that they stay in the caches. */
+    MARGIN = 8 << 10,
     /* Bytes of the own stack within which fl_py_dealloc looks no further. */
     SHALLOW = 256 << 10,
     /* A frame counts for what lies within as many bytes beneath it. */
@@ -132,7 +134,7 @@ static bool has_room(const struct fli_py_stack *stack, uintptr_t frame, size_t m
 /* The same for a frame that is about to destroy what waits: whatever is destroyed there is to find room itself. */
 static bool has_room_for_waiting(const struct fli_py_stack *stack, uintptr_t frame)
 {
-    return !is_on(stack, frame) || has_room(stack, frame, reserve_of(stack) / 4);
+    return !is_on(stack, frame) || has_room(stack, frame, fli_min(reserve_of(stack) / 4, MARGIN));
 }
 
 void fli_py_nest_ready(struct fli_py_thread *thread)
