@@ -20,7 +20,7 @@ cdef extern from *:
     {
         type->tp_alloc = counter_alloc;
         type->tp_free = counter_free;
-        type->tp_dealloc = counter_dealloc;
+        type->tp_dealloc = counter_freelane_dealloc;
         return fl_py_type_ready(&counter_freelane, type);
     }
     #define counter_on_freelane(type) on_freelane((PyTypeObject *)(type))
