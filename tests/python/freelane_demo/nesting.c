@@ -158,7 +158,7 @@ static __attribute__((noinline)) PyObject *call_below(PyObject *function, uintpt
     char used[8192];
     char *volatile kept = used; /* all of it */
     *kept = 0;
-    PyObject *result = (uintptr_t)used > address ? call_below(function, address) : PyObject_CallNoArgs(function);
+    PyObject *result = fl_py_frame() > address ? call_below(function, address) : PyObject_CallNoArgs(function);
     *kept = 1;
     return result;
 }
