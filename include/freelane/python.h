@@ -24,6 +24,9 @@
  *                                       per type; each collection empties those caches.
  *
  * Objects of subclasses made in Python, and of C subclasses with an allocation of their own, are the interpreter's.
+ * So are objects that PyObject_New made (without Py_TPFLAGS_HAVE_GC) or PyObject_GC_New (with it): these two, too, may
+ * be used beside tp_alloc. Deallocation looks where the memory lies, and returns it there. The interpreter forbids
+ * PyObject_New for a type with Py_TPFLAGS_HAVE_GC, and so does Freelane: nothing can tell such an object.
  *
  * Works with CPython 3.13 and later, free-threaded or not, in the main interpreter; fl_py_type_ready refuses others.
  * An extension compiles src/python/ and the core into itself (src/python/sources.txt lists the files), hidden, so
@@ -247,6 +250,14 @@ extern FL_PY_API __thread struct fl_py_current fl_py_current;
 extern FL_PY_API __thread struct fl_py_current fl_py_current __attribute__((tls_model("initial-exec")));
 #endif
 
+/* The address range of the heap's slabs. Constant once a type is ready; empty before. */
+struct fl_py_slabs {
+    uintptr_t base;
+    size_t bytes;
+};
+
+extern FL_PY_API struct fl_py_slabs fl_py_slabs;
+
 FL_PY_SLOW PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items);
 FL_PY_SLOW void fl_py_free_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object);
@@ -456,18 +467,25 @@ FL_INLINE bool fl_py_keep(const struct fl_py_type *self, PyObject *object, PyTyp
     return true;
 }
 
-/* Whether the thread's cache has room at `top` for an object without gc. */
-FL_INLINE bool fl_py_has_room(const struct fl_py_type *self, void **top)
+/* Whether an object without gc lies in the heap. Its tp_alloc may have been passed by: PyObject_New, PyObject_Init of
+ * other memory, and the tp_alloc of a C subtype make objects that tp_free must not keep. */
+FL_INLINE bool fl_py_is_in_slabs(PyObject *object)
 {
-    return !self->variable && !fl_cache_is_full(top);
+    return (uintptr_t)object - fl_py_slabs.base < fl_py_slabs.bytes;
 }
 
-/* Gives the memory of an object without gc, of the exact type, back to the heap. */
+/* Whether the thread's cache can take an object without gc: it has room at `top`, and the object is the heap's. */
+FL_INLINE bool fl_py_can_put(const struct fl_py_type *self, void **top, PyObject *object)
+{
+    return !self->variable && !fl_cache_is_full(top) && __builtin_expect(fl_py_is_in_slabs(object), 1);
+}
+
+/* Gives the memory of an object without gc, of the exact type, back to where it came from. */
 FL_INLINE void fl_py_release(const struct fl_py_type *self, PyObject *object)
 {
     struct fl_cache *cache = fl_py_blocks_of(self);
     void **top = fl_cache_top(cache);
-    if (FL_UNLIKELY(!fl_py_has_room(self, top))) {
+    if (FL_UNLIKELY(!fl_py_can_put(self, top, object))) {
         fl_py_free_slow(self, object);
         return;
     }
@@ -503,7 +521,7 @@ FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyType
     }
     struct fl_cache *cache = fl_py_blocks_of(self);
     void **top = fl_cache_top(cache);
-    if (FL_UNLIKELY(!fl_py_has_room(self, top) || !fl_py_give_type(self, type))) {
+    if (FL_UNLIKELY(!fl_py_can_put(self, top, object) || !fl_py_give_type(self, type))) {
         fl_py_end_slow(self, object, type);
         return;
     }

@@ -57,6 +57,9 @@ extern struct fl_heap *fli_py_heap;
 /* Makes the heap, once. Returns 0 or -1 with an exception. */
 int fli_py_heap_ready(void);
 
+/* Whether the heap gave the block. Takes no lock. */
+bool fli_py_heap_owns(const void *block);
+
 /* A block of `size` bytes up to FL_BLOCK_MAX, and back; for threads that may have no struct fl_thread. */
 void *fli_py_heap_alloc(size_t size);
 void fli_py_heap_free(void *block);

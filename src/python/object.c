@@ -5,9 +5,9 @@
  *
  * Who owns the memory of an object whose tp_free is a declared type's:
  *
- *     tp_flags without HAVE_GC    the heap; the interpreter above FL_BLOCK_MAX, where a C subtype brought its own
- *                                 tp_alloc, and where an object got its type by an assignment to __class__. So it is
- *                                 looked up.
+ *     tp_flags without HAVE_GC    the heap; the interpreter above FL_BLOCK_MAX, where PyObject_New or the tp_alloc of
+ *                                 a C subtype made the object, and where it got its type by an assignment to
+ *                                 __class__. So every free looks where the object lies.
  *     with HAVE_GC                the interpreter
  *
  * A subtype made in Python has the interpreter's tp_alloc and tp_free. Its deallocation comes here through the chain
@@ -99,7 +99,7 @@ void fl_py_free_slow(const struct fl_py_type *self, PyObject *object)
     (void)fli_py_thread_update();
     if (has_gc(Py_TYPE(object)))
         PyObject_GC_Del(object);
-    else if (fl_owns(fli_py_heap, object))
+    else if (fli_py_heap_owns(object))
         fli_py_heap_free(object);
     else
         PyObject_Free(object);

@@ -36,6 +36,24 @@ static PyObject *churn(PyObject *module, PyObject *args)
     return failed == 0 ? PyLong_FromLongLong(time) : NULL;
 }
 
+/* ---- Objects that tp_alloc did not make. */
+
+static PyObject *new_beside(PyObject *module, PyObject *object)
+{
+    PyTypeObject *type = (PyTypeObject *)object;
+    (void)module;
+    if (!PyType_Check(object) || type->tp_itemsize != 0)
+        return PyErr_Format(PyExc_TypeError, "%R", object);
+    bool gc = PyType_HasFeature(type, Py_TPFLAGS_HAVE_GC);
+    PyObject *made = gc ? PyObject_GC_New(PyObject, type) : PyObject_New(PyObject, type);
+    if (made == NULL)
+        return NULL;
+    memset((char *)made + sizeof(PyObject), 0, (size_t)type->tp_basicsize - sizeof(PyObject));
+    if (gc)
+        PyObject_GC_Track(made);
+    return made;
+}
+
 /* ---- Freelane. */
 
 static PyObject *stats(PyObject *module, PyObject *unused)
@@ -76,6 +94,7 @@ PyMethodDef demo_functions[] = {
     {"churn", churn, METH_VARARGS,
      "churn(type, alive, count): creates `alive` objects in C and destroys them, until `count` have been; returns "
      "nanoseconds"},
+    {"new_beside", new_beside, METH_O, "an object of the type made by PyObject_New or PyObject_GC_New, of zeros"},
     {"stats", stats, METH_NOARGS, "what Freelane holds: struct fl_py_stats"},
     {"set_caching", set_caching, METH_O, "fl_py_set_caching"},
     {"check", check, METH_NOARGS, "fl_heap_check of the heap; no other thread may use it meanwhile"},
