@@ -120,6 +120,7 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
         return 0;
     }
     state->heap_type = heap_type;
+    state->body = self->size - sizeof(PyObject);
     if (can_keep(self) && kept_types < FL_PY_TYPES) {
         state->kept = (uint32_t)(offsetof(struct fl_py_thread, kept) + kept_types * sizeof(union fl_py_kept));
         fli_py_kept_types[kept_types++] = self;
