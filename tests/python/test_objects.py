@@ -9,7 +9,8 @@ import weakref
 
 import freelane_demo as demo
 from demo_support import (
-    FREE_THREADED, FREELANE, GC_KINDS, KINDS, PLAIN_KINDS, TWINS, TestCase, few, references, run_threads, types
+    FREE_THREADED, FREELANE, GC_KINDS, KINDS, PLAIN_KINDS, TWINS, TestCase, few, references,
+    resident_bytes, run_threads, types
 )
 
 
@@ -48,6 +49,7 @@ class Contents(TestCase):
     def test_a_dead_object_is_the_next_one_of_its_type(self):
         for type_ in types():
             with self.subTest(type_):
+                gc.collect()  # a thread has room for 16 types with gc
                 warm = [type_() for _ in range(10)]
                 del warm
                 first = type_()
@@ -287,6 +289,52 @@ class Cycles(TestCase):
             gc.collect()
             self.assertIsNone(reference())
             self.assertEqual(Held.alive, 0)
+
+
+class Container(TestCase):
+    """Table: 200 bytes, which own two buffers."""
+
+    def test_it_keeps_what_it_is_given(self):
+        for type_ in types(["Table"], FREELANE + TWINS):
+            self.assertEqual(type_.__basicsize__, 200)
+            for length in (0, 1, 16, 17, 18, 19, 20, 100, 1000):
+                objects = tuple(map(str, range(length)))
+                many = [type_(*objects) for _ in range(10)]
+                for one in many:
+                    self.assertEqual(one.objects, objects)
+                    self.assertEqual(one.hashes, list(map(hash, objects)))
+
+    def test_a_new_one_is_empty_in_used_memory_too(self):
+        for type_ in types(["Table"], FREELANE + TWINS):
+            for _ in range(100):
+                type_(*[Held() for _ in range(100)])
+                self.assertEqual(type_().objects, ())
+            self.assertEqual(Held.alive, 0)
+
+    def test_its_construction_fails(self):
+        for type_ in types(["Table"], FREELANE + TWINS):
+            self.assertRaises(TypeError, type_, Held(), [])
+            self.assertEqual(Held.alive, 0)
+
+    def test_the_collector_clears_it(self):
+        for type_ in types(["Table"], FREELANE + TWINS):
+            for _ in range(100):
+                held = Held()
+                held.table = type_(held, *range(30))
+                del held
+            gc.collect()
+            self.assertEqual(Held.alive, 0, type_)
+
+    def test_its_buffers_are_freed(self):
+        for type_ in types(["Table"], FREELANE + TWINS):
+            objects = [None] * 1000
+            many = [type_(*objects) for _ in range(1000)]
+            held = resident_bytes()
+            del many
+            for _ in range(few(5, 1)):
+                many = [type_(*objects) for _ in range(1000)]
+                del many
+            self.assertLess(resident_bytes(), held + (16 << 20), type_)
 
 
 class Finalizers(TestCase):

@@ -14,6 +14,7 @@
  *     GCLabel     an object                                    LEGACY         yes
  *     Node        two objects, a __dict__, weak references     CLEAR          yes
  *     Vector      any number of doubles                        PLAIN
+ *     Table       any number of objects, in two buffers        CLEAR          yes
  *
  *     variant     prefix            type     memory
  *     freelane    (none)            heap     Freelane
@@ -49,6 +50,9 @@ struct kind {
      * exception. */
     int (*churn)(PyTypeObject *type, PyObject **objects, Py_ssize_t alive, Py_ssize_t count);
 };
+
+/* container.c */
+extern const struct kind demo_table;
 
 extern const struct kind *const kinds[];
 
