@@ -18,7 +18,7 @@
 
 struct fl_heap *fli_py_heap;
 struct fl_py_slabs fl_py_slabs;
-struct fl_type blocks[FL_CLASS_COUNT];
+static struct fl_type blocks[FL_CLASS_COUNT];
 
 /* The library clears nothing: the interpreter and fl_py_disown have done so when an object dies. */
 static const struct fl_header object_header = {.bytes = sizeof(PyObject)};
