@@ -244,8 +244,9 @@ struct fl_py_current {
 };
 
 /* Lies in the thread-local storage that the C library keeps free for libraries loaded late, for one load each time.
- * FREELANE_PYTHON_TLS_DYNAMIC does without, at a call each time. */
-#if defined(FREELANE_PYTHON_TLS_DYNAMIC)
+ * FREELANE_PYTHON_TLS_DYNAMIC or FREELANE_TLS_DYNAMIC, given to all files of the extension, does without, at a call
+ * each time. */
+#if defined(FREELANE_TLS_DYNAMIC)
 extern FL_PY_API __thread struct fl_py_current fl_py_current;
 #else
 extern FL_PY_API __thread struct fl_py_current fl_py_current __attribute__((tls_model("initial-exec")));
