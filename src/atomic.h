@@ -19,6 +19,8 @@
 #include "model_atomic.h"
 #else
 
+#include "config.h"
+
 #include <stdatomic.h>
 
 #define FLI_ATOMIC(T)            _Atomic(T)

@@ -6,6 +6,12 @@
 #ifndef FLI_CONFIG_H
 #define FLI_CONFIG_H
 
+/* A compiler that is told -std=c11 or -std=c99 hides what the system has besides. A file of the library includes this one
+ * before any header of the system. */
+#if !defined(_GNU_SOURCE)
+#define _GNU_SOURCE 1
+#endif
+
 #include <time.h>
 
 #if !defined(FREELANE_CHECKED)

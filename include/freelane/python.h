@@ -74,7 +74,7 @@ extern "C" {
 struct fl_py_state;
 
 /* Says to C++ what C takes for granted of fields that a declaration leaves out. */
-#if defined(__cplusplus)
+#if defined(__cplusplus) && __cplusplus >= 201402L
 #define FL_PY_UNSET = {}
 #else
 #define FL_PY_UNSET
@@ -319,7 +319,8 @@ FL_INLINE struct fl_cache *fl_py_blocks_of(const struct fl_py_type *self)
 /* Bytes that are zeroed by one memset of a constant size, and up to which so many are zeroed inline. gcc makes
  * `rep stos` of a constant size above the first, which takes longer than a call of the C library's memset; above the
  * second the call takes less than the inline stores. */
-enum { FL_PY_CLEAR_PIECE = 64, FL_PY_CLEAR_INLINE = 3 * FL_PY_CLEAR_PIECE };
+#define FL_PY_CLEAR_PIECE  ((size_t)64)
+#define FL_PY_CLEAR_INLINE (3 * FL_PY_CLEAR_PIECE)
 
 /* Zeros the piece at `from` of a body of so many bytes, if it reaches there. */
 FL_INLINE void fl_py_clear_piece(char *body, size_t from, size_t bytes)
