@@ -2,13 +2,17 @@
 """The README's extension: a block of C that begins with the comment "extension: name.c" is a complete module. It compiles
 without a warning, together with the files that an extension carries, and does what the text says."""
 
+import os
 import pathlib
 import shutil
+import sysconfig
 import tempfile
 import unittest
 
 from demo_support import FREE_THREADED, TSAN, run_command, run_python
-from extension_support import FLAGS, INCLUDES, WARNINGS, carried, compile_carried, compiler, examples, link_extension
+from extension_support import (
+    FLAGS, INCLUDES, ROOT, SUFFIX, WARNINGS, carried, compile_carried, compiler, examples, link_extension
+)
 
 CXX = """
 #include <freelane/python.h>
@@ -58,6 +62,23 @@ class Readme(unittest.TestCase):
 
     def test_there_is_one(self):
         self.assertIn("geometry.c", examples("c", "/* extension:"))
+
+    def test_the_build_line(self):
+        """As it stands there, in a shell, with the files where it says."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            (folder / "geometry.c").write_text(examples("c", "/* extension:")["geometry.c"], encoding="utf-8")
+            (folder / "freelane").symlink_to(ROOT)
+            (folder / "bin").mkdir()
+            config = folder / "bin" / "python3-config"
+            include = sysconfig.get_path("include")
+            config.write_text(f'#!/bin/sh\n[ "$1" = --includes ] && echo -I{include} || echo {SUFFIX}\n', encoding="utf-8")
+            config.chmod(0o755)
+            (folder / "bin" / "cc").symlink_to(shutil.which(compiler()))
+            line = examples("sh", "# builds:")["geometry.c"]
+            path = f"{folder / 'bin'}:{os.environ['PATH']}"
+            run_command(["sh", "-e", "-c", f"cd {folder}\n{line}"], PATH=path)
+            run_python(f"import sys; sys.path.insert(0, {name!r}); from geometry import Point; assert Point(1, 2).y == 2")
 
     def test_it_works(self):
         run_python(
