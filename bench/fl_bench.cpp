@@ -256,6 +256,7 @@ int main(int argc, char **argv)
 
     add_local();
     add_sizes();
+    add_typed();
     add_replay();
     add_own();
     add_handoff();
