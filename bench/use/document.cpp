@@ -112,6 +112,10 @@ template <class B> class Shelf
     {
         return uint64_t{kNodes} * batch_;
     }
+    uint64_t nodes_least() const
+    {
+        return uint64_t{kNodes} * shelf_.size();
+    }
     void prepare(Unit *unit)
     {
         unit->resize(batch_);
@@ -173,6 +177,10 @@ template <class B> class Large
     uint64_t nodes() const
     {
         return nodes_;
+    }
+    uint64_t nodes_least() const
+    {
+        return 0;
     }
     void prepare(Unit *)
     {

@@ -108,8 +108,9 @@ template <class W, class B> class Drive
             for (unsigned unit = 0; unit < Channel<Unit>::kUnits; unit++)
                 lines_[i]->workload.prepare(&lines_[i]->channel.units()[unit]);
         }
-        units_ = std::max<uint64_t>(plan.nodes_least / lines_[0]->workload.nodes(),
-                                    plan.threads == Threads::kOne ? 1 : 4);
+        uint64_t least = plan.smoke ? 1 : std::max(kNodesLeast, lines_[0]->workload.nodes_least());
+        uint64_t nodes = lines_[0]->workload.nodes(), several = nodes < kNodesLeast ? 4 : 2;
+        units_ = std::max<uint64_t>(least / nodes, plan.threads == Threads::kOne ? 1 : several);
     }
 
     void run(Measured *measured)
@@ -132,6 +133,8 @@ template <class W, class B> class Drive
 
   private:
     using Unit = typename W::Unit;
+
+    static constexpr uint64_t kNodesLeast = 500000; /* that a thread makes in a round, to have something to time */
 
     struct Line {
         template <class Shape>

@@ -19,6 +19,8 @@ struct GraphShape {
 
 template <class B> class Graph
 {
+    static constexpr unsigned kAge = 10, kWalks = 4;
+
   public:
     struct Node {
         Node *next, *previous;
@@ -37,7 +39,11 @@ template <class B> class Graph
     }
     uint64_t nodes() const
     {
-        return count_;
+        return uint64_t{kAge + 1} * count_; /* all that are made */
+    }
+    uint64_t nodes_least() const
+    {
+        return 0;
     }
     void prepare(Unit *unit)
     {
@@ -72,8 +78,6 @@ template <class B> class Graph
     }
 
   private:
-    static constexpr unsigned kAge = 10, kWalks = 4;
-
     Node *append(B &backend, Unit *unit)
     {
         Node *node = static_cast<Node *>(backend.alloc(sizeof(Node), nullptr));

@@ -39,6 +39,10 @@ template <class B> class List
     {
         return 2 * shape_.numbers;
     }
+    uint64_t nodes_least() const
+    {
+        return 0;
+    }
     void prepare(Unit *unit)
     {
         unit->first.resize(shape_.lists);

@@ -41,7 +41,6 @@ namespace
 
 constexpr const char *kThreadNames[] = {"one", "own", "pass", "swap", "three"};
 constexpr const char *kSetNames[] = {"L2", "L3", "beyond"};
-constexpr uint64_t kNodesLeast = 500000, kNodesSmoke = 1;
 
 struct Arguments {
     std::string backend, workload, threads = "one", rounds = "6";
@@ -109,7 +108,7 @@ int run(const Arguments &arguments)
     uint64_t before = anonymous();
     load_backend(arguments.backend);
     uint64_t after = anonymous();
-    Plan plan = {Threads(threads - std::begin(kThreadNames)), rounds, arguments.smoke ? kNodesSmoke : kNodesLeast,
+    Plan plan = {Threads(threads - std::begin(kThreadNames)), rounds, arguments.smoke,
                  after > before ? after - before : 0};
     Measured measured;
     if (!row->run(arguments.backend, plan, &measured)) {

@@ -64,6 +64,10 @@ template <class B> class Map
     {
         return entries_;
     }
+    uint64_t nodes_least() const
+    {
+        return 0;
+    }
     void prepare(Unit *unit)
     {
         size_t buckets = 1;

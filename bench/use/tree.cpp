@@ -33,6 +33,10 @@ template <class B> class Tree
     {
         return (uint64_t{2} << shape_.depth) - 1;
     }
+    uint64_t nodes_least() const
+    {
+        return 0;
+    }
     void prepare(Unit *)
     {
     }

@@ -8,7 +8,8 @@
  *
  *     Unit                     what is made and dropped as one: a tree, some documents
  *     W(shape, seed, several)  `several`: a unit is passed to another thread, and is large enough for that
- *     nodes()                  how many objects a unit has
+ *     nodes()                  how many objects are made for a unit
+ *     nodes_least()            at least so many are made in a round
  *     prepare(&unit)           makes arrays that are no objects of the program, before the start
  *     make(backend, &unit)
  *     use(backend, &unit, clock)
@@ -80,8 +81,8 @@ enum class Threads {
 struct Plan {
     Threads threads;
     unsigned rounds;
-    uint64_t nodes_least; /* that a thread makes in a round */
-    uint64_t library;     /* bytes that the backend allocated when it was loaded */
+    bool smoke;
+    uint64_t library; /* bytes that the backend allocated when it was loaded */
 };
 
 /* One round: nanoseconds per node by part and in all, and minor page faults. */
