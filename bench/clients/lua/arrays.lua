@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Arrays: grown one by one from nothing, of a few to a few hundred thousand elements; matrices; a sieve; strings that grow.
+-- Arrays that grow one by one from nothing, of a few to tens of thousands of elements; a table as a queue; strings that grow.
 
 local thread = ...
 local seed = thread + 4096
@@ -9,39 +9,16 @@ local function random(bound)
     return (seed >> 8) % bound + 1
 end
 
-local function matrix(size)
-    local rows = {}
-    for i = 1, size do
-        local row = {}
-        for j = 1, size do
-            row[j] = random(100)
-        end
-        rows[i] = row
+local function grow(count)
+    local list = {}
+    for i = 1, count do
+        list[i] = i
     end
-    return rows
-end
-
-local function product(a, b)
-    local size, result = #a, {}
-    for i = 1, size do
-        local row, line = {}, a[i]
-        for j = 1, size do
-            local sum = 0
-            for k = 1, size do
-                sum = sum + line[k] * b[k][j]
-            end
-            row[j] = sum
-        end
-        result[i] = row
-    end
-    return result
+    return list
 end
 
 local function primes(limit)
-    local marked, list = {}, {}
-    for i = 1, limit do
-        marked[i] = true
-    end
+    local marked, list = grow(limit), {}
     for i = 2, limit do
         if marked[i] then
             list[#list + 1] = i
@@ -53,20 +30,42 @@ local function primes(limit)
     return list
 end
 
-return function()
-    local checksum = #primes(60000)
-    for _ = 1, 3000 do
-        local list = {}
-        for i = 1, random(40) do
-            list[i] = i
+-- The rows of a table that is read column by column.
+local function transpose(rows, columns)
+    local result = {}
+    for i = 1, rows do
+        for j = 1, columns do
+            local column = result[j]
+            if not column then
+                column = {}
+                result[j] = column
+            end
+            column[i] = i * j
         end
-        checksum = checksum + #list
     end
-    local result = product(matrix(40), matrix(40))
-    checksum = checksum + result[1][1] + result[40][40]
+    return result
+end
+
+return function()
+    local checksum = #primes(20000)
+    for _ = 1, 2000 do
+        checksum = checksum + #grow(random(40))
+    end
+    for _ = 1, 40 do
+        checksum = checksum + #grow(random(2000))
+    end
+    checksum = checksum + #transpose(60, 80)[80]
+    local queue, first = {}, 1
+    for i = 1, 5000 do
+        queue[#queue + 1] = { i }
+        if i % 3 ~= 0 then
+            queue[first] = nil
+            first = first + 1
+        end
+    end
     local text = ""
     for i = 1, 1000 do
         text = text .. i
     end
-    return checksum + #text
+    return checksum + first + #text
 end
