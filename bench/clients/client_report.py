@@ -8,7 +8,7 @@ def milliseconds(seconds):
     return "" if seconds is None else f"{seconds * 1e3:.2f}"
 
 
-def megabytes(count):
+def mebibytes(count):
     return "" if count is None else f"{count / (1 << 20):.1f}"
 
 
@@ -37,7 +37,7 @@ def summary(results):
     rows = [["client", "threads", "best peer / ours", *(f"{name}, MiB" for name in names)]]
     for group in results.groups():
         ratio = results.against_peers(results.of_group(group))
-        memory = [megabytes(results.memory(group, name)) for name in names]
+        memory = [mebibytes(results.memory(group, name)) for name in names]
         rows.append([group[0], str(group[1]), with_peer(ratio), *memory])
     rows.append(["geometric mean", "", with_peer(results.over_groups()), *[""] * len(names)])
     return rows
@@ -47,7 +47,7 @@ def tables(document):
     """(title, rows, how many columns are aligned to the left)"""
     results = ClientResults(document)
     if results.left_out:
-        return [(f"Clients: left out, {results.left_out}", [["client"]], 1)]
+        return [(f"Clients: left out, because {results.left_out}", [["client"]], 1)]
     titles = [
         ("Clients: the geometric mean over a client's programs, and the sum of their peaks", summary(results), 2),
         (
@@ -55,7 +55,7 @@ def tables(document):
             table(results, "ms per round", results.samples, milliseconds, True),
             2,
         ),
-        ("Their peak memory", table(results, "MiB", results.peaks, megabytes, False), 2),
+        ("Their peak memory", table(results, "MiB", results.peaks, mebibytes, False), 2),
     ]
     if results.counts:
         counted = table(results, "million instructions per round", results.counts, millions, False)

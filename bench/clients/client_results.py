@@ -4,16 +4,12 @@
 import math
 import statistics
 
-from results import Ratio, median_interval
+from results import Ratio, median_interval, megabytes
 
 OURS = "freelane"
-REQUIRED = ["glibc", "mimalloc", "mimalloc3", "jemalloc", "tcmalloc"]
-NEWEST = {"mimalloc3": (3, 6), "jemalloc": (5, 3, 1)}  # without these a floor counts as unmeasured
+PEERS = ["glibc", "mimalloc", "mimalloc-new", "jemalloc", "jemalloc-new", "tcmalloc", "tcmalloc-new"]
+REQUIRED = ["glibc", "mimalloc", "mimalloc-new", "jemalloc-new"]  # without these a floor counts as unmeasured
 WIDEST = 0.1  # an interval that is wider, either way, settles nothing
-
-
-def numbers(version):
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 class ClientResults:
@@ -21,19 +17,18 @@ class ClientResults:
 
     def __init__(self, document):
         self.left_out = document.get("left_out")
-        self.context = document.get("context", {"peers": {}})
+        self.context = document.get("context", {})
         self.samples, self.peaks, self.counts = {}, {}, {}
         for row in document.get("clients", []):
             cell = (row["client"], row["program"], row["threads"])
             for name, place in (("s_per_op", self.samples), ("peak", self.peaks), ("instructions", self.counts)):
                 if name in row:
                     place.setdefault(cell, {}).setdefault(row["backend"], []).append(row[name])
-        self.peers = [name for name in REQUIRED if any(name in backends for backends in self.samples.values())]
+        self.peers = [name for name in PEERS if any(name in backends for backends in self.samples.values())]
 
     def backends(self):
         names = dict.fromkeys(name for backends in self.samples.values() for name in backends)
-        variants = [name for name in names if name != OURS and name not in REQUIRED]
-        return [name for name in [OURS, *variants, *REQUIRED] if name in names]
+        return [name for name in [OURS, *PEERS] if name in names]
 
     def cells(self):
         return list(self.samples)
@@ -97,16 +92,14 @@ class ClientResults:
 
     def missing(self):
         """The peers that floors need and this run has not measured."""
-        versions = self.context["peers"]
         absent = [name for name in REQUIRED if name not in self.peers]
-        old = [name for name, least in NEWEST.items() if name in self.peers and numbers(versions[name]) < least]
-        return [*absent, *(f"{name} of today" for name in old)]
+        return absent if {"tcmalloc", "tcmalloc-new"} & set(self.peers) else [*absent, "tcmalloc"]
 
     def judge(self, floor):
         """The members of a verdict: subject, what is wanted, what was measured, whether it is met."""
         group = (floor["client"], floor["threads"]) if "client" in floor else None
         where = f"{group[0]}, {group[1]} thread{'s' if group[1] > 1 else ''}" if group else "geometric mean of the clients"
-        if self.missing() and not self.left_out:
+        if self.missing():
             return where, "the best of all peers", f"not measured: without {', '.join(self.missing())}", False
         if floor["clients"] == "memory":
             return self._judge_memory(floor, group, where)
@@ -117,11 +110,15 @@ class ClientResults:
         return where, wanted, f"{ratio} ({ratio.other})", ratio.high >= floor["at_least"] and not self.is_wide(ratio)
 
     def _judge_memory(self, floor, group, where):
-        subject, wanted = f"{where}, peak memory", "ours ≤ the best peer's"
+        """Against the peer that is the fastest; the one that needs least is told as well."""
+        subject, wanted = f"{where}, peak memory", "ours ≤ the fastest peer's"
+        ratio = self.against_peers(self.of_group(group))
         ours = self.memory(group, OURS)
         peers = {name: self.memory(group, name) for name in self.peers}
-        if ours is None or not peers or None in peers.values():
+        if ratio is None or ours is None or None in peers.values():
             return subject, wanted, "not measured", False
-        best = min(peers, key=peers.get)
-        measured = f"{ours / (1 << 20):.2f} MiB against {peers[best] / (1 << 20):.2f} MiB ({best})"
-        return subject, wanted, measured, ours <= floor["at_most"] * peers[best]
+        least = min(peers, key=peers.get)
+        measured = f"{megabytes(ours)} against {megabytes(peers[ratio.other])} ({ratio.other})"
+        if least != ratio.other:
+            measured += f"; the least is {megabytes(peers[least])} ({least})"
+        return subject, wanted, measured, ours <= floor["at_most"] * peers[ratio.other]

@@ -33,7 +33,7 @@ static void *allocate(JSMallocState *memory, size_t size)
         return NULL;
     void *block = shim_alloc(memory->opaque, size);
     if (block != NULL)
-        count(memory, 0, shim_usable_size(block));
+        count(memory, 0, shim_usable_size_for(block, size));
     return block;
 }
 
@@ -59,7 +59,7 @@ static void *resize(JSMallocState *memory, void *block, size_t size)
         return NULL;
     void *moved = shim_resize(memory->opaque, block, before, size);
     if (moved != NULL)
-        count(memory, before, shim_usable_size(moved));
+        count(memory, before, shim_usable_size_for(moved, size));
     return moved;
 }
 

@@ -58,6 +58,15 @@ static inline size_t shim_usable_size(const void *block)
     return fl_usable_size(fl_heap_default(), block);
 }
 
+/* The usable size of a block that has just been allocated with `size`: its class says it, in steps of 16 bytes up to
+ * 512, and of eight to each doubling up to FL_BLOCK_MAX. */
+static inline size_t shim_usable_size_for(const void *block, size_t size)
+{
+    (void)block;
+    size_t step = size <= 512 ? 16 : (size_t)1 << (60 - __builtin_clzll(size - 1));
+    return size > FL_BLOCK_MAX ? size : (size + step - 1) & ~(step - 1);
+}
+
 /* Whether nothing is left and all is well, after the last thread has closed its state. */
 static inline bool shim_is_clean(void)
 {

@@ -47,6 +47,13 @@ static inline size_t shim_usable_size(const void *block)
     return malloc_usable_size((void *)block);
 }
 
+/* The usable size of a block that has just been allocated with `size`. */
+static inline size_t shim_usable_size_for(const void *block, size_t size)
+{
+    (void)size;
+    return malloc_usable_size((void *)block);
+}
+
 /* Whether nothing is left and all is well, after the last thread has closed its state. */
 static inline bool shim_is_clean(void)
 {
