@@ -21,7 +21,7 @@ def table(results, head, place, show, ratios):
     rows = [[head, "threads", *names]]
     if ratios:
         rows[0].append("best peer / ours")
-    for cell in (cell for cell in results.cells() if cell in place):
+    for cell in place:
         client, program, threads = cell
         row = [f"{client}/{program}", str(threads), *(show(results.median(place, cell, name)) for name in names)]
         rows.append(row + [with_peer(results.against_peers([cell]))] if ratios else row)

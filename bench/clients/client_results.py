@@ -30,9 +30,6 @@ class ClientResults:
         names = dict.fromkeys(name for backends in self.samples.values() for name in backends)
         return [name for name in [OURS, *PEERS] if name in names]
 
-    def cells(self):
-        return list(self.samples)
-
     def groups(self):
         return list(dict.fromkeys((client, threads) for client, _, threads in self.samples))
 
@@ -98,7 +95,7 @@ class ClientResults:
     def judge(self, floor):
         """The members of a verdict: subject, what is wanted, what was measured, whether it is met."""
         group = (floor["client"], floor["threads"]) if "client" in floor else None
-        where = f"{group[0]}, {group[1]} thread{'s' if group[1] > 1 else ''}" if group else "geometric mean of the clients"
+        where = "{}, {} thread{}".format(*group, "s" * (group[1] > 1)) if group else "geometric mean of the clients"
         if self.missing():
             return where, "the best of all peers", f"not measured: without {', '.join(self.missing())}", False
         if floor["clients"] == "memory":

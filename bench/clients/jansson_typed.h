@@ -43,7 +43,7 @@ static inline void *typed_alloc_sized(size_t size)
     return fl_alloc(fl_thread_self(), size);
 }
 
-/* Frees a block of the allocation functions. */
+/* Frees a block of the allocation functions. Not NULL. */
 static inline void typed_release(void *block)
 {
     if (!typed_is_mixed || fl_owns(fl_heap_default(), block))

@@ -32,6 +32,7 @@ CHANGES = {
         (rf"\bjsonp_malloc\(sizeof\(json_({VALUE})_t\)\)", lambda m: f"typed_alloc(JSON_{m[1].upper()})", 5),
         (rf"\bjsonp_free\(({VALUE})\)", lambda m: f"typed_free({m[1]}, JSON_{m[1].upper()})", 2),
         (r"\bjsonp_malloc\((array->size|new_size) \*", r"typed_alloc_sized(\1 *", 2),
+        (r"\bjsonp_free\(string->value\)", r"typed_release(string->value)", 2),
         (r"\Z", '\n#include "jansson_typed_value.h"\n', 1),
     ],
     "src/hashtable.c": [
@@ -48,6 +49,7 @@ CHANGES = {
         (r"\(\*do_free\)\(", r"typed_release(", 1),
         (r"\bdo_free = (\w+_fn);", r"do_free = \1; typed_is_mixed = true;", 1),
     ],
+    "src/load.c": [(r"\bjsonp_malloc\((lex->saved_text.length \+ 1)\)", r"typed_alloc_sized(\1)", 1)],
     "src/dump.c": [(r"\bjsonp_strdup\(", r"typed_strdup_for_caller(", 1)],
     "src/jansson_private.h": [(r"\n#endif\s*\Z", '\n#include "jansson_typed.h"\n\n#endif\n', 1)],
 }
