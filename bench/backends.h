@@ -7,6 +7,8 @@
  *                      a constant where the workload's is
  *     glibc mimalloc   malloc and free through function pointers
  *     jemalloc tcmalloc
+ *     mimalloc-new     the same of today, where bench/get-peers got them
+ *     jemalloc-new tcmalloc-new
  *     freelane-call    fl_alloc and fl_free out of line behind the same function pointers; see freelane_call.h
  *     limit            a thread-local singly linked list per 16 bytes of size, without any check: what there
  *                      is to win. It starts with a supply of contiguous blocks in the order of their addresses, as
@@ -271,6 +273,11 @@ template <class... Bs> struct Backends {
     {
         (visit_one<Bs>(visitor), ...);
     }
+    /* The same for the one of this name. Returns whether there is one. */
+    template <class Visitor> static bool visit_named(const std::string &name, Visitor &&visitor)
+    {
+        return ((name == Bs::name() && (visit_one<Bs>(visitor), true)) || ...);
+    }
 
   private:
     template <class B, class Visitor> static void visit_one(Visitor &visitor)
@@ -280,11 +287,13 @@ template <class... Bs> struct Backends {
     }
 };
 
-/* Backends for blocks that cross threads: `limit` is a thread's own and stays out. */
-using SharedBackends = Backends<Freelane, Pointers<kFreelaneCall>, Pointers<kGlibc>, Pointers<kMimalloc>,
-                                Pointers<kJemalloc>, Pointers<kTcmalloc>, None>;
-using AllBackends = Backends<Freelane, Pointers<kFreelaneCall>, Pointers<kGlibc>, Pointers<kMimalloc>,
-                             Pointers<kJemalloc>, Pointers<kTcmalloc>, Limit, None>;
+/* SharedBackends are for blocks that cross threads: `limit` is a thread's own and stays out. */
+template <class... Others>
+using WithPeers =
+    Backends<Freelane, Pointers<kFreelaneCall>, Pointers<kGlibc>, Pointers<kMimalloc>, Pointers<kMimallocNew>,
+             Pointers<kJemalloc>, Pointers<kJemallocNew>, Pointers<kTcmalloc>, Pointers<kTcmallocNew>, Others...>;
+using SharedBackends = WithPeers<None>;
+using AllBackends = WithPeers<Limit, None>;
 
 } // namespace bench
 

@@ -9,6 +9,9 @@
  *     random/48/n   with n live blocks in an array: free the one at a random index, allocate another into its
  *                   place, touch it; 1000 times per iteration. The index comes from a linear congruential
  *                   generator. 2n times before the clock starts (n / 8 with --quick)
+ *     aged/48/n     the same, a thousand at a time: they are allocated and touched, and then those at a thousand random
+ *                   indices are freed and they take the places. A thread that frees and at once allocates gets the
+ *                   block back that it freed, and its heap does not age; this one's does
  *
  * The blocks of both batches are allocated and freed once before the clock starts, so each backend begins with n free
  * blocks in whatever order it keeps them. For `batch` they are freed in random order, the same for all: a program
@@ -98,11 +101,41 @@ template <class B> void run_random(benchmark::State &state, uint32_t n)
         backend.free(block, kSize);
 }
 
+template <class B> void replace_batch(B &backend, void **blocks, uint32_t n, void **fresh, uint64_t *random)
+{
+    for (unsigned i = 0; i < kChunk; i++)
+        touch(fresh[i] = backend.alloc(kSize, fresh[i]), i);
+    for (unsigned i = 0; i < kChunk; i++) {
+        void *&slot = blocks[random_below(random, n)];
+        std::swap(slot, fresh[i]);
+        backend.free(fresh[i], kSize);
+    }
+}
+
+template <class B> void run_aged(benchmark::State &state, uint32_t n)
+{
+    B backend;
+    backend.supply(kSize, n + kChunk);
+    std::vector<void *> array(n), fresh(kChunk);
+    for (void *&slot : array)
+        touch(slot = backend.first(kSize), n);
+    for (void *&block : fresh)
+        backend.free(block = backend.first(kSize), kSize);
+    uint64_t random = 482;
+    for (uint32_t i = 0; i < (quick ? n / 8 : 10 * n); i += kChunk)
+        replace_batch(backend, array.data(), n, fresh.data(), &random);
+    for (auto _ : state)
+        replace_batch(backend, array.data(), n, fresh.data(), &random);
+    report(state, kChunk);
+    for (void *block : array)
+        backend.free(block, kSize);
+}
+
 struct Add {
     template <class B> void visit()
     {
         add_workload<B>("pair/48", run_pair<B>);
-        for (size_t n : {100, 1000, 100000})
+        for (size_t n : {100, 1000, 10000, 100000})
             add_workload<B>("batch/48/" + std::to_string(n),
                             [n](benchmark::State &state) { run_batch<B>(state, n, Order::kRandom); });
         for (size_t n : {1000, 100000})
@@ -111,6 +144,10 @@ struct Add {
         for (uint32_t n : {10000u, 500000u})
             add_workload<B>("random/48/" + std::to_string(n),
                             [n](benchmark::State &state) { run_random<B>(state, n); });
+        for (uint32_t n : {10000u, 500000u})
+            if (n == 10000 || !leaves_out_slow)
+                add_workload<B>("aged/48/" + std::to_string(n),
+                                [n](benchmark::State &state) { run_aged<B>(state, n); });
     }
 };
 

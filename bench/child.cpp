@@ -82,7 +82,8 @@ bool run_child(const MeasureOptions &options, const std::vector<std::string> &wo
 std::vector<std::string> find_backends(const MeasureOptions &options, bool with_none)
 {
     std::vector<std::string> names = {Freelane::name()};
-    for (PeerId id : {kGlibc, kMimalloc, kJemalloc, kTcmalloc}) {
+    for (unsigned number = 0; number < kFreelaneCall; number++) {
+        PeerId id = PeerId(number);
         std::string error;
         if (!peer_fits_build(id))
             continue;
@@ -91,7 +92,7 @@ std::vector<std::string> find_backends(const MeasureOptions &options, bool with_
             continue;
         }
         std::fprintf(stderr, "%s: %s\n", peers[id].name, error.c_str());
-        if (!options.allow_missing)
+        if (!options.allow_missing && !is_new(id))
             return {};
     }
     if (with_none)

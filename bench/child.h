@@ -30,7 +30,7 @@ MeasureOptions parse_measure_options(const char *program, int argc, char **argv)
 bool run_child(const MeasureOptions &options, const std::vector<std::string> &words, std::string *output);
 
 /* The names of the backends that can be measured here: freelane, then the peers. Empty, with a message on stderr, if
- * a peer is missing and may not be. */
+ * a peer of this release is missing and may not be. */
 std::vector<std::string> find_backends(const MeasureOptions &options, bool with_none);
 
 /* Loads the one peer of that name, if it is one, in a child. Exits if it cannot. */
@@ -42,21 +42,7 @@ bool write_document(const MeasureOptions &options, const std::vector<std::string
 /* Calls visitor.visit<B>() for the backend of this name. */
 template <class Visitor> bool visit_backend(const std::string &name, Visitor &visitor)
 {
-    bool found = false;
-    auto only = [&](auto *backend) {
-        using B = std::remove_pointer_t<decltype(backend)>;
-        if (name == B::name()) {
-            found = true;
-            visitor.template visit<B>();
-        }
-    };
-    only(static_cast<Freelane *>(nullptr));
-    only(static_cast<Pointers<kGlibc> *>(nullptr));
-    only(static_cast<Pointers<kMimalloc> *>(nullptr));
-    only(static_cast<Pointers<kJemalloc> *>(nullptr));
-    only(static_cast<Pointers<kTcmalloc> *>(nullptr));
-    only(static_cast<None *>(nullptr));
-    return found;
+    return SharedBackends::visit_named(name, visitor);
 }
 
 } // namespace bench

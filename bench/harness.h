@@ -81,6 +81,7 @@ class WallClock
 /* One for each file of workloads. */
 void add_local();   /* pair, batch, random: one thread, one size */
 void add_sizes();   /* sizes */
+void add_typed();   /* typed */
 void add_replay();  /* replay */
 void add_own();     /* own */
 void add_handoff(); /* handoff */

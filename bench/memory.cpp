@@ -31,13 +31,13 @@
 #include "child.h"
 #include "handoff.h"
 #include "larson.h"
+#include "process_memory.h"
 #include "sizes.h"
 
 #include <chrono>
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <thread>
 
 namespace bench
@@ -64,37 +64,6 @@ constexpr unsigned kLines = 2;
 const Scale &scale_of(const MeasureOptions &options)
 {
     return options.smoke ? kSmoke : options.quick ? kQuick : kFull;
-}
-
-/* The number of kB that follows `key` in a file of /proc/self, in bytes. */
-uint64_t read_bytes(const char *path, const char *key)
-{
-    std::ifstream file(path);
-    for (std::string line; std::getline(file, line);)
-        if (line.compare(0, std::strlen(key), key) == 0)
-            return std::strtoull(line.c_str() + std::strlen(key), nullptr, 10) * 1024;
-    return 0;
-}
-
-uint64_t resident()
-{
-    return read_bytes("/proc/self/smaps_rollup", "Rss:");
-}
-
-uint64_t peak()
-{
-    return read_bytes("/proc/self/status", "VmHWM:");
-}
-
-/* Resident bytes that no file backs: what was allocated. */
-uint64_t anonymous()
-{
-    return read_bytes("/proc/self/smaps_rollup", "Anonymous:");
-}
-
-void reset_peak()
-{
-    std::ofstream("/proc/self/clear_refs") << 5;
 }
 
 template <class B> struct SizesRun {

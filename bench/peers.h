@@ -12,12 +12,24 @@
 namespace bench
 {
 
-enum PeerId { kGlibc, kMimalloc, kJemalloc, kTcmalloc, kFreelaneCall, kPeerCount };
+/* Those of this release of Debian, which have to be there, and the newer ones of bench/get-peers, which may be missing:
+ * then fl_bench says so, and no floor counts as measured. */
+enum PeerId {
+    kGlibc,
+    kMimalloc,
+    kJemalloc,
+    kTcmalloc,
+    kMimallocNew,
+    kJemallocNew,
+    kTcmallocNew,
+    kFreelaneCall,
+    kPeerCount
+};
 
 struct Peer {
     const char *name;
-    const char *library; /* NULL: in this program already */
-    const char *package; /* the Debian package that has the library */
+    const char *library; /* NULL: in this program already; without a path: the loader finds it */
+    const char *source;  /* what installs it */
     void *(*malloc)(size_t size);
     void (*free)(void *block);
     void (*purge)();       /* gives what the calling thread and the allocator hold free back to the system */
@@ -31,8 +43,11 @@ extern Peer peers[kPeerCount];
  * asks for more and executes the program again. Returns if the tunable is set already. */
 void execute_with_static_tls(char **argv);
 
-/* Loads one peer. False, with a message that names the package to install, if it is not there. */
+/* Loads one peer. False, with a message that says what installs it, if it is not there. */
 bool load_peer(PeerId id, std::string *error);
+
+/* Whether this peer may be missing. */
+bool is_new(PeerId id);
 
 /* Whether this is a build with ThreadSanitizer. */
 extern const bool kThreadSanitizer;

@@ -12,8 +12,11 @@ COLORS = {
     "freelane-call": "#5eb5ac",
     "glibc": "#94a3b8",
     "mimalloc": "#e0913a",
+    "mimalloc-new": "#c2410c",
     "jemalloc": "#b9617f",
+    "jemalloc-new": "#8f3a58",
     "tcmalloc": "#6b8fd6",
+    "tcmalloc-new": "#3f63ad",
     "limit": "#475569",
     "none": "#d5dbe3",
     "libpython3.11": "#94a3b8",
@@ -164,7 +167,7 @@ def plot_time(results, path):
             rows = [(workload, name, name) for name in names]
         if rows:
             shown.append((workload, threads, note, rows))
-    size, places = grid_of(len(shown), 3, 1080, 212)
+    size, places = grid_of(len(shown), 3, 1080, 262)
     script = ""
     for number, (place, (workload, threads, note, rows)) in enumerate(zip(places, shown)):
         bar_rows = []
@@ -227,6 +230,7 @@ def plot_threads(results, path):
         ("larson", "a server of short-lived threads"),
         ("churn", "threads start, allocate, die"),
     ]
+    names = [name for name in names if results.measured(name)]
     size, places = grid_of(4, 2, 1080, 560, top=20)
     script = ""
     for number, (place, (workload, note)) in enumerate(zip(places, workloads)):
@@ -251,7 +255,7 @@ def plot_memory(results, path):
         ("larson", "held", "freed, threads gone, purged; over the start"),
         ("handoff", "held", "freed, threads gone, purged; over the start"),
     ]
-    size, places = grid_of(len(workloads), 3, 1080, 172)
+    size, places = grid_of(len(workloads), 3, 1080, 222)
     script = ""
     for number, (place, (workload, what, note)) in enumerate(zip(places, workloads)):
         rows = []
@@ -303,7 +307,7 @@ def plot_grace(results, path):
 
 def plot_latency(results, path):
     """Latency of single operations by quantile."""
-    names = [OURS, *PEERS, "none"]
+    names = [name for name in (OURS, *PEERS, "none") if results.measured(name)]
     size, places = grid_of(2, 2, 1080, 380, top=20)
     script = ""
     for number, (place, operation) in enumerate(zip(places, ("alloc", "free"))):

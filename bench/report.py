@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Makes a table and a page of what fl_bench, memory, latency and bench/python measured.
 
-    python3 bench/report.py [--smoke] DIRECTORY
+    python3 bench/report.py [--smoke | --wide] DIRECTORY
 
-Reads time.json, memory.json, latency.json and python.json in DIRECTORY, prints the table, and writes report.html and its plots
-there. With --smoke the numbers mean nothing: nothing is judged by them and plots are left out where gnuplot is.
+Reads use.json, time.json, memory.json, latency.json, python.json and, where there are such, again.json and clients.json in
+DIRECTORY, prints the table, and writes report.html and its plots there. With --wide it only prints a pattern of the workloads
+in time.json that are to be measured again (again.json), since an interval of theirs is too wide for their floor. With --smoke the numbers mean nothing: nothing is judged by them and plots are left out where gnuplot is.
 """
 
 import sys
@@ -15,22 +16,30 @@ import base64
 import html
 import json
 import os
+import re
 
 import plots
 import python_report
+import use_report
 from results import BACKENDS, BURSTING, DEFERRING, OURS, PEERS, READING, Results, duration, megabytes, nanoseconds
+from use_results import WAY_NAMES
 
 WORKLOADS = [
     ("pair/48", [1]),
     ("batch/48/100", [1]),
     ("batch/48/1000", [1]),
+    ("batch/48/10000", [1]),
     ("batch/48/100000", [1]),
     ("batch-ordered/48/1000", [1]),
     ("batch-ordered/48/100000", [1]),
     ("random/48/10000", [1]),
     ("random/48/500000", [1]),
+    ("aged/48/10000", [1]),
+    ("aged/48/500000", [1]),
     ("sizes", [1]),
     ("sizes/500000", [1]),
+    ("typed", [1]),
+    ("typed/one", [1]),
     ("replay", [1]),
     ("own/48/10000", [1, 2, 4, 8]),
     ("own/32768/128", [1, 2, 4, 8]),
@@ -131,8 +140,25 @@ def latency_table(results):
 def floor_table(verdicts):
     rows = [["floor", "asked for", "measured", ""]]
     for verdict in verdicts:
-        rows.append([verdict.subject, verdict.wanted, verdict.measured, "met" if verdict.met else "NOT met"])
+        said = "met" if verdict.met else "NOT met"
+        rows.append([verdict.subject, verdict.wanted, verdict.measured, said if verdict.counts else "reported"])
     return rows
+
+
+def floors_met(verdicts):
+    """How many floors are met, of how many."""
+    counting = [verdict for verdict in verdicts if verdict.counts]
+    return sum(verdict.met for verdict in counting), len(counting)
+
+
+def program_tables(results):
+    """What programs pay: use/* and, where they were measured, the clients."""
+    tables = use_report.tables(results.raw["use"])
+    if results.clients:
+        from client_report import tables as client_tables
+
+        tables += client_tables(results.raw["clients"])
+    return tables
 
 
 # ---- Text ------------------------------------------------------------------------------------------------------
@@ -161,7 +187,11 @@ def print_report(results, verdicts):
     print()
     for name, value in results.facts():
         print(f"{name + ':':<24}{value}")
-    print("\nTime: medians; the ratio with its 95 % interval\n")
+    print()
+    for title, rows, left in program_tables(results):
+        print(title + "\n")
+        print_table(rows, left)
+    print("Time: medians; the ratio with its 95 % interval\n")
     print_table(time_table(results))
     print("Memory: peak while it ran; idle when all was freed and all threads had ended; held after a trim\n")
     print_table(memory_table(results))
@@ -177,7 +207,7 @@ def print_report(results, verdicts):
         print_table(rows, left)
     print("Floors: the ratio of medians with its 95 % interval\n")
     print_table(floor_table(verdicts), left=4)
-    print(f"{sum(verdict.met for verdict in verdicts)} of {len(verdicts)} floors met")
+    print("%d of %d floors met" % floors_met(verdicts))
 
 
 # ---- The page --------------------------------------------------------------------------------------------------
@@ -237,8 +267,8 @@ def tile(value, label, bad=False):
 
 
 def tiles(results, verdicts):
-    met = sum(verdict.met for verdict in verdicts)
-    parts = [tile(f"{met} / {len(verdicts)}", "floors met", bad=met < len(verdicts))]
+    met, floors = floors_met(verdicts)
+    parts = [tile(f"{met} / {floors}", "floors met", bad=met < floors)]
     ours = results.median("pair/48", OURS)
     parts.append(tile(f"{nanoseconds(ours)} ns", "an allocation and its free"))
     for workload, threads, label in (
@@ -283,6 +313,9 @@ def write_page(results, verdicts, with_plots):
         + "</script>"
         for name, document in results.raw.items()
     )
+    programs = "".join(
+        f"<p><br>{html.escape(title)}</p>{html_table(rows, 'l')}" for title, rows, _ in program_tables(results)
+    )
     links = ", ".join(f'<a href="{name}.json">{name}.json</a>' for name in results.raw)
     page = f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -291,6 +324,8 @@ def write_page(results, verdicts, with_plots):
 <p>Against the allocators of the system in the same process and run, {results.repetitions()} randomly interleaved
 repetitions, on {html.escape(results.context.get("cpu", "an unknown CPU"))} with {results.context["num_cpus"]} cores.</p>
 {tiles(results, verdicts)}
+<section><h2>What programs pay</h2><p>Objects made, used and dropped, again and again in one heap, one process per allocator.
+The times are those of the last round.</p>{programs}</section>
 {figures[0] if figures else ""}
 <section><h2>All times</h2><p>Medians in nanoseconds per allocation and free, all threads taken together. The ratio is
 that of the medians, with its 95 % interval.</p>{html_table(time_table(results), "l")}</section>
@@ -308,7 +343,7 @@ stamp counter, about 10 ns on many machines.</p>{html_table(latency_table(result
 <section><h2>Floors</h2><p>What this run had to show.</p>{html_table(floor_table(verdicts), "f")}</section>
 <section><h2>The machine</h2><dl>{facts}</dl></section>
 <section><h2>The raw data</h2><p>{links}; this page holds the same documents in script elements
-<code>raw-time</code>, <code>raw-memory</code>, <code>raw-latency</code> and <code>raw-python</code>.</p></section>
+named <code>raw-</code> and the name of the document.</p></section>
 {raw}</main></body></html>
 """
     path = os.path.join(directory, "report.html")
@@ -317,9 +352,15 @@ stamp counter, about 10 ns on many machines.</p>{html_table(latency_table(result
     return path
 
 
+def wide_pattern(results):
+    """Matches the benchmarks of the workloads that are to be measured again; empty if there is none."""
+    return "|".join(f"^{re.escape(workload)}/[^/]+/real_time" for workload in results.wide_workloads())
+
+
 def check_complete(results):
     """For --smoke: everything that the floors need was measured."""
     missing = [verdict.subject for verdict in results.verdicts() if verdict.measured == "not measured"]
+    missing += [f"use/*: {way}" for way in WAY_NAMES if way not in {way for _, way in results.use.cells}]
     for workload, thread_counts in WORKLOADS + (GRACE_WORKLOADS if results.has("liburcu") else []):
         missing += [f"{workload} at {n} threads" for n in thread_counts if (workload, n) not in results.samples]
     return missing
@@ -332,6 +373,9 @@ def main():
     if len(directories) != 1:
         sys.exit(__doc__)
     results = Results(directories[0])
+    if "--wide" in arguments:
+        print(wide_pattern(results))
+        return
     verdicts = results.verdicts()
     with_plots = plots.available()
     if not with_plots and not smoke:

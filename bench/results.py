@@ -3,29 +3,19 @@
 
 import json
 import os
-import random
 import statistics
 import subprocess
+import sys
 from dataclasses import dataclass
 
 from python_results import PythonResults
+from ratios import NEEDED_PEERS, OURS, PEERS, Ratio, is_clear, is_met, is_wide, median_interval, megabytes
+from use_results import UseResults
 
-OURS = "freelane"
-PEERS = ["glibc", "mimalloc", "jemalloc", "tcmalloc"]
 BACKENDS = [OURS, "freelane-call", *PEERS, "limit", "none"]
 DEFERRING = ["qsbr", "bp", "call_rcu", "call_rcu-bp", "free"]
 READING = ["qsbr", "bp", "rwlock", "rwlock-w"]
 BURSTING = [OURS, "freelane-keep", "freelane-qsbr", "freelane-bp", *PEERS]
-RESAMPLES = 1000
-
-
-def median_interval(function, *sample_sets):
-    """A 95 % interval of function(samples...) by bootstrap over the repetitions of each set."""
-    generator = random.Random(482)
-    values = sorted(
-        function(*[generator.choices(samples, k=len(samples)) for samples in sample_sets]) for _ in range(RESAMPLES)
-    )
-    return values[int(0.025 * RESAMPLES)], values[int(0.975 * RESAMPLES) - 1]
 
 
 @dataclass
@@ -36,31 +26,29 @@ class Verdict:
     wanted: str
     measured: str
     met: bool
-
-
-@dataclass
-class Ratio:
-    value: float
-    low: float
-    high: float
-    other: str
-
-    def __str__(self):
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]".replace("inf", "∞")
+    counts: bool = True  # otherwise it is reported and judges nothing
 
 
 class Results:
-    """Samples of s_per_op by (workload, threads) and backend; memory and latency by backend."""
+    """Samples of s_per_op by (workload, threads) and backend; memory and latency by backend. What was measured again
+    takes the place of what the first measurement says."""
 
     def __init__(self, directory):
         self.directory = directory
-        self.raw = {name: self._read(name) for name in ("time", "memory", "latency", "python")}
+        self.raw = {name: self._read(name) for name in ("time", "memory", "latency", "python", "use")}
+        for name in ("again", "clients"):
+            if os.path.exists(self._path(name)):
+                self.raw[name] = self._read(name)
         self.python = PythonResults(self.raw["python"])
+        self.use = UseResults(self.raw["use"])
+        self.clients = self._read_clients()
         self.context = self.raw["time"]["context"]
         self.samples = {}
         self.nets = {}
         self.counts = {}
-        for run in self.raw["time"]["benchmarks"]:
+        again = self.raw.get("again", {}).get("benchmarks", [])
+        names = {run["run_name"] for run in again if "s_per_op" in run}
+        for run in [run for run in self.raw["time"]["benchmarks"] if run["run_name"] not in names] + again:
             if run["run_type"] == "iteration" and not run.get("error_occurred"):
                 workload, backend, threads = self._parse_name(run["run_name"])
                 self.samples.setdefault((workload, threads), {}).setdefault(backend, []).append(run["s_per_op"])
@@ -79,9 +67,21 @@ class Results:
         ]
         self.latency = self._medians(latency, lambda row: row["operation"])
 
+    def _path(self, name):
+        return os.path.join(self.directory, name + ".json")
+
     def _read(self, name):
-        with open(os.path.join(self.directory, name + ".json"), encoding="utf-8") as file:
+        with open(self._path(name), encoding="utf-8") as file:
             return json.load(file)
+
+    def _read_clients(self):
+        """None where bench/clients/run was not asked."""
+        if "clients" not in self.raw:
+            return None
+        sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "clients"))
+        from client_results import ClientResults
+
+        return ClientResults(self.raw["clients"])
 
     @staticmethod
     def _parse_name(name):
@@ -122,6 +122,10 @@ class Results:
         samples = self.samples.get((workload, threads), {}).get(backend)
         return statistics.median(samples) if samples else None
 
+    def measured(self, backend):
+        """Whether the backend was there."""
+        return any(backend in backends for backends in self.samples.values())
+
     def count(self, name, workload, backend, threads=1):
         """The median of a counter that is not a time; of peaks the highest."""
         values = self.counts.get((workload, threads), {}).get(backend, {}).get(name)
@@ -156,7 +160,7 @@ class Results:
         return min(present, key=lambda peer: statistics.median(samples[peer])) if present else None
 
     def peers_complete(self, workload, threads=1):
-        return all(self.median(workload, peer, threads) is not None for peer in PEERS)
+        return all(self.median(workload, peer, threads) is not None for peer in NEEDED_PEERS)
 
     def against_peers(self, workload, threads=1, net=False):
         """How many times as long as ours the best peer takes; `net` of the backend `none` on both sides, or where
@@ -192,58 +196,88 @@ class Results:
 
     # ---- Floors
 
-    def verdicts(self):
+    @staticmethod
+    def _floors():
         path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "floors.json")
         with open(path, encoding="utf-8") as file:
-            floors = json.load(file)
-        return [self._judge(floor) for floor in floors if self._can_judge(floor)]
+            return json.load(file)
+
+    def verdicts(self):
+        return [self._judge(floor) for floor in self._floors() if self._can_judge(floor)]
 
     def _can_judge(self, floor):
         """What was left out of the build, the report says where its tables would be."""
         if "python" in floor:
             return not self.python.left_out
+        if "clients" in floor:
+            return self.clients is not None and not self.clients.left_out
+        if "use" in floor:
+            return self.use.can_judge(floor)
+        if floor.get("slow") and self.median(floor["workload"], OURS, floor.get("threads", 1)) is None:
+            return False
         return "needs" not in floor or self.has(floor["needs"])
 
     def _judge(self, floor):
         if "python" in floor:
             return Verdict(*self.python.judge(floor))
+        if "clients" in floor:
+            return Verdict(*self.clients.judge(floor))
+        if "use" in floor:
+            return Verdict(*self.use.judge(floor))
         if "workload" in floor:
             return self._judge_time(floor)
         return self._judge_memory(floor) if "memory" in floor else self._judge_counter(floor)
 
+    def _ratio_of(self, floor):
+        workload, against = floor["workload"], floor["against"]
+        if against == "peer":
+            return self.against_peers(workload, floor.get("threads", 1), floor.get("net", False))
+        if against == "limit":
+            return self.against(workload, workload, "limit", inverse=True)
+        if "backend" in floor:
+            other_workload, other = against.rsplit("/", 1)
+            return self.against(workload, other_workload, other, "at_most" in floor, floor["backend"])
+        return self.against(workload, against, "libpython3.11")
+
+    @staticmethod
+    def _wanted_of(floor):
+        workload, against = floor["workload"], floor["against"]
+        if against == "peer":
+            net = ", net of an empty thread" if workload.startswith("churn") else ", net of the loop"
+            return f"best peer ≥ {floor['at_least']:g}× ours" + (net if floor.get("net") else "")
+        if against == "limit":
+            return f"ours ≤ {floor['at_most']:g}× the bare list"
+        if "backend" in floor:
+            other_workload, other = against.rsplit("/", 1)
+            shown = other_workload if other == OURS else against
+            return f"{shown} ≥ {floor['at_least']:g}× ours" if "at_least" in floor else f"≤ {floor['at_most']:g}× {shown}"
+        return f"{against} ≥ {floor['at_least']:g}× ours"
+
     def _judge_time(self, floor):
         workload, threads, against = floor["workload"], floor.get("threads", 1), floor["against"]
-        net = floor.get("net", False)
         subject = "/".join([workload, *([floor["backend"]] if "backend" in floor else [])])
         subject += f", {threads} threads" if threads > 1 else ""
-        complete = True
-        if against == "peer":
-            ratio = self.against_peers(workload, threads, net)
-            complete = self.peers_complete(workload, threads)
-            wanted = f"best peer ≥ {floor['at_least']:g}× ours"
-            if net:
-                wanted += ", net of an empty thread" if workload.startswith("churn") else ", net of the loop"
-        elif against == "limit":
-            ratio = self.against(workload, workload, "limit", inverse=True)
-            wanted = f"ours ≤ {floor['at_most']:g}× the bare list"
-        elif "backend" in floor:
-            other_workload, other = against.rsplit("/", 1)
-            ratio = self.against(workload, other_workload, other, "at_most" in floor, floor["backend"])
-            shown = other_workload if other == OURS else against
-            wanted = f"{shown} ≥ {floor['at_least']:g}× ours" if "at_least" in floor else f"≤ {floor['at_most']:g}× {shown}"
-        else:
-            ratio = self.against(workload, against, "libpython3.11")
-            wanted = f"{against} ≥ {floor['at_least']:g}× ours"
+        complete = against != "peer" or self.peers_complete(workload, threads)
+        ratio, wanted, counts = self._ratio_of(floor), self._wanted_of(floor), not floor.get("reported", False)
         if ratio is None:
-            return Verdict(subject, wanted, "not measured", False)
-        if "at_least" in floor:
-            met = ratio.value >= floor["at_least"]
-        else:
-            met = ratio.value <= floor["at_most"]
+            return Verdict(subject, wanted, "not measured", False, counts)
+        met = is_met(ratio, floor.get("at_least", 0.0), floor.get("at_most", float("inf")))
         measured = str(ratio) + (f" ({ratio.other})" if against == "peer" else "")
         if not complete:
-            measured += ", a peer is missing"
-        return Verdict(subject, wanted, measured, met and complete)
+            measured += ", unmeasured: a peer is missing"
+        return Verdict(subject, wanted, measured, met and complete, counts)
+
+    def wide_workloads(self):
+        """Those whose floors have an interval that settles nothing."""
+        wide = []
+        for floor in self._floors():
+            if "workload" in floor and self._can_judge(floor) and not floor.get("reported"):
+                ratio = self._ratio_of(floor)
+                if ratio and is_wide(ratio) and not is_clear(ratio, floor):
+                    wide.append(floor["workload"])
+                    if "/" in floor["against"]:
+                        wide.append(floor["against"])
+        return list(dict.fromkeys(wide))
 
     def _judge_memory(self, floor):
         workload, what = floor["memory"], floor["what"]
@@ -256,8 +290,8 @@ class Results:
             return Verdict(subject, wanted, megabytes(ours), ours is not None and ours <= limit)
         peers = {peer: rows[peer][what] for peer in PEERS if peer in rows}
         wanted = "ours ≤ the best peer's"
-        if ours is None or len(peers) < len(PEERS):
-            return Verdict(subject, wanted, "a peer is missing", False)
+        if ours is None or any(peer not in peers for peer in NEEDED_PEERS):
+            return Verdict(subject, wanted, "unmeasured: a peer is missing", False)
         best = min(peers, key=peers.get)
         measured = f"{megabytes(ours)} against {megabytes(peers[best])} ({best})"
         return Verdict(subject, wanted, measured, ours <= floor["at_most"] * peers[best])
@@ -320,10 +354,6 @@ def commit():
         return (head + (" and changes" if git("status", "--porcelain") else "")) if head else "unknown"
     except FileNotFoundError:
         return "unknown"
-
-
-def megabytes(count):
-    return "not measured" if count is None else f"{count / (1 << 20):.2f} MiB"
 
 
 def nanoseconds(seconds):

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "sanitizer.h"
 #include "stall.h"
+#include "stray.h"
 #include "trim.h"
 
 #include <errno.h>
@@ -63,30 +64,78 @@ FLI_COLD static void pool_caches(struct fli_thread *thread)
     fli_thread_flush_service(thread->heap, thread);
 }
 
-/* Refills an empty cache and takes a block from it. */
-static void *refill_and_pop(struct fli_thread *thread, unsigned class_index)
+/* Whether a block can be taken from the cache. */
+static bool has_blocks(struct fli_thread *thread, unsigned class_index)
+{
+    struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    return cache->top != cache->floor ||
+           fli_cache_lower_floor_owner(cache, thread->heap->backing.magazine_blocks[class_index]);
+}
+
+/* Refills an empty cache; if it is `pressed`, slabs of other homes are adopted rather than none. Returns the blocks that
+ * are in it then. */
+static size_t refill(struct fli_thread *thread, unsigned class_index, bool pressed)
 {
     struct fl_heap *heap = thread->heap;
-    struct fl_cache *cache = fli_thread_cache(thread, class_index);
     if (fli_deferred_is_waiting(&heap->deferred))
         fli_deferred_advance(&heap->deferred);
-    size_t blocks = fli_cache_refill_owner(cache, class_index, &heap->backing, &thread->rack);
+    return fli_cache_refill_owner(fli_thread_cache(thread, class_index), class_index, &heap->backing, &thread->owner,
+                                  pressed);
+}
+
+/* What a refill has brought, for the host. */
+struct refilled {
+    struct fli_thread *thread;
+    size_t bytes;
+};
+
+static void call_on_refill(void *argument)
+{
+    const struct refilled *refilled = argument;
+    refilled->thread->heap->options.on_refill(&refilled->thread->face, refilled->bytes);
+}
+
+/* Tells the host of a refill, with nothing in hand that could be lost if it does not return. Returns whether the cache
+ * has blocks then: what the host has used up is replaced. */
+FLI_COLD static bool tell_refill(struct fli_thread *thread, unsigned class_index, size_t blocks)
+{
+    struct refilled refilled = {.thread = thread, .bytes = blocks * fli_class_bytes(class_index)};
+    if (!fli_callback_call(&thread->refilling, "on_refill", &thread->face, call_on_refill, &refilled))
+        return false;
+    return has_blocks(thread, class_index) || refill(thread, class_index, false) > 0;
+}
+
+/* Refills an empty cache and takes a block from it. */
+static void *refill_and_pop(struct fli_thread *thread, unsigned class_index, bool pressed)
+{
+    struct fl_heap *heap = thread->heap;
+    size_t blocks = refill(thread, class_index, pressed);
     if (FLI_UNLIKELY(blocks == 0))
         return NULL;
-    /* Before the host is told, which may use up what the refill brought. */
-    void *block = pop_owner(thread, cache, class_index);
-    if (heap->options.on_refill != NULL && thread != heap->service)
-        heap->options.on_refill(&thread->face, blocks * fli_class_bytes(class_index));
-    return block;
+    if (FLI_UNLIKELY(heap->options.on_refill != NULL) && thread != heap->service &&
+        !tell_refill(thread, class_index, blocks))
+        return NULL;
+    return pop_owner(thread, fli_thread_cache(thread, class_index), class_index);
+}
+
+static void *alloc_pressed(struct fli_thread *thread, unsigned class_index, bool pressed)
+{
+    if (has_blocks(thread, class_index))
+        return pop_owner(thread, fli_thread_cache(thread, class_index), class_index);
+    return refill_and_pop(thread, class_index, pressed);
 }
 
 static void *alloc_block(struct fli_thread *thread, unsigned class_index)
 {
-    struct fl_cache *cache = fli_thread_cache(thread, class_index);
-    if (cache->top != cache->floor ||
-        fli_cache_lower_floor_owner(cache, thread->heap->backing.magazine_blocks[class_index]))
-        return pop_owner(thread, cache, class_index);
-    return refill_and_pop(thread, class_index);
+    return alloc_pressed(thread, class_index, false);
+}
+
+/* Trims the thread's heap, because an allocation would fail. */
+FLI_COLD static void trim_for(struct fli_thread *thread)
+{
+    if (thread != thread->heap->service) /* whose lock comes after the registry's */
+        fli_thread_flush_offline(thread->heap);
+    fli_trim(thread->heap, 0);
 }
 
 /* Takes a block from what the heap holds free after all: of the class, retired slabs included, or else by turning
@@ -94,13 +143,14 @@ static void *alloc_block(struct fli_thread *thread, unsigned class_index)
 FLI_COLD static void *make_room(struct fli_thread *thread, unsigned class_index)
 {
     pool_caches(thread);
-    fli_trim_take_back(thread->heap, class_index);
-    void *block = alloc_block(thread, class_index);
+    fli_trim_take_back(thread->heap, class_index, thread->owner.home);
+    void *block = alloc_pressed(thread, class_index, true);
     if (block != NULL)
         return block;
-    fli_trim(thread->heap, 0);
-    fli_trim_take_back(thread->heap, class_index); /* another trim may have had blocks of the class in hand */
-    return alloc_block(thread, class_index);
+    trim_for(thread);
+    /* Another trim may have had blocks of the class in hand. */
+    fli_trim_take_back(thread->heap, class_index, thread->owner.home);
+    return alloc_pressed(thread, class_index, true);
 }
 
 static void *alloc_large(struct fli_thread *thread, size_t size, bool zeroed)
@@ -109,7 +159,7 @@ static void *alloc_large(struct fli_thread *thread, size_t size, bool zeroed)
     void *block = fli_large_alloc(&heap->backing.large, size, zeroed);
     if (block == NULL && heap->backing.limit.most != SIZE_MAX) {
         pool_caches(thread);
-        fli_trim(heap, 0);
+        trim_for(thread);
         block = fli_large_alloc(&heap->backing.large, size, zeroed);
     }
     return block;
@@ -137,18 +187,30 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
     return block;
 }
 
+/* A question to the host for room, and its answer. */
+struct plea {
+    struct fl_heap *heap;
+    size_t size;
+    bool relieved;
+};
+
+static void call_on_pressure(void *argument)
+{
+    struct plea *plea = argument;
+    const struct fl_options *options = &plea->heap->options;
+    plea->relieved = options->on_pressure(plea->heap, plea->size, options->context);
+}
+
 /* Asks the host to make room. Allocations that it makes meanwhile fail without asking again. */
 FLI_COLD static bool relieve_pressure(struct fl_heap *heap, size_t size)
 {
-    static __thread bool asking;
+    static __thread struct fli_callback asking;
     const struct fl_options *options = &heap->options;
     bool could_fit = options->limit_bytes != SIZE_MAX && size <= options->limit_bytes;
-    if (options->on_pressure == NULL || !could_fit || asking)
+    if (options->on_pressure == NULL || !could_fit)
         return false;
-    asking = true;
-    bool relieved = options->on_pressure(heap, size, options->context);
-    asking = false;
-    return relieved;
+    struct plea plea = {.heap = heap, .size = size};
+    return fli_callback_call(&asking, "on_pressure", heap, call_on_pressure, &plea) && plea.relieved;
 }
 
 FLI_COLD static void report_header(const struct fl_heap *heap, const struct fli_request *request)
@@ -228,6 +290,10 @@ struct outcome {
 FLI_COLD static void report(const void *block, const struct fli_free *how, struct outcome outcome)
 {
     const void *heap = outcome.heap;
+    if (block == NULL && (outcome.verdict == FOREIGN || outcome.verdict == NO_HEAP)) {
+        fli_misuse(how->call, NULL, how->type, "was given NULL, which only fl_free and fl_heap_free take");
+        return;
+    }
     switch (outcome.verdict) {
     case IN_ORDER:
         break;
@@ -285,7 +351,7 @@ static bool push_owner(struct fli_thread *thread, unsigned class_index, void *bl
 {
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
     if (fl_cache_is_full(cache->top) &&
-        !fli_cache_make_room_owner(cache, class_index, &thread->heap->backing, &thread->rack))
+        !fli_cache_make_room_owner(cache, class_index, &thread->heap->backing, &thread->owner))
         return false;
     fl_cache_put(cache, fl_cache_top(cache), block);
     return true;
@@ -296,7 +362,7 @@ static bool defer_owner(struct fli_thread *thread, unsigned class_index, void *b
 {
     struct fl_heap *heap = thread->heap;
     bool raised = fli_deferred_put_owner(&heap->deferred, fli_thread_deferred(thread, class_index), class_index,
-                                         block, &thread->rack);
+                                         block, &thread->owner);
     thread->deferring[class_index / 64] |= (uint64_t)1 << class_index % 64;
     if (FLI_UNLIKELY(thread == heap->service)) /* it passes no quiescent states */
         raised |= fli_thread_submit_owner(thread);
@@ -357,7 +423,7 @@ static void free_block(struct fli_thread *thread, void *block, unsigned class_in
     if (FLI_CHECKED)
         fli_slab_poison(slabs, class_index, block);
     if (!push_owner(thread, class_index, block))
-        fli_slab_park(slabs, class_index, 1, &block);
+        fli_homes_return(&thread->heap->backing.homes, class_index, &block, 1, true);
 }
 
 /* Judges what does not depend on the block. */
@@ -397,6 +463,7 @@ static void free_and_leave(struct fli_thread *thread, void *block, const struct 
         fli_thread_leave(thread);
         if (FLI_UNLIKELY(outcome.pressure))
             fli_thread_tell_pressure(heap);
+        fli_stray_tell(heap, how->call);
     }
     if (FLI_UNLIKELY(outcome.verdict != IN_ORDER))
         report(block, how, outcome);
@@ -463,7 +530,7 @@ static bool is_simple(const struct fli_thread *thread, const void *block, unsign
 bool fli_free_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header)
 {
     struct fli_thread *thread = fli_thread_of(face);
-    if (!is_simple(thread, block, class_index, header))
+    if (!is_simple(thread, block, class_index, header) || fli_stray_is_untold(thread->heap))
         return false;
     if (header != NULL)
         clear_header(header, block);

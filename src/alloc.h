@@ -34,9 +34,9 @@ struct fli_free {
 /* Frees on behalf of the public function. Keeps errno. */
 void fli_free(struct fl_thread *thread, void *block, const struct fli_free *how);
 
-/* By far the most frequent ways to a slow half: an attached thread exchanges a magazine, nothing is wrong, and
- * `header` is the heap's. They return false in any other case, and the block is still to be freed. The class is that
- * of the size. */
+/* By far the most frequent ways to a slow half: an attached thread exchanges a magazine, nothing is wrong or waits to be
+ * told, and `header` is the heap's. They return false in any other case, and the block is still to be freed. The class
+ * is that of the size. */
 bool fli_free_quickly(struct fl_thread *thread, void *block, unsigned class_index, const struct fl_header *header);
 bool fli_defer_quickly(struct fl_thread *thread, void *block, unsigned class_index, const struct fl_header *header);
 

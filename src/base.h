@@ -5,9 +5,9 @@
 #ifndef FLI_BASE_H
 #define FLI_BASE_H
 
-#include <freelane/freelane.h>
-
 #include "config.h"
+
+#include <freelane/freelane.h>
 
 #define FLI_COLD                __attribute__((cold, noinline))
 #define FLI_PRINTF(text, first) __attribute__((format(printf, text, first)))

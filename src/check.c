@@ -50,6 +50,19 @@ void fli_misuse(const char *call, const void *pointer, const char *type, const c
     errno = saved;
 }
 
+uintptr_t fli_thread_mark(void)
+{
+    /* Volatile, so that no compiler takes the answer for one that cannot change. */
+    static __thread volatile char mark;
+    (void)mark;
+    return (uintptr_t)&mark;
+}
+
+void fli_came_back_elsewhere(const char *call, const void *pointer, const char *type, const char *what)
+{
+    fli_misuse(call, pointer, type, "%s that returned on another OS thread than the one that called it", what);
+}
+
 int fli_complain(int result, char *error, size_t error_size, const char *format, ...)
 {
     if (error != NULL && error_size > 0) {

@@ -24,6 +24,29 @@ FLI_COLD void fli_assert_failed(const char *condition, const char *file, int lin
 FLI_COLD FLI_PRINTF(4, 5) void fli_misuse(const char *call, const void *pointer, const char *type, const char *format,
                                           ...);
 
+/* Tells OS threads apart: a word that is the calling one's own. Asked for again at each call, because a fiber that was
+ * parked meanwhile may go on elsewhere. */
+uintptr_t fli_thread_mark(void);
+
+/* The calling OS thread, in checked builds. */
+static inline uintptr_t fli_calling_thread(void)
+{
+    return FLI_CHECKED ? fli_thread_mark() : 0;
+}
+
+/* Tells the handler that a callback of the host has come back on another OS thread than the one that called it. */
+FLI_COLD void fli_came_back_elsewhere(const char *call, const void *pointer, const char *type, const char *what);
+
+/* Whether a callback that `thread` has called came back there; tells the handler if not. Checked builds only. */
+static inline bool fli_came_back(uintptr_t thread, const char *call, const void *pointer, const char *type,
+                                 const char *what)
+{
+    if (!FLI_CHECKED || FLI_LIKELY(thread == fli_thread_mark()))
+        return true;
+    fli_came_back_elsewhere(call, pointer, type, what);
+    return false;
+}
+
 /* Writes a message into a caller's buffer (nothing if it has none) and returns `result`. */
 FLI_COLD FLI_PRINTF(4, 5) int fli_complain(int result, char *error, size_t error_size, const char *format, ...);
 

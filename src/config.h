@@ -6,13 +6,26 @@
 #ifndef FLI_CONFIG_H
 #define FLI_CONFIG_H
 
+/* A compiler that is told -std=c11 or -std=c99 hides what the system has besides. A file of the library includes this one
+ * before any header of the system. */
+#if !defined(_GNU_SOURCE)
+#define _GNU_SOURCE 1
+#endif
+
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #if !defined(FREELANE_CHECKED)
 #define FREELANE_CHECKED 0
 #endif
 #if !defined(FREELANE_RARE_PATHS)
 #define FREELANE_RARE_PATHS 0
+#endif
+#if defined(FREELANE_MODEL)
+#define FLI_IN_MODEL 1
+#else
+#define FLI_IN_MODEL 0
 #endif
 
 /* Faults that the stress tests have to find, see stress/CMakeLists.txt. */
@@ -51,15 +64,37 @@
 #define FLI_CLOCK_COARSE CLOCK_MONOTONIC
 #endif
 
+#if defined(MADV_HUGEPAGE) && defined(MADV_NOHUGEPAGE)
+#define FLI_HUGE_PAGES 1
+#else
+#define FLI_HUGE_PAGES  0
+#define MADV_HUGEPAGE   0
+#define MADV_NOHUGEPAGE 0
+#endif
+
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+#define FLI_SC_CACHE_BYTES _SC_LEVEL2_CACHE_SIZE
+#else
+#define FLI_SC_CACHE_BYTES (-1)
+#endif
+
 enum {
     /* Every operation takes the slow half, which checks its arguments before it works. */
     FLI_CHECKED = FREELANE_CHECKED,
     /* Magazines of two blocks, pool tags that start just below their wrap, trims at every turn. */
     FLI_RARE_PATHS = FREELANE_RARE_PATHS,
+    /* The model checker runs the code. */
+    FLI_MODEL = FLI_IN_MODEL,
     /* Any sanitizer that makes address space dear. */
     FLI_SANITIZED = FLI_ADDRESS_SANITIZER || FLI_THREAD_SANITIZER,
     /* The monotonic clock that is quickest to read. */
     FLI_CLOCK_ABOUT = FLI_CLOCK_COARSE,
+    /* The system takes advice on huge pages. */
+    FLI_HAVE_HUGE_PAGES = FLI_HUGE_PAGES,
+    FLI_ADVICE_HUGE = MADV_HUGEPAGE,
+    FLI_ADVICE_SMALL = MADV_NOHUGEPAGE,
+    /* What sysconf calls the size of a processor's second cache; -1 where it has no name for it. */
+    FLI_SYSCONF_CACHE = FLI_SC_CACHE_BYTES,
     /* Grace periods of liburcu end at once. */
     FLI_MUTANT_NO_WAIT = FREELANE_MUTANT_NO_WAIT,
     /* ThreadSanitizer is not told what they order. */

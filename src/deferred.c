@@ -91,7 +91,7 @@ size_t fli_deferred_unsubmitted(void ***place, unsigned class_index, const struc
 }
 
 bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, unsigned class_index,
-                               struct fli_rack *rack)
+                               struct fli_owner *owner)
 {
     struct fli_magazine *magazine = fli_deferred_magazine(place);
     if (magazine == NULL)
@@ -101,28 +101,29 @@ bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, uns
     magazine->class_index = (uint16_t)class_index;
     __atomic_store_n(place, NULL, __ATOMIC_RELAXED);
     bool raised = count_in(deferred, class_index, count, count * fli_class_bytes(class_index));
-    fli_stack_push_mpmc(&deferred->collecting, &deferred->backing->magazines, magazine, &rack->counters);
+    fli_stack_push_mpmc(&deferred->collecting, &deferred->backing->magazines, magazine, &owner->counters);
     return raised;
 }
 
 static bool mark(struct fli_deferred *deferred, unsigned class_index, const void *block)
 {
     bool raised = count_in(deferred, class_index, 1, fli_class_bytes(class_index));
-    fli_slab_defer(&deferred->backing->slabs, class_index, block);
+    if (FLI_UNLIKELY(!fli_slab_defer(&deferred->backing->slabs, class_index, block)))
+        count_out(deferred, class_index, 1, fli_class_bytes(class_index));
     fli_store_relaxed(&deferred->has_marks, true);
     return raised;
 }
 
 bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsigned class_index, void *block,
-                            struct fli_rack *rack)
+                            struct fli_owner *owner)
 {
     bool raised = false;
     if (fl_cache_is_full(*place)) {
         if (*place != NULL) {
-            raised = fli_deferred_submit_owner(deferred, place, class_index, rack);
+            raised = fli_deferred_submit_owner(deferred, place, class_index, owner);
             fli_deferred_advance(deferred);
         }
-        struct fli_magazine *empty = fli_cache_obtain_empty(deferred->backing, rack);
+        struct fli_magazine *empty = fli_cache_obtain_empty(deferred->backing, owner);
         if (empty == NULL) {
             bool by_mark = mark(deferred, class_index, block);
             fli_deferred_advance(deferred);
@@ -232,16 +233,34 @@ static void release_magazines(struct fli_deferred *deferred)
     deferred->waiting = 0;
 }
 
+/* Sends the blocks of a slab home that are marked and wait, if its home is not busy. */
+static void release_slab(struct fli_deferred *deferred, uint32_t slab)
+{
+    struct fli_backing *backing = deferred->backing;
+    const struct fli_slab *record = fli_slab_at(&backing->slabs, slab);
+    uint64_t bits[FLI_SLAB_BIT_WORDS];
+    /* A slab with deferred blocks has a home, which may change until its lock is held. */
+    struct fli_home *home = fli_load_relaxed(&record->home);
+    if (home == NULL || !fli_home_try_briefly(home))
+        return;
+    if (fli_load_relaxed(&record->home) == home) {
+        unsigned class_index = record->class_index, count = fli_slab_take_deferred(&backing->slabs, slab, bits);
+        fli_home_put_bits(&backing->homes, home, slab, bits);
+        count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
+    }
+    fli_home_unlock(home);
+}
+
+/* Releases what is marked. Marks in slabs whose homes are busy wait for the next step. */
 static void release_marks(struct fli_deferred *deferred)
 {
-    size_t counts[FL_CLASS_COUNT] = {0};
-    fli_slab_release_deferred(&deferred->backing->slabs, counts);
-    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
-        count_out(deferred, c, counts[c], counts[c] * fli_class_bytes(c));
+    struct fli_slabs *slabs = &deferred->backing->slabs;
+    for (uint32_t slab = 1; slab <= fli_slab_committed(slabs) && fli_slab_count_waiting(slabs) > 0; slab++)
+        release_slab(deferred, slab);
     size_t blocks;
     size_t bytes = fli_large_release_deferred(&deferred->backing->large, &blocks);
     count_out(deferred, 0, blocks, bytes);
-    deferred->has_waiting_marks = false;
+    deferred->has_waiting_marks = fli_slab_count_waiting(slabs) > 0;
 }
 
 /* ---- Steps, under the lock. */
@@ -287,7 +306,7 @@ static bool advance_locked(struct fli_deferred *deferred)
         release_magazines(deferred);
         if (deferred->has_waiting_marks)
             release_marks(deferred);
-        deferred->is_waiting = false;
+        deferred->is_waiting = deferred->has_waiting_marks;
         released = true;
     }
     if (!deferred->is_waiting) {
@@ -302,7 +321,7 @@ static bool advance_locked(struct fli_deferred *deferred)
 /* Unlocks, and tells the heap if what has been released has made its pool grow. */
 static void unlock(struct fli_deferred *deferred, bool released)
 {
-    pthread_mutex_unlock(&deferred->lock);
+    fli_unlock(&deferred->lock);
     if (released)
         deferred->backing->pool_grew(deferred->backing);
 }
@@ -314,15 +333,14 @@ static bool can_step(struct fli_deferred *deferred)
     if (fli_deferred_has_pressure(deferred))
         return true;
     if (!fli_deferred_is_waiting(deferred))
-        return fli_load_relaxed(&deferred->has_marks) ||
-               fli_tagged_index(fli_load_relaxed(&deferred->collecting.head)) != 0;
+        return fli_load_relaxed(&deferred->has_marks) || fli_stack_top(&deferred->collecting) != 0;
     int64_t token = fli_load_relaxed(&deferred->token);
     return token == 0 || fli_grace_elapsed(deferred->grace, token);
 }
 
 void fli_deferred_advance(struct fli_deferred *deferred)
 {
-    if (!can_step(deferred) || pthread_mutex_trylock(&deferred->lock) != 0)
+    if (!can_step(deferred) || !fli_trylock(&deferred->lock))
         return;
     int saved = errno;
     unlock(deferred, advance_locked(deferred));
@@ -345,7 +363,7 @@ void fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds)
  * number. Returns 0, or why it cannot be waited for. */
 static int step(struct fli_deferred *deferred, int64_t *token, uint64_t *batch)
 {
-    pthread_mutex_lock(&deferred->lock);
+    fli_lock(&deferred->lock);
     bool released = advance_locked(deferred);
     bool is_waiting = deferred->is_waiting;
     *token = is_waiting ? fli_load_relaxed(&deferred->token) : 0;
@@ -406,5 +424,5 @@ void fli_deferred_recount_stw(struct fli_deferred *deferred)
     if (deferred->grace->readers != NULL)
         fli_store_relaxed(&deferred->token, 0);
     recount_list(deferred, deferred->waiting);
-    recount_list(deferred, fli_tagged_index(fli_load_relaxed(&deferred->collecting.head)));
+    recount_list(deferred, fli_stack_top(&deferred->collecting));
 }

@@ -26,6 +26,7 @@
 
 #include "cache.h"
 #include "grace.h"
+#include "lock.h"
 
 struct fli_deferred {
     /* Constant once made. */
@@ -60,12 +61,12 @@ void fli_deferred_close(struct fli_deferred *deferred);
 /* Defers a block of a class. `place` is where the thread keeps its magazine of that class (inline.h). Returns whether
  * this has raised pressure. The owning thread only. */
 bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsigned class_index, void *block,
-                            struct fli_rack *rack);
+                            struct fli_owner *owner);
 
 /* Submits the thread's magazine of a class, if there is one. The owning thread, or any while it is stopped. Returns
  * as above. */
 bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, unsigned class_index,
-                               struct fli_rack *rack);
+                               struct fli_owner *owner);
 
 /* A large block of `size` bytes has been marked in the table. Returns as above. */
 bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size);

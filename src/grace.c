@@ -12,13 +12,32 @@ int fli_grace_init(struct fli_grace *grace, enum fl_grace kind, const struct fl_
     return kind == FL_GRACE_QSBR || kind == FL_GRACE_BP ? fli_rcu_init(grace) : 0;
 }
 
+/* With cancellation off, as fli_grace_elapsed_host. */
+int64_t fli_grace_begin(const struct fli_grace *grace)
+{
+    int state = fli_cancel_off();
+    int64_t token = grace->calls.begin(grace->calls.context);
+    fli_cancel_restore(state);
+    return token;
+}
+
+bool fli_grace_elapsed_host(const struct fli_grace *grace, int64_t token)
+{
+    int state = fli_cancel_off();
+    bool elapsed = grace->calls.elapsed(grace->calls.context, token);
+    fli_cancel_restore(state);
+    return elapsed;
+}
+
 bool fli_grace_wait(const struct fli_grace *grace, int64_t token, unsigned milliseconds)
 {
+    if (!fli_grace_can_wait(grace))
+        return fli_grace_elapsed(grace, token);
     const struct fli_reader_calls *readers = grace->readers;
     bool was_online = readers != NULL && readers->pause();
     if (grace->wait_for != NULL)
         grace->wait_for(grace->calls.context, token, milliseconds);
-    else if (grace->calls.wait != NULL)
+    else
         grace->calls.wait(grace->calls.context, token);
     if (was_online)
         readers->online();

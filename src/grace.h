@@ -15,6 +15,7 @@
 #define FLI_GRACE_H
 
 #include "base.h"
+#include "lock.h"
 
 enum { FLI_GRACE_KINDS = FL_GRACE_HOST + 1 };
 
@@ -50,20 +51,22 @@ struct fli_grace {
 int fli_grace_init(struct fli_grace *grace, enum fl_grace kind, const struct fl_grace_host *host);
 
 /* A token, or a negative errno value. */
-static inline int64_t fli_grace_begin(const struct fli_grace *grace)
-{
-    return grace->calls.begin(grace->calls.context);
-}
+int64_t fli_grace_begin(const struct fli_grace *grace);
+
+/* Asks the host, with cancellation off, because locks of the library may be held. */
+bool fli_grace_elapsed_host(const struct fli_grace *grace, int64_t token);
 
 static inline bool fli_grace_elapsed(const struct fli_grace *grace, int64_t token)
 {
+    if (grace->kind == FL_GRACE_HOST)
+        return fli_grace_elapsed_host(grace, token);
     return grace->calls.elapsed(grace->calls.context, token);
 }
 
-/* Whether a grace period can be waited for. */
+/* Whether a grace period can be waited for. Not by a thread that forks: others may need the locks that it holds. */
 static inline bool fli_grace_can_wait(const struct fli_grace *grace)
 {
-    return grace->wait_for != NULL || grace->calls.wait != NULL;
+    return (grace->wait_for != NULL || grace->calls.wait != NULL) && !fli_lock_is_forking();
 }
 
 /* Waits until a grace period has ended, about `milliseconds`, or for an implementation of the host's as long as it

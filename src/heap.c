@@ -13,6 +13,7 @@
 #include "check.h"
 #include "fork.h"
 #include "options.h"
+#include "pin.h"
 #include "stall.h"
 #include "trim.h"
 
@@ -49,15 +50,18 @@ static int init_backing(struct fl_heap *heap, size_t span)
     struct fli_backing *backing = &heap->backing;
     size_t metadata = fli_slabs_metadata_bytes(span);
     backing->limit.most = heap->options.limit_bytes;
+    backing->small_bytes = FLI_RARE_PATHS ? 4 * FLI_MAGAZINE_BYTES : fli_os_cache_bytes() / 2;
     backing->pool_grew = fli_trim_if_grown;
     backing->thread_flushed = fli_trim_at_flush;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         backing->magazine_blocks[c] = fli_class_magazine_blocks(c, heap->options.magazine_blocks,
                                                                 heap->options.limit_bytes);
     fli_pool_init(&backing->pool);
+    fli_homes_init(&backing->homes, &backing->slabs);
     fli_large_init(&backing->large, &backing->limit);
     fli_magazines_init(&backing->magazines, heap->mapping + span + metadata, fli_magazines_reserve_bytes(span));
     fli_deferred_init(&heap->deferred, backing, &heap->grace, heap->options.defer_bytes);
+    backing->slabs.huge_pages = !FLI_SANITIZED;
     backing->slabs.stale_bytes = heap->options.header != NULL ? heap->options.header->bytes : 0;
     return fli_slabs_init(&backing->slabs, heap->mapping, span, &backing->limit, heap->grace.kind != FL_GRACE_NONE);
 }
@@ -68,6 +72,7 @@ static void dispose(struct fl_heap *heap)
     fli_thread_destroy_service(heap);
     fli_deferred_close(&heap->deferred);
     fli_large_close(&heap->backing.large);
+    fli_homes_close(&heap->backing.homes);
     fli_magazines_close(&heap->backing.magazines);
     fli_slabs_close(&heap->backing.slabs);
     pthread_mutex_destroy(&heap->trim_lock);
@@ -99,6 +104,8 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
         failed = -ENOMEM;
         what = "a thread-specific key or a fork handler";
     }
+    if (failed == 0)
+        fli_fork_adopt(heap);
     if (failed != 0) {
         dispose(heap);
         return fli_complain(-ENOMEM, error, error_size, "the system refuses %s", what);
@@ -145,6 +152,7 @@ struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options *option
         errno = ENOTSUP;
         return NULL;
     }
+    fli_pin_object();
     return create(options, false, error, error_size);
 }
 
@@ -160,8 +168,10 @@ static bool may_be_read(struct fl_heap *heap)
  * readers. */
 static int settle(struct fl_heap *heap)
 {
-    if (heap->grace.kind == FL_GRACE_NONE || !fli_grace_can_wait(&heap->grace) || !may_be_read(heap))
+    if (heap->grace.kind == FL_GRACE_NONE || !may_be_read(heap))
         return 0;
+    if (!fli_grace_can_wait(&heap->grace))
+        return fli_lock_is_forking() ? -EAGAIN : 0;
     if (fli_thread_caller_is_inside(heap)) {
         fli_misuse("fl_heap_destroy", heap, NULL, "would wait for a grace period inside a read-side section");
         return -EINVAL;
@@ -191,6 +201,7 @@ int fl_heap_destroy(struct fl_heap *heap)
     if (failed != 0)
         return failed;
     fli_registry_remove(heap);
+    fli_fork_give_up(heap);
     dispose(heap);
     free(heap);
     return 0;
@@ -212,10 +223,23 @@ static struct fl_heap *create_default(char *error, size_t error_size)
     return create(&options, true, error, error_size);
 }
 
+/* Says why there is no default heap: malformed options are misuse, of what the system refuses there is one line. */
+FLI_COLD static void tell_refusal(int reason, const char *error)
+{
+    static FLI_ATOMIC(bool) was_told;
+    bool untold = false;
+    if (reason == EINVAL)
+        fli_misuse("FREELANE_OPTIONS", NULL, NULL, "%s", error);
+    /* Relaxed: of several threads one tells. */
+    else if (fli_cas_strong(&was_told, &untold, true, memory_order_relaxed, memory_order_relaxed))
+        fprintf(stderr, "freelane: the default heap cannot be made: %s\n", error);
+}
+
 static struct fl_heap *create_default_once(void)
 {
     char error[256];
-    pthread_mutex_lock(&fli_default_lock);
+    fli_pin_object();
+    fli_lock(&fli_default_lock);
     struct fl_heap *heap = fli_load_relaxed(&default_heap); /* relaxed: the lock orders */
     if (heap == NULL) {
         heap = create_default(error, sizeof error);
@@ -223,9 +247,9 @@ static struct fl_heap *create_default_once(void)
         fli_store_release(&default_heap, heap);
     }
     int saved = errno;
-    pthread_mutex_unlock(&fli_default_lock);
-    if (heap == NULL && saved == EINVAL)
-        fli_misuse("FREELANE_OPTIONS", NULL, NULL, "%s", error);
+    fli_unlock(&fli_default_lock);
+    if (heap == NULL)
+        tell_refusal(saved, error);
     errno = saved;
     return heap;
 }

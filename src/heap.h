@@ -9,6 +9,8 @@
  *     service               the thread that serves unattached and exited threads
  *     trim                  one trim at a time
  *     deferred              one step of the deferred blocks at a time
+ *     homes                 who lives where
+ *     a home (home.h)       of several at a time only the first is waited for
  *     slabs, magazines, large, and the locks inside the grace periods
  *
  * The host's callbacks and its misuse handler are called with no lock held.
@@ -61,18 +63,13 @@ struct fl_heap {
     size_t lost_magazines;
     bool world_stopped; /* the host says so, for the next fork */
     bool has_lost;      /* a fork has left threads behind: what they had in hand is not known */
-    /* During a fork: what was on the stacks of the pool, [0] the empty magazines, and last what was deferred. */
-    uint32_t held[FL_CLASS_COUNT + 1];
-
     pthread_mutex_t service_lock;
     struct fli_thread *service;
 
     pthread_mutex_t trim_lock;
-    FLI_ATOMIC(size_t) trim_above; /* the bound: pooled bytes past which the heap trims itself */
-    size_t trim_took;              /* bytes that the bound made the latest trim take out of the pool; 0: seen to */
+    FLI_ATOMIC(size_t) trim_above; /* the bound: held bytes past which the heap trims itself */
+    size_t trim_took;              /* bytes that the bound made the latest trim take; 0: already accounted for */
     uint64_t trim_reused_before;   /* reused_bytes of the slabs after it */
-    unsigned flush_patience;       /* flushes that the latest trim at a flush was found to be able to wait */
-    unsigned flushes_to_skip;      /* of these, still to come */
     struct fli_retired retired;
     struct fli_pool_counters trim_counters;
     FLI_ATOMIC(uint64_t) flushes;

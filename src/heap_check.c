@@ -8,9 +8,11 @@
  *     - carved = live + cached + pooled + parked + deferred + lost, with what was found in the places of the right side
  *       (checked builds know `live` of their own, by the live bits);
  *     - magazines in existence = in caches + deferred + on stacks + lost;
- *     - slabs in existence = on the lists of the classes + warm + cold + retired.
+ *     - slabs in existence = at home + warm + cold + retired;
+ *     - each slab at home is where it says: on the list that fits its free blocks, full, or current.
  */
 #include "check.h"
+#include "idle.h"
 #include "stats.h"
 
 #include <errno.h>
@@ -23,7 +25,8 @@ struct walk {
     uint64_t *seen; /* a bit per block, by slab, as in slab.h */
     size_t found;   /* blocks found free in the class at hand */
     size_t magazines;
-    uint32_t used; /* slabs found on the lists of the classes */
+    uint32_t used;     /* slabs found at home */
+    size_t free_slabs; /* of these, on lists of such as are all free */
     char *error;
     size_t error_size;
 };
@@ -69,12 +72,7 @@ static void **floor_of(const struct walk *walk, struct fli_magazine *magazine, u
 }
 
 #define POOL "the pool"
-#define RACK "a thread's rack"
-
-static uint32_t top_of(struct fli_stack *stack)
-{
-    return fli_tagged_index(fli_load_relaxed(&stack->head));
-}
+#define RACK "a home's rack"
 
 /* A stack of the pool or a shelf of a rack, from its top down; `place` says which. */
 static int walk_list(struct walk *walk, uint32_t index, unsigned class_index, const char *place)
@@ -116,8 +114,6 @@ static int walk_cache(struct walk *walk, struct fli_thread *thread, unsigned cla
     if (failed == 0 && previous != NULL)
         failed = see_all(walk, class_index, floor_of(walk, previous, class_index), fli_load_relaxed(&previous->count),
                          "a previous magazine");
-    if (failed == 0 && previous != NULL)
-        failed = walk_list(walk, fli_load_relaxed(&previous->next), class_index, RACK);
     return failed;
 }
 
@@ -150,45 +146,117 @@ static int walk_submitted(struct walk *walk, uint32_t index, unsigned class_inde
     return failed;
 }
 
-/* Looks at the bits of a slab: parked blocks, and in checked builds live ones. */
-static int walk_slab(struct walk *walk, unsigned class_index, uint32_t number, size_t *live)
+static int see_if(struct walk *walk, unsigned class_index, const void *block, bool is_there, const char *place)
 {
-    const struct fli_slab *record = &walk->slabs->slabs[number];
-    unsigned parked = 0;
-    for (unsigned i = 0; i < record->carved; i++) {
-        const void *block = fli_slab_start(walk->slabs, number) + i * fli_class_bytes(class_index);
+    return is_there ? see(walk, class_index, block, place) : 0;
+}
+
+/* Looks at the bits of a slab: free blocks, deferred ones, and in checked builds live ones. */
+static int walk_slab(struct walk *walk, unsigned class_index, uint32_t slab, size_t *live)
+{
+    const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
+    unsigned free_blocks = 0;
+    int failed = 0;
+    for (unsigned i = 0; i < record->blocks && failed == 0; i++) {
+        const void *block = fli_slab_start(walk->slabs, slab) + i * fli_class_bytes(class_index);
+        bool is_free = fli_slab_is_free(walk->slabs, class_index, block);
         if (FLI_CHECKED)
             *live += fli_slab_is_live(walk->slabs, class_index, block);
-        if (!fli_slab_is_parked(walk->slabs, class_index, block))
-            continue;
-        parked++;
-        int failed = see(walk, class_index, block, "its slab");
-        if (failed != 0)
-            return failed;
+        free_blocks += is_free;
+        failed = see_if(walk, class_index, block, is_free, "its slab");
+        if (failed == 0)
+            failed = see_if(walk, class_index, block, fli_slab_is_deferred(walk->slabs, class_index, block),
+                            "its slab, deferred");
     }
-    for (unsigned i = 0; i < record->carved; i++) {
-        const void *block = fli_slab_start(walk->slabs, number) + i * fli_class_bytes(class_index);
-        if (!fli_slab_is_deferred(walk->slabs, class_index, block))
-            continue;
-        int failed = see(walk, class_index, block, "its slab, deferred");
-        if (failed != 0)
-            return failed;
+    if (failed == 0 && free_blocks != record->free)
+        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size, "slab %u has %u free blocks, but counts %u",
+                              slab, free_blocks, record->free);
+    return failed;
+}
+
+/* What is known of a slab at a home. */
+static int check_place(struct walk *walk, const struct fli_home *home, unsigned class_index, uint32_t slab)
+{
+    const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
+    const struct fli_home_class *class = &home->classes[class_index];
+    unsigned quarter = record->free == 0 ? FLI_HOME_FULL : record->free * FLI_HOME_QUARTERS / record->blocks;
+    bool right = class->current == slab ? record->list == FLI_HOME_CURRENT : record->list == quarter;
+    if (record->class_index == class_index && right)
+        return 0;
+    return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                        "slab %u of class %u with %u of %u blocks free is in place %u of its home", slab,
+                        record->class_index, record->free, record->blocks, record->list);
+}
+
+/* The slabs on one list of a home: each says that it is there. Adds how many there are to `*listed`. */
+static int walk_home_list(struct walk *walk, const struct fli_home *home, unsigned class_index, unsigned list,
+                          uint32_t *listed)
+{
+    uint32_t before = 0;
+    for (uint32_t slab = home->classes[class_index].lists[list]; slab != 0; *listed += 1) {
+        const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
+        if (slab > walk->slabs->committed || record->class_index != class_index || record->list != list ||
+            fli_load_relaxed(&record->home) != home || record->previous != before)
+            return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                                "list %u of class %u of a home names slab %u, which is not there", list, class_index,
+                                slab);
+        walk->free_slabs += list == FLI_HOME_FREE;
+        before = slab;
+        slab = record->next;
     }
-    if (parked != record->parked)
-        return fli_complain(-EUCLEAN, walk->error, walk->error_size, "slab %u has %u parked blocks, but counts %u",
-                            number, parked, record->parked);
     return 0;
 }
 
-static int walk_slabs(struct walk *walk, unsigned class_index, size_t *live)
+/* The lists of a home, on which there are to be `expected` slabs. */
+static int walk_home_lists(struct walk *walk, const struct fli_home *home, unsigned class_index, uint32_t expected)
 {
-    const struct fli_slab_class *class = &walk->slabs->by_class[class_index];
+    uint32_t listed = 0;
     int failed = 0;
-    for (unsigned list = 0; list < FLI_SLAB_LISTS; list++)
-        for (uint32_t slab = class->lists[list]; slab != 0 && failed == 0; slab = walk->slabs->slabs[slab - 1].next) {
-            walk->used++;
-            failed = walk_slab(walk, class_index, slab - 1, live);
-        }
+    for (unsigned list = 0; list < FLI_HOME_LISTS && failed == 0; list++)
+        failed = walk_home_list(walk, home, class_index, list, &listed);
+    if (failed == 0 && listed != expected)
+        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                              "%u slabs of class %u are on the lists of a home, but %u say so", listed, class_index,
+                              expected);
+    return failed;
+}
+
+/* All slabs of the class, by what each says of itself: the free blocks of a home are those of its slabs. */
+static int walk_slabs_of(struct walk *walk, struct fli_home *home, unsigned class_index, size_t *live)
+{
+    uint32_t free_blocks = 0, on_lists = 0;
+    int failed = 0;
+    for (uint32_t slab = 1; slab <= walk->slabs->committed && failed == 0; slab++) {
+        const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
+        if (fli_load_relaxed(&walk->slabs->classes[slab - 1]) != class_index ||
+            fli_load_relaxed(&record->home) != home)
+            continue;
+        walk->used++;
+        free_blocks += record->free;
+        on_lists += record->list < FLI_HOME_LISTS;
+        failed = check_place(walk, home, class_index, slab);
+        if (failed == 0)
+            failed = walk_slab(walk, class_index, slab, live);
+    }
+    uint32_t counted = fli_load_relaxed(&home->classes[class_index].free);
+    if (failed == 0 && counted != free_blocks)
+        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                              "a home has %u free blocks of class %u, but counts %u", free_blocks, class_index,
+                              counted);
+    return failed == 0 ? walk_home_lists(walk, home, class_index, on_lists) : failed;
+}
+
+/* The slabs and shelves of all homes. */
+static int walk_homes(struct walk *walk, unsigned class_index, size_t *live)
+{
+    int failed = 0;
+    struct fli_home *home = fli_homes_first(&walk->heap->backing.homes);
+    for (; home != NULL && failed == 0; home = home->next) {
+        failed = walk_list(walk, fli_load_relaxed(&home->classes[class_index].shelf), class_index, RACK);
+        if (failed == 0 && (fli_load_relaxed(&walk->slabs->by_class[class_index].slabs) > 0 ||
+                            fli_load_relaxed(&home->classes[class_index].free) > 0))
+            failed = walk_slabs_of(walk, home, class_index, live);
+    }
     return failed;
 }
 
@@ -196,8 +264,21 @@ static uint32_t count_list(const struct walk *walk, uint32_t first)
 {
     uint32_t count = 0;
     for (uint32_t slab = first; slab != 0 && count <= walk->slabs->committed;
-         slab = walk->slabs->slabs[slab - 1].next)
+         slab = fli_slab_at(walk->slabs, slab)->next)
         count++;
+    return count;
+}
+
+/* Cold slabs, by the bits of the chunks; and in `*kept` those of them that are kept. */
+static uint32_t count_cold(const struct fli_slabs *slabs, uint32_t *kept)
+{
+    uint32_t count = 0;
+    *kept = 0;
+    for (uint32_t slab = 0; slab < slabs->committed; slab += FLI_CHUNK_SLABS) {
+        const struct fli_chunk *chunk = &slabs->chunks[slab / FLI_CHUNK_SLABS];
+        count += (uint32_t)__builtin_popcount(chunk->cold);
+        *kept += (uint32_t)__builtin_popcount(chunk->cold & chunk->kept);
+    }
     return count;
 }
 
@@ -205,16 +286,20 @@ static uint32_t count_list(const struct walk *walk, uint32_t first)
 static int check_slabs(struct walk *walk)
 {
     const struct fli_slabs *slabs = walk->slabs;
-    uint32_t warm = count_list(walk, slabs->warm.first), cold = count_list(walk, slabs->cold.first);
+    uint32_t kept, warm = count_list(walk, slabs->warm), cold = count_cold(slabs, &kept);
     uint32_t retired = fli_load_relaxed(&slabs->retired); /* relaxed: no thread uses the heap */
     if (walk->used + warm + cold + retired != slabs->committed)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "%u slabs exist, but %u are in use, %u warm, %u cold and %u retired", slabs->committed,
                             walk->used, warm, cold, retired);
-    if (warm != slabs->warm.count || cold != slabs->cold.count)
+    size_t counted = fli_load_relaxed(&walk->heap->backing.homes.free_slabs);
+    if (walk->free_slabs != counted)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%zu slabs are all free, but counted are %zu",
+                            walk->free_slabs, counted);
+    if (warm != slabs->warm_count || cold != slabs->cold_count || kept != slabs->kept_count)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                            "%u slabs are warm and %u cold, but counted are %u and %u", warm, cold, slabs->warm.count,
-                            slabs->cold.count);
+                            "%u slabs are warm and %u cold, but counted are %u and %u", warm, cold, slabs->warm_count,
+                            slabs->cold_count);
     return 0;
 }
 
@@ -256,22 +341,20 @@ static int walk_class(struct walk *walk, unsigned class_index)
     if (failed == 0)
         failed = walk_submitted(walk, heap->deferred.waiting, class_index);
     if (failed == 0)
-        failed = walk_submitted(walk, fli_tagged_index(fli_load_relaxed(&heap->deferred.collecting.head)),
-                                class_index);
+        failed = walk_submitted(walk, fli_stack_top(&heap->deferred.collecting), class_index);
     if (failed == 0)
-        failed = walk_list(walk, top_of(&heap->backing.pool.filled[class_index]), class_index, POOL);
+        failed = walk_list(walk, fli_stack_top(&heap->backing.pool.filled[class_index]), class_index, POOL);
     if (failed == 0)
-        failed = walk_slabs(walk, class_index, &live);
+        failed = walk_homes(walk, class_index, &live);
     return failed == 0 ? check_equation(walk, class_index, live) : failed;
 }
 
 static int check_magazines(struct walk *walk)
 {
-    int failed = walk_list(walk, top_of(&walk->heap->backing.pool.empty), 0, POOL);
-    if (failed == 0)
-        failed = walk_list(walk, fli_load_relaxed(&walk->heap->service->rack.empty_shelf), 0, RACK);
-    for (struct fli_thread *thread = walk->heap->threads; thread != NULL && failed == 0; thread = thread->next)
-        failed = walk_list(walk, fli_load_relaxed(&thread->rack.empty_shelf), 0, RACK);
+    int failed = walk_list(walk, fli_stack_top(&walk->heap->backing.pool.empty), 0, POOL);
+    struct fli_home *home = fli_homes_first(&walk->heap->backing.homes);
+    for (; home != NULL && failed == 0; home = home->next)
+        failed = walk_list(walk, fli_load_relaxed(&home->rack.empty_shelf), 0, RACK);
     size_t exist = fli_magazines_count(&walk->heap->backing.magazines);
     size_t found = walk->magazines + walk->heap->lost_magazines;
     /* What a thread had in hand when a fork left it behind is not known. */
@@ -286,7 +369,7 @@ int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
 {
     struct walk walk = {.heap = heap, .slabs = &heap->backing.slabs, .error = error, .error_size = error_size};
     fli_registry_lock();
-    walk.seen = calloc((size_t)walk.slabs->committed + 1, FLI_SLAB_BIT_WORDS * sizeof(uint64_t));
+    walk.seen = calloc((size_t)walk.slabs->committed + 2, FLI_SLAB_BIT_WORDS * sizeof(uint64_t));
     int failed = walk.seen != NULL ? 0 : fli_complain(-ENOMEM, error, error_size, "no memory for the check");
     for (unsigned c = 1; c < FL_CLASS_COUNT && failed == 0; c++)
         failed = walk_class(&walk, c);

@@ -6,6 +6,7 @@
  */
 #include "large.h"
 #include "check.h"
+#include "lock.h"
 
 #include <stdlib.h>
 
@@ -63,7 +64,7 @@ static bool grow_locked(struct fli_large *large)
 
 static bool enter(struct fli_large *large, void *block, size_t size)
 {
-    pthread_mutex_lock(&large->lock);
+    fli_lock(&large->lock);
     size_t entries = large->blocks + large->deferred[0] + large->deferred[1];
     bool room = 4 * (entries + 1) <= 3 * large->places || grow_locked(large);
     if (room) {
@@ -71,7 +72,7 @@ static bool enter(struct fli_large *large, void *block, size_t size)
         large->blocks++;
         large->bytes += size;
     }
-    pthread_mutex_unlock(&large->lock);
+    fli_unlock(&large->lock);
     return room;
 }
 
@@ -126,14 +127,14 @@ static size_t uncount_locked(struct fli_large *large, const struct fli_large_ent
 enum fli_large_result fli_large_free(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual)
 {
     struct fli_large_entry *entry;
-    pthread_mutex_lock(&large->lock);
+    fli_lock(&large->lock);
     enum fli_large_result result = look_up_locked(large, block, sized, size, &entry);
     *actual = result == FLI_LARGE_UNKNOWN ? 0 : entry->size;
     if (result == FLI_LARGE_DONE) {
         uncount_locked(large, entry);
         remove_locked(large, (size_t)(entry - large->entries));
     }
-    pthread_mutex_unlock(&large->lock);
+    fli_unlock(&large->lock);
     if (result == FLI_LARGE_DONE) {
         fli_limit_give(large->limit, *actual);
         free(block);
@@ -143,13 +144,13 @@ enum fli_large_result fli_large_free(struct fli_large *large, void *block, bool 
 
 size_t fli_large_size(struct fli_large *large, const void *block)
 {
-    pthread_mutex_lock(&large->lock);
+    fli_lock(&large->lock);
     size_t size = 0;
     if (large->places != 0 && block != NULL) {
         const struct fli_large_entry *entry = find(large, block);
         size = entry->state == FLI_LARGE_LIVE ? entry->size : 0;
     }
-    pthread_mutex_unlock(&large->lock);
+    fli_unlock(&large->lock);
     return size;
 }
 
@@ -158,7 +159,7 @@ size_t fli_large_size(struct fli_large *large, const void *block)
 enum fli_large_result fli_large_defer(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual)
 {
     struct fli_large_entry *entry;
-    pthread_mutex_lock(&large->lock);
+    fli_lock(&large->lock);
     enum fli_large_result result = look_up_locked(large, block, sized, size, &entry);
     *actual = result == FLI_LARGE_UNKNOWN ? 0 : entry->size;
     if (result == FLI_LARGE_DONE) {
@@ -166,17 +167,17 @@ enum fli_large_result fli_large_defer(struct fli_large *large, void *block, bool
         large->deferred[large->collecting]++;
         large->deferred_bytes[large->collecting] += uncount_locked(large, entry);
     }
-    pthread_mutex_unlock(&large->lock);
+    fli_unlock(&large->lock);
     return result;
 }
 
 size_t fli_large_close_deferred(struct fli_large *large)
 {
-    pthread_mutex_lock(&large->lock);
+    fli_lock(&large->lock);
     size_t waiting = large->deferred[large->collecting];
     large->collecting ^= 1;
     FLI_ASSERT(large->deferred[large->collecting] == 0);
-    pthread_mutex_unlock(&large->lock);
+    fli_unlock(&large->lock);
     return waiting;
 }
 
@@ -185,7 +186,7 @@ size_t fli_large_close_deferred(struct fli_large *large)
 static void *take_waiting(struct fli_large *large, size_t *place, size_t *size)
 {
     void *block = NULL;
-    pthread_mutex_lock(&large->lock);
+    fli_lock(&large->lock);
     unsigned batch = large->collecting ^ 1;
     if (*place >= large->places) /* the table has changed under the search */
         *place = 0;
@@ -201,7 +202,7 @@ static void *take_waiting(struct fli_large *large, size_t *place, size_t *size)
             *place = following(large, *place);
         }
     }
-    pthread_mutex_unlock(&large->lock);
+    fli_unlock(&large->lock);
     return block;
 }
 

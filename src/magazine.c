@@ -6,6 +6,7 @@
  */
 #include "magazine.h"
 #include "check.h"
+#include "lock.h"
 
 #include <string.h>
 
@@ -69,9 +70,9 @@ static uint32_t grow_locked(struct fli_magazines *magazines)
 
 struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines)
 {
-    pthread_mutex_lock(&magazines->lock);
+    fli_lock(&magazines->lock);
     uint32_t index = magazines->returned > 0 ? reuse_locked(magazines) : grow_locked(magazines);
-    pthread_mutex_unlock(&magazines->lock);
+    fli_unlock(&magazines->lock);
     if (index == 0)
         return NULL;
     struct fli_magazine *magazine = fli_magazine_at(magazines, index);
@@ -110,16 +111,24 @@ static void keep_locked(struct fli_magazines *magazines, uint32_t page, uint32_t
     *kept = index;
 }
 
-/* Decommits a run of pages in hand. Returns the bytes given back. */
-static size_t decommit_locked(struct fli_magazines *magazines, uint32_t page, uint32_t end)
+/* Decommits a run of pages in hand; what the system does not take, stays in existence, on the list. Returns the bytes
+ * given back. */
+static size_t decommit_locked(struct fli_magazines *magazines, uint32_t page, uint32_t end, uint32_t *kept)
 {
     char *states = magazines->states.base;
+    size_t run = (end - page) * FLI_PAGE;
+    bool given = fli_os_decommit(magazines->base + page * FLI_PAGE, run) == 0;
     for (uint32_t i = page * FLI_MAGAZINES_PER_PAGE; i < end * FLI_MAGAZINES_PER_PAGE; i++) {
-        magazines->returned += states[i] == IN_HAND;
+        if (states[i] != IN_HAND)
+            continue;
+        if (!given) {
+            keep_locked(magazines, i / FLI_MAGAZINES_PER_PAGE, kept);
+            continue;
+        }
+        magazines->returned++;
         states[i] = GIVEN_BACK;
     }
-    size_t run = (end - page) * FLI_PAGE;
-    return fli_os_decommit(magazines->base + page * FLI_PAGE, run) == 0 ? run : 0;
+    return given ? run : 0;
 }
 
 uint32_t fli_magazines_return(struct fli_magazines *magazines, uint32_t first, size_t *bytes)
@@ -127,7 +136,7 @@ uint32_t fli_magazines_return(struct fli_magazines *magazines, uint32_t first, s
     if (first == 0)
         return 0;
     uint32_t kept = 0;
-    pthread_mutex_lock(&magazines->lock);
+    fli_lock(&magazines->lock);
     mark_locked(magazines, first);
     const char *states = magazines->states.base;
     uint32_t pages = (magazines->carved + FLI_MAGAZINES_PER_PAGE - 1) / FLI_MAGAZINES_PER_PAGE;
@@ -140,17 +149,17 @@ uint32_t fli_magazines_return(struct fli_magazines *magazines, uint32_t first, s
             continue;
         while (end < pages && page_state(states, end) == ALL_IN_HAND)
             end++;
-        *bytes += decommit_locked(magazines, page, end);
+        *bytes += decommit_locked(magazines, page, end, &kept);
     }
     magazines->search_from = 1;
-    pthread_mutex_unlock(&magazines->lock);
+    fli_unlock(&magazines->lock);
     return kept;
 }
 
 size_t fli_magazines_count(struct fli_magazines *magazines)
 {
-    pthread_mutex_lock(&magazines->lock);
+    fli_lock(&magazines->lock);
     size_t count = magazines->carved - 1 - magazines->returned;
-    pthread_mutex_unlock(&magazines->lock);
+    fli_unlock(&magazines->lock);
     return count;
 }

@@ -35,9 +35,24 @@ int fli_os_decommit(void *base, size_t size)
     return result;
 }
 
+void fli_os_advise_huge(void *base, size_t size, bool huge)
+{
+    int saved = errno;
+    if (FLI_HAVE_HUGE_PAGES)
+        madvise(base, size, huge ? FLI_ADVICE_HUGE : FLI_ADVICE_SMALL);
+    errno = saved;
+}
+
 bool fli_os_has_small_pages(void)
 {
     return sysconf(_SC_PAGESIZE) == (long)FLI_PAGE;
+}
+
+size_t fli_os_cache_bytes(void)
+{
+    const size_t usual = 512 * FLI_KIB, most = 2 * FLI_MIB;
+    long bytes = FLI_SYSCONF_CACHE != -1 ? sysconf(FLI_SYSCONF_CACHE) : -1;
+    return bytes > 0 ? fli_min((size_t)bytes, most) : usual;
 }
 
 int fli_region_reach(struct fli_region *region, size_t bytes, size_t step)

@@ -18,12 +18,18 @@ void *fli_os_reserve(size_t size, size_t alignment);
 /* Whether the system's pages have FLI_PAGE bytes. */
 bool fli_os_has_small_pages(void);
 
+/* Bytes of a processor's second cache, or a usual size where the system does not tell. */
+size_t fli_os_cache_bytes(void);
+
 /* Returns reserved address space. */
 void fli_os_release(void *base, size_t size);
 
 /* Gives the pages' memory back; they stay readable and writable and read as zeros. Returns 0 or a negative errno
  * value; on failure the pages keep their contents. Keeps errno. */
 int fli_os_decommit(void *base, size_t size);
+
+/* Asks for huge pages, or for none, where the system has them. A refusal changes nothing else. Keeps errno. */
+void fli_os_advise_huge(void *base, size_t size, bool huge);
 
 /* A piece of reserved address space of which the first `committed` bytes can be used. The caller serialises. */
 struct fli_region {

@@ -14,6 +14,7 @@
  */
 #include "pool.h"
 #include "config.h"
+#include "lock.h"
 
 /* Changes after which a tag wraps in builds that make rare paths common. */
 enum { RARE_CHANGES_BEFORE_WRAP = 100 };
@@ -22,6 +23,7 @@ void fli_stack_init(struct fli_stack *stack)
 {
     uint64_t tag = FLI_RARE_PATHS ? ((uint64_t)1 << FLI_TAG_BITS) - RARE_CHANGES_BEFORE_WRAP : 0;
     fli_store_relaxed(&stack->head, fli_tagged_empty(tag)); /* relaxed: the heap is not shared yet */
+    stack->held = 0;
 }
 
 void fli_pool_init(struct fli_pool *pool)
@@ -31,9 +33,44 @@ void fli_pool_init(struct fli_pool *pool)
         fli_stack_init(&pool->filled[c]);
 }
 
+/* ---- Lists that a fork has set aside. */
+
+/* Relaxed: the list is the forking thread's own. */
+static uint64_t push_held(struct fli_stack *stack, const struct fli_magazines *magazines,
+                          struct fli_magazine *magazine)
+{
+    uint64_t below = fli_magazine_weight(magazine);
+    if (stack->held != 0)
+        below += fli_load_relaxed(&fli_magazine_at(magazines, stack->held)->below);
+    fli_store_relaxed(&magazine->next, stack->held);
+    fli_store_relaxed(&magazine->below, below);
+    stack->held = fli_magazine_index(magazines, magazine);
+    return below;
+}
+
+static struct fli_magazine *pop_held(struct fli_stack *stack, const struct fli_magazines *magazines)
+{
+    if (stack->held == 0)
+        return NULL;
+    struct fli_magazine *magazine = fli_magazine_at(magazines, stack->held);
+    stack->held = fli_load_relaxed(&magazine->next); /* relaxed: as above */
+    return magazine;
+}
+
+static uint32_t take_held(struct fli_stack *stack)
+{
+    uint32_t first = stack->held;
+    stack->held = 0;
+    return first;
+}
+
+/* ---- The stacks. */
+
 uint64_t fli_stack_push_mpmc(struct fli_stack *stack, const struct fli_magazines *magazines,
                              struct fli_magazine *magazine, struct fli_pool_counters *counters)
 {
+    if (fli_lock_is_forking())
+        return push_held(stack, magazines, magazine);
     uint32_t index = fli_magazine_index(magazines, magazine);
     uint64_t weight = fli_magazine_weight(magazine);
     /* P5: acquire, pairs with P1 and P7: `below` of the magazine that will lie under this one. */
@@ -59,6 +96,8 @@ uint64_t fli_stack_push_mpmc(struct fli_stack *stack, const struct fli_magazines
 struct fli_magazine *fli_stack_pop_mpmc(struct fli_stack *stack, const struct fli_magazines *magazines,
                                         struct fli_pool_counters *counters)
 {
+    if (fli_lock_is_forking())
+        return pop_held(stack, magazines);
     /* P2: acquire, pairs with P1 and P7: `next` of the magazine that the head names. */
     fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
     while (fli_tagged_index(head) != 0) {
@@ -77,6 +116,8 @@ struct fli_magazine *fli_stack_pop_mpmc(struct fli_stack *stack, const struct fl
 
 uint32_t fli_stack_take_all_mpmc(struct fli_stack *stack, struct fli_pool_counters *counters)
 {
+    if (fli_lock_is_forking())
+        return take_held(stack);
     fli_tagged head = fli_load_relaxed(&stack->head); /* relaxed: nothing is read through it before P4 */
     while (fli_tagged_index(head) != 0) {
         /* P4: acquire, pairs with P1 and P7: the slots, and the list, of all magazines taken. Failure: relaxed, as
@@ -90,10 +131,16 @@ uint32_t fli_stack_take_all_mpmc(struct fli_stack *stack, struct fli_pool_counte
     return 0;
 }
 
-uint64_t fli_stack_blocks(struct fli_stack *stack, const struct fli_magazines *magazines)
+uint32_t fli_stack_top(struct fli_stack *stack)
 {
     /* P6: acquire, pairs with P1 and P7: `below` of the magazine that the head names. */
-    uint32_t index = fli_tagged_index(fli_load_order(&stack->head, FL_MO_POOL_PEEK));
+    fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
+    return fli_lock_is_forking() ? stack->held : fli_tagged_index(head);
+}
+
+uint64_t fli_stack_blocks(struct fli_stack *stack, const struct fli_magazines *magazines)
+{
+    uint32_t index = fli_stack_top(stack);
     /* Relaxed: if the magazine has been taken since, the number is that of its next owner, or an older one. */
     return index == 0 ? 0 : fli_load_relaxed(&fli_magazine_at(magazines, index)->below);
 }

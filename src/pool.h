@@ -18,6 +18,9 @@
  *
  * While the head names a magazine, neither changes; so the depth of a stack is read from its top, and nothing is
  * counted with a shared read-modify-write of its own.
+ *
+ * During a fork what was on a stack is set aside as a list (fork.h). The forking thread works on that list, which no
+ * other thread sees, so that parent and child find in it what the thread has left there.
  */
 #ifndef FLI_POOL_H
 #define FLI_POOL_H
@@ -26,6 +29,7 @@
 
 struct fli_stack {
     FLI_ON_OWN_LINE FLI_ATOMIC(fli_tagged) head;
+    uint32_t held; /* during a fork: the list that was set aside, the forking thread's */
 };
 
 struct fli_pool {
@@ -57,6 +61,9 @@ struct fli_magazine *fli_stack_pop_mpmc(struct fli_stack *stack, const struct fl
 /* Takes the whole stack. Returns the index of its top, the others follow through `next`; 0 if it is empty. Lock-free.
  */
 uint32_t fli_stack_take_all_mpmc(struct fli_stack *stack, struct fli_pool_counters *counters);
+
+/* The index of the stack's top, 0 if it is empty. A number of a moment ago. */
+uint32_t fli_stack_top(struct fli_stack *stack);
 
 /* The blocks on the stack a moment ago; on the stack of empty magazines, the magazines. */
 uint64_t fli_stack_blocks(struct fli_stack *stack, const struct fli_magazines *magazines);

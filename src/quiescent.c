@@ -95,12 +95,6 @@ const unsigned char *fl_heap_pressure(struct fl_heap *heap)
 
 /* ---- The barrier. */
 
-static void submit(struct fli_thread *thread, void *context)
-{
-    (void)context;
-    fli_thread_submit(thread);
-}
-
 static void wait(void *context, int64_t token)
 {
     fli_stall_wait(context, token);
@@ -117,6 +111,6 @@ int fl_heap_barrier(struct fl_heap *heap)
         fli_misuse("fl_heap_barrier", heap, NULL, "%s", wrong);
         return -EINVAL;
     }
-    fli_thread_for_each_ours(heap, submit, NULL);
+    fli_thread_submit_ours(heap);
     return fli_deferred_drain(&heap->deferred, wait, heap);
 }

@@ -38,16 +38,15 @@ static void grow(struct fli_rack_part *part, unsigned class_index)
     part->grown++;
 }
 
-bool fli_rack_put_owner(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf,
-                        const struct fli_magazines *magazines, struct fli_magazine *magazine, unsigned class_index,
-                        size_t most)
+bool fli_rack_put(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf, const struct fli_magazines *magazines,
+                  struct fli_magazine *magazine, unsigned class_index, size_t most)
 {
     unsigned kib = cost(magazine, class_index);
     if (!has_room(part, kib, most)) {
         refuse(part, class_index, kib);
         return false;
     }
-    /* Relaxed: the shelf and its magazines are the thread's; others read numbers of a moment ago. */
+    /* Relaxed: the home's lock orders; others read numbers of a moment ago. */
     fli_store_relaxed(&magazine->below, fli_magazine_weight(magazine) + fli_rack_blocks(shelf, magazines));
     fli_store_relaxed(&magazine->next, fli_load_relaxed(shelf));
     fli_store_relaxed(shelf, fli_magazine_index(magazines, magazine));
@@ -55,8 +54,8 @@ bool fli_rack_put_owner(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf
     return true;
 }
 
-struct fli_magazine *fli_rack_take_owner(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf,
-                                         const struct fli_magazines *magazines, unsigned class_index)
+struct fli_magazine *fli_rack_take(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf,
+                                   const struct fli_magazines *magazines, unsigned class_index)
 {
     uint32_t top = fli_load_relaxed(shelf); /* relaxed: as above */
     if (top == 0) {
@@ -67,6 +66,15 @@ struct fli_magazine *fli_rack_take_owner(struct fli_rack_part *part, FLI_ATOMIC(
     fli_store_relaxed(shelf, fli_load_relaxed(&magazine->next));
     part->kib = (uint16_t)(part->kib - cost(magazine, class_index));
     return magazine;
+}
+
+void fli_rack_reset_empty(struct fli_rack *rack)
+{
+    struct fli_rack_part *parts[] = {&rack->small, &rack->large, &rack->empty};
+    if (rack->small.kib + rack->large.kib + rack->empty.kib > 0)
+        return;
+    for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++)
+        parts[i]->refused = parts[i]->refused_class = parts[i]->grown = 0;
 }
 
 uint64_t fli_rack_blocks(FLI_ATOMIC(uint32_t) * shelf, const struct fli_magazines *magazines)

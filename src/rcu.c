@@ -26,6 +26,7 @@
  */
 #include "rcu.h"
 #include "atomic.h"
+#include "lock.h"
 #include "sanitizer.h"
 
 #include <errno.h>
@@ -118,7 +119,7 @@ static void rest_locked(struct flavor *flavor, int64_t number)
 static void *help(void *arg)
 {
     struct flavor *flavor = arg;
-    pthread_mutex_lock(&flavor->lock);
+    fli_lock(&flavor->lock);
     for (;;) {
         int64_t number = fli_load_relaxed(&flavor->begun);
         wait_until_asked_locked(flavor, number + 1);
@@ -126,11 +127,11 @@ static void *help(void *arg)
         fli_store_relaxed(&flavor->begun_at, fli_grace_now());
         /* G3: release, pairs with G4 in latest: begun_at is not that of an earlier one. */
         fli_store_release(&flavor->begun, number + 1);
-        pthread_mutex_unlock(&flavor->lock);
+        fli_unlock(&flavor->lock);
         if (!FLI_MUTANT_NO_WAIT)
             flavor->urcu->update_synchronize_rcu();
         tell_ended(flavor);
-        pthread_mutex_lock(&flavor->lock);
+        fli_lock(&flavor->lock);
         /* G1: release, pairs with G2 in completed: what readers did before. */
         fli_store_release(&flavor->completed, number + 1);
         pthread_cond_broadcast(&flavor->ended);
@@ -176,7 +177,7 @@ static int start_helper_locked(struct flavor *flavor)
 static int64_t begin(void *context)
 {
     struct flavor *flavor = context;
-    pthread_mutex_lock(&flavor->lock);
+    fli_lock(&flavor->lock);
     int64_t token = flavor->lost ? -ENOTSUP : start_helper_locked(flavor);
     if (token == 0) {
         token = fli_load_relaxed(&flavor->begun) + 1; /* relaxed: under the lock */
@@ -186,7 +187,7 @@ static int64_t begin(void *context)
                 pthread_cond_signal(&flavor->asked_for);
         }
     }
-    pthread_mutex_unlock(&flavor->lock);
+    fli_unlock(&flavor->lock);
     return token;
 }
 
@@ -197,10 +198,10 @@ static bool elapsed(void *context, int64_t token)
         return true;
     /* Only a forked child has asked and has no helper. Relaxed: a stale value is corrected by a later call. */
     if (FLI_UNLIKELY(!fli_load_relaxed(&flavor->has_helper))) {
-        pthread_mutex_lock(&flavor->lock);
+        fli_lock(&flavor->lock);
         if (!flavor->lost)
             start_helper_locked(flavor);
-        pthread_mutex_unlock(&flavor->lock);
+        fli_unlock(&flavor->lock);
     }
     return false;
 }
@@ -211,7 +212,8 @@ static void wait_for(void *context, int64_t token, unsigned milliseconds)
     if (elapsed(flavor, token))
         return;
     struct timespec until = time_at(fli_grace_now() + (uint64_t)milliseconds * 1000000u);
-    pthread_mutex_lock(&flavor->lock);
+    int state = fli_cancel_off();
+    fli_lock(&flavor->lock);
     if (flavor->hurry < token) {
         flavor->hurry = token;
         pthread_cond_signal(&flavor->asked_for);
@@ -220,7 +222,8 @@ static void wait_for(void *context, int64_t token, unsigned milliseconds)
     while (flavor->has_clock && completed(flavor) < token &&
            pthread_cond_timedwait(&flavor->ended, &flavor->lock, &until) == 0)
         ;
-    pthread_mutex_unlock(&flavor->lock);
+    fli_unlock(&flavor->lock);
+    fli_cancel_restore(state);
 }
 
 /* ---- The readers' side. */
@@ -365,20 +368,24 @@ void fli_rcu_before_fork(void)
     /* Only where threads or our helper may hold them. Inside a section the wait for a grace period under way would
      * not end. Relaxed: see fli_rcu_init. */
     bp_is_held = fli_load_relaxed(&bp.is_used) && !bp_is_inside();
-    if (bp_is_held)
-        urcu_bp_before_fork();
+    if (!bp_is_held)
+        return;
+    /* Registers this thread, which a first section between the handlers would find locked. */
+    bp_lock();
+    bp_unlock();
+    urcu_bp_before_fork();
 }
 
 void fli_rcu_lock(void)
 {
-    pthread_mutex_lock(&qsbr.lock);
-    pthread_mutex_lock(&bp.lock);
+    fli_lock(&qsbr.lock);
+    fli_lock(&bp.lock);
 }
 
 void fli_rcu_after_fork_parent(void)
 {
-    pthread_mutex_unlock(&bp.lock);
-    pthread_mutex_unlock(&qsbr.lock);
+    fli_unlock(&bp.lock);
+    fli_unlock(&qsbr.lock);
     if (bp_is_held)
         urcu_bp_after_fork_parent();
 }
@@ -390,7 +397,7 @@ static void begin_anew(struct flavor *flavor)
     fli_store_relaxed(&flavor->has_helper, false);
     flavor->has_clock = false;
     flavor->is_idle = false;
-    pthread_mutex_unlock(&flavor->lock);
+    fli_unlock(&flavor->lock);
 }
 
 void fli_rcu_after_fork_child(void)

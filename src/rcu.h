@@ -16,7 +16,7 @@ int fli_rcu_init(struct fli_grace *grace);
 void fli_rcu_before_fork(void);
 void fli_rcu_lock(void);
 
-/* After it, when all other locks have been released. */
+/* After it, when all locks that come before in the order have been released, but for the registry's in the child. */
 void fli_rcu_after_fork_parent(void);
 void fli_rcu_after_fork_child(void);
 

@@ -1,29 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * Slabs: 64 KiB each, aligned, carved into blocks of one size class. The blocks carry no header and are never written
- * by the library; all that is known of a slab lies apart from it, by slab number:
+ * Slabs: 64 KiB each, aligned, cut into blocks of one size class. The blocks carry no header and are never written by
+ * the library; all that is known of a slab lies apart from it:
  *
  *     classes        a byte per slab: its size class, 0 if it has none        read without a lock
- *     slabs          a struct fli_slab each                                   under the lock
- *     parked_bits    a bit per block: free, but in no magazine                under the lock
- *     deferred_bits  two bits per block: deferred, but in no magazine         under the lock
- *     live_bits      a bit per block: the host has it (checked builds)        atomic
+ *     records        a struct fli_slab each, on a line of its own              see below
+ *     free_bits      a bit per block: free, but in no magazine                 the lock of the slab's home (home.h)
+ *     deferred_bits  two bits per block: deferred, but in no magazine          under the lock
+ *     live_bits      a bit per block: the host has it (checked builds)         atomic
  *
  * The slabs of a heap lie in one reserved address range, so ownership of a block is one compare and the number of
- * its slab one shift. A slab that serves a class is on one of the class's lists:
+ * its slab one shift. Slabs are numbered from 1; 0 is no slab. A slab is in one of these states:
  *
- *     busy     none of its blocks is parked      partly     some are      free     all that were carved are
+ *     at home   it has a class and belongs to a home, under whose lock its record is        (home.h)
+ *     in hand   it has a class; all its blocks are free; it is the caller's: begun, or retired
+ *     warm      it has no class, but its memory: the next to be used                         under the lock
+ *     cold      it has no class, and its memory went back to the OS                          under the lock
  *
- * Blocks are cut from one slab of each class at a time. A free slab can be retired: it is off the lists, and the
- * caller's; where readers may still look at it, it keeps its class and its memory for a grace period. Then it is made
- * idle: it loses its class and may serve any. Some idle slabs stay warm: they keep their memory, and are the next to be
- * used. That of the others, the cold ones, goes back to the system.
+ *     slabs committed = at home + in hand + warm + cold (idle.h)
+ *     0 <= free <= blocks, for each slab at home; free is the number of its bits
  *
- *     slabs committed = on the lists of the classes + warm + cold + retired
- *     0 <= parked <= carved <= blocks, for each slab
- *
- * A block's class cannot change while anybody may hold the block: a slab is retired only when all its blocks are in
- * the library's hands.
+ * All blocks of a slab that is begun are free: its bits are set, and its pages are touched when a block is. A block's
+ * class cannot change while anybody may hold the block: a slab is retired only when all its blocks are free.
  *
  * A deferred block for which there is no magazine is marked in its slab. There are two marks, for two batches: one
  * collects while the other waits for its grace period (deferred.h).
@@ -41,68 +39,90 @@
 enum {
     FLI_SLAB_SHIFT = 16,
     FLI_SLAB_BYTES = 1 << FLI_SLAB_SHIFT,
-    /* The most blocks of a slab: one of 16-byte blocks is used up to its half. It halves the bits of all slabs. */
-    FLI_SLAB_BLOCKS_MAX = 2048,
+    FLI_SLAB_BLOCKS_MAX = FLI_SLAB_BYTES / 16,
     FLI_SLAB_BIT_WORDS = FLI_SLAB_BLOCKS_MAX / 64, /* 64-bit words that hold a bit for each block of a slab */
+    FLI_SLAB_RECORD_BYTES = 64,                    /* a line, so that two homes never write to the same one */
 };
 
-enum fli_slab_list { FLI_SLABS_BUSY, FLI_SLABS_PARTLY, FLI_SLABS_FREE, FLI_SLAB_LISTS };
+struct fli_home;
 
-/* Links are slab numbers + 1; 0 ends a list. */
+/* What is known of the slabs of a chunk that have no class (idle.h). A bit per slab. */
+struct fli_chunk {
+    uint32_t cold;
+    uint32_t kept;  /* of these, the ones whose memory the OS did not take */
+    uint32_t small; /* 1: its pages are small ones */
+};
+
+/* One slab. At home, under its home's lock; else as the head of this file says. */
 struct fli_slab {
-    uint32_t next, previous; /* on the class's list, or `next` on one of idle slabs */
-    uint16_t blocks;         /* blocks it has room for */
-    uint16_t carved;         /* blocks cut from it so far */
-    uint16_t parked;         /* of these, parked */
-    uint16_t list;           /* enum fli_slab_list */
-};
+    FLI_PLAIN(uint32_t) next, previous; /* on a list of its home, or `next` on a list of slabs in hand or idle */
+    /* Written under the locks of the old home and of the new one: who holds a home's lock and finds that home here
+     * can rely on it. */
+    FLI_ATOMIC(struct fli_home *) home;
+    FLI_PLAIN(uint16_t) blocks;   /* blocks it has room for */
+    FLI_PLAIN(uint16_t) free;     /* of these, free in the bits */
+    FLI_PLAIN(uint16_t) list;     /* where in its home it is, enum fli_home_list */
+    FLI_PLAIN(uint16_t) moves_at; /* as soon as so many blocks are free, it belongs on another list */
+    FLI_PLAIN(uint16_t) class_index;
+} __attribute__((aligned(FLI_SLAB_RECORD_BYTES)));
 
 /* What is known of all slabs of one class. */
 struct fli_slab_class {
     size_t block_bytes;
-    uint32_t reciprocal; /* ceil(2^32 / block_bytes): divides offsets within a slab */
-    uint32_t lists[FLI_SLAB_LISTS];
-    uint32_t carving; /* the slab that blocks are cut from, number + 1 */
-    uint32_t slabs;
-    size_t carved;             /* blocks cut from the slabs of this class */
-    FLI_ATOMIC(size_t) parked; /* parked blocks; written under the lock */
+    uint32_t reciprocal;        /* ceil(2^32 / block_bytes): divides offsets within a slab */
+    uint32_t blocks;            /* of a slab */
+    FLI_ATOMIC(uint32_t) slabs; /* at home; written under the lock */
 };
 
-/* Idle slabs, a list through `next`. */
-struct fli_idle_slabs {
-    uint32_t first; /* number + 1 */
-    uint32_t count;
+/* A pointer that was freed as a block of a class, where inline calls look at nothing, and is none or was free. */
+struct fli_stray {
+    const void *block;
+    uint8_t class_index;
+    bool was_free;
+    uint32_t others; /* that were found after it, when there was no room for more */
 };
+
+/* How many strays are kept until the host is told of them. */
+enum { FLI_STRAYS_MOST = 16 };
 
 struct fli_slabs {
     /* Constant once made. */
     char *base;
     size_t span; /* bytes of reserved address space */
     FLI_ATOMIC(uint8_t) * classes;
-    struct fli_slab *slabs;
-    uint64_t *parked_bits;
+    struct fli_slab *records;         /* records[0] is no slab's */
+    FLI_ATOMIC(uint64_t) * free_bits; /* likewise */
     uint64_t *deferred_bits[2];
     FLI_ATOMIC(uint64_t) * live_bits;
+    struct fli_chunk *chunks; /* see idle.h; under the lock */
     struct fli_limit *limit;
+    bool huge_pages;    /* are asked for */
     bool defers;        /* blocks can be deferred */
     size_t stale_bytes; /* how much of a free block stale readers may read */
+
+    FLI_ATOMIC(bool) has_strays; /* written under the lock, seldom */
 
     FLI_ON_OWN_LINE pthread_mutex_t lock; /* guards what follows */
     struct fli_region memory;
     struct fli_region class_bytes;
     struct fli_region slab_records;
-    struct fli_region parked_words;
+    struct fli_region free_words;
     struct fli_region deferred_words[2];
     struct fli_region live_words;
+    struct fli_region chunk_words;
     unsigned collecting; /* which of deferred_bits collects */
     size_t deferred[2];  /* bits set in each */
     uint32_t committed;  /* slabs that have been in use */
-    struct fli_idle_slabs warm, cold;
+    uint32_t warm;       /* warm slabs, a list through `next` */
+    uint32_t warm_count;
+    uint32_t cold_count; /* cold slabs, and of these the kept ones, of all chunks */
+    uint32_t kept_count;
+    uint32_t lowest_cold;              /* no chunk before this one has cold slabs */
     FLI_ATOMIC(uint32_t) retired;      /* written under the lock */
-    uint64_t reused_bytes;             /* bytes of parked blocks and idle slabs that have been taken into use again */
-    FLI_ATOMIC(size_t) carved_bytes;   /* of all classes; written under the lock */
-    FLI_ATOMIC(size_t) parked_bytes;   /* of all classes; written under the lock */
+    uint64_t reused_bytes;             /* bytes of idle slabs that have been taken into use again */
     FLI_ATOMIC(uint64_t) ever_used[2]; /* a bit per class that has had a slab; written under the lock */
+    struct fli_stray strays[FLI_STRAYS_MOST];
+    unsigned stray_count;
     struct fli_slab_class by_class[FL_CLASS_COUNT];
 };
 
@@ -114,25 +134,34 @@ size_t fli_slabs_metadata_bytes(size_t span);
 int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, struct fli_limit *limit, bool defers);
 void fli_slabs_close(struct fli_slabs *slabs);
 
-/* Cuts up to `count` blocks into `blocks`, the one with the lowest address last. Returns how many, 0 if the limit or
- * the system refuses a slab. Locks. */
-unsigned fli_slab_carve(struct fli_slabs *slabs, unsigned class_index, unsigned count, void **blocks);
+/* A slab of the class, all of whose blocks are free: the caller's, who takes it home. Returns 0 if the limit or the
+ * system refuses it. Locks. */
+uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index);
 
-/* Parks blocks for which there is no place in a magazine. Never fails. Locks. */
-void fli_slab_park(struct fli_slabs *slabs, unsigned class_index, unsigned count, void *const *blocks);
+/* Commits the memory of the next slab and of its metadata, and of some more. Returns 0 or -ENOMEM. Under the lock. */
+int fli_slab_commit(struct fli_slabs *slabs);
 
-/* Takes up to `count` parked blocks of the class, the one with the lowest address last. Returns how many. Locks. */
-unsigned fli_slab_unpark(struct fli_slabs *slabs, unsigned class_index, unsigned count, void **blocks);
+/* Marks a deferred block for which there is no place in a magazine. Returns false for a stray, which is noted instead.
+ * Locks. */
+bool fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *block);
 
-/* Marks a deferred block for which there is no place in a magazine. Never fails. Locks. */
-void fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *block);
+/* Notes a stray. Locks. */
+FLI_COLD void fli_slab_note_stray(struct fli_slabs *slabs, unsigned class_index, const void *block, bool was_free);
+
+/* Takes one of the strays that have been noted. Returns false if there is none. Locks. */
+bool fli_slab_take_stray(struct fli_slabs *slabs, struct fli_stray *stray);
 
 /* Begins a batch: what is marked waits from now on, and new marks are another batch's. None may be waiting. Returns
  * how many wait. Locks. */
 size_t fli_slab_close_deferred(struct fli_slabs *slabs);
 
-/* Parks what waits, and adds the blocks to `counts`, by class. Locks. */
-void fli_slab_release_deferred(struct fli_slabs *slabs, size_t *counts);
+/* Of the blocks that wait, takes one slab's out: sets their bits in `bits` (FLI_SLAB_BIT_WORDS words). Returns how
+ * many, 0 if none of the slab's waits. Locks. */
+unsigned fli_slab_take_deferred(struct fli_slabs *slabs, uint32_t slab, uint64_t *bits);
+
+/* How many blocks that are marked still wait, and the highest number of a slab that has ever been in use. Lock. */
+size_t fli_slab_count_waiting(struct fli_slabs *slabs);
+uint32_t fli_slab_committed(struct fli_slabs *slabs);
 
 /* Adds the blocks that are marked to `counts`, by class. In the child of a fork, where no other thread runs. */
 void fli_slab_count_deferred_stw(struct fli_slabs *slabs, size_t *counts);
@@ -140,29 +169,26 @@ void fli_slab_count_deferred_stw(struct fli_slabs *slabs, size_t *counts);
 /* Tells AddressSanitizer that a block is free: what of it no stale reader may read. Checked builds only. */
 void fli_slab_poison(struct fli_slabs *slabs, unsigned class_index, void *block);
 
-/* Makes a list of retired slabs, through `next`, free ones of their classes again. Locks. */
-void fli_slab_unretire(struct fli_slabs *slabs, uint32_t first);
+/* Takes a slab out of its class, all of whose blocks are free and which has been taken from home. It is the caller's
+ * and keeps its class until it is made idle. Locks. */
+void fli_slab_retire(struct fli_slabs *slabs, uint32_t slab);
 
-/* Takes a free slab from the class. It is the caller's, a list of its own, and keeps its class, until it is made
- * idle. Returns the slab's number + 1 and its carved blocks, or 0 if no slab of the class is free. Locks. */
-uint32_t fli_slab_retire(struct fli_slabs *slabs, unsigned class_index, unsigned *blocks);
+/* Makes a retired slab one of its class again, as if it had begun. Locks. */
+void fli_slab_unretire(struct fli_slabs *slabs, uint32_t slab);
 
-/* Makes a list of retired slabs, through `next`, idle, and leaves at most `warm_most` slabs warm. Returns the bytes
- * given back. Locks. */
-size_t fli_slab_make_idle(struct fli_slabs *slabs, uint32_t first, size_t warm_most);
-
-/* Gives memory of the metadata back that says nothing. Returns the bytes given back. Locks. */
+/* Returns pages of the metadata to the OS that are all zero. Returns the bytes returned.
+ * Locks. */
 size_t fli_slab_trim_metadata(struct fli_slabs *slabs);
 
 /* Marks the block live or not, and returns what it was. Checked builds only. */
 bool fli_slab_mark_live(struct fli_slabs *slabs, unsigned class_index, const void *block, bool live);
 
-bool fli_slab_is_parked(struct fli_slabs *slabs, unsigned class_index, const void *block);
+bool fli_slab_is_free(struct fli_slabs *slabs, unsigned class_index, const void *block);
 bool fli_slab_is_deferred(struct fli_slabs *slabs, unsigned class_index, const void *block);
 bool fli_slab_is_live(const struct fli_slabs *slabs, unsigned class_index, const void *block);
 
-/* Whether an address inside a slab of the class is the start of a block that has been carved. Locks. */
-bool fli_slab_is_block(struct fli_slabs *slabs, unsigned class_index, const void *block);
+/* Whether an address inside a slab of the class is the start of a block. */
+bool fli_slab_is_block(const struct fli_slabs *slabs, unsigned class_index, const void *block);
 
 /* ---- Small enough to be here. */
 
@@ -181,14 +207,32 @@ static inline unsigned fli_slab_class_of(const struct fli_slabs *slabs, const vo
     return fli_load_relaxed(&slabs->classes[offset >> FLI_SLAB_SHIFT]);
 }
 
+/* The number of the slab that an address within the span lies in. */
 static inline uint32_t fli_slab_number(const struct fli_slabs *slabs, const void *block)
 {
-    return (uint32_t)(fli_slab_offset(slabs, block) >> FLI_SLAB_SHIFT);
+    return (uint32_t)(fli_slab_offset(slabs, block) >> FLI_SLAB_SHIFT) + 1;
 }
 
-static inline char *fli_slab_start(const struct fli_slabs *slabs, uint32_t number)
+static inline struct fli_slab *fli_slab_at(const struct fli_slabs *slabs, uint32_t slab)
 {
-    return slabs->base + ((size_t)number << FLI_SLAB_SHIFT);
+    return &slabs->records[slab];
+}
+
+static inline char *fli_slab_start(const struct fli_slabs *slabs, uint32_t slab)
+{
+    return slabs->base + ((size_t)(slab - 1) << FLI_SLAB_SHIFT);
+}
+
+/* The bits of a slab's free blocks. */
+static inline FLI_ATOMIC(uint64_t) * fli_slab_free_bits(const struct fli_slabs *slabs, uint32_t slab)
+{
+    return slabs->free_bits + (size_t)slab * FLI_SLAB_BIT_WORDS;
+}
+
+/* Words in which a slab of so many blocks has bits. */
+static inline unsigned fli_slab_words(unsigned blocks)
+{
+    return (blocks + 63) / 64;
 }
 
 /* Which block of its slab an address lies in. */

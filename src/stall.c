@@ -11,14 +11,21 @@ enum { STALLS_NAMED = 8 }; /* at most, of one grace period */
 /* How long a wait lasts before it looks who has stalled. */
 enum { WAIT_MILLISECONDS = 200 };
 
+/* Who defers or passes a quiescent state is not cancelled by it. */
+static void print(struct fl_heap *heap, const struct fl_stall *stall)
+{
+    int state = fli_cancel_off();
+    fprintf(stderr, "freelane: heap %p: a grace period has lasted %.1f s and waits for %s (thread %ld, handle %p)\n",
+            (void *)heap, stall->seconds, stall->name, stall->os_thread, (void *)stall->thread);
+    fli_cancel_restore(state);
+}
+
 static void tell(struct fl_heap *heap, const struct fl_stall *stall)
 {
     if (heap->options.on_stall != NULL)
         heap->options.on_stall(heap, stall, heap->options.context);
     else
-        fprintf(stderr,
-                "freelane: heap %p: a grace period has lasted %.1f s and waits for %s (thread %ld, handle %p)\n",
-                (void *)heap, stall->seconds, stall->name, stall->os_thread, (void *)stall->thread);
+        print(heap, stall);
 }
 
 /* The system's name of a thread of this process. */
@@ -26,12 +33,14 @@ static void find_name(long number, char *name, size_t size)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/self/task/%ld/comm", number);
+    int state = fli_cancel_off(); /* the file is closed again */
     FILE *file = fopen(path, "re");
     if (file == NULL || fgets(name, (int)size, file) == NULL)
         snprintf(name, size, "(no name)");
     name[strcspn(name, "\n")] = '\0';
     if (file != NULL)
         fclose(file);
+    fli_cancel_restore(state);
 }
 
 /* Finds handles whose OS threads hold up grace period `number`: of all heaps, because all of a kind share it. An OS
@@ -99,5 +108,6 @@ bool fli_stall_wait(struct fl_heap *heap, int64_t token)
     if (fli_grace_wait(&heap->grace, token, WAIT_MILLISECONDS))
         return true;
     fli_stall_look(heap);
+    pthread_testcancel();
     return false;
 }

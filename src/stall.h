@@ -12,7 +12,8 @@
 void fli_stall_look(struct fl_heap *heap);
 
 /* Waits a while for a grace period of the heap, and has a look if it has not ended. Returns whether it has. The
- * calling OS thread is in no section and holds no lock. */
+ * calling OS thread is in no section and holds no lock. A cancellation point where it has not ended: nothing may have
+ * to be undone. */
 bool fli_stall_wait(struct fl_heap *heap, int64_t token);
 
 #endif

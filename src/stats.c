@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "stats.h"
+#include "lock.h"
 #include "trim.h"
 
 #include <errno.h>
@@ -8,14 +9,27 @@
 
 /* ---- Counting. */
 
-static void count_slabs(struct fli_slabs *slabs, unsigned class_index, struct fl_class_stats *stats)
+static void count_class_slabs_locked(const struct fli_slabs *slabs, unsigned class_index,
+                                     struct fl_class_stats *stats)
 {
     const struct fli_slab_class *class = &slabs->by_class[class_index];
-    pthread_mutex_lock(&slabs->lock);
-    stats->slabs = class->slabs;
-    stats->carved = class->carved;
-    pthread_mutex_unlock(&slabs->lock);
-    stats->parked = fli_load_relaxed(&class->parked); /* relaxed: a number a moment ago */
+    stats->slabs = fli_load_relaxed(&class->slabs); /* relaxed: written under the lock */
+    stats->carved = stats->slabs * class->blocks;
+}
+
+/* All that is known of slabs, of one moment: between two moments slabs go from one class to another. */
+static void count_slabs(struct fli_slabs *slabs, struct fl_stats *stats)
+{
+    fli_lock(&slabs->lock);
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        count_class_slabs_locked(slabs, c, &stats->classes[c]);
+    stats->idle_bytes = ((size_t)slabs->warm_count + slabs->kept_count) << FLI_SLAB_SHIFT;
+    stats->retired_bytes = (size_t)fli_load_relaxed(&slabs->retired) << FLI_SLAB_SHIFT; /* relaxed: as above */
+    stats->mapped_bytes += slabs->memory.committed + slabs->class_bytes.committed + slabs->slab_records.committed +
+                           slabs->free_words.committed + slabs->deferred_words[0].committed +
+                           slabs->deferred_words[1].committed + slabs->live_words.committed +
+                           slabs->chunk_words.committed;
+    fli_unlock(&slabs->lock);
 }
 
 static size_t cached_blocks(struct fli_thread *thread, unsigned class_index)
@@ -28,12 +42,13 @@ static size_t unsubmitted_blocks(struct fli_thread *thread, unsigned class_index
     return fli_deferred_unsubmitted(fli_thread_deferred(thread, class_index), class_index, &thread->heap->backing);
 }
 
-void fli_stats_count_class_locked(struct fl_heap *heap, unsigned class_index, struct fl_class_stats *stats)
+/* What the library holds of a class. */
+static void count_held_locked(struct fl_heap *heap, unsigned class_index, struct fl_class_stats *stats)
 {
     struct fli_backing *backing = &heap->backing;
     stats->block_bytes = fli_class_bytes(class_index);
     stats->magazine_blocks = backing->magazine_blocks[class_index];
-    stats->cached = cached_blocks(heap->service, class_index);
+    stats->cached = fli_cache_kept_blocks(backing, class_index) + cached_blocks(heap->service, class_index);
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
         stats->cached += cached_blocks(thread, class_index);
     stats->pooled = fli_stack_blocks(&backing->pool.filled[class_index], &backing->magazines);
@@ -42,10 +57,38 @@ void fli_stats_count_class_locked(struct fl_heap *heap, unsigned class_index, st
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
         stats->deferred += unsubmitted_blocks(thread, class_index);
     stats->lost = heap->lost[class_index];
-    count_slabs(&backing->slabs, class_index, stats);
-    /* While threads work, the terms are of slightly different moments. */
+    stats->parked = fli_homes_free(&backing->homes, class_index);
+}
+
+void fli_stats_count_class_locked(struct fl_heap *heap, unsigned class_index, struct fl_class_stats *stats)
+{
+    struct fli_slabs *slabs = &heap->backing.slabs;
+    count_held_locked(heap, class_index, stats);
+    fli_lock(&slabs->lock);
+    count_class_slabs_locked(slabs, class_index, stats);
+    fli_unlock(&slabs->lock);
     size_t held = stats->cached + stats->pooled + stats->parked + stats->deferred + stats->lost;
     stats->live = stats->carved > held ? stats->carved - held : 0;
+}
+
+/* Takes a number of blocks out of those that are left. */
+static void take(size_t *blocks, size_t *left)
+{
+    *blocks = fli_min(*blocks, *left);
+    *left -= *blocks;
+}
+
+/* Makes the equation of the class hold. While threads work, what they hold was counted before the slabs were, and may
+ * have left the class since with its slab. */
+static void balance(struct fl_class_stats *stats)
+{
+    size_t left = stats->carved;
+    take(&stats->parked, &left);
+    take(&stats->lost, &left);
+    take(&stats->deferred, &left);
+    take(&stats->pooled, &left);
+    take(&stats->cached, &left);
+    stats->live = left;
 }
 
 static void add_class(struct fl_stats *stats, const struct fl_class_stats *class)
@@ -62,28 +105,23 @@ static void add_class(struct fl_stats *stats, const struct fl_class_stats *class
 
 static void count_large(struct fli_large *large, struct fl_stats *stats)
 {
-    pthread_mutex_lock(&large->lock);
+    fli_lock(&large->lock);
     stats->large_blocks = large->blocks;
     stats->large_bytes = large->bytes;
     stats->deferred_bytes += large->deferred_bytes[0] + large->deferred_bytes[1];
-    pthread_mutex_unlock(&large->lock);
+    fli_unlock(&large->lock);
     stats->live_blocks += stats->large_blocks;
     stats->live_bytes += stats->large_bytes;
 }
 
-static void count_memory(struct fli_backing *backing, struct fl_stats *stats)
+static void count_magazines(struct fli_backing *backing, struct fl_stats *stats)
 {
-    struct fli_slabs *slabs = &backing->slabs;
-    pthread_mutex_lock(&slabs->lock);
-    stats->idle_bytes = (size_t)slabs->warm.count << FLI_SLAB_SHIFT;
-    stats->mapped_bytes += slabs->memory.committed + slabs->class_bytes.committed + slabs->slab_records.committed +
-                           slabs->parked_words.committed + slabs->deferred_words[0].committed +
-                           slabs->deferred_words[1].committed + slabs->live_words.committed;
-    pthread_mutex_unlock(&slabs->lock);
     struct fli_magazines *magazines = &backing->magazines;
-    pthread_mutex_lock(&magazines->lock);
+    fli_lock(&magazines->lock);
     stats->mapped_bytes += magazines->region.committed + magazines->states.committed;
-    pthread_mutex_unlock(&magazines->lock);
+    fli_unlock(&magazines->lock);
+    stats->magazines = fli_magazines_count(magazines);
+    stats->empty_magazines = fli_stack_blocks(&backing->pool.empty, magazines);
 }
 
 static void add_counters(struct fl_stats *stats, const struct fli_pool_counters *counters)
@@ -99,18 +137,17 @@ static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
     stats->exchanges = heap->detached.exchanges;
     stats->shared_updates = heap->detached.updates;
     stats->cas_failures = heap->detached.cas_failures;
-    add_counters(stats, &heap->service->rack.counters);
+    add_counters(stats, &heap->service->owner.counters);
     add_counters(stats, &heap->trim_counters);
     add_counters(stats, &heap->deferred.counters);
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
-        add_counters(stats, &thread->rack.counters);
+        add_counters(stats, &thread->owner.counters);
 }
 
 /* Relaxed: counters, nothing is ordered by them. */
 static void count_grace(struct fl_heap *heap, struct fl_stats *stats)
 {
     const struct fli_deferred *deferred = &heap->deferred;
-    stats->retired_bytes = (size_t)fli_load_relaxed(&heap->backing.slabs.retired) << FLI_SLAB_SHIFT;
     stats->grace_periods = fli_load_relaxed(&deferred->grace_periods) +
                            fli_load_relaxed(&heap->retired.grace_periods);
     stats->grace_refusals = fli_load_relaxed(&deferred->grace_refusals) +
@@ -124,19 +161,20 @@ void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats)
     struct fli_backing *backing = &heap->backing;
     memset(stats, 0, sizeof *stats);
     fli_registry_lock();
-    for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
-        fli_stats_count_class_locked(heap, c, &stats->classes[c]);
-        add_class(stats, &stats->classes[c]);
-    }
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        count_held_locked(heap, c, &stats->classes[c]);
     stats->threads = heap->thread_count;
     count_exchanges_locked(heap, stats);
     fli_registry_unlock();
+    count_slabs(&backing->slabs, stats);
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
+        balance(&stats->classes[c]);
+        add_class(stats, &stats->classes[c]);
+    }
     count_large(&backing->large, stats);
-    count_memory(backing, stats);
+    count_magazines(backing, stats);
     stats->slab_bytes = stats->slabs << FLI_SLAB_SHIFT;
     stats->reserved_bytes = backing->slabs.span;
-    stats->magazines = fli_magazines_count(&backing->magazines);
-    stats->empty_magazines = fli_stack_blocks(&backing->pool.empty, &backing->magazines);
     /* Relaxed: counters, nothing is ordered by them. */
     stats->trims = fli_load_relaxed(&heap->trims);
     stats->trimmed_bytes = fli_load_relaxed(&heap->trimmed_bytes);

@@ -6,6 +6,7 @@
  */
 #include "thread.h"
 #include "check.h"
+#include "stray.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -36,12 +37,12 @@ static bool exit_key_exists;
 
 void fli_registry_lock(void)
 {
-    pthread_mutex_lock(&registry_lock);
+    fli_lock(&registry_lock);
 }
 
 void fli_registry_unlock(void)
 {
-    pthread_mutex_unlock(&registry_lock);
+    fli_unlock(&registry_lock);
 }
 
 struct fl_heap *fli_registry_heaps(void)
@@ -78,7 +79,23 @@ static void unbind_locked(struct fli_thread *thread)
 
 bool fli_thread_is_ours_locked(const struct fli_thread *thread)
 {
+    if (thread->detacher != NULL)
+        return thread->detacher == &os_thread;
     return thread->os_thread == NULL || thread->os_thread == os_thread;
+}
+
+/* The calling OS thread will detach a handle. Returns false if another does so already, or if it does so itself, in a
+ * function that the host has not left without returning. */
+static bool claim_locked(struct fli_thread *thread, struct fli_frame here)
+{
+    bool was_left = thread->detacher == &os_thread && !fli_callback_runs(&thread->detaching, here);
+    if (thread->detacher != NULL && !was_left)
+        return false;
+    thread->detacher = &os_thread;
+    thread->detaching.caller = here;
+    if (thread->os_thread != os_thread)
+        unbind_locked(thread);
+    return true;
 }
 
 static void enter_os_thread(struct fli_os_thread *record)
@@ -137,6 +154,17 @@ static void end_sections(struct fli_thread *thread)
     fli_reader_end_sections(fli_thread_reader(thread), &thread->heap->grace);
 }
 
+/* A handle that is bound to the exiting OS thread, claimed; NULL if there is none. */
+static struct fli_thread *claim_bound(struct fli_os_thread *exiting)
+{
+    fli_registry_lock();
+    struct fli_thread *thread = exiting->bound;
+    if (thread != NULL)
+        claim_locked(thread, (struct fli_frame){0, 0});
+    fli_registry_unlock();
+    return thread;
+}
+
 /* The destructor of the exit key: detaches what the exiting thread left attached. POSIX runs destructors in rounds
  * while keys are set again; waiting for the last but one lets those of the host, whatever their order, use and detach
  * their handles first. Later ones may still use the handle of fl_thread_self; from then on it is the stand-in. */
@@ -146,9 +174,10 @@ static void at_exit(void *arg)
     if (++exit_round < 2 && pthread_setspecific(exit_key, exiting) == 0)
         return;
     fl_thread_current = (struct fl_thread *)&exited.face;
-    while (exiting->bound != NULL) {
-        end_sections(exiting->bound);
-        detach(exiting->bound);
+    struct fli_thread *thread;
+    while ((thread = claim_bound(exiting)) != NULL) {
+        end_sections(thread);
+        detach(thread);
     }
     for (unsigned kind = 0; kind < FLI_GRACE_KINDS; kind++)
         fli_reader_close(&exiting->readers[kind]);
@@ -227,11 +256,12 @@ void fli_thread_remove_locked(struct fli_thread *thread)
         thread->next->link = thread->link;
     heap->thread_count--;
     heap->leaving -= thread->leaves;
+    fli_homes_leave(&heap->backing.homes, thread->owner.home);
     share_racks_locked(heap);
     /* Relaxed: the thread is quiet. */
-    heap->detached.exchanges += fli_load_relaxed(&thread->rack.counters.exchanges);
-    heap->detached.updates += fli_load_relaxed(&thread->rack.counters.updates);
-    heap->detached.cas_failures += fli_load_relaxed(&thread->rack.counters.cas_failures);
+    heap->detached.exchanges += fli_load_relaxed(&thread->owner.counters.exchanges);
+    heap->detached.updates += fli_load_relaxed(&thread->owner.counters.updates);
+    heap->detached.cas_failures += fli_load_relaxed(&thread->owner.counters.cas_failures);
     free(thread);
 }
 
@@ -242,6 +272,11 @@ static struct fli_thread *create_thread(struct fl_heap *heap)
     struct fli_thread *thread = calloc(1, sizeof *thread);
     if (thread == NULL)
         return NULL;
+    thread->owner.home = fli_homes_enter(&heap->backing.homes);
+    if (thread->owner.home == NULL) {
+        free(thread);
+        return NULL;
+    }
     thread->heap = heap;
     thread->header = heap->options.header;
     thread->first_class = thread->header != NULL ? FL_CLASS_COUNT : 0;
@@ -281,8 +316,9 @@ static bool note_flush(struct fli_thread *thread, bool leaves)
 {
     struct fl_heap *heap = thread->heap;
     fli_registry_lock();
+    /* A detach that the host did not let be completed has noted it before. */
+    heap->leaving += (size_t)leaves - thread->leaves;
     thread->leaves = leaves;
-    heap->leaving += leaves;
     bool last = heap->thread_count == heap->leaving + !leaves;
     fli_registry_unlock();
     return last;
@@ -297,6 +333,7 @@ static void flush_and_tell(struct fli_thread *thread, bool leaves)
     if (heap->grace.kind != FL_GRACE_NONE)
         fli_deferred_advance(&heap->deferred);
     heap->backing.thread_flushed(&heap->backing, note_flush(thread, leaves));
+    fli_stray_tell(heap, leaves ? "fl_thread_detach" : "fl_thread_flush");
 }
 
 /* The handle is no longer the calling OS thread's. */
@@ -306,6 +343,7 @@ static void stop_reading(struct fli_thread *thread, bool detached)
         fli_reader_remove_handle(fli_thread_reader(thread), &thread->heap->grace, detached);
 }
 
+/* The handle has been claimed. */
 static void detach(struct fli_thread *thread)
 {
     flush_and_tell(thread, true);
@@ -317,32 +355,34 @@ static void detach(struct fli_thread *thread)
     fli_registry_unlock();
 }
 
-/* What another OS thread, which may be using it, gets from fl_thread_self. */
-static bool is_self_of_another(const struct fli_thread *thread)
+/* Claims a handle for the calling OS thread to detach. Returns what speaks against it, or NULL. */
+static const char *claim(struct fli_thread *thread, struct fli_frame here)
 {
-    if (!thread->is_self)
-        return false;
+    const char *wrong = NULL;
     fli_registry_lock();
-    bool ours = fli_thread_is_ours_locked(thread);
+    if (thread->is_self && !fli_thread_is_ours_locked(thread))
+        wrong = "is what fl_thread_self returns to another thread";
+    else if (!claim_locked(thread, here))
+        wrong = "is being detached already";
     fli_registry_unlock();
-    return !ours;
+    return wrong;
 }
 
 int fl_thread_detach(struct fl_thread *face)
 {
-    if (is_stand_in(face)) {
-        fli_misuse("fl_thread_detach", face, NULL, "is not an attached thread");
+    struct fli_thread *thread = fli_thread_of(face);
+    const char *wrong;
+    if (is_stand_in(face))
+        wrong = "is not an attached thread";
+    else if (fli_thread_sections(thread) > 0)
+        wrong = "is inside a read-side section";
+    else
+        wrong = claim(thread, FLI_FRAME_HERE);
+    if (wrong != NULL) {
+        fli_misuse("fl_thread_detach", face, NULL, "%s", wrong);
         return -EINVAL;
     }
-    if (fli_thread_sections(fli_thread_of(face)) > 0) {
-        fli_misuse("fl_thread_detach", face, NULL, "is inside a read-side section");
-        return -EINVAL;
-    }
-    if (is_self_of_another(fli_thread_of(face))) {
-        fli_misuse("fl_thread_detach", face, NULL, "is what fl_thread_self returns to another thread");
-        return -EINVAL;
-    }
-    detach(fli_thread_of(face));
+    detach(thread);
     return 0;
 }
 
@@ -362,17 +402,25 @@ bool fli_thread_submit_owner(struct fli_thread *thread)
     for (unsigned word = 0; word < 2; word++)
         for (; thread->deferring[word] != 0; thread->deferring[word] &= thread->deferring[word] - 1) {
             unsigned c = 64 * word + (unsigned)__builtin_ctzll(thread->deferring[word]);
-            raised |= fli_deferred_submit_owner(&heap->deferred, fli_thread_deferred(thread, c), c, &thread->rack);
+            raised |= fli_deferred_submit_owner(&heap->deferred, fli_thread_deferred(thread, c), c, &thread->owner);
         }
     return raised;
 }
 
+static void call_on_deferred(void *argument)
+{
+    struct fl_heap *heap = argument;
+    const struct fl_options *options = &heap->options;
+    /* Relaxed: a number a moment ago. */
+    options->on_deferred(heap, fli_load_relaxed(&heap->deferred.bytes), options->context);
+}
+
 void fli_thread_tell_pressure(struct fl_heap *heap)
 {
-    const struct fl_options *options = &heap->options;
+    static __thread struct fli_callback telling;
     int saved = errno;
-    if (options->on_deferred != NULL) /* relaxed: a number a moment ago */
-        options->on_deferred(heap, fli_load_relaxed(&heap->deferred.bytes), options->context);
+    if (heap->options.on_deferred != NULL)
+        fli_callback_call(&telling, "on_deferred", heap, call_on_deferred, heap);
     errno = saved;
 }
 
@@ -384,31 +432,50 @@ void fli_thread_submit(struct fli_thread *thread)
     fli_thread_submit_owner(thread); /* what the host has deferred meanwhile */
 }
 
-void fli_thread_for_each_ours(struct fl_heap *heap, void (*visit)(struct fli_thread *thread, void *context),
-                              void *context)
+/* The first handle bound to the calling OS thread. Others may detach those that are: under the registry lock. */
+static struct fli_thread *first_bound_locked(void)
 {
-    /* The calling OS thread alone binds handles to itself. */
-    struct fli_thread *next;
-    for (struct fli_thread *thread = os_thread != NULL ? os_thread->bound : NULL; thread != NULL; thread = next) {
-        next = thread->next_bound;
-        if (thread->heap == heap)
-            visit(thread, context);
-    }
+    return os_thread != NULL ? os_thread->bound : NULL;
 }
 
-static void see_sections(struct fli_thread *thread, void *context)
+static bool submit_bound(struct fl_heap *heap)
 {
-    bool *inside = context;
-    *inside = *inside || fli_thread_is_inside(thread);
+    bool raised = false;
+    fli_registry_lock();
+    for (struct fli_thread *thread = first_bound_locked(); thread != NULL; thread = thread->next_bound)
+        if (thread->heap == heap)
+            raised |= fli_thread_submit_owner(thread);
+    fli_registry_unlock();
+    return raised;
+}
+
+void fli_thread_submit_ours(struct fl_heap *heap)
+{
+    if (!submit_bound(heap))
+        return;
+    fli_thread_tell_pressure(heap);
+    submit_bound(heap); /* what the host has deferred meanwhile */
+}
+
+static bool has_sections(struct fl_heap *heap)
+{
+    bool inside = false;
+    fli_registry_lock();
+    for (struct fli_thread *thread = first_bound_locked(); thread != NULL; thread = thread->next_bound)
+        inside = inside || (thread->heap == heap && fli_thread_is_inside(thread));
+    fli_registry_unlock();
+    return inside;
 }
 
 bool fli_thread_caller_is_inside(struct fl_heap *heap)
 {
-    bool inside = fli_grace_is_inside(&heap->grace);
-    if (heap->grace.readers != NULL && os_thread != NULL) /* relaxed: the caller's own */
-        inside = inside || fli_load_relaxed(&os_thread->readers[heap->grace.kind].sections) > 0;
-    fli_thread_for_each_ours(heap, see_sections, &inside);
-    return inside;
+    if (fli_grace_is_inside(&heap->grace))
+        return true;
+    /* Relaxed: the caller's own. */
+    if (heap->grace.readers != NULL && os_thread != NULL &&
+        fli_load_relaxed(&os_thread->readers[heap->grace.kind].sections) > 0)
+        return true;
+    return has_sections(heap);
 }
 
 void fli_thread_flush_owner(struct fli_thread *thread)
@@ -417,8 +484,17 @@ void fli_thread_flush_owner(struct fli_thread *thread)
     fli_thread_submit_owner(thread);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         if (fli_thread_cache(thread, c)->floor != NULL) /* else it has no previous magazine either */
-            fli_cache_flush_owner(fli_thread_cache(thread, c), c, backing, &thread->rack);
-    fli_cache_end_flush_owner(backing, &thread->rack);
+            fli_cache_flush_owner(fli_thread_cache(thread, c), c, backing, &thread->owner);
+    fli_cache_end_flush_owner(backing, &thread->owner);
+}
+
+void fli_thread_flush_offline(struct fl_heap *heap)
+{
+    fli_registry_lock();
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+        if (thread->offline && thread->detacher == NULL)
+            fli_thread_flush_owner(thread);
+    fli_registry_unlock();
 }
 
 void fl_thread_flush(struct fl_thread *face)
@@ -443,8 +519,10 @@ void fl_thread_offline(struct fl_thread *face)
     }
     if (face == fl_thread_current)
         fl_thread_current = (struct fl_thread *)&unattached.face;
+    fli_store_relaxed(&thread->owner.home->away, true); /* relaxed: a hint, until the next exchange */
     fli_registry_lock();
     unbind_locked(thread);
+    thread->offline = true;
     fli_registry_unlock();
 }
 
@@ -461,6 +539,7 @@ void fl_thread_online(struct fl_thread *face)
     unbind_locked(thread);
     if (watched)
         bind_locked(thread);
+    thread->offline = false;
     fli_registry_unlock();
     if (watched)
         fli_reader_add_handle(fli_thread_reader(thread), &thread->heap->grace);
@@ -479,21 +558,21 @@ int fli_thread_create_service(struct fl_heap *heap)
 
 void fli_thread_destroy_service(struct fl_heap *heap)
 {
-    free(heap->service);
+    free(heap->service); /* its home goes with the others */
     pthread_mutex_destroy(&heap->service_lock);
 }
 
 void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller)
 {
-    if (caller == heap->service || pthread_mutex_trylock(&heap->service_lock) != 0)
+    if (caller == heap->service || !fli_trylock(&heap->service_lock))
         return;
     fli_thread_flush_owner(heap->service);
-    pthread_mutex_unlock(&heap->service_lock);
+    fli_unlock(&heap->service_lock);
 }
 
 struct fli_thread *fli_thread_enter_service(struct fl_heap *heap)
 {
-    pthread_mutex_lock(&heap->service_lock);
+    fli_lock(&heap->service_lock);
     return heap->service;
 }
 
@@ -524,7 +603,7 @@ struct fli_thread *fli_thread_enter(struct fl_thread *face)
 void fli_thread_leave(struct fli_thread *thread)
 {
     if (thread == thread->heap->service)
-        pthread_mutex_unlock(&thread->heap->service_lock);
+        fli_unlock(&thread->heap->service_lock);
 }
 
 /* ---- Small queries. */

@@ -7,20 +7,22 @@
  *     | face: caches as fast paths see |  ABI (inline.h)
  *     +--------------------------------+
  *     | where blocks lie               |  what fl_free looks up a block's class with
- *     | heap, rack                     |
+ *     | heap, home                     |
  *     | checked caches                 |  checked builds: the real ones; the face's stay without capacity
  *     | what is deferred               |  which places of the face are in use
  *     | links                          |  under the registry lock
  *     +--------------------------------+
  *
  * A handle is bound to the OS thread that attached it or last called fl_thread_online; at that thread's exit the
- * handles bound to it are detached. Two constant handles stand in where there is none: `unattached` until an OS
+ * handles bound to it are detached. Whoever detaches a handle first claims it under the registry lock: from then on no
+ * walk over the handles of its OS thread comes to it, unless that is the one that detaches it. Two constant handles stand in where there is none: `unattached` until an OS
  * thread first uses the default heap, and `exited` from its exit on. Their caches have no capacity, so that every
  * call on them comes to its slow half, which enters through fli_thread_enter.
  */
 #ifndef FLI_THREAD_H
 #define FLI_THREAD_H
 
+#include "callback.h"
 #include "heap.h"
 #include "reader.h"
 
@@ -43,8 +45,9 @@ struct fli_thread {
     unsigned first_class;           /* where in `face` the caches of class 0 and up begin */
     FLI_ATOMIC(unsigned) sections;  /* read-side sections begun and not ended through this handle */
     struct fl_heap *heap;           /* NULL in the stand-ins */
-    struct fli_rack rack;
+    struct fli_owner owner;
     void *context;
+    struct fli_callback refilling; /* on_refill */
     struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     void **checked_deferred[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     uint64_t deferring[2]; /* a bit per class of which it has a magazine of deferred blocks */
@@ -55,6 +58,9 @@ struct fli_thread {
     struct fli_thread *next_bound, **link_bound; /* the OS thread's handles */
     bool is_self;                                /* what fl_thread_self returns on its OS thread */
     bool leaves;                                 /* has been flushed for the last time */
+    bool offline;                                /* nobody uses it */
+    const void *detacher;          /* the OS thread that detaches it, by an address of its own; NULL: none does */
+    struct fli_callback detaching; /* where it does so, if the host has asked for it */
 };
 
 /* The whole behind a handle. */
@@ -122,13 +128,15 @@ FLI_COLD void fli_thread_tell_pressure(struct fl_heap *heap);
 /* Whether the calling OS thread is inside a read-side section that a grace period of the heap waits for. */
 bool fli_thread_caller_is_inside(struct fl_heap *heap);
 
-/* Calls `visit` with the handles of a heap that are bound to the calling OS thread. */
-void fli_thread_for_each_ours(struct fl_heap *heap, void (*visit)(struct fli_thread *thread, void *context),
-                              void *context);
+/* fli_thread_submit for each handle of the heap that is bound to the calling OS thread. */
+void fli_thread_submit_ours(struct fl_heap *heap);
 
 /* The calling OS thread is the only one of a forked child, where it has another number: releases what is known of the
  * others, to which no handle may be bound any more. */
 void fli_thread_forget_others_stw(void);
+
+/* Flushes the handles of a heap that are offline. */
+void fli_thread_flush_offline(struct fl_heap *heap);
 
 /* Flushes the heap's service thread, unless it is at work or is the caller. */
 void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller);
@@ -150,7 +158,8 @@ void fli_registry_unlock(void);
 /* The first of all heaps. Under the registry lock. */
 struct fl_heap *fli_registry_heaps(void);
 
-/* Whether a handle is bound to the calling OS thread, or to none. Under the registry lock. */
+/* Whether no other OS thread uses a handle: it is bound to the calling one, or to none, and no other detaches it. Under
+ * the registry lock. */
 bool fli_thread_is_ours_locked(const struct fli_thread *thread);
 
 /* Takes a thread out of the registry and frees it. Under the registry lock. */

@@ -5,29 +5,32 @@
  */
 #include "trim.h"
 #include "check.h"
+#include "idle.h"
+#include "lock.h"
 #include "stall.h"
+#include "stray.h"
 
 #include <errno.h>
 
-/* Where the bound on the pool begins. */
+/* Where the bound begins. */
 #define TRIM_ABOVE_FIRST (FLI_MIB / 8)
 
-/* What a heap trims by itself at a time, the lesser of both: twice what comes between two notices. */
-enum { TRIM_SLICE_MAGAZINES = 32, TRIM_SLICE_BYTES = 2 << 20 };
+/* What a heap trims by itself at a time: twice what comes between two notices. */
+enum { TRIM_SLICE_BYTES = 2 << 20 };
 
-/* How many flushes go by between two looks at the pool, and at most between two trims that give nothing back. */
-enum { FLUSHES_PER_LOOK = 8, FLUSHES_SKIPPED_MOST = 255 };
+/* How many flushes go by between two looks at what the heap holds. */
+enum { FLUSHES_PER_LOOK = 8 };
 
 /* One trim: what it works on and what it has done. */
 struct trim {
     struct fli_backing *backing;
     struct fli_pool_counters *counters;
+    bool waits;       /* for homes that are busy */
     size_t retain;    /* free bytes to leave */
     size_t warm;      /* bytes of idle slabs that may keep their memory */
     size_t free;      /* free bytes left so far */
-    size_t parked;    /* bytes taken out of the pool */
     size_t emptied;   /* bytes of slabs that have been retired */
-    size_t returned;  /* bytes given back to the system */
+    size_t returned;  /* bytes returned to the OS */
     uint32_t empties; /* magazines in hand without blocks, a list through `next` */
     uint32_t retired; /* slabs in hand, likewise */
 };
@@ -77,17 +80,22 @@ static void pool_empties(struct trim *trim)
 
 /* ---- Blocks. */
 
-static void park_magazine(struct trim *trim, unsigned class_index, struct fli_magazine *magazine)
+/* Sends the blocks of a magazine home. Those whose homes are busy go to the pool again, in it. */
+static void send_home(struct trim *trim, unsigned class_index, struct fli_magazine *magazine)
 {
     struct fli_backing *backing = trim->backing;
-    fli_slab_park(&backing->slabs, class_index, fli_load_relaxed(&magazine->count),
-                  fli_magazine_floor(magazine, backing->magazine_blocks[class_index]));
-    trim->parked += fli_load_relaxed(&magazine->count) * fli_class_bytes(class_index);
-    keep_empty(trim, magazine);
+    unsigned left = fli_homes_return(&backing->homes, class_index,
+                                     fli_magazine_floor(magazine, backing->magazine_blocks[class_index]),
+                                     fli_load_relaxed(&magazine->count), trim->waits);
+    fli_store_relaxed(&magazine->count, (uint16_t)left);
+    if (left == 0)
+        keep_empty(trim, magazine);
+    else
+        fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, trim->counters);
 }
 
-/* Parks all of the class's pooled blocks. Threads at work may go on filling the pool meanwhile. */
-static void park_all_pooled(struct trim *trim, unsigned class_index)
+/* Sends home all of the class's pooled blocks. Threads at work may go on filling the pool meanwhile. */
+static void send_pooled_home(struct trim *trim, unsigned class_index)
 {
     struct fli_backing *backing = trim->backing;
     uint32_t index = fli_stack_take_all_mpmc(&backing->pool.filled[class_index], trim->counters);
@@ -97,40 +105,101 @@ static void park_all_pooled(struct trim *trim, unsigned class_index)
         next = magazine_at(trim, index);
         __builtin_prefetch(next, 1);
         __builtin_prefetch(fli_magazine_floor(next, backing->magazine_blocks[class_index]));
-        park_magazine(trim, class_index, magazine);
+        send_home(trim, class_index, magazine);
     }
 }
 
-/* Parks `bytes` bytes of the class's pooled blocks, rounded up to whole magazines. */
-static void park_pooled(struct trim *trim, unsigned class_index, size_t bytes)
+/* Takes what a home, which is locked, keeps in magazines: filled ones to the pool, empty ones into hand. */
+static void empty_shelves(struct trim *trim, struct fli_home *home)
 {
     struct fli_backing *backing = trim->backing;
-    while (trim->parked < bytes) {
+    struct fli_magazine *magazine;
+    while ((magazine = fli_cache_take_kept(backing, home, 0)) != NULL)
+        keep_empty(trim, magazine);
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        while ((magazine = fli_cache_take_kept(backing, home, c)) != NULL) {
+            trim->free += fli_load_relaxed(&magazine->count) * fli_class_bytes(c);
+            fli_stack_push_mpmc(&backing->pool.filled[c], &backing->magazines, magazine, trim->counters);
+        }
+}
+
+/* The same for all homes, or for those that are away. */
+static void empty_all_shelves(struct trim *trim, bool away_only)
+{
+    for (struct fli_home *home = fli_homes_first(&trim->backing->homes); home != NULL; home = home->next) {
+        if (away_only && !fli_load_relaxed(&home->away))
+            continue;
+        fli_home_wait(home);
+        empty_shelves(trim, home);
+        fli_home_unlock(home);
+    }
+}
+
+/* Sends home about `bytes` bytes of the class's pooled blocks. */
+static void send_some_home(struct trim *trim, unsigned class_index, size_t bytes)
+{
+    struct fli_backing *backing = trim->backing;
+    size_t magazine_bytes = backing->magazine_blocks[class_index] * fli_class_bytes(class_index);
+    for (size_t done = 0; done < bytes; done += magazine_bytes) {
         struct fli_magazine *magazine = fli_stack_pop_mpmc(&backing->pool.filled[class_index], &backing->magazines,
                                                            trim->counters);
         if (magazine == NULL)
             return;
-        park_magazine(trim, class_index, magazine);
+        send_home(trim, class_index, magazine);
     }
 }
 
 /* ---- Slabs. */
 
-/* Retires free slabs of the class until few enough bytes are left. */
-static void retire_slabs(struct trim *trim, unsigned class_index)
+static bool has_enough(const struct trim *trim)
+{
+    return trim->free <= trim->retain;
+}
+
+/* Retires slabs of a home, which is locked, that are all free, until few enough bytes are left. */
+static void retire_slabs(struct trim *trim, struct fli_home *home, unsigned class_index)
 {
     struct fli_slabs *slabs = &trim->backing->slabs;
-    unsigned blocks;
     uint32_t slab;
-    while (trim->free > trim->retain && (slab = fli_slab_retire(slabs, class_index, &blocks)) != 0) {
-        trim->free -= fli_min(trim->free, blocks * fli_class_bytes(class_index));
-        slabs->slabs[slab - 1].next = trim->retired;
+    while (!has_enough(trim) && (slab = fli_home_give_up_free(&trim->backing->homes, home, class_index)) != 0) {
+        size_t bytes = fli_slab_at(slabs, slab)->blocks * fli_class_bytes(class_index);
+        trim->free -= fli_min(trim->free, bytes);
+        fli_slab_retire(slabs, slab);
+        fli_slab_at(slabs, slab)->next = trim->retired;
         trim->retired = slab;
         trim->emptied += FLI_SLAB_BYTES;
     }
 }
 
+/* The same for all classes and homes. */
+static void retire_from_homes(struct trim *trim)
+{
+    struct fli_home *home = fli_homes_first(&trim->backing->homes);
+    for (; home != NULL && !has_enough(trim); home = home->next) {
+        if (trim->waits)
+            fli_home_wait(home);
+        else if (!fli_home_try_briefly(home))
+            continue;
+        for (unsigned c = 1; c < FL_CLASS_COUNT && !has_enough(trim); c++)
+            retire_slabs(trim, home, c);
+        fli_home_unlock(home);
+    }
+}
+
 /* ---- Grace periods. */
+
+/* Takes a list of retired slabs into a home again. */
+static void take_back(struct fl_heap *heap, uint32_t first, struct fli_home *home)
+{
+    struct fli_slabs *slabs = &heap->backing.slabs;
+    fli_home_wait(home);
+    for (uint32_t slab = first, next; slab != 0; slab = next) {
+        next = fli_slab_at(slabs, slab)->next;
+        fli_slab_unretire(slabs, slab);
+        fli_home_take_in(&heap->backing.homes, home, slab);
+    }
+    fli_home_unlock(home);
+}
 
 /* Begins a batch of what has been collected. Where no grace period can be had, the slabs are free ones of their
  * classes again. */
@@ -143,7 +212,7 @@ static void begin_batch_locked(struct fl_heap *heap)
         retired->batch++;
         fli_count(&retired->grace_periods, 1);
     } else {
-        fli_slab_unretire(&heap->backing.slabs, retired->collecting);
+        take_back(heap, retired->collecting, heap->service->owner.home);
         fli_count(&retired->grace_refusals, 1);
     }
     retired->collecting = 0;
@@ -155,7 +224,7 @@ static size_t reclaim_locked(struct fl_heap *heap)
     struct fli_retired *retired = &heap->retired;
     size_t returned = 0;
     if (retired->waiting != 0 && fli_grace_elapsed(&heap->grace, retired->token)) {
-        returned = fli_slab_make_idle(&heap->backing.slabs, retired->waiting, 0);
+        returned = fli_idle_make(&heap->backing.slabs, retired->waiting, 0);
         retired->waiting = 0;
     }
     if (retired->waiting == 0 && retired->collecting != 0)
@@ -168,36 +237,36 @@ static size_t reclaim_locked(struct fl_heap *heap)
 static uint32_t take_of_class(struct fli_slabs *slabs, uint32_t *link, unsigned class_index)
 {
     while (*link != 0 && fli_load_relaxed(&slabs->classes[*link - 1]) != class_index)
-        link = &slabs->slabs[*link - 1].next;
+        link = &fli_slab_at(slabs, *link)->next;
     uint32_t slab = *link;
     if (slab != 0) {
-        *link = slabs->slabs[slab - 1].next;
-        slabs->slabs[slab - 1].next = 0;
+        *link = fli_slab_at(slabs, slab)->next;
+        fli_slab_at(slabs, slab)->next = 0;
     }
     return slab;
 }
 
-void fli_trim_take_back(struct fl_heap *heap, unsigned class_index)
+void fli_trim_take_back(struct fl_heap *heap, unsigned class_index, struct fli_home *home)
 {
     struct fli_slabs *slabs = &heap->backing.slabs;
     struct fli_retired *retired = &heap->retired;
     if (!fli_trim_is_waiting(heap))
         return;
-    pthread_mutex_lock(&heap->trim_lock);
+    fli_lock(&heap->trim_lock);
     uint32_t slab = take_of_class(slabs, &retired->collecting, class_index);
     if (slab == 0)
         slab = take_of_class(slabs, &retired->waiting, class_index);
-    fli_slab_unretire(slabs, slab);
-    pthread_mutex_unlock(&heap->trim_lock);
+    take_back(heap, slab, home);
+    fli_unlock(&heap->trim_lock);
 }
 
 void fli_trim_reclaim(struct fl_heap *heap)
 {
-    if (pthread_mutex_trylock(&heap->trim_lock) != 0)
+    if (!fli_trylock(&heap->trim_lock))
         return;
     int saved = errno;
     reclaim_locked(heap);
-    pthread_mutex_unlock(&heap->trim_lock);
+    fli_unlock(&heap->trim_lock);
     errno = saved;
 }
 
@@ -205,12 +274,12 @@ size_t fli_trim_drain(struct fl_heap *heap)
 {
     size_t returned = 0;
     for (uint64_t first = 0;;) {
-        pthread_mutex_lock(&heap->trim_lock);
+        fli_lock(&heap->trim_lock);
         returned += reclaim_locked(heap);
         bool waits = heap->retired.waiting != 0;
         int64_t token = heap->retired.token;
         uint64_t batch = heap->retired.batch;
-        pthread_mutex_unlock(&heap->trim_lock);
+        fli_unlock(&heap->trim_lock);
         if (first == 0)
             first = batch;
         if (!waits || batch > first + 1 || !fli_grace_can_wait(&heap->grace))
@@ -224,11 +293,11 @@ void fli_trim_wait_anew_stw(struct fl_heap *heap)
     struct fli_retired *retired = &heap->retired;
     if (retired->waiting == 0 || heap->grace.readers == NULL)
         return;
-    struct fli_slab *slabs = heap->backing.slabs.slabs;
+    const struct fli_slabs *slabs = &heap->backing.slabs;
     uint32_t last = retired->waiting;
-    while (slabs[last - 1].next != 0)
-        last = slabs[last - 1].next;
-    slabs[last - 1].next = retired->collecting;
+    while (fli_slab_at(slabs, last)->next != 0)
+        last = fli_slab_at(slabs, last)->next;
+    fli_slab_at(slabs, last)->next = retired->collecting;
     retired->collecting = retired->waiting;
     retired->waiting = 0;
 }
@@ -247,6 +316,17 @@ static size_t pooled_bytes(struct fli_backing *backing)
         for (uint64_t used = fli_load_relaxed(&backing->slabs.ever_used[word]); used != 0; used &= used - 1)
             bytes += class_pooled_bytes(backing, 64 * word + (unsigned)__builtin_ctzll(used));
     return bytes;
+}
+
+/* Bytes of the slabs on the free lists of all homes. */
+static size_t free_slab_bytes(struct fli_backing *backing)
+{
+    return fli_load_relaxed(&backing->homes.free_slabs) * FLI_SLAB_BYTES;
+}
+
+static size_t held_bytes(struct fli_backing *backing)
+{
+    return pooled_bytes(backing) + free_slab_bytes(backing);
 }
 
 static bool has_stale_readers(const struct fl_heap *heap)
@@ -277,7 +357,7 @@ static void finish(struct trim *trim, struct fl_heap *heap)
     if (has_stale_readers(heap))
         heap->retired.collecting = trim->retired;
     else
-        trim->returned += fli_slab_make_idle(&trim->backing->slabs, trim->retired, trim->warm / FLI_SLAB_BYTES);
+        trim->returned += fli_idle_make(&trim->backing->slabs, trim->retired, trim->warm / FLI_SLAB_BYTES);
     fli_count(&heap->trims, 1);
     fli_count(&heap->trimmed_bytes, trim->returned);
     trim->returned += reclaim_locked(heap);
@@ -286,28 +366,51 @@ static void finish(struct trim *trim, struct fl_heap *heap)
 /* Trims all classes, until at most `retain` free bytes are left. */
 static void trim_classes(struct trim *trim)
 {
-    struct fli_slabs *slabs = &trim->backing->slabs;
-    trim->free = pooled_bytes(trim->backing) + fli_load_relaxed(&slabs->parked_bytes);
-    for (unsigned c = 1; c < FL_CLASS_COUNT && trim->free > trim->retain; c++) {
-        if (class_pooled_bytes(trim->backing, c) == 0 && fli_load_relaxed(&slabs->by_class[c].parked) == 0)
-            continue;
-        park_all_pooled(trim, c);
-        retire_slabs(trim, c);
-    }
+    struct fli_backing *backing = trim->backing;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        if (class_pooled_bytes(backing, c) > 0)
+            send_pooled_home(trim, c);
+    retire_from_homes(trim);
     return_magazines(trim);
+}
+
+static size_t free_bytes(struct fli_backing *backing)
+{
+    size_t bytes = pooled_bytes(backing);
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        bytes += fli_homes_free(&backing->homes, c) * fli_class_bytes(c);
+    return bytes;
+}
+
+/* Bytes of the blocks that homes keep in magazines. */
+static size_t kept_bytes(struct fli_backing *backing)
+{
+    size_t bytes = 0;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        bytes += fli_cache_kept_blocks(backing, c) * fli_class_bytes(c);
+    return bytes;
 }
 
 size_t fli_trim(struct fl_heap *heap, size_t retain)
 {
-    pthread_mutex_lock(&heap->trim_lock);
+    fli_lock(&heap->trim_lock);
     struct trim trim = begin_locked(heap, retain);
+    trim.waits = true;
+    trim.free = free_bytes(&heap->backing);
+    empty_all_shelves(&trim, true);
     trim_classes(&trim);
+    if (trim.free + kept_bytes(&heap->backing) > retain) {
+        empty_all_shelves(&trim, false);
+        trim_classes(&trim);
+    }
     trim.warm = fli_min(trim.warm, retain - fli_min(trim.free, retain));
     finish(&trim, heap);
     heap->trim_took = 0; /* that this is taken back says nothing about the bound */
     fli_slab_trim_metadata(&heap->backing.slabs);
-    pthread_mutex_unlock(&heap->trim_lock);
-    return trim.returned;
+    size_t of_kept = fli_idle_return_kept(&heap->backing.slabs);
+    fli_count(&heap->trimmed_bytes, of_kept);
+    fli_unlock(&heap->trim_lock);
+    return trim.returned + of_kept;
 }
 
 size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
@@ -321,10 +424,14 @@ size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
     struct fli_thread *service = fli_thread_enter_service(heap);
     fli_thread_flush_owner(service);
     fli_thread_leave(service);
+    fli_thread_flush_offline(heap);
     if (heap->grace.kind != FL_GRACE_NONE)
         fli_deferred_advance(&heap->deferred);
     size_t returned = fli_trim(heap, retain_bytes);
-    return waits ? returned + fli_trim_drain(heap) : returned;
+    if (waits)
+        returned += fli_trim_drain(heap);
+    fli_stray_tell(heap, "fl_heap_trim");
+    return returned;
 }
 
 /* ---- Trims by itself. */
@@ -338,9 +445,9 @@ void fli_trim_init(struct fl_heap *heap)
 
 static uint64_t reused_bytes(struct fli_slabs *slabs)
 {
-    pthread_mutex_lock(&slabs->lock);
+    fli_lock(&slabs->lock);
     uint64_t bytes = slabs->reused_bytes;
-    pthread_mutex_unlock(&slabs->lock);
+    fli_unlock(&slabs->lock);
     return bytes;
 }
 
@@ -377,64 +484,55 @@ static unsigned class_with_most_pooled(struct fli_backing *backing)
     return most;
 }
 
-/* One step towards having `bytes` bytes less in the pool: as little as keeps up with the frees, because the thread
- * that frees waits for it. */
+/* One step towards holding `bytes` bytes less: as little as keeps up with the frees, because the thread that frees
+ * waits for it. */
 static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
 {
     struct trim trim = begin_locked(heap, 0);
-    trim.free = SIZE_MAX;
-    unsigned class_index = class_with_most_pooled(trim.backing);
-    size_t magazine = trim.backing->magazine_blocks[class_index] * fli_class_bytes(class_index);
-    size_t slice = fli_min(TRIM_SLICE_MAGAZINES * magazine, TRIM_SLICE_BYTES);
-    park_pooled(&trim, class_index, fli_min(bytes, slice));
-    retire_slabs(&trim, class_index);
+    size_t slice = fli_min(bytes, TRIM_SLICE_BYTES);
+    if (free_slab_bytes(trim.backing) < slice)
+        send_some_home(&trim, class_with_most_pooled(trim.backing), slice);
+    trim.free = slice;
+    retire_from_homes(&trim);
     finish(&trim, heap);
-    note_trim_locked(heap, trim.parked);
+    note_trim_locked(heap, trim.emptied);
 }
 
 void fli_trim_if_grown(struct fli_backing *backing)
 {
     struct fl_heap *heap = (struct fl_heap *)backing;
-    if (pooled_bytes(backing) <= fli_load_relaxed(&heap->trim_above) || pthread_mutex_trylock(&heap->trim_lock) != 0)
+    if (held_bytes(backing) <= fli_load_relaxed(&heap->trim_above) || !fli_trylock(&heap->trim_lock))
         return;
     int saved = errno;
     size_t above = adapt_bound_locked(heap);
-    size_t pooled = pooled_bytes(backing);
-    if (pooled > above)
-        trim_slice_locked(heap, pooled - above / 2);
-    pthread_mutex_unlock(&heap->trim_lock);
+    size_t held = held_bytes(backing);
+    if (held > above)
+        trim_slice_locked(heap, held - above / 2);
+    fli_unlock(&heap->trim_lock);
     errno = saved;
 }
 
 /* A trim under way is enough for all but the last thread, which leaves nobody to look at what it has flushed. */
 static bool lock_at_flush(struct fl_heap *heap, bool last)
 {
-    return (last ? pthread_mutex_lock : pthread_mutex_trylock)(&heap->trim_lock) == 0;
+    if (!last)
+        return fli_trylock(&heap->trim_lock);
+    fli_lock(&heap->trim_lock);
+    return true;
 }
 
 /* The trim of a flush, unless the bound is found to have to rise instead. */
-static void trim_at_flush_locked(struct fl_heap *heap, bool last)
+static void trim_at_flush_locked(struct fl_heap *heap)
 {
-    struct fli_backing *backing = &heap->backing;
     size_t above = adapt_bound_locked(heap);
-    size_t pooled = pooled_bytes(backing);
-    size_t parked = fli_load_relaxed(&backing->slabs.parked_bytes);
-    if (pooled <= above && parked <= pooled)
+    size_t held = held_bytes(&heap->backing);
+    if (held <= above)
         return;
-    bool all_free = last && pooled + parked >= fli_load_relaxed(&backing->slabs.carved_bytes);
-    if (!all_free && pooled <= above && heap->flushes_to_skip > 0) {
-        heap->flushes_to_skip--;
-        return;
-    }
-    /* The more often a trim had nothing to give back, the longer the next one waits. */
     struct trim trim = begin_locked(heap, above / 2);
+    trim.free = held;
     trim_classes(&trim);
     finish(&trim, heap);
-    bool in_vain = trim.returned == 0 && trim.emptied == 0 && !fli_trim_is_waiting(heap);
-    heap->flush_patience = in_vain ? (unsigned)fli_min(2 * heap->flush_patience + 1, FLUSHES_SKIPPED_MOST) : 0;
-    heap->flushes_to_skip = heap->flush_patience;
-    if (pooled > above)
-        note_trim_locked(heap, trim.parked);
+    note_trim_locked(heap, trim.emptied);
 }
 
 void fli_trim_at_flush(struct fli_backing *backing, bool last)
@@ -443,17 +541,13 @@ void fli_trim_at_flush(struct fli_backing *backing, bool last)
     if (fli_trim_is_waiting(heap))
         fli_trim_reclaim(heap);
     size_t above = fli_load_relaxed(&heap->trim_above);
-    size_t parked = fli_load_relaxed(&backing->slabs.parked_bytes);
     uint64_t flushes = fli_load_relaxed(&heap->flushes) + 1;
     fli_store_relaxed(&heap->flushes, flushes);
-    bool look = last || parked > 0 || flushes % FLUSHES_PER_LOOK == 0;
-    if (above == SIZE_MAX || !look)
-        return;
-    size_t pooled = pooled_bytes(backing);
-    if ((pooled <= above && parked <= pooled) || !lock_at_flush(heap, last))
+    bool look = last || free_slab_bytes(backing) > above || flushes % FLUSHES_PER_LOOK == 0;
+    if (above == SIZE_MAX || !look || held_bytes(backing) <= above || !lock_at_flush(heap, last))
         return;
     int saved = errno;
-    trim_at_flush_locked(heap, last);
-    pthread_mutex_unlock(&heap->trim_lock);
+    trim_at_flush_locked(heap);
+    fli_unlock(&heap->trim_lock);
     errno = saved;
 }

@@ -1,28 +1,32 @@
 /* SPDX-License-Identifier: MIT
  *
- * Giving memory back: slabs whose blocks are all free, and pages of magazines.
+ * Returning memory to the OS: slabs that are all free, and pages of magazines.
  *
- * A trim parks the pooled blocks of a class in their slabs, which sorts them and shows which slabs are free; and
- * retires such slabs and makes them idle. What is left stays parked: a bit per block instead of a pointer, and
- * a refill finds it (cache.h).
+ * Blocks go home by themselves (home.h), which shows which slabs are all free. A trim sends home what lies in the pool,
+ * takes such slabs out of their homes, retires them and makes them idle.
  *
  * With no stale readers a free slab can go at once: all its blocks are in the library's hands, so nobody has a
  * pointer into it. With stale readers retired slabs wait for a grace period in batches, as deferred blocks do
  * (deferred.h), and whoever comes by after it makes them idle. Meanwhile an allocation of their class that would fail
  * for lack of memory takes them back.
  *
- * A heap trims itself when its pool outgrows a bound. The bound begins low, so that a program that frees what it had
- * is soon rid of it. When the program has taken back half of what the bound made the last trim take out of the pool,
- * the bound rises to all that was taken back since, at least to its double and at most to retain_bytes, so that one
- * that frees and allocates in waves is soon left alone.
+ *     held = bytes in the pool + bytes of the slabs on the free lists of all homes
+ *
+ * A heap trims itself when `held` outgrows a bound. The bound begins low, so that a program that frees what it had is
+ * soon rid of it. When the program has taken idle slabs into use again that come to half of what the bound made the
+ * last trim take, the bound rises to all that was taken back since, at least to its double and at most to retain_bytes,
+ * so that one that frees and allocates in waves is soon left alone.
  *
  * The slabs that such a trim makes idle stay warm up to half the bound, because a program whose objects change their
  * size class needs them at once for another. The host's own trims leave warm what they are asked to leave.
  *
- * Between two flushes such a trim takes a slice of the class that has most in the pool, no more than the freeing
- * thread can be made to wait for; what fragmentation keeps of it stays parked. At a flush it takes all.
+ * Between two flushes such a trim takes a slice, no more than the freeing thread can be made to wait for. At a flush it
+ * takes all.
  *
- * Trims of a heap are serialised by its trim lock.
+ * Trims of a heap are serialised by its trim lock. A trim that the heap makes by itself passes over homes that are
+ * busy; one that the host asks for, or an allocation that would fail, waits for them. Such a trim also takes what homes
+ * keep in magazines (rack.h): of homes that are away, and then, if more than it was asked to leave is left, of all. It
+ * leaves the two magazines of each cache, but empties handles that are offline.
  */
 #ifndef FLI_TRIM_H
 #define FLI_TRIM_H
@@ -36,10 +40,10 @@ void fli_trim_init(struct fl_heap *heap);
  * trim under way, never for a grace period. */
 size_t fli_trim(struct fl_heap *heap, size_t retain);
 
-/* Makes a retired slab of the class, if there is one, a free one again, without waiting for its grace period: its
+/* Takes a retired slab of the class, if there is one, into a home again, without waiting for its grace period: its
  * blocks keep their class, so readers find in them what they find in any block that is free or used again. Waits for
  * a trim under way. */
-void fli_trim_take_back(struct fl_heap *heap, unsigned class_index);
+void fli_trim_take_back(struct fl_heap *heap, unsigned class_index, struct fli_home *home);
 
 /* Makes retired slabs idle whose grace period has ended, unless a trim is under way. */
 void fli_trim_reclaim(struct fl_heap *heap);
@@ -58,12 +62,11 @@ static inline bool fli_trim_is_waiting(struct fl_heap *heap)
     return fli_load_relaxed(&heap->backing.slabs.retired) > 0; /* relaxed: a hint */
 }
 
-/* The pool has grown: trims if it has outgrown its bound, unless a trim is under way. */
+/* Blocks have been given away: trims if the heap holds more than its bound, unless a trim is under way. */
 void fli_trim_if_grown(struct fli_backing *backing);
 
-/* A thread has flushed; `last` if no other is attached that is not about to leave. Trims all classes if the pool has
- * outgrown its bound, or if more lies parked than pooled, for then what is pooled now may be what kept slabs from
- * being free. A trim under way is enough, but for the last. */
+/* A thread has flushed; `last` if no other is attached that is not about to leave. Trims all classes if the heap holds
+ * more than its bound. A trim under way is enough, but for the last. */
 void fli_trim_at_flush(struct fli_backing *backing, bool last);
 
 #endif

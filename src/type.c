@@ -249,8 +249,8 @@ void fl_type_free_deferred(struct fl_thread *thread, void *object, const struct 
     defer_instance(thread, object, type, "fl_type_free_deferred");
 }
 
-/* Finalizes an object unless that has been done. Returns whether it was resurrected. */
-static bool finalize(struct fl_thread *thread, void *object, const struct fl_type *type)
+/* Finalizes an object unless that has been done. Returns whether it is to stay: it was resurrected. */
+static bool finalize(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)
 {
     if (type->finalized_mask != 0) {
         unsigned char *byte = (unsigned char *)object + type->finalized_offset;
@@ -258,7 +258,20 @@ static bool finalize(struct fl_thread *thread, void *object, const struct fl_typ
             return false;
         *byte |= type->finalized_mask;
     }
-    return type->finalize(thread, object, type);
+    uintptr_t caller = fli_calling_thread();
+    bool resurrected = type->finalize(thread, object, type);
+    return !fli_came_back(caller, call, object, type->name, "has a finalize") || resurrected;
+}
+
+/* Clears an object. Returns false, after the host has been told, if the handle is not the calling OS thread's any
+ * more. */
+static bool clear(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)
+{
+    if (type->clear == NULL)
+        return true;
+    uintptr_t caller = fli_calling_thread();
+    type->clear(thread, object, type);
+    return fli_came_back(caller, call, object, type->name, "has a clear");
 }
 
 /* Whether the object can be one of the type in the thread's heap; tells the host if not. */
@@ -281,11 +294,9 @@ static bool end_object(struct fl_thread *thread, void *object, const struct fl_t
     /* Before the host's callbacks run on it. */
     if (!is_live(thread, object, type, call, deferred))
         return false;
-    if (type->kind == FL_DEALLOC_FINALIZE && finalize(thread, object, type))
+    if (type->kind == FL_DEALLOC_FINALIZE && finalize(thread, object, type, call))
         return false;
-    if (type->clear != NULL)
-        type->clear(thread, object, type);
-    return true;
+    return clear(thread, object, type, call);
 }
 
 /* Ends an object of a kind that needs more than its memory freed, or whose memory finds no room in its cache. */

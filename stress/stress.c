@@ -370,6 +370,15 @@ static void require_nothing_out(struct fl_heap *heap)
     STRESS_REQUIRE(stats.threads == 0);
 }
 
+/* Requires that a trim has returned every slab, and that no block is in a magazine. */
+static void require_all_returned(struct fl_heap *heap)
+{
+    struct fl_stats stats;
+    fl_heap_stats(heap, &stats);
+    STRESS_REQUIRE(stats.cached_bytes + stats.pooled_bytes + stats.parked_bytes == 0);
+    STRESS_REQUIRE(stats.slab_bytes + stats.idle_bytes == 0);
+}
+
 void stress_barrier(struct fl_heap *heap)
 {
     int result = fl_heap_barrier(heap);
@@ -388,6 +397,7 @@ void stress_heap_finish(struct fl_heap *heap)
     fl_heap_trim(heap, 0);
     stress_heap_check(heap);
     require_nothing_out(heap);
+    require_all_returned(heap);
     int result = fl_heap_destroy(heap);
     if (result)
         stress_fail("fl_heap_destroy: %s", strerror(-result));

@@ -12,6 +12,8 @@
  *     limited   has a limit well below what the workers want: allocation fails, the pressure callback frees a
  *               reserve of the thread it runs on, and nothing in use ever passes the limit
  *
+ * And one that has room for a few slabs only, where a thread of its own makes these change their class all the time.
+ *
  * Smoke: 1 second. Pre-merge: 30 seconds (--seconds 30). Soak: one hour (--seconds 3600 --threads 16).
  */
 #include "stress.h"
@@ -24,14 +26,15 @@
 
 enum { WAVE_MAX = 3000, WAVE_BYTES = 2 << 20, WITNESSES = 64 };
 
-#define LIMIT_BYTES ((size_t)6 << 20)
+#define LIMIT_BYTES  ((size_t)6 << 20)
+#define NARROW_BYTES ((size_t)4 << 16)
 
 struct witness {
     struct stress_block block;
     struct fl_heap *heap;
 };
 
-static struct fl_heap *asked, *eager, *limited;
+static struct fl_heap *asked, *eager, *limited, *narrow;
 static struct witness witnesses[WITNESSES];
 static atomic_ulong refusals, reliefs, waves, trims;
 static atomic_size_t trimmed;
@@ -169,16 +172,48 @@ static void question(struct stress_rng *rng)
     stress_block_verify(&witness->block);
 }
 
+static void look_at_limit(struct fl_heap *heap, size_t limit)
+{
+    struct fl_stats stats;
+    fl_heap_stats(heap, &stats);
+    STRESS_REQUIRE(stats.slab_bytes + stats.idle_bytes + stats.retired_bytes <= limit);
+    STRESS_REQUIRE(stats.large_bytes <= limit);
+    STRESS_REQUIRE(stats.live_bytes - stats.large_bytes <= stats.slab_bytes);
+    STRESS_REQUIRE(stats.cached_bytes + stats.pooled_bytes + stats.parked_bytes <= stats.slab_bytes);
+}
+
 static void take_stats_and_trim(struct fl_heap *heap)
 {
     struct fl_stats stats;
     fl_heap_stats(heap, &stats);
-    if (heap == limited) {
-        STRESS_REQUIRE(stats.slab_bytes <= LIMIT_BYTES);
-        STRESS_REQUIRE(stats.large_bytes <= LIMIT_BYTES);
-    }
+    if (heap == limited)
+        look_at_limit(limited, LIMIT_BYTES);
+    /* As often as possible, while its slabs change classes. */
+    for (unsigned i = 0; i < 50; i++)
+        look_at_limit(narrow, NARROW_BYTES);
     atomic_fetch_add_explicit(&trimmed, fl_heap_trim(heap, 0), memory_order_relaxed);
     atomic_fetch_add_explicit(&trims, 1, memory_order_relaxed);
+}
+
+/* ---- Slabs that change classes ------------------------------------------------------------------------------ */
+
+/* Takes all that the heap allows for one size, and gives it back; then for another. */
+static void *swing(void *argument)
+{
+    const struct stress_args *args = argument;
+    struct stress_rng rng = stress_rng_make(args->seed, 3000);
+    struct fl_thread *thread = stress_attach(narrow);
+    void *blocks[NARROW_BYTES / 1024];
+    while (!stress_stopped()) {
+        size_t size = (size_t)1024 << stress_below(&rng, 6), count = 0;
+        while (count < NARROW_BYTES / size && (blocks[count] = fl_alloc(thread, size)) != NULL)
+            count++;
+        fl_free_many(thread, size, count, blocks);
+        fl_thread_flush(thread);
+        fl_heap_trim(narrow, stress_one_in(&rng, 2) ? NARROW_BYTES / 2 : 0);
+    }
+    stress_detach(thread);
+    return NULL;
 }
 
 static void *look_on(void *argument)
@@ -225,16 +260,21 @@ int main(int argc, char **argv)
                                  .reserve_bytes = (size_t)1 << 30,
                                  .on_pressure = relieve,
                                  .context = &limited};
+    struct fl_options few = {
+        .limit_bytes = NARROW_BYTES, .retain_bytes = NARROW_BYTES, .reserve_bytes = (size_t)1 << 30};
     asked = stress_heap_create(&all);
     eager = stress_heap_create(&least);
     limited = stress_heap_create(&bounded);
+    narrow = stress_heap_create(&few);
     struct stress_rng rng = stress_rng_make(args.seed, 2000);
     place_witnesses(&rng);
 
-    pthread_t onlooker;
+    pthread_t onlooker, swinger;
     stress_thread_start(&onlooker, look_on, &args);
+    stress_thread_start(&swinger, swing, &args);
     stress_run(&args, work, NULL);
     stress_thread_join(onlooker);
+    stress_thread_join(swinger);
 
     printf("%lu waves, %lu trims gave back %zu MiB, %lu refusals, %lu relieved\n", atomic_load(&waves),
            atomic_load(&trims), atomic_load(&trimmed) >> 20, atomic_load(&refusals), atomic_load(&reliefs));
@@ -242,5 +282,6 @@ int main(int argc, char **argv)
     stress_heap_finish(asked);
     stress_heap_finish(eager);
     stress_heap_finish(limited);
+    stress_heap_finish(narrow);
     return 0;
 }

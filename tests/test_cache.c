@@ -1,13 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "rack.h"
+#include "thread.h"
 
-enum { SIZE = 48, MANY = 3000 };
+/* MANY blocks fill three slabs, so that a thread that holds them all leaves none free at home. */
+enum { SIZE = 48, MANY = 3 * (FLI_SLAB_BYTES / SIZE), LARGE = 4096, MANY_LARGE = 600 };
 
 static unsigned capacity_of(struct fl_heap *heap)
 {
     return (unsigned)class_stats_of(heap, SIZE).magazine_blocks;
+}
+
+static struct fli_home *home_of(struct fl_thread *thread)
+{
+    return fli_thread_of(thread)->owner.home;
+}
+
+/* Flushes a handle while the home of its blocks is busy, so that they go to the pool as they lie in their magazines. */
+static void flush_into_pool(struct fl_thread *thread, struct fli_home *home)
+{
+    fli_home_wait(home);
+    fl_thread_flush(thread);
+    fli_home_unlock(home);
 }
 
 static void the_block_freed_last_is_allocated_first(void **state)
@@ -22,13 +36,17 @@ static void the_block_freed_last_is_allocated_first(void **state)
     fl_free_sized(bed->thread, second, SIZE);
 }
 
-static void a_first_use_carves_one_magazine_of_neighbours(void **state)
+static void a_first_use_begins_one_slab_and_loads_one_magazine_of_neighbours(void **state)
 {
     struct bed *bed = *state;
-    char *first = fl_alloc(bed->thread, SIZE), *second = fl_alloc(bed->thread, SIZE);
-    assert_int_equal(second - first, SIZE);
-    assert_int_equal(class_stats_of(bed->heap, SIZE).carved, capacity_of(bed->heap));
+    char *first = fl_alloc(bed->thread, SIZE);
+    struct fl_class_stats class = class_stats_of(bed->heap, SIZE);
+    assert_int_equal(class.slabs, 1);
+    assert_int_equal(class.live + class.cached, capacity_of(bed->heap));
+    assert_int_equal(class.parked, class.carved - class.live - class.cached);
     assert_int_equal(stats_of(bed->heap).magazines, 1);
+    char *second = fl_alloc(bed->thread, SIZE);
+    assert_int_equal(second - first, SIZE);
     fl_free(bed->thread, first);
     fl_free(bed->thread, second);
 }
@@ -62,36 +80,37 @@ static void going_up_and_down_by_one_magazine_exchanges_nothing(void **state)
     }
 }
 
-static void a_thread_caches_two_magazines_of_a_class_and_a_rack_at_most(void **state)
+static void a_thread_caches_two_magazines_of_a_class_and_what_is_kept_at_home_at_most(void **state)
 {
     struct bed *bed = *state;
     void *blocks[MANY];
+    size_t kept = bed->heap->backing.small_bytes / SIZE;
     assert_int_equal(fl_alloc_many(bed->thread, SIZE, MANY, blocks), 0);
     for (unsigned i = 0; i < MANY; i++) {
         fl_free(bed->thread, blocks[i]);
         if (i % 97 == 0)
-            assert_in_range(class_stats_of(bed->heap, SIZE).cached, 1,
-                            2 * capacity_of(bed->heap) + FLI_RACK_BYTES_MOST / SIZE);
+            assert_in_range(class_stats_of(bed->heap, SIZE).cached, 1, 2 * capacity_of(bed->heap) + kept);
     }
     struct fl_class_stats class = class_stats_of(bed->heap, SIZE);
     assert_int_equal(class.live, 0);
     assert_int_equal(class.cached + class.pooled + class.parked, class.carved);
 }
 
-static void a_flush_gives_all_to_the_pool_and_a_part_full_magazine_comes_back(void **state)
+static void a_flush_sends_all_home_and_the_lowest_free_block_comes_back(void **state)
 {
     struct bed *bed = *state;
-    void *block = fl_alloc(bed->thread, SIZE);
+    char *block = fl_alloc(bed->thread, SIZE);
     fl_thread_flush(bed->thread);
     struct fl_class_stats class = class_stats_of(bed->heap, SIZE);
-    assert_int_equal(class.cached, 0);
-    assert_int_equal(class.pooled, class.carved - 1);
+    assert_int_equal(class.cached + class.pooled, 0);
+    assert_int_equal(class.parked, class.carved - 1);
     assert_int_equal(class.live, 1);
 
-    void *second = fl_alloc(bed->thread, SIZE);
+    char *second = fl_alloc(bed->thread, SIZE);
+    assert_int_equal(second - block, SIZE);
     class = class_stats_of(bed->heap, SIZE);
-    assert_int_equal(class.pooled, 0);
-    assert_int_equal(class.cached, class.carved - 2);
+    assert_int_equal(class.live, 2);
+    assert_int_equal(class.cached, capacity_of(bed->heap) - 1);
     fl_free(bed->thread, block);
     fl_free(bed->thread, second);
 }
@@ -106,7 +125,8 @@ static void a_cold_magazine_hands_out_every_block_once(void **state)
     assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, (void **)blocks), 0);
     for (unsigned i = 0; i < MANY; i++) /* 1021 and MANY have no common divisor */
         fl_free_sized(other, blocks[i * 1021u % MANY], SIZE);
-    fl_thread_flush(other);
+    flush_into_pool(other, home_of(bed.thread));
+    assert_true(class_stats_of(bed.heap, SIZE).pooled > 0);
     for (unsigned i = 0; i < MANY; i++) {
         blocks[i] = fl_alloc(bed.thread, SIZE);
         memset(blocks[i], (int)(i % 251), SIZE);
@@ -130,12 +150,15 @@ static void a_cold_magazine_is_flushed_and_swapped_as_a_whole(void **state)
 {
     struct bed bed = bed_with(&(struct fl_options){.retain_bytes = SIZE_MAX});
     (void)state;
+    struct fl_thread *other = fl_thread_attach(bed.heap);
     void *blocks[MANY], *more[MANY];
     unsigned capacity = capacity_of(bed.heap);
     assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, blocks), 0);
     size_t carved = class_stats_of(bed.heap, SIZE).carved;
     for (unsigned i = 0; i < MANY; i++)
-        fl_free_sized(bed.thread, blocks[i * 1021u % MANY], SIZE);
+        fl_free_sized(other, blocks[i * 1021u % MANY], SIZE);
+    flush_into_pool(other, home_of(bed.thread));
+    assert_int_equal(class_stats_of(bed.heap, SIZE).cached, 0);
     fl_thread_flush(bed.thread);
     blocks[0] = fl_alloc(bed.thread, SIZE); /* loads a magazine from the pool */
     assert_int_equal(class_stats_of(bed.heap, SIZE).cached + 1, capacity);
@@ -150,6 +173,7 @@ static void a_cold_magazine_is_flushed_and_swapped_as_a_whole(void **state)
     fl_free(bed.thread, blocks[0]);
     fl_free(bed.thread, blocks[1]);
     assert_int_equal(class_stats_of(bed.heap, SIZE).carved, carved);
+    assert_int_equal(fl_thread_detach(other), 0);
     end_bed(&bed);
 }
 
@@ -179,25 +203,45 @@ static void blocks_freed_on_one_handle_are_found_by_another(void **state)
     assert_int_equal(fl_thread_detach(other), 0);
 }
 
-static void handing_blocks_over_costs_two_updates_per_magazine_exchanged(void **state)
+/* What one thread allocates, another one frees, twenty times; the magazines are new in the first rounds. */
+static struct fl_stats hand_over(struct bed *bed, size_t size, unsigned count)
 {
-    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = SIZE_MAX});
-    (void)state;
-    struct fl_thread *consumer = fl_thread_attach(bed.heap);
+    struct fl_thread *consumer = fl_thread_attach(bed->heap);
     void *blocks[MANY];
     struct fl_stats before = {0};
     for (unsigned round = 0; round < 20; round++) {
-        if (round == 4) /* by then no magazine is new */
-            before = stats_of(bed.heap);
-        assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, blocks), 0);
-        fl_free_many(consumer, SIZE, MANY, blocks);
+        if (round == 4)
+            before = stats_of(bed->heap);
+        assert_int_equal(fl_alloc_many(bed->thread, size, count, blocks), 0);
+        fl_free_many(consumer, size, count, blocks);
     }
-    struct fl_stats after = stats_of(bed.heap);
-    uint64_t exchanges = after.exchanges - before.exchanges, updates = after.shared_updates - before.shared_updates;
-    assert_true(exchanges >= 16 * MANY / capacity_of(bed.heap));
-    assert_true(updates <= 2 * exchanges);
+    struct fl_stats after = stats_of(bed->heap);
+    after.exchanges -= before.exchanges;
+    after.shared_updates -= before.shared_updates;
+    assert_int_equal(after.slabs, before.slabs);
     assert_int_equal(after.cas_failures, 0);
     assert_int_equal(fl_thread_detach(consumer), 0);
+    return after;
+}
+
+/* Small blocks go home, for which the pool is not needed while homes are open. */
+static void handing_small_blocks_over_touches_no_stack_of_the_pool(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = SIZE_MAX});
+    struct fl_stats stats = hand_over(&bed, SIZE, MANY);
+    assert_int_equal(stats.exchanges, 0);
+    assert_int_equal(stats.shared_updates, 0);
+    end_bed(&bed);
+}
+
+static void handing_large_blocks_over_costs_two_updates_per_magazine_exchanged(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = SIZE_MAX});
+    struct fl_stats stats = hand_over(&bed, LARGE, MANY_LARGE);
+    assert_true(stats.exchanges >= 16 * MANY_LARGE / class_stats_of(bed.heap, LARGE).magazine_blocks);
+    assert_true(stats.shared_updates <= 2 * stats.exchanges);
     end_bed(&bed);
 }
 
@@ -224,16 +268,17 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         BED_TEST(the_block_freed_last_is_allocated_first),
-        BED_TEST(a_first_use_carves_one_magazine_of_neighbours),
+        BED_TEST(a_first_use_begins_one_slab_and_loads_one_magazine_of_neighbours),
         BED_TEST(steady_pairs_touch_nothing_shared),
         BED_TEST(going_up_and_down_by_one_magazine_exchanges_nothing),
-        BED_TEST(a_thread_caches_two_magazines_of_a_class_and_a_rack_at_most),
-        BED_TEST(a_flush_gives_all_to_the_pool_and_a_part_full_magazine_comes_back),
+        BED_TEST(a_thread_caches_two_magazines_of_a_class_and_what_is_kept_at_home_at_most),
+        BED_TEST(a_flush_sends_all_home_and_the_lowest_free_block_comes_back),
         cmocka_unit_test(a_cold_magazine_hands_out_every_block_once),
         cmocka_unit_test(a_cold_magazine_is_flushed_and_swapped_as_a_whole),
         BED_TEST(flushing_twice_changes_nothing_more),
         BED_TEST(blocks_freed_on_one_handle_are_found_by_another),
-        cmocka_unit_test(handing_blocks_over_costs_two_updates_per_magazine_exchanged),
+        cmocka_unit_test(handing_small_blocks_over_touches_no_stack_of_the_pool),
+        cmocka_unit_test(handing_large_blocks_over_costs_two_updates_per_magazine_exchanged),
         BED_TEST(every_class_has_a_cache_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,13 +4,14 @@
  */
 #include "grace_support.h"
 
-enum { SIZE = 48, MANY = 1000, RACKED_MAGAZINES = 3 };
+enum { SIZE = 48, MANY = 1000, RACKED_MAGAZINES = 3, OWN = MANY / 4 + 6 };
 
 /* A heap of release-sized magazines with blocks in every place: a cache, a rack, the pool, a slab. */
 struct ward {
     struct bed bed;
     void *blocks[MANY];
     unsigned class_index;
+    struct fli_home *home;
     struct fl_cache *cache;
     struct fli_magazine *pooled;
     void **pooled_blocks;
@@ -24,8 +25,16 @@ static int ward_up(void **state)
     struct fl_heap *heap = ward->bed.heap;
     assert_int_equal(fl_alloc_many(ward->bed.thread, SIZE, MANY, ward->blocks), 0);
     fli_store_relaxed(&heap->backing.rack_bytes, RACKED_MAGAZINES * (FLI_MAGAZINE_BYTES + 16 * SIZE));
-    fl_free_many(ward->bed.thread, SIZE, MANY / 2, ward->blocks);
     ward->class_index = (unsigned)fl_size_class(SIZE);
+    ward->home = ((struct fli_thread *)(void *)ward->bed.thread)->owner.home;
+    fl_free_many(ward->bed.thread, SIZE, OWN, ward->blocks);
+    /* What another thread frees while the home is busy comes to the pool. */
+    struct fl_thread *other = fl_thread_attach(heap);
+    fli_home_wait(ward->home);
+    fl_free_many(other, SIZE, MANY / 2 - OWN, ward->blocks + OWN);
+    fl_thread_flush(other);
+    fli_home_unlock(ward->home);
+    assert_int_equal(fl_thread_detach(other), 0);
     ward->cache = fli_thread_cache((struct fli_thread *)(void *)ward->bed.thread, ward->class_index);
     uint32_t head = fli_tagged_index(fli_load_relaxed(&heap->backing.pool.filled[ward->class_index].head));
     ward->pooled = fli_magazine_at(&heap->backing.magazines, head);
@@ -125,13 +134,12 @@ static void the_inside_of_a_block_is_found(void **state)
     plant(ward, &ward->pooled_blocks[2], (char *)ward->pooled_blocks[2] + 16, "not the start of a block");
 }
 
-static void a_block_that_was_never_carved_is_found(void **state)
+static void what_is_behind_the_last_block_of_a_slab_is_found(void **state)
 {
     struct ward *ward = *state;
     struct fli_slabs *slabs = &ward->bed.heap->backing.slabs;
-    uint32_t carving = slabs->by_class[ward->class_index].carving;
-    assert_true(carving != 0);
-    char *beyond = fli_slab_start(slabs, carving - 1) + slabs->slabs[carving - 1].carved * SIZE;
+    uint32_t slab = fli_slab_number(slabs, ward->blocks[0]);
+    char *beyond = fli_slab_start(slabs, slab) + slabs->by_class[ward->class_index].blocks * SIZE;
     plant(ward, &ward->pooled_blocks[0], beyond, "not the start of a block");
 }
 
@@ -195,10 +203,10 @@ static void a_stack_cut_short_is_found(void **state)
     fli_store_relaxed(&ward->pooled->next, next);
 }
 
-/* The word that names the uppermost magazine of the shelf below the cache. */
+/* The word that names the uppermost magazine that is kept. */
 static FLI_ATOMIC(uint32_t) * shelf_of(struct ward *ward)
 {
-    return &fli_cache_previous(ward->cache, &ward->bed.heap->backing.magazines)->next;
+    return &ward->home->classes[ward->class_index].shelf;
 }
 
 static struct fli_magazine *racked_of(struct ward *ward)
@@ -247,12 +255,12 @@ static void a_wrong_number_of_idle_slabs_is_found(void **state)
 {
     struct ward *ward = *state;
     struct fli_slabs *slabs = &ward->bed.heap->backing.slabs;
-    slabs->warm.count++;
+    slabs->warm_count++;
     assert_found(ward, "slabs are warm");
-    slabs->warm.count--;
-    slabs->cold.count++;
+    slabs->warm_count--;
+    slabs->cold_count++;
     assert_found(ward, "slabs are warm");
-    slabs->cold.count--;
+    slabs->cold_count--;
 }
 
 static void a_magazine_that_is_nowhere_is_found(void **state)
@@ -266,44 +274,124 @@ static void a_magazine_that_is_nowhere_is_found(void **state)
     fli_stack_push_mpmc(&ward->bed.heap->backing.pool.empty, magazines, astray, &counters);
 }
 
-static void a_parked_block_that_is_in_a_magazine_too_is_found(void **state)
+/* The word with the bit of a block, and the bit. */
+static FLI_ATOMIC(uint64_t) * word_of(struct ward *ward, const void *block, uint64_t *bit)
 {
-    struct ward *ward = *state;
     struct fli_slabs *slabs = &ward->bed.heap->backing.slabs;
-    void *block = ward->pooled_blocks[0], *taken;
-    fli_slab_park(slabs, ward->class_index, 1, &block);
-    assert_pointer_found(ward, block, "free twice");
-    assert_int_equal(fli_slab_unpark(slabs, ward->class_index, 1, &taken), 1);
-    assert_ptr_equal(taken, block);
+    uint32_t index = fli_slab_block_index(slabs, ward->class_index, block);
+    *bit = (uint64_t)1 << index % 64;
+    return &fli_slab_free_bits(slabs, fli_slab_number(slabs, block))[index / 64];
 }
 
-static void a_wrong_number_of_carved_blocks_is_found(void **state)
+static void a_block_that_is_free_in_its_slab_and_in_a_magazine_is_found(void **state)
+{
+    struct ward *ward = *state;
+    uint64_t bit;
+    FLI_ATOMIC(uint64_t) *word = word_of(ward, ward->pooled_blocks[0], &bit);
+    fli_store_relaxed(word, fli_load_relaxed(word) | bit);
+    assert_pointer_found(ward, ward->pooled_blocks[0], "free twice");
+    fli_store_relaxed(word, fli_load_relaxed(word) & ~bit);
+}
+
+static void a_wrong_number_of_slabs_of_a_class_is_found(void **state)
 {
     struct ward *ward = *state;
     struct fli_slab_class *class = &ward->bed.heap->backing.slabs.by_class[ward->class_index];
-    size_t carved = class->carved;
-    class->carved = 10;
+    uint32_t slabs = fli_load_relaxed(&class->slabs);
+    fli_store_relaxed(&class->slabs, 0);
     assert_found(ward, "48 bytes");
-    class->carved = carved;
+    fli_store_relaxed(&class->slabs, slabs);
 }
 
-static void a_wrong_number_of_parked_blocks_is_found(void **state)
+static void a_home_that_miscounts_its_free_blocks_is_found(void **state)
 {
     struct ward *ward = *state;
-    struct fli_slab_class *class = &ward->bed.heap->backing.slabs.by_class[ward->class_index];
-    fli_store_relaxed(&class->parked, 1);
-    assert_found(ward, "48 bytes");
-    fli_store_relaxed(&class->parked, 0);
+    FLI_ATOMIC(uint32_t) *counted = &ward->home->classes[ward->class_index].free;
+    fli_store_relaxed(counted, fli_load_relaxed(counted) + 1);
+    assert_found(ward, "a home has");
+    fli_store_relaxed(counted, fli_load_relaxed(counted) - 1);
 }
 
-static void a_slab_that_miscounts_its_parked_blocks_is_found(void **state)
+static struct fli_slab *record_of(struct ward *ward)
 {
-    struct ward *ward = *state;
     struct fli_slabs *slabs = &ward->bed.heap->backing.slabs;
-    struct fli_slab *record = &slabs->slabs[fli_slab_number(slabs, ward->blocks[0])];
-    record->parked++;
-    assert_found(ward, "parked blocks");
-    record->parked--;
+    return fli_slab_at(slabs, fli_slab_number(slabs, ward->blocks[0]));
+}
+
+static void a_slab_that_miscounts_its_free_blocks_is_found(void **state)
+{
+    struct ward *ward = *state;
+    record_of(ward)->free++;
+    assert_int_equal(fl_heap_check(ward->bed.heap, NULL, 0), -EUCLEAN);
+    record_of(ward)->free--;
+}
+
+static void a_slab_in_the_wrong_place_of_its_home_is_found(void **state)
+{
+    struct ward *ward = *state;
+    uint16_t list = record_of(ward)->list;
+    record_of(ward)->list = (uint16_t)(list == FLI_HOME_FREE ? FLI_HOME_FULL : FLI_HOME_FREE);
+    assert_found(ward, "place");
+    record_of(ward)->list = list;
+}
+
+/* The class at home that has a slab on a list, and the word that begins the list. */
+static uint32_t *listed_of(struct ward *ward)
+{
+    uint32_t *lists = ward->home->classes[ward->class_index].lists;
+    for (unsigned list = 0; list < FLI_HOME_LISTS; list++)
+        if (lists[list] != 0)
+            return &lists[list];
+    fail_msg("no slab is on a list");
+    return NULL;
+}
+
+/* Frees the rest, so that slabs come onto lists; the blocks are allocated again by the caller. */
+static void fill_lists(struct ward *ward)
+{
+    fl_free_many(ward->bed.thread, SIZE, MANY / 2, ward->blocks + MANY / 2);
+    fl_thread_flush(ward->bed.thread);
+    assert_sound(ward->bed.heap);
+}
+
+static void refill(struct ward *ward)
+{
+    assert_sound(ward->bed.heap);
+    assert_int_equal(fl_alloc_many(ward->bed.thread, SIZE, MANY / 2, ward->blocks + MANY / 2), 0);
+}
+
+static void a_slab_that_is_not_on_its_list_is_found(void **state)
+{
+    struct ward *ward = *state;
+    void *more[3000];
+    /* The current slab is used up, and comes to a list when blocks of it come home. */
+    assert_int_equal(fl_alloc_many(ward->bed.thread, SIZE, COUNT_OF(more), more), 0);
+    fl_free_many(ward->bed.thread, SIZE, COUNT_OF(more), more);
+    fill_lists(ward);
+    uint32_t *list = listed_of(ward), first = *list;
+    *list = 0;
+    assert_found(ward, "on the lists of a home");
+    *list = first;
+    refill(ward);
+}
+
+static void a_list_that_names_a_slab_of_another_place_is_found(void **state)
+{
+    struct ward *ward = *state;
+    uint32_t *list = &ward->home->classes[ward->class_index].lists[0], was = *list;
+    *list = ward->home->classes[ward->class_index].current;
+    assert_true(*list != 0);
+    assert_found(ward, "which is not there");
+    *list = was;
+}
+
+static void a_wrong_number_of_free_slabs_is_found(void **state)
+{
+    struct ward *ward = *state;
+    FLI_ATOMIC(size_t) *counted = &ward->bed.heap->backing.homes.free_slabs;
+    fli_store_relaxed(counted, fli_load_relaxed(counted) + 1);
+    assert_found(ward, "slabs are all free");
+    fli_store_relaxed(counted, fli_load_relaxed(counted) - 1);
 }
 
 static void a_sound_heap_passes_with_blocks_in_every_place(void **state)
@@ -469,7 +557,7 @@ int main(void)
         WARD_TEST(a_block_of_another_class_is_found),
         WARD_TEST(a_pointer_from_elsewhere_is_found),
         WARD_TEST(the_inside_of_a_block_is_found),
-        WARD_TEST(a_block_that_was_never_carved_is_found),
+        WARD_TEST(what_is_behind_the_last_block_of_a_slab_is_found),
         WARD_TEST(a_live_block_in_a_magazine_is_found_in_checked_builds),
         WARD_TEST(a_wrong_count_in_a_cache_is_found),
         WARD_TEST(a_magazine_that_says_wrong_what_lies_below_it_is_found),
@@ -480,10 +568,14 @@ int main(void)
         WARD_TEST(a_block_in_a_rack_and_in_the_pool_is_found),
         WARD_TEST(a_rack_that_has_lost_a_magazine_is_found),
         WARD_TEST(a_magazine_that_is_nowhere_is_found),
-        WARD_TEST(a_parked_block_that_is_in_a_magazine_too_is_found),
-        WARD_TEST(a_wrong_number_of_carved_blocks_is_found),
-        WARD_TEST(a_wrong_number_of_parked_blocks_is_found),
-        WARD_TEST(a_slab_that_miscounts_its_parked_blocks_is_found),
+        WARD_TEST(a_block_that_is_free_in_its_slab_and_in_a_magazine_is_found),
+        WARD_TEST(a_wrong_number_of_slabs_of_a_class_is_found),
+        WARD_TEST(a_home_that_miscounts_its_free_blocks_is_found),
+        WARD_TEST(a_slab_that_miscounts_its_free_blocks_is_found),
+        WARD_TEST(a_slab_in_the_wrong_place_of_its_home_is_found),
+        WARD_TEST(a_slab_that_is_not_on_its_list_is_found),
+        WARD_TEST(a_list_that_names_a_slab_of_another_place_is_found),
+        WARD_TEST(a_wrong_number_of_free_slabs_is_found),
         WARD_TEST(a_slab_that_is_nowhere_is_found),
         WARD_TEST(a_wrong_number_of_idle_slabs_is_found),
         WARD_TEST(a_sound_heap_passes_with_blocks_in_every_place),

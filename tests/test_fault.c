@@ -178,7 +178,7 @@ static void assert_excused(const char *step)
 static struct fl_heap *create_step(const struct fl_options *options)
 {
     static const char *const culprits[CALLS] = {
-        [MMAP] = "address space", [MPROTECT] = "slab table",   [ALIGNED_ALLOC] = "memory for a heap",
+        [MMAP] = "address space", [MPROTECT] = "slab table",   [ALIGNED_ALLOC] = "memory for a",
         [KEY_CREATE] = "key",     [ATFORK] = "a fork handler", [CALLOC] = "memory for a thread",
     };
     char error[256] = "";
@@ -414,7 +414,7 @@ static void use_default_refused(void *argument)
     EXPECT_SOUND(heap);
     if (!refused)
         _exit(NOTHING_REFUSED);
-    fputs(call_names[fault.refused], stderr);
+    fprintf(stderr, "refused: %s.\n", call_names[fault.refused]);
 }
 
 static void whatever_is_refused_the_default_heap_can_be_tried_again(void **state)
@@ -426,29 +426,33 @@ static void whatever_is_refused_the_default_heap_can_be_tried_again(void **state
             break;
         if (!WIFEXITED(end.status) || WEXITSTATUS(end.status) != 0)
             fail_msg("call %u refused: status %#x: %s", n, (unsigned)end.status, end.output);
-        for (unsigned call = 0; call < CALLS; call++)
-            fault.was_fired[call] |= strcmp(end.output, call_names[call]) == 0;
+        for (unsigned call = 0; call < CALLS; call++) {
+            char line[64];
+            snprintf(line, sizeof line, "refused: %s.\n", call_names[call]);
+            fault.was_fired[call] |= strstr(end.output, line) != NULL;
+        }
         assert_true(n < 100);
     }
 }
 
-/* ---- The system refuses for good. */
+/* ---- The system refuses for good. Large blocks stay in magazines when they leave a cache, small ones do not. */
 
-static void freeing_goes_on_without_magazines_and_what_was_parked_is_used_again(void **state)
+enum { LARGE = 4096 };
+
+static void free_and_use_again_without_magazines(size_t size)
 {
-    (void)state;
     static void *blocks[MANY];
     struct bed bed = bed_with(&(struct fl_options){.magazine_blocks = 2, .retain_bytes = SIZE_MAX});
-    assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, blocks), 0);
-    size_t carved = class_stats_of(bed.heap, SIZE).carved;
+    assert_int_equal(fl_alloc_many(bed.thread, size, MANY, blocks), 0);
+    size_t carved = class_stats_of(bed.heap, size).carved;
     arm(1, true);
     for (unsigned i = 0; i < MANY; i++) {
         errno = EILSEQ;
         fl_free(bed.thread, blocks[i]);
         assert_int_equal(errno, EILSEQ);
     }
-    assert_true(fault.ever_fired);
-    struct fl_class_stats class = class_stats_of(bed.heap, SIZE);
+    assert_true(fault.ever_fired || size < LARGE);
+    struct fl_class_stats class = class_stats_of(bed.heap, size);
     assert_int_equal(class.live, 0);
     assert_true(class.parked > 0);
     assert_int_equal(class.cached + class.pooled + class.parked, carved);
@@ -456,16 +460,23 @@ static void freeing_goes_on_without_magazines_and_what_was_parked_is_used_again(
     assert_sound(bed.heap);
 
     arm(1, true);
-    assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, blocks), 0);
+    assert_int_equal(fl_alloc_many(bed.thread, size, MANY, blocks), 0);
     disarm();
     assert_sound(bed.heap);
     for (unsigned i = 0; i < MANY; i++)
-        memset(blocks[i], (int)i, SIZE);
+        memset(blocks[i], (int)i, size);
     for (unsigned i = 0; i < MANY; i++)
         assert_int_equal(*(unsigned char *)blocks[i], i & 255);
-    assert_int_equal(class_stats_of(bed.heap, SIZE).carved, carved);
-    fl_free_many(bed.thread, SIZE, MANY, blocks);
+    assert_int_equal(class_stats_of(bed.heap, size).carved, carved);
+    fl_free_many(bed.thread, size, MANY, blocks);
     end_bed(&bed);
+}
+
+static void freeing_goes_on_without_magazines_and_what_was_parked_is_used_again(void **state)
+{
+    (void)state;
+    free_and_use_again_without_magazines(SIZE);
+    free_and_use_again_without_magazines(LARGE);
 }
 
 static void another_class_is_served_though_all_magazines_hold_blocks(void **state)
@@ -473,10 +484,10 @@ static void another_class_is_served_though_all_magazines_hold_blocks(void **stat
     (void)state;
     static void *blocks[MANY];
     struct bed bed = bed_with(&(struct fl_options){.magazine_blocks = 2, .retain_bytes = SIZE_MAX});
-    assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, blocks), 0);
+    assert_int_equal(fl_alloc_many(bed.thread, LARGE, MANY, blocks), 0);
     arm(1, true);
-    fl_free_many(bed.thread, SIZE, MANY, blocks);
-    assert_true(class_stats_of(bed.heap, SIZE).parked > 0);
+    fl_free_many(bed.thread, LARGE, MANY, blocks);
+    assert_true(class_stats_of(bed.heap, LARGE).parked > 0);
     assert_int_equal(stats_of(bed.heap).empty_magazines, 0);
     void *other = fl_alloc(bed.thread, 1000);
     assert_non_null(other);
@@ -499,9 +510,10 @@ static void a_detach_without_magazines_loses_nothing(void **state)
         fl_heap_free(bed.heap, blocks[i]);
     assert_int_equal(fl_thread_detach(other), 0);
     disarm();
+    fl_heap_trim(bed.heap, SIZE_MAX); /* for frees by threads that are not attached */
     struct fl_class_stats class = class_stats_of(bed.heap, SIZE);
     assert_int_equal(class.live, 0);
-    assert_in_range(class.cached, 0, 2 * class.magazine_blocks); /* of frees by threads that are not attached */
+    assert_int_equal(class.cached, 0);
     assert_int_equal(class.cached + class.pooled + class.parked, class.carved);
     end_bed(&bed);
 }

@@ -49,6 +49,32 @@ static void a_foreign_pointer_is_refused(void **state)
     assert_untouched(bed, &before);
 }
 
+static void null_is_named_where_it_cannot_be_freed(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_type types[] = {{.name = "plain", .size = SIZE, .kind = FL_DEALLOC_PLAIN},
+                              {.name = "large", .size = 100000, .kind = FL_DEALLOC_PLAIN}};
+    void *null = NULL;
+    static const size_t sizes[] = {SIZE, 100000};
+    fl_free(bed->thread, NULL);
+    fl_heap_free(bed->heap, NULL);
+    assert_int_equal(misuse.count, 0);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        assert_int_equal(fl_type_ready(&types[i], NULL, NULL, 0), 0);
+        if (!FLI_CHECKED && sizes[i] <= FL_BLOCK_MAX)
+            continue; /* the inline half looks at nothing */
+        fl_free_sized(bed->thread, NULL, sizes[i]);
+        assert_misuse("fl_free_sized", NULL, "was given NULL");
+        fl_free_many(bed->thread, sizes[i], 1, &null);
+        assert_misuse("fl_free_many", NULL, "was given NULL");
+        fl_type_free(bed->thread, NULL, &types[i]);
+        assert_misuse("fl_type_free", NULL, "was given NULL");
+        fl_dealloc(bed->thread, NULL, &types[i]);
+        assert_misuse("fl_dealloc", NULL, "was given NULL");
+        assert_contains(misuse.message, types[i].name);
+    }
+}
+
 static void an_address_of_the_heap_where_no_slab_is_yet_is_refused(void **state)
 {
     struct bed *bed = *state;
@@ -220,9 +246,12 @@ static void the_inside_of_a_block_is_refused(void **state)
         fl_free(bed->thread, block + inside[i]);
         assert_misuse("fl_free", block + inside[i], "is not the start of a block");
     }
-    /* Never carved. */
+    /* Never allocated; and behind the last block of the slab. */
     fl_free(bed->thread, block + 1000 * SIZE);
-    assert_misuse("fl_free", block + 1000 * SIZE, "is not the start of a block");
+    assert_misuse("fl_free", block + 1000 * SIZE, "is free already");
+    char *behind = block - (uintptr_t)block % FLI_SLAB_BYTES + FLI_SLAB_BYTES / SIZE * SIZE;
+    fl_free(bed->thread, behind);
+    assert_misuse("fl_free", behind, "is not the start of a block");
     assert_untouched(bed, &before);
     fl_free(bed->thread, block);
 }
@@ -805,6 +834,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         MISUSE_TEST(a_foreign_pointer_is_refused),
+        MISUSE_TEST(null_is_named_where_it_cannot_be_freed),
         MISUSE_TEST(an_address_of_the_heap_where_no_slab_is_yet_is_refused),
         MISUSE_TEST(a_block_of_a_slab_that_has_gone_back_is_refused),
         MISUSE_TEST(a_block_of_another_heap_is_refused),

@@ -3,7 +3,8 @@
 
 #include "thread.h"
 
-enum { SIZE = 48, MANY = 30000, MAGAZINE = 16 };
+/* Small blocks, which go home beyond what is kept, and large ones, of which a thread keeps more. */
+enum { SIZE = 48, LARGE = 4096, MANY = 30000, LARGE_MANY = 4000, MAGAZINE = 16, LARGE_MAGAZINE = 8 };
 
 _Static_assert(FLI_RACK_BYTES_MOST / 1024 <= UINT16_MAX && FLI_RACK_BYTES_MOST >> 18 < UINT8_MAX,
                "see struct fli_rack_part");
@@ -18,7 +19,7 @@ static size_t bound_of(struct fl_heap *heap)
 
 static struct fli_rack *rack_of(struct fl_thread *thread)
 {
-    return &((struct fli_thread *)(void *)thread)->rack;
+    return &((struct fli_thread *)(void *)thread)->owner.home->rack;
 }
 
 static int up(void **state)
@@ -69,38 +70,55 @@ static void blocks_come_back_with_what_was_written_by_one_owner_only(void **stat
     }
 }
 
-static void a_rack_keeps_no_more_than_its_bound_and_the_pool_gets_the_rest(void **state)
+static size_t small_bound_of(struct fl_heap *heap)
+{
+    return fli_min(heap->backing.small_bytes, bound_of(heap) - bound_of(heap) / 4);
+}
+
+static void a_rack_keeps_no_more_than_its_bound_and_the_rest_goes_home(void **state)
 {
     struct bed *bed = *state;
     static void *blocks[MANY];
     assert_int_equal(fl_alloc_many(bed->thread, SIZE, MANY, blocks), 0);
     for (unsigned i = 0; i < MANY; i++) {
         fl_free_sized(bed->thread, blocks[i], SIZE);
-        assert_true(rack_of(bed->thread)->full.kib * (size_t)1024 <= bound_of(bed->heap));
+        assert_true(rack_of(bed->thread)->small.kib * (size_t)1024 <= small_bound_of(bed->heap));
     }
     struct fl_class_stats class = class_stats_of(bed->heap, SIZE);
-    assert_in_range(class.cached, 3 * MAGAZINE, 2 * MAGAZINE + bound_of(bed->heap) / SIZE);
-    assert_int_equal(class.cached + class.pooled, class.carved);
-    assert_true(class.pooled > 0);
+    assert_in_range(class.cached, 3 * MAGAZINE, 2 * MAGAZINE + small_bound_of(bed->heap) / SIZE);
+    assert_int_equal(class.cached + class.parked, class.carved);
+    assert_int_equal(class.pooled, 0);
 }
 
-/* What the rack may hold comes to be what the thread frees and allocates again, up to what there is for it. */
-static void a_rack_grows_when_what_it_gave_away_is_missed(void **state)
+static void of_small_blocks_a_rack_keeps_half_a_cache_at_most(void **state)
 {
     struct bed *bed = *state;
     static void *blocks[MANY];
-    uint64_t updates[4];
-    size_t racked[COUNT_OF(updates)];
-    for (size_t wave = 0; wave < COUNT_OF(updates); wave++) {
+    for (size_t wave = 0; wave < 8; wave++) {
         assert_int_equal(fl_alloc_many(bed->thread, SIZE, MANY, blocks), 0);
         fl_free_many(bed->thread, SIZE, MANY, blocks);
+        assert_true(rack_of(bed->thread)->small.kib * (size_t)1024 <= bed->heap->backing.small_bytes);
+    }
+    assert_int_equal(rack_of(bed->thread)->large.kib, 0);
+}
+
+/* What the rack may hold comes to be what the thread frees and allocates again, up to what there is for it. */
+static void of_large_blocks_a_rack_grows_when_what_it_gave_away_is_missed(void **state)
+{
+    struct bed *bed = *state;
+    static void *blocks[LARGE_MANY];
+    uint64_t updates[6];
+    size_t racked[COUNT_OF(updates)];
+    for (size_t wave = 0; wave < COUNT_OF(updates); wave++) {
+        assert_int_equal(fl_alloc_many(bed->thread, LARGE, LARGE_MANY, blocks), 0);
+        fl_free_many(bed->thread, LARGE, LARGE_MANY, blocks);
         updates[wave] = stats_of(bed->heap).shared_updates;
-        racked[wave] = rack_of(bed->thread)->full.kib;
+        racked[wave] = rack_of(bed->thread)->large.kib;
     }
     assert_true(racked[0] * 1024 <= FLI_RACK_BYTES_FIRST);
-    if (bound_of(bed->heap) > (size_t)4 * MANY * SIZE) {
-        assert_true(racked[3] * 1024 > (size_t)MANY * SIZE * 9 / 10);
-        assert_int_equal(updates[3], updates[2]);
+    if (bound_of(bed->heap) > (size_t)2 * LARGE_MANY * LARGE * 3 / 4) {
+        assert_true(racked[5] * 1024 > (size_t)LARGE_MANY * LARGE * 9 / 10);
+        assert_int_equal(updates[5], updates[4]);
     }
 }
 
@@ -112,7 +130,7 @@ static void a_rack_whose_thread_only_frees_does_not_grow(void **state)
     for (unsigned wave = 0; wave < 3; wave++) {
         assert_int_equal(fl_alloc_many(other, SIZE, MANY, blocks), 0);
         fl_free_many(bed->thread, SIZE, MANY, blocks);
-        assert_true(rack_of(bed->thread)->full.kib * 1024 <= FLI_RACK_BYTES_FIRST);
+        assert_true(rack_of(bed->thread)->small.kib * 1024 <= FLI_RACK_BYTES_FIRST);
         assert_true(rack_of(other)->empty.kib * 1024 <= FLI_RACK_BYTES_FIRST);
     }
     assert_int_equal(fl_thread_detach(other), 0);
@@ -130,8 +148,8 @@ static void what_a_thread_frees_of_one_class_and_asks_of_another_does_not_grow_a
         assert_int_equal(fl_alloc_many(bed->thread, 2 * SIZE, MANY, larger), 0);
         fl_free_many(other, 2 * SIZE, MANY, larger);
     }
-    assert_true(rack_of(bed->thread)->full.kib * 1024 <= FLI_RACK_BYTES_FIRST);
-    assert_true(rack_of(other)->full.kib * 1024 <= FLI_RACK_BYTES_FIRST);
+    assert_true(rack_of(bed->thread)->small.kib * 1024 <= FLI_RACK_BYTES_FIRST);
+    assert_true(rack_of(other)->small.kib * 1024 <= FLI_RACK_BYTES_FIRST);
     assert_int_equal(fl_thread_detach(other), 0);
 }
 
@@ -139,17 +157,20 @@ static void what_a_thread_frees_of_one_class_and_asks_of_another_does_not_grow_a
 static void a_rack_grows_by_no_more_than_it_gave_away(void **state)
 {
     struct bed *bed = *state;
-    static void *blocks[MANY];
-    enum { WAVE = MANY / 8, WAVE_BYTES = WAVE / MAGAZINE * (FLI_MAGAZINE_BYTES + MAGAZINE * SIZE + 1024) };
-    assert_int_equal(fl_alloc_many(bed->thread, SIZE, WAVE, blocks), 0);
-    fl_free_many(bed->thread, SIZE, WAVE, blocks);
-    assert_int_equal(fl_alloc_many(bed->thread, SIZE, MANY, blocks), 0);
-    fl_free_many(bed->thread, SIZE, MANY, blocks);
-    assert_true(rack_of(bed->thread)->full.kib * 1024 <= FLI_RACK_BYTES_FIRST + WAVE_BYTES + (1 << 18));
+    static void *blocks[LARGE_MANY];
+    enum {
+        WAVE = LARGE_MANY / 8,
+        WAVE_BYTES = WAVE / LARGE_MAGAZINE * (FLI_MAGAZINE_BYTES + LARGE_MAGAZINE * LARGE + 1024)
+    };
+    assert_int_equal(fl_alloc_many(bed->thread, LARGE, WAVE, blocks), 0);
+    fl_free_many(bed->thread, LARGE, WAVE, blocks);
+    assert_int_equal(fl_alloc_many(bed->thread, LARGE, LARGE_MANY, blocks), 0);
+    fl_free_many(bed->thread, LARGE, LARGE_MANY, blocks);
+    assert_true(rack_of(bed->thread)->large.kib * 1024 <= FLI_RACK_BYTES_FIRST + WAVE_BYTES + (1 << 18));
     fl_thread_flush(bed->thread);
-    assert_int_equal(fl_alloc_many(bed->thread, SIZE, WAVE, blocks), 0);
-    fl_free_many(bed->thread, SIZE, WAVE, blocks);
-    assert_true(rack_of(bed->thread)->full.kib * 1024 <= FLI_RACK_BYTES_FIRST);
+    assert_int_equal(fl_alloc_many(bed->thread, LARGE, WAVE, blocks), 0);
+    fl_free_many(bed->thread, LARGE, WAVE, blocks);
+    assert_true(rack_of(bed->thread)->large.kib * 1024 <= FLI_RACK_BYTES_FIRST);
 }
 
 static void a_flush_empties_the_rack(void **state)
@@ -158,14 +179,14 @@ static void a_flush_empties_the_rack(void **state)
     void *blocks[FOUR_MAGAZINES];
     assert_int_equal(fl_alloc_many(bed->thread, SIZE, FOUR_MAGAZINES, blocks), 0);
     fl_free_many(bed->thread, SIZE, FOUR_MAGAZINES, blocks);
-    assert_true(rack_of(bed->thread)->full.kib > 0);
+    assert_true(rack_of(bed->thread)->small.kib > 0);
     fl_thread_flush(bed->thread);
     struct fl_stats stats = stats_of(bed->heap);
     assert_int_equal(stats.cached_bytes, 0);
-    assert_int_equal(rack_of(bed->thread)->full.kib + rack_of(bed->thread)->empty.kib, 0);
+    assert_int_equal(rack_of(bed->thread)->small.kib + rack_of(bed->thread)->empty.kib, 0);
     struct fl_class_stats class = stats.classes[fl_size_class(SIZE)];
-    assert_int_equal(class.pooled, class.carved);
-    assert_int_equal(stats.magazines, stats.empty_magazines + class.carved / MAGAZINE);
+    assert_int_equal(class.parked, class.carved);
+    assert_int_equal(stats.magazines, stats.empty_magazines);
 }
 
 /* Half a rack of full magazines becomes half a rack of empty ones, and these serve another class. */
@@ -206,7 +227,7 @@ static void a_heap_that_retains_nothing_has_no_racks(void **state)
     void *blocks[1000];
     assert_int_equal(fl_alloc_many(bed.thread, SIZE, COUNT_OF(blocks), blocks), 0);
     fl_free_many(bed.thread, SIZE, COUNT_OF(blocks), blocks);
-    assert_int_equal(rack_of(bed.thread)->full.kib + rack_of(bed.thread)->empty.kib, 0);
+    assert_int_equal(rack_of(bed.thread)->small.kib + rack_of(bed.thread)->empty.kib, 0);
     end_bed(&bed);
 }
 
@@ -247,8 +268,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         RACK_TEST(what_a_thread_frees_and_allocates_again_touches_nothing_shared),
         RACK_TEST(blocks_come_back_with_what_was_written_by_one_owner_only),
-        RACK_TEST(a_rack_keeps_no_more_than_its_bound_and_the_pool_gets_the_rest),
-        RACK_TEST(a_rack_grows_when_what_it_gave_away_is_missed),
+        RACK_TEST(a_rack_keeps_no_more_than_its_bound_and_the_rest_goes_home),
+        RACK_TEST(of_small_blocks_a_rack_keeps_half_a_cache_at_most),
+        RACK_TEST(of_large_blocks_a_rack_grows_when_what_it_gave_away_is_missed),
         RACK_TEST(a_rack_whose_thread_only_frees_does_not_grow),
         RACK_TEST(what_a_thread_frees_of_one_class_and_asks_of_another_does_not_grow_a_rack),
         RACK_TEST(a_rack_grows_by_no_more_than_it_gave_away),

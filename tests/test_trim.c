@@ -66,6 +66,116 @@ static void what_lies_in_a_cache_is_not_touched(void **state)
     fl_free(bed->thread, block);
 }
 
+/* ---- Threads that are idle. */
+
+/* A thread that has used much, and does nothing. */
+struct idler {
+    struct fl_heap *heap;
+    bool offline, flushes;
+    pthread_t thread;
+    pthread_barrier_t *idle, *leave;
+};
+
+static void *use_and_idle(void *argument)
+{
+    struct idler *idler = argument;
+    struct fl_thread *thread = fl_thread_attach(idler->heap);
+    size_t count;
+    for (unsigned round = 0; round < 8; round++) /* it keeps the more, the more often it takes it again */
+        for (size_t size = 64; size <= FL_BLOCK_MAX; size *= 8) {
+            void **blocks = load(thread, size, LOAD_BYTES / 8, &count);
+            unload(thread, size, blocks, count);
+        }
+    if (idler->flushes)
+        fl_thread_flush(thread);
+    if (idler->offline)
+        fl_thread_offline(thread);
+    pthread_barrier_wait(idler->idle);
+    pthread_barrier_wait(idler->leave);
+    assert_int_equal(fl_thread_detach(thread), 0);
+    return NULL;
+}
+
+struct idlers {
+    struct idler all[4];
+    pthread_barrier_t idle, leave;
+};
+
+static void let_idle(struct idlers *idlers, struct fl_heap *heap, bool offline, bool flush)
+{
+    assert_int_equal(pthread_barrier_init(&idlers->idle, NULL, COUNT_OF(idlers->all) + 1), 0);
+    assert_int_equal(pthread_barrier_init(&idlers->leave, NULL, COUNT_OF(idlers->all) + 1), 0);
+    for (size_t i = 0; i < COUNT_OF(idlers->all); i++) {
+        idlers->all[i] = (struct idler){
+            .heap = heap, .offline = offline, .flushes = flush, .idle = &idlers->idle, .leave = &idlers->leave};
+        assert_int_equal(pthread_create(&idlers->all[i].thread, NULL, use_and_idle, &idlers->all[i]), 0);
+    }
+    pthread_barrier_wait(&idlers->idle);
+}
+
+static void let_leave(struct idlers *idlers)
+{
+    pthread_barrier_wait(&idlers->leave);
+    for (size_t i = 0; i < COUNT_OF(idlers->all); i++)
+        assert_int_equal(pthread_join(idlers->all[i].thread, NULL), 0);
+    pthread_barrier_destroy(&idlers->idle);
+    pthread_barrier_destroy(&idlers->leave);
+}
+
+static void of_idle_threads_a_trim_leaves_two_magazines_per_class(void **state)
+{
+    (void)state;
+    struct fl_heap *heap = heap_with(NULL);
+    struct idlers idlers;
+    let_idle(&idlers, heap, false, false);
+    fl_heap_trim(heap, 0);
+    struct fl_stats stats = stats_of(heap);
+    size_t slabs = 0;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
+        const struct fl_class_stats *class = &stats.classes[c];
+        size_t most = 2 * COUNT_OF(idlers.all) * class->magazine_blocks;
+        assert_in_range(class->cached, 0, class->slabs > 0 ? most : 0);
+        slabs += fli_min(class->slabs, class->cached);
+    }
+    assert_int_equal(stats.pooled_bytes, 0);
+    assert_int_equal(stats.slabs, slabs); /* each has a block in a cache */
+    assert_sound(heap);
+    let_leave(&idlers);
+    end_heap(heap);
+}
+
+static void of_idle_threads_that_are_offline_or_have_flushed_a_trim_leaves_nothing(void **state)
+{
+    (void)state;
+    for (int offline = 0; offline <= 1; offline++) {
+        struct fl_heap *heap = heap_with(NULL);
+        struct idlers idlers;
+        let_idle(&idlers, heap, offline != 0, offline == 0);
+        fl_heap_trim(heap, 0);
+        assert_int_equal(memory_of(heap), 0);
+        assert_int_equal(stats_of(heap).cached_bytes, 0);
+        let_leave(&idlers);
+        end_heap(heap);
+    }
+}
+
+static void what_idle_threads_keep_beyond_their_caches_serves_others_at_the_limit(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = LOAD_BYTES});
+    struct fl_thread *idle = fl_thread_attach(bed.heap);
+    size_t count;
+    for (unsigned round = 0; round < 50; round++) {
+        void **blocks = load(idle, 4096, LOAD_BYTES / 2, &count);
+        unload(idle, 4096, blocks, count);
+    }
+    size_t kept = stats_of(bed.heap).cached_bytes;
+    void **blocks = load(bed.thread, 1024, LOAD_BYTES - kept / 2 - FLI_MIB / 2, &count);
+    unload(bed.thread, 1024, blocks, count);
+    assert_int_equal(fl_thread_detach(idle), 0);
+    end_bed(&bed);
+}
+
 static void a_trim_of_an_empty_heap_gives_nothing_back(void **state)
 {
     struct bed *bed = *state;
@@ -99,9 +209,10 @@ static void what_is_to_be_retained_is_retained(void **state)
     void **blocks = load(bed.thread, SIZE, 4 * FLI_MIB, &count);
     unload(bed.thread, SIZE, blocks, count);
     fl_thread_flush(bed.thread);
-    assert_int_equal(stats_of(bed.heap).pooled_bytes, 4 * FLI_MIB);
-    fl_heap_trim(bed.heap, 3 * FLI_MIB);
     struct fl_stats stats = stats_of(bed.heap);
+    assert_int_equal(stats.pooled_bytes + stats.parked_bytes, 4 * FLI_MIB);
+    fl_heap_trim(bed.heap, 3 * FLI_MIB);
+    stats = stats_of(bed.heap);
     assert_in_range(stats.pooled_bytes + stats.parked_bytes, 3 * FLI_MIB - 65536, 3 * FLI_MIB);
     fl_heap_trim(bed.heap, SIZE_MAX);
     assert_in_range(stats_of(bed.heap).slab_bytes, 3 * FLI_MIB - 65536, 3 * FLI_MIB);
@@ -221,16 +332,16 @@ static void pages_of_empty_magazines_are_given_back(void **state)
     (void)state;
     struct bed bed = bed_with(&(struct fl_options){.magazine_blocks = 2, .retain_bytes = SIZE_MAX});
     size_t count;
-    void **blocks = load(bed.thread, 16, FLI_MIB, &count);
-    unload(bed.thread, 16, blocks, count);
-    fl_thread_flush(bed.thread);
+    void **blocks = load(bed.thread, 4096, 16 * FLI_MIB, &count); /* large ones stay in magazines */
+    unload(bed.thread, 4096, blocks, count);
     assert_true(stats_of(bed.heap).magazines >= count / 2);
+    fl_thread_flush(bed.thread);
     fl_heap_trim(bed.heap, 0);
     struct fl_stats stats = stats_of(bed.heap);
     assert_in_range(stats.magazines, 0, 2);
     assert_int_equal(stats.magazines, stats.empty_magazines);
-    blocks = load(bed.thread, 16, FLI_MIB, &count);
-    unload(bed.thread, 16, blocks, count);
+    blocks = load(bed.thread, 4096, FLI_MIB, &count);
+    unload(bed.thread, 4096, blocks, count);
     end_bed(&bed);
 }
 
@@ -533,6 +644,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BED_TEST(a_trim_gives_back_what_is_free_and_keeps_what_is_not),
         BED_TEST(what_lies_in_a_cache_is_not_touched),
+        cmocka_unit_test(of_idle_threads_a_trim_leaves_two_magazines_per_class),
+        cmocka_unit_test(of_idle_threads_that_are_offline_or_have_flushed_a_trim_leaves_nothing),
+        cmocka_unit_test(what_idle_threads_keep_beyond_their_caches_serves_others_at_the_limit),
         BED_TEST(a_trim_of_an_empty_heap_gives_nothing_back),
         BED_TEST(a_trim_tells_the_bytes_it_gave_back),
         cmocka_unit_test(what_is_to_be_retained_is_retained),

@@ -6,23 +6,32 @@
  *      └─ thread ── an attachment to the heap; owns a cache per size class
  *          └─ cache ── a loaded and a previous magazine of pointers to free blocks
  *
- * Allocation and deallocation work on the calling thread's cache. Whole magazines move between the
- * caches and the heap's lock-free pool; blocks are carved from slabs of one size class each.
+ * Allocation and deallocation work on the calling thread's cache. Blocks lie in slabs of one size class each. A slab has
+ * a home, which belongs to a thread: there its free blocks are marked, and refills take them, lowest address first.
+ * Blocks above 2 KiB move in whole magazines instead, by way of the heap's lock-free pool where a thread has no room for
+ * more.
  *
  * Which operations may wait:
  *
  *     wait-free, no shared access   fl_alloc, fl_free, fl_free_sized, fl_type_alloc, fl_type_free, and
  *                                   fl_dealloc of a PLAIN object, while the cache holds a block (or room)
- *     lock-free                     the same when they exchange a magazine with the pool; fl_owns and
- *                                   fl_usable_size of a block up to FL_BLOCK_MAX; fl_free_deferred, fl_quiescent,
- *                                   fl_read_lock
- *     may lock                      the same when they carve a slab or a magazine, find or leave blocks parked in
- *                                   their slab, trim a slice of the pool, begin a grace period, name a reader that
+ *     lock-free                     the same when they exchange a magazine with the thread's home, with others' homes
+ *                                   or with the pool (a home is tried for a moment, and if it is busy the pool serves);
+ *                                   fl_owns and fl_usable_size of a block up to FL_BLOCK_MAX; fl_free_deferred,
+ *                                   fl_quiescent, fl_read_lock
+ *     may lock                      the same when they begin a slab or a magazine, free a block for which no magazine
+ *                                   can be had, trim a slice of what is free, begin a grace period, name a reader that
  *                                   has stalled, touch a block above FL_BLOCK_MAX, or run on an unattached or exited
  *                                   thread; create, destroy, attach, detach, flush, offline, online, trim,
  *                                   statistics, fork
  *     may wait for a grace period   fl_heap_barrier, fl_heap_trim, fl_heap_destroy; a fork, where there is a bp heap;
  *                                   fl_quiescent for at most a millisecond; nothing else
+ *
+ * Cancellation (pthread_cancel, deferred): fl_heap_barrier, and fl_heap_destroy and fl_heap_trim where they wait for a
+ * grace period, are cancellation points while they wait, some 0.2 s apart. A call that is cancelled has done what it
+ * had done, leaves no lock behind and can be made again; fl_heap_destroy leaves the heap as it was. Nothing else is a
+ * cancellation point, except for what the host's callbacks do and fl_heap_print_stats writes. Asynchronous
+ * cancellation must be off inside the library.
  *
  * A struct fl_thread belongs to one OS thread at a time; everything that takes a struct fl_heap may be
  * called from any thread at any time unless it says otherwise. Functions that return int return 0 or a
@@ -81,13 +90,55 @@ typedef void (*fl_misuse_handler)(const struct fl_misuse *misuse);
 /* Sets the process's misuse handler and returns the one before it; NULL restores the default, which prints
  * the message to stderr and aborts. If a handler returns, the call it was told of does nothing (and returns
  * NULL, 0 or -EINVAL where it returns something). The handler runs on the thread that made the call; it may
- * call the library. Any thread, any time. */
+ * call the library. Any thread, any time.
+ *
+ * In other builds than debug ones, an inline free that is given a size or a type looks at nothing. A pointer that is no
+ * block of that size in the heap, or a block that is free already, is noticed when it is sent home to its slab, unless it
+ * has been allocated again before. The free, flush, detach or trim that is at work then reports it, and it is left
+ * alone. */
 FL_API fl_misuse_handler fl_set_misuse_handler(fl_misuse_handler handler);
 
-/* ---- Heaps -------------------------------------------------------------------------------------------- */
+/* ---- Callbacks and signal handlers -------------------------------------------------------------------------
+ *
+ * A callback of the host (on_refill, on_pressure, on_deferred, on_stall, the functions of a type, the misuse handler)
+ * runs on the OS thread that made the call, with no lock of the library held, and may call the library.
+ *
+ * A callback returns on the OS thread that it was called on: a fiber that parks inside of one goes on there. Debug
+ * builds report a callback that returns on another one as misuse, and do nothing more for the call. In other builds the
+ * rest of the call would work on a handle that another OS thread is using.
+ *
+ * A callback may also be left by longjmp, by a C++ exception or by pthread_exit. Then what it was called for has not
+ * happened, nothing stays locked, all handles go on working, and callbacks are called the next time as before:
+ *
+ *     on_refill, on_pressure      Nothing has been allocated. Blocks that fl_alloc_many had allocated stay live.
+ *     on_deferred, on_stall       What was given to a deferred free is deferred. A flush, fl_thread_offline,
+ *                                 fl_thread_detach, fl_quiescent, fl_heap_barrier, fl_heap_trim or fl_heap_destroy
+ *                                 has not been completed, and can be called again.
+ *     finalize, clear, dealloc    The object stays allocated, in the state that the callback left it in. It can be
+ *                                 deallocated again (it counts as finalized), or only freed.
+ *     the misuse handler          As if it had returned.
+ *
+ * Two things may not be left this way: the functions of struct fl_grace_host, and any callback while its OS thread
+ * exits. A thread may be cancelled where its cancellation is deferred, not where it is asynchronous.
+ *
+ * on_refill, on_pressure and on_deferred are not called from inside themselves on one stack. Whether one that did not
+ * return has been left is read from the stack, which takes the unwind tables that compilers for C and C++ make by
+ * default. Where a function on the stack has none, the callback counts as left when it is needed again with a stack
+ * that is as short as it was.
+ *
+ * A signal handler may call fl_thread_self (not with FREELANE_TLS_DYNAMIC), fl_thread_heap and fl_thread_context of an
+ * attached handle, and may read the byte of fl_heap_pressure. Nothing else: it may have interrupted a call that works on
+ * the same handle or holds a lock. For the same reason it may be left by longjmp only where it has not interrupted a
+ * call of the library. */
+
+/* ---- Heaps --------------------------------------------------------------------------------------------
+ *
+ * A shared object that the static library is linked into cannot be unloaded once it has made a heap: dlclose leaves it
+ * mapped, and its threads may go on and exit. */
 
 /* Called on the allocating thread each time its cache was refilled, with the bytes of blocks the refill
- * brought: a host paces its collector by it. May allocate and free. */
+ * brought: a host paces its collector by it. May allocate and free, and may not detach the handle. Refills of the same
+ * handle that it causes itself do not call it again. */
 typedef void (*fl_refill_callback)(struct fl_thread *thread, size_t bytes);
 
 /* Called when an allocation of `bytes`, which the heap's limit would have room for, finds that it is used up, with no
@@ -104,7 +155,8 @@ enum fl_grace {
 };
 
 /* A host's own grace periods. Tokens are positive and grow. All are called from any thread; `begin` and `elapsed`
- * with locks of the library held, so they neither wait nor call the library. */
+ * with locks of the library held and cancellation off, so they neither wait nor call the library. `wait` is called with
+ * no lock held, and is a cancellation point if the host makes it one. */
 struct fl_grace_host {
     /* Returns the token of a grace period that begins now or later, or a negative errno value if none can be had
      * now. */
@@ -155,11 +207,12 @@ struct fl_options {
     size_t reserve_bytes;                   /* address space for slabs, 4 MiB to 1 TiB; default 64 GiB. The default is
                                          halved until the system grants it, down to 64 MiB; a size given here is
                                          taken as it is or refused */
-    size_t retain_bytes;                    /* pooled free bytes past which slabs go back to the system by themselves;
-                                         default 256 MiB, 1 keeps as little as possible, SIZE_MAX all. Unless it
-                                         is all, fewer until the program is seen to take them back. Half as much
-                                         again may stay in slabs without a class; and as much, in equal shares of
-                                         at most 32 MiB, threads keep of freed blocks to themselves */
+    size_t retain_bytes;                    /* bytes of pooled blocks and of slabs that are all free past which slabs
+                                         go back to the system by themselves; default 256 MiB, 1 keeps as little as
+                                         possible, SIZE_MAX all. Unless it is all, the heap starts with 128 KiB and
+                                         grows toward this value as the program reuses what it freed. Up to half as
+                                         much again may stay in slabs without a class; and as much, in equal shares
+                                         of at most 32 MiB, threads keep in magazines */
     size_t limit_bytes;                     /* most bytes of slabs and large blocks in use; default none */
     unsigned magazine_blocks;               /* the largest magazine, in blocks, 2 to 254; default 254 */
     fl_refill_callback on_refill;           /* default none */
@@ -202,13 +255,17 @@ FL_API int fl_heap_destroy(struct fl_heap *heap);
 
 /* The process's default heap, created at first use with the options in the environment variable FREELANE_OPTIONS (see
  * fl_options_parse). Returns NULL with errno ENOMEM if memory is refused (the next call tries again), ENOTSUP as
- * fl_heap_create; with errno EINVAL if the variable is malformed, which is reported as misuse at each call. */
+ * fl_heap_create: the first time with a line on stderr that says why; with errno EINVAL if the variable is malformed,
+ * which is reported as misuse at each call. */
 FL_API struct fl_heap *fl_heap_default(void);
 
-/* Gives fully free slabs, and pages of empty magazines, back to the system until at most `retain_bytes` of pooled
- * and idle bytes are left. What lies in threads' caches is not touched: fl_thread_flush them before. Returns the bytes
- * given back. Waits for a trim that is under way; on a heap with stale readers also for a grace period, hence is a
- * quiescent state of the caller and, reported as misuse, does nothing inside a read-side section. */
+/* Gives fully free slabs, and pages of empty magazines, back to the system until at most `retain_bytes` of free and
+ * idle bytes are left. It takes what exited and flushed threads have left, empties handles that are offline and, if that
+ * is not enough, takes what other threads keep beyond their caches. The caches themselves, two magazines per size class,
+ * are not touched: fl_thread_flush them before. Returns the bytes given back. Waits for a trim that is under way; on a heap with stale readers also for a grace period, hence is a
+ * quiescent state of the caller and, reported as misuse, does nothing inside a read-side section. Memory
+ * that is locked (mlock, mlockall) stays: it is counted in idle_bytes, is used again first, and a later call tries
+ * again. */
 FL_API size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes);
 
 /* Whether `block` is a live or free block of this heap: any address inside a slab, or the start of a live
@@ -222,10 +279,24 @@ FL_API size_t fl_usable_size(struct fl_heap *heap, const void *block);
  * it locks a cache that such calls share. */
 FL_API void fl_heap_free(struct fl_heap *heap, void *block);
 
-/* To be called right before fork() by a host that has stopped every other thread of the heap outside of the
- * library: in the child their caches are then emptied into the pool instead of being counted as lost. Holds
- * for one fork. */
+/* ---- fork ------------------------------------------------------------------------------------------------
+ *
+ * A child goes on with every heap and with the handles of the forking thread; offline handles are nobody's and go on
+ * too. The handles of other threads are gone: blocks in their caches count as lost, unless those threads were stopped.
+ *
+ * Handlers of pthread_atfork may call the library, on the forking thread, whenever they were registered. Those that
+ * were registered before the first heap run while the fork holds the library's locks: nothing is waited for there.
+ * fl_heap_barrier and an fl_heap_destroy that would have to wait for readers return -EAGAIN, fl_heap_trim leaves what
+ * waits for a grace period; and cancellation is off. */
+
+/* Tells that every other thread of the heap is stopped outside of the library, until it is withdrawn or one fork later:
+ * in the child their caches are then emptied instead of being counted as lost. To be called by the host
+ * that has stopped them, before it forks. Any thread. */
 FL_API void fl_heap_fork_stopped(struct fl_heap *heap);
+
+/* Withdraws fl_heap_fork_stopped. To be called before the threads go on where no fork() has come of it, for example
+ * because the process was started another way. Harmless otherwise. Any thread. */
+FL_API void fl_heap_fork_resumed(struct fl_heap *heap);
 
 /* ---- Statistics and checks ------------------------------------------------------------------------------ */
 
@@ -234,11 +305,11 @@ struct fl_class_stats {
     size_t block_bytes;     /* bytes per block */
     size_t magazine_blocks; /* blocks a magazine of this class holds */
     size_t slabs;           /* slabs of this class */
-    size_t carved;          /* blocks cut from those slabs so far */
+    size_t carved;          /* blocks of those slabs */
     size_t live;            /* in the host's hands */
-    size_t cached;          /* in threads' caches and on their racks */
+    size_t cached;          /* in threads' caches, and in the magazines that they keep beyond these */
     size_t pooled;          /* in the pool */
-    size_t parked;          /* free, but in no magazine: a trim left them, or none could be had; refills find them */
+    size_t parked;          /* free in their slab, those never handed out included; refills find them */
     size_t deferred;        /* waiting for a grace period */
     size_t lost;            /* in caches of threads that did not survive a fork */
 };
@@ -274,8 +345,9 @@ struct fl_stats {
     uint64_t over_bytes;     /* bytes deferred while they did */
 };
 
-/* Fills `stats`. Exact while the heap's threads are quiet; otherwise each number is one that was true a
- * moment ago. Any thread. */
+/* Fills `stats`. Exact while the heap's threads are quiet. Otherwise each number is one that was true a moment ago, but
+ * that blocks on their way from one thread to another, or to the pool or out of it, may be counted as live. All numbers
+ * of slabs are of one moment, and the equations of struct fl_class_stats hold at any time. Any thread. */
 FL_API void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats);
 
 enum fl_stats_format { FL_STATS_TEXT, FL_STATS_JSON };
@@ -301,18 +373,21 @@ static inline struct fl_thread *fl_thread_attach(struct fl_heap *heap)
     return fl_thread_attach_abi(FL_ABI, heap);
 }
 
-/* Ends an attachment: its blocks go to the pool and the handle is gone. Returns 0; or -EINVAL, reported as misuse,
+/* Ends an attachment: its free blocks go home and the handle is gone. Returns 0; or -EINVAL, reported as misuse,
  * for the handles that fl_thread_self returns to unattached, exited and other threads (unless they are offline), and
- * inside a read-side section.
- * Called by the OS thread that uses the handle, or by any when none does. The one it is bound to uses it also when it
- * uses fl_thread_self, waits for a grace period of any heap, or exits: unless it is offline, keep these apart. */
+ * inside a read-side section, or while the handle is being detached already.
+ * Called by the OS thread that uses the handle, or by any when none does. The OS thread that it is bound to may
+ * meanwhile wait for grace periods, and detach its other handles. Its exit detaches what is bound to it: from then on
+ * such a handle is gone. */
 FL_API int fl_thread_detach(struct fl_thread *thread);
 
-/* Gives every block in the thread's caches to the pool, and lets what it deferred wait for its grace period. */
+/* Sends home every block in the thread's caches and in the magazines that it keeps beyond these, so that a trim can
+ * return their slabs to the OS and other threads may adopt these; and lets what it deferred wait for its grace period. */
 FL_API void fl_thread_flush(struct fl_thread *thread);
 
 /* Unbinds a handle from its OS thread, before it moves to another one or blocks for long: the exit of that OS thread
- * leaves it attached, and grace periods do not wait for it. It may not be used until fl_thread_online. Inside a
+ * leaves it attached, grace periods do not wait for it, other threads may adopt its slabs, and trims may empty it. It
+ * may not be used until fl_thread_online. Inside a
  * read-side section it is misuse and does nothing. */
 FL_API void fl_thread_offline(struct fl_thread *thread);
 

@@ -45,6 +45,12 @@ struct fl_thread {
     /* The library's own state follows. */
 };
 
+/* FREELANE_TLS_DYNAMIC leaves the model of thread-local variables to the compiler, at a call each time, where it would
+ * be initial-exec. python.h's name for it does the same. */
+#if defined(FREELANE_PYTHON_TLS_DYNAMIC) && !defined(FREELANE_TLS_DYNAMIC)
+#define FREELANE_TLS_DYNAMIC 1
+#endif
+
 /* The default heap's thread of the calling OS thread. Where that has none, because it has not used the heap yet
  * or because it is exiting, it points at a constant thread whose caches have no capacity. */
 #if defined(FREELANE_TLS_DYNAMIC)

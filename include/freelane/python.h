@@ -24,6 +24,9 @@
  *                                       per type; each collection empties those caches.
  *
  * Objects of subclasses made in Python, and of C subclasses with an allocation of their own, are the interpreter's.
+ * So are objects that PyObject_New made (without Py_TPFLAGS_HAVE_GC) or PyObject_GC_New (with it): these two, too, may
+ * be used beside tp_alloc. Deallocation looks where the memory lies, and returns it there. The interpreter forbids
+ * PyObject_New for a type with Py_TPFLAGS_HAVE_GC, and so does Freelane: nothing can tell such an object.
  *
  * Works with CPython 3.13 and later, free-threaded or not, in the main interpreter; fl_py_type_ready refuses others.
  * An extension compiles src/python/ and the core into itself (src/python/sources.txt lists the files), hidden, so
@@ -62,16 +65,12 @@ extern "C" {
 /* The most references to one heap type without Py_TPFLAGS_HAVE_GC that a thread has in hand. */
 #define FL_PY_REFERENCES 4096
 
-/* Deallocations of CLEAR and FINALIZE objects inside each other, after which objects wait until the stack is
- * unwound. */
-#define FL_PY_DEPTH 64
-
 /* ---- Declaring types ---------------------------------------------------------------------------------- */
 
 struct fl_py_state;
 
 /* Says to C++ what C takes for granted of fields that a declaration leaves out. */
-#if defined(__cplusplus)
+#if defined(__cplusplus) && __cplusplus >= 201402L
 #define FL_PY_UNSET = {}
 #else
 #define FL_PY_UNSET
@@ -82,12 +81,15 @@ struct fl_py_type {
     /* What deallocation needs:
      *
      *     PLAIN     nothing: the object holds no reference, and no weak reference can be made to it
-     *     CLEAR     `clear` drops what the object holds; weak references are cleared before
+     *     CLEAR     `clear` gives up all that the object holds; weak references are cleared before
      *     FINALIZE  tp_finalize, which may resurrect, then as CLEAR
      *     LEGACY    the type's own tp_dealloc, which ends with Py_TYPE(self)->tp_free(self) as always
      */
     enum fl_dealloc_kind kind;
-    inquiry clear FL_PY_UNSET;   /* may be the type's tp_clear */
+    /* What tp_dealloc would do but for tp_free: drops references, frees buffers, closes files. It is called once, when
+     * the object dies, maybe after tp_clear. It can be the type's tp_clear only if the object holds references alone,
+     * because the collector calls that for objects that are used afterwards. */
+    inquiry clear FL_PY_UNSET;
     bool gc FL_PY_UNSET;         /* the type has Py_TPFLAGS_HAVE_GC */
     bool subclassed FL_PY_UNSET; /* it has Py_TPFLAGS_BASETYPE */
     /* Its objects own no reference to it: it is static, or a heap type which lives until the process ends. */
@@ -105,23 +107,37 @@ struct fl_py_type {
 struct fl_py_state {
     uint32_t kept;                 /* where in a struct fl_py_thread the type's union fl_py_kept lies, in bytes */
     bool ready, heap_type;         /* made ready; a heap type, whose objects own references to it */
+    size_t body;                   /* bytes of an object after its header */
     const struct fl_py_type *next; /* the types of this copy of Freelane */
 };
 
 /* Declares a type, and defines its slots: FL_PY_TYPE(point, Point, .kind = FL_DEALLOC_PLAIN) makes
  *
- *     point_freelane   the struct fl_py_type, for fl_py_type_ready
- *     point_alloc, point_free, point_dealloc   for tp_alloc, tp_free and, unless the kind is LEGACY, tp_dealloc
+ *     point_freelane           the struct fl_py_type, for fl_py_type_ready
+ *     point_alloc, point_free  for tp_alloc and tp_free
+ *     point_freelane_dealloc   for tp_dealloc, unless the kind is LEGACY: then that is the author's point_dealloc, or
+ *                              whatever its name is
  *
- * The dots are designated initializers for struct fl_py_type, in the order of its fields. */
-#define FL_PY_TYPE(prefix, object_struct, ...)                                                                       \
+ * tp_alloc returns zeros behind a header, tracked already if the type has gc. The dots are designated initializers for
+ * struct fl_py_type, in the order of its fields. */
+#define FL_PY_TYPE(prefix, object_struct, ...) FL_PY_TYPE_OF_SIZE(prefix, sizeof(object_struct), __VA_ARGS__)
+
+/* The same with the tp_basicsize instead of a struct, for a struct that ends with an array of one of its items:
+ *
+ *     typedef struct { PyObject_VAR_HEAD double values[1]; } Vector;
+ *
+ *     FL_PY_TYPE_OF_SIZE(vector, offsetof(Vector, values), .kind = FL_DEALLOC_PLAIN, .variable = true) */
+#define FL_PY_TYPE_OF_SIZE(prefix, basic_size, ...)                                                                  \
     static PyObject *prefix##_alloc(PyTypeObject *type, Py_ssize_t items);                                           \
     static void prefix##_free(void *object);                                                                         \
-    static void prefix##_dealloc(PyObject *object);                                                                  \
+    static void prefix##_freelane_dealloc(PyObject *object);                                                         \
     static struct fl_py_state prefix##_freelane_state;                                                               \
-    static const struct fl_py_type prefix##_freelane = {                                                             \
-        __VA_ARGS__,           .size = sizeof(object_struct), .alloc = prefix##_alloc,                               \
-        .free = prefix##_free, .dealloc = prefix##_dealloc,   .state = &prefix##_freelane_state};                    \
+    static const struct fl_py_type prefix##_freelane = {__VA_ARGS__,                                                 \
+                                                        .size = basic_size,                                          \
+                                                        .alloc = prefix##_alloc,                                     \
+                                                        .free = prefix##_free,                                       \
+                                                        .dealloc = prefix##_freelane_dealloc,                        \
+                                                        .state = &prefix##_freelane_state};                          \
     static PyObject *prefix##_alloc(PyTypeObject *type, Py_ssize_t items)                                            \
     {                                                                                                                \
         return fl_py_alloc(&prefix##_freelane, type, items);                                                         \
@@ -130,16 +146,17 @@ struct fl_py_state {
     {                                                                                                                \
         fl_py_free(&prefix##_freelane, (PyObject *)object);                                                          \
     }                                                                                                                \
-    __attribute__((unused)) static void prefix##_dealloc(PyObject *object)                                           \
+    static void prefix##_freelane_dealloc(PyObject *object)                                                          \
     {                                                                                                                \
         fl_py_dealloc(&prefix##_freelane, object);                                                                   \
     }
 
-/* The slots of a declared type, for a PyType_Spec: all three, or those of a LEGACY one. */
+/* The slots of a declared type, for a PyType_Spec: all three; or tp_alloc and tp_free, beside the Py_tp_dealloc of a
+ * LEGACY type. */
 #define FL_PY_SLOTS(prefix)                                                                                          \
     FL_PY_LEGACY_SLOTS(prefix),                                                                                      \
     {                                                                                                                \
-        Py_tp_dealloc, (void *)prefix##_dealloc                                                                      \
+        Py_tp_dealloc, (void *)prefix##_freelane_dealloc                                                             \
     }
 #define FL_PY_LEGACY_SLOTS(prefix)                                                                                   \
     {Py_tp_alloc, (void *)prefix##_alloc},                                                                           \
@@ -225,8 +242,9 @@ union fl_py_kept {
 /* What the fast paths see of a thread. */
 struct fl_py_thread {
     union fl_py_kept none; /* zeros, for types of which nothing is kept */
-    PyObject *waiting;     /* dead objects that wait for the stack to unwind */
-    size_t depth;          /* deallocations under way inside each other */
+    void *waiting;         /* dead objects that wait for room on a stack */
+    uintptr_t stack;       /* the lowest address of the OS thread's stack where deallocations look no further */
+    size_t stack_bytes;    /* and how much lies above it */
     union fl_py_kept kept[FL_PY_TYPES];
 };
 
@@ -240,12 +258,21 @@ struct fl_py_current {
 };
 
 /* Lies in the thread-local storage that the C library keeps free for libraries loaded late, for one load each time.
- * FREELANE_PYTHON_TLS_DYNAMIC does without, at a call each time. */
-#if defined(FREELANE_PYTHON_TLS_DYNAMIC)
+ * FREELANE_PYTHON_TLS_DYNAMIC or FREELANE_TLS_DYNAMIC, given to all files of the extension, does without, at a call
+ * each time. */
+#if defined(FREELANE_TLS_DYNAMIC)
 extern FL_PY_API __thread struct fl_py_current fl_py_current;
 #else
 extern FL_PY_API __thread struct fl_py_current fl_py_current __attribute__((tls_model("initial-exec")));
 #endif
+
+/* The address range of the heap's slabs. Constant once a type is ready; empty before. */
+struct fl_py_slabs {
+    uintptr_t base;
+    size_t bytes;
+};
+
+extern FL_PY_API struct fl_py_slabs fl_py_slabs;
 
 FL_PY_SLOW PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items);
 FL_PY_SLOW void fl_py_free_slow(const struct fl_py_type *self, PyObject *object);
@@ -303,10 +330,31 @@ FL_INLINE struct fl_cache *fl_py_blocks_of(const struct fl_py_type *self)
     return &fl_py_current_heap()->cache[half + fl_size_class(self->size)];
 }
 
+/* Bytes that are zeroed by one memset of a constant size, and up to which so many are zeroed inline. gcc makes
+ * `rep stos` of a constant size above the first, which takes longer than a call of the C library's memset; above the
+ * second the call takes less than the inline stores. */
+#define FL_PY_CLEAR_PIECE  ((size_t)64)
+#define FL_PY_CLEAR_INLINE (3 * FL_PY_CLEAR_PIECE)
+
+/* Zeros the piece at `from` of a body of so many bytes, if it reaches there. */
+FL_INLINE void fl_py_clear_piece(char *body, size_t from, size_t bytes)
+{
+    if (from < bytes)
+        memset(body + from, 0, bytes - from < FL_PY_CLEAR_PIECE ? bytes - from : FL_PY_CLEAR_PIECE);
+}
+
 /* Zeros what follows the header. */
 FL_INLINE void fl_py_clear_body(const struct fl_py_type *self, PyObject *object)
 {
-    memset((char *)object + sizeof(PyObject), 0, self->size - sizeof(PyObject));
+    char *body = (char *)object + sizeof(PyObject);
+    size_t bytes = self->size - sizeof(PyObject);
+    if (bytes > FL_PY_CLEAR_INLINE) {
+        memset(body, 0, self->state->body); /* no constant to the compiler, so a call */
+        return;
+    }
+    fl_py_clear_piece(body, 0, bytes);
+    fl_py_clear_piece(body, FL_PY_CLEAR_PIECE, bytes);
+    fl_py_clear_piece(body, 2 * FL_PY_CLEAR_PIECE, bytes);
 }
 
 /* What another thread sees that finds the object's address where it was a moment ago: nobody owns the object, so it
@@ -397,16 +445,15 @@ FL_INLINE PyObject *fl_py_alloc_gc(const struct fl_py_type *self, PyTypeObject *
         object = PyObject_GC_New(PyObject, type);
         if (object == NULL)
             return NULL;
-        fl_py_clear_body(self, object);
     } else {
         object = top[-1];
         fl_py_set_top(cache, top - 1);
-        fl_py_clear_body(self, object);
         if (fl_py_renews_type(self))
             (void)PyObject_Init(object, type);
         else
             _Py_NewReference(object);
     }
+    fl_py_clear_body(self, object);
     PyObject_GC_Track(object);
     return object;
 }
@@ -456,18 +503,25 @@ FL_INLINE bool fl_py_keep(const struct fl_py_type *self, PyObject *object, PyTyp
     return true;
 }
 
-/* Whether the thread's cache has room at `top` for an object without gc. */
-FL_INLINE bool fl_py_has_room(const struct fl_py_type *self, void **top)
+/* Whether an object without gc lies in the heap. Its tp_alloc may have been passed by: PyObject_New, PyObject_Init of
+ * other memory, and the tp_alloc of a C subtype make objects that tp_free must not keep. */
+FL_INLINE bool fl_py_is_in_slabs(PyObject *object)
 {
-    return !self->variable && !fl_cache_is_full(top);
+    return (uintptr_t)object - fl_py_slabs.base < fl_py_slabs.bytes;
 }
 
-/* Gives the memory of an object without gc, of the exact type, back to the heap. */
+/* Whether the thread's cache can take an object without gc: it has room at `top`, and the object is the heap's. */
+FL_INLINE bool fl_py_can_put(const struct fl_py_type *self, void **top, PyObject *object)
+{
+    return !self->variable && !fl_cache_is_full(top) && __builtin_expect(fl_py_is_in_slabs(object), 1);
+}
+
+/* Gives the memory of an object without gc, of the exact type, back to where it came from. */
 FL_INLINE void fl_py_release(const struct fl_py_type *self, PyObject *object)
 {
     struct fl_cache *cache = fl_py_blocks_of(self);
     void **top = fl_cache_top(cache);
-    if (FL_UNLIKELY(!fl_py_has_room(self, top))) {
+    if (FL_UNLIKELY(!fl_py_can_put(self, top, object))) {
         fl_py_free_slow(self, object);
         return;
     }
@@ -503,7 +557,7 @@ FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyType
     }
     struct fl_cache *cache = fl_py_blocks_of(self);
     void **top = fl_cache_top(cache);
-    if (FL_UNLIKELY(!fl_py_has_room(self, top) || !fl_py_give_type(self, type))) {
+    if (FL_UNLIKELY(!fl_py_can_put(self, top, object) || !fl_py_give_type(self, type))) {
         fl_py_end_slow(self, object, type);
         return;
     }
@@ -536,6 +590,12 @@ FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object)
     fl_py_end(self, object, type);
 }
 
+/* An address on the calling function's stack. */
+FL_INLINE uintptr_t fl_py_frame(void)
+{
+    return (uintptr_t)__builtin_frame_address(0);
+}
+
 /* The slot tp_dealloc of the kinds other than LEGACY. */
 FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
 {
@@ -549,14 +609,12 @@ FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
         return;
     }
     struct fl_py_thread *thread = fl_py_current_thread();
-    if (FL_UNLIKELY(thread->depth >= FL_PY_DEPTH)) {
+    if (FL_UNLIKELY(fl_py_frame() - thread->stack >= thread->stack_bytes)) {
         fl_py_dealloc_slow(self, object);
         return;
     }
-    thread->depth++;
     fl_py_destroy(self, object);
-    thread->depth--;
-    if (FL_UNLIKELY(thread->waiting != NULL && thread->depth == 0))
+    if (FL_UNLIKELY(thread->waiting != NULL))
         fl_py_dealloc_waiting(thread);
 }
 

@@ -123,6 +123,7 @@ static PyObject *collection(PyObject *module, PyObject *const *args, Py_ssize_t 
         at_start(full);
     else
         at_stop();
+    fli_py_nest_resume();
     Py_RETURN_NONE;
 }
 

@@ -12,10 +12,13 @@
  */
 #include "interpreter.h"
 
+#include "heap.h"
+
 #include <errno.h>
 
 struct fl_heap *fli_py_heap;
-struct fl_type blocks[FL_CLASS_COUNT];
+struct fl_py_slabs fl_py_slabs;
+static struct fl_type blocks[FL_CLASS_COUNT];
 
 /* The library clears nothing: the interpreter and fl_py_disown have done so when an object dies. */
 static const struct fl_header object_header = {.bytes = sizeof(PyObject)};
@@ -64,6 +67,8 @@ int fli_py_heap_ready(void)
     fli_py_heap = create_heap(error, sizeof error);
     if (fli_py_heap == NULL)
         goto failed;
+    const struct fli_slabs *slabs = &fli_py_heap->backing.slabs;
+    fl_py_slabs = (struct fl_py_slabs){.base = (uintptr_t)slabs->base, .bytes = slabs->span};
     return 0;
 failed:
     PyErr_Format(PyExc_MemoryError, "freelane: %s", error);
@@ -89,6 +94,11 @@ static void give_back(struct fl_thread *borrowed)
     struct fli_py_thread *thread = fli_py_thread_update();
     if (thread == NULL || thread->heap != borrowed)
         fl_thread_detach(borrowed);
+}
+
+bool fli_py_heap_owns(const void *block)
+{
+    return fli_py_heap != NULL && fli_slab_class_of(&fli_py_heap->backing.slabs, block) != 0;
 }
 
 void *fli_py_heap_alloc(size_t size)

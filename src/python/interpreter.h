@@ -7,6 +7,7 @@
  *     type.c        the checks of fl_py_type_ready                        the module's execution
  *     object.c      the slow halves of alloc, free and dealloc            the fast paths of python.h
  *     thread.c      what a thread keeps, from its first object to its end object.c, collect.c, the interpreter
+ *     nest.c        deallocations inside each other, what waits for room  object.c, thread.c, collect.c
  *     stock.c       references to types, many at once                     thread.c, the fast paths
  *     collect.c     collections, the caching switch, fork                 the interpreter (gc.callbacks)
  *     heap.c        the heap of objects without gc, statistics            all of them
@@ -29,6 +30,28 @@ enum { FLI_PY_FREE_THREADED = 1 };
 enum { FLI_PY_FREE_THREADED = 0 };
 #endif
 
+/* An OS thread's own stack; none where the C library does not know it. */
+struct fli_py_stack {
+    uintptr_t low;
+    size_t bytes;
+};
+
+/* A deallocation under way on another stack: where its frame is, and how many are inside each other down to it. */
+struct fli_py_level {
+    uintptr_t frame;
+    unsigned number;
+};
+
+enum { FLI_PY_REGIONS = 16 };
+
+/* What nest.c knows of an OS thread. Frames are addresses, and may be gone. */
+struct fli_py_nest {
+    struct fli_py_stack stack;
+    struct fli_py_level levels[FLI_PY_REGIONS]; /* by region of addresses, the latest */
+    uintptr_t resuming;                         /* the frame that destroys what waits */
+    int64_t moved_ms;                           /* when it last took something to destroy */
+};
+
 /* A thread that has allocated. Lives until its OS thread has exited and the thread state that watches it is
  * cleared. */
 struct fli_py_thread {
@@ -42,6 +65,7 @@ struct fli_py_thread {
     PyThreadState *watcher; /* the thread state that has the capsule, or had the last one */
     uint64_t watcher_id;
     bool open; /* caches may have room */
+    struct fli_py_nest nest;
 
     /* Under the registry's lock. */
     struct fl_py_current *current; /* the OS thread's, for whoever wants its attention */
@@ -56,6 +80,9 @@ extern struct fl_heap *fli_py_heap;
 
 /* Makes the heap, once. Returns 0 or -1 with an exception. */
 int fli_py_heap_ready(void);
+
+/* Whether the heap gave the block. Takes no lock. */
+bool fli_py_heap_owns(const void *block);
 
 /* A block of `size` bytes up to FL_BLOCK_MAX, and back; for threads that may have no struct fl_thread. */
 void *fli_py_heap_alloc(size_t size);
@@ -99,6 +126,10 @@ bool fli_py_threads_caching(void);
 /* Empties the caches of OS threads that ended without a thread state. */
 void fli_py_threads_empty_ended(void);
 
+/* Leaves an object that waits to no thread, and takes one, or NULL if there is none. */
+void fli_py_threads_leave(void *entry);
+void *fli_py_threads_take_left(void);
+
 /* In the child of a fork: the other threads are gone. */
 void fli_py_threads_forked(void);
 
@@ -107,6 +138,24 @@ void fli_py_threads_count(struct fl_py_stats *stats);
 
 /* A new interpreter in the same process: what the last one closed is open again. */
 void fli_py_threads_reopen(void);
+
+/* ---- nest.c */
+
+/* Looks for the calling OS thread's stack. */
+void fli_py_nest_ready(struct fli_py_thread *thread);
+
+/* Deallocates an object of kind CLEAR or FINALIZE, of the exact type, or has it wait. `thread` is the calling one, or
+ * NULL if there is none. */
+void fli_py_nest_dealloc(struct fli_py_thread *thread, const struct fl_py_type *self, PyObject *object);
+
+/* Destroys what waits in the calling thread, and what other threads left, where there is room for that. */
+void fli_py_nest_resume(void);
+
+/* The same without the latter. */
+void fli_py_nest_resume_own(void);
+
+/* Leaves what waits in a thread to others. */
+void fli_py_nest_leave(struct fli_py_thread *thread);
 
 /* ---- type.c */
 
@@ -135,23 +184,56 @@ extern FLI_ATOMIC(int64_t) fli_py_collections;
 /* The grace periods of the heap. */
 extern const struct fl_grace_host fli_py_collect_grace;
 
-/* ---- The link of objects that wait for the stack to unwind: the first word of the header, which a dead object does
- * not need. It is the owning thread (free-threaded), which no reader takes it for, or the reference count (with the
- * GIL). */
-
-static inline void fli_py_set_link(PyObject *object, PyObject *next)
+/* How many more calls of Python functions the thread state allows inside each other. */
+static inline int fli_py_calls_left(void)
 {
-    /* Relaxed: nothing follows it elsewhere. */
-    __atomic_store_n((uintptr_t *)(void *)object, (uintptr_t)next, __ATOMIC_RELAXED);
+    return PyThreadState_GetUnchecked()->py_recursion_remaining;
 }
 
-/* Returns the link and leaves a dead object's header. */
-static inline PyObject *fli_py_take_link(PyObject *object)
+/* ---- Dead objects that wait, in lists. An entry is the object itself, linked by the first word of its header, which a
+ * dead object does not need: it is the owning thread (free-threaded), which no reader takes it for, or the reference
+ * count (with the GIL). That has to stay 0 where weak references lead to the object, so that they go on saying that it
+ * is dead: there, the entry is a struct fli_py_proxy, as the lowest bit tells. */
+
+struct fli_py_proxy {
+    uintptr_t link;
+    PyObject *object;
+};
+
+static inline struct fli_py_proxy *fli_py_proxy_of(void *entry)
 {
+    return ((uintptr_t)entry & 1) != 0 ? (struct fli_py_proxy *)((uintptr_t)entry - 1) : NULL;
+}
+
+static inline PyObject *fli_py_waiting_object(void *entry)
+{
+    struct fli_py_proxy *proxy = fli_py_proxy_of(entry);
+    return proxy != NULL ? proxy->object : (PyObject *)entry;
+}
+
+/* The first word of either. */
+static inline uintptr_t *fli_py_link(void *entry)
+{
+    return (uintptr_t *)((uintptr_t)entry & ~(uintptr_t)1);
+}
+
+static inline void fli_py_push_waiting(void **list, void *entry)
+{
+    /* Relaxed: nothing follows it elsewhere. */
+    __atomic_store_n(fli_py_link(entry), (uintptr_t)*list, __ATOMIC_RELAXED);
+    *list = entry;
+}
+
+/* Returns NULL if there is none; leaves a dead object's header. */
+static inline void *fli_py_pop_waiting(void **list)
+{
+    void *entry = *list;
+    if (entry == NULL)
+        return NULL;
     /* Relaxed: as above. */
-    PyObject *next = (PyObject *)__atomic_load_n((uintptr_t *)(void *)object, __ATOMIC_RELAXED);
-    __atomic_store_n((uintptr_t *)(void *)object, 0, __ATOMIC_RELAXED);
-    return next;
+    *list = (void *)__atomic_load_n(fli_py_link(entry), __ATOMIC_RELAXED);
+    __atomic_store_n(fli_py_link(entry), 0, __ATOMIC_RELAXED);
+    return entry;
 }
 
 /* Makes a type live for ever, before other threads know it. As the interpreter does it: out of the collector's sight,

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * The slow halves of tp_alloc, tp_free and tp_dealloc: threads that have not allocated yet, empty and full caches,
- * caching turned off, subtypes, variable sizes, and stacks that are too deep.
+ * caching turned off, subtypes and variable sizes.
  *
  * Who owns the memory of an object whose tp_free is a declared type's:
  *
- *     tp_flags without HAVE_GC    the heap; the interpreter above FL_BLOCK_MAX, where a C subtype brought its own
- *                                 tp_alloc, and where an object got its type by an assignment to __class__. So it is
- *                                 looked up.
+ *     tp_flags without HAVE_GC    the heap; the interpreter above FL_BLOCK_MAX, where PyObject_New or the tp_alloc of
+ *                                 a C subtype made the object, and where it got its type by an assignment to
+ *                                 __class__. So every free looks where the object lies.
  *     with HAVE_GC                the interpreter
  *
  * A subtype made in Python has the interpreter's tp_alloc and tp_free. Its deallocation comes here through the chain
@@ -99,7 +99,7 @@ void fl_py_free_slow(const struct fl_py_type *self, PyObject *object)
     (void)fli_py_thread_update();
     if (has_gc(Py_TYPE(object)))
         PyObject_GC_Del(object);
-    else if (fl_owns(fli_py_heap, object))
+    else if (fli_py_heap_owns(object))
         fli_py_heap_free(object);
     else
         PyObject_Free(object);
@@ -136,36 +136,13 @@ static void dealloc_subtype(const struct fl_py_type *self, PyObject *object)
         fl_py_free_slow(self, object);
     if (self->state->heap_type)
         Py_DECREF(type);
+    fli_py_nest_resume_own();
 }
 
 void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object)
 {
-    if (!fl_py_is_exact(self, Py_TYPE(object))) {
+    if (fl_py_is_exact(self, Py_TYPE(object)))
+        fli_py_nest_dealloc(fli_py_thread_enter(), self, object);
+    else
         dealloc_subtype(self, object);
-        return;
-    }
-    struct fli_py_thread *thread = fli_py_thread_enter();
-    if (thread != NULL && thread->face.depth >= FL_PY_DEPTH) {
-        if (self->gc)
-            PyObject_GC_UnTrack(object);
-        fli_py_set_link(object, thread->face.waiting);
-        thread->face.waiting = object;
-    } else if (thread != NULL) {
-        fl_py_dealloc(self, object);
-    } else {
-        fl_py_destroy(self, object);
-    }
-}
-
-void fl_py_dealloc_waiting(struct fl_py_thread *thread)
-{
-    thread->depth++;
-    while (thread->waiting != NULL) {
-        PyObject *object = thread->waiting;
-        thread->waiting = fli_py_take_link(object);
-        if (has_gc(Py_TYPE(object)))
-            PyObject_GC_Track(object);
-        Py_TYPE(object)->tp_dealloc(object);
-    }
-    thread->depth--;
 }

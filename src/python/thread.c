@@ -24,8 +24,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* The stand-ins: every cache is without objects and room, and no deallocation begins inside another. */
-static const struct fl_py_thread no_thread = {.depth = FL_PY_DEPTH};
+/* The stand-ins: every cache is without objects and room, and so is the stack. */
+static const struct fl_py_thread no_thread;
 static const struct fl_thread no_heap;
 
 /* What `own` is when the OS thread is about to end. */
@@ -37,6 +37,7 @@ __thread struct fl_py_current fl_py_current = {.heap = (struct fl_thread *)&no_h
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fli_py_thread *threads;
 static struct fli_py_thread *ended_threads;
+static void *left;     /* dead objects that wait, of threads that ended */
 static uint64_t epoch; /* counts what every thread is to empty its caches for */
 static FLI_ATOMIC(bool) uncached;
 static pthread_key_t exit_key;
@@ -178,6 +179,7 @@ static void at_state_end(PyObject *capsule)
     struct fli_py_thread *thread = PyCapsule_GetPointer(capsule, capsule_name);
     if (fl_py_current.own == &thread->face) {
         thread->open = false;
+        fli_py_nest_resume();
         empty(thread);
     }
     fli_store_relaxed(&thread->unwatched, true); /* relaxed: the owner may as well learn of it later */
@@ -275,6 +277,7 @@ void fli_py_thread_give_types(void)
 static void at_exit(void *arg)
 {
     struct fli_py_thread *thread = arg;
+    fli_py_nest_leave(thread);
     fl_thread_detach(thread->heap);
     pthread_mutex_lock(&registry_lock);
     unlink_locked(thread);
@@ -301,6 +304,7 @@ static struct fli_py_thread *create(void)
     thread->heap = heap;
     thread->current = &fl_py_current;
     thread->references = 1;
+    fli_py_nest_ready(thread);
     return thread;
 }
 
@@ -394,9 +398,25 @@ void fli_py_threads_empty_ended(void)
         pthread_mutex_unlock(&registry_lock);
         if (thread == NULL)
             return;
+        fli_py_nest_leave(thread);
         empty(thread);
         unreference(thread);
     }
+}
+
+void fli_py_threads_leave(void *entry)
+{
+    pthread_mutex_lock(&registry_lock);
+    fli_py_push_waiting(&left, entry);
+    pthread_mutex_unlock(&registry_lock);
+}
+
+void *fli_py_threads_take_left(void)
+{
+    pthread_mutex_lock(&registry_lock);
+    void *entry = fli_py_pop_waiting(&left);
+    pthread_mutex_unlock(&registry_lock);
+    return entry;
 }
 
 void fli_py_threads_forked(void)

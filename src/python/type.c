@@ -41,8 +41,8 @@ static int check_layout(const struct fl_py_type *self, PyTypeObject *type)
 {
     const char *name = type->tp_name;
     if (type->tp_basicsize != (Py_ssize_t)self->size)
-        REFUSE("%s: tp_basicsize is %zd, the struct of its FL_PY_TYPE has %zu bytes", name, type->tp_basicsize,
-               self->size);
+        REFUSE("%s: tp_basicsize is %zd, the struct of its FL_PY_TYPE has %zu bytes%s", name, type->tp_basicsize,
+               self->size, self->variable ? " (FL_PY_TYPE_OF_SIZE takes the size without items)" : "");
     if ((type->tp_itemsize != 0) != self->variable)
         REFUSE("%s: tp_itemsize is %zd, its FL_PY_TYPE says .variable = %s", name, type->tp_itemsize,
                self->variable ? "true" : "false");
@@ -120,6 +120,7 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
         return 0;
     }
     state->heap_type = heap_type;
+    state->body = self->size - sizeof(PyObject);
     if (can_keep(self) && kept_types < FL_PY_TYPES) {
         state->kept = (uint32_t)(offsetof(struct fl_py_thread, kept) + kept_types * sizeof(union fl_py_kept));
         fli_py_kept_types[kept_types++] = self;

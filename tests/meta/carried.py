@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""src/python/sources.txt lists what an extension carries: the core without liburcu, the CPython side, their headers.
+"""src/python/sources.txt lists what an extension carries: the core without liburcu and the reading of stacks, the CPython side, their headers.
 
 usage: carried.py <root>
 """
@@ -10,7 +10,7 @@ import sys
 from source import report
 
 FOLDERS = ["include/freelane", "src", "src/python"]
-LEFT_OUT = {"src/rcu.c", "include/freelane/object.h"}
+LEFT_OUT = {"src/rcu.c", "src/stack.c", "include/freelane/object.h"}
 
 
 def main(root):

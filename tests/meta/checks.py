@@ -5,11 +5,13 @@ import contextlib
 import io
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
 
 import carried
+import exports
 import headers
 import layers
 import orders
@@ -180,6 +182,7 @@ class Shape(Tree):
             ("#ifdef FREELANE_CHECKED\nint x;\n#endif\n", "a variant"),
             ('void f(void)\n{\n    __asm__("");\n}\n', "inline assembly"),
             ("__attribute__((no_sanitize_thread)) void f(void);\n", "switches a sanitizer off"),
+            ("void f(void)\n{\n    pthread_mutex_lock(&x);\n}\n", "see lock.h"),
         ):
             self.write("src/pool.c", text)
             self.fails(shape, pattern)
@@ -240,6 +243,38 @@ class Readme(Tree):
 
     def test_a_readme_without_an_example_fails(self):
         self.fails(readme, "nothing was there", self.examples("```c\nfl_alloc(thread, 48);\n```\n"))
+
+
+@unittest.skipUnless(shutil.which("gcc") and shutil.which("ar"), "no gcc")
+class Exports(Tree):
+    def build(self, text, *options):
+        self.write("one.c", text)
+        command = ["gcc", "-fPIC", "-fvisibility=hidden", self.root / "one.c", "-o", self.root / "one.o", *options]
+        subprocess.run(command, check=True)
+        return self.root / "one.o"
+
+    def check_archive(self, text):
+        archive = self.root / "libone.a"
+        archive.unlink(missing_ok=True)
+        subprocess.run(["ar", "rc", archive, self.build(text, "-c")], check=True)
+        return self.run_check(exports, self.root, str(archive))
+
+    def check_extension(self, text):
+        extension = self.build(text, "-shared").rename(self.root / "one.cpython-313-x86_64-linux-gnu.so")
+        return self.run_check(exports, self.root, str(extension))
+
+    def test_names_of_an_archive_have_the_prefix(self):
+        self.assertEqual(self.check_archive("int fl_one; int fli_two(void) { return 2; } static int three = 3;"), "")
+        self.assertIn("blocks has no", self.check_archive("int fl_one; int blocks[2];"))
+        self.assertIn("run has no", self.check_archive("int fl_one; void run(void) {}"))
+        self.assertIn("current has no", self.check_archive("int fl_one; __thread int current;"))
+        self.assertIn("defines nothing", self.check_archive("static int three = 3;"))
+
+    def test_an_extension_exports_its_init_function(self):
+        init = 'int fl_one; __attribute__((visibility("default"))) void PyInit_one(void) {}'
+        self.assertEqual(self.check_extension(init), "")
+        self.assertIn("exports two", self.check_extension(init + '__attribute__((visibility("default"))) int two;'))
+        self.assertIn("does not export PyInit_one", self.check_extension("int one;"))
 
 
 if __name__ == "__main__":

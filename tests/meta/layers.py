@@ -16,12 +16,18 @@ config
 base
 sanitizer
 atomic
-check
+lock
+check pin
+stack.h
+stack.c stack_none
+callback
 os
 sizeclass
 limit
 magazine
-slab large
+slab.h
+idle.h
+slab.c idle.c large
 grace.h
 rcu
 rcu_none
@@ -29,9 +35,11 @@ grace.c
 reader
 pool
 rack
+home
 cache
 deferred
 heap.h
+stray
 fork.h
 thread
 stall
@@ -48,8 +56,9 @@ heap.c
 
 # System headers with one place of their own.
 PRIVATE_HEADERS = [
-    (re.compile(r"^sys/mman\.h$"), {"src/os.c"}),
+    (re.compile(r"^sys/mman\.h$"), {"src/os.c", "src/config.h"}),
     (re.compile(r"^(urcu|urcu[-/].*)\.h$|^urcu\.h$"), {"src/rcu.c", "src/rcu.h"}),
+    (re.compile(r"^unwind\.h$"), {"src/stack.c"}),
     (re.compile(r"^stdatomic\.h$"), {"src/atomic.h"}),
     (re.compile(r"^Python\.h$"), {"src/python/", "include/freelane/python.h"}),
 ]

@@ -17,6 +17,7 @@ FORBIDDEN = [
     (re.compile(r"\bno_sanitize\w*|\bdisable_sanitizer_instrumentation\b|\bNO_SANITIZE\w*"), "switches a sanitizer off"),
     (re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+(GCC|clang)[ \t]+diagnostic", re.MULTILINE), "switches a warning off"),
 ]
+LOCKING = re.compile(r"\bpthread_mutex_(lock|trylock|unlock)\b")
 ASSEMBLY = re.compile(r"\b(__asm__|__asm|asm)\b")
 
 # A suppression list may name what is not ours: libraries, and for tests on CPython functions of the interpreter.
@@ -35,6 +36,9 @@ def check_file(source):
         for line, included, _ in source.includes():
             if included.endswith(".c"):
                 yield f"{source.name}:{line}: includes {included}"
+    if source.name.startswith("src/") and source.name.count("/") == 1 and source.name not in ("src/lock.c", "src/lock.h"):
+        for match in LOCKING.finditer(source.code):
+            yield f"{source.name}:{source.line_of(match.start())}: {match.group()}; see lock.h"
     if source.name.startswith("src/") and source.name.endswith(".c") and source.name not in MAY_HAVE_VARIANTS:
         for match in re.finditer(r"^[ \t]*#[ \t]*if.*", source.code, re.MULTILINE):
             yield f"{source.name}:{source.line_of(match.start())}: a variant ({match.group().strip()}); see config.h"

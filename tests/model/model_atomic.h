@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <freelane/freelane.h>
+
 #include <relacy/relacy.hpp>
 
 #undef new
@@ -32,32 +34,48 @@
 #undef memory_order_acquire
 #undef memory_order_release
 #undef memory_order_acq_rel
-#define memory_order_relaxed       rl::mo_relaxed
-#define memory_order_acquire       rl::mo_acquire
-#define memory_order_release       rl::mo_release
-#define memory_order_acq_rel       rl::mo_acq_rel
+#define memory_order_relaxed         rl::mo_relaxed
+#define memory_order_acquire         rl::mo_acquire
+#define memory_order_release         rl::mo_release
+#define memory_order_acq_rel         rl::mo_acq_rel
 
-#define FLI_ATOMIC(T)              rl::atomic<T>
+#define FLI_ATOMIC(T)                fli_model_atomic<T>
+#define FLI_PLAIN(T)                 fli_model_plain<T>
 
-#define fli_load_relaxed(p)        (p)->load(rl::mo_relaxed, $)
-#define fli_load_acquire(p)        (p)->load(rl::mo_acquire, $)
-#define fli_load_order(p, order)   (p)->load((order), $)
-#define fli_store_relaxed(p, v)    (p)->store((v), rl::mo_relaxed, $)
-#define fli_store_release(p, v)    (p)->store((v), rl::mo_release, $)
-#define fli_add_relaxed(p, v)      (p)->fetch_add((v), rl::mo_relaxed, $)
-#define fli_sub_relaxed(p, v)      (p)->fetch_sub((v), rl::mo_relaxed, $)
-#define fli_or_release(p, v)       (p)->fetch_or((v), rl::mo_release, $)
-#define fli_or_relaxed(p, v)       (p)->fetch_or((v), rl::mo_relaxed, $)
-#define fli_and_relaxed(p, v)      (p)->fetch_and((v), rl::mo_relaxed, $)
-#define fli_exchange_acquire(p, v) (p)->exchange((v), rl::mo_acquire, $)
+#define fli_load_relaxed(p)          (p)->load(rl::mo_relaxed, $)
+#define fli_load_acquire(p)          (p)->load(rl::mo_acquire, $)
+#define fli_load_order(p, order)     (p)->load((order), $)
+#define fli_store_relaxed(p, v)      (p)->store((v), rl::mo_relaxed, $)
+#define fli_store_release(p, v)      (p)->store((v), rl::mo_release, $)
+#define fli_store_order(p, v, order) (p)->store((v), (order), $)
+#define fli_add_relaxed(p, v)        (p)->fetch_add((v), rl::mo_relaxed, $)
+#define fli_sub_relaxed(p, v)        (p)->fetch_sub((v), rl::mo_relaxed, $)
+#define fli_or_release(p, v)         (p)->fetch_or((v), rl::mo_release, $)
+#define fli_or_relaxed(p, v)         (p)->fetch_or((v), rl::mo_relaxed, $)
+#define fli_and_relaxed(p, v)        (p)->fetch_and((v), rl::mo_relaxed, $)
+#define fli_exchange_acquire(p, v)   (p)->exchange((v), rl::mo_acquire, $)
+#define fli_cas_strong(p, expected, desired, success, failure)                                                       \
+    fli_model_cas_strong((p), (expected), (desired), (success), (failure), $)
 #define fli_cas_weak(p, expected, desired, success, failure)                                                         \
     fli_model_cas_weak((p), (expected), (desired), (success), (failure), $)
+
+/* A shared word. Its memory was zeroed. */
+template <typename T> class fli_model_atomic : public rl::generic_atomic<T, true>
+{
+};
+
+template <typename T, typename value>
+bool fli_model_cas_strong(fli_model_atomic<T> *word, T *expected, value desired, rl::memory_order success,
+                          rl::memory_order failure, rl::debug_info_param info)
+{
+    return word->compare_exchange_strong(*expected, (T)desired, success, info, failure, info);
+}
 
 /* Relacy knows the rule of C++11 alone, by which failure may not acquire unless success does, and drops what breaks
  * it. Such a failure is a relaxed one here, after which the word is loaded again: that gives at least the same
  * outcomes. */
 template <typename T>
-bool fli_model_cas_weak(rl::atomic<T> *word, T *expected, T desired, rl::memory_order success,
+bool fli_model_cas_weak(fli_model_atomic<T> *word, T *expected, T desired, rl::memory_order success,
                         rl::memory_order failure, rl::debug_info_param info)
 {
     bool known = failure == rl::mo_relaxed || success == rl::mo_acquire || success == rl::mo_acq_rel;
@@ -68,10 +86,89 @@ bool fli_model_cas_weak(rl::atomic<T> *word, T *expected, T desired, rl::memory_
     return false;
 }
 
+/* Classes 1 and 2 are all that there are: each takes states where all classes are walked. */
+#undef FL_CLASS_COUNT
+#define FL_CLASS_COUNT 3
+
 /* Slots of a magazine, whose first words take more room here. */
 enum { FLI_MAGAZINE_SLOTS = 239 };
 
-/* A counter that one thread writes. Nothing in the pool depends on its value: left out, it costs no states. */
-#define fli_count(p, v) ((void)(p), (void)(v))
+/* A counter that one thread at a time writes. */
+#define fli_count(p, v) fli_model_count((p), (v), $)
+
+/* Those of 64 bits are what a thread did to the pool. Nothing depends on their values: left out, they cost no states. */
+inline void fli_model_count(fli_model_atomic<uint64_t> *, uint64_t, rl::debug_info_param)
+{
+}
+
+inline void fli_model_count(fli_model_atomic<uint32_t> *word, uint32_t change, rl::debug_info_param info)
+{
+    word->store(word->load(rl::mo_relaxed, info) + change, rl::mo_relaxed, info);
+}
+
+/* A plain word that a lock guards: an access that the lock does not order is a data race. Its memory was zeroed. */
+template <typename T> class fli_model_plain
+{
+  public:
+    fli_model_plain()
+    {
+        word($).store(T());
+    }
+    operator T() const
+    {
+        return word($).load();
+    }
+    T operator->() const
+    {
+        return word($).load();
+    }
+    fli_model_plain &operator=(T value)
+    {
+        word($).store(value);
+        return *this;
+    }
+    fli_model_plain &operator=(const fli_model_plain &other)
+    {
+        return *this = T(other);
+    }
+    T operator++(int)
+    {
+        T value = *this;
+        *this = (T)(value + 1);
+        return value;
+    }
+
+  private:
+    rl::var<T> word;
+};
+
+/* The memory of a home, which the scenario has laid out. The object is made when the memory is zeroed. */
+struct fli_model_memory {
+    void *at;
+    template <typename T> operator T *() const
+    {
+        return static_cast<T *>(at);
+    }
+};
+
+fli_model_memory fli_model_aligned_alloc(size_t grain, size_t bytes);
+
+template <typename T> void fli_model_zero(T *object)
+{
+    ::new (object) T();
+}
+
+template <typename T> void fli_model_free(T *object)
+{
+    object->~T();
+}
+
+/* In the C sources (FREELANE_MODEL_SOURCE): a name that is a word of C++, and those of the functions above. */
+#if defined(FREELANE_MODEL_SOURCE)
+#define class class_
+#define aligned_alloc(grain, bytes) fli_model_aligned_alloc((grain), (bytes))
+#define memset(object, zero, bytes) fli_model_zero(object)
+#define free(object)                fli_model_free(object)
+#endif
 
 #endif

@@ -25,7 +25,7 @@ template <typename scenario> int check(bool expect_error)
     rl::test_params params;
     params.search_type = rl::sched_bound;
     params.context_bound = 2;
-    params.execution_depth_limit = 500;
+    params.execution_depth_limit = 2000;
     params.output_stream = expect_error ? &nowhere : &std::cout;
     params.progress_stream = &nowhere;
     bool clean = rl::simulate<scenario>(params);

@@ -16,8 +16,8 @@ FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 TSAN = "-fsanitize=thread" in (sysconfig.get_config_var("PY_CFLAGS") or "")
 ASAN = "libasan" in os.environ.get("LD_PRELOAD", "")
 
-KINDS = ["Point", "Pair", "GCPair", "WeakPair", "Handle", "GCHandle", "Label", "GCLabel", "Node"]
-GC_KINDS = [kind for kind in KINDS if kind.startswith("GC") or kind in ("Node", "WeakPair")]
+KINDS = ["Point", "Pair", "GCPair", "WeakPair", "Handle", "GCHandle", "Label", "GCLabel", "Node", "Table"]
+GC_KINDS = [kind for kind in KINDS if kind.startswith("GC") or kind in ("Node", "Table", "WeakPair")]
 PLAIN_KINDS = [kind for kind in KINDS if kind not in GC_KINDS]
 FREELANE = ["", "Static", "Immortal"]
 TWINS = ["Default", "DefaultStatic", "Freelist", "FreelistStatic"]

@@ -8,7 +8,10 @@ import unittest
 import weakref
 
 import freelane_demo as demo
-from demo_support import FREE_THREADED, FREELANE, GC_KINDS, KINDS, PLAIN_KINDS, TWINS, TestCase, few, references, types
+from demo_support import (
+    FREE_THREADED, FREELANE, GC_KINDS, KINDS, PLAIN_KINDS, TWINS, TestCase, few, references,
+    resident_bytes, run_threads, types
+)
 
 
 class Held:
@@ -46,6 +49,7 @@ class Contents(TestCase):
     def test_a_dead_object_is_the_next_one_of_its_type(self):
         for type_ in types():
             with self.subTest(type_):
+                gc.collect()  # a thread has room for 16 types with gc
                 warm = [type_() for _ in range(10)]
                 del warm
                 first = type_()
@@ -86,6 +90,113 @@ class Contents(TestCase):
             del many[::2]
             many += [type_() for _ in range(few(50000, 1000))]
             self.assertEqual(len(set(map(id, many))), len(many))
+
+
+class Elsewhere(TestCase):
+    """Objects whose memory tp_alloc did not give: PyObject_New, PyObject_GC_New."""
+
+    def setUp(self):
+        super().setUp()
+        # So that the threads' caches have room.
+        self.warm = [[type_() for _ in range(200)] for type_ in types()]
+
+    def tearDown(self):
+        del self.warm
+        super().tearDown()
+
+    def test_they_come_and_go(self):
+        for type_ in types(variants=FREELANE + TWINS):
+            for _ in range(3):
+                many = [demo.new_beside(type_) for _ in range(few(1000, 100))]
+                self.assertFalse(any(map(demo.owns, many)), type_)
+                del many
+                gc.collect()
+                demo.check()
+
+    def test_their_memory_is_not_given_to_others(self):
+        for type_ in types(PLAIN_KINDS):
+            many = [demo.new_beside(type_) for _ in range(100)]
+            many += [type_() for _ in range(100)]
+            del many
+            self.assertTrue(all(map(demo.owns, [type_() for _ in range(1000)])), type_)
+
+    def test_it_goes_back_where_it_came_from(self):
+        for type_ in types(PLAIN_KINDS):
+            keep = [None] * 1000
+            demo.new_beside(type_)
+            before = sys.getallocatedblocks()
+            for i in range(1000):
+                keep[i] = demo.new_beside(type_)
+            for i in range(1000):
+                keep[i] = None
+            self.assertLess(sys.getallocatedblocks(), before + 500, type_)
+
+    def test_what_they_hold_is_dropped(self):
+        for type_ in types(["Pair", "GCPair", "Node"]):
+            for _ in range(100):
+                one = demo.new_beside(type_)
+                setattr(one, "first" if hasattr(type_, "first") else "left", Held())
+                del one
+            self.assertEqual(Held.alive, 0, type_)
+
+    def test_the_collector_sees_them(self):
+        for type_ in types(["GCPair", "WeakPair", "Node"]):
+            name = "first" if hasattr(type_, "first") else "left"
+            for make in (demo.new_beside, type_):  # the second takes what the first has left
+                for _ in range(50):
+                    one = make(type_) if make is demo.new_beside else make()
+                    setattr(one, name, [one, Held()])
+                del one
+            gc.collect()
+            self.assertEqual(Held.alive, 0, type_)
+
+    def test_references_to_the_type_balance(self):
+        for type_ in types(variants=["", "Default"]):
+            before = references(type_)
+            many = [demo.new_beside(type_) for _ in range(1000)]
+            self.assertEqual(references(type_), before + 1000, type_)
+            del many
+            self.assertEqual(references(type_), before, type_)
+
+    def test_a_resurrected_one(self):
+        for type_ in types(["Handle", "GCHandle"]):
+            kept = []
+            one = demo.new_beside(type_)
+            one.on_close = kept.append
+            del one
+            self.assertIs(type(kept.pop()), type_)
+
+    def test_in_threads(self):
+        def use(type_):
+            for _ in range(few(200, 20)):
+                many = [demo.new_beside(type_) for _ in range(10)] + [type_() for _ in range(10)]
+                del many
+
+        for type_ in types():
+            run_threads(4, use, type_)
+
+    def test_without_caching(self):
+        was_on = demo.set_caching(False)
+        self.addCleanup(demo.set_caching, was_on)
+        for type_ in types():
+            many = [demo.new_beside(type_) for _ in range(100)] + [type_() for _ in range(100)]
+            del many
+
+    def test_a_subtype_with_another_allocation(self):
+        others = [getattr(demo, name) for name in dir(demo) if name.startswith("Other")]
+        self.assertEqual(len(others), 12)
+        for type_ in others:
+            base = type_.__base__
+            for _ in range(10):
+                warm = [base() for _ in range(100)]
+                many = [type_() for _ in range(100)]
+                self.assertFalse(any(map(demo.owns, many)), type_)
+                del many, warm
+                many = [base() for _ in range(300)]
+                self.assertEqual(set(map(demo.owns, many)), {base in types(PLAIN_KINDS)}, type_)
+                del many
+                gc.collect()
+                demo.check()
 
 
 class References(TestCase):
@@ -178,6 +289,52 @@ class Cycles(TestCase):
             gc.collect()
             self.assertIsNone(reference())
             self.assertEqual(Held.alive, 0)
+
+
+class Container(TestCase):
+    """Table: 200 bytes, which own two buffers."""
+
+    def test_it_keeps_what_it_is_given(self):
+        for type_ in types(["Table"], FREELANE + TWINS):
+            self.assertEqual(type_.__basicsize__, 200)
+            for length in (0, 1, 16, 17, 18, 19, 20, 100, 1000):
+                objects = tuple(map(str, range(length)))
+                many = [type_(*objects) for _ in range(10)]
+                for one in many:
+                    self.assertEqual(one.objects, objects)
+                    self.assertEqual(one.hashes, list(map(hash, objects)))
+
+    def test_a_new_one_is_empty_in_used_memory_too(self):
+        for type_ in types(["Table"], FREELANE + TWINS):
+            for _ in range(100):
+                type_(*[Held() for _ in range(100)])
+                self.assertEqual(type_().objects, ())
+            self.assertEqual(Held.alive, 0)
+
+    def test_its_construction_fails(self):
+        for type_ in types(["Table"], FREELANE + TWINS):
+            self.assertRaises(TypeError, type_, Held(), [])
+            self.assertEqual(Held.alive, 0)
+
+    def test_the_collector_clears_it(self):
+        for type_ in types(["Table"], FREELANE + TWINS):
+            for _ in range(100):
+                held = Held()
+                held.table = type_(held, *range(30))
+                del held
+            gc.collect()
+            self.assertEqual(Held.alive, 0, type_)
+
+    def test_its_buffers_are_freed(self):
+        for type_ in types(["Table"], FREELANE + TWINS):
+            objects = [None] * 1000
+            many = [type_(*objects) for _ in range(1000)]
+            held = resident_bytes()
+            del many
+            for _ in range(few(5, 1)):
+                many = [type_(*objects) for _ in range(1000)]
+                del many
+            self.assertLess(resident_bytes(), held + (16 << 20), type_)
 
 
 class Finalizers(TestCase):

@@ -2,13 +2,17 @@
 """The README's extension: a block of C that begins with the comment "extension: name.c" is a complete module. It compiles
 without a warning, together with the files that an extension carries, and does what the text says."""
 
+import os
 import pathlib
 import shutil
+import sysconfig
 import tempfile
 import unittest
 
 from demo_support import FREE_THREADED, TSAN, run_command, run_python
-from extension_support import FLAGS, INCLUDES, WARNINGS, carried, compile_carried, compiler, examples, link_extension
+from extension_support import (
+    FLAGS, INCLUDES, ROOT, SUFFIX, WARNINGS, carried, compile_carried, compiler, examples, link_extension
+)
 
 CXX = """
 #include <freelane/python.h>
@@ -19,6 +23,14 @@ static int holder_clear(PyObject *self) { Py_CLEAR(((Holder *)self)->held); retu
 FL_PY_TYPE(holder, Holder, .kind = FL_DEALLOC_CLEAR, .clear = holder_clear, .gc = true, .subclassed = true)
 PyType_Slot plain_slots[] = {FL_PY_SLOTS(plain), {0, nullptr}};
 PyType_Slot holder_slots[] = {FL_PY_SLOTS(holder), {0, nullptr}};
+struct Old { PyObject_HEAD };
+FL_PY_TYPE(old, Old, .kind = FL_DEALLOC_LEGACY)
+static void old_dealloc(PyObject *self) { Py_TYPE(self)->tp_free(self); }
+PyType_Slot old_slots[] = {{Py_tp_dealloc, (void *)old_dealloc}, FL_PY_LEGACY_SLOTS(old), {0, nullptr}};
+struct Row { PyObject_VAR_HEAD double values[1]; };
+FL_PY_TYPE_OF_SIZE(row, offsetof(Row, values), .kind = FL_DEALLOC_PLAIN, .variable = true)
+PyType_Slot row_slots[] = {FL_PY_SLOTS(row), {0, nullptr}};
+int more(PyTypeObject *type) { return fl_py_type_ready(&old_freelane, type) + fl_py_type_ready(&row_freelane, type); }
 int ready(PyTypeObject *type) { return fl_py_type_ready(&plain_freelane, type) + fl_py_type_ready(&holder_freelane, type); }
 """
 
@@ -56,8 +68,25 @@ class Readme(unittest.TestCase):
             source.write_text(text, encoding="utf-8")
             link_extension(source, *WARNINGS, freelane)
 
-    def test_there_is_one(self):
-        self.assertIn("geometry.c", examples("c", "/* extension:"))
+    def test_there_are_two(self):
+        self.assertEqual(list(examples("c", "/* extension:")), ["geometry.c", "containers.c"])
+
+    def test_the_build_line(self):
+        """As it stands there, in a shell, with the files where it says."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            (folder / "geometry.c").write_text(examples("c", "/* extension:")["geometry.c"], encoding="utf-8")
+            (folder / "freelane").symlink_to(ROOT)
+            (folder / "bin").mkdir()
+            config = folder / "bin" / "python3-config"
+            include = sysconfig.get_path("include")
+            config.write_text(f'#!/bin/sh\n[ "$1" = --includes ] && echo -I{include} || echo {SUFFIX}\n', encoding="utf-8")
+            config.chmod(0o755)
+            (folder / "bin" / "cc").symlink_to(shutil.which(compiler()))
+            line = examples("sh", "# builds:")["geometry.c"]
+            path = f"{folder / 'bin'}:{os.environ['PATH']}"
+            run_command(["sh", "-e", "-c", f"cd {folder}\n{line}"], PATH=path)
+            run_python(f"import sys; sys.path.insert(0, {name!r}); from geometry import Point; assert Point(1, 2).y == 2")
 
     def test_it_works(self):
         run_python(
@@ -92,6 +121,51 @@ class Readme(unittest.TestCase):
 
             named = Named(1, 2)
             named.name = "a"
+            """
+        )
+
+
+    def test_the_containers_work(self):
+        run_python(
+            f"""
+            import sys
+            sys.path.insert(0, {self.folder.name!r})
+            import gc, weakref
+            from containers import Bag, Label, Vector
+
+            class Held:
+                pass
+
+            def fill():
+                held, bag = Held(), Bag()
+                for i in range(100):
+                    bag.add(held)
+                    bag.add(i)
+                return bag, weakref.ref(held)
+
+            def use():
+                for i in range(1000):
+                    bag, seen = fill()
+                    if i % 10 == 0:
+                        bag.add(bag)
+                        seen = None
+                    del bag
+                    assert seen is None or seen() is None
+                    assert list(Vector(*range(i % 100))) == [float(j) for j in range(i % 100)]
+                    Label(str(i))
+                gc.collect()
+
+            use()
+            before = sys.getallocatedblocks()
+            use()
+            leaked = sys.getallocatedblocks() - before
+            assert leaked < 300, leaked
+
+            bag, seen = fill()
+            bag.add(bag)
+            del bag
+            gc.collect()
+            assert seen() is None
             """
         )
 

@@ -112,15 +112,20 @@ class Wheels(unittest.TestCase):
             cls.install(example)
 
     @classmethod
-    def install(cls, example):
-        """What the author of an extension does: carries the listed files, builds a wheel, installs it."""
-        tree = cls.scratch / example
+    def carry(cls, example, tree):
+        """What the author of an extension has: the example, and the listed files."""
         shutil.copytree(HERE / f"wheel-{example}", tree)
         shutil.copy(HERE / "vector.c", tree)
         listed = (ROOT / "src/python/sources.txt").read_text(encoding="utf-8").split()
         for file in ["src/python/sources.txt", *listed]:
             (tree / "freelane" / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, tree / "freelane" / file)
+
+    @classmethod
+    def install(cls, example):
+        """What the author does: builds a wheel, installs it."""
+        tree = cls.scratch / example
+        cls.carry(example, tree)
         pip = [sys.executable, "-m", "pip"]
         wheels = cls.scratch / "wheels"
         run([*pip, "wheel", "--no-build-isolation", "--no-deps", "-w", wheels, tree], env=cls.environment)
@@ -144,6 +149,25 @@ class Wheels(unittest.TestCase):
             with self.subTest(extension.name):
                 symbols = run(["nm", "--dynamic", "--defined-only", "--format=just-symbols", extension]).split()
                 self.assertEqual(symbols, [f"PyInit_{extension.name.split('.')[0]}"])
+
+    def test_a_source_distribution_has_what_a_wheel_needs(self):
+        """Built from the example, unpacked elsewhere; a wheel is built of that, installed and used."""
+        tree, elsewhere = self.scratch / "author", self.scratch / "user"
+        self.carry("setuptools", tree)
+        build = "import setuptools.build_meta as build; print(build.build_sdist('dist'))"
+        name = run([sys.executable, "-c", build], env=self.environment, cwd=tree).split()[-1]
+        shutil.unpack_archive(tree / "dist" / name, elsewhere, filter="data")
+        shutil.rmtree(tree)
+        (unpacked,) = elsewhere.iterdir()
+        pip = [sys.executable, "-m", "pip"]
+        command = [*pip, "wheel", "--no-build-isolation", "--no-deps", "-w", elsewhere / "wheels", unpacked]
+        run(command, env=self.environment)
+        (wheel,) = (elsewhere / "wheels").iterdir()
+        site = elsewhere / "site"
+        run([*pip, "install", "--no-deps", "--target", site, wheel], env=self.environment)
+        program = "import vector_setuptools as v; assert v.Vector(1, 2).y == 2; v.check(); print(v.__file__)"
+        where = run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(site)})
+        self.assertIn(str(site), where)
 
     def test_two_copies_live_in_one_process(self):
         self.python(TOGETHER)

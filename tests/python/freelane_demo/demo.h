@@ -14,6 +14,7 @@
  *     GCLabel     an object                                    LEGACY         yes
  *     Node        two objects, a __dict__, weak references     CLEAR          yes
  *     Vector      any number of doubles                        PLAIN
+ *     Table       any number of objects, in two buffers        CLEAR          yes
  *
  *     variant     prefix            type     memory
  *     freelane    (none)            heap     Freelane
@@ -50,6 +51,9 @@ struct kind {
     int (*churn)(PyTypeObject *type, PyObject **objects, Py_ssize_t alive, Py_ssize_t count);
 };
 
+/* container.c */
+extern const struct kind demo_table;
+
 extern const struct kind *const kinds[];
 
 /* Adds every variant of every kind to the module. Returns 0 or -1 with an exception. */
@@ -57,6 +61,14 @@ int demo_add_types(PyObject *module);
 
 /* subtypes.c, once the types are there. */
 int demo_add_subtypes(PyObject *module);
+
+/* nesting.c, once the types are there. */
+int demo_add_nesting(PyObject *module);
+PyObject *demo_drop_in_fiber(PyObject *module, PyObject *args);
+PyObject *demo_resume_fibers(PyObject *module, PyObject *unused);
+PyObject *demo_drop_and_jump(PyObject *module, PyObject *list);
+PyObject *demo_call_far_down(PyObject *module, PyObject *args);
+PyObject *demo_counted(PyObject *module, PyObject *unused);
 
 /* refusals.c */
 PyObject *demo_refuse(PyObject *module, PyObject *name);

@@ -36,6 +36,24 @@ static PyObject *churn(PyObject *module, PyObject *args)
     return failed == 0 ? PyLong_FromLongLong(time) : NULL;
 }
 
+/* ---- Objects that tp_alloc did not make. */
+
+static PyObject *new_beside(PyObject *module, PyObject *object)
+{
+    PyTypeObject *type = (PyTypeObject *)object;
+    (void)module;
+    if (!PyType_Check(object) || type->tp_itemsize != 0)
+        return PyErr_Format(PyExc_TypeError, "%R", object);
+    bool gc = PyType_HasFeature(type, Py_TPFLAGS_HAVE_GC);
+    PyObject *made = gc ? PyObject_GC_New(PyObject, type) : PyObject_New(PyObject, type);
+    if (made == NULL)
+        return NULL;
+    memset((char *)made + sizeof(PyObject), 0, (size_t)type->tp_basicsize - sizeof(PyObject));
+    if (gc)
+        PyObject_GC_Track(made);
+    return made;
+}
+
 /* ---- Freelane. */
 
 static PyObject *stats(PyObject *module, PyObject *unused)
@@ -76,6 +94,7 @@ PyMethodDef demo_functions[] = {
     {"churn", churn, METH_VARARGS,
      "churn(type, alive, count): creates `alive` objects in C and destroys them, until `count` have been; returns "
      "nanoseconds"},
+    {"new_beside", new_beside, METH_O, "an object of the type made by PyObject_New or PyObject_GC_New, of zeros"},
     {"stats", stats, METH_NOARGS, "what Freelane holds: struct fl_py_stats"},
     {"set_caching", set_caching, METH_O, "fl_py_set_caching"},
     {"check", check, METH_NOARGS, "fl_heap_check of the heap; no other thread may use it meanwhile"},
@@ -90,5 +109,15 @@ PyMethodDef demo_functions[] = {
      "`after` in a second thread state of that OS thread"},
     {"run_late", demo_run_late, METH_VARARGS,
      "run_late(function, late): calls `function` in an OS thread, and `late` in a destructor of its end"},
+    {"drop_in_fiber", demo_drop_in_fiber, METH_VARARGS,
+     "drop_in_fiber(list, bytes): drops the one item of the list on a stack of its own, next to the last one; "
+     "returns "
+     "whether it came to an end, or an Away left"},
+    {"resume_fibers", demo_resume_fibers, METH_NOARGS, "resumes each fiber once; returns how many are away again"},
+    {"drop_and_jump", demo_drop_and_jump, METH_O,
+     "drop_and_jump(list): drops the one item of the list; returns whether a Jump in it left"},
+    {"call_far_down", demo_call_far_down, METH_VARARGS,
+     "call_far_down(function, left): calls it where so many bytes of the stack are left"},
+    {"counted", demo_counted, METH_NOARGS, "how often CountedPair's tp_dealloc was called"},
     {NULL, NULL, 0, NULL},
 };

@@ -87,24 +87,12 @@ static int pair_clear(PyObject *object)
     return 0;
 }
 
-/* Objects of a heap type own a reference to their type, of which the collector is told by the type whose `traverse`
- * this is, if it is a heap type, and otherwise by a subtype. */
-static int visit_type(PyObject *object, traverseproc traverse, visitproc visit, void *arg)
-{
-    PyTypeObject *type = Py_TYPE(object);
-    while (type->tp_traverse != traverse)
-        type = type->tp_base;
-    if (PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
-        Py_VISIT(Py_TYPE(object));
-    return 0;
-}
-
 static int pair_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Pair *self = (Pair *)object;
     Py_VISIT(self->first);
     Py_VISIT(self->second);
-    return visit_type(object, pair_traverse, visit, arg);
+    return twin_visit_type(object, pair_traverse, visit, arg);
 }
 
 static PyMemberDef pair_members[] = {{"first", Py_T_OBJECT_EX, offsetof(Pair, first), 0, NULL},
@@ -204,7 +192,7 @@ static int handle_clear(PyObject *object)
 static int handle_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(((Handle *)object)->on_close);
-    return visit_type(object, handle_traverse, visit, arg);
+    return twin_visit_type(object, handle_traverse, visit, arg);
 }
 
 static PyMemberDef handle_members[] = {{"descriptor", Py_T_INT, offsetof(Handle, descriptor), Py_READONLY, NULL},
@@ -270,7 +258,7 @@ static int label_clear(PyObject *object)
 static int label_traverse(PyObject *object, visitproc visit, void *arg)
 {
     Py_VISIT(((Label *)object)->text);
-    return visit_type(object, label_traverse, visit, arg);
+    return twin_visit_type(object, label_traverse, visit, arg);
 }
 
 static PyMemberDef label_members[] = {{"text", Py_T_OBJECT_EX, offsetof(Label, text), 0, NULL}, {0}};
@@ -357,7 +345,7 @@ static int node_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->left);
     Py_VISIT(self->right);
     Py_VISIT(self->dict);
-    return visit_type(object, node_traverse, visit, arg);
+    return twin_visit_type(object, node_traverse, visit, arg);
 }
 
 static PyMemberDef node_members[] = {
@@ -430,5 +418,5 @@ static const struct kind vector = {
     .slots = vector_slots,
     .memory = {[HEAP] = FREELANE_MEMORY(vector_heap), [DEFAULT] = DEFAULT_MEMORY(vector_default)}};
 
-const struct kind *const kinds[] = {&point, &pair,     &gc_pair, &weak_pair, &handle, &gc_handle,
-                                    &label, &gc_label, &node,    &vector,    NULL};
+const struct kind *const kinds[] = {&point, &pair,     &gc_pair, &weak_pair, &handle,     &gc_handle,
+                                    &label, &gc_label, &node,    &vector,    &demo_table, NULL};

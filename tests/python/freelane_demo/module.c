@@ -6,7 +6,9 @@
 
 static int execute(PyObject *module)
 {
-    return demo_add_types(module) < 0 ? -1 : demo_add_subtypes(module);
+    if (demo_add_types(module) < 0 || demo_add_subtypes(module) < 0)
+        return -1;
+    return demo_add_nesting(module);
 }
 
 static PyModuleDef_Slot slots[] = {

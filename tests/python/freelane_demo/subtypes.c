@@ -3,6 +3,7 @@
  * Subtypes in C of types on Freelane, none of which knows of it.
  *
  *     Sub...       ...       adds nothing, inherits every slot: of Pair, GCPair, Label and GCLabel, each heap, static and immortal
+ *     Other...     ...       the same, but allocates with PyType_GenericAlloc
  *     WidePair     Pair      adds an object and a tp_dealloc that calls the base's
  *     TrackedPair  Pair      adds an object and Py_TPFLAGS_HAVE_GC
  *     WideGCPair   GCPair    adds an object and a tp_dealloc that calls the base's
@@ -53,6 +54,7 @@ static void wide_dealloc(PyObject *object)
 static PyMemberDef wide_members[] = {{"third", Py_T_OBJECT_EX, offsetof(WidePair, third), 0, NULL}, {0}};
 
 static PyType_Slot sub_slots[] = {{Py_tp_doc, "adds nothing"}, {0, NULL}};
+static PyType_Slot other_slots[] = {{Py_tp_alloc, PyType_GenericAlloc}, {0, NULL}};
 static PyType_Slot wide_slots[] = {{Py_tp_members, wide_members}, {Py_tp_dealloc, wide_dealloc}, {0, NULL}};
 static PyType_Slot tracked_slots[] = {
     {Py_tp_members, wide_members}, {Py_tp_traverse, wide_traverse}, {Py_tp_clear, wide_clear}, {0, NULL}};
@@ -64,14 +66,15 @@ static PyType_Slot wide_gc_slots[] = {{Py_tp_members, wide_members},
 
 enum { FLAGS = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE };
 
-#define SUB(base)                                                                                                    \
+#define SUB(prefix, base, slots)                                                                                     \
     {                                                                                                                \
         base,                                                                                                        \
         {                                                                                                            \
-            "freelane_demo.Sub" base, 0, 0, FLAGS, sub_slots                                                         \
+            "freelane_demo." prefix base, 0, 0, FLAGS, slots                                                         \
         }                                                                                                            \
     }
-#define SUBS(base) SUB(base), SUB("Static" base), SUB("Immortal" base)
+#define SUBS_OF(base) SUB("Sub", base, sub_slots), SUB("Other", base, other_slots)
+#define SUBS(base)    SUBS_OF(base), SUBS_OF("Static" base), SUBS_OF("Immortal" base)
 
 static struct {
     const char *base;

@@ -40,6 +40,18 @@ static inline void twin_free(PyObject *self, bool heap)
         Py_DECREF(type);
 }
 
+/* Objects of a heap type own a reference to their type, of which the collector is told by the type whose `traverse`
+ * this is, if it is a heap type, and otherwise by a subtype. */
+static inline int twin_visit_type(PyObject *object, traverseproc traverse, visitproc visit, void *arg)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    while (type->tp_traverse != traverse)
+        type = type->tp_base;
+    if (PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
+        Py_VISIT(Py_TYPE(object));
+    return 0;
+}
+
 /* On the interpreter's allocation. */
 #define DEFAULT_TWIN(prefix, heap, gc, clear)                                                                        \
     static void prefix##_dealloc(PyObject *self)                                                                     \
@@ -116,7 +128,7 @@ static inline void twin_free(PyObject *self, bool heap)
 
 #define FREELANE_MEMORY(prefix)                                                                                      \
     {                                                                                                                \
-        &prefix##_freelane, prefix##_alloc, prefix##_free, prefix##_dealloc                                          \
+        &prefix##_freelane, prefix##_alloc, prefix##_free, prefix##_freelane_dealloc                                 \
     }
 #define DEFAULT_MEMORY(prefix)                                                                                       \
     {                                                                                                                \

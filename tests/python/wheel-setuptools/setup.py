@@ -6,14 +6,16 @@ import pathlib
 from setuptools import Extension, setup
 
 freelane = pathlib.Path("freelane")
-carried = (freelane / "src/python/sources.txt").read_text(encoding="utf-8").split()
+listed = freelane / "src/python/sources.txt"
+carried = listed.read_text(encoding="utf-8").split()
 
 setup(
     ext_modules=[
         Extension(
             "vector_setuptools",
             ["vector.c", *(str(freelane / file) for file in carried if file.endswith(".c"))],
-            depends=[str(freelane / file) for file in carried if file.endswith(".h")],
+            # What a source distribution has to have besides.
+            depends=[str(listed), *(str(freelane / file) for file in carried if file.endswith(".h"))],
             include_dirs=[str(freelane / "include"), str(freelane / "src")],
             define_macros=[("MODULE", "vector_setuptools"), ("FREELANE_STATIC", "1"), ("FREELANE_PYTHON_TLS_DYNAMIC", "1")],
             # Hidden, so that extensions which carry Freelane keep to their own copies.

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The types of jansson_typed.h, and how a value ends. Included at the end of jansson's value.c: the callbacks call the
+ * functions there which let go of what a value holds.
+ */
+#include <stdio.h>
+
+bool typed_is_mixed;
+
+void *typed_default_malloc(size_t size)
+{
+    return fl_alloc(fl_thread_self(), size);
+}
+
+void typed_default_free(void *block)
+{
+    typed_release(block);
+}
+
+static void typed_clear_object(struct fl_thread *thread, void *value, const struct fl_type *type)
+{
+    (void)thread;
+    (void)type;
+    json_delete_object(value);
+}
+
+static void typed_clear_array(struct fl_thread *thread, void *value, const struct fl_type *type)
+{
+    (void)thread;
+    (void)type;
+    json_delete_array(value);
+}
+
+static void typed_clear_string(struct fl_thread *thread, void *value, const struct fl_type *type)
+{
+    (void)thread;
+    (void)type;
+    json_delete_string(value);
+}
+
+struct fl_type typed_types[] = {
+    [JSON_OBJECT] = {.name = "object",
+                     .size = sizeof(json_object_t),
+                     .kind = FL_DEALLOC_CLEAR,
+                     .clear = typed_clear_object},
+    [JSON_ARRAY] = {.name = "array",
+                    .size = sizeof(json_array_t),
+                    .kind = FL_DEALLOC_CLEAR,
+                    .clear = typed_clear_array},
+    [JSON_STRING] = {.name = "string",
+                     .size = sizeof(json_string_t),
+                     .kind = FL_DEALLOC_CLEAR,
+                     .clear = typed_clear_string},
+    [JSON_INTEGER] = {.name = "integer", .size = sizeof(json_integer_t), .kind = FL_DEALLOC_PLAIN},
+    [JSON_REAL] = {.name = "real", .size = sizeof(json_real_t), .kind = FL_DEALLOC_PLAIN},
+};
+
+__attribute__((constructor)) static void typed_ready(void)
+{
+    char error[128];
+    for (json_type type = JSON_OBJECT; type <= JSON_REAL; type++) {
+        if (fl_type_ready(&typed_types[type], NULL, error, sizeof error) == 0)
+            continue;
+        fprintf(stderr, "jansson: %s\n", error);
+        abort();
+    }
+}
+
+/* True, false and null are never deleted. */
+void json_delete(json_t *json)
+{
+    if (json != NULL && json->type <= JSON_REAL)
+        fl_dealloc(fl_thread_self(), json, &typed_types[json->type]);
+}

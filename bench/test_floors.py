@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""What meets a floor and what misses it, by samples made up."""
+
+import sys
+
+sys.dont_write_bytecode = True
+
+import unittest
+
+from ratios import NEEDED_PEERS, OURS, Ratio, is_clear, is_met, is_wide
+from use_results import UseResults
+
+MIB = 1 << 20
+
+
+def sample(backend, total, use=None, first=None, peak=100 * MIB, row="tree/21", way="one"):
+    last = {"make": 1.0, "use": use or total, "drop": 1.0, "total": total, "faults": 0}
+    return {
+        "row": row,
+        "threads": way,
+        "backend": backend,
+        "peak": peak,
+        "first": {**last, "use": first or last["use"]},
+        "last": last,
+    }
+
+
+def measured(ours, others, **options):
+    """Five samples of each backend; the peers need `others` on average, ours `ours`, all with 1 % of spread."""
+    return [
+        sample(backend, value * (1 + spread), **options)
+        for backend, value in [(OURS, ours), *((peer, others) for peer in NEEDED_PEERS)]
+        for spread in (-0.01, -0.005, 0, 0.005, 0.01)
+    ]
+
+
+def judge(samples, **floor):
+    _, _, said, met = UseResults({"samples": samples}).judge({"ways": ["one"], **floor})
+    return said, met
+
+
+class Floors(unittest.TestCase):
+    def test_an_interval_that_reaches_the_floor_meets_it(self):
+        self.assertTrue(is_met(Ratio(0.97, 0.95, 1.01, ""), at_least=1.0))
+        self.assertFalse(is_met(Ratio(0.95, 0.93, 0.99, ""), at_least=1.0))
+        self.assertTrue(is_met(Ratio(1.32, 1.29, 1.35, ""), at_most=1.3))
+        self.assertFalse(is_met(Ratio(1.4, 1.35, 1.45, ""), at_most=1.3))
+
+    def test_a_wide_interval_misses_a_floor_that_lies_inside_it(self):
+        wide = Ratio(1.1, 0.9, 1.3, "")
+        self.assertTrue(is_wide(wide))
+        self.assertFalse(is_met(wide, at_least=1.0))
+        self.assertFalse(is_clear(wide, {"at_least": 1.0}))
+
+    def test_a_wide_interval_above_the_floor_meets_it(self):
+        self.assertTrue(is_met(Ratio(4.0, 3.0, 5.0, ""), at_least=2.0))
+
+    def test_one_slow_row_misses_the_floor_of_all_rows(self):
+        samples = measured(10, 12) + measured(10, 12, row="list/64/1000000")
+        self.assertTrue(judge(samples, use="total", at_least=1.0)[1])
+        said, met = judge(samples + measured(10, 8, row="map/500000"), use="total", at_least=1.0)
+        self.assertFalse(met)
+        self.assertIn("2 of 3 rows; map/500000", said)
+
+    def test_the_mean_weighs_rows_alike(self):
+        samples = measured(10, 20) + measured(10, 8, row="list/64/1000000")
+        self.assertTrue(judge(samples, use="mean", at_least=1.2)[1])
+        self.assertFalse(judge(samples, use="mean", at_least=1.3)[1])
+
+    def test_a_heap_that_is_fresh_no_more_may_cost_only_so_much(self):
+        self.assertTrue(judge(measured(10, 12, use=4.0, first=3.5), use="fresh", at_most=1.3)[1])
+        self.assertFalse(judge(measured(10, 12, use=12.0, first=3.5), use="fresh", at_most=1.3)[1])
+
+    def test_the_best_peer_of_the_use_part_counts(self):
+        samples = [*measured(10, 12, use=4.0), *[sample("mimalloc-new", 12, use=3.0) for _ in range(9)]]
+        self.assertFalse(judge(samples, use="use", at_most=1.15)[1])
+        self.assertTrue(judge(samples, use="use", at_most=1.35)[1])
+
+    def test_two_mebibytes_of_peak_are_free(self):
+        ours = [sample(OURS, 10, peak=106 * MIB)]
+        peers = [sample(peer, 12, peak=100 * MIB) for peer in NEEDED_PEERS]
+        self.assertTrue(judge(ours + peers, use="peak", at_most=1.05)[1])
+        ours = [sample(OURS, 10, peak=108 * MIB)]
+        self.assertFalse(judge(ours + peers, use="peak", at_most=1.05)[1])
+
+    def test_without_a_peer_of_today_a_floor_is_unmeasured(self):
+        samples = [entry for entry in measured(10, 12) if entry["backend"] != "jemalloc-new"]
+        for use in ("total", "mean", "use", "fresh", "peak"):
+            said, met = judge(samples, use=use, at_least=1.0, at_most=2.0)
+            self.assertFalse(met)
+            self.assertIn("unmeasured", said)
+
+
+if __name__ == "__main__":
+    unittest.main()

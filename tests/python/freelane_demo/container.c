@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Table: a container of 200 bytes that owns two buffers. It holds objects in the order given, with their hashes: the
+ * first of them in itself, the others in a buffer, and all hashes in a second one.
+ *
+ *     table_clear      tp_clear: drops the objects; what is left is an empty Table that may be used
+ *     table_release    what deallocation needs: the objects, and then the buffers
+ */
+#include "twins.h"
+
+#include <structmember.h>
+
+enum { TABLE_BYTES = 200, TABLE_FEW = (TABLE_BYTES - sizeof(PyObject) - 4 * sizeof(void *)) / sizeof(PyObject *) };
+
+typedef struct {
+    PyObject_HEAD Py_ssize_t used, room;
+    PyObject **more;   /* room for `room` - TABLE_FEW, from the object number TABLE_FEW on */
+    Py_hash_t *hashes; /* room for `room` */
+    PyObject *few[TABLE_FEW];
+} Table;
+
+_Static_assert(sizeof(Table) == TABLE_BYTES, "a Table is as large as it says");
+
+static PyObject **table_place(Table *self, Py_ssize_t i)
+{
+    return i < TABLE_FEW ? &self->few[i] : &self->more[i - TABLE_FEW];
+}
+
+/* Returns 0, or -1 with MemoryError. */
+static int table_reserve(Table *self, Py_ssize_t room)
+{
+    if (room <= self->room)
+        return 0;
+    Py_hash_t *hashes = PyMem_Realloc(self->hashes, (size_t)room * sizeof *hashes);
+    if (hashes == NULL)
+        return PyErr_NoMemory(), -1;
+    self->hashes = hashes;
+    PyObject **more = PyMem_Realloc(self->more, (size_t)(room - TABLE_FEW) * sizeof(PyObject *));
+    if (more == NULL)
+        return PyErr_NoMemory(), -1;
+    self->more = more;
+    self->room = room;
+    return 0;
+}
+
+static int table_add(Table *self, PyObject *object)
+{
+    Py_hash_t hash = PyObject_Hash(object);
+    if (hash == -1 && PyErr_Occurred())
+        return -1;
+    if (table_reserve(self, self->used < self->room ? self->room : self->room * 2 + TABLE_FEW + 8) < 0)
+        return -1;
+    self->hashes[self->used] = hash;
+    *table_place(self, self->used++) = Py_NewRef(object);
+    return 0;
+}
+
+static PyObject *table_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)kwargs;
+    Table *self = (Table *)type->tp_alloc(type, 0);
+    for (Py_ssize_t i = 0; self != NULL && i < PyTuple_GET_SIZE(args); i++)
+        if (table_add(self, PyTuple_GET_ITEM(args, i)) < 0)
+            Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+/* As one that is about to get its contents. */
+static inline void table_fill(PyObject *object)
+{
+    Table *self = (Table *)object;
+    if (table_reserve(self, TABLE_FEW + 8) < 0)
+        PyErr_Clear();
+}
+
+CHURN(table, table_fill)
+
+static int table_clear(PyObject *object)
+{
+    Table *self = (Table *)object;
+    while (self->used > 0) {
+        PyObject **place = table_place(self, --self->used);
+        Py_CLEAR(*place);
+    }
+    return 0;
+}
+
+static int table_release(PyObject *object)
+{
+    Table *self = (Table *)object;
+    table_clear(object);
+    PyMem_Free(self->hashes);
+    PyMem_Free(self->more);
+    self->hashes = NULL;
+    self->more = NULL;
+    self->room = 0;
+    return 0;
+}
+
+static int table_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Table *self = (Table *)object;
+    for (Py_ssize_t i = 0; i < self->used; i++)
+        Py_VISIT(*table_place(self, i));
+    return twin_visit_type(object, table_traverse, visit, arg);
+}
+
+static PyObject *table_objects(PyObject *object, void *unused)
+{
+    Table *self = (Table *)object;
+    PyObject *objects = PyTuple_New(self->used);
+    (void)unused;
+    for (Py_ssize_t i = 0; objects != NULL && i < self->used; i++)
+        PyTuple_SET_ITEM(objects, i, Py_NewRef(*table_place(self, i)));
+    return objects;
+}
+
+static PyObject *table_hashes(PyObject *object, void *unused)
+{
+    Table *self = (Table *)object;
+    PyObject *hashes = PyList_New(0);
+    (void)unused;
+    for (Py_ssize_t i = 0; hashes != NULL && i < self->used; i++) {
+        PyObject *hash = PyLong_FromSsize_t(self->hashes[i]);
+        if (hash == NULL || PyList_Append(hashes, hash) < 0)
+            Py_CLEAR(hashes);
+        Py_XDECREF(hash);
+    }
+    return hashes;
+}
+
+static PyGetSetDef table_attributes[] = {
+    {"objects", table_objects, NULL, NULL, NULL}, {"hashes", table_hashes, NULL, NULL, NULL}, {0}};
+
+static const PyType_Slot table_slots[] = {{Py_tp_new, table_new},
+                                          {Py_tp_getset, table_attributes},
+                                          {Py_tp_traverse, table_traverse},
+                                          {Py_tp_clear, table_clear},
+                                          {0, NULL}};
+
+VARIANTS_OF(table, Table, true, table_release, .kind = FL_DEALLOC_CLEAR, .clear = table_release, .gc = true,
+            .subclassed = true)
+
+const struct kind demo_table = {.name = "Table",
+                                .size = sizeof(Table),
+                                .flags = Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+                                .slots = table_slots,
+                                .memory = MEMORY_OF(table),
+                                .churn = table_churn};

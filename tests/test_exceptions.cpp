@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * C++ exceptions that callbacks throw pass through the library; the handle goes on working, and the callbacks are
+ * called again.
+ */
+#include <freelane/freelane.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+namespace
+{
+
+constexpr size_t kSize = 64;
+constexpr size_t kMany = 500;
+
+#define REQUIRE(condition)                                                                                           \
+    do {                                                                                                             \
+        if (!(condition)) {                                                                                          \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                  \
+            abort();                                                                                                 \
+        }                                                                                                            \
+    } while (0)
+
+struct Thrown {
+    int number;
+};
+
+bool throws = false;
+int calls = 0;
+
+void act()
+{
+    calls++;
+    if (throws)
+        throw Thrown{calls};
+}
+
+void on_refill(fl_thread *, size_t)
+{
+    act();
+}
+
+bool on_pressure(fl_heap *, size_t, void *)
+{
+    act();
+    return false;
+}
+
+void on_deferred(fl_heap *, size_t, void *)
+{
+    act();
+}
+
+void clear(fl_thread *, void *, const fl_type *)
+{
+    act();
+}
+
+bool finalize(fl_thread *, void *, const fl_type *)
+{
+    act();
+    return false;
+}
+
+void on_misuse(const fl_misuse *)
+{
+    act();
+}
+
+/* Whether `body` throws, with what the latest callback has thrown. */
+bool is_thrown(const std::function<void()> &body)
+{
+    try {
+        body();
+    } catch (const Thrown &thrown) {
+        REQUIRE(thrown.number == calls);
+        return true;
+    }
+    return false;
+}
+
+/* The same with the stack longer by some frames. */
+bool is_thrown_deeper(int depth, const std::function<void()> &body)
+{
+    std::function<bool(int)> descend = [&](int left) { return left == 0 ? is_thrown(body) : descend(left - 1); };
+    return descend(depth);
+}
+
+/* Each test begins with callbacks that do not throw. */
+struct Bed {
+    explicit Bed(const fl_options &options)
+    {
+        throws = false;
+        calls = 0;
+        heap = fl_heap_create(&options, nullptr, 0);
+        REQUIRE(heap != nullptr);
+        thread = fl_thread_attach(heap);
+        REQUIRE(thread != nullptr);
+    }
+
+    ~Bed()
+    {
+        throws = false;
+        char error[256] = "";
+        if (fl_heap_check(heap, error, sizeof error) != 0)
+            fprintf(stderr, "fl_heap_check: %s\n", error);
+        REQUIRE(error[0] == '\0');
+        REQUIRE(fl_thread_detach(thread) == 0);
+        REQUIRE(fl_heap_destroy(heap) == 0);
+    }
+
+    size_t live() const
+    {
+        fl_stats stats;
+        fl_heap_stats(heap, &stats);
+        return stats.live_blocks;
+    }
+
+    fl_heap *heap = nullptr;
+    fl_thread *thread = nullptr;
+};
+
+void allocations_that_throw_have_not_happened()
+{
+    fl_options options = {};
+    options.on_refill = on_refill;
+    Bed bed(options);
+    for (int round = 0; round < 20; round++) {
+        throws = true;
+        int before = calls;
+        REQUIRE(is_thrown_deeper(round, [&] { fl_alloc(bed.thread, kSize); }));
+        REQUIRE(calls == before + 1);
+        REQUIRE(bed.live() == 0);
+        fl_thread_flush(bed.thread);
+    }
+}
+
+void pressure_is_asked_for_each_time()
+{
+    fl_options options = {};
+    options.limit_bytes = 4 * 65536;
+    options.on_pressure = on_pressure;
+    Bed bed(options);
+    for (int round = 0; round < 20; round++) {
+        std::vector<void *> blocks;
+        throws = true;
+        int before = calls;
+        REQUIRE(is_thrown_deeper(round, [&] {
+            for (void *block; (block = fl_alloc(bed.thread, kSize)) != nullptr;)
+                blocks.push_back(block);
+        }));
+        REQUIRE(calls == before + 1);
+        for (void *block : blocks)
+            fl_free_sized(bed.thread, block, kSize);
+        REQUIRE(bed.live() == 0);
+    }
+}
+
+int64_t begin(void *context)
+{
+    return ++*static_cast<int64_t *>(context);
+}
+
+bool elapsed(void *, int64_t)
+{
+    return true;
+}
+
+void deferred_blocks_are_deferred()
+{
+    int64_t periods = 0;
+    fl_grace_host host = {begin, elapsed, nullptr, &periods};
+    fl_options options = {};
+    options.grace = FL_GRACE_HOST;
+    options.grace_host = &host;
+    options.defer_bytes = kSize;
+    options.on_deferred = on_deferred;
+    Bed bed(options);
+    for (int round = 0; round < 4; round++) {
+        for (size_t i = 0; i < kMany; i++)
+            is_thrown([&] { fl_free_deferred(bed.thread, fl_alloc(bed.thread, kSize), kSize); });
+        throws = true;
+        is_thrown([&] { fl_thread_flush(bed.thread); });
+        throws = false;
+        for (int i = 0; i < 4; i++)
+            fl_quiescent(bed.thread);
+        REQUIRE(bed.live() == 0);
+        REQUIRE(*fl_heap_pressure(bed.heap) == 0);
+    }
+    REQUIRE(calls >= 4);
+}
+
+void objects_stay_and_can_be_deallocated_again()
+{
+    fl_type types[2] = {};
+    types[0].name = "cleared";
+    types[0].size = kSize;
+    types[0].clear = clear;
+    types[1].name = "finalized";
+    types[1].size = kSize;
+    types[1].finalize = finalize;
+    Bed bed(fl_options{});
+    for (fl_type &type : types) {
+        REQUIRE(fl_type_ready(&type, nullptr, nullptr, 0) == 0);
+        for (size_t i = 0; i < kMany; i++) {
+            void *object = fl_type_alloc(bed.thread, &type);
+            throws = true;
+            REQUIRE(is_thrown([&] { fl_dealloc(bed.thread, object, &type); }));
+            REQUIRE(bed.live() == 1);
+            throws = false;
+            REQUIRE(!is_thrown([&] { fl_dealloc(bed.thread, object, &type); }));
+            REQUIRE(bed.live() == 0);
+        }
+    }
+}
+
+void misuse_can_be_an_exception()
+{
+    Bed bed(fl_options{});
+    fl_set_misuse_handler(on_misuse);
+    throws = true;
+    for (int round = 0; round < 3; round++) {
+        int foreign;
+        REQUIRE(is_thrown([&] { fl_free(bed.thread, &foreign); }));
+        REQUIRE(is_thrown([&] { fl_heap_free(bed.heap, &foreign); }));
+        REQUIRE(is_thrown([&] { fl_read_lock(bed.thread); }));
+    }
+    REQUIRE(calls == 9);
+    fl_set_misuse_handler(nullptr);
+    fl_free(bed.thread, fl_alloc(bed.thread, kSize));
+}
+
+} // namespace
+
+int main()
+{
+    allocations_that_throw_have_not_happened();
+    pressure_is_asked_for_each_time();
+    deferred_blocks_are_deferred();
+    objects_stay_and_can_be_deallocated_again();
+    misuse_can_be_an_exception();
+}

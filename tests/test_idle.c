@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/* link: -Wl,--wrap=madvise */
+#include "ground.h"
+
+#include <sys/mman.h>
+
+/* Calls of madvise. */
+static unsigned decommits, huge, small;
+
+int __real_madvise(void *address, size_t length, int advice);
+int __wrap_madvise(void *address, size_t length, int advice);
+
+int __wrap_madvise(void *address, size_t length, int advice)
+{
+    decommits += advice == MADV_DONTNEED;
+    huge += advice == FLI_ADVICE_HUGE;
+    small += advice == FLI_ADVICE_SMALL;
+    return __real_madvise(address, length, advice);
+}
+
+static void forget_calls(void)
+{
+    decommits = huge = small = 0;
+}
+
+static void a_cold_slab_serves_another_class_from_zeroed_pages(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    unsigned c = fl_size_class(1024), other = fl_size_class(80);
+    uint32_t slab = fli_slab_begin(slabs, c);
+    if (!FLI_CHECKED) /* checked builds poison what nobody has allocated */
+        memset(fli_slab_start(slabs, slab), 0xff, FLI_SLAB_BYTES);
+    fli_slab_retire(slabs, slab);
+    assert_int_equal(fli_idle_make(slabs, slab, 0), FLI_SLAB_BYTES);
+    assert_int_equal(slabs->cold_count, 1);
+    assert_int_equal(fli_slab_begin(slabs, other), slab);
+    assert_int_equal(fli_slab_class_of(slabs, fli_slab_start(slabs, slab)), other);
+    assert_int_equal(slabs->committed, 1);
+    assert_int_equal(slabs->cold_count, 0);
+    if (!FLI_CHECKED)
+        assert_int_equal(*(unsigned char *)fli_slab_start(slabs, slab), 0);
+}
+
+static void slabs_get_cold_in_runs_and_are_taken_lowest_first(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    enum { SLABS = 70, KEPT = 40 };
+    const unsigned classes[] = {fl_size_class(FL_BLOCK_MAX), fl_size_class(FL_BLOCK_MAX / 2)};
+    uint32_t begun[SLABS + 1], list = 0;
+    for (unsigned i = 1; i <= SLABS; i++)
+        begun[i] = fli_slab_begin(slabs, classes[i % 2]);
+    for (unsigned odd = 0; odd < 2; odd++)
+        for (unsigned i = 1 + odd; i <= SLABS; i += 2)
+            if (begun[i] != KEPT) {
+                fli_slab_retire(slabs, begun[i]);
+                fli_slab_at(slabs, begun[i])->next = list;
+                list = begun[i];
+            }
+    forget_calls();
+    assert_int_equal(fli_idle_make(slabs, list, 0), (SLABS - 1) * FLI_SLAB_BYTES);
+    /* A run ends where a chunk does, and at the slab that is in use. */
+    assert_in_range(decommits, 4, 6);
+    assert_int_equal(slabs->cold_count, SLABS - 1);
+    assert_int_equal(fli_load_relaxed(&slabs->retired), 0);
+    for (uint32_t slab = 1; slab <= SLABS; slab++)
+        if (slab != KEPT)
+            assert_int_equal(fli_slab_begin(slabs, classes[0]), slab);
+    assert_int_equal(slabs->committed, SLABS);
+    assert_int_equal(slabs->cold_count, 0);
+}
+
+static void warm_slabs_keep_their_memory_and_are_the_next_to_be_used(void **state)
+{
+    struct ground *ground = *state;
+    struct fli_slabs *slabs = &ground->slabs;
+    enum { RETIRED = 4, WARM = 2 };
+    unsigned c = fl_size_class(FL_BLOCK_MAX), other = fl_size_class(FL_BLOCK_MAX / 2);
+    uint32_t begun[RETIRED], list = 0;
+    for (unsigned i = 0; i < RETIRED; i++) {
+        begun[i] = fli_slab_begin(slabs, c);
+        if (!FLI_CHECKED)
+            memset(fli_slab_start(slabs, begun[i]), 0xff, FLI_SLAB_BYTES);
+    }
+    for (unsigned i = 0; i < RETIRED; i++) {
+        fli_slab_retire(slabs, begun[i]);
+        fli_slab_at(slabs, begun[i])->next = list;
+        list = begun[i];
+    }
+    assert_int_equal(fli_idle_make(slabs, list, WARM), (RETIRED - WARM) * FLI_SLAB_BYTES);
+    assert_int_equal(slabs->warm_count, WARM);
+    assert_int_equal(slabs->cold_count, RETIRED - WARM);
+    assert_int_equal(fli_load_relaxed(&slabs->retired), 0);
+    /* What is warm still counts. */
+    assert_int_equal(fli_load_relaxed(&ground->limit.used), WARM * FLI_SLAB_BYTES);
+    for (unsigned i = 0; i < RETIRED; i++) {
+        uint32_t slab = fli_slab_begin(slabs, other);
+        if (!FLI_CHECKED)
+            assert_int_equal(*(unsigned char *)fli_slab_start(slabs, slab), i < WARM ? 0xff : 0);
+        assert_int_equal(slabs->warm_count, i < WARM ? WARM - i - 1 : 0);
+        assert_int_equal(fli_load_relaxed(&ground->limit.used), (i < WARM ? WARM : i + 1) * FLI_SLAB_BYTES);
+    }
+    assert_int_equal(slabs->committed, RETIRED);
+}
+
+static void warm_slabs_beyond_what_may_be_warm_get_cold(void **state)
+{
+    struct ground *ground = *state;
+    struct fli_slabs *slabs = &ground->slabs;
+    enum { RETIRED = 3 };
+    unsigned c = fl_size_class(FL_BLOCK_MAX);
+    uint32_t begun[RETIRED];
+    for (unsigned i = 0; i < RETIRED; i++)
+        begun[i] = fli_slab_begin(slabs, c);
+    for (unsigned i = 0; i < RETIRED; i++) {
+        fli_slab_retire(slabs, begun[i]);
+        assert_int_equal(fli_idle_make(slabs, begun[i], RETIRED), 0);
+    }
+    assert_int_equal(slabs->warm_count, RETIRED);
+    assert_int_equal(fli_idle_make(slabs, 0, 1), (RETIRED - 1) * FLI_SLAB_BYTES);
+    assert_int_equal(slabs->warm_count, 1);
+    assert_int_equal(fli_idle_make(slabs, 0, 0), FLI_SLAB_BYTES);
+    assert_int_equal(slabs->cold_count, RETIRED);
+    assert_int_equal(fli_load_relaxed(&slabs->retired), 0);
+    assert_int_equal(fli_load_relaxed(&ground->limit.used), 0);
+}
+
+/* ---- Huge pages. */
+
+/* Begins so many slabs, and makes them cold but for `kept`. */
+static void begin_and_make_cold(struct fli_slabs *slabs, uint32_t count, uint32_t kept)
+{
+    unsigned c = fl_size_class(FL_BLOCK_MAX);
+    uint32_t list = 0;
+    for (uint32_t slab = 1; slab <= count; slab++)
+        assert_int_equal(fli_slab_begin(slabs, c), slab);
+    for (uint32_t slab = 1; slab <= count; slab++) {
+        if (slab == kept)
+            continue;
+        fli_slab_retire(slabs, slab);
+        fli_slab_at(slabs, slab)->next = list;
+        list = slab;
+    }
+    fli_idle_make(slabs, list, 0);
+}
+
+static void memory_past_the_first_chunks_asks_for_huge_pages(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    slabs->huge_pages = true;
+    forget_calls();
+    assert_int_equal(fli_slab_begin(slabs, 1), 1);
+    unsigned small_heap = huge;
+    for (uint32_t slab = 2; slab <= GROUND_SLABS; slab++)
+        assert_int_equal(fli_slab_begin(slabs, 1), slab);
+    assert_int_equal(small_heap, 0);
+    if (FLI_HAVE_HUGE_PAGES)
+        assert_true(huge > 0);
+}
+
+static void without_the_wish_for_huge_pages_none_are_asked_for(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    forget_calls();
+    begin_and_make_cold(slabs, GROUND_SLABS, 0);
+    for (uint32_t slab = 1; slab <= GROUND_SLABS; slab++)
+        assert_int_equal(fli_slab_begin(slabs, 1), slab);
+    assert_int_equal(huge, 0);
+}
+
+static void a_chunk_of_which_a_part_is_cold_has_small_pages_until_it_is_used_again(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    enum { KEPT = 2 * FLI_CHUNK_SLABS + 7 };
+    slabs->huge_pages = true;
+    forget_calls();
+    begin_and_make_cold(slabs, 3 * FLI_CHUNK_SLABS, KEPT);
+    if (FLI_HAVE_HUGE_PAGES)
+        assert_int_equal(small, 1);
+    forget_calls();
+    for (uint32_t slab = 1; slab < 3 * FLI_CHUNK_SLABS; slab++)
+        assert_true(fli_slab_begin(slabs, 1) != 0);
+    if (FLI_HAVE_HUGE_PAGES)
+        assert_int_equal(huge, 1);
+    assert_int_equal(slabs->cold_count, 0);
+}
+
+static void the_slabs_of_a_chunk_that_is_all_cold_get_warm_together(void **state)
+{
+    struct ground *ground = *state;
+    struct fli_slabs *slabs = &ground->slabs;
+    enum { SLABS = 4 * FLI_CHUNK_SLABS, BEFORE = 2 * FLI_CHUNK_SLABS };
+    slabs->huge_pages = true;
+    begin_and_make_cold(slabs, SLABS, 0);
+    for (uint32_t slab = 1; slab <= BEFORE; slab++) {
+        assert_int_equal(fli_slab_begin(slabs, 1), slab);
+        assert_int_equal(slabs->warm_count, 0);
+    }
+    assert_int_equal(fli_slab_begin(slabs, 1), BEFORE + 1);
+    assert_int_equal(slabs->warm_count, FLI_CHUNK_SLABS - 1);
+    assert_int_equal(slabs->cold_count, FLI_CHUNK_SLABS);
+    assert_int_equal(fli_load_relaxed(&ground->limit.used), (size_t)(BEFORE + FLI_CHUNK_SLABS) * FLI_SLAB_BYTES);
+    /* Where the limit has no room for all, one is taken. */
+    for (uint32_t slab = BEFORE + 2; slab <= BEFORE + FLI_CHUNK_SLABS; slab++)
+        assert_int_equal(fli_slab_begin(slabs, 1), slab);
+    ground->limit.most = (BEFORE + FLI_CHUNK_SLABS + 1) * (size_t)FLI_SLAB_BYTES;
+    assert_int_equal(fli_slab_begin(slabs, 1), BEFORE + FLI_CHUNK_SLABS + 1);
+    assert_int_equal(slabs->warm_count, 0);
+    assert_int_equal(fli_slab_begin(slabs, 1), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        GROUND_TEST(a_cold_slab_serves_another_class_from_zeroed_pages),
+        GROUND_TEST(slabs_get_cold_in_runs_and_are_taken_lowest_first),
+        GROUND_TEST(warm_slabs_keep_their_memory_and_are_the_next_to_be_used),
+        GROUND_TEST(warm_slabs_beyond_what_may_be_warm_get_cold),
+        GROUND_TEST(memory_past_the_first_chunks_asks_for_huge_pages),
+        GROUND_TEST(without_the_wish_for_huge_pages_none_are_asked_for),
+        GROUND_TEST(a_chunk_of_which_a_part_is_cold_has_small_pages_until_it_is_used_again),
+        GROUND_TEST(the_slabs_of_a_chunk_that_is_all_cold_get_warm_together),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
