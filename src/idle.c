@@ -55,7 +55,7 @@ static void make_huge(struct fli_slabs *slabs, uint32_t chunk)
 
 static void keep_warm(struct fli_slabs *slabs, uint32_t slab)
 {
-    *fli_slab_at(slabs, slab) = (struct fli_slab){.next = slabs->warm};
+    fli_slab_at(slabs, slab)->next = slabs->warm;
     slabs->warm = slab;
     slabs->warm_count++;
 }

@@ -153,7 +153,6 @@ uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index)
     fli_lock(&slabs->lock);
     uint32_t slab = fli_idle_obtain(slabs);
     if (slab != 0) {
-        *fli_slab_at(slabs, slab) = (struct fli_slab){0};
         enter_class_locked(slabs, class_index, slab);
         FLI_ATOMIC(uint64_t) *used = &slabs->ever_used[class_index / 64];
         fli_store_relaxed(used, fli_load_relaxed(used) | bit_mask(class_index)); /* relaxed: a hint where to look */
