@@ -297,12 +297,23 @@ void fli_slab_poison(struct fli_slabs *slabs, unsigned class_index, void *block)
 
 /* ---- Leaving a class. */
 
-void fli_slab_retire(struct fli_slabs *slabs, uint32_t slab)
+/* Whether blocks of a slab are marked as deferred. */
+static bool has_marks_locked(const struct fli_slabs *slabs, uint32_t slab)
+{
+    uint64_t marks = 0;
+    if (FLI_LIKELY(slabs->deferred[0] + slabs->deferred[1] == 0))
+        return false;
+    for (unsigned w = 0; w < FLI_SLAB_BIT_WORDS; w++)
+        marks |= slabs->deferred_bits[0][word_index(slab, 64 * w)] |
+                 slabs->deferred_bits[1][word_index(slab, 64 * w)];
+    return marks != 0;
+}
+
+/* Takes a slab that is all free out of its class. */
+static void leave_class_locked(struct fli_slabs *slabs, uint32_t slab)
 {
     struct fli_slab *record = fli_slab_at(slabs, slab);
     struct fli_slab_class *class = &slabs->by_class[record->class_index];
-    FLI_ASSERT(record->free == record->blocks);
-    fli_lock(&slabs->lock);
     fli_count(&class->slabs, (uint32_t)-1);
     /* Relaxed: the slab is in hand. */
     for (unsigned w = 0; w < fli_slab_words(record->blocks); w++)
@@ -311,7 +322,17 @@ void fli_slab_retire(struct fli_slabs *slabs, uint32_t slab)
     record->next = 0;
     fli_store_relaxed(&record->home, NULL);
     fli_count(&slabs->retired, 1);
+}
+
+bool fli_slab_retire(struct fli_slabs *slabs, uint32_t slab)
+{
+    FLI_ASSERT(fli_slab_at(slabs, slab)->free == fli_slab_at(slabs, slab)->blocks);
+    fli_lock(&slabs->lock);
+    bool may = !has_marks_locked(slabs, slab);
+    if (FLI_LIKELY(may))
+        leave_class_locked(slabs, slab);
     fli_unlock(&slabs->lock);
+    return may;
 }
 
 void fli_slab_unretire(struct fli_slabs *slabs, uint32_t slab)

@@ -170,8 +170,9 @@ void fli_slab_count_deferred_stw(struct fli_slabs *slabs, size_t *counts);
 void fli_slab_poison(struct fli_slabs *slabs, unsigned class_index, void *block);
 
 /* Takes a slab out of its class, all of whose blocks are free and which has been taken from home. It is the caller's
- * and keeps its class until it is made idle. Locks. */
-void fli_slab_retire(struct fli_slabs *slabs, uint32_t slab);
+ * and keeps its class until it is made idle. Returns false, and leaves it, if blocks of it are marked as deferred: they
+ * have been freed twice, which shows when the marks are released. Locks. */
+bool fli_slab_retire(struct fli_slabs *slabs, uint32_t slab);
 
 /* Makes a retired slab one of its class again, as if it had begun. Locks. */
 void fli_slab_unretire(struct fli_slabs *slabs, uint32_t slab);

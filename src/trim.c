@@ -163,8 +163,11 @@ static void retire_slabs(struct trim *trim, struct fli_home *home, unsigned clas
     uint32_t slab;
     while (!has_enough(trim) && (slab = fli_home_give_up_free(&trim->backing->homes, home, class_index)) != 0) {
         size_t bytes = fli_slab_at(slabs, slab)->blocks * fli_class_bytes(class_index);
+        if (FLI_UNLIKELY(!fli_slab_retire(slabs, slab))) {
+            fli_home_take_in(&trim->backing->homes, home, slab);
+            return;
+        }
         trim->free -= fli_min(trim->free, bytes);
-        fli_slab_retire(slabs, slab);
         fli_slab_at(slabs, slab)->next = trim->retired;
         trim->retired = slab;
         trim->emptied += FLI_SLAB_BYTES;

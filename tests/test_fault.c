@@ -687,6 +687,37 @@ static void deferring_goes_on_without_magazines(void **state)
     end_bed(bed);
 }
 
+/* The second frees are not seen, the slabs look as if they were all free, and the host hears of it in the end. */
+static void slabs_with_marked_blocks_that_are_freed_again_are_not_given_away(void **state)
+{
+    (void)state;
+    if (FLI_CHECKED)
+        skip();
+    static void *blocks[MANY];
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, &(struct fl_options){.magazine_blocks = 2, .retain_bytes = SIZE_MAX});
+    struct fli_slabs *slabs = &bed.heap->backing.slabs;
+    assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, blocks), 0);
+    arm(1, true);
+    defer_many(bed.thread, SIZE, MANY, blocks);
+    disarm();
+    for (unsigned i = 0; i < MANY; i++)
+        if (fli_slab_is_deferred(slabs, fl_size_class(SIZE), blocks[i]))
+            fl_free_sized(bed.thread, blocks[i], SIZE);
+    fl_thread_flush(bed.thread);
+    fl_heap_trim(bed.heap, 0);
+    misuse.count = 0;
+    fl_set_misuse_handler(record_misuse);
+    let_all_go(&host, bed.thread);
+    assert_int_equal(stats_of(bed.heap).deferred_bytes, 0);
+    fl_heap_trim(bed.heap, 0);
+    fl_set_misuse_handler(NULL);
+    assert_true(misuse.count > 0);
+    assert_contains(misuse.message, "freed twice");
+    assert_int_equal(stats_of(bed.heap).slabs, 0);
+    end_bed(&bed);
+}
+
 static void marked_blocks_raise_pressure_too(void **state)
 {
     (void)state;
@@ -784,6 +815,7 @@ int main(void)
         cmocka_unit_test(memory_that_the_system_does_not_take_back_is_used_again),
         cmocka_unit_test(whatever_is_refused_what_is_deferred_or_retired_is_not_lost),
         cmocka_unit_test(deferring_goes_on_without_magazines),
+        cmocka_unit_test(slabs_with_marked_blocks_that_are_freed_again_are_not_given_away),
         cmocka_unit_test(marked_blocks_raise_pressure_too),
         BED_TEST(a_handle_brought_online_unwatched_outlives_the_thread),
         BED_TEST(an_attach_whose_end_cannot_be_watched_is_refused),
