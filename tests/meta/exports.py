@@ -21,7 +21,7 @@ DECLARATION = re.compile(
     r"^(?:extern[ \t]+)?FL_API\b(?:\s*__attribute__\(\(.*?\)\))?[^;({]*?\b(\w+)\s*(?:\(|;|__attribute__)",
     re.MULTILINE | re.DOTALL,
 )
-SANITIZERS = re.compile(r"^(__odr_asan|__asan|__tsan|__ubsan|__sanitizer|__lsan|_ITM_|__gmon|__cxa)")
+SANITIZERS = re.compile(r"^(__odr_asan|__asan|__tsan|__ubsan|__sanitizer|__lsan|_ITM_|__gmon|__cxa|DW\.ref\.)")
 PREFIX = re.compile(r"^fli?_")
 
 
