@@ -16,6 +16,8 @@
  *     FL_MO_HOME_UNLOCK     store that gives it back               release
  *     FL_MO_HOMES_ENTER     store that enters a new home           release
  *     FL_MO_HOMES_WALK      load of the first home                 acquire
+ *     FL_MO_SLAB_SETTLE     store of the home of a slab            release
+ *     FL_MO_SLAB_VISIT      load of it by a thread of elsewhere    acquire
  */
 #ifndef FLI_ATOMIC_H
 #define FLI_ATOMIC_H
@@ -71,6 +73,12 @@
 #endif
 #if !defined(FL_MO_HOMES_WALK)
 #define FL_MO_HOMES_WALK memory_order_acquire
+#endif
+#if !defined(FL_MO_SLAB_SETTLE)
+#define FL_MO_SLAB_SETTLE memory_order_release
+#endif
+#if !defined(FL_MO_SLAB_VISIT)
+#define FL_MO_SLAB_VISIT memory_order_acquire
 #endif
 
 #include <stdint.h>

@@ -240,10 +240,10 @@ static void release_slab(struct fli_deferred *deferred, uint32_t slab)
     const struct fli_slab *record = fli_slab_at(&backing->slabs, slab);
     uint64_t bits[FLI_SLAB_BIT_WORDS];
     /* A slab with deferred blocks has a home, which may change until its lock is held. */
-    struct fli_home *home = fli_load_relaxed(&record->home);
+    struct fli_home *home = fli_home_of_slab(record);
     if (home == NULL || !fli_home_try_briefly(home))
         return;
-    if (fli_load_relaxed(&record->home) == home) {
+    if (fli_home_of_slab(record) == home) {
         unsigned class_index = record->class_index, count = fli_slab_take_deferred(&backing->slabs, slab, bits);
         fli_home_put_bits(&backing->homes, home, slab, bits);
         count_out(deferred, class_index, count, count * fli_class_bytes(class_index));

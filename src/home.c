@@ -502,7 +502,8 @@ void fli_home_take_in(struct fli_homes *homes, struct fli_home *home, uint32_t s
     struct fli_slab *record = fli_slab_at(homes->slabs, slab);
     struct fli_home_class *class = &home->classes[record->class_index];
     assert_held(home);
-    fli_store_relaxed(&record->home, home); /* relaxed: counts only under the lock */
+    /* W5: release, pairs with W6 in fli_home_of: the home is whole, though a thread may meet it here first. */
+    fli_store_order(&record->home, home, FL_MO_SLAB_SETTLE);
     count_free(class, record->free);
     record->list = FLI_HOME_FULL;
     move_slab(homes, class, slab, list_for(record));

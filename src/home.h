@@ -120,11 +120,16 @@ uint32_t fli_home_give_up_free(struct fli_homes *homes, struct fli_home *home, u
  * caller has no home locked. */
 unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **blocks, unsigned count, bool waits);
 
-/* The home of a block; for one that somebody holds, of a moment ago. */
+/* The home of a slab, of a moment ago; it counts only under the home's lock. */
+static inline struct fli_home *fli_home_of_slab(const struct fli_slab *record)
+{
+    /* W6: acquire, pairs with W5 in fli_home_take_in. */
+    return fli_load_order(&record->home, FL_MO_SLAB_VISIT);
+}
+
 static inline struct fli_home *fli_home_of(const struct fli_slabs *slabs, const void *block)
 {
-    /* Relaxed: it counts only under the home's lock. */
-    return fli_load_relaxed(&fli_slab_at(slabs, fli_slab_number(slabs, block))->home);
+    return fli_home_of_slab(fli_slab_at(slabs, fli_slab_number(slabs, block)));
 }
 
 static inline struct fli_home *fli_homes_first(struct fli_homes *homes)

@@ -42,33 +42,57 @@
 #define FLI_ATOMIC(T)                fli_model_atomic<T>
 #define FLI_PLAIN(T)                 fli_model_plain<T>
 
-#define fli_load_relaxed(p)          (p)->load(rl::mo_relaxed, $)
-#define fli_load_acquire(p)          (p)->load(rl::mo_acquire, $)
-#define fli_load_order(p, order)     (p)->load((order), $)
-#define fli_store_relaxed(p, v)      (p)->store((v), rl::mo_relaxed, $)
-#define fli_store_release(p, v)      (p)->store((v), rl::mo_release, $)
-#define fli_store_order(p, v, order) (p)->store((v), (order), $)
-#define fli_add_relaxed(p, v)        (p)->fetch_add((v), rl::mo_relaxed, $)
-#define fli_sub_relaxed(p, v)        (p)->fetch_sub((v), rl::mo_relaxed, $)
-#define fli_or_release(p, v)         (p)->fetch_or((v), rl::mo_release, $)
-#define fli_or_relaxed(p, v)         (p)->fetch_or((v), rl::mo_relaxed, $)
-#define fli_and_relaxed(p, v)        (p)->fetch_and((v), rl::mo_relaxed, $)
-#define fli_exchange_acquire(p, v)   (p)->exchange((v), rl::mo_acquire, $)
+#define fli_load_relaxed(p)          fli_model_made(p)->load(rl::mo_relaxed, $)
+#define fli_load_acquire(p)          fli_model_made(p)->load(rl::mo_acquire, $)
+#define fli_load_order(p, order)     fli_model_made(p)->load((order), $)
+#define fli_store_relaxed(p, v)      fli_model_made(p)->store((v), rl::mo_relaxed, $)
+#define fli_store_release(p, v)      fli_model_made(p)->store((v), rl::mo_release, $)
+#define fli_store_order(p, v, order) fli_model_made(p)->store((v), (order), $)
+#define fli_add_relaxed(p, v)        fli_model_made(p)->fetch_add((v), rl::mo_relaxed, $)
+#define fli_sub_relaxed(p, v)        fli_model_made(p)->fetch_sub((v), rl::mo_relaxed, $)
+#define fli_or_release(p, v)         fli_model_made(p)->fetch_or((v), rl::mo_release, $)
+#define fli_or_relaxed(p, v)         fli_model_made(p)->fetch_or((v), rl::mo_relaxed, $)
+#define fli_and_relaxed(p, v)        fli_model_made(p)->fetch_and((v), rl::mo_relaxed, $)
+#define fli_exchange_acquire(p, v)   fli_model_made(p)->exchange((v), rl::mo_acquire, $)
 #define fli_cas_strong(p, expected, desired, success, failure)                                                       \
     fli_model_cas_strong((p), (expected), (desired), (success), (failure), $)
 #define fli_cas_weak(p, expected, desired, success, failure)                                                         \
     fli_model_cas_weak((p), (expected), (desired), (success), (failure), $)
 
-/* A shared word. Its memory was zeroed. */
+/* A shared word. Its memory is zeroed when it is made, by plain writes: who uses the word has to be ordered after. */
 template <typename T> class fli_model_atomic : public rl::generic_atomic<T, true>
 {
+  public:
+    fli_model_atomic()
+    {
+        made($).store(true);
+    }
+    void assert_made() const
+    {
+        made($).load();
+    }
+
+  private:
+    rl::var<bool> made;
 };
+
+template <typename T> fli_model_atomic<T> *fli_model_made(fli_model_atomic<T> *word)
+{
+    word->assert_made();
+    return word;
+}
+
+template <typename T> const fli_model_atomic<T> *fli_model_made(const fli_model_atomic<T> *word)
+{
+    word->assert_made();
+    return word;
+}
 
 template <typename T, typename value>
 bool fli_model_cas_strong(fli_model_atomic<T> *word, T *expected, value desired, rl::memory_order success,
                           rl::memory_order failure, rl::debug_info_param info)
 {
-    return word->compare_exchange_strong(*expected, (T)desired, success, info, failure, info);
+    return fli_model_made(word)->compare_exchange_strong(*expected, (T)desired, success, info, failure, info);
 }
 
 /* Relacy knows the rule of C++11 alone, by which failure may not acquire unless success does, and drops what breaks
@@ -79,7 +103,8 @@ bool fli_model_cas_weak(fli_model_atomic<T> *word, T *expected, T desired, rl::m
                         rl::memory_order failure, rl::debug_info_param info)
 {
     bool known = failure == rl::mo_relaxed || success == rl::mo_acquire || success == rl::mo_acq_rel;
-    if (word->compare_exchange_weak(*expected, desired, success, info, known ? failure : rl::mo_relaxed, info))
+    if (fli_model_made(word)->compare_exchange_weak(*expected, desired, success, info,
+                                                    known ? failure : rl::mo_relaxed, info))
         return true;
     if (!known)
         *expected = word->load(failure, info);
@@ -90,8 +115,8 @@ bool fli_model_cas_weak(fli_model_atomic<T> *word, T *expected, T desired, rl::m
 #undef FL_CLASS_COUNT
 #define FL_CLASS_COUNT 3
 
-/* Slots of a magazine, whose first words take more room here. */
-enum { FLI_MAGAZINE_SLOTS = 239 };
+/* Slots of a magazine, whose first words take more room here: as many as fill it. */
+enum { FLI_MAGAZINE_SLOTS = 230 };
 
 /* A counter that one thread at a time writes. */
 #define fli_count(p, v) fli_model_count((p), (v), $)

@@ -26,11 +26,12 @@
  *     adopted     a thread frees a block of a slab while another one adopts the slab from its home
  *     moved       the lock of a thread's home is held for ever: the thread moves to another home, and another thread
  *                 looks for a slab to adopt meanwhile
+ *     settled     a thread moves to a new home and adopts a slab there, while another one frees a block of the slab
  *     passed      threads move in where others move out
  *
  * The program is built once as it is, and once for each mutant, as model_pool is.
  *
- * usage: model_cache exchange|refused|counted|strangers|kept|adopted|moved|passed [--expect-error]
+ * usage: model_cache exchange|refused|counted|strangers|kept|adopted|moved|settled|passed [--expect-error]
  */
 #include "cache.h"
 #include "lock.h"
@@ -431,28 +432,32 @@ struct kept : cache_model<kept, SMALL, 1> {
     }
 };
 
-struct adopted : cache_model<adopted, SMALL, 1> {
+/* One thread frees a block of a slab while the other adopts the slab. */
+template <typename scenario> struct adopting : cache_model<scenario, SMALL, 1> {
     void *block;
 
     void before()
     {
-        lay_out(1, MAGAZINES_MOST, NO_RACK);
-        block = alloc(0);
-        give_up(0);
+        this->lay_out(1, MAGAZINES_MOST, NO_RACK);
+        block = this->alloc(0);
+        this->give_up(0);
     }
     void thread(unsigned self)
     {
         if (self == 0) {
-            RL_ASSERT(free(0, block, 0));
-            flush(0);
+            RL_ASSERT(this->free(0, block, 0));
+            this->flush(0);
         } else {
-            RL_ASSERT(work(self, 1) == 0);
+            RL_ASSERT(this->work(self, 1) == 0);
         }
     }
     void after()
     {
-        take_stock(0);
+        this->take_stock(0);
     }
+};
+
+struct adopted : adopting<adopted> {
 };
 
 struct moved : cache_model<moved, SMALL, 1> {
@@ -477,6 +482,22 @@ struct moved : cache_model<moved, SMALL, 1> {
             RL_ASSERT(free(self, block[self], self));
         fli_home_unlock(held);
         take_stock(0);
+    }
+};
+
+struct settled : adopting<settled> {
+    fli_home *held;
+
+    void before()
+    {
+        adopting::before();
+        held = owners[1].home;
+        RL_ASSERT(fli_home_try(held));
+    }
+    void after()
+    {
+        fli_home_unlock(held);
+        adopting::after();
     }
 };
 
@@ -560,6 +581,8 @@ int main(int argc, char **argv)
         return check<adopted>(expect_error);
     if (is_asked_for("moved", argc, argv, &expect_error))
         return check<moved>(expect_error);
+    if (is_asked_for("settled", argc, argv, &expect_error))
+        return check<settled>(expect_error);
     if (is_asked_for("passed", argc, argv, &expect_error))
         return check<passed>(expect_error);
     std::cerr << "usage: " << argv[0] << " SCENARIO [--expect-error], see the head of model_cache.cpp" << std::endl;
