@@ -423,7 +423,7 @@ static void free_block(struct fli_thread *thread, void *block, unsigned class_in
     if (FLI_CHECKED)
         fli_slab_poison(slabs, class_index, block);
     if (!push_owner(thread, class_index, block))
-        fli_homes_return(&thread->heap->backing.homes, class_index, &block, 1, true);
+        fli_homes_return(&thread->heap->backing.homes, class_index, &block, 1, true, &thread->owner.counters);
 }
 
 /* Judges what does not depend on the block. */

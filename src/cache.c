@@ -137,6 +137,7 @@ static bool come_home(struct fli_owner *owner)
         return false;
     if (FLI_UNLIKELY(fli_load_relaxed(&home->away))) /* relaxed: a hint */
         fli_store_relaxed(&home->away, false);
+    fli_count(&owner->counters.home_visits, 1);
     return true;
 }
 
@@ -230,7 +231,7 @@ static void send_home(struct fli_magazine *magazine, unsigned class_index, struc
         fli_home_unlock(owner->home);
     }
     if (left > 0)
-        left = fli_homes_return(&backing->homes, class_index, blocks, left, waits);
+        left = fli_homes_return(&backing->homes, class_index, blocks, left, waits, &owner->counters);
     fli_store_relaxed(&magazine->count, (uint16_t)left); /* relaxed: the magazine is ours */
 }
 

@@ -27,7 +27,7 @@ extern pthread_mutex_t fli_default_lock;
 
 /* Counters of threads that have detached. */
 struct fli_totals {
-    uint64_t exchanges, updates, cas_failures;
+    uint64_t exchanges, updates, cas_failures, home_visits;
 };
 
 /* Slabs that have been retired while readers may still look at them. As with deferred blocks, one batch waits for a

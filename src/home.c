@@ -2,6 +2,7 @@
 #include "home.h"
 #include "check.h"
 #include "lock.h"
+#include "pool.h"
 
 #include <sched.h>
 #include <stdlib.h>
@@ -359,7 +360,8 @@ static struct fli_home *home_of(const struct fli_slabs *slabs, unsigned class_in
     return FLI_LIKELY(fli_slab_class_of(slabs, block) == class_index) ? fli_home_of(slabs, block) : NULL;
 }
 
-unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **blocks, unsigned count, bool waits)
+unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **blocks, unsigned count, bool waits,
+                          struct fli_pool_counters *counters)
 {
     unsigned refused = 0, left = count;
     for (unsigned tries = 0; refused < left && (waits || tries < RETURN_TRIES); tries++) {
@@ -373,6 +375,7 @@ unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **
         if (waits)
             fli_home_wait(home);
         if (waits || fli_home_try(home)) {
+            fli_count(&counters->home_visits, 1);
             left = refused + fli_home_put(homes, home, class_index, blocks + refused, left - refused);
             fli_home_unlock(home);
         } else {

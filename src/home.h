@@ -115,10 +115,13 @@ uint32_t fli_home_give_up_free(struct fli_homes *homes, struct fli_home *home, u
 
 /* ---- Any thread. */
 
+struct fli_pool_counters;
+
 /* Sends blocks home, wherever that is, as far as the locks can be had at once; or `waits` for them. Moves the others
  * down to the start of the array and returns how many these are. What is no block of the class is noted as a stray. The
  * caller has no home locked. */
-unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **blocks, unsigned count, bool waits);
+unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **blocks, unsigned count, bool waits,
+                          struct fli_pool_counters *counters);
 
 /* The home of a slab, of a moment ago; it counts only under the home's lock. */
 static inline struct fli_home *fli_home_of_slab(const struct fli_slab *record)

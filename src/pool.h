@@ -37,11 +37,12 @@ struct fli_pool {
     struct fli_stack filled[FL_CLASS_COUNT];
 };
 
-/* What one thread did to the pool: written by that thread, read by statistics. */
+/* What one thread did to what is shared: written by that thread, read by statistics. */
 struct fli_pool_counters {
     FLI_ATOMIC(uint64_t) exchanges;    /* filled magazines pushed and popped */
     FLI_ATOMIC(uint64_t) updates;      /* successful read-modify-writes of a head */
     FLI_ATOMIC(uint64_t) cas_failures; /* failed ones */
+    FLI_ATOMIC(uint64_t) home_visits;  /* homes locked to take blocks there or to bring them */
 };
 
 /* Makes a stack that names no magazine. */

@@ -130,6 +130,7 @@ static void add_counters(struct fl_stats *stats, const struct fli_pool_counters 
     stats->exchanges += fli_load_relaxed(&counters->exchanges);
     stats->shared_updates += fli_load_relaxed(&counters->updates);
     stats->cas_failures += fli_load_relaxed(&counters->cas_failures);
+    stats->home_visits += fli_load_relaxed(&counters->home_visits);
 }
 
 static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
@@ -137,6 +138,7 @@ static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
     stats->exchanges = heap->detached.exchanges;
     stats->shared_updates = heap->detached.updates;
     stats->cas_failures = heap->detached.cas_failures;
+    stats->home_visits = heap->detached.home_visits;
     add_counters(stats, &heap->service->owner.counters);
     add_counters(stats, &heap->trim_counters);
     add_counters(stats, &heap->deferred.counters);
@@ -195,13 +197,13 @@ struct field {
     }
 
 static const struct field size_fields[] = {
-    SIZE_FIELD(threads),        SIZE_FIELD(live_blocks),     SIZE_FIELD(live_bytes),     SIZE_FIELD(cached_bytes),
-    SIZE_FIELD(pooled_bytes),   SIZE_FIELD(parked_bytes),    SIZE_FIELD(deferred_bytes), SIZE_FIELD(lost_bytes),
-    SIZE_FIELD(large_blocks),   SIZE_FIELD(large_bytes),     SIZE_FIELD(slabs),          SIZE_FIELD(slab_bytes),
-    SIZE_FIELD(idle_bytes),     SIZE_FIELD(retired_bytes),   SIZE_FIELD(reserved_bytes), SIZE_FIELD(mapped_bytes),
-    SIZE_FIELD(magazines),      SIZE_FIELD(empty_magazines), SIZE_FIELD(exchanges),      SIZE_FIELD(shared_updates),
-    SIZE_FIELD(cas_failures),   SIZE_FIELD(trims),           SIZE_FIELD(trimmed_bytes),  SIZE_FIELD(grace_periods),
-    SIZE_FIELD(grace_refusals), SIZE_FIELD(pressures),       SIZE_FIELD(over_bytes),
+    SIZE_FIELD(threads),       SIZE_FIELD(live_blocks),     SIZE_FIELD(live_bytes),     SIZE_FIELD(cached_bytes),
+    SIZE_FIELD(pooled_bytes),  SIZE_FIELD(parked_bytes),    SIZE_FIELD(deferred_bytes), SIZE_FIELD(lost_bytes),
+    SIZE_FIELD(large_blocks),  SIZE_FIELD(large_bytes),     SIZE_FIELD(slabs),          SIZE_FIELD(slab_bytes),
+    SIZE_FIELD(idle_bytes),    SIZE_FIELD(retired_bytes),   SIZE_FIELD(reserved_bytes), SIZE_FIELD(mapped_bytes),
+    SIZE_FIELD(magazines),     SIZE_FIELD(empty_magazines), SIZE_FIELD(exchanges),      SIZE_FIELD(shared_updates),
+    SIZE_FIELD(cas_failures),  SIZE_FIELD(home_visits),     SIZE_FIELD(trims),          SIZE_FIELD(trimmed_bytes),
+    SIZE_FIELD(grace_periods), SIZE_FIELD(grace_refusals),  SIZE_FIELD(pressures),      SIZE_FIELD(over_bytes),
 };
 
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "all fields are printed alike");

@@ -262,6 +262,7 @@ void fli_thread_remove_locked(struct fli_thread *thread)
     heap->detached.exchanges += fli_load_relaxed(&thread->owner.counters.exchanges);
     heap->detached.updates += fli_load_relaxed(&thread->owner.counters.updates);
     heap->detached.cas_failures += fli_load_relaxed(&thread->owner.counters.cas_failures);
+    heap->detached.home_visits += fli_load_relaxed(&thread->owner.counters.home_visits);
     free(thread);
 }
 

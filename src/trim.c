@@ -86,7 +86,7 @@ static void send_home(struct trim *trim, unsigned class_index, struct fli_magazi
     struct fli_backing *backing = trim->backing;
     unsigned left = fli_homes_return(&backing->homes, class_index,
                                      fli_magazine_floor(magazine, backing->magazine_blocks[class_index]),
-                                     fli_load_relaxed(&magazine->count), trim->waits);
+                                     fli_load_relaxed(&magazine->count), trim->waits, trim->counters);
     fli_store_relaxed(&magazine->count, (uint16_t)left);
     if (left == 0)
         keep_empty(trim, magazine);

@@ -11,6 +11,7 @@ struct town {
     struct fli_slabs *slabs;
     struct fli_homes *homes;
     struct fli_home *home, *other;
+    struct fli_pool_counters counters;
 };
 
 static struct town settle(void **state)
@@ -188,7 +189,7 @@ static void blocks_of_another_home_are_left_over(void **state)
     assert_int_equal(free_of(town.home, c), before + 20);
     assert_memory_equal(mixed, theirs, sizeof theirs);
     before = free_of(town.other, c);
-    assert_int_equal(fli_homes_return(town.homes, c, mixed, 20, false), 0);
+    assert_int_equal(fli_homes_return(town.homes, c, mixed, 20, false, &town.counters), 0);
     assert_int_equal(free_of(town.other, c), before + 20);
 }
 
@@ -203,10 +204,10 @@ static void what_a_busy_home_would_get_is_left_over(void **state)
     take(&town, town.other, c, 3, theirs);
     void *mixed[] = {theirs[0], mine[0], mine[1], theirs[1], mine[2], theirs[2]};
     fli_home_wait(town.other);
-    assert_int_equal(fli_homes_return(town.homes, c, mixed, COUNT_OF(mixed), false), 3);
+    assert_int_equal(fli_homes_return(town.homes, c, mixed, COUNT_OF(mixed), false, &town.counters), 3);
     assert_memory_equal(mixed, theirs, sizeof theirs);
     fli_home_unlock(town.other);
-    assert_int_equal(fli_homes_return(town.homes, c, mixed, 3, false), 0);
+    assert_int_equal(fli_homes_return(town.homes, c, mixed, 3, false, &town.counters), 0);
 }
 
 static void what_is_no_block_or_was_free_is_noted_and_the_rest_goes_home(void **state)
@@ -234,7 +235,7 @@ static void what_is_no_block_or_was_free_is_noted_and_the_rest_goes_home(void **
             assert_int_equal(put(&town, town.home, c, twice, 1), 0);
             assert_stray(town.slabs, free_block, true);
             void *foreign[] = {&outside, blocks[4], NULL, slab == 1 ? town.slabs->base - 16 : town.slabs->base};
-            assert_int_equal(fli_homes_return(town.homes, c, foreign, 3, false), 0);
+            assert_int_equal(fli_homes_return(town.homes, c, foreign, 3, false, &town.counters), 0);
             strays = 0;
             while (fli_slab_take_stray(town.slabs, &stray))
                 strays++;
@@ -487,7 +488,7 @@ static void a_slab_that_is_partly_free_is_adopted_from_homes_that_are_away(void 
     assert_int_equal(free_of(town.home, c), 63);
     /* What was out comes to the new home. */
     assert_int_equal(put(&town, town.other, c, &block, 1), 1);
-    assert_int_equal(fli_homes_return(town.homes, c, &block, 1, false), 0);
+    assert_int_equal(fli_homes_return(town.homes, c, &block, 1, false, &town.counters), 0);
     assert_int_equal(free_of(town.home, c), 64);
     assert_int_equal(take(&town, town.home, c, 64, more), 64);
     assert_ptr_equal(more[63], fli_slab_start(town.slabs, slab));
@@ -503,7 +504,7 @@ static void under_pressure_a_slab_is_adopted_from_a_home_at_work_too(void **stat
     assert_false(adopt(&town, c, false));
     assert_true(adopt(&town, c, true));
     assert_int_equal(free_of(town.home, c), 63);
-    fli_homes_return(town.homes, c, &block, 1, true);
+    fli_homes_return(town.homes, c, &block, 1, true, &town.counters);
 }
 
 static void nothing_is_adopted_from_a_home_that_is_busy(void **state)

@@ -206,6 +206,7 @@ static void json_says_what_the_statistics_say(void **state)
         {"exchanges", stats.exchanges},
         {"shared_updates", stats.shared_updates},
         {"cas_failures", stats.cas_failures},
+        {"home_visits", stats.home_visits},
         {"trims", stats.trims},
         {"trimmed_bytes", stats.trimmed_bytes},
         {"deferred_bytes", stats.deferred_bytes},

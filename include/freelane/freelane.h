@@ -337,6 +337,7 @@ struct fl_stats {
     uint64_t exchanges;      /* magazines taken from or given to the pool's stacks of filled ones */
     uint64_t shared_updates; /* successful atomic read-modify-writes on the pool */
     uint64_t cas_failures;   /* failed ones */
+    uint64_t home_visits;    /* times a thread locked a home, its own or another's, to take or bring blocks */
     uint64_t trims;          /* trims that ran */
     uint64_t trimmed_bytes;  /* bytes of slabs and empty magazines they gave back */
     uint64_t grace_periods;  /* that deferred blocks or retired slabs have waited for */
