@@ -17,6 +17,7 @@ DEALLOCATION = {
     "GCHandle": "FINALIZE, collected",
     "Label": "LEGACY",
     "GCLabel": "LEGACY, collected",
+    "Table": "CLEAR, collected, 200 bytes",
 }
 MEMORY = {
     "peak": "the most while it ran",
