@@ -20,7 +20,7 @@
  */
 #include "stress.h"
 
-#include "pool.h"
+#include "pool/pool.h"
 
 #include <elf.h>
 #include <errno.h>

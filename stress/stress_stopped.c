@@ -17,7 +17,7 @@
  */
 #include "stress.h"
 
-#include "thread.h"
+#include "heap/thread.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -13,7 +13,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "thread.h"
+#include "heap/thread.h"
 
 /* ---- A host's own grace periods. */
 

@@ -7,8 +7,8 @@
 
 #include "support.h"
 
-#include "home.h"
-#include "idle.h"
+#include "memory/idle.h"
+#include "pool/home.h"
 
 enum { GROUND_SLABS = 128 };
 

@@ -25,7 +25,7 @@
 
 #include <freelane/freelane.h>
 
-#include "base.h"
+#include "base/base.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "thread.h"
+#include "heap/thread.h"
 
 /* MANY blocks fill three slabs, so that a thread that holds them all leaves none free at home. */
 enum { SIZE = 48, MANY = 3 * (FLI_SLAB_BYTES / SIZE), LARGE = 4096, MANY_LARGE = 600 };

@@ -5,7 +5,7 @@
  */
 #include "grace_support.h"
 
-#include "stack.h"
+#include "base/stack.h"
 
 #include <ucontext.h>
 

@@ -7,7 +7,7 @@
 
 #include <semaphore.h>
 
-#include "thread.h"
+#include "heap/thread.h"
 
 /* Records of OS threads that have been allocated and not freed: found by their size. */
 static void *records[64];

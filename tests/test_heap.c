@@ -3,7 +3,7 @@
 
 #include <sys/resource.h>
 
-#include "options.h"
+#include "heap/options.h"
 
 enum { SIZE = 48 };
 

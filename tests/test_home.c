@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "ground.h"
 
-#include "thread.h"
+#include "heap/thread.h"
 
 enum { MOST = FLI_SLAB_BLOCKS_MAX };
 

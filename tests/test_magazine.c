@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "magazine.h"
-#include "options.h"
+#include "heap/options.h"
+#include "memory/magazine.h"
 
 enum { MAGAZINES = 64 };
 

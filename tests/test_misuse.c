@@ -5,8 +5,8 @@
  */
 #include "grace_support.h"
 
-#include "atomic.h"
-#include "check.h"
+#include "base/atomic.h"
+#include "base/check.h"
 
 enum { SIZE = 48 };
 

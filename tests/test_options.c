@@ -3,8 +3,8 @@
 
 #include <limits.h>
 
-#include "magazine.h"
-#include "options.h"
+#include "heap/options.h"
+#include "memory/magazine.h"
 
 static void accepted(const char *text, struct fl_options expected)
 {

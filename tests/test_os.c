@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "os.h"
+#include "base/os.h"
 
 static void a_reservation_starts_at_its_alignment(void **state)
 {

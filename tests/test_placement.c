@@ -8,7 +8,7 @@
  */
 #include "support.h"
 
-#include "thread.h"
+#include "heap/thread.h"
 
 enum { SLAB = 64 << 10, SLABS = FLI_RARE_PATHS ? 24 : 96, MOST = SLABS * (SLAB / 16), LISTS = 64, SIZE = 48 };
 

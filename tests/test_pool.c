@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "pool.h"
+#include "pool/pool.h"
 
 enum { MAGAZINES = 256 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "thread.h"
+#include "heap/thread.h"
 
 /* Small blocks, which go home beyond what is kept, and large ones, of which a thread keeps more. */
 enum { SIZE = 48, LARGE = 4096, MANY = 30000, LARGE_MANY = 4000, MAGAZINE = 16, LARGE_MAGAZINE = 8 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "magazine.h"
-#include "sizeclass.h"
+#include "base/sizeclass.h"
+#include "memory/magazine.h"
 
 static void every_size_fits_its_class_and_not_the_one_below(void **state)
 {

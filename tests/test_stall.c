@@ -4,7 +4,7 @@
  */
 #include "grace_support.h"
 
-#include "stall.h"
+#include "heap/stall.h"
 
 enum { SIZE = 48, TOLD_MOST = 16 };
 

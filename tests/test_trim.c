@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "sizeclass.h"
+#include "base/sizeclass.h"
 
 enum { SIZE = 64 };
 

@@ -13,7 +13,7 @@
  *
  * Other interpreters of the process are not stopped. While there is one, no grace period ends.
  */
-#include "interpreter.h"
+#include "python/interpreter.h"
 
 #include <errno.h>
 

@@ -10,9 +10,9 @@
  * Blocks are typed by their size class alone, since the heap has to know no more: what an object needs when it is
  * deallocated is settled in python.h before its block comes here.
  */
-#include "interpreter.h"
+#include "python/interpreter.h"
 
-#include "heap.h"
+#include "heap/heap.h"
 
 #include <errno.h>
 

@@ -20,9 +20,9 @@
 
 #include <freelane/python.h>
 
-#include "atomic.h"
-#include "base.h"
-#include "config.h"
+#include "base/atomic.h"
+#include "base/base.h"
+#include "base/config.h"
 
 #if defined(Py_GIL_DISABLED)
 enum { FLI_PY_FREE_THREADED = 1 };

@@ -18,7 +18,7 @@
  *
  * All state here is the OS thread's own.
  */
-#include "interpreter.h"
+#include "python/interpreter.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -13,7 +13,7 @@
  * A subtype made in Python has the interpreter's tp_alloc and tp_free. Its deallocation comes here through the chain
  * of tp_dealloc, after its own part is done, finalizer included.
  */
-#include "interpreter.h"
+#include "python/interpreter.h"
 
 static bool has_gc(PyTypeObject *type)
 {

@@ -10,7 +10,7 @@
  *
  * With the GIL, and where the interpreter counts all references, there are no stocks.
  */
-#include "interpreter.h"
+#include "python/interpreter.h"
 
 /* References that a stock gets when it is empty, and that are left to it at its limit. */
 enum { FILL = FLI_RARE_PATHS ? 2 : FL_PY_REFERENCES / 4, LIMIT = FLI_RARE_PATHS ? 3 : FL_PY_REFERENCES };

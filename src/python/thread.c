@@ -18,7 +18,7 @@
  * Atomics are relaxed: `unwatched`, `uncached`, `top` and `fl_py_current` are words by themselves, which another
  * thread reads or writes a little sooner or later.
  */
-#include "interpreter.h"
+#include "python/interpreter.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -3,7 +3,7 @@
  * fl_py_type_ready: a declared type against the type object that was made of it. What contradicts is refused here,
  * once and by name, so that the fast paths need not look.
  */
-#include "interpreter.h"
+#include "python/interpreter.h"
 
 static PyMutex ready_lock;
 

@@ -9,8 +9,8 @@ import sys
 
 from source import report
 
-FOLDERS = ["include/freelane", "src", "src/python"]
-LEFT_OUT = {"src/rcu.c", "src/stack.c", "include/freelane/object.h"}
+FOLDERS = ["include/freelane", "src"]
+LEFT_OUT = {"src/grace/rcu.c", "src/base/stack.c", "include/freelane/object.h"}
 
 
 def main(root):
@@ -19,7 +19,7 @@ def main(root):
     present = {
         path.relative_to(root).as_posix()
         for folder in FOLDERS
-        for path in (root / folder).iterdir()
+        for path in (root / folder).rglob("*")
         if path.suffix in (".c", ".h")
     } - LEFT_OUT
     problems = [f"src/python/sources.txt lacks {name}" for name in sorted(present - set(listed))]

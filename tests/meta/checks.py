@@ -46,10 +46,11 @@ class Tree(unittest.TestCase):
     def setUp(self):
         self.root = pathlib.Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.root)
-        for folder in ("src", "include/freelane", "tests", "stress", "bench"):
+        for folder in ("src/base", "src/pool", "src/grace", "include/freelane", "tests", "stress", "bench"):
             (self.root / folder).mkdir(parents=True)
 
     def write(self, name, text):
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
         (self.root / name).write_text(text, encoding="utf-8")
 
     def run_check(self, check, *arguments):
@@ -73,104 +74,118 @@ class Carried(Tree):
     def setUp(self):
         super().setUp()
         (self.root / "src/python").mkdir()
-        self.write("src/pool.c", "")
-        self.write("src/rcu.c", "")
+        self.write("src/pool/pool.c", "")
+        self.write("src/grace/rcu.c", "")
 
     def test_the_list_is_complete_and_true(self):
-        self.write("src/python/sources.txt", "src/pool.c\n")
+        self.write("src/python/sources.txt", "src/pool/pool.c\n")
         self.passes(carried)
         self.write("src/python/gc.c", "")
         self.fails(carried, "lacks src/python/gc.c")
-        self.write("src/python/sources.txt", "src/pool.c\nsrc/python/gc.c\nsrc/slab.c\n")
+        self.write("src/python/sources.txt", "src/pool/pool.c\nsrc/python/gc.c\nsrc/slab.c\n")
         self.fails(carried, "lists src/slab.c")
 
     def test_what_needs_liburcu_is_not_carried(self):
-        self.write("src/python/sources.txt", "src/pool.c\nsrc/rcu.c\n")
-        self.fails(carried, "lists src/rcu.c")
+        self.write("src/python/sources.txt", "src/pool/pool.c\nsrc/grace/rcu.c\n")
+        self.fails(carried, "lists src/grace/rcu.c")
 
 
 class Layers(Tree):
     def test_downward_includes_pass(self):
-        self.write("src/pool.c", '#include "pool.h"\n#include "atomic.h"\n#include <string.h>\n')
+        self.write("src/pool/pool.c", '#include "pool/pool.h"\n#include "base/atomic.h"\n#include <string.h>\n')
         self.passes(layers)
 
     def test_an_upward_include_fails(self):
-        self.write("src/atomic.h", '#include "pool.h"\n')
-        self.fails(layers, "atomic.h includes pool.h")
+        self.write("src/base/atomic.h", '#include "pool/pool.h"\n')
+        self.fails(layers, "base/ includes pool/pool.h")
 
-    def test_the_core_does_not_know_the_object_layer(self):
-        self.write("src/pool.c", '#include "object/walk.h"\n')
-        self.fails(layers, "object/walk.h")
-        self.write("src/pool.c", "#include <freelane/object.h>\n")
-        self.fails(layers, "freelane/object.h")
+    def test_an_include_without_its_folder_fails(self):
+        self.write("src/pool/pool.c", '#include "pool.h"\n')
+        self.fails(layers, "pool.h does not name a folder")
+
+    def test_the_core_does_not_know_the_python_side(self):
+        self.write("src/pool/pool.c", '#include "python/interpreter.h"\n')
+        self.fails(layers, "python/interpreter.h")
+        self.write("src/pool/pool.c", "#include <freelane/python.h>\n")
+        self.fails(layers, "freelane/python.h")
 
     def test_private_system_headers(self):
         for header in ("sys/mman.h", "urcu.h", "urcu/flavor.h", "urcu-qsbr.h", "stdatomic.h"):
-            self.write("src/pool.c", f"#include <{header}>\n")
+            self.write("src/pool/pool.c", f"#include <{header}>\n")
             self.fails(layers, header)
 
-    def test_a_file_outside_the_table_fails(self):
+    def test_a_file_in_no_layer_fails(self):
         self.write("src/misc.c", "int x;\n")
         self.fails(layers, "src/misc.c")
 
     def test_an_include_in_a_comment_is_none(self):
-        self.write("src/pool.c", '/* as with\n#include <other.h>\n*/\n#include "pool.h"\n')
+        self.write("src/pool/pool.c", '/* as with\n#include <other.h>\n*/\n#include "pool/pool.h"\n')
+        self.passes(layers)
+
+    def test_a_public_function_is_called_from_api_alone(self):
+        self.write("include/freelane/freelane.h", "FL_API void fl_flush(struct fl_heap *heap);\n")
+        self.write("src/pool/pool.c", "void fl_flush(struct fl_heap *heap)\n{\n    fli_flush(heap);\n}\n")
+        self.passes(layers)
+        self.write("src/pool/pool.c", "void fli_trim(struct fl_heap *heap)\n{\n    fl_flush(heap);\n}\n")
+        self.fails(layers, "calls fl_flush from below api/")
+        self.write("src/api/stats.c", (self.root / "src/pool/pool.c").read_text())
+        (self.root / "src/pool/pool.c").unlink()
         self.passes(layers)
 
 
 class Orders(Tree):
     def setUp(self):
         super().setUp()
-        self.write("src/atomic.h", ATOMIC)
+        self.write("src/base/atomic.h", ATOMIC)
 
     def test_a_pair_passes(self):
-        self.write("src/pool.c", PUSH + POP)
+        self.write("src/pool/pool.c", PUSH + POP)
         self.passes(orders)
 
     def test_a_missing_partner_fails(self):
-        self.write("src/pool.c", PUSH)
+        self.write("src/pool/pool.c", PUSH)
         self.fails(orders, "R1 pairs with A1, which does not exist")
 
     def test_a_partner_that_does_not_name_back_fails(self):
-        self.write("src/pool.c", PUSH + POP.replace("pairs with R1", "pairs with A1"))
+        self.write("src/pool/pool.c", PUSH + POP.replace("pairs with R1", "pairs with A1"))
         self.fails(orders, "R1 pairs with A1, which does not name it back")
 
     def test_a_label_twice_fails(self):
-        self.write("src/pool.c", PUSH + POP)
-        self.write("src/cache.c", PUSH)
+        self.write("src/pool/pool.c", PUSH + POP)
+        self.write("src/pool/cache.c", PUSH)
         self.fails(orders, "R1 is also at")
 
     def test_an_unlabelled_access_fails(self):
-        self.write("src/pool.c", PUSH + POP + "int f(void)\n{\n\n\n\n\n    return fli_load_acquire(&head);\n}\n")
+        self.write("src/pool/pool.c", PUSH + POP + "int f(void)\n{\n\n\n\n\n    return fli_load_acquire(&head);\n}\n")
         self.fails(orders, "no label within 4 lines above: fli_load_acquire")
 
     def test_an_unlabelled_cas_with_a_named_order_fails(self):
         cas = "int f(void)\n{\n\n\n\n\n    return fli_cas_weak(&h, &e, d,\n        FL_MO_PUSH, memory_order_relaxed);\n}\n"
-        self.write("src/pool.c", PUSH + POP + cas)
+        self.write("src/pool/pool.c", PUSH + POP + cas)
         self.fails(orders, "no label within 4 lines above: fli_cas_weak")
 
     def test_a_label_that_tells_another_order_fails(self):
-        self.write("src/pool.c", PUSH + POP.replace("A1: acquire", "A1: relaxed"))
+        self.write("src/pool/pool.c", PUSH + POP.replace("A1: acquire", "A1: relaxed"))
         self.fails(orders, "A1 does not say acquire")
 
     def test_a_label_without_access_fails(self):
-        self.write("src/pool.c", PUSH + POP.replace("return fli_load_acquire(&head)", "return 0"))
+        self.write("src/pool/pool.c", PUSH + POP.replace("return fli_load_acquire(&head)", "return 0"))
         self.fails(orders, "A1 stands above no atomic access")
 
     def test_an_unexplained_relaxed_access_fails(self):
         load = "int f(void)\n{\n    return fli_load_relaxed(&head);\n}\n"
-        self.write("src/pool.c", PUSH + POP + load)
+        self.write("src/pool/pool.c", PUSH + POP + load)
         self.fails(orders, "relaxed, and no comment says why")
-        self.write("src/pool.c", PUSH + POP + load.replace("    return", "    /* relaxed: a hint */\n    return"))
+        self.write("src/pool/pool.c", PUSH + POP + load.replace("    return", "    /* relaxed: a hint */\n    return"))
         self.passes(orders)
 
     def test_accesses_beside_the_names_fail(self):
         for access in ("atomic_load(&x)", "__atomic_load_n(&x, __ATOMIC_ACQUIRE)", "__sync_fetch_and_add(&x, 1)"):
-            self.write("src/pool.c", PUSH + POP + f"int f(void)\n{{\n    return {access};\n}}\n")
+            self.write("src/pool/pool.c", PUSH + POP + f"int f(void)\n{{\n    return {access};\n}}\n")
             self.fails(orders, "beside the names")
 
     def test_a_fence_fails(self):
-        self.write("src/pool.c", PUSH + POP + "void f(void)\n{\n    atomic_thread_fence(memory_order_seq_cst);\n}\n")
+        self.write("src/pool/pool.c", PUSH + POP + "void f(void)\n{\n    atomic_thread_fence(memory_order_seq_cst);\n}\n")
         self.fails(orders, "a standalone fence")
 
 
@@ -184,15 +199,15 @@ class Shape(Tree):
             ("__attribute__((no_sanitize_thread)) void f(void);\n", "switches a sanitizer off"),
             ("void f(void)\n{\n    pthread_mutex_lock(&x);\n}\n", "see lock.h"),
         ):
-            self.write("src/pool.c", text)
+            self.write("src/pool/pool.c", text)
             self.fails(shape, pattern)
 
     def test_words_in_comments_and_strings_pass(self):
-        self.write("src/pool.c", '/* no asm, no no_sanitize */\nconst char *f = "asm";\n')
+        self.write("src/pool/pool.c", '/* no asm, no no_sanitize */\nconst char *f = "asm";\n')
         self.passes(shape)
 
     def test_suppressions_of_our_own_code_fail(self):
-        self.write("src/pool.c", "int x;\n")
+        self.write("src/pool/pool.c", "int x;\n")
         self.write("stress/tsan.supp", "# not ours\ncalled_from_lib:liburcu-qsbr.so\n")
         self.passes(shape)
         self.write("stress/tsan.supp", "race:fl_heap_create\n")
@@ -200,7 +215,7 @@ class Shape(Tree):
 
     def test_suppressions_of_the_interpreter_stand_with_its_tests(self):
         (self.root / "tests/python").mkdir()
-        self.write("src/pool.c", "int x;\n")
+        self.write("src/pool/pool.c", "int x;\n")
         self.write("tests/python/tsan.supp", "race:_PyType_AllocNoTrack\nrace_top:new_reference\n")
         self.passes(shape)
         for line in ("race:fl_py_alloc", "race_top:fli_py_thread_enter", "race:freelane_demo", "race:.*", "race:*"):

@@ -1,75 +1,41 @@
 # SPDX-License-Identifier: MIT
-"""Include order: a file of src/ includes only what stands above it here.
+"""The folders of src/ are its layers: a file includes and calls what stands in its own folder and in those before it.
 
 usage: layers.py <root>
+
+A quoted include names its folder. Below api/ no function of freelane.h is called: what two layers need has a name of
+the library's own there.
 """
 
 import re
 import sys
 
+from exports import declared
 from source import report, sources
 
-# From the bottom of the library to its top. Names on one line do not know each other. A header stands apart from its
-# source file where lower layers share its struct (heap) or call its hook (fork).
-LAYERS = """
-config
-base
-sanitizer
-atomic
-lock
-check pin
-stack.h
-stack.c stack_none
-callback
-os
-sizeclass
-limit
-magazine
-slab.h
-idle.h
-slab.c idle.c large
-grace.h
-rcu
-rcu_none
-grace.c
-reader
-pool
-rack
-home
-cache
-deferred
-heap.h
-stray
-fork.h
-thread
-stall
-trim
-fork.c
-alloc
-type
-quiescent
-stats
-heap_check
-options
-heap.c
-"""
+# From the bottom of the library to its top.
+LAYERS = ["base", "memory", "grace", "pool", "heap", "api", "python"]
+
+# Where functions of freelane.h may be called.
+CALLERS = {"api", "python"}
 
 # System headers with one place of their own.
 PRIVATE_HEADERS = [
-    (re.compile(r"^sys/mman\.h$"), {"src/os.c", "src/config.h"}),
-    (re.compile(r"^(urcu|urcu[-/].*)\.h$|^urcu\.h$"), {"src/rcu.c", "src/rcu.h"}),
-    (re.compile(r"^unwind\.h$"), {"src/stack.c"}),
-    (re.compile(r"^stdatomic\.h$"), {"src/atomic.h"}),
+    (re.compile(r"^sys/mman\.h$"), {"src/base/os.c", "src/base/config.h"}),
+    (re.compile(r"^(urcu|urcu[-/].*)\.h$|^urcu\.h$"), {"src/grace/rcu.c", "src/grace/rcu.h"}),
+    (re.compile(r"^unwind\.h$"), {"src/base/stack.c"}),
+    (re.compile(r"^stdatomic\.h$"), {"src/base/atomic.h"}),
     (re.compile(r"^Python\.h$"), {"src/python/", "include/freelane/python.h"}),
 ]
 
 CORE_HEADERS = {"freelane.h", "inline.h"}
-RANK = {
-    file: rank
-    for rank, line in enumerate(LAYERS.split("\n"))
-    for name in line.split()
-    for file in ([name] if "." in name else [f"{name}.h", f"{name}.c"])
-}
+CALL = re.compile(r"\bfl_\w+(?=\()")
+INDENTED = re.compile(r"^[ \t].*", re.MULTILINE)
+
+
+def layer_of(source):
+    """The folder of a file of src/; None for a public header."""
+    return source.name.split("/")[1] if source.name.startswith("src/") else None
 
 
 def check_private(source, line, included):
@@ -80,38 +46,49 @@ def check_private(source, line, included):
 
 def check_public(source, line, included):
     header = included.removeprefix("freelane/")
-    in_core = source.name.count("/") == 1 or source.path.name in CORE_HEADERS
+    in_core = layer_of(source) != "python" and source.path.name != "python.h"
     if in_core and header not in CORE_HEADERS:
         yield f"{source.name}:{line}: the core includes <{included}>"
 
 
-def check_core(source, line, included):
-    """A file src/<name>.[ch] and a quoted include."""
-    own = source.path.name
-    if included == "model_atomic.h" and own == "atomic.h":
+def check_layer(source, line, included):
+    """A quoted include of a file of src/."""
+    own, (folder, _, name) = layer_of(source), included.rpartition("/")
+    if included == "model_atomic.h" and source.name == "src/base/atomic.h":
         return
-    if included not in RANK:
-        yield f"{source.name}:{line}: the core includes {included}, which is no layer of it"
-    elif included != f"{source.path.stem}.h" and RANK[included] >= RANK[own]:
-        yield f"{source.name}:{line}: {own} includes {included}, which does not stand above it"
+    if folder not in LAYERS:
+        yield f"{source.name}:{line}: {included} does not name a folder of src/"
+    elif LAYERS.index(folder) > LAYERS.index(own):
+        yield f"{source.name}:{line}: {own}/ includes {included}, and stands before it"
 
 
-def check_file(source):
-    core = source.name.startswith("src/") and source.name.count("/") == 1
-    if core and source.path.name not in RANK:
-        yield f"{source.name}: is not in the table of layers (tests/meta/layers.py)"
+def check_calls(source, public):
+    """A line that is not indented defines or declares."""
+    for line in INDENTED.finditer(source.code):
+        for name in CALL.findall(line.group()):
+            if name in public:
+                yield f"{source.name}:{source.line_of(line.start())}: calls {name} from below api/"
+
+
+def check_file(source, public):
+    layer = layer_of(source)
+    if layer is not None and layer not in LAYERS:
+        yield f"{source.name}: is in no layer (tests/meta/layers.py)"
         return
     for line, included, quoted in source.includes():
         yield from check_private(source, line, included)
         if included.startswith("freelane/"):
             yield from check_public(source, line, included)
-        elif core and quoted:
-            yield from check_core(source, line, included)
+        elif layer is not None and quoted:
+            yield from check_layer(source, line, included)
+    if layer is not None and layer not in CALLERS:
+        yield from check_calls(source, public)
 
 
 def main(root):
+    public = declared(root)
     files = list(sources(root, "src", "include"))
-    report([problem for file in files for problem in check_file(file)], len(files))
+    report([problem for file in files for problem in check_file(file, public)], len(files))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ ORDER_WORDS = ("acquire", "release", "acq_rel", "seq_cst", "consume")
 
 def operations(files):
     """The names that atomic.h gives to atomic operations."""
-    atomic = next(file for file in files if file.name == "src/atomic.h")
+    atomic = next(file for file in files if file.name == "src/base/atomic.h")
     names = re.findall(r"#[ \t]*define[ \t]+(fli_\w+)\(", atomic.code)
     return [name for name in names if name != "fli_count"]
 
@@ -141,7 +141,7 @@ def check_relaxed(access):
 def check_raw(source):
     for match in FENCE.finditer(source.code):
         yield f"{source.name}:{source.line_of(match.start())}: a standalone fence"
-    if source.name in ("src/atomic.h", "include/freelane/inline.h"):
+    if source.name in ("src/base/atomic.h", "include/freelane/inline.h"):
         return
     for match in RAW_ACCESS.finditer(source.code):
         if "__ATOMIC_RELAXED" in call_text(source.code, match.start()):

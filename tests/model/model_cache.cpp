@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A model check of caches and homes: src/cache.c, src/home.c, src/rack.c and src/pool.c themselves, compiled over
+ * A model check of caches and homes: src/pool/cache.c, src/pool/home.c, src/pool/rack.c and src/pool/pool.c themselves, compiled over
  * model_atomic.h, run by Relacy (model_check.h).
  *
  * Threads allocate and free through caches of their own, and meet in the pool and in each other's homes. Slabs and
@@ -33,9 +33,9 @@
  *
  * usage: model_cache exchange|refused|counted|strangers|kept|adopted|moved|settled|passed [--expect-error]
  */
-#include "cache.h"
-#include "lock.h"
+#include "base/lock.h"
 #include "model_check.h"
+#include "pool/cache.h"
 
 #include <new>
 

@@ -6,7 +6,7 @@
 #ifndef FLI_MODEL_CHECK_H
 #define FLI_MODEL_CHECK_H
 
-#include "atomic.h"
+#include "base/atomic.h"
 
 #include <cstring>
 #include <iostream>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A model check of the pool: src/pool.c itself, compiled over model_atomic.h, run by Relacy (model_check.h).
+ * A model check of the pool: src/pool/pool.c itself, compiled over model_atomic.h, run by Relacy (model_check.h).
  *
  * Checked in each execution:
  *
@@ -23,7 +23,7 @@
  * usage: model_pool recycle|exchange|take_all [--expect-error]
  */
 #include "model_check.h"
-#include "pool.h"
+#include "pool/pool.h"
 
 namespace
 {

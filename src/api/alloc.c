@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Allocation, where the cache of the class is empty: refill it, make room, ask the host for room.
+ *
+ * In checked builds all calls come here, and a bit per block tells whether the host has it.
+ */
+#include "api/alloc.h"
+#include "api/serve.h"
+#include "base/check.h"
+#include "base/sanitizer.h"
+#include "heap/trim.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void *pop_owner(struct fli_thread *thread, struct fl_cache *cache, unsigned class_index)
+{
+    void *block = fl_cache_take(cache, fl_cache_top(cache));
+    if (FLI_CHECKED) {
+        struct fli_slabs *slabs = &thread->heap->backing.slabs;
+        fli_unpoison(block, slabs->by_class[class_index].block_bytes);
+        bool was_live = fli_slab_mark_live(slabs, class_index, block, true);
+        FLI_ASSERT(!was_live);
+        (void)was_live;
+    }
+    return block;
+}
+
+/* Gives what this thread caches, and what unattached threads have freed, to the pool. What other threads cache stays
+ * with them. */
+FLI_COLD static void pool_caches(struct fli_thread *thread)
+{
+    if (thread != thread->heap->service)
+        fli_thread_submit(thread);
+    fli_thread_flush_owner(thread);
+    fli_thread_flush_service(thread->heap, thread);
+}
+
+/* Whether a block can be taken from the cache. */
+static bool has_blocks(struct fli_thread *thread, unsigned class_index)
+{
+    struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    return cache->top != cache->floor ||
+           fli_cache_lower_floor_owner(cache, thread->heap->backing.magazine_blocks[class_index]);
+}
+
+/* Refills an empty cache; if it is `pressed`, slabs of other homes are adopted rather than none. Returns the blocks that
+ * are in it then. */
+static size_t refill(struct fli_thread *thread, unsigned class_index, bool pressed)
+{
+    struct fl_heap *heap = thread->heap;
+    if (fli_deferred_is_waiting(&heap->deferred))
+        fli_deferred_advance(&heap->deferred);
+    return fli_cache_refill_owner(fli_thread_cache(thread, class_index), class_index, &heap->backing, &thread->owner,
+                                  pressed);
+}
+
+/* What a refill has brought, for the host. */
+struct refilled {
+    struct fli_thread *thread;
+    size_t bytes;
+};
+
+static void call_on_refill(void *argument)
+{
+    const struct refilled *refilled = argument;
+    refilled->thread->heap->options.on_refill(&refilled->thread->face, refilled->bytes);
+}
+
+/* Tells the host of a refill, with nothing in hand that could be lost if it does not return. Returns whether the cache
+ * has blocks then: what the host has used up is replaced. */
+FLI_COLD static bool tell_refill(struct fli_thread *thread, unsigned class_index, size_t blocks)
+{
+    struct refilled refilled = {.thread = thread, .bytes = blocks * fli_class_bytes(class_index)};
+    if (!fli_callback_call(&thread->refilling, "on_refill", &thread->face, call_on_refill, &refilled))
+        return false;
+    return has_blocks(thread, class_index) || refill(thread, class_index, false) > 0;
+}
+
+/* Refills an empty cache and takes a block from it. */
+static void *refill_and_pop(struct fli_thread *thread, unsigned class_index, bool pressed)
+{
+    struct fl_heap *heap = thread->heap;
+    size_t blocks = refill(thread, class_index, pressed);
+    if (FLI_UNLIKELY(blocks == 0))
+        return NULL;
+    if (FLI_UNLIKELY(heap->options.on_refill != NULL) && thread != heap->service &&
+        !tell_refill(thread, class_index, blocks))
+        return NULL;
+    return pop_owner(thread, fli_thread_cache(thread, class_index), class_index);
+}
+
+static void *alloc_pressed(struct fli_thread *thread, unsigned class_index, bool pressed)
+{
+    if (has_blocks(thread, class_index))
+        return pop_owner(thread, fli_thread_cache(thread, class_index), class_index);
+    return refill_and_pop(thread, class_index, pressed);
+}
+
+static void *alloc_block(struct fli_thread *thread, unsigned class_index)
+{
+    return alloc_pressed(thread, class_index, false);
+}
+
+/* Trims the thread's heap, because an allocation would fail. */
+FLI_COLD static void trim_for(struct fli_thread *thread)
+{
+    if (thread != thread->heap->service) /* whose lock comes after the registry's */
+        fli_thread_flush_offline(thread->heap);
+    fli_trim(thread->heap, 0);
+}
+
+/* Takes a block from what the heap holds free after all: of the class, retired slabs included, or else by turning
+ * whole slabs of other classes into some of this one. */
+FLI_COLD static void *make_room(struct fli_thread *thread, unsigned class_index)
+{
+    pool_caches(thread);
+    fli_trim_take_back(thread->heap, class_index, thread->owner.home);
+    void *block = alloc_pressed(thread, class_index, true);
+    if (block != NULL)
+        return block;
+    trim_for(thread);
+    /* Another trim may have had blocks of the class in hand. */
+    fli_trim_take_back(thread->heap, class_index, thread->owner.home);
+    return alloc_pressed(thread, class_index, true);
+}
+
+static void *alloc_large(struct fli_thread *thread, size_t size, bool zeroed)
+{
+    struct fl_heap *heap = thread->heap;
+    void *block = fli_large_alloc(&heap->backing.large, size, zeroed);
+    if (block == NULL && heap->backing.limit.most != SIZE_MAX) {
+        pool_caches(thread);
+        trim_for(thread);
+        block = fli_large_alloc(&heap->backing.large, size, zeroed);
+    }
+    return block;
+}
+
+/* Tries once. `*heap` is the heap that was tried, NULL if there is none. Where the heap takes only objects with
+ * another header, errno is EINVAL, else ENOMEM. */
+static void *attempt(struct fl_thread *face, const struct fli_request *request, struct fl_heap **heap)
+{
+    struct fli_thread *thread = fli_serve_enter(face);
+    *heap = thread != NULL ? thread->heap : NULL;
+    if (thread == NULL)
+        return NULL;
+    errno = thread->header == request->header ? ENOMEM : EINVAL;
+    if (FLI_UNLIKELY(errno == EINVAL)) {
+        fli_thread_leave(thread);
+        return NULL;
+    }
+    unsigned class_index = fli_class_of_size(request->size);
+    void *block = class_index != 0 ? alloc_block(thread, class_index)
+                                   : alloc_large(thread, request->size, request->zeroed);
+    if (FLI_UNLIKELY(block == NULL) && class_index != 0)
+        block = make_room(thread, class_index);
+    fli_thread_leave(thread);
+    return block;
+}
+
+/* A question to the host for room, and its answer. */
+struct plea {
+    struct fl_heap *heap;
+    size_t size;
+    bool relieved;
+};
+
+static void call_on_pressure(void *argument)
+{
+    struct plea *plea = argument;
+    const struct fl_options *options = &plea->heap->options;
+    plea->relieved = options->on_pressure(plea->heap, plea->size, options->context);
+}
+
+/* Asks the host to make room. Allocations that it makes meanwhile fail without asking again. */
+FLI_COLD static bool relieve_pressure(struct fl_heap *heap, size_t size)
+{
+    static __thread struct fli_callback asking;
+    const struct fl_options *options = &heap->options;
+    bool could_fit = options->limit_bytes != SIZE_MAX && size <= options->limit_bytes;
+    if (options->on_pressure == NULL || !could_fit)
+        return false;
+    struct plea plea = {.heap = heap, .size = size};
+    return fli_callback_call(&asking, "on_pressure", heap, call_on_pressure, &plea) && plea.relieved;
+}
+
+FLI_COLD static void report_header(const struct fl_heap *heap, const struct fli_request *request)
+{
+    const void *of = heap;
+    if (heap->options.header == NULL)
+        fli_misuse(request->call, NULL, request->type, "has a header for stale readers, heap %p has none", of);
+    else if (request->header == NULL)
+        fli_misuse(request->call, NULL, request->type,
+                   "cannot allocate on heap %p: it has stale readers, which know only types with its header", of);
+    else
+        fli_misuse(request->call, NULL, request->type, "has another header than the objects of heap %p", of);
+    errno = EINVAL;
+}
+
+void *fli_alloc(struct fl_thread *face, const struct fli_request *request)
+{
+    int saved = errno;
+    struct fl_heap *heap;
+    void *block = attempt(face, request, &heap);
+    if (FLI_UNLIKELY(block == NULL)) {
+        if (heap == NULL)
+            return NULL; /* errno tells why there is no default heap */
+        if (errno == EINVAL) {
+            report_header(heap, request);
+            return NULL;
+        }
+        if (relieve_pressure(heap, request->size))
+            block = attempt(face, request, &heap);
+    }
+    errno = block != NULL ? saved : ENOMEM;
+    if (block != NULL && request->zeroed && request->size <= FL_BLOCK_MAX)
+        memset(block, 0, request->size);
+    return block;
+}
+
+void *fli_alloc_quickly(struct fl_thread *face, unsigned class_index, const struct fl_header *header)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    if (FLI_UNLIKELY(thread->heap == NULL || thread->header != header || class_index == 0))
+        return NULL;
+    return alloc_block(thread, class_index);
+}
+
+void *fl_alloc_slow(struct fl_thread *thread, size_t size)
+{
+    void *block = fli_alloc_quickly(thread, fli_class_of_size(size), NULL);
+    return FLI_LIKELY(block != NULL) ? block
+                                     : fli_alloc(thread, &(struct fli_request){.call = "fl_alloc", .size = size});
+}
+
+void *fl_alloc_zeroed(struct fl_thread *thread, size_t size)
+{
+    struct fl_cache *cache = &thread->cache[fl_size_class(size)];
+    void **top = fl_cache_top(cache);
+    if (FLI_UNLIKELY(top == cache->floor))
+        return fli_alloc(thread, &(struct fli_request){.call = "fl_alloc_zeroed", .size = size, .zeroed = true});
+    return memset(fl_cache_take(cache, top), 0, size);
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Freeing, where the cache of the class is full or the block's class is not known: judge the free, clear the header that
+ * stale readers look at, and put the block into the cache, into the magazine of deferred blocks, or where large blocks
+ * are.
+ */
+#include "api/free.h"
+#include "api/serve.h"
+#include "base/sanitizer.h"
+#include "heap/stall.h"
+#include "heap/stray.h"
+
+#include <errno.h>
+
+/* ---- The header of objects that stale readers look at. */
+
+#define CLEAR_WORD(type, place) __atomic_store_n((type *)(place), 0, __ATOMIC_RELAXED)
+
+/* Relaxed: what is published by it is that no reader may take hold of the object, and readers check again after they
+ * have. */
+static void clear_header(const struct fl_header *header, void *object)
+{
+    for (unsigned i = 0; i < header->words; i++) {
+        void *word = (char *)object + header->clear[i].offset;
+        switch (header->clear[i].size) {
+        case 1:
+            CLEAR_WORD(uint8_t, word);
+            break;
+        case 2:
+            CLEAR_WORD(uint16_t, word);
+            break;
+        case 4:
+            CLEAR_WORD(uint32_t, word);
+            break;
+        default:
+            CLEAR_WORD(uint64_t, word);
+        }
+    }
+}
+
+/* ---- Freeing. */
+
+/* Ends the block's life in checked builds. Of two threads that free it at once, one finds that it had ended. */
+static enum fli_verdict end_life(struct fli_slabs *slabs, unsigned class_index, void *block)
+{
+    return fli_slab_mark_live(slabs, class_index, block, false) ? FLI_IN_ORDER : FLI_DOUBLE_FREE;
+}
+
+/* Puts the block into the thread's cache. Returns false if no magazine can be had for it. */
+static bool push_owner(struct fli_thread *thread, unsigned class_index, void *block)
+{
+    struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    if (fl_cache_is_full(cache->top) &&
+        !fli_cache_make_room_owner(cache, class_index, &thread->heap->backing, &thread->owner))
+        return false;
+    fl_cache_put(cache, fl_cache_top(cache), block);
+    return true;
+}
+
+/* Puts the block into the thread's magazine of deferred ones. Returns whether this has raised pressure. */
+static bool defer_owner(struct fli_thread *thread, unsigned class_index, void *block)
+{
+    struct fl_heap *heap = thread->heap;
+    bool raised = fli_deferred_put_owner(&heap->deferred, fli_thread_deferred(thread, class_index), class_index,
+                                         block, &thread->owner);
+    thread->deferring[class_index / 64] |= (uint64_t)1 << class_index % 64;
+    if (FLI_UNLIKELY(thread == heap->service)) /* it passes no quiescent states */
+        raised |= fli_thread_submit_owner(thread);
+    else if (fli_deferred_is_waiting(&heap->deferred))
+        fli_stall_look(heap);
+    return raised;
+}
+
+static enum fli_verdict verdict_of(enum fli_large_result result)
+{
+    switch (result) {
+    case FLI_LARGE_DONE:
+        break;
+    case FLI_LARGE_UNKNOWN:
+        return FLI_FOREIGN;
+    case FLI_LARGE_WRONG_SIZE:
+        return FLI_WRONG_SIZE;
+    case FLI_LARGE_IS_DEFERRED:
+        return FLI_DOUBLE_FREE;
+    }
+    return FLI_IN_ORDER;
+}
+
+/* Stale readers may look at a large block too: it is deferred in any case. */
+static void free_large(struct fli_thread *thread, void *block, const struct fli_free *how,
+                       struct fli_outcome *outcome)
+{
+    struct fl_heap *heap = thread->heap;
+    struct fli_large *large = &heap->backing.large;
+    if (thread->header == NULL && !how->deferred) {
+        outcome->verdict = verdict_of(fli_large_free(large, block, how->sized, how->size, &outcome->actual));
+        return;
+    }
+    /* Before readers may go on without it, and only if all is well. */
+    size_t actual = thread->header != NULL ? fli_large_size(large, block) : 0;
+    if (actual != 0 && (!how->sized || how->size == actual))
+        clear_header(thread->header, block);
+    outcome->verdict = verdict_of(fli_large_defer(large, block, how->sized, how->size, &outcome->actual));
+    if (outcome->verdict == FLI_IN_ORDER)
+        outcome->pressure = fli_deferred_count_large(&heap->deferred, outcome->actual);
+}
+
+static void free_block(struct fli_thread *thread, void *block, unsigned class_index, const struct fli_free *how,
+                       struct fli_outcome *outcome)
+{
+    struct fli_slabs *slabs = &thread->heap->backing.slabs;
+    outcome->actual = fli_class_bytes(class_index);
+    outcome->verdict = fli_verify_block(slabs, class_index, block, how);
+    if (FLI_CHECKED && outcome->verdict == FLI_IN_ORDER)
+        outcome->verdict = end_life(slabs, class_index, block);
+    if (outcome->verdict != FLI_IN_ORDER)
+        return;
+    if (thread->header != NULL)
+        clear_header(thread->header, block);
+    if (how->deferred) {
+        outcome->pressure = defer_owner(thread, class_index, block);
+        return;
+    }
+    if (FLI_CHECKED)
+        fli_slab_poison(slabs, class_index, block);
+    if (!push_owner(thread, class_index, block))
+        fli_homes_return(&thread->heap->backing.homes, class_index, &block, 1, true, &thread->owner.counters);
+}
+
+static struct fli_outcome free_owner(struct fli_thread *thread, void *block, const struct fli_free *how)
+{
+    struct fl_heap *heap = thread->heap;
+    bool is_offline = thread->os_thread == NULL && thread != heap->service;
+    struct fli_outcome outcome = {.verdict = fli_verify_call(heap, is_offline, how), .heap = heap};
+    if (FLI_UNLIKELY(outcome.verdict != FLI_IN_ORDER))
+        return outcome;
+    unsigned class_index = fli_slab_class_of(&heap->backing.slabs, block);
+    if (class_index != 0)
+        free_block(thread, block, class_index, how, &outcome);
+    else
+        free_large(thread, block, how, &outcome);
+    return outcome;
+}
+
+/* Frees on an entered thread, leaves it, and tells what was wrong. */
+static void free_and_leave(struct fli_thread *thread, void *block, const struct fli_free *how)
+{
+    struct fli_outcome outcome = {.verdict = FLI_NO_HEAP};
+    if (thread != NULL) {
+        struct fl_heap *heap = thread->heap;
+        outcome = free_owner(thread, block, how);
+        fli_thread_leave(thread);
+        if (FLI_UNLIKELY(outcome.pressure))
+            fli_thread_tell_pressure(heap);
+        fli_stray_tell(heap, how->call);
+    }
+    if (FLI_UNLIKELY(outcome.verdict != FLI_IN_ORDER))
+        fli_verify_report(block, how, outcome);
+}
+
+void fli_free(struct fl_thread *face, void *block, const struct fli_free *how)
+{
+    int saved = errno;
+    free_and_leave(fli_serve_enter(face), block, how);
+    errno = saved;
+}
+
+FLI_COLD static void free_slow(struct fl_thread *thread, void *block)
+{
+    if (block != NULL)
+        fli_free(thread, block, &(struct fli_free){.call = "fl_free"});
+}
+
+void fl_free(struct fl_thread *face, void *block)
+{
+    const struct fli_thread *thread = fli_thread_of(face);
+    size_t offset = (uintptr_t)block - thread->slabs_base;
+    if (FLI_UNLIKELY(offset >= thread->slabs_span)) {
+        free_slow(face, block);
+        return;
+    }
+    /* Relaxed: see fli_slab_class_of. Class 0 has no room in any cache. */
+    struct fl_cache *cache = &face->cache[fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT])];
+    void **top = fl_cache_top(cache);
+    if (FLI_UNLIKELY(fl_cache_is_full(top))) {
+        free_slow(face, block);
+        return;
+    }
+    fl_cache_put(cache, top, block);
+}
+
+static bool is_simple(const struct fli_thread *thread, const void *block, unsigned class_index,
+                      const struct fl_header *header)
+{
+    return !FLI_CHECKED && FLI_LIKELY(thread->heap != NULL && class_index != 0 && thread->header == header) &&
+           fli_slab_class_of(&thread->heap->backing.slabs, block) == class_index;
+}
+
+bool fli_free_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    if (!is_simple(thread, block, class_index, header) || fli_stray_is_untold(thread->heap))
+        return false;
+    if (header != NULL)
+        clear_header(header, block);
+    return push_owner(thread, class_index, block);
+}
+
+bool fli_defer_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    if (!is_simple(thread, block, class_index, header) || thread->os_thread == NULL ||
+        thread->heap->grace.kind == FL_GRACE_NONE)
+        return false;
+    if (header != NULL)
+        clear_header(header, block);
+    if (FLI_UNLIKELY(defer_owner(thread, class_index, block)))
+        fli_thread_tell_pressure(thread->heap);
+    return true;
+}
+
+void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size)
+{
+    if (FLI_LIKELY(fli_free_quickly(thread, block, fli_class_of_size(size), NULL)))
+        return;
+    fli_free(thread, block, &(struct fli_free){.call = "fl_free_sized", .size = size, .sized = true});
+}
+
+void fl_free_deferred_slow(struct fl_thread *thread, void *block, size_t size)
+{
+    if (FLI_LIKELY(fli_defer_quickly(thread, block, fli_class_of_size(size), NULL)))
+        return;
+    fli_free(thread, block,
+             &(struct fli_free){.call = "fl_free_deferred", .size = size, .sized = true, .deferred = true});
+}
+
+void fl_heap_free(struct fl_heap *heap, void *block)
+{
+    if (block == NULL)
+        return;
+    int saved = errno;
+    free_and_leave(fli_thread_enter_service(heap), block, &(struct fli_free){.call = "fl_heap_free"});
+    errno = saved;
+}

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fl_heap_check: walks every place where the library keeps a free block, with no thread at work (so its atomics are
+ * relaxed), and verifies
+ *
+ *     - each free block is the start of a carved block of a slab of its class, and is found once;
+ *     - `below` of each pooled magazine is what lies on the stack from it downwards;
+ *     - carved = live + cached + pooled + parked + deferred + lost, with what was found in the places of the right side
+ *       (checked builds know `live` of their own, by the live bits);
+ *     - magazines in existence = in caches + deferred + on stacks + lost;
+ *     - slabs in existence = at home + warm + cold + retired;
+ *     - each slab at home is where it says: on the list that fits its free blocks, full, or current.
+ */
+#include "api/stats.h"
+#include "base/check.h"
+#include "memory/idle.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* One walk. */
+struct walk {
+    struct fl_heap *heap;
+    struct fli_slabs *slabs;
+    uint64_t *seen; /* a bit per block, by slab, as in slab.h */
+    size_t found;   /* blocks found free in the class at hand */
+    size_t magazines;
+    uint32_t used;     /* slabs found at home */
+    size_t free_slabs; /* of these, on lists of such as are all free */
+    char *error;
+    size_t error_size;
+};
+
+static size_t seen_word(const struct walk *walk, unsigned class_index, const void *block)
+{
+    return (size_t)fli_slab_number(walk->slabs, block) * FLI_SLAB_BIT_WORDS +
+           fli_slab_block_index(walk->slabs, class_index, block) / 64;
+}
+
+static int see(struct walk *walk, unsigned class_index, const void *block, const char *place)
+{
+    size_t bytes = fli_class_bytes(class_index);
+    if (fli_slab_class_of(walk->slabs, block) != class_index)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%p in %s is not a block of %zu bytes", block,
+                            place, bytes);
+    if (!fli_slab_is_block(walk->slabs, class_index, block))
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "%p in %s is not the start of a block of %zu bytes", block, place, bytes);
+    uint64_t mask = (uint64_t)1 << (fli_slab_block_index(walk->slabs, class_index, block) % 64);
+    uint64_t *word = &walk->seen[seen_word(walk, class_index, block)];
+    if ((*word & mask) != 0)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "the block %p of %zu bytes is free twice, the second time in %s", block, bytes, place);
+    if (FLI_CHECKED && !walk->heap->has_lost && fli_slab_is_live(walk->slabs, class_index, block))
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%p in %s is marked live", block, place);
+    *word |= mask;
+    walk->found++;
+    return 0;
+}
+
+static int see_all(struct walk *walk, unsigned class_index, void *const *blocks, size_t count, const char *place)
+{
+    int failed = 0;
+    for (size_t i = 0; i < count && failed == 0; i++)
+        failed = see(walk, class_index, blocks[i], place);
+    return failed;
+}
+
+static void **floor_of(const struct walk *walk, struct fli_magazine *magazine, unsigned class_index)
+{
+    return fli_magazine_floor(magazine, walk->heap->backing.magazine_blocks[class_index]);
+}
+
+#define POOL "the pool"
+#define RACK "a home's rack"
+
+/* A stack of the pool or a shelf of a rack, from its top down; `place` says which. */
+static int walk_list(struct walk *walk, uint32_t index, unsigned class_index, const char *place)
+{
+    const struct fli_magazines *magazines = &walk->heap->backing.magazines;
+    uint64_t below = 0;
+    for (bool first = true; index != 0; first = false) {
+        if (index >= magazines->carved)
+            return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                                "in %s, class %u names magazine %u, there are %u", place, class_index, index,
+                                magazines->carved - 1);
+        struct fli_magazine *magazine = fli_magazine_at(magazines, index);
+        uint32_t count = fli_load_relaxed(&magazine->count);
+        if (first)
+            below = fli_load_relaxed(&magazine->below);
+        if (fli_load_relaxed(&magazine->below) != below)
+            return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                                "magazine %u of class %u says that %llu blocks lie below it, there are %llu", index,
+                                class_index, (unsigned long long)fli_load_relaxed(&magazine->below),
+                                (unsigned long long)below);
+        int failed = see_all(walk, class_index, floor_of(walk, magazine, class_index), count, place);
+        if (failed != 0)
+            return failed;
+        below -= fli_magazine_weight(magazine);
+        walk->magazines++;
+        index = fli_load_relaxed(&magazine->next);
+    }
+    return 0;
+}
+
+static int walk_cache(struct walk *walk, struct fli_thread *thread, unsigned class_index)
+{
+    const struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    struct fli_magazine *previous = fli_cache_previous(cache, &walk->heap->backing.magazines);
+    walk->magazines += (size_t)(cache->floor != NULL) + (previous != NULL);
+    unsigned capacity = walk->heap->backing.magazine_blocks[class_index];
+    int failed = see_all(walk, class_index, fli_cache_floor(cache, capacity),
+                         fli_cache_loaded_blocks(cache, capacity), "a loaded magazine");
+    if (failed == 0 && previous != NULL)
+        failed = see_all(walk, class_index, floor_of(walk, previous, class_index), fli_load_relaxed(&previous->count),
+                         "a previous magazine");
+    return failed;
+}
+
+/* A thread's magazine of deferred blocks. */
+static int walk_deferred(struct walk *walk, struct fli_thread *thread, unsigned class_index)
+{
+    void ***place = fli_thread_deferred(thread, class_index);
+    struct fli_magazine *magazine = fli_deferred_magazine(place);
+    if (magazine == NULL)
+        return 0;
+    walk->magazines++;
+    return see_all(walk, class_index, floor_of(walk, magazine, class_index),
+                   fli_deferred_unsubmitted(place, class_index, &walk->heap->backing),
+                   "a magazine of deferred blocks");
+}
+
+/* The submitted magazines of a list that have blocks of the class. */
+static int walk_submitted(struct walk *walk, uint32_t index, unsigned class_index)
+{
+    int failed = 0;
+    while (index != 0 && failed == 0) {
+        struct fli_magazine *magazine = fli_magazine_at(&walk->heap->backing.magazines, index);
+        if (magazine->class_index == class_index) {
+            walk->magazines++;
+            failed = see_all(walk, class_index, floor_of(walk, magazine, class_index),
+                             fli_load_relaxed(&magazine->count), "a submitted magazine");
+        }
+        index = fli_load_relaxed(&magazine->next);
+    }
+    return failed;
+}
+
+static int see_if(struct walk *walk, unsigned class_index, const void *block, bool is_there, const char *place)
+{
+    return is_there ? see(walk, class_index, block, place) : 0;
+}
+
+/* Looks at the bits of a slab: free blocks, deferred ones, and in checked builds live ones. */
+static int walk_slab(struct walk *walk, unsigned class_index, uint32_t slab, size_t *live)
+{
+    const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
+    unsigned free_blocks = 0;
+    int failed = 0;
+    for (unsigned i = 0; i < record->blocks && failed == 0; i++) {
+        const void *block = fli_slab_start(walk->slabs, slab) + i * fli_class_bytes(class_index);
+        bool is_free = fli_slab_is_free(walk->slabs, class_index, block);
+        if (FLI_CHECKED)
+            *live += fli_slab_is_live(walk->slabs, class_index, block);
+        free_blocks += is_free;
+        failed = see_if(walk, class_index, block, is_free, "its slab");
+        if (failed == 0)
+            failed = see_if(walk, class_index, block, fli_slab_is_deferred(walk->slabs, class_index, block),
+                            "its slab, deferred");
+    }
+    if (failed == 0 && free_blocks != record->free)
+        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size, "slab %u has %u free blocks, but counts %u",
+                              slab, free_blocks, record->free);
+    return failed;
+}
+
+/* What is known of a slab at a home. */
+static int check_place(struct walk *walk, const struct fli_home *home, unsigned class_index, uint32_t slab)
+{
+    const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
+    const struct fli_home_class *class = &home->classes[class_index];
+    unsigned quarter = record->free == 0 ? FLI_HOME_FULL : record->free * FLI_HOME_QUARTERS / record->blocks;
+    bool right = class->current == slab ? record->list == FLI_HOME_CURRENT : record->list == quarter;
+    if (record->class_index == class_index && right)
+        return 0;
+    return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                        "slab %u of class %u with %u of %u blocks free is in place %u of its home", slab,
+                        record->class_index, record->free, record->blocks, record->list);
+}
+
+/* The slabs on one list of a home: each says that it is there. Adds how many there are to `*listed`. */
+static int walk_home_list(struct walk *walk, const struct fli_home *home, unsigned class_index, unsigned list,
+                          uint32_t *listed)
+{
+    uint32_t before = 0;
+    for (uint32_t slab = home->classes[class_index].lists[list]; slab != 0; *listed += 1) {
+        const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
+        if (slab > walk->slabs->committed || record->class_index != class_index || record->list != list ||
+            fli_load_relaxed(&record->home) != home || record->previous != before)
+            return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                                "list %u of class %u of a home names slab %u, which is not there", list, class_index,
+                                slab);
+        walk->free_slabs += list == FLI_HOME_FREE;
+        before = slab;
+        slab = record->next;
+    }
+    return 0;
+}
+
+/* The lists of a home, on which there are to be `expected` slabs. */
+static int walk_home_lists(struct walk *walk, const struct fli_home *home, unsigned class_index, uint32_t expected)
+{
+    uint32_t listed = 0;
+    int failed = 0;
+    for (unsigned list = 0; list < FLI_HOME_LISTS && failed == 0; list++)
+        failed = walk_home_list(walk, home, class_index, list, &listed);
+    if (failed == 0 && listed != expected)
+        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                              "%u slabs of class %u are on the lists of a home, but %u say so", listed, class_index,
+                              expected);
+    return failed;
+}
+
+/* All slabs of the class, by what each says of itself: the free blocks of a home are those of its slabs. */
+static int walk_slabs_of(struct walk *walk, struct fli_home *home, unsigned class_index, size_t *live)
+{
+    uint32_t free_blocks = 0, on_lists = 0;
+    int failed = 0;
+    for (uint32_t slab = 1; slab <= walk->slabs->committed && failed == 0; slab++) {
+        const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
+        if (fli_load_relaxed(&walk->slabs->classes[slab - 1]) != class_index ||
+            fli_load_relaxed(&record->home) != home)
+            continue;
+        walk->used++;
+        free_blocks += record->free;
+        on_lists += record->list < FLI_HOME_LISTS;
+        failed = check_place(walk, home, class_index, slab);
+        if (failed == 0)
+            failed = walk_slab(walk, class_index, slab, live);
+    }
+    uint32_t counted = fli_load_relaxed(&home->classes[class_index].free);
+    if (failed == 0 && counted != free_blocks)
+        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                              "a home has %u free blocks of class %u, but counts %u", free_blocks, class_index,
+                              counted);
+    return failed == 0 ? walk_home_lists(walk, home, class_index, on_lists) : failed;
+}
+
+/* The slabs and shelves of all homes. */
+static int walk_homes(struct walk *walk, unsigned class_index, size_t *live)
+{
+    int failed = 0;
+    struct fli_home *home = fli_homes_first(&walk->heap->backing.homes);
+    for (; home != NULL && failed == 0; home = home->next) {
+        failed = walk_list(walk, fli_load_relaxed(&home->classes[class_index].shelf), class_index, RACK);
+        if (failed == 0 && (fli_load_relaxed(&walk->slabs->by_class[class_index].slabs) > 0 ||
+                            fli_load_relaxed(&home->classes[class_index].free) > 0))
+            failed = walk_slabs_of(walk, home, class_index, live);
+    }
+    return failed;
+}
+
+static uint32_t count_list(const struct walk *walk, uint32_t first)
+{
+    uint32_t count = 0;
+    for (uint32_t slab = first; slab != 0 && count <= walk->slabs->committed;
+         slab = fli_slab_at(walk->slabs, slab)->next)
+        count++;
+    return count;
+}
+
+/* Cold slabs, by the bits of the chunks; and in `*kept` those of them that are kept. */
+static uint32_t count_cold(const struct fli_slabs *slabs, uint32_t *kept)
+{
+    uint32_t count = 0;
+    *kept = 0;
+    for (uint32_t slab = 0; slab < slabs->committed; slab += FLI_CHUNK_SLABS) {
+        const struct fli_chunk *chunk = &slabs->chunks[slab / FLI_CHUNK_SLABS];
+        count += (uint32_t)__builtin_popcount(chunk->cold);
+        *kept += (uint32_t)__builtin_popcount(chunk->cold & chunk->kept);
+    }
+    return count;
+}
+
+/* Every slab is in use, warm, cold or retired. */
+static int check_slabs(struct walk *walk)
+{
+    const struct fli_slabs *slabs = walk->slabs;
+    uint32_t kept, warm = count_list(walk, slabs->warm), cold = count_cold(slabs, &kept);
+    uint32_t retired = fli_load_relaxed(&slabs->retired); /* relaxed: no thread uses the heap */
+    if (walk->used + warm + cold + retired != slabs->committed)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "%u slabs exist, but %u are in use, %u warm, %u cold and %u retired", slabs->committed,
+                            walk->used, warm, cold, retired);
+    size_t counted = fli_load_relaxed(&walk->heap->backing.homes.free_slabs);
+    if (walk->free_slabs != counted)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%zu slabs are all free, but counted are %zu",
+                            walk->free_slabs, counted);
+    if (warm != slabs->warm_count || cold != slabs->cold_count || kept != slabs->kept_count)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "%u slabs are warm and %u cold, but counted are %u and %u", warm, cold, slabs->warm_count,
+                            slabs->cold_count);
+    return 0;
+}
+
+static int check_equation(struct walk *walk, unsigned class_index, size_t live)
+{
+    struct fl_class_stats stats = {0};
+    fli_stats_count_class_locked(walk->heap, class_index, &stats);
+    size_t counted = stats.cached + stats.pooled + stats.parked + stats.deferred;
+    if (counted != walk->found)
+        return fli_complain(
+            -EUCLEAN, walk->error, walk->error_size,
+            "class of %zu bytes: cached %zu + pooled %zu + parked %zu + deferred %zu, but %zu free blocks exist",
+            stats.block_bytes, stats.cached, stats.pooled, stats.parked, stats.deferred, walk->found);
+    if (counted + stats.lost > stats.carved)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "class of %zu bytes: %zu carved, but %zu free and %zu lost", stats.block_bytes,
+                            stats.carved, counted, stats.lost);
+    if (FLI_CHECKED && !walk->heap->has_lost && live != stats.live)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "class of %zu bytes: carved %zu - free %zu - lost %zu leaves %zu live, but %zu are",
+                            stats.block_bytes, stats.carved, counted, stats.lost, stats.live, live);
+    return 0;
+}
+
+static int walk_thread(struct walk *walk, struct fli_thread *thread, unsigned class_index)
+{
+    int failed = walk_cache(walk, thread, class_index);
+    return failed == 0 ? walk_deferred(walk, thread, class_index) : failed;
+}
+
+static int walk_class(struct walk *walk, unsigned class_index)
+{
+    struct fl_heap *heap = walk->heap;
+    size_t live = 0;
+    walk->found = 0;
+    int failed = walk_thread(walk, heap->service, class_index);
+    for (struct fli_thread *thread = heap->threads; thread != NULL && failed == 0; thread = thread->next)
+        failed = walk_thread(walk, thread, class_index);
+    if (failed == 0)
+        failed = walk_submitted(walk, heap->deferred.waiting, class_index);
+    if (failed == 0)
+        failed = walk_submitted(walk, fli_stack_top(&heap->deferred.collecting), class_index);
+    if (failed == 0)
+        failed = walk_list(walk, fli_stack_top(&heap->backing.pool.filled[class_index]), class_index, POOL);
+    if (failed == 0)
+        failed = walk_homes(walk, class_index, &live);
+    return failed == 0 ? check_equation(walk, class_index, live) : failed;
+}
+
+static int check_magazines(struct walk *walk)
+{
+    int failed = walk_list(walk, fli_stack_top(&walk->heap->backing.pool.empty), 0, POOL);
+    struct fli_home *home = fli_homes_first(&walk->heap->backing.homes);
+    for (; home != NULL && failed == 0; home = home->next)
+        failed = walk_list(walk, fli_load_relaxed(&home->rack.empty_shelf), 0, RACK);
+    size_t exist = fli_magazines_count(&walk->heap->backing.magazines);
+    size_t found = walk->magazines + walk->heap->lost_magazines;
+    /* What a thread had in hand when a fork left it behind is not known. */
+    bool wrong = walk->heap->has_lost ? found > exist : found != exist;
+    if (failed == 0 && wrong)
+        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                              "%zu magazines exist, but %zu are accounted for", exist, found);
+    return failed;
+}
+
+int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
+{
+    struct walk walk = {.heap = heap, .slabs = &heap->backing.slabs, .error = error, .error_size = error_size};
+    fli_registry_lock();
+    walk.seen = calloc((size_t)walk.slabs->committed + 2, FLI_SLAB_BIT_WORDS * sizeof(uint64_t));
+    int failed = walk.seen != NULL ? 0 : fli_complain(-ENOMEM, error, error_size, "no memory for the check");
+    for (unsigned c = 1; c < FL_CLASS_COUNT && failed == 0; c++)
+        failed = walk_class(&walk, c);
+    if (failed == 0)
+        failed = check_magazines(&walk);
+    if (failed == 0)
+        failed = check_slabs(&walk);
+    fli_registry_unlock();
+    free(walk.seen);
+    return failed;
+}

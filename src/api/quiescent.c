@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a host calls on behalf of readers: quiescent states, read-side sections, pressure, and the barrier.
+ */
+#include "base/check.h"
+#include "heap/stall.h"
+#include "heap/trim.h"
+
+#include <errno.h>
+
+/* How long a quiescent state helps where deferred bytes have outgrown their bound. */
+enum { HELP_MILLISECONDS = 1 };
+
+/* The handle's whole, if it is attached, online and its heap has grace periods; else NULL, after the host has been
+ * told. */
+static struct fli_thread *reader(struct fl_thread *face, const char *call)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    const char *wrong = NULL;
+    if (thread->heap == NULL)
+        wrong = "is not an attached thread";
+    else if (thread->heap->grace.kind == FL_GRACE_NONE)
+        wrong = "is attached to a heap without grace periods (option grace)";
+    else if (thread->os_thread == NULL)
+        wrong = "is offline";
+    if (FLI_LIKELY(wrong == NULL))
+        return thread;
+    fli_misuse(call, face, NULL, "%s", wrong);
+    return NULL;
+}
+
+/* ---- Read-side sections. */
+
+void fl_read_lock(struct fl_thread *face)
+{
+    struct fli_thread *thread = reader(face, "fl_read_lock");
+    if (FLI_UNLIKELY(thread == NULL))
+        return;
+    fli_count(&thread->sections, 1);
+    fli_reader_lock(fli_thread_reader(thread), &thread->heap->grace);
+}
+
+void fl_read_unlock(struct fl_thread *face)
+{
+    struct fli_thread *thread = reader(face, "fl_read_unlock");
+    if (FLI_UNLIKELY(thread == NULL))
+        return;
+    if (FLI_UNLIKELY(fli_thread_sections(thread) == 0)) {
+        fli_misuse("fl_read_unlock", face, NULL, "is in no read-side section");
+        return;
+    }
+    fli_count(&thread->sections, -1u);
+    fli_reader_unlock(fli_thread_reader(thread), &thread->heap->grace);
+}
+
+/* ---- Quiescent states. */
+
+/* Sees to what waits for grace periods, now that the calling thread may. */
+FLI_COLD static void move_on(struct fl_heap *heap)
+{
+    if (fli_deferred_has_pressure(&heap->deferred))
+        fli_deferred_help(&heap->deferred, HELP_MILLISECONDS);
+    else
+        fli_deferred_advance(&heap->deferred);
+    if (fli_trim_is_waiting(heap))
+        fli_trim_reclaim(heap);
+    fli_stall_look(heap);
+}
+
+void fl_quiescent(struct fl_thread *face)
+{
+    struct fli_thread *thread = reader(face, "fl_quiescent");
+    if (FLI_UNLIKELY(thread == NULL))
+        return;
+    if (FLI_UNLIKELY(fli_thread_is_inside(thread))) {
+        fli_misuse("fl_quiescent", face, NULL, "is inside a read-side section");
+        return;
+    }
+    struct fl_heap *heap = thread->heap;
+    fli_reader_quiescent(fli_thread_reader(thread), &heap->grace);
+    bool is_waiting = fli_deferred_is_waiting(&heap->deferred),
+         has_pressure = fli_deferred_has_pressure(&heap->deferred);
+    /* While a batch waits, what is part-full can as well go on filling: it would only wait for its turn. */
+    bool submits = (thread->deferring[0] | thread->deferring[1]) != 0 && (!is_waiting || has_pressure);
+    if (submits)
+        fli_thread_submit(thread);
+    if (submits || is_waiting || has_pressure || fli_trim_is_waiting(heap))
+        move_on(heap);
+}
+
+const unsigned char *fl_heap_pressure(struct fl_heap *heap)
+{
+    return &heap->deferred.pressure;
+}
+
+/* ---- The barrier. */
+
+static void wait(void *context, int64_t token)
+{
+    fli_stall_wait(context, token);
+}
+
+int fl_heap_barrier(struct fl_heap *heap)
+{
+    const char *wrong = NULL;
+    if (heap->grace.kind == FL_GRACE_NONE)
+        wrong = "has no grace periods (option grace)";
+    else if (fli_thread_caller_is_inside(heap))
+        wrong = "would wait for a grace period inside a read-side section";
+    if (wrong != NULL) {
+        fli_misuse("fl_heap_barrier", heap, NULL, "%s", wrong);
+        return -EINVAL;
+    }
+    fli_thread_submit_ours(heap);
+    return fli_deferred_drain(&heap->deferred, wait, heap);
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+#include "api/stats.h"
+#include "base/lock.h"
+#include "heap/trim.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- Counting. */
+
+static void count_class_slabs_locked(const struct fli_slabs *slabs, unsigned class_index,
+                                     struct fl_class_stats *stats)
+{
+    const struct fli_slab_class *class = &slabs->by_class[class_index];
+    stats->slabs = fli_load_relaxed(&class->slabs); /* relaxed: written under the lock */
+    stats->carved = stats->slabs * class->blocks;
+}
+
+/* All that is known of slabs, of one moment: between two moments slabs go from one class to another. */
+static void count_slabs(struct fli_slabs *slabs, struct fl_stats *stats)
+{
+    fli_lock(&slabs->lock);
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        count_class_slabs_locked(slabs, c, &stats->classes[c]);
+    stats->idle_bytes = ((size_t)slabs->warm_count + slabs->kept_count) << FLI_SLAB_SHIFT;
+    stats->retired_bytes = (size_t)fli_load_relaxed(&slabs->retired) << FLI_SLAB_SHIFT; /* relaxed: as above */
+    stats->mapped_bytes += slabs->memory.committed + slabs->class_bytes.committed + slabs->slab_records.committed +
+                           slabs->free_words.committed + slabs->deferred_words[0].committed +
+                           slabs->deferred_words[1].committed + slabs->live_words.committed +
+                           slabs->chunk_words.committed;
+    fli_unlock(&slabs->lock);
+}
+
+static size_t cached_blocks(struct fli_thread *thread, unsigned class_index)
+{
+    return fli_cache_blocks(fli_thread_cache(thread, class_index), class_index, &thread->heap->backing);
+}
+
+static size_t unsubmitted_blocks(struct fli_thread *thread, unsigned class_index)
+{
+    return fli_deferred_unsubmitted(fli_thread_deferred(thread, class_index), class_index, &thread->heap->backing);
+}
+
+/* What the library holds of a class. */
+static void count_held_locked(struct fl_heap *heap, unsigned class_index, struct fl_class_stats *stats)
+{
+    struct fli_backing *backing = &heap->backing;
+    stats->block_bytes = fli_class_bytes(class_index);
+    stats->magazine_blocks = backing->magazine_blocks[class_index];
+    stats->cached = fli_cache_kept_blocks(backing, class_index) + cached_blocks(heap->service, class_index);
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+        stats->cached += cached_blocks(thread, class_index);
+    stats->pooled = fli_stack_blocks(&backing->pool.filled[class_index], &backing->magazines);
+    stats->deferred = fli_load_relaxed(&heap->deferred.blocks[class_index]); /* relaxed: a number a moment ago */
+    stats->deferred += unsubmitted_blocks(heap->service, class_index);
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+        stats->deferred += unsubmitted_blocks(thread, class_index);
+    stats->lost = heap->lost[class_index];
+    stats->parked = fli_homes_free(&backing->homes, class_index);
+}
+
+void fli_stats_count_class_locked(struct fl_heap *heap, unsigned class_index, struct fl_class_stats *stats)
+{
+    struct fli_slabs *slabs = &heap->backing.slabs;
+    count_held_locked(heap, class_index, stats);
+    fli_lock(&slabs->lock);
+    count_class_slabs_locked(slabs, class_index, stats);
+    fli_unlock(&slabs->lock);
+    size_t held = stats->cached + stats->pooled + stats->parked + stats->deferred + stats->lost;
+    stats->live = stats->carved > held ? stats->carved - held : 0;
+}
+
+/* Takes a number of blocks out of those that are left. */
+static void take(size_t *blocks, size_t *left)
+{
+    *blocks = fli_min(*blocks, *left);
+    *left -= *blocks;
+}
+
+/* Makes the equation of the class hold. While threads work, what they hold was counted before the slabs were, and may
+ * have left the class since with its slab. */
+static void balance(struct fl_class_stats *stats)
+{
+    size_t left = stats->carved;
+    take(&stats->parked, &left);
+    take(&stats->lost, &left);
+    take(&stats->deferred, &left);
+    take(&stats->pooled, &left);
+    take(&stats->cached, &left);
+    stats->live = left;
+}
+
+static void add_class(struct fl_stats *stats, const struct fl_class_stats *class)
+{
+    stats->live_blocks += class->live;
+    stats->live_bytes += class->live * class->block_bytes;
+    stats->cached_bytes += class->cached * class->block_bytes;
+    stats->pooled_bytes += class->pooled * class->block_bytes;
+    stats->parked_bytes += class->parked * class->block_bytes;
+    stats->deferred_bytes += class->deferred * class->block_bytes;
+    stats->lost_bytes += class->lost * class->block_bytes;
+    stats->slabs += class->slabs;
+}
+
+static void count_large(struct fli_large *large, struct fl_stats *stats)
+{
+    fli_lock(&large->lock);
+    stats->large_blocks = large->blocks;
+    stats->large_bytes = large->bytes;
+    stats->deferred_bytes += large->deferred_bytes[0] + large->deferred_bytes[1];
+    fli_unlock(&large->lock);
+    stats->live_blocks += stats->large_blocks;
+    stats->live_bytes += stats->large_bytes;
+}
+
+static void count_magazines(struct fli_backing *backing, struct fl_stats *stats)
+{
+    struct fli_magazines *magazines = &backing->magazines;
+    fli_lock(&magazines->lock);
+    stats->mapped_bytes += magazines->region.committed + magazines->states.committed;
+    fli_unlock(&magazines->lock);
+    stats->magazines = fli_magazines_count(magazines);
+    stats->empty_magazines = fli_stack_blocks(&backing->pool.empty, magazines);
+}
+
+static void add_counters(struct fl_stats *stats, const struct fli_pool_counters *counters)
+{
+    /* Relaxed: written by the thread they belong to; numbers a moment ago. */
+    stats->exchanges += fli_load_relaxed(&counters->exchanges);
+    stats->shared_updates += fli_load_relaxed(&counters->updates);
+    stats->cas_failures += fli_load_relaxed(&counters->cas_failures);
+    stats->home_visits += fli_load_relaxed(&counters->home_visits);
+}
+
+static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
+{
+    stats->exchanges = heap->detached.exchanges;
+    stats->shared_updates = heap->detached.updates;
+    stats->cas_failures = heap->detached.cas_failures;
+    stats->home_visits = heap->detached.home_visits;
+    add_counters(stats, &heap->service->owner.counters);
+    add_counters(stats, &heap->trim_counters);
+    add_counters(stats, &heap->deferred.counters);
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+        add_counters(stats, &thread->owner.counters);
+}
+
+/* Relaxed: counters, nothing is ordered by them. */
+static void count_grace(struct fl_heap *heap, struct fl_stats *stats)
+{
+    const struct fli_deferred *deferred = &heap->deferred;
+    stats->grace_periods = fli_load_relaxed(&deferred->grace_periods) +
+                           fli_load_relaxed(&heap->retired.grace_periods);
+    stats->grace_refusals = fli_load_relaxed(&deferred->grace_refusals) +
+                            fli_load_relaxed(&heap->retired.grace_refusals);
+    stats->pressures = fli_load_relaxed(&deferred->pressures);
+    stats->over_bytes = fli_load_relaxed(&deferred->over_bytes);
+}
+
+void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats)
+{
+    struct fli_backing *backing = &heap->backing;
+    memset(stats, 0, sizeof *stats);
+    fli_registry_lock();
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        count_held_locked(heap, c, &stats->classes[c]);
+    stats->threads = heap->thread_count;
+    count_exchanges_locked(heap, stats);
+    fli_registry_unlock();
+    count_slabs(&backing->slabs, stats);
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
+        balance(&stats->classes[c]);
+        add_class(stats, &stats->classes[c]);
+    }
+    count_large(&backing->large, stats);
+    count_magazines(backing, stats);
+    stats->slab_bytes = stats->slabs << FLI_SLAB_SHIFT;
+    stats->reserved_bytes = backing->slabs.span;
+    /* Relaxed: counters, nothing is ordered by them. */
+    stats->trims = fli_load_relaxed(&heap->trims);
+    stats->trimmed_bytes = fli_load_relaxed(&heap->trimmed_bytes);
+    count_grace(heap, stats);
+}
+
+/* ---- Printing. */
+
+/* The numbers of struct fl_stats that are printed, and their names in JSON. */
+struct field {
+    const char *name;
+    size_t offset;
+};
+
+#define SIZE_FIELD(member)                                                                                           \
+    {                                                                                                                \
+#member, offsetof(struct fl_stats, member)                                                                   \
+    }
+
+static const struct field size_fields[] = {
+    SIZE_FIELD(threads),       SIZE_FIELD(live_blocks),     SIZE_FIELD(live_bytes),     SIZE_FIELD(cached_bytes),
+    SIZE_FIELD(pooled_bytes),  SIZE_FIELD(parked_bytes),    SIZE_FIELD(deferred_bytes), SIZE_FIELD(lost_bytes),
+    SIZE_FIELD(large_blocks),  SIZE_FIELD(large_bytes),     SIZE_FIELD(slabs),          SIZE_FIELD(slab_bytes),
+    SIZE_FIELD(idle_bytes),    SIZE_FIELD(retired_bytes),   SIZE_FIELD(reserved_bytes), SIZE_FIELD(mapped_bytes),
+    SIZE_FIELD(magazines),     SIZE_FIELD(empty_magazines), SIZE_FIELD(exchanges),      SIZE_FIELD(shared_updates),
+    SIZE_FIELD(cas_failures),  SIZE_FIELD(home_visits),     SIZE_FIELD(trims),          SIZE_FIELD(trimmed_bytes),
+    SIZE_FIELD(grace_periods), SIZE_FIELD(grace_refusals),  SIZE_FIELD(pressures),      SIZE_FIELD(over_bytes),
+};
+
+_Static_assert(sizeof(size_t) == sizeof(uint64_t), "all fields are printed alike");
+
+static uint64_t field_value(const struct fl_stats *stats, const struct field *field)
+{
+    uint64_t value;
+    memcpy(&value, (const char *)stats + field->offset, sizeof value);
+    return value;
+}
+
+static bool is_used(const struct fl_class_stats *class)
+{
+    return class->slabs > 0 || class->lost > 0;
+}
+
+static void print_text(const struct fl_stats *stats, FILE *stream)
+{
+    for (size_t i = 0; i < sizeof size_fields / sizeof *size_fields; i++)
+        fprintf(stream, "%-16s %20" PRIu64 "\n", size_fields[i].name, field_value(stats, &size_fields[i]));
+    fprintf(stream, "\n%8s %10s %10s %10s %10s %10s %10s %10s %10s %10s\n", "bytes", "magazine", "slabs", "carved",
+            "live", "cached", "pooled", "parked", "deferred", "lost");
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
+        const struct fl_class_stats *class = &stats->classes[c];
+        if (is_used(class))
+            fprintf(stream, "%8zu %10zu %10zu %10zu %10zu %10zu %10zu %10zu %10zu %10zu\n", class->block_bytes,
+                    class->magazine_blocks, class->slabs, class->carved, class->live, class->cached, class->pooled,
+                    class->parked, class->deferred, class->lost);
+    }
+}
+
+static void print_json(const struct fl_stats *stats, FILE *stream)
+{
+    fprintf(stream, "{\n");
+    for (size_t i = 0; i < sizeof size_fields / sizeof *size_fields; i++)
+        fprintf(stream, "  \"%s\": %" PRIu64 ",\n", size_fields[i].name, field_value(stats, &size_fields[i]));
+    fprintf(stream, "  \"classes\": [");
+    const char *separator = "";
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
+        const struct fl_class_stats *class = &stats->classes[c];
+        if (!is_used(class))
+            continue;
+        fprintf(stream,
+                "%s\n    {\"block_bytes\": %zu, \"magazine_blocks\": %zu, \"slabs\": %zu, \"carved\": %zu, \"live\": "
+                "%zu, "
+                "\"cached\": %zu, \"pooled\": %zu, \"parked\": %zu, \"deferred\": %zu, \"lost\": %zu}",
+                separator, class->block_bytes, class->magazine_blocks, class->slabs, class->carved, class->live,
+                class->cached, class->pooled, class->parked, class->deferred, class->lost);
+        separator = ",";
+    }
+    fprintf(stream, "%s  ]\n}\n", *separator != '\0' ? "\n" : "");
+}
+
+int fl_heap_print_stats(struct fl_heap *heap, FILE *stream, enum fl_stats_format format)
+{
+    struct fl_stats stats;
+    fl_heap_stats(heap, &stats);
+    (format == FL_STATS_JSON ? print_json : print_text)(&stats, stream);
+    return fflush(stream) != 0 || ferror(stream) ? -EIO : 0;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Judging a free: by the call, by the block's class and size, and in checked builds by the bit that tells whether the
+ * host has the block.
+ */
+#include "api/verify.h"
+#include "api/serve.h"
+#include "base/check.h"
+
+FLI_COLD void fli_verify_report(const void *block, const struct fli_free *how, struct fli_outcome outcome)
+{
+    const void *heap = outcome.heap;
+    if (block == NULL && (outcome.verdict == FLI_FOREIGN || outcome.verdict == FLI_NO_HEAP)) {
+        fli_misuse(how->call, NULL, how->type, "was given NULL, which only fl_free and fl_heap_free take");
+        return;
+    }
+    switch (outcome.verdict) {
+    case FLI_IN_ORDER:
+        break;
+    case FLI_FOREIGN:
+        fli_misuse(how->call, block, how->type, "is not a block of heap %p", heap);
+        break;
+    case FLI_WRONG_SIZE:
+        fli_misuse(how->call, block, how->type, "is a block of %zu bytes, not one for %zu", outcome.actual,
+                   how->size);
+        break;
+    case FLI_NO_START:
+        fli_misuse(how->call, block, how->type, "is not the start of a block of heap %p", heap);
+        break;
+    case FLI_DOUBLE_FREE:
+        fli_misuse(how->call, block, how->type, "is free already (heap %p)", heap);
+        break;
+    case FLI_NO_HEAP:
+        fli_misuse(how->call, block, how->type, "cannot be a block, there is no default heap");
+        break;
+    case FLI_NO_GRACE:
+        fli_misuse(how->call, block, how->type, "cannot be deferred, heap %p has no grace periods (option grace)",
+                   heap);
+        break;
+    case FLI_OFFLINE:
+        fli_misuse(how->call, block, how->type, "cannot be deferred by a thread that is offline (heap %p)", heap);
+        break;
+    case FLI_OTHER_HEADER:
+        fli_misuse(how->call, block, how->type, "is not freed with the header that the objects of heap %p have",
+                   heap);
+        break;
+    }
+}
+
+enum fli_verdict fli_verify_block(struct fli_slabs *slabs, unsigned class_index, const void *block,
+                                  const struct fli_free *how)
+{
+    if (how->sized && class_index != fli_class_of_size(how->size))
+        return FLI_WRONG_SIZE;
+    if (!FLI_CHECKED)
+        return FLI_IN_ORDER;
+    if (!fli_slab_is_block(slabs, class_index, block))
+        return FLI_NO_START;
+    return fli_slab_is_live(slabs, class_index, block) ? FLI_IN_ORDER : FLI_DOUBLE_FREE;
+}
+
+enum fli_verdict fli_verify_call(const struct fl_heap *heap, bool is_offline, const struct fli_free *how)
+{
+    if (how->deferred && heap->grace.kind == FL_GRACE_NONE)
+        return FLI_NO_GRACE;
+    if (how->deferred && is_offline)
+        return FLI_OFFLINE;
+    /* Who does not know the type may free a block; the heap knows what to clear. */
+    bool says = how->typed || how->deferred;
+    return says && how->header != heap->options.header ? FLI_OTHER_HEADER : FLI_IN_ORDER;
+}
+
+bool fli_check_live(struct fl_thread *face, const void *block, const struct fli_free *how)
+{
+    const struct fli_thread *thread = fli_thread_of(face);
+    struct fl_heap *heap = fl_thread_heap(face);
+    struct fli_outcome outcome = {.verdict = heap != NULL ? FLI_FOREIGN : FLI_NO_HEAP, .heap = heap};
+    bool is_offline = thread->heap != NULL && thread->os_thread == NULL; /* a stand-in is served, it never is */
+    enum fli_verdict call = heap != NULL ? fli_verify_call(heap, is_offline, how) : FLI_IN_ORDER;
+    unsigned class_index = heap != NULL ? fli_slab_class_of(&heap->backing.slabs, block) : 0;
+    if (call != FLI_IN_ORDER) {
+        outcome.verdict = call;
+    } else if (class_index != 0) {
+        outcome.actual = fli_class_bytes(class_index);
+        outcome.verdict = fli_verify_block(&heap->backing.slabs, class_index, block, how);
+    } else if (heap != NULL && (outcome.actual = fli_large_size(&heap->backing.large, block)) != 0) {
+        outcome.verdict = !how->sized || outcome.actual == how->size ? FLI_IN_ORDER : FLI_WRONG_SIZE;
+    }
+    fli_verify_report(block, how, outcome);
+    return outcome.verdict == FLI_IN_ORDER;
+}
+
+/* ---- Questions about blocks. */
+
+bool fl_owns(struct fl_heap *heap, const void *block)
+{
+    return fl_usable_size(heap, block) > 0;
+}
+
+size_t fl_usable_size(struct fl_heap *heap, const void *block)
+{
+    unsigned class_index = fli_slab_class_of(&heap->backing.slabs, block);
+    return class_index != 0 ? fli_class_bytes(class_index) : fli_large_size(&heap->backing.large, block);
+}

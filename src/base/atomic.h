@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Atomic operations named after their memory order, and the 64-bit index+tag word.
+ *
+ * Everything the library shares between threads without a lock goes through these names, so that a model checker
+ * can supply its own (FREELANE_MODEL), and the orders of the pool and the homes have names of their own, so that it
+ * can weaken them one by one. There are no standalone fences: ThreadSanitizer does not see them. FLI_PLAIN is a plain
+ * word that a lock of ours guards: there the model checker sees an access without the lock.
+ *
+ *     order constant        where                                  must be at least
+ *     FL_MO_POOL_PUSH       CAS that publishes a magazine          release (C11 wants no failure order stronger than
+ *                                                                  the success order, hence acq_rel)
+ *     FL_MO_POOL_POP        CAS that takes a magazine              acquire
+ *     FL_MO_POOL_PEEK       load of a stack's head                 acquire
+ *     FL_MO_HOME_LOCK       CAS that takes a home's lock           acquire
+ *     FL_MO_HOME_UNLOCK     store that gives it back               release
+ *     FL_MO_HOMES_ENTER     store that enters a new home           release
+ *     FL_MO_HOMES_WALK      load of the first home                 acquire
+ *     FL_MO_SLAB_SETTLE     store of the home of a slab            release
+ *     FL_MO_SLAB_VISIT      load of it by a thread of elsewhere    acquire
+ */
+#ifndef FLI_ATOMIC_H
+#define FLI_ATOMIC_H
+
+#if defined(FREELANE_MODEL)
+#include "model_atomic.h"
+#else
+
+#include "base/config.h"
+
+#include <stdatomic.h>
+
+#define FLI_ATOMIC(T)                _Atomic(T)
+#define FLI_PLAIN(T)                 T
+
+#define fli_load_relaxed(p)          atomic_load_explicit((p), memory_order_relaxed)
+#define fli_load_acquire(p)          atomic_load_explicit((p), memory_order_acquire)
+#define fli_load_order(p, order)     atomic_load_explicit((p), (order))
+#define fli_store_relaxed(p, v)      atomic_store_explicit((p), (v), memory_order_relaxed)
+#define fli_store_release(p, v)      atomic_store_explicit((p), (v), memory_order_release)
+#define fli_store_order(p, v, order) atomic_store_explicit((p), (v), (order))
+#define fli_add_relaxed(p, v)        atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
+#define fli_sub_relaxed(p, v)        atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
+#define fli_or_relaxed(p, v)         atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
+#define fli_and_relaxed(p, v)        atomic_fetch_and_explicit((p), (v), memory_order_relaxed)
+#define fli_cas_strong(p, expected, desired, success, failure)                                                       \
+    atomic_compare_exchange_strong_explicit((p), (expected), (desired), (success), (failure))
+#define fli_cas_weak(p, expected, desired, success, failure)                                                         \
+    atomic_compare_exchange_weak_explicit((p), (expected), (desired), (success), (failure))
+
+/* Adds to a counter that one thread writes and others read: no read-modify-write is needed. */
+#define fli_count(p, v) fli_store_relaxed((p), fli_load_relaxed(p) + (v))
+
+#endif
+
+#if !defined(FL_MO_POOL_PUSH)
+#define FL_MO_POOL_PUSH memory_order_acq_rel
+#endif
+#if !defined(FL_MO_POOL_POP)
+#define FL_MO_POOL_POP memory_order_acquire
+#endif
+#if !defined(FL_MO_POOL_PEEK)
+#define FL_MO_POOL_PEEK memory_order_acquire
+#endif
+#if !defined(FL_MO_HOME_LOCK)
+#define FL_MO_HOME_LOCK memory_order_acquire
+#endif
+#if !defined(FL_MO_HOME_UNLOCK)
+#define FL_MO_HOME_UNLOCK memory_order_release
+#endif
+#if !defined(FL_MO_HOMES_ENTER)
+#define FL_MO_HOMES_ENTER memory_order_release
+#endif
+#if !defined(FL_MO_HOMES_WALK)
+#define FL_MO_HOMES_WALK memory_order_acquire
+#endif
+#if !defined(FL_MO_SLAB_SETTLE)
+#define FL_MO_SLAB_SETTLE memory_order_release
+#endif
+#if !defined(FL_MO_SLAB_VISIT)
+#define FL_MO_SLAB_VISIT memory_order_acquire
+#endif
+
+#include <stdint.h>
+
+/* An index and a tag in one word:  63 .. tag .. 27 | 26 .. index .. 0
+ *
+ * The tag counts the changes of the word, so that a word that names the same index again differs from its earlier
+ * self until exactly 2^37 changes have gone by: at a hundred million changes a second a thread would have to be
+ * stopped for 22 minutes, to the change, between its load and its compare-and-swap. */
+enum { FLI_INDEX_BITS = 27, FLI_TAG_BITS = 64 - FLI_INDEX_BITS };
+
+#define FLI_INDEX_MAX (((uint32_t)1 << FLI_INDEX_BITS) - 1)
+
+typedef uint64_t fli_tagged;
+
+static inline uint32_t fli_tagged_index(fli_tagged word)
+{
+    return (uint32_t)word & FLI_INDEX_MAX;
+}
+
+/* The word that follows `word` and names `index`. */
+static inline fli_tagged fli_tagged_next(fli_tagged word, uint32_t index)
+{
+#if defined(FREELANE_MODEL_NO_TAG)
+    return (word & ~(fli_tagged)FLI_INDEX_MAX) | index;
+#else
+    return (((word >> FLI_INDEX_BITS) + 1) << FLI_INDEX_BITS) | index;
+#endif
+}
+
+/* A word that names no index; `tag` is where its count of changes starts. */
+static inline fli_tagged fli_tagged_empty(uint64_t tag)
+{
+    return (fli_tagged)(tag << FLI_INDEX_BITS);
+}
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What every file of the library may use: attributes, the cache line, small arithmetic.
+ */
+#ifndef FLI_BASE_H
+#define FLI_BASE_H
+
+#include "base/config.h"
+
+#include <freelane/freelane.h>
+
+#define FLI_COLD                __attribute__((cold, noinline))
+#define FLI_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#define FLI_LIKELY(x)           __builtin_expect(!!(x), 1)
+#define FLI_UNLIKELY(x)         FL_UNLIKELY(x)
+
+/* Two lines, because adjacent ones are fetched in pairs. */
+#define FLI_CACHE_LINE  128
+#define FLI_ON_OWN_LINE __attribute__((aligned(FLI_CACHE_LINE)))
+
+/* Size of small pages: the grain at which memory is committed and given back. */
+#define FLI_PAGE ((size_t)4096)
+
+#define FLI_KIB  ((size_t)1 << 10)
+#define FLI_MIB  ((size_t)1 << 20)
+#define FLI_GIB  ((size_t)1 << 30)
+
+#if !defined(__cplusplus)
+_Static_assert(sizeof(void *) == 8, "Freelane packs indexes and tags into 64-bit words");
+#endif
+
+static inline size_t fli_min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline size_t fli_max(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* `n` rounded up to a multiple of `grain`, a power of two. */
+static inline size_t fli_round_up(size_t n, size_t grain)
+{
+    return (n + grain - 1) & ~(grain - 1);
+}
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/os.h"
+#include "base/sanitizer.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+void *fli_os_reserve(size_t size, size_t alignment)
+{
+    size_t wanted = size + alignment;
+    char *start = mmap(NULL, wanted, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (start == MAP_FAILED) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    char *base = (char *)fli_round_up((uintptr_t)start, alignment);
+    if (base > start)
+        munmap(start, (size_t)(base - start));
+    if (base + size < start + wanted)
+        munmap(base + size, (size_t)(start + wanted - (base + size)));
+    return base;
+}
+
+void fli_os_release(void *base, size_t size)
+{
+    munmap(base, size);
+}
+
+int fli_os_decommit(void *base, size_t size)
+{
+    int saved = errno;
+    int result = madvise(base, size, MADV_DONTNEED) == 0 ? 0 : -errno;
+    errno = saved;
+    return result;
+}
+
+void fli_os_advise_huge(void *base, size_t size, bool huge)
+{
+    int saved = errno;
+    if (FLI_HAVE_HUGE_PAGES)
+        madvise(base, size, huge ? FLI_ADVICE_HUGE : FLI_ADVICE_SMALL);
+    errno = saved;
+}
+
+bool fli_os_has_small_pages(void)
+{
+    return sysconf(_SC_PAGESIZE) == (long)FLI_PAGE;
+}
+
+size_t fli_os_cache_bytes(void)
+{
+    const size_t usual = 512 * FLI_KIB, most = 2 * FLI_MIB;
+    long bytes = FLI_SYSCONF_CACHE != -1 ? sysconf(FLI_SYSCONF_CACHE) : -1;
+    return bytes > 0 ? fli_min((size_t)bytes, most) : usual;
+}
+
+int fli_region_reach(struct fli_region *region, size_t bytes, size_t step)
+{
+    if (bytes <= region->committed)
+        return 0;
+    if (bytes > region->reserved)
+        return -ENOMEM;
+    size_t upto = fli_min(region->reserved, fli_round_up(fli_max(bytes, region->committed + step), FLI_PAGE));
+    int saved = errno;
+    if (mprotect(region->base + region->committed, upto - region->committed, PROT_READ | PROT_WRITE) != 0) {
+        errno = saved;
+        return -ENOMEM;
+    }
+    /* The leak checker does not look into mapped memory by itself. */
+    if (region->committed > 0)
+        fli_leak_root_remove(region->base, region->committed);
+    fli_leak_root_add(region->base, upto);
+    region->committed = upto;
+    return 0;
+}
+
+void fli_region_close(struct fli_region *region)
+{
+    if (region->committed > 0) {
+        fli_leak_root_remove(region->base, region->committed);
+        fli_unpoison(region->base, region->committed);
+    }
+    region->committed = 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/stack.h"
+
+#include <unwind.h>
+
+/* One walk up the stack. Of each function the walk learns where its frame begins and which instruction it is at. */
+struct walk {
+    struct fli_frame wanted;
+    uintptr_t instruction; /* of the latest function */
+    enum fli_on_stack found;
+};
+
+/* Stacks grow downwards: the first function whose frame begins above the address is the caller of the one that has the
+ * address in its frame. */
+static _Unwind_Reason_Code see(struct _Unwind_Context *context, void *argument)
+{
+    struct walk *walk = argument;
+    walk->instruction = _Unwind_GetIP(context);
+    if (_Unwind_GetCFA(context) <= walk->wanted.address)
+        return _URC_NO_REASON;
+    walk->found = walk->instruction == walk->wanted.returns_to ? FLI_ON_STACK : FLI_NOT_ON_STACK;
+    return _URC_NORMAL_STOP;
+}
+
+/* Whether a walk that ended here has seen the whole stack, and has not come to a function without tables. Nothing calls
+ * the outermost function; on a stack made by makecontext it seems to be called by the very start of another one. */
+static bool is_end(uintptr_t instruction)
+{
+    return instruction == 0 || _Unwind_FindEnclosingFunction((void *)(instruction + 1)) != NULL;
+}
+
+enum fli_on_stack fli_stack_find(struct fli_frame frame)
+{
+    struct walk walk = {.wanted = frame, .found = FLI_NOT_KNOWN};
+    _Unwind_Backtrace(see, &walk);
+    if (walk.found == FLI_NOT_KNOWN && is_end(walk.instruction))
+        return FLI_NOT_ON_STACK;
+    return walk.found;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Deferred blocks: freed by the host, but readers may still be looking at them.
+ *
+ *     a thread's magazines ──submit──> collecting ──close──> waiting ──release──> pool
+ *     (one per class)                  a stack               one batch            and caches
+ *
+ * A magazine of deferred blocks moves as a whole, as in Linux's kfree_rcu sheaves. Those that have been submitted
+ * collect until no batch waits; then all of them become the batch, and a grace period begins for it. When that has
+ * ended, the batch's full magazines go to the pool as they are, and part-full ones are put together first. Blocks for
+ * which no magazine can be had are marked in their slab, and large blocks in their table; these marks go through the
+ * same two stages.
+ *
+ *     deferred blocks = in threads' magazines + submitted
+ *     submitted = collecting + waiting, magazines and marks
+ *
+ * Nobody waits for another here: what has to be done under the lock is done by whoever finds it free
+ * (fli_deferred_advance), which is looked at with each submission, quiescent state, flush, trim and barrier, but
+ * taken only where there is something to do: many threads pass quiescent states. A batch whose grace period cannot be
+ * had waits on, and it is asked for again each time.
+ *
+ * fork: the pool's rules hold for `collecting` (fork.h).
+ */
+#ifndef FLI_DEFERRED_H
+#define FLI_DEFERRED_H
+
+#include "base/lock.h"
+#include "grace/grace.h"
+#include "pool/cache.h"
+
+struct fli_deferred {
+    /* Constant once made. */
+    struct fli_backing *backing;
+    const struct fli_grace *grace;
+    size_t bound; /* submitted bytes past which there is pressure */
+
+    struct fli_stack collecting;
+    FLI_ON_OWN_LINE FLI_ATOMIC(size_t) bytes;  /* submitted */
+    FLI_ATOMIC(size_t) blocks[FL_CLASS_COUNT]; /* submitted */
+    FLI_ATOMIC(uint64_t) over_bytes;
+    FLI_ATOMIC(uint64_t) pressures;
+    FLI_ATOMIC(bool) has_marks; /* since the batch was closed, blocks have been marked in slabs or the table */
+    unsigned char pressure;     /* relaxed atomic, see fl_heap_pressure */
+
+    FLI_ON_OWN_LINE pthread_mutex_t lock; /* guards what follows */
+    bool is_waiting;                      /* there is a batch */
+    bool has_waiting_marks;
+    uint64_t batch;            /* how many batches there have been */
+    uint32_t waiting;          /* the batch's magazines, a list through `next` */
+    FLI_ATOMIC(int64_t) token; /* of its grace period; 0: it could not be had yet. Written under the lock */
+    int refusal;               /* why not, a negative errno value */
+    struct fli_pool_counters counters;
+    FLI_ATOMIC(uint64_t) grace_periods;
+    FLI_ATOMIC(uint64_t) grace_refusals;
+};
+
+void fli_deferred_init(struct fli_deferred *deferred, struct fli_backing *backing, const struct fli_grace *grace,
+                       size_t bound);
+void fli_deferred_close(struct fli_deferred *deferred);
+
+/* Defers a block of a class. `place` is where the thread keeps its magazine of that class (inline.h). Returns whether
+ * this has raised pressure. The owning thread only. */
+bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsigned class_index, void *block,
+                            struct fli_owner *owner);
+
+/* Submits the thread's magazine of a class, if there is one. The owning thread, or any while it is stopped. Returns
+ * as above. */
+bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, unsigned class_index,
+                               struct fli_owner *owner);
+
+/* A large block of `size` bytes has been marked in the table. Returns as above. */
+bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size);
+
+/* Takes the next step if it can be taken now and the lock is free. */
+void fli_deferred_advance(struct fli_deferred *deferred);
+
+/* Waits until all that has been submitted is free. Returns 0, or why it is not: -EAGAIN, -ENOMEM, -ENOTSUP. `wait`
+ * waits a while for a grace period. The calling OS thread is in no section and holds no lock. */
+int fli_deferred_drain(struct fli_deferred *deferred, void (*wait)(void *context, int64_t token), void *context);
+
+/* Waits for at most `milliseconds` for the batch that waits, and takes the next step. Likewise. */
+void fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds);
+
+/* Whether anything that has been submitted waits: in a batch, or to become one because who submitted it found the
+ * lock taken. A hint. */
+static inline bool fli_deferred_is_waiting(struct fli_deferred *deferred)
+{
+    return fli_load_relaxed(&deferred->bytes) > 0; /* relaxed: a hint */
+}
+
+static inline bool fli_deferred_has_pressure(const struct fli_deferred *deferred)
+{
+    return __atomic_load_n(&deferred->pressure, __ATOMIC_RELAXED) != 0; /* relaxed: a hint */
+}
+
+/* The blocks in a thread's magazine. Any thread; exact while the owner is quiet. */
+size_t fli_deferred_unsubmitted(void ***place, unsigned class_index, const struct fli_backing *backing);
+
+/* The magazine at a thread's place, or NULL. */
+struct fli_magazine *fli_deferred_magazine(void ***place);
+
+/* Counts anew what has been submitted, from the lists, and lets the batch wait for another grace period where the one
+ * it has been waiting for is not the host's. In the child of a fork, where no other thread runs. */
+void fli_deferred_recount_stw(struct fli_deferred *deferred);
+
+#endif

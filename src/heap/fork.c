@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+#include "heap/fork.h"
+#include "grace/rcu.h"
+#include "heap/thread.h"
+#include "heap/trim.h"
+
+#include <errno.h>
+
+/* Applies an operation to every lock of a heap but those of its homes, in the order of heap.h. */
+static void for_each_lock(struct fl_heap *heap, void (*operation)(pthread_mutex_t *))
+{
+    operation(&heap->service_lock);
+    operation(&heap->trim_lock);
+    operation(&heap->deferred.lock);
+    operation(&heap->backing.homes.lock);
+    operation(&heap->backing.slabs.lock);
+    operation(&heap->backing.magazines.lock);
+    operation(&heap->backing.large.lock);
+}
+
+static void for_each_home(struct fl_heap *heap, void (*operation)(struct fli_home *))
+{
+    for (struct fli_home *home = fli_homes_first(&heap->backing.homes); home != NULL; home = home->next)
+        operation(home);
+}
+
+/* Locks all of a heap, in the order of heap.h: a thread that has locked its home may wait for the locks after it. */
+static void lock_heap(struct fl_heap *heap)
+{
+    fli_lock(&heap->service_lock);
+    fli_lock(&heap->trim_lock);
+    fli_lock(&heap->deferred.lock);
+    fli_lock(&heap->backing.homes.lock);
+    for_each_home(heap, fli_home_wait);
+    fli_lock(&heap->backing.slabs.lock);
+    fli_lock(&heap->backing.magazines.lock);
+    fli_lock(&heap->backing.large.lock);
+}
+
+static void unlock_heap(struct fl_heap *heap)
+{
+    for_each_home(heap, fli_home_unlock);
+    for_each_lock(heap, fli_unlock);
+}
+
+enum { STACKS = FL_CLASS_COUNT + 1 };
+
+static struct fli_stack *stack_at(struct fl_heap *heap, unsigned number)
+{
+    if (number == FL_CLASS_COUNT)
+        return &heap->deferred.collecting;
+    return number == 0 ? &heap->backing.pool.empty : &heap->backing.pool.filled[number];
+}
+
+static void set_pool_aside(struct fl_heap *heap)
+{
+    for (unsigned i = 0; i < STACKS; i++) {
+        struct fli_stack *stack = stack_at(heap, i);
+        stack->held = fli_stack_take_all_mpmc(stack, &heap->service->owner.counters);
+    }
+}
+
+static void put_pool_back(struct fl_heap *heap)
+{
+    for (unsigned i = 0; i < STACKS; i++) {
+        struct fli_stack *stack = stack_at(heap, i);
+        fli_stack_put_back_mpmc(stack, &heap->backing.magazines, stack->held, &heap->service->owner.counters);
+    }
+}
+
+static void reset_pool(struct fl_heap *heap)
+{
+    for (unsigned i = 0; i < STACKS; i++)
+        fli_stack_reset_stw(stack_at(heap, i), stack_at(heap, i)->held);
+}
+
+/* What cancellation was set to before the fork under way. Under all locks. */
+static int cancel_state;
+
+static void child(void);
+
+static void prepare(void)
+{
+    int state = fli_cancel_off();
+    fli_rcu_before_fork();
+    fli_lock(&fli_default_lock);
+    fli_registry_lock();
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
+        lock_heap(heap);
+        set_pool_aside(heap);
+    }
+    fli_rcu_lock();
+    cancel_state = state;
+    fli_lock_hold_all(child);
+}
+
+static void parent(void)
+{
+    if (!fli_lock_is_forking())
+        return; /* the handlers were registered during this fork */
+    int state = cancel_state;
+    fli_lock_release_all();
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
+        heap->world_stopped = false;
+        put_pool_back(heap);
+        unlock_heap(heap);
+    }
+    fli_registry_unlock();
+    fli_unlock(&fli_default_lock);
+    fli_rcu_after_fork_parent();
+    fli_cancel_restore(state);
+}
+
+/* Counts what the caches of a thread that no longer runs hold as lost. What it keeps at home is not: that goes into the
+ * bits. */
+static void lose(struct fli_thread *thread)
+{
+    struct fl_heap *heap = thread->heap;
+    heap->has_lost = true;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
+        struct fl_cache *cache = fli_thread_cache(thread, c);
+        heap->lost[c] += fli_cache_blocks(cache, c, &heap->backing);
+        heap->lost_magazines += (size_t)(fli_cache_loaded(cache) != NULL) +
+                                (fli_cache_previous(cache, &heap->backing.magazines) != NULL);
+        void ***place = fli_thread_deferred(thread, c);
+        heap->lost[c] += fli_deferred_unsubmitted(place, c, &heap->backing);
+        heap->lost_magazines += fli_deferred_magazine(place) != NULL;
+    }
+    fli_cache_end_flush_owner(&heap->backing, &thread->owner);
+}
+
+/* Takes leave of the threads of a heap that the child does not have. */
+static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *thread))
+{
+    struct fli_thread *next;
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = next) {
+        next = thread->next;
+        if (fli_thread_is_ours_locked(thread))
+            continue;
+        empty(thread);
+        fli_thread_remove_locked(thread);
+    }
+}
+
+/* While the fork holds all locks. */
+static void begin_anew(struct fl_heap *heap)
+{
+    fli_deferred_recount_stw(&heap->deferred);
+    fli_trim_wait_anew_stw(heap);
+    if (!heap->world_stopped)
+        leave_behind(heap, lose);
+    reset_pool(heap);
+}
+
+/* When the heap works again: what threads that were stopped give to the pool may make it trim. */
+static void flush_stopped(struct fl_heap *heap)
+{
+    if (heap->world_stopped)
+        leave_behind(heap, fli_thread_flush_owner);
+    heap->world_stopped = false;
+}
+
+/* Runs once: as the handler, or earlier by the first lock that a handler of the host asks for. */
+static void child(void)
+{
+    if (!fli_lock_is_forking())
+        return;
+    fli_lock_note_child();
+    int state = cancel_state;
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
+        begin_anew(heap);
+    fli_lock_release_all();
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
+        unlock_heap(heap);
+    fli_rcu_after_fork_child();
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
+        flush_stopped(heap);
+    fli_thread_forget_others_stw();
+    fli_registry_unlock();
+    fli_unlock(&fli_default_lock);
+    fli_cancel_restore(state);
+}
+
+void fli_fork_adopt(struct fl_heap *heap)
+{
+    if (fli_lock_is_forking())
+        for_each_lock(heap, fli_lock_adopt);
+}
+
+void fli_fork_give_up(struct fl_heap *heap)
+{
+    if (fli_lock_is_forking())
+        for_each_lock(heap, fli_lock_give_up);
+}
+
+int fli_fork_watch(void)
+{
+    static bool watched;
+    int failed = 0;
+    fli_registry_lock();
+    if (!watched) {
+        failed = pthread_atfork(prepare, parent, child);
+        watched = failed == 0;
+    }
+    fli_registry_unlock();
+    return failed == 0 ? 0 : -ENOMEM;
+}
+
+static void set_world_stopped(struct fl_heap *heap, bool stopped)
+{
+    fli_registry_lock();
+    heap->world_stopped = stopped;
+    fli_registry_unlock();
+}
+
+void fl_heap_fork_stopped(struct fl_heap *heap)
+{
+    set_world_stopped(heap, true);
+}
+
+void fl_heap_fork_resumed(struct fl_heap *heap)
+{
+    set_world_stopped(heap, false);
+}

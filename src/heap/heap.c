@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Creating and destroying heaps.
+ *
+ *     the one mapping of a heap
+ *     +-----------------------+---------------+--------------+
+ *     | slabs                 | slab metadata | magazines    |
+ *     +-----------------------+---------------+--------------+
+ *
+ * All of it is address space at first; regions within are committed as they grow.
+ */
+#include "heap/heap.h"
+#include "base/check.h"
+#include "base/pin.h"
+#include "heap/fork.h"
+#include "heap/options.h"
+#include "heap/stall.h"
+#include "heap/trim.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Slabs start at a multiple of this, so that huge pages can lie under them. */
+#define HEAP_ALIGNMENT (2 * FLI_MIB)
+
+pthread_mutex_t fli_default_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static size_t mapping_bytes(size_t span)
+{
+    return span + fli_slabs_metadata_bytes(span) + fli_magazines_reserve_bytes(span);
+}
+
+/* Reserves address space for slabs of `wanted` bytes, or by default as much as the system grants. Returns the span of
+ * the slabs, 0 if it is refused. */
+static size_t reserve(struct fl_heap *heap, size_t wanted)
+{
+    size_t span = fli_round_up(wanted != 0 ? wanted : FLI_RESERVE_DEFAULT, FLI_MIB);
+    size_t least = wanted != 0 ? span : FLI_RESERVE_DEFAULT_FLOOR;
+    for (; span >= least; span /= 2) {
+        heap->mapping = fli_os_reserve(mapping_bytes(span), HEAP_ALIGNMENT);
+        if (heap->mapping != NULL) {
+            heap->mapping_bytes = mapping_bytes(span);
+            return span;
+        }
+    }
+    return 0;
+}
+
+static int init_backing(struct fl_heap *heap, size_t span)
+{
+    struct fli_backing *backing = &heap->backing;
+    size_t metadata = fli_slabs_metadata_bytes(span);
+    backing->limit.most = heap->options.limit_bytes;
+    backing->small_bytes = FLI_RARE_PATHS ? 4 * FLI_MAGAZINE_BYTES : fli_os_cache_bytes() / 2;
+    backing->pool_grew = fli_trim_if_grown;
+    backing->thread_flushed = fli_trim_at_flush;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        backing->magazine_blocks[c] = fli_class_magazine_blocks(c, heap->options.magazine_blocks,
+                                                                heap->options.limit_bytes);
+    fli_pool_init(&backing->pool);
+    fli_homes_init(&backing->homes, &backing->slabs);
+    fli_large_init(&backing->large, &backing->limit);
+    fli_magazines_init(&backing->magazines, heap->mapping + span + metadata, fli_magazines_reserve_bytes(span));
+    fli_deferred_init(&heap->deferred, backing, &heap->grace, heap->options.defer_bytes);
+    backing->slabs.huge_pages = !FLI_SANITIZED;
+    backing->slabs.stale_bytes = heap->options.header != NULL ? heap->options.header->bytes : 0;
+    return fli_slabs_init(&backing->slabs, heap->mapping, span, &backing->limit, heap->grace.kind != FL_GRACE_NONE);
+}
+
+/* Undoes everything that create_in did so far. */
+static void dispose(struct fl_heap *heap)
+{
+    fli_thread_destroy_service(heap);
+    fli_deferred_close(&heap->deferred);
+    fli_large_close(&heap->backing.large);
+    fli_homes_close(&heap->backing.homes);
+    fli_magazines_close(&heap->backing.magazines);
+    fli_slabs_close(&heap->backing.slabs);
+    pthread_mutex_destroy(&heap->trim_lock);
+    fli_os_release(heap->mapping, heap->mapping_bytes);
+}
+
+/* Makes a heap in zeroed memory. Returns 0, or -ENOMEM or -ENOTSUP with a message, having left nothing behind. */
+static int create_in(struct fl_heap *heap, char *error, size_t error_size)
+{
+    if (fli_grace_init(&heap->grace, heap->options.grace, heap->options.grace_host) != 0)
+        return fli_complain(-ENOTSUP, error, error_size,
+                            "option grace asks for liburcu, without which the library was built");
+    heap->options.grace_host = NULL; /* it has been copied */
+    size_t wanted = heap->options.reserve_bytes;
+    size_t span = reserve(heap, wanted);
+    if (span == 0)
+        return fli_complain(-ENOMEM, error, error_size,
+                            "the system refuses to reserve address space for %zu bytes of slabs (option reserve)",
+                            wanted != 0 ? wanted : FLI_RESERVE_DEFAULT_FLOOR);
+    heap->options.reserve_bytes = span;
+    fli_trim_init(heap);
+    int failed = init_backing(heap, span);
+    const char *what = "memory for the slab table";
+    if (fli_thread_create_service(heap) != 0 && failed == 0) {
+        failed = -ENOMEM;
+        what = "memory for a thread";
+    }
+    if (failed == 0 && (fli_fork_watch() != 0 || fli_registry_enter(heap) != 0)) {
+        failed = -ENOMEM;
+        what = "a thread-specific key or a fork handler";
+    }
+    if (failed == 0)
+        fli_fork_adopt(heap);
+    if (failed != 0) {
+        dispose(heap);
+        return fli_complain(-ENOMEM, error, error_size, "the system refuses %s", what);
+    }
+    return 0;
+}
+
+struct fl_heap *fli_heap_create(const struct fl_options *options, bool is_default, char *error, size_t error_size)
+{
+    struct fl_options resolved;
+    if (!fli_os_has_small_pages()) {
+        errno = ENOTSUP;
+        fli_complain(-ENOTSUP, error, error_size, "the system's pages do not have %zu bytes", FLI_PAGE);
+        return NULL;
+    }
+    int failed = fli_options_resolve(options, &resolved, error, error_size);
+    if (failed != 0) {
+        errno = -failed;
+        return NULL;
+    }
+    struct fl_heap *heap = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *heap, FLI_CACHE_LINE));
+    if (heap == NULL) {
+        errno = ENOMEM;
+        fli_complain(-ENOMEM, error, error_size, "the system refuses memory for a heap");
+        return NULL;
+    }
+    memset(heap, 0, sizeof *heap);
+    heap->options = resolved;
+    heap->is_default = is_default;
+    failed = create_in(heap, error, error_size);
+    if (failed != 0) {
+        free(heap);
+        errno = -failed;
+        return NULL;
+    }
+    return heap;
+}
+
+struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options *options, char *error, size_t error_size)
+{
+    if (abi != FL_ABI) {
+        fli_complain(-ENOTSUP, error, error_size, "the caller was compiled for FL_ABI %u, the library has %u", abi,
+                     (unsigned)FL_ABI);
+        errno = ENOTSUP;
+        return NULL;
+    }
+    fli_pin_object();
+    return fli_heap_create(options, false, error, error_size);
+}
+
+/* Whether readers may be looking at memory of the heap: at what is deferred, or with stale readers at anything. */
+static bool may_be_read(struct fl_heap *heap)
+{
+    /* Relaxed: no other thread uses the heap. */
+    bool was_used = heap->backing.slabs.committed > 0 || heap->backing.large.places > 0;
+    return fli_load_relaxed(&heap->deferred.bytes) > 0 || (heap->options.header != NULL && was_used);
+}
+
+/* Waits until no reader looks at the heap. A host whose grace periods cannot be waited for vouches for its
+ * readers. */
+static int settle(struct fl_heap *heap)
+{
+    if (heap->grace.kind == FL_GRACE_NONE || !may_be_read(heap))
+        return 0;
+    if (!fli_grace_can_wait(&heap->grace))
+        return fli_lock_is_forking() ? -EAGAIN : 0;
+    if (fli_thread_caller_is_inside(heap)) {
+        fli_misuse("fl_heap_destroy", heap, NULL, "would wait for a grace period inside a read-side section");
+        return -EINVAL;
+    }
+    int64_t token = fli_grace_begin(&heap->grace);
+    if (token <= 0)
+        return token < 0 ? (int)token : -EAGAIN;
+    while (!fli_stall_wait(heap, token))
+        ;
+    return 0;
+}
+
+int fl_heap_destroy(struct fl_heap *heap)
+{
+    if (heap->is_default) {
+        fli_misuse("fl_heap_destroy", heap, NULL, "is the default heap, which lives as long as the process");
+        return -EPERM;
+    }
+    unsigned inside;
+    size_t attached = fli_registry_count(heap, &inside);
+    if (attached > 0) {
+        fli_misuse("fl_heap_destroy", heap, NULL, "has %zu threads attached, %u of them inside a read-side section",
+                   attached, inside);
+        return -EBUSY;
+    }
+    int failed = settle(heap);
+    if (failed != 0)
+        return failed;
+    fli_registry_remove(heap);
+    fli_fork_give_up(heap);
+    dispose(heap);
+    free(heap);
+    return 0;
+}

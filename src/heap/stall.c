@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+#include "heap/stall.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { STALLS_NAMED = 8 }; /* at most, of one grace period */
+
+/* How long a wait lasts before it looks who has stalled. */
+enum { WAIT_MILLISECONDS = 200 };
+
+/* Who defers or passes a quiescent state is not cancelled by it. */
+static void print(struct fl_heap *heap, const struct fl_stall *stall)
+{
+    int state = fli_cancel_off();
+    fprintf(stderr, "freelane: heap %p: a grace period has lasted %.1f s and waits for %s (thread %ld, handle %p)\n",
+            (void *)heap, stall->seconds, stall->name, stall->os_thread, (void *)stall->thread);
+    fli_cancel_restore(state);
+}
+
+static void tell(struct fl_heap *heap, const struct fl_stall *stall)
+{
+    if (heap->options.on_stall != NULL)
+        heap->options.on_stall(heap, stall, heap->options.context);
+    else
+        print(heap, stall);
+}
+
+/* The system's name of a thread of this process. */
+static void find_name(long number, char *name, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%ld/comm", number);
+    int state = fli_cancel_off(); /* the file is closed again */
+    FILE *file = fopen(path, "re");
+    if (file == NULL || fgets(name, (int)size, file) == NULL)
+        snprintf(name, size, "(no name)");
+    name[strcspn(name, "\n")] = '\0';
+    if (file != NULL)
+        fclose(file);
+    fli_cancel_restore(state);
+}
+
+/* Finds handles whose OS threads hold up grace period `number`: of all heaps, because all of a kind share it. An OS
+ * thread is found once. Returns how many. */
+static unsigned find_readers(enum fl_grace kind, int64_t number, struct fl_stall *stalls)
+{
+    unsigned count = 0;
+    fli_registry_lock();
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
+        for (struct fli_thread *thread = heap->threads; thread != NULL && count < STALLS_NAMED;
+             thread = thread->next) {
+            if (heap->grace.kind != kind || thread->os_thread == NULL ||
+                !fli_reader_holds_up(&thread->os_thread->readers[kind], kind, number))
+                continue;
+            bool again = false;
+            for (unsigned i = 0; i < count; i++)
+                again = again || stalls[i].os_thread == thread->os_thread->number;
+            if (!again)
+                stalls[count++] = (struct fl_stall){.thread = &thread->face, .os_thread = thread->os_thread->number};
+        }
+    fli_registry_unlock();
+    return count;
+}
+
+static void name_readers(struct fl_heap *heap, int64_t number, double seconds)
+{
+    struct fl_stall stalls[STALLS_NAMED];
+    unsigned count = find_readers(heap->grace.kind, number, stalls);
+    if (count == 0) {
+        stalls[count++] = (struct fl_stall){.thread = NULL};
+        snprintf(stalls[0].name, sizeof stalls[0].name, "a reader of the host's");
+    }
+    for (unsigned i = 0; i < count; i++) {
+        stalls[i].seconds = seconds;
+        if (stalls[i].os_thread != 0)
+            find_name(stalls[i].os_thread, stalls[i].name, sizeof stalls[i].name);
+        tell(heap, &stalls[i]);
+    }
+}
+
+void fli_stall_look(struct fl_heap *heap)
+{
+    const struct fli_reader_calls *readers = heap->grace.readers;
+    if (readers == NULL)
+        return;
+    uint64_t begun;
+    int64_t number = readers->latest(&begun);
+    int64_t told = fli_load_relaxed(&heap->stall_told); /* relaxed: which thread tells does not matter */
+    if (told >= number || fli_grace_elapsed(&heap->grace, number))
+        return;
+    uint64_t now = fli_grace_now_about();
+    uint64_t lasted = now > begun ? now - begun : 0;
+    if (lasted < (uint64_t)heap->options.stall_seconds * 1000000000u)
+        return;
+    /* Relaxed: as above; of several threads one tells. */
+    if (!fli_cas_strong(&heap->stall_told, &told, number, memory_order_relaxed, memory_order_relaxed))
+        return;
+    int saved = errno;
+    name_readers(heap, number, (double)lasted / 1e9);
+    errno = saved;
+}
+
+bool fli_stall_wait(struct fl_heap *heap, int64_t token)
+{
+    if (fli_grace_wait(&heap->grace, token, WAIT_MILLISECONDS))
+        return true;
+    fli_stall_look(heap);
+    pthread_testcancel();
+    return false;
+}

@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Attach, detach, exit, and the registry. One process-wide lock guards which heaps there are, which threads each has,
+ * which OS threads there are, and which each thread is bound to; it is taken when these change and by whoever walks
+ * them, never by an exchange of magazines.
+ */
+#include "heap/thread.h"
+#include "base/check.h"
+#include "heap/stray.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Which part of a heap's limit all racks may have together. */
+enum { RACKS_PER_LIMIT = 8 };
+
+/* The stand-ins. Constant: no cache of theirs ever gets capacity. */
+static const struct fli_thread unattached, exited;
+
+__thread struct fl_thread *fl_thread_current = (struct fl_thread *)&unattached.face;
+
+/* What is known of the calling OS thread; NULL while no handle has been bound to it. Apart from the thread's own
+ * storage, because a handle that outlives the thread links to it. */
+static __thread struct fli_os_thread *os_thread;
+
+/* Rounds of destructors that have come to at_exit on the calling OS thread. */
+static __thread unsigned exit_round;
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct fl_heap *heaps;
+static struct fli_os_thread *os_threads; /* all that have had a handle */
+static pthread_key_t exit_key;
+static bool exit_key_exists;
+
+void fli_registry_lock(void)
+{
+    fli_lock(&registry_lock);
+}
+
+void fli_registry_unlock(void)
+{
+    fli_unlock(&registry_lock);
+}
+
+struct fl_heap *fli_registry_heaps(void)
+{
+    return heaps;
+}
+
+/* ---- Binding handles to OS threads. */
+
+static void bind_locked(struct fli_thread *thread)
+{
+    thread->os_thread = os_thread;
+    thread->next_bound = os_thread->bound;
+    thread->link_bound = &os_thread->bound;
+    if (thread->next_bound != NULL)
+        thread->next_bound->link_bound = &thread->next_bound;
+    os_thread->bound = thread;
+}
+
+static void unbind_locked(struct fli_thread *thread)
+{
+    if (thread->os_thread == NULL)
+        return;
+    *thread->link_bound = thread->next_bound;
+    if (thread->next_bound != NULL)
+        thread->next_bound->link_bound = thread->link_bound;
+    thread->os_thread = NULL;
+}
+
+bool fli_thread_is_ours_locked(const struct fli_thread *thread)
+{
+    if (thread->detacher != NULL)
+        return thread->detacher == &os_thread;
+    return thread->os_thread == NULL || thread->os_thread == os_thread;
+}
+
+/* The calling OS thread will detach a handle. Returns false if another does so already, or if it does so itself, in a
+ * function that the host has not left without returning. */
+static bool claim_locked(struct fli_thread *thread, struct fli_frame here)
+{
+    bool was_left = thread->detacher == &os_thread && !fli_callback_runs(&thread->detaching, here);
+    if (thread->detacher != NULL && !was_left)
+        return false;
+    thread->detacher = &os_thread;
+    thread->detaching.caller = here;
+    if (thread->os_thread != os_thread)
+        unbind_locked(thread);
+    return true;
+}
+
+static void enter_os_thread(struct fli_os_thread *record)
+{
+    fli_registry_lock();
+    record->next = os_threads;
+    record->link = &os_threads;
+    if (record->next != NULL)
+        record->next->link = &record->next;
+    os_threads = record;
+    fli_registry_unlock();
+}
+
+static void release_os_thread_locked(struct fli_os_thread *record)
+{
+    *record->link = record->next;
+    if (record->next != NULL)
+        record->next->link = record->link;
+    free(record);
+}
+
+/* Sees to it that at_exit runs when the calling OS thread exits. Returns 0 or -ENOMEM. */
+static int watch_exit(void)
+{
+    if (os_thread != NULL)
+        return 0;
+    struct fli_os_thread *record = calloc(1, sizeof *record);
+    if (record == NULL || pthread_setspecific(exit_key, record) != 0) {
+        free(record);
+        return -ENOMEM;
+    }
+    record->number = syscall(SYS_gettid);
+    enter_os_thread(record);
+    os_thread = record;
+    return 0;
+}
+
+void fli_thread_forget_others_stw(void)
+{
+    struct fli_os_thread *next;
+    for (struct fli_os_thread *record = os_threads; record != NULL; record = next) {
+        next = record->next;
+        if (record != os_thread)
+            release_os_thread_locked(record);
+        else
+            record->number = syscall(SYS_gettid);
+    }
+}
+
+static void detach(struct fli_thread *thread);
+
+/* The thread exits inside read-side sections: they end with it. */
+static void end_sections(struct fli_thread *thread)
+{
+    fli_store_relaxed(&thread->sections, 0); /* relaxed: the owner's */
+    fli_reader_end_sections(fli_thread_reader(thread), &thread->heap->grace);
+}
+
+/* A handle that is bound to the exiting OS thread, claimed; NULL if there is none. */
+static struct fli_thread *claim_bound(struct fli_os_thread *exiting)
+{
+    fli_registry_lock();
+    struct fli_thread *thread = exiting->bound;
+    if (thread != NULL)
+        claim_locked(thread, (struct fli_frame){0, 0});
+    fli_registry_unlock();
+    return thread;
+}
+
+/* The destructor of the exit key: detaches what the exiting thread left attached. POSIX runs destructors in rounds
+ * while keys are set again; waiting for the last but one lets those of the host, whatever their order, use and detach
+ * their handles first. Later ones may still use the handle of fl_thread_self; from then on it is the stand-in. */
+static void at_exit(void *arg)
+{
+    struct fli_os_thread *exiting = arg;
+    if (++exit_round < 2 && pthread_setspecific(exit_key, exiting) == 0)
+        return;
+    fl_thread_current = (struct fl_thread *)&exited.face;
+    struct fli_thread *thread;
+    while ((thread = claim_bound(exiting)) != NULL) {
+        end_sections(thread);
+        detach(thread);
+    }
+    for (unsigned kind = 0; kind < FLI_GRACE_KINDS; kind++)
+        fli_reader_close(&exiting->readers[kind]);
+    os_thread = NULL;
+    fli_registry_lock();
+    release_os_thread_locked(exiting);
+    fli_registry_unlock();
+}
+
+/* ---- The registry. */
+
+int fli_registry_enter(struct fl_heap *heap)
+{
+    int failed = 0;
+    fli_registry_lock();
+    if (!exit_key_exists) {
+        failed = pthread_key_create(&exit_key, at_exit);
+        exit_key_exists = failed == 0;
+    }
+    if (failed == 0) {
+        heap->next = heaps;
+        heaps = heap;
+    }
+    fli_registry_unlock();
+    return failed == 0 ? 0 : -ENOMEM;
+}
+
+size_t fli_registry_count(struct fl_heap *heap, unsigned *inside)
+{
+    *inside = 0;
+    fli_registry_lock();
+    size_t count = heap->thread_count;
+    for (const struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+        *inside += fli_load_relaxed(&thread->sections) > 0; /* relaxed: a number a moment ago */
+    fli_registry_unlock();
+    return count;
+}
+
+void fli_registry_remove(struct fl_heap *heap)
+{
+    fli_registry_lock();
+    struct fl_heap **link = &heaps;
+    while (*link != heap)
+        link = &(*link)->next;
+    *link = heap->next;
+    fli_registry_unlock();
+}
+
+/* Sets what each thread may keep on its rack: its share of what the heap retains. */
+static void share_racks_locked(struct fl_heap *heap)
+{
+    size_t all = fli_min(heap->options.retain_bytes, heap->options.limit_bytes / RACKS_PER_LIMIT);
+    size_t share = heap->thread_count > 0 ? all / heap->thread_count : 0;
+    fli_store_relaxed(&heap->backing.rack_bytes, fli_min(share, FLI_RACK_BYTES_MOST)); /* relaxed: a bound */
+}
+
+static void enter_locked(struct fli_thread *thread)
+{
+    struct fl_heap *heap = thread->heap;
+    thread->next = heap->threads;
+    thread->link = &heap->threads;
+    if (thread->next != NULL)
+        thread->next->link = &thread->next;
+    heap->threads = thread;
+    heap->thread_count++;
+    share_racks_locked(heap);
+    bind_locked(thread);
+}
+
+void fli_thread_remove_locked(struct fli_thread *thread)
+{
+    struct fl_heap *heap = thread->heap;
+    unbind_locked(thread);
+    *thread->link = thread->next;
+    if (thread->next != NULL)
+        thread->next->link = thread->link;
+    heap->thread_count--;
+    heap->leaving -= thread->leaves;
+    fli_homes_leave(&heap->backing.homes, thread->owner.home);
+    share_racks_locked(heap);
+    /* Relaxed: the thread is quiet. */
+    heap->detached.exchanges += fli_load_relaxed(&thread->owner.counters.exchanges);
+    heap->detached.updates += fli_load_relaxed(&thread->owner.counters.updates);
+    heap->detached.cas_failures += fli_load_relaxed(&thread->owner.counters.cas_failures);
+    heap->detached.home_visits += fli_load_relaxed(&thread->owner.counters.home_visits);
+    free(thread);
+}
+
+/* ---- Attaching and detaching. */
+
+static struct fli_thread *create_thread(struct fl_heap *heap)
+{
+    struct fli_thread *thread = calloc(1, sizeof *thread);
+    if (thread == NULL)
+        return NULL;
+    thread->owner.home = fli_homes_enter(&heap->backing.homes);
+    if (thread->owner.home == NULL) {
+        free(thread);
+        return NULL;
+    }
+    thread->heap = heap;
+    thread->header = heap->options.header;
+    thread->first_class = thread->header != NULL ? FL_CLASS_COUNT : 0;
+    thread->slabs_base = (uintptr_t)heap->backing.slabs.base;
+    thread->slabs_span = heap->backing.slabs.span;
+    thread->slab_classes = heap->backing.slabs.classes;
+    return thread;
+}
+
+static struct fli_thread *attach(struct fl_heap *heap)
+{
+    struct fli_thread *thread = watch_exit() == 0 ? create_thread(heap) : NULL;
+    if (thread == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    fli_registry_lock();
+    enter_locked(thread);
+    fli_registry_unlock();
+    fli_reader_add_handle(fli_thread_reader(thread), &heap->grace);
+    return thread;
+}
+
+struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap)
+{
+    if (abi != FL_ABI) {
+        errno = ENOTSUP;
+        return NULL;
+    }
+    struct fli_thread *thread = attach(heap);
+    return thread != NULL ? &thread->face : NULL;
+}
+
+/* Notes that the thread has been flushed, for the last time if it `leaves`. Returns whether no other thread of the heap
+ * has anything to flush: none is attached that is not about to leave. */
+static bool note_flush(struct fli_thread *thread, bool leaves)
+{
+    struct fl_heap *heap = thread->heap;
+    fli_registry_lock();
+    /* A detach that the host did not let be completed has noted it before. */
+    heap->leaving += (size_t)leaves - thread->leaves;
+    thread->leaves = leaves;
+    bool last = heap->thread_count == heap->leaving + !leaves;
+    fli_registry_unlock();
+    return last;
+}
+
+/* Flushes on the host's behalf, and lets the heap know. The thread `leaves` if it is not to be used again. */
+static void flush_and_tell(struct fli_thread *thread, bool leaves)
+{
+    struct fl_heap *heap = thread->heap;
+    fli_thread_submit(thread);
+    fli_thread_flush_owner(thread);
+    if (heap->grace.kind != FL_GRACE_NONE)
+        fli_deferred_advance(&heap->deferred);
+    heap->backing.thread_flushed(&heap->backing, note_flush(thread, leaves));
+    fli_stray_tell(heap, leaves ? "fl_thread_detach" : "fl_thread_flush");
+}
+
+/* The handle is no longer the calling OS thread's. */
+static void stop_reading(struct fli_thread *thread, bool detached)
+{
+    if (thread->os_thread != NULL && thread->os_thread == os_thread)
+        fli_reader_remove_handle(fli_thread_reader(thread), &thread->heap->grace, detached);
+}
+
+/* The handle has been claimed. */
+static void detach(struct fli_thread *thread)
+{
+    flush_and_tell(thread, true);
+    stop_reading(thread, true);
+    if (&thread->face == fl_thread_current)
+        fl_thread_current = (struct fl_thread *)&unattached.face;
+    fli_registry_lock();
+    fli_thread_remove_locked(thread);
+    fli_registry_unlock();
+}
+
+/* Claims a handle for the calling OS thread to detach. Returns what speaks against it, or NULL. */
+static const char *claim(struct fli_thread *thread, struct fli_frame here)
+{
+    const char *wrong = NULL;
+    fli_registry_lock();
+    if (thread->is_self && !fli_thread_is_ours_locked(thread))
+        wrong = "is what fl_thread_self returns to another thread";
+    else if (!claim_locked(thread, here))
+        wrong = "is being detached already";
+    fli_registry_unlock();
+    return wrong;
+}
+
+int fl_thread_detach(struct fl_thread *face)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    const char *wrong;
+    if (fli_thread_is_stand_in(face))
+        wrong = "is not an attached thread";
+    else if (fli_thread_sections(thread) > 0)
+        wrong = "is inside a read-side section";
+    else
+        wrong = claim(thread, FLI_FRAME_HERE);
+    if (wrong != NULL) {
+        fli_misuse("fl_thread_detach", face, NULL, "%s", wrong);
+        return -EINVAL;
+    }
+    detach(thread);
+    return 0;
+}
+
+bool fli_thread_is_inside(const struct fli_thread *thread)
+{
+    unsigned sections = fli_thread_sections(thread);
+    if (sections > 0 || thread->os_thread == NULL || thread->heap->grace.readers == NULL)
+        return sections > 0;
+    /* Relaxed: the caller's own. */
+    return fli_load_relaxed(&thread->os_thread->readers[thread->heap->grace.kind].sections) > 0;
+}
+
+bool fli_thread_submit_owner(struct fli_thread *thread)
+{
+    struct fl_heap *heap = thread->heap;
+    bool raised = false;
+    for (unsigned word = 0; word < 2; word++)
+        for (; thread->deferring[word] != 0; thread->deferring[word] &= thread->deferring[word] - 1) {
+            unsigned c = 64 * word + (unsigned)__builtin_ctzll(thread->deferring[word]);
+            raised |= fli_deferred_submit_owner(&heap->deferred, fli_thread_deferred(thread, c), c, &thread->owner);
+        }
+    return raised;
+}
+
+static void call_on_deferred(void *argument)
+{
+    struct fl_heap *heap = argument;
+    const struct fl_options *options = &heap->options;
+    /* Relaxed: a number a moment ago. */
+    options->on_deferred(heap, fli_load_relaxed(&heap->deferred.bytes), options->context);
+}
+
+void fli_thread_tell_pressure(struct fl_heap *heap)
+{
+    static __thread struct fli_callback telling;
+    int saved = errno;
+    if (heap->options.on_deferred != NULL)
+        fli_callback_call(&telling, "on_deferred", heap, call_on_deferred, heap);
+    errno = saved;
+}
+
+void fli_thread_submit(struct fli_thread *thread)
+{
+    if (FLI_LIKELY(!fli_thread_submit_owner(thread)))
+        return;
+    fli_thread_tell_pressure(thread->heap);
+    fli_thread_submit_owner(thread); /* what the host has deferred meanwhile */
+}
+
+/* The first handle bound to the calling OS thread. Others may detach those that are: under the registry lock. */
+static struct fli_thread *first_bound_locked(void)
+{
+    return os_thread != NULL ? os_thread->bound : NULL;
+}
+
+static bool submit_bound(struct fl_heap *heap)
+{
+    bool raised = false;
+    fli_registry_lock();
+    for (struct fli_thread *thread = first_bound_locked(); thread != NULL; thread = thread->next_bound)
+        if (thread->heap == heap)
+            raised |= fli_thread_submit_owner(thread);
+    fli_registry_unlock();
+    return raised;
+}
+
+void fli_thread_submit_ours(struct fl_heap *heap)
+{
+    if (!submit_bound(heap))
+        return;
+    fli_thread_tell_pressure(heap);
+    submit_bound(heap); /* what the host has deferred meanwhile */
+}
+
+static bool has_sections(struct fl_heap *heap)
+{
+    bool inside = false;
+    fli_registry_lock();
+    for (struct fli_thread *thread = first_bound_locked(); thread != NULL; thread = thread->next_bound)
+        inside = inside || (thread->heap == heap && fli_thread_is_inside(thread));
+    fli_registry_unlock();
+    return inside;
+}
+
+bool fli_thread_caller_is_inside(struct fl_heap *heap)
+{
+    if (fli_grace_is_inside(&heap->grace))
+        return true;
+    /* Relaxed: the caller's own. */
+    if (heap->grace.readers != NULL && os_thread != NULL &&
+        fli_load_relaxed(&os_thread->readers[heap->grace.kind].sections) > 0)
+        return true;
+    return has_sections(heap);
+}
+
+void fli_thread_flush_owner(struct fli_thread *thread)
+{
+    struct fli_backing *backing = &thread->heap->backing;
+    fli_thread_submit_owner(thread);
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        if (fli_thread_cache(thread, c)->floor != NULL) /* else it has no previous magazine either */
+            fli_cache_flush_owner(fli_thread_cache(thread, c), c, backing, &thread->owner);
+    fli_cache_end_flush_owner(backing, &thread->owner);
+}
+
+void fli_thread_flush_offline(struct fl_heap *heap)
+{
+    fli_registry_lock();
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+        if (thread->offline && thread->detacher == NULL)
+            fli_thread_flush_owner(thread);
+    fli_registry_unlock();
+}
+
+void fl_thread_flush(struct fl_thread *face)
+{
+    if (!fli_thread_is_stand_in(face))
+        flush_and_tell(fli_thread_of(face), false);
+}
+
+void fl_thread_offline(struct fl_thread *face)
+{
+    if (fli_thread_is_stand_in(face))
+        return;
+    struct fli_thread *thread = fli_thread_of(face);
+    if (fli_thread_is_inside(thread)) {
+        fli_misuse("fl_thread_offline", face, NULL, "is inside a read-side section");
+        return;
+    }
+    if (thread->heap->grace.kind != FL_GRACE_NONE) {
+        fli_thread_submit(thread);
+        stop_reading(thread, false);
+        fli_deferred_advance(&thread->heap->deferred);
+    }
+    if (face == fl_thread_current)
+        fl_thread_current = (struct fl_thread *)&unattached.face;
+    fli_store_relaxed(&thread->owner.home->away, true); /* relaxed: a hint, until the next exchange */
+    fli_registry_lock();
+    unbind_locked(thread);
+    thread->offline = true;
+    fli_registry_unlock();
+}
+
+void fl_thread_online(struct fl_thread *face)
+{
+    if (fli_thread_is_stand_in(face))
+        return;
+    struct fli_thread *thread = fli_thread_of(face);
+    /* Where the exit cannot be watched, the handle stays unbound and attached past it, which loses nothing. */
+    bool watched = watch_exit() == 0;
+    if (thread->os_thread != NULL && thread->os_thread == os_thread)
+        return; /* it is online here */
+    fli_registry_lock();
+    unbind_locked(thread);
+    if (watched)
+        bind_locked(thread);
+    thread->offline = false;
+    fli_registry_unlock();
+    if (watched)
+        fli_reader_add_handle(fli_thread_reader(thread), &thread->heap->grace);
+    if (thread->is_self && fl_thread_current == &unattached.face)
+        fl_thread_current = face;
+}
+
+/* ---- The service thread. */
+
+int fli_thread_create_service(struct fl_heap *heap)
+{
+    pthread_mutex_init(&heap->service_lock, NULL);
+    heap->service = create_thread(heap);
+    return heap->service != NULL ? 0 : -ENOMEM;
+}
+
+void fli_thread_destroy_service(struct fl_heap *heap)
+{
+    free(heap->service); /* its home goes with the others */
+    pthread_mutex_destroy(&heap->service_lock);
+}
+
+void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller)
+{
+    if (caller == heap->service || !fli_trylock(&heap->service_lock))
+        return;
+    fli_thread_flush_owner(heap->service);
+    fli_unlock(&heap->service_lock);
+}
+
+struct fli_thread *fli_thread_enter_service(struct fl_heap *heap)
+{
+    fli_lock(&heap->service_lock);
+    return heap->service;
+}
+
+struct fli_thread *fli_thread_attach_self(struct fl_heap *heap)
+{
+    if (fl_thread_current != &unattached.face)
+        return NULL; /* it exits */
+    struct fli_thread *thread = attach(heap);
+    if (thread != NULL) {
+        thread->is_self = true;
+        fl_thread_current = &thread->face;
+    }
+    return thread;
+}
+
+void fli_thread_leave(struct fli_thread *thread)
+{
+    if (thread == thread->heap->service)
+        fli_unlock(&thread->heap->service_lock);
+}
+
+/* ---- Small queries. */
+
+void fl_thread_set_context(struct fl_thread *face, void *context)
+{
+    if (!fli_thread_is_stand_in(face))
+        fli_thread_of(face)->context = context;
+}
+
+void *fl_thread_context(const struct fl_thread *face)
+{
+    return fli_thread_of(face)->context;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Attachments of threads to heaps.
+ *
+ *     struct fli_thread, the whole behind a struct fl_thread
+ *     +--------------------------------+
+ *     | face: caches as fast paths see |  ABI (inline.h)
+ *     +--------------------------------+
+ *     | where blocks lie               |  what fl_free looks up a block's class with
+ *     | heap, home                     |
+ *     | checked caches                 |  checked builds: the real ones; the face's stay without capacity
+ *     | what is deferred               |  which places of the face are in use
+ *     | links                          |  under the registry lock
+ *     +--------------------------------+
+ *
+ * A handle is bound to the OS thread that attached it or last called fl_thread_online; at that thread's exit the
+ * handles bound to it are detached. Whoever detaches a handle first claims it under the registry lock: from then on no
+ * walk over the handles of its OS thread comes to it, unless that is the one that detaches it. Two constant handles stand in where there is none: `unattached` until an OS
+ * thread first uses the default heap, and `exited` from its exit on. Their caches have no capacity, so that every
+ * call on them comes to its slow half, which enters through fli_serve_enter (serve.h).
+ */
+#ifndef FLI_THREAD_H
+#define FLI_THREAD_H
+
+#include "base/callback.h"
+#include "grace/reader.h"
+#include "heap/heap.h"
+
+/* What is known of one OS thread, from its first handle to its exit. */
+struct fli_os_thread {
+    struct fli_os_thread *next, **link; /* all of the process */
+    struct fli_thread *bound;           /* the handles bound to it */
+    struct fli_reader readers[FLI_GRACE_KINDS];
+    long number; /* the kernel's */
+};
+
+struct fli_thread {
+    struct fl_thread face;
+
+    uintptr_t slabs_base;
+    size_t slabs_span; /* 0 in the stand-ins: no block is theirs */
+    FLI_ATOMIC(uint8_t) * slab_classes;
+
+    const struct fl_header *header; /* of the heap, where there are stale readers */
+    unsigned first_class;           /* where in `face` the caches of class 0 and up begin */
+    FLI_ATOMIC(unsigned) sections;  /* read-side sections begun and not ended through this handle */
+    struct fl_heap *heap;           /* NULL in the stand-ins */
+    struct fli_owner owner;
+    void *context;
+    struct fli_callback refilling; /* on_refill */
+    struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 0];
+    void **checked_deferred[FLI_CHECKED ? FL_CLASS_COUNT : 0];
+    uint64_t deferring[2]; /* a bit per class of which it has a magazine of deferred blocks */
+
+    /* Under the registry lock. */
+    struct fli_thread *next, **link;             /* the heap's threads */
+    struct fli_os_thread *os_thread;             /* NULL while offline */
+    struct fli_thread *next_bound, **link_bound; /* the OS thread's handles */
+    bool is_self;                                /* what fl_thread_self returns on its OS thread */
+    bool leaves;                                 /* has been flushed for the last time */
+    bool offline;                                /* nobody uses it */
+    const void *detacher;          /* the OS thread that detaches it, by an address of its own; NULL: none does */
+    struct fli_callback detaching; /* where it does so, if the host has asked for it */
+};
+
+/* The whole behind a handle. */
+static inline struct fli_thread *fli_thread_of(const struct fl_thread *face)
+{
+    return (struct fli_thread *)(void *)face;
+}
+
+static inline bool fli_thread_is_stand_in(const struct fl_thread *face)
+{
+    return fli_thread_of(face)->heap == NULL;
+}
+
+/* The cache that the slow halves work on. */
+static inline struct fl_cache *fli_thread_cache(struct fli_thread *thread, unsigned class_index)
+{
+    return FLI_CHECKED ? &thread->checked[class_index] : &thread->face.cache[thread->first_class + class_index];
+}
+
+/* Where the thread keeps its magazine of deferred blocks of a class. */
+static inline void ***fli_thread_deferred(struct fli_thread *thread, unsigned class_index)
+{
+    return FLI_CHECKED ? &thread->checked_deferred[class_index]
+                       : &thread->face.deferred[thread->first_class + class_index];
+}
+
+/* The OS thread that an online handle is bound to, as a reader. */
+static inline struct fli_reader *fli_thread_reader(struct fli_thread *thread)
+{
+    return &thread->os_thread->readers[thread->heap->grace.kind];
+}
+
+/* Read-side sections begun and not ended through the handle. The owning thread. */
+static inline unsigned fli_thread_sections(const struct fli_thread *thread)
+{
+    return fli_load_relaxed(&thread->sections); /* relaxed: the owner's; others only count who is inside */
+}
+
+/* Whether the handle, or its OS thread as far as grace periods of this kind go, is inside a read-side section. */
+bool fli_thread_is_inside(const struct fli_thread *thread);
+
+/* Attaches the calling OS thread to a heap, as its fl_thread_self. NULL if it is refused, or if the thread exits. */
+struct fli_thread *fli_thread_attach_self(struct fl_heap *heap);
+
+/* The heap's service thread, locked. */
+struct fli_thread *fli_thread_enter_service(struct fl_heap *heap);
+
+/* Unlocks the thread if it is a service thread. */
+void fli_thread_leave(struct fli_thread *thread);
+
+/* Makes and unmakes the heap's service thread. Returns 0 or -ENOMEM. */
+int fli_thread_create_service(struct fl_heap *heap);
+void fli_thread_destroy_service(struct fl_heap *heap);
+
+/* Gives all blocks in the thread's caches to the pool. The owning thread, or any while it is stopped. */
+void fli_thread_flush_owner(struct fli_thread *thread);
+
+/* Submits what the thread has deferred. Returns whether this has raised pressure. The owning thread, or any while it
+ * is stopped. */
+bool fli_thread_submit_owner(struct fli_thread *thread);
+
+/* The same, and tells the host if it has. No lock may be held. */
+void fli_thread_submit(struct fli_thread *thread);
+
+/* Tells the host that deferred bytes have outgrown their bound. Keeps errno. No lock may be held. */
+FLI_COLD void fli_thread_tell_pressure(struct fl_heap *heap);
+
+/* Whether the calling OS thread is inside a read-side section that a grace period of the heap waits for. */
+bool fli_thread_caller_is_inside(struct fl_heap *heap);
+
+/* fli_thread_submit for each handle of the heap that is bound to the calling OS thread. */
+void fli_thread_submit_ours(struct fl_heap *heap);
+
+/* The calling OS thread is the only one of a forked child, where it has another number: releases what is known of the
+ * others, to which no handle may be bound any more. */
+void fli_thread_forget_others_stw(void);
+
+/* Flushes the handles of a heap that are offline. */
+void fli_thread_flush_offline(struct fl_heap *heap);
+
+/* Flushes the heap's service thread, unless it is at work or is the caller. */
+void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller);
+
+/* ---- The registry of heaps and threads. */
+
+/* Enters a heap. Returns 0, or -ENOMEM if the process refuses what watching exits and forks takes. */
+int fli_registry_enter(struct fl_heap *heap);
+
+/* The threads attached to a heap, and how many of them are inside a read-side section. */
+size_t fli_registry_count(struct fl_heap *heap, unsigned *inside);
+
+/* Takes out a heap that no thread is attached to. */
+void fli_registry_remove(struct fl_heap *heap);
+
+void fli_registry_lock(void);
+void fli_registry_unlock(void);
+
+/* The first of all heaps. Under the registry lock. */
+struct fl_heap *fli_registry_heaps(void);
+
+/* Whether no other OS thread uses a handle: it is bound to the calling one, or to none, and no other detaches it. Under
+ * the registry lock. */
+bool fli_thread_is_ours_locked(const struct fli_thread *thread);
+
+/* Takes a thread out of the registry and frees it. Under the registry lock. */
+void fli_thread_remove_locked(struct fli_thread *thread);
+
+#endif

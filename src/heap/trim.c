@@ -1,0 +1,556 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Atomics are relaxed in this file: the magazines in hand are the trim's own, having come and going through the pool,
+ * which orders; and bounds and counts are numbers by which nothing is ordered.
+ */
+#include "heap/trim.h"
+#include "base/check.h"
+#include "base/lock.h"
+#include "heap/stall.h"
+#include "heap/stray.h"
+#include "memory/idle.h"
+
+#include <errno.h>
+
+/* Where the bound begins. */
+#define TRIM_ABOVE_FIRST (FLI_MIB / 8)
+
+/* What a heap trims by itself at a time: twice what comes between two notices. */
+enum { TRIM_SLICE_BYTES = 2 << 20 };
+
+/* How many flushes go by between two looks at what the heap holds. */
+enum { FLUSHES_PER_LOOK = 8 };
+
+/* One trim: what it works on and what it has done. */
+struct trim {
+    struct fli_backing *backing;
+    struct fli_pool_counters *counters;
+    bool waits;       /* for homes that are busy */
+    size_t retain;    /* free bytes to leave */
+    size_t warm;      /* bytes of idle slabs that may keep their memory */
+    size_t free;      /* free bytes left so far */
+    size_t emptied;   /* bytes of slabs that have been retired */
+    size_t returned;  /* bytes returned to the OS */
+    uint32_t empties; /* magazines in hand without blocks, a list through `next` */
+    uint32_t retired; /* slabs in hand, likewise */
+};
+
+/* ---- Magazines in hand. */
+
+static struct fli_magazine *magazine_at(const struct trim *trim, uint32_t index)
+{
+    return fli_magazine_at(&trim->backing->magazines, index);
+}
+
+static void keep_empty(struct trim *trim, struct fli_magazine *magazine)
+{
+    fli_store_relaxed(&magazine->count, 0);
+    fli_store_relaxed(&magazine->next, trim->empties);
+    trim->empties = fli_magazine_index(&trim->backing->magazines, magazine);
+}
+
+static struct fli_magazine *take_empty(struct trim *trim)
+{
+    if (trim->empties == 0)
+        return NULL;
+    struct fli_magazine *magazine = magazine_at(trim, trim->empties);
+    trim->empties = fli_load_relaxed(&magazine->next);
+    return magazine;
+}
+
+/* Gives back the pages that are made up of empty magazines, in hand or in the pool. */
+static void return_magazines(struct trim *trim)
+{
+    struct fli_backing *backing = trim->backing;
+    uint32_t index = fli_stack_take_all_mpmc(&backing->pool.empty, trim->counters);
+    while (index != 0) {
+        struct fli_magazine *magazine = magazine_at(trim, index);
+        index = fli_load_relaxed(&magazine->next);
+        keep_empty(trim, magazine);
+    }
+    trim->empties = fli_magazines_return(&backing->magazines, trim->empties, &trim->returned);
+}
+
+static void pool_empties(struct trim *trim)
+{
+    struct fli_backing *backing = trim->backing;
+    for (struct fli_magazine *magazine; (magazine = take_empty(trim)) != NULL;)
+        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, trim->counters);
+}
+
+/* ---- Blocks. */
+
+/* Sends the blocks of a magazine home. Those whose homes are busy go to the pool again, in it. */
+static void send_home(struct trim *trim, unsigned class_index, struct fli_magazine *magazine)
+{
+    struct fli_backing *backing = trim->backing;
+    unsigned left = fli_homes_return(&backing->homes, class_index,
+                                     fli_magazine_floor(magazine, backing->magazine_blocks[class_index]),
+                                     fli_load_relaxed(&magazine->count), trim->waits, trim->counters);
+    fli_store_relaxed(&magazine->count, (uint16_t)left);
+    if (left == 0)
+        keep_empty(trim, magazine);
+    else
+        fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, trim->counters);
+}
+
+/* Sends home all of the class's pooled blocks. Threads at work may go on filling the pool meanwhile. */
+static void send_pooled_home(struct trim *trim, unsigned class_index)
+{
+    struct fli_backing *backing = trim->backing;
+    uint32_t index = fli_stack_take_all_mpmc(&backing->pool.filled[class_index], trim->counters);
+    while (index != 0) {
+        struct fli_magazine *magazine = magazine_at(trim, index), *next;
+        index = fli_load_relaxed(&magazine->next);
+        next = magazine_at(trim, index);
+        __builtin_prefetch(next, 1);
+        __builtin_prefetch(fli_magazine_floor(next, backing->magazine_blocks[class_index]));
+        send_home(trim, class_index, magazine);
+    }
+}
+
+/* Takes what a home, which is locked, keeps in magazines: filled ones to the pool, empty ones into hand. */
+static void empty_shelves(struct trim *trim, struct fli_home *home)
+{
+    struct fli_backing *backing = trim->backing;
+    struct fli_magazine *magazine;
+    while ((magazine = fli_cache_take_kept(backing, home, 0)) != NULL)
+        keep_empty(trim, magazine);
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        while ((magazine = fli_cache_take_kept(backing, home, c)) != NULL) {
+            trim->free += fli_load_relaxed(&magazine->count) * fli_class_bytes(c);
+            fli_stack_push_mpmc(&backing->pool.filled[c], &backing->magazines, magazine, trim->counters);
+        }
+}
+
+/* The same for all homes, or for those that are away. */
+static void empty_all_shelves(struct trim *trim, bool away_only)
+{
+    for (struct fli_home *home = fli_homes_first(&trim->backing->homes); home != NULL; home = home->next) {
+        if (away_only && !fli_load_relaxed(&home->away))
+            continue;
+        fli_home_wait(home);
+        empty_shelves(trim, home);
+        fli_home_unlock(home);
+    }
+}
+
+/* Sends home about `bytes` bytes of the class's pooled blocks. */
+static void send_some_home(struct trim *trim, unsigned class_index, size_t bytes)
+{
+    struct fli_backing *backing = trim->backing;
+    size_t magazine_bytes = backing->magazine_blocks[class_index] * fli_class_bytes(class_index);
+    for (size_t done = 0; done < bytes; done += magazine_bytes) {
+        struct fli_magazine *magazine = fli_stack_pop_mpmc(&backing->pool.filled[class_index], &backing->magazines,
+                                                           trim->counters);
+        if (magazine == NULL)
+            return;
+        send_home(trim, class_index, magazine);
+    }
+}
+
+/* ---- Slabs. */
+
+static bool has_enough(const struct trim *trim)
+{
+    return trim->free <= trim->retain;
+}
+
+/* Retires slabs of a home, which is locked, that are all free, until few enough bytes are left. */
+static void retire_slabs(struct trim *trim, struct fli_home *home, unsigned class_index)
+{
+    struct fli_slabs *slabs = &trim->backing->slabs;
+    uint32_t slab;
+    while (!has_enough(trim) && (slab = fli_home_give_up_free(&trim->backing->homes, home, class_index)) != 0) {
+        size_t bytes = fli_slab_at(slabs, slab)->blocks * fli_class_bytes(class_index);
+        if (FLI_UNLIKELY(!fli_slab_retire(slabs, slab))) {
+            fli_home_take_in(&trim->backing->homes, home, slab);
+            return;
+        }
+        trim->free -= fli_min(trim->free, bytes);
+        fli_slab_at(slabs, slab)->next = trim->retired;
+        trim->retired = slab;
+        trim->emptied += FLI_SLAB_BYTES;
+    }
+}
+
+/* The same for all classes and homes. */
+static void retire_from_homes(struct trim *trim)
+{
+    struct fli_home *home = fli_homes_first(&trim->backing->homes);
+    for (; home != NULL && !has_enough(trim); home = home->next) {
+        if (trim->waits)
+            fli_home_wait(home);
+        else if (!fli_home_try_briefly(home))
+            continue;
+        for (unsigned c = 1; c < FL_CLASS_COUNT && !has_enough(trim); c++)
+            retire_slabs(trim, home, c);
+        fli_home_unlock(home);
+    }
+}
+
+/* ---- Grace periods. */
+
+/* Takes a list of retired slabs into a home again. */
+static void take_back(struct fl_heap *heap, uint32_t first, struct fli_home *home)
+{
+    struct fli_slabs *slabs = &heap->backing.slabs;
+    fli_home_wait(home);
+    for (uint32_t slab = first, next; slab != 0; slab = next) {
+        next = fli_slab_at(slabs, slab)->next;
+        fli_slab_unretire(slabs, slab);
+        fli_home_take_in(&heap->backing.homes, home, slab);
+    }
+    fli_home_unlock(home);
+}
+
+/* Begins a batch of what has been collected. Where no grace period can be had, the slabs are free ones of their
+ * classes again. */
+static void begin_batch_locked(struct fl_heap *heap)
+{
+    struct fli_retired *retired = &heap->retired;
+    retired->token = fli_grace_begin(&heap->grace);
+    if (retired->token > 0) {
+        retired->waiting = retired->collecting;
+        retired->batch++;
+        fli_count(&retired->grace_periods, 1);
+    } else {
+        take_back(heap, retired->collecting, heap->service->owner.home);
+        fli_count(&retired->grace_refusals, 1);
+    }
+    retired->collecting = 0;
+}
+
+/* Takes what steps can be taken with retired slabs. Returns the bytes given back. */
+static size_t reclaim_locked(struct fl_heap *heap)
+{
+    struct fli_retired *retired = &heap->retired;
+    size_t returned = 0;
+    if (retired->waiting != 0 && fli_grace_elapsed(&heap->grace, retired->token)) {
+        returned = fli_idle_make(&heap->backing.slabs, retired->waiting, 0);
+        retired->waiting = 0;
+    }
+    if (retired->waiting == 0 && retired->collecting != 0)
+        begin_batch_locked(heap);
+    fli_count(&heap->trimmed_bytes, returned);
+    return returned;
+}
+
+/* Takes the first slab of the class out of a list, as a list of its own. Returns 0 if there is none. */
+static uint32_t take_of_class(struct fli_slabs *slabs, uint32_t *link, unsigned class_index)
+{
+    while (*link != 0 && fli_load_relaxed(&slabs->classes[*link - 1]) != class_index)
+        link = &fli_slab_at(slabs, *link)->next;
+    uint32_t slab = *link;
+    if (slab != 0) {
+        *link = fli_slab_at(slabs, slab)->next;
+        fli_slab_at(slabs, slab)->next = 0;
+    }
+    return slab;
+}
+
+void fli_trim_take_back(struct fl_heap *heap, unsigned class_index, struct fli_home *home)
+{
+    struct fli_slabs *slabs = &heap->backing.slabs;
+    struct fli_retired *retired = &heap->retired;
+    if (!fli_trim_is_waiting(heap))
+        return;
+    fli_lock(&heap->trim_lock);
+    uint32_t slab = take_of_class(slabs, &retired->collecting, class_index);
+    if (slab == 0)
+        slab = take_of_class(slabs, &retired->waiting, class_index);
+    take_back(heap, slab, home);
+    fli_unlock(&heap->trim_lock);
+}
+
+void fli_trim_reclaim(struct fl_heap *heap)
+{
+    if (!fli_trylock(&heap->trim_lock))
+        return;
+    int saved = errno;
+    reclaim_locked(heap);
+    fli_unlock(&heap->trim_lock);
+    errno = saved;
+}
+
+size_t fli_trim_drain(struct fl_heap *heap)
+{
+    size_t returned = 0;
+    for (uint64_t first = 0;;) {
+        fli_lock(&heap->trim_lock);
+        returned += reclaim_locked(heap);
+        bool waits = heap->retired.waiting != 0;
+        int64_t token = heap->retired.token;
+        uint64_t batch = heap->retired.batch;
+        fli_unlock(&heap->trim_lock);
+        if (first == 0)
+            first = batch;
+        if (!waits || batch > first + 1 || !fli_grace_can_wait(&heap->grace))
+            return returned;
+        fli_stall_wait(heap, token);
+    }
+}
+
+void fli_trim_wait_anew_stw(struct fl_heap *heap)
+{
+    struct fli_retired *retired = &heap->retired;
+    if (retired->waiting == 0 || heap->grace.readers == NULL)
+        return;
+    const struct fli_slabs *slabs = &heap->backing.slabs;
+    uint32_t last = retired->waiting;
+    while (fli_slab_at(slabs, last)->next != 0)
+        last = fli_slab_at(slabs, last)->next;
+    fli_slab_at(slabs, last)->next = retired->collecting;
+    retired->collecting = retired->waiting;
+    retired->waiting = 0;
+}
+
+/* ---- A whole trim. */
+
+static size_t class_pooled_bytes(struct fli_backing *backing, unsigned class_index)
+{
+    return fli_stack_blocks(&backing->pool.filled[class_index], &backing->magazines) * fli_class_bytes(class_index);
+}
+
+static size_t pooled_bytes(struct fli_backing *backing)
+{
+    size_t bytes = 0;
+    for (unsigned word = 0; word < 2; word++)
+        for (uint64_t used = fli_load_relaxed(&backing->slabs.ever_used[word]); used != 0; used &= used - 1)
+            bytes += class_pooled_bytes(backing, 64 * word + (unsigned)__builtin_ctzll(used));
+    return bytes;
+}
+
+/* Bytes of the slabs on the free lists of all homes. */
+static size_t free_slab_bytes(struct fli_backing *backing)
+{
+    return fli_load_relaxed(&backing->homes.free_slabs) * FLI_SLAB_BYTES;
+}
+
+static size_t held_bytes(struct fli_backing *backing)
+{
+    return pooled_bytes(backing) + free_slab_bytes(backing);
+}
+
+static bool has_stale_readers(const struct fl_heap *heap)
+{
+    return heap->options.header != NULL;
+}
+
+/* What may stay with idle slabs after a trim that the heap makes by itself. */
+static size_t warm_bytes(struct fl_heap *heap)
+{
+    return has_stale_readers(heap) ? 0 : fli_load_relaxed(&heap->trim_above) / 2;
+}
+
+/* With stale readers, the slabs in hand are those that collect. */
+static struct trim begin_locked(struct fl_heap *heap, size_t retain)
+{
+    return (struct trim){.backing = &heap->backing,
+                         .counters = &heap->trim_counters,
+                         .retain = retain,
+                         .warm = warm_bytes(heap),
+                         .retired = has_stale_readers(heap) ? heap->retired.collecting : 0};
+}
+
+/* Gives away what is still in hand, magazines to the pool, and counts the trim. */
+static void finish(struct trim *trim, struct fl_heap *heap)
+{
+    pool_empties(trim);
+    if (has_stale_readers(heap))
+        heap->retired.collecting = trim->retired;
+    else
+        trim->returned += fli_idle_make(&trim->backing->slabs, trim->retired, trim->warm / FLI_SLAB_BYTES);
+    fli_count(&heap->trims, 1);
+    fli_count(&heap->trimmed_bytes, trim->returned);
+    trim->returned += reclaim_locked(heap);
+}
+
+/* Trims all classes, until at most `retain` free bytes are left. */
+static void trim_classes(struct trim *trim)
+{
+    struct fli_backing *backing = trim->backing;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        if (class_pooled_bytes(backing, c) > 0)
+            send_pooled_home(trim, c);
+    retire_from_homes(trim);
+    return_magazines(trim);
+}
+
+static size_t free_bytes(struct fli_backing *backing)
+{
+    size_t bytes = pooled_bytes(backing);
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        bytes += fli_homes_free(&backing->homes, c) * fli_class_bytes(c);
+    return bytes;
+}
+
+/* Bytes of the blocks that homes keep in magazines. */
+static size_t kept_bytes(struct fli_backing *backing)
+{
+    size_t bytes = 0;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        bytes += fli_cache_kept_blocks(backing, c) * fli_class_bytes(c);
+    return bytes;
+}
+
+size_t fli_trim(struct fl_heap *heap, size_t retain)
+{
+    fli_lock(&heap->trim_lock);
+    struct trim trim = begin_locked(heap, retain);
+    trim.waits = true;
+    trim.free = free_bytes(&heap->backing);
+    empty_all_shelves(&trim, true);
+    trim_classes(&trim);
+    if (trim.free + kept_bytes(&heap->backing) > retain) {
+        empty_all_shelves(&trim, false);
+        trim_classes(&trim);
+    }
+    trim.warm = fli_min(trim.warm, retain - fli_min(trim.free, retain));
+    finish(&trim, heap);
+    heap->trim_took = 0; /* that this is taken back says nothing about the bound */
+    fli_slab_trim_metadata(&heap->backing.slabs);
+    size_t of_kept = fli_idle_return_kept(&heap->backing.slabs);
+    fli_count(&heap->trimmed_bytes, of_kept);
+    fli_unlock(&heap->trim_lock);
+    return trim.returned + of_kept;
+}
+
+size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
+{
+    bool waits = has_stale_readers(heap);
+    if (waits && fli_thread_caller_is_inside(heap)) {
+        fli_misuse("fl_heap_trim", heap, NULL, "would wait for a grace period inside a read-side section");
+        return 0;
+    }
+    /* What unattached threads freed lies in caches that no host can flush. */
+    struct fli_thread *service = fli_thread_enter_service(heap);
+    fli_thread_flush_owner(service);
+    fli_thread_leave(service);
+    fli_thread_flush_offline(heap);
+    if (heap->grace.kind != FL_GRACE_NONE)
+        fli_deferred_advance(&heap->deferred);
+    size_t returned = fli_trim(heap, retain_bytes);
+    if (waits)
+        returned += fli_trim_drain(heap);
+    fli_stray_tell(heap, "fl_heap_trim");
+    return returned;
+}
+
+/* ---- Trims by itself. */
+
+void fli_trim_init(struct fl_heap *heap)
+{
+    pthread_mutex_init(&heap->trim_lock, NULL);
+    size_t retain = heap->options.retain_bytes;
+    fli_store_relaxed(&heap->trim_above, retain == SIZE_MAX ? SIZE_MAX : fli_min(retain, TRIM_ABOVE_FIRST));
+}
+
+static uint64_t reused_bytes(struct fli_slabs *slabs)
+{
+    fli_lock(&slabs->lock);
+    uint64_t bytes = slabs->reused_bytes;
+    fli_unlock(&slabs->lock);
+    return bytes;
+}
+
+/* The bound for the trim at hand: if the last one's work was in vain, what has been taken back since, and at least
+ * twice as much as before. */
+static size_t adapt_bound_locked(struct fl_heap *heap)
+{
+    size_t above = fli_load_relaxed(&heap->trim_above);
+    if (heap->trim_took == 0)
+        return above;
+    uint64_t taken_back = reused_bytes(&heap->backing.slabs) - heap->trim_reused_before;
+    if (taken_back >= heap->trim_took / 2) {
+        above = above <= SIZE_MAX / 2 ? fli_max(2 * above, taken_back) : SIZE_MAX;
+        above = fli_min(above, heap->options.retain_bytes);
+        fli_store_relaxed(&heap->trim_above, above);
+        heap->trim_took = 0;
+    }
+    return above;
+}
+
+/* Notes that the bound made a trim take so many bytes out of the pool, to see how much of it will be taken back. */
+static void note_trim_locked(struct fl_heap *heap, size_t bytes)
+{
+    heap->trim_took = bytes;
+    heap->trim_reused_before = reused_bytes(&heap->backing.slabs);
+}
+
+static unsigned class_with_most_pooled(struct fli_backing *backing)
+{
+    unsigned most = 1;
+    for (unsigned c = 2; c < FL_CLASS_COUNT; c++)
+        if (class_pooled_bytes(backing, c) > class_pooled_bytes(backing, most))
+            most = c;
+    return most;
+}
+
+/* One step towards holding `bytes` bytes less: as little as keeps up with the frees, because the thread that frees
+ * waits for it. */
+static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
+{
+    struct trim trim = begin_locked(heap, 0);
+    size_t slice = fli_min(bytes, TRIM_SLICE_BYTES);
+    if (free_slab_bytes(trim.backing) < slice)
+        send_some_home(&trim, class_with_most_pooled(trim.backing), slice);
+    trim.free = slice;
+    retire_from_homes(&trim);
+    finish(&trim, heap);
+    note_trim_locked(heap, trim.emptied);
+}
+
+void fli_trim_if_grown(struct fli_backing *backing)
+{
+    struct fl_heap *heap = (struct fl_heap *)backing;
+    if (held_bytes(backing) <= fli_load_relaxed(&heap->trim_above) || !fli_trylock(&heap->trim_lock))
+        return;
+    int saved = errno;
+    size_t above = adapt_bound_locked(heap);
+    size_t held = held_bytes(backing);
+    if (held > above)
+        trim_slice_locked(heap, held - above / 2);
+    fli_unlock(&heap->trim_lock);
+    errno = saved;
+}
+
+/* A trim under way is enough for all but the last thread, which leaves nobody to look at what it has flushed. */
+static bool lock_at_flush(struct fl_heap *heap, bool last)
+{
+    if (!last)
+        return fli_trylock(&heap->trim_lock);
+    fli_lock(&heap->trim_lock);
+    return true;
+}
+
+/* The trim of a flush, unless the bound is found to have to rise instead. */
+static void trim_at_flush_locked(struct fl_heap *heap)
+{
+    size_t above = adapt_bound_locked(heap);
+    size_t held = held_bytes(&heap->backing);
+    if (held <= above)
+        return;
+    struct trim trim = begin_locked(heap, above / 2);
+    trim.free = held;
+    trim_classes(&trim);
+    finish(&trim, heap);
+    note_trim_locked(heap, trim.emptied);
+}
+
+void fli_trim_at_flush(struct fli_backing *backing, bool last)
+{
+    struct fl_heap *heap = (struct fl_heap *)backing;
+    if (fli_trim_is_waiting(heap))
+        fli_trim_reclaim(heap);
+    size_t above = fli_load_relaxed(&heap->trim_above);
+    uint64_t flushes = fli_load_relaxed(&heap->flushes) + 1;
+    fli_store_relaxed(&heap->flushes, flushes);
+    bool look = last || free_slab_bytes(backing) > above || flushes % FLUSHES_PER_LOOK == 0;
+    if (above == SIZE_MAX || !look || held_bytes(backing) <= above || !lock_at_flush(heap, last))
+        return;
+    int saved = errno;
+    trim_at_flush_locked(heap);
+    fli_unlock(&heap->trim_lock);
+    errno = saved;
+}

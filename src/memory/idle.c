@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+#include "memory/idle.h"
+#include "base/check.h"
+#include "base/lock.h"
+
+/* Chunks at the start of a heap that have small pages, so that a small heap takes no more memory than it uses. */
+enum { SMALL_CHUNKS = 2 };
+
+/* All slabs of a chunk. */
+#define ALL_SLABS UINT32_MAX
+
+static uint32_t chunk_of(uint32_t slab)
+{
+    return (slab - 1) / FLI_CHUNK_SLABS;
+}
+
+static uint32_t bit_of(uint32_t slab)
+{
+    return (uint32_t)1 << (slab - 1) % FLI_CHUNK_SLABS;
+}
+
+static char *chunk_start(const struct fli_slabs *slabs, uint32_t chunk)
+{
+    return slabs->base + (size_t)chunk * FLI_CHUNK_BYTES;
+}
+
+/* ---- Huge pages. */
+
+void fli_idle_advise_new(struct fli_slabs *slabs, size_t before)
+{
+    size_t from = fli_max(before, SMALL_CHUNKS * (size_t)FLI_CHUNK_BYTES), upto = slabs->memory.committed;
+    if (slabs->huge_pages && from < upto)
+        fli_os_advise_huge(slabs->base + from, upto - from, true);
+}
+
+/* Gives a chunk small pages, so that the OS does not fill what was returned of it. */
+static void make_small(struct fli_slabs *slabs, uint32_t chunk)
+{
+    if (slabs->chunks[chunk].small)
+        return;
+    slabs->chunks[chunk].small = 1;
+    fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, false);
+}
+
+static void make_huge(struct fli_slabs *slabs, uint32_t chunk)
+{
+    if (!slabs->chunks[chunk].small)
+        return;
+    slabs->chunks[chunk].small = 0;
+    if (slabs->huge_pages && chunk >= SMALL_CHUNKS)
+        fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, true);
+}
+
+/* ---- Taking a slab. */
+
+static void keep_warm(struct fli_slabs *slabs, uint32_t slab)
+{
+    fli_slab_at(slabs, slab)->next = slabs->warm;
+    slabs->warm = slab;
+    slabs->warm_count++;
+}
+
+static uint32_t take_warm(struct fli_slabs *slabs)
+{
+    uint32_t slab = slabs->warm;
+    if (slab != 0) {
+        slabs->warm = fli_slab_at(slabs, slab)->next;
+        slabs->warm_count--;
+    }
+    return slab;
+}
+
+/* The first chunk with cold slabs, of which there are some. */
+static uint32_t find_cold(struct fli_slabs *slabs)
+{
+    while (slabs->chunks[slabs->lowest_cold].cold == 0)
+        slabs->lowest_cold++;
+    return slabs->lowest_cold;
+}
+
+/* Makes all slabs of a chunk warm, all of which are cold, for one huge page. Returns whether it has. */
+static bool warm_up_chunk(struct fli_slabs *slabs, uint32_t chunk)
+{
+    bool huge = slabs->huge_pages && chunk >= SMALL_CHUNKS && slabs->chunks[chunk].cold == ALL_SLABS &&
+                slabs->chunks[chunk].kept == 0;
+    if (!huge || !fli_limit_take(slabs->limit, FLI_CHUNK_BYTES))
+        return false;
+    make_huge(slabs, chunk);
+    slabs->chunks[chunk].cold = 0;
+    slabs->cold_count -= FLI_CHUNK_SLABS;
+    for (uint32_t slab = (chunk + 1) * FLI_CHUNK_SLABS; slab > chunk * FLI_CHUNK_SLABS; slab--)
+        keep_warm(slabs, slab);
+    return true;
+}
+
+/* Takes the lowest cold slab; there is one, and the limit allows for it. */
+static uint32_t take_cold(struct fli_slabs *slabs, uint32_t chunk)
+{
+    struct fli_chunk *of = &slabs->chunks[chunk];
+    uint32_t slab = chunk * FLI_CHUNK_SLABS + (uint32_t)__builtin_ctz(of->cold) + 1;
+    slabs->kept_count -= (of->kept & bit_of(slab)) != 0;
+    of->kept &= ~bit_of(slab);
+    of->cold &= ~bit_of(slab);
+    slabs->cold_count--;
+    if (of->cold == 0)
+        make_huge(slabs, chunk);
+    return slab;
+}
+
+/* A slab that had no memory: a cold one, or the next of the range; or 0. */
+static uint32_t warm_up(struct fli_slabs *slabs)
+{
+    if (slabs->cold_count > 0 && warm_up_chunk(slabs, find_cold(slabs))) {
+        slabs->reused_bytes += FLI_SLAB_BYTES;
+        return take_warm(slabs);
+    }
+    if (!fli_limit_take(slabs->limit, FLI_SLAB_BYTES))
+        return 0;
+    if (slabs->cold_count == 0 && fli_slab_commit(slabs) != 0) {
+        fli_limit_give(slabs->limit, FLI_SLAB_BYTES);
+        return 0;
+    }
+    if (slabs->cold_count == 0)
+        return ++slabs->committed;
+    slabs->reused_bytes += FLI_SLAB_BYTES;
+    return take_cold(slabs, find_cold(slabs));
+}
+
+uint32_t fli_idle_obtain(struct fli_slabs *slabs)
+{
+    uint32_t slab = take_warm(slabs);
+    if (slab == 0)
+        return warm_up(slabs);
+    slabs->reused_bytes += FLI_SLAB_BYTES;
+    return slab;
+}
+
+/* ---- Making slabs idle. */
+
+/* Merges two lists of slabs, each with the highest number first, into one. */
+static uint32_t merge(struct fli_slabs *slabs, uint32_t a, uint32_t b)
+{
+    uint32_t first = 0, *link = &first;
+    while (a != 0 && b != 0) {
+        uint32_t *higher = a > b ? &a : &b;
+        *link = *higher;
+        link = &fli_slab_at(slabs, *higher)->next;
+        *higher = *link;
+    }
+    *link = a != 0 ? a : b;
+    return first;
+}
+
+/* Sorts a list of slabs, the highest number first: a merge sort, where sorted[i] has 2^i slabs or none. */
+static uint32_t sort(struct fli_slabs *slabs, uint32_t first)
+{
+    uint32_t sorted[32] = {0}, all = 0;
+    while (first != 0) {
+        uint32_t list = first;
+        first = fli_slab_at(slabs, list)->next;
+        fli_slab_at(slabs, list)->next = 0;
+        unsigned i = 0;
+        for (; sorted[i] != 0; sorted[i++] = 0)
+            list = merge(slabs, sorted[i], list);
+        sorted[i] = list;
+    }
+    for (unsigned i = 0; i < 32; i++)
+        all = merge(slabs, sorted[i], all);
+    return all;
+}
+
+/* Takes the class of a retired slab. */
+static void lose_class(struct fli_slabs *slabs, uint32_t slab)
+{
+    /* Relaxed: nobody holds a block of the slab to whom its class could matter. */
+    fli_store_relaxed(&slabs->classes[slab - 1], 0);
+    fli_count(&slabs->retired, (uint32_t)-1);
+}
+
+/* Makes the first of a list of retired slabs warm ones, as long as there are fewer than `most`; of those that there
+ * were already, retires the ones beyond `most` again. Returns the list of what is still retired. */
+static uint32_t make_warm(struct fli_slabs *slabs, uint32_t first, size_t most)
+{
+    uint32_t slab;
+    fli_lock(&slabs->lock);
+    while ((slab = first) != 0 && slabs->warm_count < most) {
+        first = fli_slab_at(slabs, slab)->next;
+        lose_class(slabs, slab);
+        keep_warm(slabs, slab);
+    }
+    while (slabs->warm_count > most) {
+        slab = take_warm(slabs);
+        fli_slab_at(slabs, slab)->next = first;
+        first = slab;
+        fli_count(&slabs->retired, 1);
+    }
+    fli_unlock(&slabs->lock);
+    return first;
+}
+
+/* Settles the pages of a chunk of which slabs have become cold. */
+static void settle_chunk(struct fli_slabs *slabs, uint32_t chunk)
+{
+    if (slabs->chunks[chunk].cold != ALL_SLABS)
+        make_small(slabs, chunk);
+    else /* Once more as a whole, for the page table, in the place of which a huge page can come. */
+        fli_os_decommit(chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
+}
+
+/* Makes the `count` retired slabs from `first` up, of one chunk, cold ones; `kept` if their memory is still there. */
+static void keep_cold(struct fli_slabs *slabs, uint32_t first, uint32_t count, bool kept)
+{
+    uint32_t chunk = chunk_of(first);
+    fli_lock(&slabs->lock);
+    for (uint32_t slab = first; slab < first + count; slab++) {
+        lose_class(slabs, slab);
+        slabs->chunks[chunk].cold |= bit_of(slab);
+        slabs->chunks[chunk].kept |= kept ? bit_of(slab) : 0;
+    }
+    slabs->cold_count += count;
+    slabs->kept_count += kept ? count : 0;
+    slabs->lowest_cold = chunk < slabs->lowest_cold ? chunk : slabs->lowest_cold;
+    if (count < FLI_CHUNK_SLABS)
+        settle_chunk(slabs, chunk);
+    fli_unlock(&slabs->lock);
+    fli_limit_give(slabs->limit, (size_t)count << FLI_SLAB_SHIFT);
+}
+
+/* Returns the memory of the `count` retired slabs from `first` up, of one chunk, and makes them cold. Returns the bytes
+ * returned. */
+static size_t make_run_cold(struct fli_slabs *slabs, uint32_t first, uint32_t count)
+{
+    size_t bytes = (size_t)count << FLI_SLAB_SHIFT, returned = 0;
+    bool done = fli_os_decommit(fli_slab_start(slabs, first), bytes) == 0;
+    if (done || count == 1) {
+        keep_cold(slabs, first, count, !done);
+        return done ? bytes : 0;
+    }
+    /* One locked page is enough for a refusal of all. */
+    for (uint32_t i = 0; i < count; i++)
+        returned += make_run_cold(slabs, first + i, 1);
+    return returned;
+}
+
+size_t fli_idle_make(struct fli_slabs *slabs, uint32_t first, size_t warm_most)
+{
+    size_t returned = 0;
+    for (uint32_t slab = sort(slabs, make_warm(slabs, first, warm_most)); slab != 0;) {
+        uint32_t lowest = slab, next;
+        while ((next = fli_slab_at(slabs, lowest)->next) == lowest - 1 && next != 0 &&
+               chunk_of(next) == chunk_of(slab))
+            lowest = next;
+        returned += make_run_cold(slabs, lowest, slab - lowest + 1);
+        slab = next;
+    }
+    return returned;
+}
+
+/* The same for the kept slabs of a chunk. Under the lock. */
+static size_t return_kept_of(struct fli_slabs *slabs, uint32_t chunk)
+{
+    size_t returned = 0;
+    for (uint32_t left = slabs->chunks[chunk].kept; left != 0; left &= left - 1) {
+        uint32_t slab = chunk * FLI_CHUNK_SLABS + (uint32_t)__builtin_ctz(left) + 1;
+        if (fli_os_decommit(fli_slab_start(slabs, slab), FLI_SLAB_BYTES) != 0)
+            continue;
+        slabs->chunks[chunk].kept &= ~bit_of(slab);
+        slabs->kept_count--;
+        returned += FLI_SLAB_BYTES;
+    }
+    return returned;
+}
+
+size_t fli_idle_return_kept(struct fli_slabs *slabs)
+{
+    size_t returned = 0;
+    fli_lock(&slabs->lock);
+    for (uint32_t chunk = 0; slabs->kept_count > 0 && chunk * FLI_CHUNK_SLABS < slabs->committed; chunk++)
+        returned += return_kept_of(slabs, chunk);
+    fli_unlock(&slabs->lock);
+    return returned;
+}

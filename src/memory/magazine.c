@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The region of magazines. Indexes are handed out from the bottom; a byte per magazine tells which ones have been
+ * given back, and those are handed out again before the region grows. A page is given back when both of its
+ * magazines are.
+ */
+#include "memory/magazine.h"
+#include "base/check.h"
+#include "base/lock.h"
+
+#include <string.h>
+
+enum { COMMIT_STEP = 1 << 20 };
+
+enum magazine_state { IN_USE, IN_HAND, GIVEN_BACK };
+
+size_t fli_magazines_reserve_bytes(size_t slab_bytes)
+{
+    /* Room for half of all blocks being free even if they are the smallest; what is freed beyond that is parked in
+     * its slab. Whole pages, as what is reserved goes back in pages. */
+    size_t count = fli_min(slab_bytes / 4 / FLI_MAGAZINE_BYTES, FLI_INDEX_MAX);
+    count &= ~(size_t)(FLI_MAGAZINES_PER_PAGE - 1);
+    return count * FLI_MAGAZINE_BYTES + fli_round_up(count, FLI_PAGE);
+}
+
+void fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes)
+{
+    size_t count = bytes / (FLI_MAGAZINE_BYTES + 1) & ~(size_t)(FLI_MAGAZINES_PER_PAGE - 1);
+    size_t slots = count * FLI_MAGAZINE_BYTES;
+    magazines->base = base;
+    magazines->region = (struct fli_region){.base = base, .reserved = slots};
+    magazines->states = (struct fli_region){.base = base + slots, .reserved = bytes - slots};
+    magazines->carved = 1;
+    magazines->returned = 0;
+    magazines->search_from = 1;
+    pthread_mutex_init(&magazines->lock, NULL);
+}
+
+void fli_magazines_close(struct fli_magazines *magazines)
+{
+    fli_region_close(&magazines->region);
+    fli_region_close(&magazines->states);
+    pthread_mutex_destroy(&magazines->lock);
+}
+
+static uint32_t reuse_locked(struct fli_magazines *magazines)
+{
+    char *states = magazines->states.base;
+    uint32_t from = magazines->search_from;
+    char *found = memchr(states + from, GIVEN_BACK, magazines->carved - from);
+    FLI_ASSERT(found != NULL);
+    *found = IN_USE;
+    magazines->returned--;
+    magazines->search_from = (uint32_t)(found - states);
+    return magazines->search_from;
+}
+
+static uint32_t grow_locked(struct fli_magazines *magazines)
+{
+    size_t count = (size_t)magazines->carved + 1;
+    if (count * FLI_MAGAZINE_BYTES > magazines->region.reserved)
+        return 0;
+    if (fli_region_reach(&magazines->states, count, COMMIT_STEP / FLI_MAGAZINE_BYTES) != 0 ||
+        fli_region_reach(&magazines->region, count * FLI_MAGAZINE_BYTES, COMMIT_STEP) != 0)
+        return 0;
+    if (magazines->carved == 1)
+        magazines->states.base[0] = GIVEN_BACK; /* there is no magazine 0 to keep its page */
+    return magazines->carved++;
+}
+
+struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines)
+{
+    fli_lock(&magazines->lock);
+    uint32_t index = magazines->returned > 0 ? reuse_locked(magazines) : grow_locked(magazines);
+    fli_unlock(&magazines->lock);
+    if (index == 0)
+        return NULL;
+    struct fli_magazine *magazine = fli_magazine_at(magazines, index);
+    fli_store_relaxed(&magazine->count, 0); /* relaxed: nobody else knows the magazine yet */
+    return magazine;
+}
+
+/* Marks a list as in hand. */
+static void mark_locked(struct fli_magazines *magazines, uint32_t index)
+{
+    while (index != 0) {
+        magazines->states.base[index] = IN_HAND;
+        /* Relaxed: the list is the caller's own. */
+        index = fli_load_relaxed(&fli_magazine_at(magazines, index)->next);
+    }
+}
+
+enum page_state { NOTHING_IN_HAND, PARTLY_IN_HAND, ALL_IN_HAND };
+
+/* What of a page is in hand; all of it, if a magazine of it has been given back and the other is in hand. */
+static enum page_state page_state(const char *states, uint32_t page)
+{
+    const char *pair = states + page * FLI_MAGAZINES_PER_PAGE;
+    if (pair[0] != IN_HAND && pair[1] != IN_HAND)
+        return NOTHING_IN_HAND;
+    return pair[0] == IN_USE || pair[1] == IN_USE ? PARTLY_IN_HAND : ALL_IN_HAND;
+}
+
+/* Takes a magazine out of the hand, onto a list. */
+static void keep_locked(struct fli_magazines *magazines, uint32_t page, uint32_t *kept)
+{
+    uint32_t index = page * FLI_MAGAZINES_PER_PAGE;
+    index += magazines->states.base[index] != IN_HAND;
+    magazines->states.base[index] = IN_USE;
+    fli_store_relaxed(&fli_magazine_at(magazines, index)->next, *kept); /* relaxed: as above */
+    *kept = index;
+}
+
+/* Decommits a run of pages in hand; what the system does not take, stays in existence, on the list. Returns the bytes
+ * given back. */
+static size_t decommit_locked(struct fli_magazines *magazines, uint32_t page, uint32_t end, uint32_t *kept)
+{
+    char *states = magazines->states.base;
+    size_t run = (end - page) * FLI_PAGE;
+    bool given = fli_os_decommit(magazines->base + page * FLI_PAGE, run) == 0;
+    for (uint32_t i = page * FLI_MAGAZINES_PER_PAGE; i < end * FLI_MAGAZINES_PER_PAGE; i++) {
+        if (states[i] != IN_HAND)
+            continue;
+        if (!given) {
+            keep_locked(magazines, i / FLI_MAGAZINES_PER_PAGE, kept);
+            continue;
+        }
+        magazines->returned++;
+        states[i] = GIVEN_BACK;
+    }
+    return given ? run : 0;
+}
+
+uint32_t fli_magazines_return(struct fli_magazines *magazines, uint32_t first, size_t *bytes)
+{
+    if (first == 0)
+        return 0;
+    uint32_t kept = 0;
+    fli_lock(&magazines->lock);
+    mark_locked(magazines, first);
+    const char *states = magazines->states.base;
+    uint32_t pages = (magazines->carved + FLI_MAGAZINES_PER_PAGE - 1) / FLI_MAGAZINES_PER_PAGE;
+    for (uint32_t page = 0, end; page < pages; page = end) {
+        enum page_state state = page_state(states, page);
+        end = page + 1;
+        if (state == PARTLY_IN_HAND)
+            keep_locked(magazines, page, &kept);
+        if (state != ALL_IN_HAND)
+            continue;
+        while (end < pages && page_state(states, end) == ALL_IN_HAND)
+            end++;
+        *bytes += decommit_locked(magazines, page, end, &kept);
+    }
+    magazines->search_from = 1;
+    fli_unlock(&magazines->lock);
+    return kept;
+}
+
+size_t fli_magazines_count(struct fli_magazines *magazines)
+{
+    fli_lock(&magazines->lock);
+    size_t count = magazines->carved - 1 - magazines->returned;
+    fli_unlock(&magazines->lock);
+    return count;
+}

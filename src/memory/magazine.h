@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Magazines: arrays of pointers to free blocks, named by an index into a region of their own.
+ *
+ *     0        4       6       8               16                                    2048
+ *     +--------+-------+-------+---------------+---------+---------+--   --+---------+
+ *     | next   | count | class | below         | slot 0  | slot 1  |  ..   | slot 253|
+ *     +--------+-------+-------+---------------+---------+---------+--   --+---------+
+ *                                                         ^ floor, if 253 blocks are the class's capacity
+ *
+ * A magazine uses its last slots, as many as its class's capacity, so that it is full where its address says that it
+ * ends (inline.h): the blocks are the `count` slots from the floor up.
+ *
+ * A magazine belongs to one owner at a time: a thread's cache or rack, or whoever took it from the pool. The owner
+ * alone touches the slots; a slot at or above the count is garbage. `next` and `below` make the lists that magazines
+ * lie on, in the pool (pool.h), in a cache (cache.h) or on a rack (rack.h), and may be read at any time by a thread
+ * that saw the magazine in the pool before: hence atomics, and hence magazines are never unmapped. Their pages may be
+ * decommitted, after which a late reader finds zeros.
+ *
+ * magazines carved = in caches and on racks + on the pool's stacks + in a thread's hands + returned + lost in a fork
+ */
+#ifndef FLI_MAGAZINE_H
+#define FLI_MAGAZINE_H
+
+#include "base/atomic.h"
+#include "base/os.h"
+
+#include <pthread.h>
+
+enum { FLI_MAGAZINE_BYTES = FL_MAGAZINE_BYTES, FLI_MAGAZINES_PER_PAGE = 2 };
+
+/* As many as fill the magazine. */
+#if !defined(FREELANE_MODEL)
+enum { FLI_MAGAZINE_SLOTS = 254 };
+#endif
+
+struct fli_magazine {
+    FLI_ATOMIC(uint32_t) next;  /* index of the magazine below on the stack; 0 ends it */
+    FLI_ATOMIC(uint16_t) count; /* blocks in it; while a cache has it loaded, the cache's top counts instead */
+    uint16_t class_index;       /* of its blocks, while it is deferred */
+    FLI_ATOMIC(uint64_t) below; /* blocks in this magazine and all those below it on the stack */
+    void *slots[FLI_MAGAZINE_SLOTS];
+};
+
+/* All magazines of a heap. */
+struct fli_magazines {
+    char *base;           /* magazine i lies at base + i * FLI_MAGAZINE_BYTES; there is no magazine 0 */
+    pthread_mutex_t lock; /* guards what follows */
+    struct fli_region region;
+    struct fli_region states; /* one byte per magazine, see magazine.c */
+    uint32_t carved;          /* indexes handed out so far, 0 included */
+    uint32_t returned;        /* of these, given back */
+    uint32_t search_from;     /* none below this index is given back */
+};
+
+/* Address space that magazines for `slab_bytes` bytes of slabs take. */
+size_t fli_magazines_reserve_bytes(size_t slab_bytes);
+
+/* Lays the magazines out in `bytes` bytes of reserved address space at `base`. */
+void fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes);
+void fli_magazines_close(struct fli_magazines *magazines);
+
+/* A new magazine with no blocks, or NULL if memory is refused. Locks. */
+struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines);
+
+/* Gives back the memory of empty magazines where whole pages of them are in hand, and keeps these magazines for
+ * fli_magazine_carve. `first` starts a list of magazines through `next`; those that share a page with a magazine in
+ * use are returned as such a list. Adds the bytes given back to `*bytes`. Locks. */
+uint32_t fli_magazines_return(struct fli_magazines *magazines, uint32_t first, size_t *bytes);
+
+/* Magazines in existence: carved and not given back. Locks. */
+size_t fli_magazines_count(struct fli_magazines *magazines);
+
+static inline struct fli_magazine *fli_magazine_at(const struct fli_magazines *magazines, uint32_t index)
+{
+    return (struct fli_magazine *)(void *)(magazines->base + (size_t)index * FLI_MAGAZINE_BYTES);
+}
+
+static inline uint32_t fli_magazine_index(const struct fli_magazines *magazines, const struct fli_magazine *magazine)
+{
+    return (uint32_t)((size_t)((const char *)magazine - magazines->base) / FLI_MAGAZINE_BYTES);
+}
+
+/* The first slot that a magazine of this capacity uses. */
+static inline void **fli_magazine_floor(struct fli_magazine *magazine, unsigned capacity)
+{
+    return magazine->slots + (FLI_MAGAZINE_SLOTS - capacity);
+}
+
+/* What a magazine adds to `below` of those above it on a list: its blocks, or 1 if it is empty. */
+static inline uint32_t fli_magazine_weight(const struct fli_magazine *magazine)
+{
+    uint32_t count = fli_load_relaxed(&magazine->count); /* relaxed: the caller's own, or guarded by a list's head */
+    return count > 0 ? count : 1;
+}
+
+#if !defined(__cplusplus)
+_Static_assert(sizeof(struct fli_magazine) == FLI_MAGAZINE_BYTES, "the slots fill the magazine");
+_Static_assert(FLI_MAGAZINE_BYTES *FLI_MAGAZINES_PER_PAGE == 4096, "magazines fill pages");
+#endif
+
+#endif

@@ -1,0 +1,661 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/home.h"
+#include "base/check.h"
+#include "base/lock.h"
+#include "pool/pool.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* For how long a lock is tried: looks at it, and turns of the processor offered to others between. */
+enum { LOOKS = FLI_MODEL ? 2 : 64, TURNS = FLI_RARE_PATHS ? 1 : 8 };
+
+/* Homes that are looked at before a fresh slab is taken. */
+enum { HOMES_LOOKED_AT = 8 };
+
+/* How many blocks of an array are looked at, and how many times their size they may lie apart, to be compact. */
+enum { SAMPLES = 8, COMPACT_TIMES = 4 };
+
+/* Homes that the blocks of one magazine are sent to. */
+enum { RETURN_TRIES = 8 };
+
+/* Slabs by which the start of a run of free ones is looked for. */
+enum { RUN_MOST = 64 };
+
+/* ---- The lock. */
+
+bool fli_home_try(struct fli_home *home)
+{
+    uint32_t open = 0;
+    /* W1: acquire, pairs with W2 in fli_home_unlock. Failure: relaxed, nothing is read then. */
+    return (fli_load_relaxed(&home->lock) == 0 &&
+            fli_cas_strong(&home->lock, &open, 1, FL_MO_HOME_LOCK, memory_order_relaxed)) ||
+           (FLI_UNLIKELY(fli_lock_is_forking()) && fli_lock_is_held());
+}
+
+static bool try_a_while(struct fli_home *home)
+{
+    for (unsigned look = 0; look < LOOKS; look++)
+        if (fli_home_try(home))
+            return true;
+    return false;
+}
+
+bool fli_home_try_briefly(struct fli_home *home)
+{
+    for (unsigned turn = 0; turn < TURNS; turn++) {
+        if (FLI_LIKELY(try_a_while(home)))
+            return true;
+        sched_yield();
+    }
+    return false;
+}
+
+void fli_home_wait(struct fli_home *home)
+{
+    while (!try_a_while(home))
+        sched_yield();
+}
+
+void fli_home_unlock(struct fli_home *home)
+{
+    /* W2: release, pairs with W1 in fli_home_try: all that was done under the lock. */
+    if (FLI_LIKELY(!fli_lock_is_forking()))
+        fli_store_order(&home->lock, 0, FL_MO_HOME_UNLOCK);
+}
+
+static void assert_held(struct fli_home *home)
+{
+    FLI_ASSERT(fli_load_relaxed(&home->lock) != 0); /* relaxed: the caller's own */
+    (void)home;
+}
+
+/* ---- The lists. */
+
+static bool is_on_list(const struct fli_slab *record)
+{
+    return record->list < FLI_HOME_LISTS;
+}
+
+static void unlink_slab(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab)
+{
+    struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    if (record->previous != 0)
+        fli_slab_at(homes->slabs, record->previous)->next = record->next;
+    else
+        class->lists[record->list] = record->next;
+    if (record->next != 0)
+        fli_slab_at(homes->slabs, record->next)->previous = record->previous;
+    if (record->list == FLI_HOME_FREE)
+        fli_sub_relaxed(&homes->free_slabs, 1); /* relaxed: a counter */
+}
+
+static void link_slab(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab)
+{
+    struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    record->previous = 0;
+    record->next = class->lists[record->list];
+    if (record->next != 0)
+        fli_slab_at(homes->slabs, record->next)->previous = slab;
+    class->lists[record->list] = slab;
+    if (record->list == FLI_HOME_FREE)
+        fli_add_relaxed(&homes->free_slabs, 1); /* relaxed: a counter */
+}
+
+/* The list on which a slab with so many free blocks belongs. */
+static unsigned list_for(const struct fli_slab *record)
+{
+    if (record->free == 0)
+        return FLI_HOME_FULL;
+    return (unsigned)record->free * FLI_HOME_QUARTERS / record->blocks;
+}
+
+/* The number of free blocks at which it belongs on another one. */
+static unsigned end_of(const struct fli_slab *record)
+{
+    if (record->list == FLI_HOME_FULL)
+        return 1;
+    if (record->list >= FLI_HOME_FREE)
+        return UINT16_MAX;
+    return ((record->list + 1u) * record->blocks + FLI_HOME_QUARTERS - 1) / FLI_HOME_QUARTERS;
+}
+
+/* Moves a slab to a list, or to none. */
+static void move_slab(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab, unsigned list)
+{
+    struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    if (is_on_list(record))
+        unlink_slab(homes, class, slab);
+    record->list = (uint16_t)list;
+    record->moves_at = (uint16_t)end_of(record);
+    if (is_on_list(record))
+        link_slab(homes, class, slab);
+}
+
+static void count_free(struct fli_home_class *class, unsigned change)
+{
+    fli_count(&class->free, change);
+}
+
+/* ---- Sending blocks home. */
+
+/* Sets bits of a slab at home. Returns false, and has set none, if one of them is set already. */
+static inline bool set_bits(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab, unsigned word,
+                            uint64_t mask, unsigned count)
+{
+    struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    FLI_ATOMIC(uint64_t) *bits = &fli_slab_free_bits(homes->slabs, slab)[word];
+    uint64_t before = fli_load_relaxed(bits); /* relaxed: the lock orders */
+    if (FLI_UNLIKELY((before & mask) != 0))
+        return false;
+    fli_store_relaxed(bits, before | mask); /* relaxed: the lock orders */
+    record->free = (uint16_t)(record->free + count);
+    count_free(class, count);
+    if (FLI_UNLIKELY(record->free >= record->moves_at))
+        move_slab(homes, class, slab, list_for(record));
+    return true;
+}
+
+/* Where a block lies in its slab, in units of 2^-32 blocks: its number is the upper half, and the lower half is less
+ * than `reciprocal` if it is the start of a block. */
+static inline uint64_t place_of(const struct fli_slabs *slabs, unsigned class_index, const void *block)
+{
+    uint32_t within = (uint32_t)fli_slab_offset(slabs, block) & (FLI_SLAB_BYTES - 1);
+    return (uint64_t)within * slabs->by_class[class_index].reciprocal;
+}
+
+/* Sends one block home, or notes it as a stray. */
+static inline void put_block(struct fli_homes *homes, struct fli_home_class *class, unsigned class_index,
+                             const void *block)
+{
+    struct fli_slabs *slabs = homes->slabs;
+    const struct fli_slab_class *of = &slabs->by_class[class_index];
+    uint64_t place = place_of(slabs, class_index, block);
+    uint32_t index = (uint32_t)(place >> 32);
+    bool is_block = FLI_LIKELY((uint32_t)place < of->reciprocal && index < of->blocks);
+    if (FLI_UNLIKELY(!is_block || !set_bits(homes, class, fli_slab_number(slabs, block), index / 64,
+                                            (uint64_t)1 << index % 64, 1)))
+        fli_slab_note_stray(slabs, class_index, block, is_block);
+}
+
+/* Whether the first blocks of an array lie in the order of their addresses, up or down, one beside the other. Stores the
+ * step from one to the next. */
+static inline bool begins_row(void *const *at, void *const *end, ptrdiff_t block_bytes, ptrdiff_t *step)
+{
+    if (end - at < 4)
+        return false;
+    *step = (char *)at[1] - (char *)at[0];
+    return (*step == block_bytes || *step == -block_bytes) && (char *)at[2] - (char *)at[1] == *step;
+}
+
+/* Of the blocks from `at` on, how many, at most `most`, lie in such a row. */
+static inline unsigned row_length(void *const *at, void *const *end, ptrdiff_t step, unsigned most)
+{
+    const char *expected = (const char *)*at;
+    unsigned n = 0;
+    most = (unsigned)fli_min(most, (size_t)(end - at));
+    for (; n < most && at[n] == expected; n++)
+        expected += step;
+    return n;
+}
+
+/* The lowest `count` bits, of 1 to 64. */
+static inline uint64_t low_bits(unsigned count)
+{
+    return UINT64_MAX >> (64 - count);
+}
+
+/* A run of an array: blocks whose bits are in one word. */
+struct run {
+    void *const *at, *const *end; /* `end` is where the array ends, and then where the run does */
+    uint64_t mask;
+    bool is_sound; /* each is the start of a block, and no two are the same */
+};
+
+/* Finds the run of the blocks that lie in the `bytes` bytes from `start` on, where the word's bits begin. */
+static inline void gather(struct run *run, uintptr_t start, size_t bytes, uint32_t reciprocal)
+{
+    void *const *next = run->at;
+    uint64_t mask = 0;
+    uint32_t rest = 0;
+    for (size_t offset; next < run->end && (offset = (uintptr_t)*next - start) < bytes; next++) {
+        uint64_t place = (uint64_t)offset * reciprocal;
+        rest |= (uint32_t)place;
+        mask |= (uint64_t)1 << ((place >> 32) & 63);
+    }
+    run->end = next;
+    run->mask = mask;
+    /* The rests of starts of blocks are so small that they are less than `reciprocal` together, too. */
+    run->is_sound = rest < reciprocal && __builtin_popcountll(mask) == next - run->at;
+}
+
+/* Finds the run that begins with a row. */
+static inline void follow(struct run *run, ptrdiff_t step, uint32_t index, uint32_t blocks)
+{
+    uint32_t bit = index % 64;
+    unsigned most = step > 0 ? (unsigned)fli_min(64 - bit, blocks - index) : bit + 1;
+    unsigned n = row_length(run->at, run->end, step, most);
+    run->mask = low_bits(n) << (step > 0 ? bit : bit + 1 - n);
+    run->end = run->at + n;
+    run->is_sound = true;
+}
+
+/* Sends home the block at `at`, and those behind it whose bits are in the same word. Returns where the others begin. */
+static inline void *const *put_run(struct fli_homes *homes, struct fli_home_class *class, unsigned class_index,
+                                   void *const *at, void *const *end)
+{
+    const struct fli_slabs *slabs = homes->slabs;
+    const struct fli_slab_class *of = &slabs->by_class[class_index];
+    uint32_t slab = fli_slab_number(slabs, *at);
+    uint64_t place = place_of(slabs, class_index, *at);
+    uint32_t index = (uint32_t)(place >> 32), word = index / 64;
+    size_t bytes = 64 * of->block_bytes, offset = word * bytes;
+    struct run run = {at, end, 0, false};
+    ptrdiff_t step;
+    if ((uint32_t)place < of->reciprocal && index < of->blocks &&
+        begins_row(at, end, (ptrdiff_t)of->block_bytes, &step))
+        follow(&run, step, index, of->blocks);
+    else
+        gather(&run, (uintptr_t)fli_slab_start(slabs, slab) + offset,
+               fli_min(bytes, of->blocks * of->block_bytes - fli_min(offset, of->blocks * of->block_bytes)),
+               of->reciprocal);
+    if (FLI_UNLIKELY(run.end == at || !run.is_sound ||
+                     !set_bits(homes, class, slab, word, run.mask, (unsigned)(run.end - at)))) {
+        put_block(homes, class, class_index, *at);
+        return at + 1;
+    }
+    return run.end;
+}
+
+/* Whether blocks lie close together, judged by a sample. */
+static bool are_compact(void *const *blocks, unsigned count, size_t block_bytes)
+{
+    uintptr_t least = UINTPTR_MAX, most = 0;
+    for (unsigned i = 0; i < SAMPLES && count > 0; i++) {
+        uintptr_t block = (uintptr_t)blocks[i * (count - 1) / (SAMPLES - 1)];
+        least = block < least ? block : least;
+        most = block > most ? block : most;
+    }
+    return most - least <= COMPACT_TIMES * count * block_bytes;
+}
+
+/* Whether a block is one of the class, and `home` its slab's. */
+static inline bool is_at_home(const struct fli_slabs *slabs, struct fli_home *home, unsigned class_index,
+                              const void *block)
+{
+    return FLI_LIKELY(fli_slab_class_of(slabs, block) == class_index && fli_home_of(slabs, block) == home);
+}
+
+/* Sends blocks home that lie close together: those of one word at a time. Returns how many others there are, which are
+ * at the start of the array then. */
+static unsigned put_compact(struct fli_homes *homes, struct fli_home *home, unsigned class_index, void **blocks,
+                            unsigned count)
+{
+    void *const *end = blocks + count;
+    void **left = blocks;
+    for (void *const *at = blocks; at < end;)
+        if (is_at_home(homes->slabs, home, class_index, *at))
+            at = put_run(homes, &home->classes[class_index], class_index, at, end);
+        else
+            *left++ = *at++;
+    return (unsigned)(left - blocks);
+}
+
+/* The same, one block at a time. */
+static unsigned put_scattered(struct fli_homes *homes, struct fli_home *home, unsigned class_index, void **blocks,
+                              unsigned count)
+{
+    unsigned left = 0;
+    for (unsigned i = 0; i < count; i++)
+        if (is_at_home(homes->slabs, home, class_index, blocks[i]))
+            put_block(homes, &home->classes[class_index], class_index, blocks[i]);
+        else
+            blocks[left++] = blocks[i];
+    return left;
+}
+
+unsigned fli_home_put(struct fli_homes *homes, struct fli_home *home, unsigned class_index, void **blocks,
+                      unsigned count)
+{
+    assert_held(home);
+    bool compact = are_compact(blocks, count, homes->slabs->by_class[class_index].block_bytes);
+    return (compact ? put_compact : put_scattered)(homes, home, class_index, blocks, count);
+}
+
+/* Notes those of the blocks that `twice` names, of a word of a slab's bits, as freed twice. */
+FLI_COLD static void note_twice(struct fli_slabs *slabs, unsigned class_index, uint32_t slab, unsigned word,
+                                uint64_t twice)
+{
+    for (; twice != 0; twice &= twice - 1) {
+        size_t index = word * 64 + (unsigned)__builtin_ctzll(twice);
+        fli_slab_note_stray(slabs, class_index,
+                            fli_slab_start(slabs, slab) + index * slabs->by_class[class_index].block_bytes, true);
+    }
+}
+
+void fli_home_put_bits(struct fli_homes *homes, struct fli_home *home, uint32_t slab, const uint64_t *bits)
+{
+    const struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    unsigned class_index = record->class_index;
+    assert_held(home);
+    for (unsigned w = 0; w < fli_slab_words(record->blocks); w++) {
+        /* Relaxed: the lock orders. */
+        uint64_t twice = bits[w] & fli_load_relaxed(&fli_slab_free_bits(homes->slabs, slab)[w]);
+        uint64_t mask = bits[w] & ~twice;
+        note_twice(homes->slabs, class_index, slab, w, twice);
+        set_bits(homes, &home->classes[class_index], slab, w, mask, (unsigned)__builtin_popcountll(mask));
+    }
+}
+
+/* Removes a block from an array of `count`. */
+static void remove_block(void **blocks, unsigned at, unsigned count)
+{
+    memmove(&blocks[at], &blocks[at + 1], (count - at - 1) * sizeof *blocks);
+}
+
+/* The home of a pointer freed as a block of a class, a moment ago; NULL if it can be none. */
+static struct fli_home *home_of(const struct fli_slabs *slabs, unsigned class_index, const void *block)
+{
+    return FLI_LIKELY(fli_slab_class_of(slabs, block) == class_index) ? fli_home_of(slabs, block) : NULL;
+}
+
+unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **blocks, unsigned count, bool waits,
+                          struct fli_pool_counters *counters)
+{
+    unsigned refused = 0, left = count;
+    for (unsigned tries = 0; refused < left && (waits || tries < RETURN_TRIES); tries++) {
+        struct fli_home *home = home_of(homes->slabs, class_index, blocks[refused]);
+        if (FLI_UNLIKELY(home == NULL)) {
+            fli_slab_note_stray(homes->slabs, class_index, blocks[refused],
+                                fli_slab_class_of(homes->slabs, blocks[refused]) == class_index);
+            remove_block(blocks, refused, left--);
+            continue;
+        }
+        if (waits)
+            fli_home_wait(home);
+        if (waits || fli_home_try(home)) {
+            fli_count(&counters->home_visits, 1);
+            left = refused + fli_home_put(homes, home, class_index, blocks + refused, left - refused);
+            fli_home_unlock(home);
+        } else {
+            refused++;
+        }
+    }
+    return left;
+}
+
+/* ---- Taking blocks. */
+
+/* Stores pointers to the blocks that a word of bits names, lowest address first, from `end` down. */
+static inline void **spread(uint64_t word, char *start, size_t block_bytes, void **end)
+{
+    if (FLI_LIKELY(word == UINT64_MAX)) {
+        for (unsigned i = 0; i < 64; i += 4, start += 4 * block_bytes) {
+            *--end = start;
+            *--end = start + block_bytes;
+            *--end = start + 2 * block_bytes;
+            *--end = start + 3 * block_bytes;
+        }
+        return end;
+    }
+    for (; word != 0; word &= word - 1)
+        *--end = start + (unsigned)__builtin_ctzll(word) * block_bytes;
+    return end;
+}
+
+/* The lowest `count` of the bits of a word that has more. */
+static uint64_t lowest(uint64_t word, unsigned count)
+{
+    uint64_t rest = word;
+    while (count-- > 0)
+        rest &= rest - 1;
+    return word & ~rest;
+}
+
+/* Takes up to `count` of the slab's free blocks, lowest address first, from the end of the array down. */
+static unsigned take_from(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab, unsigned count,
+                          void **end)
+{
+    struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    FLI_ATOMIC(uint64_t) *bits = fli_slab_free_bits(homes->slabs, slab);
+    size_t block_bytes = homes->slabs->by_class[record->class_index].block_bytes;
+    char *start = fli_slab_start(homes->slabs, slab);
+    unsigned left = (unsigned)fli_min(count, record->free), done = left;
+    for (unsigned w = 0; left > 0; w++) {
+        uint64_t word = fli_load_relaxed(&bits[w]), taken = word; /* relaxed: the lock orders */
+        if (word == 0)
+            continue;
+        unsigned there = (unsigned)__builtin_popcountll(word);
+        if (there > left)
+            taken = lowest(word, there = left);
+        end = spread(taken, start + w * 64 * block_bytes, block_bytes, end);
+        fli_store_relaxed(&bits[w], word & ~taken);
+        left -= there;
+    }
+    record->free = (uint16_t)(record->free - done);
+    count_free(class, (unsigned)-done);
+    return done;
+}
+
+/* Whether a slab number is that of a slab of the class, at this home, with at least half of its blocks free. */
+static bool is_roomy(struct fli_homes *homes, struct fli_home *home, unsigned class_index, uint32_t slab)
+{
+    const struct fli_slabs *slabs = homes->slabs;
+    /* Relaxed: a slab at this home has its class as long as the lock is held. */
+    if (slab == 0 || slab > slabs->span >> FLI_SLAB_SHIFT ||
+        fli_load_relaxed(&slabs->classes[slab - 1]) != class_index)
+        return false;
+    const struct fli_slab *record = fli_slab_at(slabs, slab);
+    return fli_load_relaxed(&record->home) == home && record->list >= FLI_HOME_QUARTERS / 2 &&
+           record->list <= FLI_HOME_FREE;
+}
+
+/* The lowest of the roomy slabs that lie in a row up to this one. */
+static uint32_t start_of_run(struct fli_homes *homes, struct fli_home *home, unsigned class_index, uint32_t slab)
+{
+    for (unsigned n = 0; n < RUN_MOST && is_roomy(homes, home, class_index, slab - 1); n++)
+        slab--;
+    return slab;
+}
+
+/* The slab whose blocks are taken next: the neighbour of the one before if it is roomy, or else one of those with most
+ * free blocks but for those that are all free, which can serve others too; or 0. */
+static uint32_t pick(struct fli_homes *homes, struct fli_home *home, unsigned class_index)
+{
+    struct fli_home_class *class = &home->classes[class_index];
+    static const unsigned char order[] = {3, 2, 1, FLI_HOME_FREE, 0};
+    if (class->latest != 0 && is_roomy(homes, home, class_index, class->latest + 1))
+        return class->latest + 1;
+    for (unsigned i = 0; i < sizeof order; i++)
+        if (class->lists[order[i]] != 0)
+            return order[i] == FLI_HOME_FREE ? start_of_run(homes, home, class_index, class->lists[order[i]])
+                                             : class->lists[order[i]];
+    return 0;
+}
+
+unsigned fli_home_take(struct fli_homes *homes, struct fli_home *home, unsigned class_index, unsigned count,
+                       void **blocks)
+{
+    struct fli_home_class *class = &home->classes[class_index];
+    assert_held(home);
+    unsigned left = count;
+    while (left > 0) {
+        if (class->current == 0) {
+            if ((class->current = pick(homes, home, class_index)) == 0)
+                break;
+            move_slab(homes, class, class->current, FLI_HOME_CURRENT);
+        }
+        left -= take_from(homes, class, class->current, left, blocks + left);
+        if (fli_slab_at(homes->slabs, class->current)->free == 0) {
+            move_slab(homes, class, class->current, FLI_HOME_FULL);
+            class->latest = class->current;
+            class->current = 0;
+        }
+    }
+    if (left > 0)
+        memmove(blocks, blocks + left, (count - left) * sizeof *blocks);
+    return count - left;
+}
+
+/* ---- Slabs that come and go. */
+
+void fli_home_take_in(struct fli_homes *homes, struct fli_home *home, uint32_t slab)
+{
+    struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    struct fli_home_class *class = &home->classes[record->class_index];
+    assert_held(home);
+    /* W5: release, pairs with W6 in fli_home_of: the home is whole, though a thread may meet it here first. */
+    fli_store_order(&record->home, home, FL_MO_SLAB_SETTLE);
+    count_free(class, record->free);
+    record->list = FLI_HOME_FULL;
+    move_slab(homes, class, slab, list_for(record));
+}
+
+/* Takes a slab out of its home, to be taken in elsewhere. */
+static void give_up(struct fli_homes *homes, struct fli_home *home, uint32_t slab)
+{
+    struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    struct fli_home_class *class = &home->classes[record->class_index];
+    if (class->current == slab)
+        class->current = 0;
+    move_slab(homes, class, slab, FLI_HOME_FULL);
+    count_free(class, (unsigned)-record->free);
+}
+
+uint32_t fli_home_give_up_free(struct fli_homes *homes, struct fli_home *home, unsigned class_index)
+{
+    struct fli_home_class *class = &home->classes[class_index];
+    assert_held(home);
+    uint32_t slab = class->lists[FLI_HOME_FREE];
+    if (slab == 0 && class->current != 0) {
+        const struct fli_slab *record = fli_slab_at(homes->slabs, class->current);
+        slab = record->free == record->blocks ? class->current : 0;
+    }
+    if (slab != 0)
+        give_up(homes, home, slab);
+    return slab;
+}
+
+/* The slab of the class that the home can spare best; or 0. */
+static uint32_t to_spare(const struct fli_home *home, unsigned class_index, bool partly)
+{
+    const struct fli_home_class *class = &home->classes[class_index];
+    uint32_t slab = class->lists[FLI_HOME_FREE];
+    for (unsigned list = FLI_HOME_QUARTERS; slab == 0 && partly && list-- > 0;)
+        slab = class->lists[list];
+    return slab == 0 && partly ? class->current : slab;
+}
+
+/* Adopts a slab from one other home. */
+static bool adopt_from(struct fli_homes *homes, struct fli_home *from, struct fli_home *home, unsigned class_index,
+                       bool pressed)
+{
+    /* Relaxed: hints. */
+    bool partly = pressed || fli_load_relaxed(&from->away);
+    uint32_t worth = partly ? 1 : homes->slabs->by_class[class_index].blocks;
+    if (from == home || fli_load_relaxed(&from->classes[class_index].free) < worth)
+        return false;
+    if (!(pressed ? fli_home_try_briefly(from) : fli_home_try(from)))
+        return false;
+    uint32_t slab = to_spare(from, class_index, partly);
+    if (slab != 0) {
+        give_up(homes, from, slab);
+        fli_home_take_in(homes, home, slab);
+    }
+    fli_home_unlock(from);
+    return slab != 0;
+}
+
+/* The home to look at after the one that was looked at last. */
+static struct fli_home *next_to_look_at(struct fli_homes *homes, struct fli_home *home)
+{
+    struct fli_home *next = home->looked_at;
+    if (next != NULL)
+        next = next->next;
+    home->looked_at = next != NULL ? next : fli_homes_first(homes);
+    return home->looked_at;
+}
+
+bool fli_home_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed)
+{
+    assert_held(home);
+    struct fli_home *from = next_to_look_at(homes, home), *first = from;
+    for (unsigned looks = 0; pressed || looks < HOMES_LOOKED_AT; looks++) {
+        if (adopt_from(homes, from, home, class_index, pressed))
+            return true;
+        from = next_to_look_at(homes, home);
+        if (from == first)
+            break;
+    }
+    return false;
+}
+
+/* ---- All homes. */
+
+void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs)
+{
+    homes->slabs = slabs;
+    pthread_mutex_init(&homes->lock, NULL);
+}
+
+void fli_homes_close(struct fli_homes *homes)
+{
+    struct fli_home *next;
+    for (struct fli_home *home = fli_homes_first(homes); home != NULL; home = next) {
+        next = home->next;
+        free(home);
+    }
+    pthread_mutex_destroy(&homes->lock);
+}
+
+static struct fli_home *find_vacant_locked(struct fli_homes *homes)
+{
+    struct fli_home *home = fli_homes_first(homes);
+    while (home != NULL && !home->vacant)
+        home = home->next;
+    return home;
+}
+
+static struct fli_home *create_locked(struct fli_homes *homes)
+{
+    struct fli_home *home = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *home, FLI_CACHE_LINE));
+    if (home == NULL)
+        return NULL;
+    memset(home, 0, sizeof *home);
+    fli_store_relaxed(&home->lock, fli_lock_is_forking()); /* relaxed: W3 publishes it */
+    home->next = fli_homes_first(homes);
+    /* W3: release, pairs with W4 in fli_homes_first: the home is whole. */
+    fli_store_order(&homes->first, home, FL_MO_HOMES_ENTER);
+    return home;
+}
+
+struct fli_home *fli_homes_enter(struct fli_homes *homes)
+{
+    fli_lock(&homes->lock);
+    struct fli_home *home = find_vacant_locked(homes);
+    if (home == NULL)
+        home = create_locked(homes);
+    if (home != NULL) {
+        home->vacant = false;
+        fli_store_relaxed(&home->away, false); /* relaxed: a hint */
+    }
+    fli_unlock(&homes->lock);
+    return home;
+}
+
+void fli_homes_leave(struct fli_homes *homes, struct fli_home *home)
+{
+    fli_lock(&homes->lock);
+    fli_store_relaxed(&home->away, true); /* relaxed: a hint */
+    home->vacant = true;
+    fli_unlock(&homes->lock);
+}
+
+size_t fli_homes_free(struct fli_homes *homes, unsigned class_index)
+{
+    size_t blocks = 0;
+    for (struct fli_home *home = fli_homes_first(homes); home != NULL; home = home->next)
+        blocks += fli_load_relaxed(&home->classes[class_index].free); /* relaxed: a number of a moment ago */
+    return blocks;
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT
+ *
+ *     label  operation                        order               partners
+ *     P1     CAS of a push                    FL_MO_POOL_PUSH     P2 P3 P4 P5 P6
+ *     P2     head load of a pop               FL_MO_POOL_PEEK     P1 P7
+ *     P3     CAS of a pop                     FL_MO_POOL_POP      P1 P7
+ *     P4     CAS of taking all                FL_MO_POOL_POP      P1 P7
+ *     P5     head load of a push              FL_MO_POOL_PEEK     P1 P7
+ *     P6     head load of counting            FL_MO_POOL_PEEK     P1 P7
+ *     P7     CAS of putting a list back       FL_MO_POOL_PUSH     P2 P3 P4 P5 P6
+ *
+ * P2, P5 and P6 make `next` and `below` of the magazine that the head names readable; P3 and P4 make the slots of
+ * what they take readable.
+ */
+#include "pool/pool.h"
+#include "base/config.h"
+#include "base/lock.h"
+
+/* Changes after which a tag wraps in builds that make rare paths common. */
+enum { RARE_CHANGES_BEFORE_WRAP = 100 };
+
+void fli_stack_init(struct fli_stack *stack)
+{
+    uint64_t tag = FLI_RARE_PATHS ? ((uint64_t)1 << FLI_TAG_BITS) - RARE_CHANGES_BEFORE_WRAP : 0;
+    fli_store_relaxed(&stack->head, fli_tagged_empty(tag)); /* relaxed: the heap is not shared yet */
+    stack->held = 0;
+}
+
+void fli_pool_init(struct fli_pool *pool)
+{
+    fli_stack_init(&pool->empty);
+    for (unsigned c = 0; c < FL_CLASS_COUNT; c++)
+        fli_stack_init(&pool->filled[c]);
+}
+
+/* ---- Lists that a fork has set aside. */
+
+/* Relaxed: the list is the forking thread's own. */
+static uint64_t push_held(struct fli_stack *stack, const struct fli_magazines *magazines,
+                          struct fli_magazine *magazine)
+{
+    uint64_t below = fli_magazine_weight(magazine);
+    if (stack->held != 0)
+        below += fli_load_relaxed(&fli_magazine_at(magazines, stack->held)->below);
+    fli_store_relaxed(&magazine->next, stack->held);
+    fli_store_relaxed(&magazine->below, below);
+    stack->held = fli_magazine_index(magazines, magazine);
+    return below;
+}
+
+static struct fli_magazine *pop_held(struct fli_stack *stack, const struct fli_magazines *magazines)
+{
+    if (stack->held == 0)
+        return NULL;
+    struct fli_magazine *magazine = fli_magazine_at(magazines, stack->held);
+    stack->held = fli_load_relaxed(&magazine->next); /* relaxed: as above */
+    return magazine;
+}
+
+static uint32_t take_held(struct fli_stack *stack)
+{
+    uint32_t first = stack->held;
+    stack->held = 0;
+    return first;
+}
+
+/* ---- The stacks. */
+
+uint64_t fli_stack_push_mpmc(struct fli_stack *stack, const struct fli_magazines *magazines,
+                             struct fli_magazine *magazine, struct fli_pool_counters *counters)
+{
+    if (fli_lock_is_forking())
+        return push_held(stack, magazines, magazine);
+    uint32_t index = fli_magazine_index(magazines, magazine);
+    uint64_t weight = fli_magazine_weight(magazine);
+    /* P5: acquire, pairs with P1 and P7: `below` of the magazine that will lie under this one. */
+    fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
+    for (;;) {
+        uint32_t under = fli_tagged_index(head);
+        uint64_t below = weight;
+        /* Relaxed stores and load: P1 publishes them; if the head has changed meanwhile, they are done again. */
+        if (under != 0)
+            below += fli_load_relaxed(&fli_magazine_at(magazines, under)->below);
+        fli_store_relaxed(&magazine->next, under);
+        fli_store_relaxed(&magazine->below, below);
+        /* P1: release, pairs with P2, P3, P4, P5 and P6: the magazine's slots, count, next and below are visible
+         * before the head names it. Failure: acquire, as P5. */
+        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, index), FL_MO_POOL_PUSH, FL_MO_POOL_PEEK)) {
+            fli_count(&counters->updates, 1);
+            return below;
+        }
+        fli_count(&counters->cas_failures, 1);
+    }
+}
+
+struct fli_magazine *fli_stack_pop_mpmc(struct fli_stack *stack, const struct fli_magazines *magazines,
+                                        struct fli_pool_counters *counters)
+{
+    if (fli_lock_is_forking())
+        return pop_held(stack, magazines);
+    /* P2: acquire, pairs with P1 and P7: `next` of the magazine that the head names. */
+    fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
+    while (fli_tagged_index(head) != 0) {
+        struct fli_magazine *magazine = fli_magazine_at(magazines, fli_tagged_index(head));
+        /* Relaxed: another thread may own the magazine by now and write the word; then the CAS fails. */
+        uint32_t next = fli_load_relaxed(&magazine->next);
+        /* P3: acquire, pairs with P1 and P7: the slots of the magazine. Failure: acquire, as P2. */
+        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, next), FL_MO_POOL_POP, FL_MO_POOL_PEEK)) {
+            fli_count(&counters->updates, 1);
+            return magazine;
+        }
+        fli_count(&counters->cas_failures, 1);
+    }
+    return NULL;
+}
+
+uint32_t fli_stack_take_all_mpmc(struct fli_stack *stack, struct fli_pool_counters *counters)
+{
+    if (fli_lock_is_forking())
+        return take_held(stack);
+    fli_tagged head = fli_load_relaxed(&stack->head); /* relaxed: nothing is read through it before P4 */
+    while (fli_tagged_index(head) != 0) {
+        /* P4: acquire, pairs with P1 and P7: the slots, and the list, of all magazines taken. Failure: relaxed, as
+         * above. */
+        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, 0), FL_MO_POOL_POP, memory_order_relaxed)) {
+            fli_count(&counters->updates, 1);
+            return fli_tagged_index(head);
+        }
+        fli_count(&counters->cas_failures, 1);
+    }
+    return 0;
+}
+
+uint32_t fli_stack_top(struct fli_stack *stack)
+{
+    /* P6: acquire, pairs with P1 and P7: `below` of the magazine that the head names. */
+    fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
+    return fli_lock_is_forking() ? stack->held : fli_tagged_index(head);
+}
+
+uint64_t fli_stack_blocks(struct fli_stack *stack, const struct fli_magazines *magazines)
+{
+    uint32_t index = fli_stack_top(stack);
+    /* Relaxed: if the magazine has been taken since, the number is that of its next owner, or an older one. */
+    return index == 0 ? 0 : fli_load_relaxed(&fli_magazine_at(magazines, index)->below);
+}
+
+/* Puts a list back where nothing has been pushed since it was taken. */
+static bool put_back_whole(struct fli_stack *stack, uint32_t first, struct fli_pool_counters *counters)
+{
+    fli_tagged head = fli_load_relaxed(&stack->head); /* relaxed: nothing is read through it */
+    while (fli_tagged_index(head) == 0) {
+        /* P7: release, pairs with P2, P3, P4, P5 and P6: as P1, for the whole list. Failure: relaxed, as the load. */
+        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, first), FL_MO_POOL_PUSH, memory_order_relaxed)) {
+            fli_count(&counters->updates, 1);
+            return true;
+        }
+        fli_count(&counters->cas_failures, 1);
+    }
+    return false;
+}
+
+void fli_stack_put_back_mpmc(struct fli_stack *stack, const struct fli_magazines *magazines, uint32_t first,
+                             struct fli_pool_counters *counters)
+{
+    if (first == 0 || put_back_whole(stack, first, counters))
+        return;
+    while (first != 0) {
+        struct fli_magazine *magazine = fli_magazine_at(magazines, first);
+        first = fli_load_relaxed(&magazine->next); /* relaxed: the list is the caller's */
+        fli_stack_push_mpmc(stack, magazines, magazine, counters);
+    }
+}
+
+void fli_stack_reset_stw(struct fli_stack *stack, uint32_t first)
+{
+    /* Relaxed: no other thread runs. */
+    fli_store_relaxed(&stack->head, fli_tagged_next(fli_load_relaxed(&stack->head), first));
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/rack.h"
+
+enum {
+    MOST_KIB = FLI_RACK_BYTES_MOST / FLI_KIB,
+    STEP_KIB = 256,
+    STEPS_MOST = (MOST_KIB + STEP_KIB - 1) / STEP_KIB,
+};
+
+static unsigned cost(const struct fli_magazine *magazine, unsigned class_index)
+{
+    size_t blocks = fli_load_relaxed(&magazine->count); /* relaxed: ours */
+    size_t bytes = class_index != 0 ? blocks * fli_class_bytes(class_index) : 0;
+    return (unsigned)((FLI_MAGAZINE_BYTES + bytes + FLI_KIB - 1) / FLI_KIB);
+}
+
+static bool has_room(const struct fli_rack_part *part, unsigned kib, size_t most)
+{
+    size_t bound = FLI_RACK_BYTES_FIRST + part->grown * STEP_KIB * FLI_KIB;
+    return (part->kib + kib) * FLI_KIB <= fli_min(bound, most);
+}
+
+/* What there was no room for, of the class for which there was none last: what of others goes is not missed. */
+static void refuse(struct fli_rack_part *part, unsigned class_index, unsigned kib)
+{
+    if (part->refused_class != class_index)
+        part->refused = 0;
+    part->refused_class = (uint8_t)class_index;
+    part->refused = (uint16_t)fli_min(part->refused + kib, MOST_KIB);
+}
+
+/* The thread has asked in vain. */
+static void grow(struct fli_rack_part *part, unsigned class_index)
+{
+    if (part->refused == 0 || part->refused_class != class_index || part->grown >= STEPS_MOST)
+        return;
+    part->refused = (uint16_t)(part->refused - fli_min(part->refused, STEP_KIB));
+    part->grown++;
+}
+
+bool fli_rack_put(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf, const struct fli_magazines *magazines,
+                  struct fli_magazine *magazine, unsigned class_index, size_t most)
+{
+    unsigned kib = cost(magazine, class_index);
+    if (!has_room(part, kib, most)) {
+        refuse(part, class_index, kib);
+        return false;
+    }
+    /* Relaxed: the home's lock orders; others read numbers of a moment ago. */
+    fli_store_relaxed(&magazine->below, fli_magazine_weight(magazine) + fli_rack_blocks(shelf, magazines));
+    fli_store_relaxed(&magazine->next, fli_load_relaxed(shelf));
+    fli_store_relaxed(shelf, fli_magazine_index(magazines, magazine));
+    part->kib = (uint16_t)(part->kib + kib);
+    return true;
+}
+
+struct fli_magazine *fli_rack_take(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf,
+                                   const struct fli_magazines *magazines, unsigned class_index)
+{
+    uint32_t top = fli_load_relaxed(shelf); /* relaxed: as above */
+    if (top == 0) {
+        grow(part, class_index);
+        return NULL;
+    }
+    struct fli_magazine *magazine = fli_magazine_at(magazines, top);
+    fli_store_relaxed(shelf, fli_load_relaxed(&magazine->next));
+    part->kib = (uint16_t)(part->kib - cost(magazine, class_index));
+    return magazine;
+}
+
+void fli_rack_reset_empty(struct fli_rack *rack)
+{
+    struct fli_rack_part *parts[] = {&rack->small, &rack->large, &rack->empty};
+    if (rack->small.kib + rack->large.kib + rack->empty.kib > 0)
+        return;
+    for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++)
+        parts[i]->refused = parts[i]->refused_class = parts[i]->grown = 0;
+}
+
+uint64_t fli_rack_blocks(FLI_ATOMIC(uint32_t) * shelf, const struct fli_magazines *magazines)
+{
+    uint32_t top = fli_load_relaxed(shelf); /* relaxed: as above */
+    return top != 0 ? fli_load_relaxed(&fli_magazine_at(magazines, top)->below) : 0;
+}
