@@ -50,7 +50,7 @@ static size_t refill(struct fli_thread *thread, unsigned class_index, bool press
 {
     struct fl_heap *heap = thread->heap;
     if (fli_deferred_is_waiting(&heap->deferred))
-        fli_deferred_advance(&heap->deferred);
+        fli_trim_advance_deferred(heap);
     return fli_cache_refill_owner(fli_thread_cache(thread, class_index), class_index, &heap->backing, &thread->owner,
                                   pressed);
 }

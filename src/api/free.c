@@ -9,6 +9,7 @@
 #include "base/sanitizer.h"
 #include "heap/stall.h"
 #include "heap/stray.h"
+#include "heap/trim.h"
 
 #include <errno.h>
 
@@ -50,9 +51,12 @@ static enum fli_verdict end_life(struct fli_slabs *slabs, unsigned class_index, 
 static bool push_owner(struct fli_thread *thread, unsigned class_index, void *block)
 {
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
-    if (fl_cache_is_full(cache->top) &&
-        !fli_cache_make_room_owner(cache, class_index, &thread->heap->backing, &thread->owner))
-        return false;
+    if (fl_cache_is_full(cache->top)) {
+        if (!fli_cache_make_room_owner(cache, class_index, &thread->heap->backing, &thread->owner))
+            return false;
+        if (FLI_UNLIKELY(fli_cache_has_given_much_owner(&thread->owner)))
+            fli_trim_if_grown(thread->heap);
+    }
     fl_cache_put(cache, fl_cache_top(cache), block);
     return true;
 }

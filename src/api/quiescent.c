@@ -58,10 +58,10 @@ void fl_read_unlock(struct fl_thread *face)
 /* Sees to what waits for grace periods, now that the calling thread may. */
 FLI_COLD static void move_on(struct fl_heap *heap)
 {
-    if (fli_deferred_has_pressure(&heap->deferred))
-        fli_deferred_help(&heap->deferred, HELP_MILLISECONDS);
-    else
-        fli_deferred_advance(&heap->deferred);
+    bool released = fli_deferred_has_pressure(&heap->deferred) ? fli_deferred_help(&heap->deferred, HELP_MILLISECONDS)
+                                                               : fli_deferred_advance(&heap->deferred);
+    if (released)
+        fli_trim_if_grown(heap);
     if (fli_trim_is_waiting(heap))
         fli_trim_reclaim(heap);
     fli_stall_look(heap);
@@ -112,5 +112,7 @@ int fl_heap_barrier(struct fl_heap *heap)
         return -EINVAL;
     }
     fli_thread_submit_ours(heap);
-    return fli_deferred_drain(&heap->deferred, wait, heap);
+    int failed = fli_deferred_drain(&heap->deferred, wait, heap);
+    fli_trim_if_grown(heap);
+    return failed;
 }

@@ -318,14 +318,6 @@ static bool advance_locked(struct fli_deferred *deferred)
     return released;
 }
 
-/* Unlocks, and tells the heap if what has been released has made its pool grow. */
-static void unlock(struct fli_deferred *deferred, bool released)
-{
-    fli_unlock(&deferred->lock);
-    if (released)
-        deferred->backing->pool_grew(deferred->backing);
-}
-
 /* Whether a step can be taken, as far as can be seen without the lock. Others may take it or make it impossible
  * meanwhile. */
 static bool can_step(struct fli_deferred *deferred)
@@ -338,25 +330,28 @@ static bool can_step(struct fli_deferred *deferred)
     return token == 0 || fli_grace_elapsed(deferred->grace, token);
 }
 
-void fli_deferred_advance(struct fli_deferred *deferred)
+bool fli_deferred_advance(struct fli_deferred *deferred)
 {
     if (!can_step(deferred) || !fli_trylock(&deferred->lock))
-        return;
+        return false;
     int saved = errno;
-    unlock(deferred, advance_locked(deferred));
+    bool released = advance_locked(deferred);
+    fli_unlock(&deferred->lock);
     errno = saved;
+    return released;
 }
 
 /* ---- Waiting. */
 
-void fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds)
+bool fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds)
 {
-    fli_deferred_advance(deferred);
+    bool released = fli_deferred_advance(deferred);
     int64_t token = fli_load_relaxed(&deferred->token);
     /* An implementation of the host's that can be waited for says not how long. */
     if (fli_deferred_is_waiting(deferred) && token != 0 && deferred->grace->wait_for != NULL &&
         fli_grace_wait(deferred->grace, token, milliseconds))
-        fli_deferred_advance(deferred);
+        released |= fli_deferred_advance(deferred);
+    return released;
 }
 
 /* Takes what steps can be taken. `*token` is that of the batch that waits then, 0 if none does, and `*batch` its
@@ -364,12 +359,12 @@ void fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds)
 static int step(struct fli_deferred *deferred, int64_t *token, uint64_t *batch)
 {
     fli_lock(&deferred->lock);
-    bool released = advance_locked(deferred);
+    advance_locked(deferred);
     bool is_waiting = deferred->is_waiting;
     *token = is_waiting ? fli_load_relaxed(&deferred->token) : 0;
     *batch = deferred->batch;
     int result = is_waiting && *token == 0 ? deferred->refusal : 0;
-    unlock(deferred, released);
+    fli_unlock(&deferred->lock);
     return result;
 }
 

@@ -71,15 +71,15 @@ bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, uns
 /* A large block of `size` bytes has been marked in the table. Returns as above. */
 bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size);
 
-/* Takes the next step if it can be taken now and the lock is free. */
-void fli_deferred_advance(struct fli_deferred *deferred);
+/* Takes the next step if it can be taken now and the lock is free. Returns whether blocks have been released. */
+bool fli_deferred_advance(struct fli_deferred *deferred);
 
 /* Waits until all that has been submitted is free. Returns 0, or why it is not: -EAGAIN, -ENOMEM, -ENOTSUP. `wait`
  * waits a while for a grace period. The calling OS thread is in no section and holds no lock. */
 int fli_deferred_drain(struct fli_deferred *deferred, void (*wait)(void *context, int64_t token), void *context);
 
-/* Waits for at most `milliseconds` for the batch that waits, and takes the next step. Likewise. */
-void fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds);
+/* Waits for at most `milliseconds` for the batch that waits, and takes the next step. Returns as above. */
+bool fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds);
 
 /* Whether anything that has been submitted waits: in a batch, or to become one because who submitted it found the
  * lock taken. A hint. */

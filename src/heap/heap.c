@@ -53,8 +53,6 @@ static int init_backing(struct fl_heap *heap, size_t span)
     size_t metadata = fli_slabs_metadata_bytes(span);
     backing->limit.most = heap->options.limit_bytes;
     backing->small_bytes = FLI_RARE_PATHS ? 4 * FLI_MAGAZINE_BYTES : fli_os_cache_bytes() / 2;
-    backing->pool_grew = fli_trim_if_grown;
-    backing->thread_flushed = fli_trim_at_flush;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         backing->magazine_blocks[c] = fli_class_magazine_blocks(c, heap->options.magazine_blocks,
                                                                 heap->options.limit_bytes);

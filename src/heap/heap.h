@@ -41,7 +41,7 @@ struct fli_retired {
 };
 
 struct fl_heap {
-    struct fli_backing backing; /* first: pool_grew finds the heap by it */
+    struct fli_backing backing;
 
     /* Constant once made. */
     char *mapping;

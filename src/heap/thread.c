@@ -7,6 +7,7 @@
 #include "heap/thread.h"
 #include "base/check.h"
 #include "heap/stray.h"
+#include "heap/trim.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -327,8 +328,8 @@ static void flush_and_tell(struct fli_thread *thread, bool leaves)
     fli_thread_submit(thread);
     fli_thread_flush_owner(thread);
     if (heap->grace.kind != FL_GRACE_NONE)
-        fli_deferred_advance(&heap->deferred);
-    heap->backing.thread_flushed(&heap->backing, note_flush(thread, leaves));
+        fli_trim_advance_deferred(heap);
+    fli_trim_at_flush(heap, note_flush(thread, leaves));
     fli_stray_tell(heap, leaves ? "fl_thread_detach" : "fl_thread_flush");
 }
 
@@ -511,7 +512,7 @@ void fl_thread_offline(struct fl_thread *face)
     if (thread->heap->grace.kind != FL_GRACE_NONE) {
         fli_thread_submit(thread);
         stop_reading(thread, false);
-        fli_deferred_advance(&thread->heap->deferred);
+        fli_trim_advance_deferred(thread->heap);
     }
     if (face == fl_thread_current)
         fl_thread_current = (struct fl_thread *)&unattached.face;

@@ -429,7 +429,7 @@ size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
     fli_thread_leave(service);
     fli_thread_flush_offline(heap);
     if (heap->grace.kind != FL_GRACE_NONE)
-        fli_deferred_advance(&heap->deferred);
+        fli_trim_advance_deferred(heap);
     size_t returned = fli_trim(heap, retain_bytes);
     if (waits)
         returned += fli_trim_drain(heap);
@@ -501,9 +501,9 @@ static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
     note_trim_locked(heap, trim.emptied);
 }
 
-void fli_trim_if_grown(struct fli_backing *backing)
+void fli_trim_if_grown(struct fl_heap *heap)
 {
-    struct fl_heap *heap = (struct fl_heap *)backing;
+    struct fli_backing *backing = &heap->backing;
     if (held_bytes(backing) <= fli_load_relaxed(&heap->trim_above) || !fli_trylock(&heap->trim_lock))
         return;
     int saved = errno;
@@ -513,6 +513,12 @@ void fli_trim_if_grown(struct fli_backing *backing)
         trim_slice_locked(heap, held - above / 2);
     fli_unlock(&heap->trim_lock);
     errno = saved;
+}
+
+void fli_trim_advance_deferred(struct fl_heap *heap)
+{
+    if (fli_deferred_advance(&heap->deferred))
+        fli_trim_if_grown(heap);
 }
 
 /* A trim under way is enough for all but the last thread, which leaves nobody to look at what it has flushed. */
@@ -538,9 +544,9 @@ static void trim_at_flush_locked(struct fl_heap *heap)
     note_trim_locked(heap, trim.emptied);
 }
 
-void fli_trim_at_flush(struct fli_backing *backing, bool last)
+void fli_trim_at_flush(struct fl_heap *heap, bool last)
 {
-    struct fl_heap *heap = (struct fl_heap *)backing;
+    struct fli_backing *backing = &heap->backing;
     if (fli_trim_is_waiting(heap))
         fli_trim_reclaim(heap);
     size_t above = fli_load_relaxed(&heap->trim_above);

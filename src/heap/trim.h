@@ -63,10 +63,13 @@ static inline bool fli_trim_is_waiting(struct fl_heap *heap)
 }
 
 /* Blocks have been given away: trims if the heap holds more than its bound, unless a trim is under way. */
-void fli_trim_if_grown(struct fli_backing *backing);
+void fli_trim_if_grown(struct fl_heap *heap);
+
+/* Takes a step with what is deferred (fli_deferred_advance), and trims likewise after blocks that it has released. */
+void fli_trim_advance_deferred(struct fl_heap *heap);
 
 /* A thread has flushed; `last` if no other is attached that is not about to leave. Trims all classes if the heap holds
  * more than its bound. A trim under way is enough, but for the last. */
-void fli_trim_at_flush(struct fli_backing *backing, bool last);
+void fli_trim_at_flush(struct fl_heap *heap, bool last);
 
 #endif

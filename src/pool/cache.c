@@ -203,14 +203,18 @@ static void give_empty(struct fli_magazine *magazine, struct fli_backing *backin
 
 /* ---- What leaves the caches. */
 
-/* Tells the heap from time to time that so many blocks have been given away. No home is locked. */
-static void note_given(size_t blocks, unsigned class_index, struct fli_backing *backing, struct fli_owner *owner)
+static void note_given(size_t blocks, unsigned class_index, struct fli_owner *owner)
 {
-    size_t bytes = blocks * fli_class_bytes(class_index);
-    size_t given = owner->given + (MAGAZINES_PER_NOTICE * bytes + BYTES_PER_NOTICE - 1) / BYTES_PER_NOTICE;
-    owner->given = (uint8_t)(given % MAGAZINES_PER_NOTICE);
-    if (given >= MAGAZINES_PER_NOTICE)
-        backing->pool_grew(backing);
+    owner->given_bytes += (uint32_t)(blocks * fli_class_bytes(class_index));
+    owner->given_magazines++;
+}
+
+bool fli_cache_has_given_much_owner(struct fli_owner *owner)
+{
+    if (owner->given_magazines < MAGAZINES_PER_NOTICE && owner->given_bytes < BYTES_PER_NOTICE)
+        return false;
+    owner->given_magazines = owner->given_bytes = 0;
+    return true;
 }
 
 static void pool_filled(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
@@ -293,7 +297,7 @@ bool fli_cache_make_room_owner(struct fl_cache *cache, unsigned class_index, str
     }
     push_down(cache, room, class_index, backing);
     if (previous != NULL)
-        note_given(capacity, class_index, backing, owner);
+        note_given(capacity, class_index, owner);
     return true;
 }
 

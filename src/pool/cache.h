@@ -51,11 +51,6 @@ struct fli_backing {
     unsigned magazine_blocks[FL_CLASS_COUNT]; /* blocks a magazine of each class holds */
     size_t small_bytes;                       /* the most of small blocks that a home keeps in magazines */
     FLI_ATOMIC(size_t) rack_bytes; /* the most that a thread's rack may hold; written under the registry lock */
-    /* Tells the heap that a thread has sent home, or given the pool, some magazines: it may want to trim. */
-    void (*pool_grew)(struct fli_backing *backing);
-    /* Tells it that a thread has given everything away, `last` if no other has anything left to give: this
-     * is a moment to spend on a larger trim. */
-    void (*thread_flushed)(struct fli_backing *backing, bool last);
 };
 
 /* The most bytes of a block that goes home by itself. Larger ones stay in their magazines. */
@@ -64,8 +59,8 @@ enum { FLI_HOME_BLOCK_MOST = FLI_MODEL ? 16 : 2048 };
 /* What the slow halves know of the thread whose caches they work on. */
 struct fli_owner {
     struct fli_home *home;
-    struct fli_pool_counters counters; /* what the thread did to the pool */
-    uint8_t given; /* magazines given away since the heap was last told, heavy ones counting more */
+    struct fli_pool_counters counters;     /* what the thread did to the pool */
+    uint32_t given_magazines, given_bytes; /* given away since the heap was last told */
 };
 
 /* Lowers the cache's floor, with top on it, by a stage. Returns false if it is the loaded magazine's, which then is
@@ -81,6 +76,10 @@ size_t fli_cache_refill_owner(struct fl_cache *cache, unsigned class_index, stru
  * owning thread only. */
 bool fli_cache_make_room_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                struct fli_owner *owner);
+
+/* Whether the thread has given away so much since this was last so that the heap may want to trim. The owning thread
+ * only. */
+bool fli_cache_has_given_much_owner(struct fli_owner *owner);
 
 /* Sends the blocks of both magazines home. The owning thread, or any while it is stopped outside the library. */
 void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,

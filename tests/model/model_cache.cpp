@@ -76,10 +76,6 @@ struct cache_model : rl::test_suite<scenario, threads> {
     alignas(FLI_CACHE_LINE) char bit_memory[(SLABS_MOST + 1) * FLI_SLAB_BIT_WORDS * sizeof(FLI_ATOMIC(uint64_t))];
     char memory[(MAGAZINES_MOST + 2) * FLI_MAGAZINE_BYTES];
 
-    static void nothing(fli_backing *)
-    {
-    }
-
     void lay_out_slabs()
     {
         fli_slabs *slabs = &backing.slabs;
@@ -119,7 +115,6 @@ struct cache_model : rl::test_suite<scenario, threads> {
         here.magazines = magazines;
         here.homes = HOMES_MOST;
         backing.magazine_blocks[class_index] = capacity;
-        backing.pool_grew = nothing;
         backing.small_bytes = rack_bytes;
         fli_store_relaxed(&backing.rack_bytes, rack_bytes);
         lay_out_slabs();
@@ -129,7 +124,7 @@ struct cache_model : rl::test_suite<scenario, threads> {
         std::memset(caches, 0, sizeof caches);
         for (fli_owner &one : owners) {
             one.home = fli_homes_enter(&backing.homes);
-            one.given = 0;
+            one.given_magazines = one.given_bytes = 0;
         }
         for (rl::var<unsigned> &one : owner)
             one($) = FREE;
