@@ -240,24 +240,35 @@ class Headers(Tree):
 
 
 class Readme(Tree):
-    def examples(self, text):
-        self.write("README.md", text)
-        return [str(self.root / "README.md"), str(self.root / "out"), "--cc", "gcc", "-Wall", "--cxx", "g++"]
+    PROGRAM = "/* example: a.c */\nint main(void)\n{\n    return 0;\n}\n"
+
+    def examples(self, program=PROGRAM, quote=None, before=""):
+        self.write("tests/examples/a.c", program)
+        self.write("README.md", f"{before}text\n```c\n{program if quote is None else quote}```\n")
+        return [str(self.root), str(self.root / "out"), "--cc", "gcc", "-Wall", "--cxx", "g++"]
 
     def test_an_example_that_runs_passes(self):
-        text = "text\n```c\n/* example: a.c */\nint main(void)\n{\n    return 0;\n}\n```\n"
-        self.passes(readme, self.examples(text))
+        self.passes(readme, self.examples())
 
     def test_an_example_that_does_not_compile_fails(self):
-        text = "```c\n/* example: a.c */\nint main(void)\n{\n    return x;\n}\n```\n"
-        self.fails(readme, "a.c does not compile", self.examples(text))
+        self.fails(readme, "a.c does not compile", self.examples(self.PROGRAM.replace("0;", "x;")))
 
     def test_an_example_that_exits_with_an_error_fails(self):
-        text = "```c\n/* example: a.c */\nint main(void)\n{\n    return 3;\n}\n```\n"
-        self.fails(readme, "exit code 3", self.examples(text))
+        self.fails(readme, "exit code 3", self.examples(self.PROGRAM.replace("0;", "3;")))
+
+    def test_a_quote_that_differs_from_its_file_fails(self):
+        self.fails(readme, "a.c is not what", self.examples(quote=self.PROGRAM.replace("0;", "1 - 1;")))
+        self.fails(readme, "quotes b.c, which", self.examples(quote=self.PROGRAM.replace("a.c", "b.c")))
+
+    def test_an_example_under_another_name_fails(self):
+        self.fails(readme, "a.c does not begin", self.examples(self.PROGRAM.replace("a.c", "b.c")))
+
+    def test_a_readme_of_more_than_a_page_fails(self):
+        self.fails(readme, "175 lines", self.examples(before="text\n" * 167))
+        self.fails(readme, "no program within", self.examples(before="text\n" * 50))
 
     def test_a_readme_without_an_example_fails(self):
-        self.fails(readme, "nothing was there", self.examples("```c\nfl_alloc(thread, 48);\n```\n"))
+        self.fails(readme, "nothing was there", self.examples(quote="fl_alloc(thread, 48);\n"))
 
 
 @unittest.skipUnless(shutil.which("gcc") and shutil.which("ar"), "no gcc")

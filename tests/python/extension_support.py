@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""What the tests share that compile extensions: examples of the README, together with the files that an extension carries."""
+"""What the tests share that compile extensions: the examples of the manual, together with the files that an extension
+carries."""
 
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sysconfig
-import textwrap
 import unittest
 
 from demo_support import run_command
@@ -20,13 +19,10 @@ FLAGS = ["-std=gnu11", "-O1", "-fPIC", "-fvisibility=hidden", "-pthread", "-DFRE
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 
 
-def examples(language, comment):
-    """The blocks of the README in a language whose first line is a comment that begins so: {what follows: text}."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = re.compile(rf"^( *)```{language}[ \t]*\n(.*?)^\1```[ \t]*$", re.MULTILINE | re.DOTALL)
-    texts = [textwrap.dedent(text) for _, text in block.findall(readme)]
-    found = [(re.match(re.escape(comment) + r" ([\w.-]+)", text), text) for text in texts]
-    return {match.group(1): text for match, text in found if match}
+def examples(suffix, comment):
+    """The files of tests/examples whose first line is a comment that begins so: {name: text}."""
+    texts = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests/examples").glob(f"*{suffix}")}
+    return {name: text for name, text in texts.items() if text.startswith(f"{comment} {name}")}
 
 
 def compiler():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The README's recipe for Cython: a block that begins with the comment "extension: name.pyx" is a complete module, which
+"""The manual's recipe for Cython: a file of tests/examples that begins with the comment "extension: name.pyx" is a complete module, which
 compiles as it stands and does what the text says."""
 
 import pathlib
@@ -52,7 +52,7 @@ class Cython(unittest.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.folder = pathlib.Path(folder.name)
         cls.freelane = compile_carried(cls.folder)
-        (cls.recipe,) = examples("cython", "# extension:").values()
+        (cls.recipe,) = examples(".pyx", "# extension:").values()
         cls.build("shapes", cls.recipe)
 
     @classmethod

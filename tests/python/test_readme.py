@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The README's extension: a block of C that begins with the comment "extension: name.c" is a complete module. It compiles
+"""The manual's extensions: a file of tests/examples that begins with the comment "extension: name.c" is a complete module. It compiles
 without a warning, together with the files that an extension carries, and does what the text says."""
 
 import os
 import pathlib
+import re
 import shutil
 import sysconfig
 import tempfile
@@ -63,19 +64,19 @@ class Readme(unittest.TestCase):
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
         freelane = compile_carried(cls.folder.name)
-        for name, text in examples("c", "/* extension:").items():
+        for name, text in examples(".c", "/* extension:").items():
             source = pathlib.Path(cls.folder.name) / name
             source.write_text(text, encoding="utf-8")
             link_extension(source, *WARNINGS, freelane)
 
     def test_there_are_two(self):
-        self.assertEqual(list(examples("c", "/* extension:")), ["geometry.c", "containers.c"])
+        self.assertEqual(sorted(examples(".c", "/* extension:")), ["containers.c", "geometry.c"])
 
     def test_the_build_line(self):
         """As it stands there, in a shell, with the files where it says."""
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
-            (folder / "geometry.c").write_text(examples("c", "/* extension:")["geometry.c"], encoding="utf-8")
+            (folder / "geometry.c").write_text(examples(".c", "/* extension:")["geometry.c"], encoding="utf-8")
             (folder / "freelane").symlink_to(ROOT)
             (folder / "bin").mkdir()
             config = folder / "bin" / "python3-config"
@@ -83,7 +84,8 @@ class Readme(unittest.TestCase):
             config.write_text(f'#!/bin/sh\n[ "$1" = --includes ] && echo -I{include} || echo {SUFFIX}\n', encoding="utf-8")
             config.chmod(0o755)
             (folder / "bin" / "cc").symlink_to(shutil.which(compiler()))
-            line = examples("sh", "# builds:")["geometry.c"]
+            manual = (ROOT / "src/python/README.md").read_text(encoding="utf-8")
+            (line,) = re.findall(r"^```sh\n(# builds: geometry\.c\n.*?)^```", manual, re.MULTILINE | re.DOTALL)
             path = f"{folder / 'bin'}:{os.environ['PATH']}"
             run_command(["sh", "-e", "-c", f"cd {folder}\n{line}"], PATH=path)
             run_python(f"import sys; sys.path.insert(0, {name!r}); from geometry import Point; assert Point(1, 2).y == 2")
