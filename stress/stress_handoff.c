@@ -9,7 +9,7 @@
  *     single    a block of any size, freed by fl_free_sized, fl_free or fl_heap_free
  *     zeroed    a block of any size from fl_alloc_zeroed
  *     many      blocks of one size from fl_alloc_many, freed by fl_free_many
- *     object    an object of each dealloc kind, deallocated by fl_dealloc or fl_dealloc_as
+ *     object    an object of each dealloc kind, deallocated by fl_dealloc or fl_dealloc_tagged
  *
  * An object holds a block. CLEAR, FINALIZE and LEGACY free it in their callbacks; for PLAIN the taker does. A
  * FINALIZE object resurrects the first time, and its second deallocation must not finalize it again.
@@ -188,7 +188,7 @@ static void dealloc(struct fl_thread *thread, struct letter *letter, struct stre
     if (stress_one_in(rng, 2))
         fl_dealloc(thread, letter->parcel, letter->type);
     else
-        fl_dealloc_as(thread, letter->parcel, letter->type, letter->type->kind);
+        fl_dealloc_tagged(thread, letter->parcel, letter->type, fl_type_tag(letter->type));
 }
 
 static void read_object(struct fl_thread *thread, struct letter *letter, struct stress_rng *rng)

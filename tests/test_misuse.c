@@ -431,6 +431,9 @@ static void flags_of_the_host_that_contradict_the_type_are_refused(void **state)
         assert_int_equal(calls, 0);
         assert_untouched(bed, &before);
     }
+    fl_dealloc_tagged(bed->thread, object, &type, FL_TAG_FINALIZE);
+    assert_misuse("fl_dealloc_tagged", object, "'socket'");
+    assert_untouched(bed, &before);
     fl_dealloc_as(bed->thread, object, &type, FL_DEALLOC_CLEAR);
     assert_int_equal(calls, 1);
     assert_int_equal(misuse.count, 0);

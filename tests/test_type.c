@@ -231,13 +231,32 @@ static void a_host_may_keep_the_two_bits_itself(void **state)
         {.name = "clear", .size = sizeof(struct object), .clear = note_clear},
         {.name = "finalize", .size = sizeof(struct object), .finalize = note_finalize, .clear = note_clear},
     };
-    static const char *const expected[] = {"d", "", "c", "fc"};
+    static const char *const expected[] = {"dd", "", "cc", "fcfc"};
     for (size_t i = 0; i < COUNT_OF(types); i++) {
         make_ready(&types[i], NULL);
         assert_int_equal(types[i].kind, i);
         memset(calls, 0, sizeof calls);
         fl_dealloc_as(bed->thread, make(bed, &types[i]), &types[i], types[i].kind);
+        assert_int_equal(fl_tag_kind(fl_type_tag(&types[i])), i);
+        fl_dealloc_tagged(bed->thread, make(bed, &types[i]), &types[i], fl_type_tag(&types[i]));
         assert_string_equal(calls, expected[i]);
+    }
+    assert_int_equal(live_blocks(bed), 0);
+}
+
+static void a_tag_says_kind_and_class(void **state)
+{
+    struct bed *bed = *state;
+    for (size_t size = 1; size <= FL_BLOCK_MAX + 1; size = size * 3 / 2 + 1) {
+        struct fl_type plain = {.name = "plain", .size = size, .kind = FL_DEALLOC_PLAIN};
+        struct fl_type clear = {.name = "clear", .size = size, .clear = note_clear};
+        make_ready(&plain, NULL);
+        make_ready(&clear, NULL);
+        assert_true(fl_type_tag(&plain) < 1u << FL_TAG_BITS);
+        assert_int_equal(fl_tag_kind(fl_type_tag(&plain)), FL_DEALLOC_PLAIN);
+        assert_int_not_equal(fl_type_tag(&plain), fl_type_tag(&clear));
+        fl_dealloc_tagged(bed->thread, fl_type_alloc(bed->thread, &plain), &plain, fl_type_tag(&plain));
+        fl_dealloc_tagged(bed->thread, fl_type_alloc(bed->thread, &clear), &clear, fl_type_tag(&clear));
     }
     assert_int_equal(live_blocks(bed), 0);
 }
@@ -661,6 +680,7 @@ int main(void)
         TYPE_TEST(a_resurrected_object_stays_and_is_not_cleared),
         TYPE_TEST(an_object_with_a_finalized_byte_is_finalized_once),
         TYPE_TEST(a_host_may_keep_the_two_bits_itself),
+        TYPE_TEST(a_tag_says_kind_and_class),
         TYPE_TEST(types_of_every_size_are_allocated_and_freed),
         TYPE_TEST(a_type_too_large_for_any_machine_is_refused_memory),
         TYPE_TEST(kinds_are_resolved_by_the_rules_under_every_base),

@@ -57,7 +57,7 @@ extern "C" {
 #define FL_VERSION_PATCH 0
 
 /* The layout that the inline fast paths assume. The library refuses callers compiled for another one. */
-#define FL_ABI 3
+#define FL_ABI 4
 
 #if defined(FREELANE_STATIC)
 #define FL_API
@@ -545,6 +545,9 @@ struct fl_type {
  * needs, a finalized byte outside the object, a base that is not ready. Once per type, by one thread. */
 FL_API int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size);
 
+/* Bits of what fl_type_tag returns. */
+#define FL_TAG_BITS 12
+
 /* Inline:
  *
  *     void *fl_type_alloc(struct fl_thread *thread, const struct fl_type *type);
@@ -552,8 +555,16 @@ FL_API int fl_type_ready(struct fl_type *type, const struct fl_type *base, char 
  *     void fl_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type);
  *     void fl_dealloc_as(struct fl_thread *thread, void *object, const struct fl_type *type,
  *                        enum fl_dealloc_kind kind);
+ *     unsigned fl_type_tag(const struct fl_type *type);
+ *     enum fl_dealloc_kind fl_tag_kind(unsigned tag);
+ *     void fl_dealloc_tagged(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag);
  *     void fl_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);
  *     struct fl_thread *fl_thread_self(void);
+ *
+ * fl_type_tag is the kind and the size class of a ready type as one number below 1 << FL_TAG_BITS, which never changes:
+ * for a host that keeps it in a flags word of its own. fl_tag_kind is the kind in it. fl_dealloc_tagged is fl_dealloc by
+ * that number: it reads the type only where more is to do than to push a PLAIN object back. A tag that is not the type's
+ * is told where the type is read.
  *
  * fl_dealloc_deferred runs callbacks at once, on the caller, and frees the memory after a grace period. A LEGACY
  * type's `dealloc` frees by itself: it is refused there, and its `dealloc` may end in fl_type_free_deferred. */

@@ -66,6 +66,7 @@ FL_API void fl_type_free_slow(struct fl_thread *thread, void *object, const stru
 FL_API void fl_dealloc_slow(struct fl_thread *thread, void *object, const struct fl_type *type);
 FL_API void fl_dealloc_as_slow(struct fl_thread *thread, void *object, const struct fl_type *type,
                                enum fl_dealloc_kind kind);
+FL_API void fl_dealloc_tagged_slow(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag);
 FL_API void fl_free_deferred_slow(struct fl_thread *thread, void *block, size_t size);
 FL_API void fl_dealloc_deferred_slow(struct fl_thread *thread, void *object, const struct fl_type *type);
 
@@ -200,6 +201,52 @@ FL_INLINE void fl_dealloc_as(struct fl_thread *thread, void *object, const struc
         return;
     }
     fl_cache_put(cache, top, object);
+}
+
+/* Tags of types whose objects are not pushed back by themselves: where in a thread the words of the two caches of class
+ * 0 lie, which are always zero, as a `top` without room. The tag of any other type, which is PLAIN, is where the `top`
+ * of its cache lies. */
+enum {
+    FL_TAG_LEGACY = 0,
+    FL_TAG_PLAIN = sizeof(void **),
+    FL_TAG_CLEAR = FL_CLASS_COUNT * sizeof(struct fl_cache),
+    FL_TAG_FINALIZE = FL_TAG_CLEAR + sizeof(void **)
+};
+
+FL_INLINE unsigned fl_type_tag(const struct fl_type *type)
+{
+    switch (type->kind) {
+    case FL_DEALLOC_LEGACY:
+        return FL_TAG_LEGACY;
+    case FL_DEALLOC_CLEAR:
+        return FL_TAG_CLEAR;
+    case FL_DEALLOC_FINALIZE:
+        return FL_TAG_FINALIZE;
+    default:
+        return type->dealloc_cache != 0 ? type->dealloc_cache : (unsigned)FL_TAG_PLAIN;
+    }
+}
+
+FL_INLINE enum fl_dealloc_kind fl_tag_kind(unsigned tag)
+{
+    if (tag == FL_TAG_CLEAR)
+        return FL_DEALLOC_CLEAR;
+    if (tag == FL_TAG_FINALIZE)
+        return FL_DEALLOC_FINALIZE;
+    return tag == FL_TAG_LEGACY ? FL_DEALLOC_LEGACY : FL_DEALLOC_PLAIN;
+}
+
+/* The bounds test is the test of the kind, as in fl_dealloc. */
+FL_INLINE void fl_dealloc_tagged(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag)
+{
+    void ***place = (void ***)(void *)((char *)thread + tag);
+    void **top = __atomic_load_n(place, __ATOMIC_RELAXED);
+    if (FL_UNLIKELY(fl_cache_is_full(top))) {
+        fl_dealloc_tagged_slow(thread, object, type, tag);
+        return;
+    }
+    *top = object;
+    __atomic_store_n(place, top + 1, __ATOMIC_RELAXED);
 }
 
 /* Stores a deferred block, where there is room. Returns false, and has done nothing, where there is none. */

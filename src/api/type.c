@@ -18,6 +18,7 @@
 #include "base/check.h"
 
 #include <errno.h>
+#include <stddef.h>
 
 static const char *kind_name(enum fl_dealloc_kind kind)
 {
@@ -333,6 +334,20 @@ void fl_dealloc_as_slow(struct fl_thread *thread, void *object, const struct fl_
         return;
     if (kind != type->kind) {
         fli_misuse("fl_dealloc_as", object, type->name, "is %s, not %s", kind_name(type->kind), kind_name(kind));
+        return;
+    }
+    fl_dealloc_slow(thread, object, type);
+}
+
+_Static_assert(2 * FL_CLASS_COUNT * sizeof(struct fl_cache) <= 1 << FL_TAG_BITS, "a tag is small");
+_Static_assert(offsetof(struct fl_thread, cache) == 0 && offsetof(struct fl_cache, top) == 0, "a tag is a place");
+
+void fl_dealloc_tagged_slow(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag)
+{
+    if (!is_ready(type, object, "fl_dealloc_tagged"))
+        return;
+    if (tag != fl_type_tag(type)) {
+        fli_misuse("fl_dealloc_tagged", object, type->name, "has the tag %u, not %zu", fl_type_tag(type), tag);
         return;
     }
     fl_dealloc_slow(thread, object, type);

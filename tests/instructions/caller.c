@@ -25,6 +25,11 @@ void caller_dealloc(struct fl_thread *thread, void *object, const struct fl_type
     fl_dealloc(thread, object, type);
 }
 
+void caller_dealloc_tagged(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag)
+{
+    fl_dealloc_tagged(thread, object, type, tag);
+}
+
 void caller_free_deferred(struct fl_thread *thread, void *block)
 {
     fl_free_deferred(thread, block, CALLER_BLOCK_BYTES);

@@ -10,6 +10,7 @@ void *caller_alloc(struct fl_thread *thread);
 void caller_free_sized(struct fl_thread *thread, void *block);
 void *caller_type_alloc(struct fl_thread *thread, const struct fl_type *type);
 void caller_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type);
+void caller_dealloc_tagged(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag);
 void caller_free_deferred(struct fl_thread *thread, void *block);
 void caller_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);
 

@@ -26,6 +26,10 @@ static void typed_round(struct fl_thread *thread, const struct fl_type *type)
         objects[i] = caller_type_alloc(thread, type);
     for (int i = 0; i < ROUND; i++)
         caller_dealloc(thread, objects[i], type);
+    for (int i = 0; i < ROUND; i++)
+        objects[i] = fl_type_alloc(thread, type);
+    for (int i = 0; i < ROUND; i++)
+        caller_dealloc_tagged(thread, objects[i], type, fl_type_tag(type));
 }
 
 /* Fills the cache of the class with two rounds of blocks, past which it has room for more. */

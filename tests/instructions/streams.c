@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Frees many blocks in a row through functions of caller.h, so that every magazine that fills up takes the slow half: first
- * all of them with caller_free_sized, then with caller_free_deferred, then with caller_dealloc_deferred; some rounds of it.
+ * Allocates and frees many blocks in a row through functions of caller.h, so that every magazine that is empty or full
+ * takes the slow half: some rounds of the frees, and then of the allocations.
  *
  * The grace periods are those of a host where each has ended when the next magazine is full, so that the calls do
  * all the work there is: each submits one magazine and gives the one before it to the pool. With grace periods that last
@@ -30,6 +30,19 @@ static void allocate(struct fl_thread *thread, size_t count, void **blocks)
 {
     if (fl_alloc_many(thread, CALLER_BLOCK_BYTES, count, blocks) != 0)
         exit(1);
+}
+
+/* What is allocated was freed in the same way each time: what an allocation takes depends on it. */
+static void allocate_all(struct fl_thread *thread, const struct fl_type *type, size_t count, void **blocks)
+{
+    allocate(thread, count, blocks);
+    fl_free_many(thread, CALLER_BLOCK_BYTES, count, blocks);
+    for (size_t i = 0; i < count; i++)
+        blocks[i] = caller_alloc(thread);
+    fl_free_many(thread, CALLER_BLOCK_BYTES, count, blocks);
+    for (size_t i = 0; i < count; i++)
+        blocks[i] = caller_type_alloc(thread, type);
+    fl_free_many(thread, CALLER_BLOCK_BYTES, count, blocks);
 }
 
 static void free_all(struct fl_thread *thread, const struct fl_type *type, size_t count, void **blocks)
@@ -63,6 +76,8 @@ int main(int argc, char **argv)
         return 1;
     for (int round = 0; round < ROUNDS; round++)
         free_all(thread, &type, count / ROUNDS, blocks);
+    for (int round = 0; round < ROUNDS; round++)
+        allocate_all(thread, &type, count / ROUNDS, blocks);
     free(blocks);
     return begun == 0 || fl_thread_detach(thread) != 0 || fl_heap_destroy(heap) != 0;
 }
