@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ROUNDS = 1100, SECONDS = 100, GRACE_NONE = 0, GRACE_QSBR = 1, GRACE_BP = 2 };
+enum { ROUNDS = 1100, SECONDS = 280, GRACE_NONE = 0, GRACE_QSBR = 1, GRACE_BP = 2 };
 
 #define EXPECT(condition)                                                                                            \
     do {                                                                                                             \
