@@ -65,6 +65,9 @@ extern "C" {
 #define FL_API __attribute__((visibility("default")))
 #endif
 
+/* A function whose definition stands in inline.h. */
+#define FL_INLINE static inline __attribute__((always_inline))
+
 /* The largest size in bytes that is served from slabs; a larger block comes from the C library. */
 #define FL_BLOCK_MAX 32768
 
@@ -363,6 +366,11 @@ FL_API int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size);
 
 /* ---- Threads ------------------------------------------------------------------------------------------ */
 
+/* The calling OS thread's handle for the default heap. Never NULL. The OS thread is attached at the first call that
+ * uses the handle, so ask again rather than keep what the first call returned: it costs one load. Any thread, any time.
+ * Wait-free. */
+FL_INLINE struct fl_thread *fl_thread_self(void);
+
 FL_API struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap);
 
 /* Attaches to a heap: a new handle at each call, bound to the calling OS thread. If it still is bound to it when that
@@ -404,11 +412,18 @@ FL_API void *fl_thread_context(const struct fl_thread *thread);
 
 /* ---- Blocks ------------------------------------------------------------------------------------------- */
 
-/* Blocks are aligned to 16 bytes, and to their size where the size class is a power of two. Inline:
- *
- *     void *fl_alloc(struct fl_thread *thread, size_t size);
- *     void fl_free_sized(struct fl_thread *thread, void *block, size_t size);
- */
+/* Allocates a block of `size` bytes for the thread that the handle belongs to; its contents are unspecified. Size 0 gives
+ * a unique block. Blocks are aligned to 16 bytes, and to their size where the size class is a power of two. Returns NULL
+ * with errno ENOMEM, or EINVAL after misuse: a heap with stale readers takes only objects of types. Progress as above. */
+FL_INLINE void *fl_alloc(struct fl_thread *thread, size_t size);
+
+/* Frees a block of the thread's heap, given the size in bytes that it was allocated with. The block may come from any
+ * thread; it is not NULL. Never fails, keeps errno. Progress as above. */
+FL_INLINE void fl_free_sized(struct fl_thread *thread, void *block, size_t size);
+
+/* The size class that serves `size` bytes: 16-byte steps up to 512, then eight steps to each doubling. 0 for size 0 and
+ * for sizes above FL_BLOCK_MAX. Any thread. Wait-free. */
+FL_INLINE size_t fl_size_class(size_t size);
 
 /* Like fl_alloc, with the first `size` bytes zero. */
 FL_API void *fl_alloc_zeroed(struct fl_thread *thread, size_t size);
@@ -446,11 +461,9 @@ FL_API void fl_free_many(struct fl_thread *thread, size_t size, size_t count, vo
  * is the host's affair. Freelane calls urcu_bp_before_fork and its siblings once there has been a bp heap; a host
  * that uses bp itself leaves that to it. Such a fork waits for the grace period of bp that is under way. */
 
-/* Frees a block of the thread's heap, allocated with `size`, after a grace period. Never fails and never waits. The
- * handle must be online; the heap must have grace periods. Inline:
- *
- *     void fl_free_deferred(struct fl_thread *thread, void *block, size_t size);
- */
+/* Frees a block of the thread's heap after a grace period, given the size in bytes that it was allocated with; not NULL.
+ * Never fails and never waits. The handle must be online; the heap must have grace periods. */
+FL_INLINE void fl_free_deferred(struct fl_thread *thread, void *block, size_t size);
 
 /* Tells that the calling thread holds no pointer that it read without a lock. Between two of these an online thread
  * of a qsbr heap is one read-side section. Also submits what the thread has deferred (part-full magazines only while
@@ -548,26 +561,36 @@ FL_API int fl_type_ready(struct fl_type *type, const struct fl_type *base, char 
 /* Bits of what fl_type_tag returns. */
 #define FL_TAG_BITS 12
 
-/* Inline:
- *
- *     void *fl_type_alloc(struct fl_thread *thread, const struct fl_type *type);
- *     void fl_type_free(struct fl_thread *thread, void *object, const struct fl_type *type);
- *     void fl_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type);
- *     void fl_dealloc_as(struct fl_thread *thread, void *object, const struct fl_type *type,
- *                        enum fl_dealloc_kind kind);
- *     unsigned fl_type_tag(const struct fl_type *type);
- *     enum fl_dealloc_kind fl_tag_kind(unsigned tag);
- *     void fl_dealloc_tagged(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag);
- *     void fl_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);
- *     struct fl_thread *fl_thread_self(void);
- *
- * fl_type_tag is the kind and the size class of a ready type as one number below 1 << FL_TAG_BITS, which never changes:
- * for a host that keeps it in a flags word of its own. fl_tag_kind is the kind in it. fl_dealloc_tagged is fl_dealloc by
- * that number: it reads the type only where more is to do than to push a PLAIN object back. A tag that is not the type's
- * is told where the type is read.
- *
- * fl_dealloc_deferred runs callbacks at once, on the caller, and frees the memory after a grace period. A LEGACY
- * type's `dealloc` frees by itself: it is refused there, and its `dealloc` may end in fl_type_free_deferred. */
+/* Allocates an instance of a ready type; its contents are unspecified. Returns NULL with errno ENOMEM, or EINVAL after
+ * misuse: the type's header is not the heap's. Progress as fl_alloc. */
+FL_INLINE void *fl_type_alloc(struct fl_thread *thread, const struct fl_type *type);
+
+/* Frees the memory of an instance and nothing else: the end of a LEGACY `dealloc`, or an object whose construction
+ * failed. Never fails, keeps errno. Progress as fl_free_sized. */
+FL_INLINE void fl_type_free(struct fl_thread *thread, void *object, const struct fl_type *type);
+
+/* Deallocates an object whose last reference is gone, as its type's kind says. The callbacks of other kinds than PLAIN
+ * run on the caller, before this returns. Progress as fl_free_sized, beside what the callbacks do. */
+FL_INLINE void fl_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type);
+
+/* The same for a host that keeps the two bits in a flags word of its own: `kind` is what it found there. Another kind
+ * than fl_type_ready resolved is misuse, told where the type is read. */
+FL_INLINE void fl_dealloc_as(struct fl_thread *thread, void *object, const struct fl_type *type,
+                             enum fl_dealloc_kind kind);
+
+/* The kind and the size class of a ready type as one number below 1 << FL_TAG_BITS, which never changes: for a host that
+ * keeps it in a flags word of its own. And the kind in such a number. Any thread. Wait-free. */
+FL_INLINE unsigned fl_type_tag(const struct fl_type *type);
+FL_INLINE enum fl_dealloc_kind fl_tag_kind(unsigned tag);
+
+/* fl_dealloc by the type's tag: reads the type only where more is to do than to push a PLAIN object back. Another tag than
+ * the type's is misuse, told where the type is read. */
+FL_INLINE void fl_dealloc_tagged(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag);
+
+/* Deallocates an object whose last reference is gone but which readers may still be looking at: callbacks run at once, on
+ * the caller, and the memory is freed after a grace period. A LEGACY type's `dealloc` frees by itself: it is refused as
+ * misuse, and its `dealloc` may end in fl_type_free_deferred. The handle must be online. Progress as fl_free_deferred. */
+FL_INLINE void fl_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);
 
 /* Frees the memory of an instance after a grace period and nothing else: the end of a LEGACY `dealloc`. */
 FL_API void fl_type_free_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The inline fast paths. Included by freelane.h; the layouts here are the ABI that FL_ABI numbers.
+ * How the inline fast paths work; their contract stands in freelane.h, which includes this. The layouts here are the ABI
+ * that FL_ABI numbers.
  *
  * A cache as the fast paths see it, loaded with a magazine that holds pointers to three free blocks:
  *
@@ -26,7 +27,6 @@
 extern "C" {
 #endif
 
-#define FL_INLINE      static inline __attribute__((always_inline))
 #define FL_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 /* Bytes of a magazine, and their alignment. */
@@ -70,15 +70,12 @@ FL_API void fl_dealloc_tagged_slow(struct fl_thread *thread, void *object, const
 FL_API void fl_free_deferred_slow(struct fl_thread *thread, void *block, size_t size);
 FL_API void fl_dealloc_deferred_slow(struct fl_thread *thread, void *object, const struct fl_type *type);
 
-/* The calling OS thread's handle for the default heap. The thread is attached at the first call that uses the
- * handle, so ask again rather than keep what the first call returned: it costs one load. Never NULL. */
 FL_INLINE struct fl_thread *fl_thread_self(void)
 {
     return fl_thread_current;
 }
 
-/* The size class that serves `size` bytes: 16-byte steps up to 512, then eight steps to each doubling. 0, which
- * every fast path sends to its slow half, for sizes above FL_BLOCK_MAX and for size 0. */
+/* Every fast path sends class 0 to its slow half. */
 FL_INLINE size_t fl_size_class(size_t size)
 {
     if (__builtin_expect(size <= 512, 1))
@@ -129,7 +126,6 @@ FL_INLINE struct fl_cache *fl_cache_for(struct fl_thread *thread, size_t size)
     return &thread->cache[fl_size_class(size)];
 }
 
-/* Allocates `size` bytes; size 0 gives a unique block. Returns NULL with errno ENOMEM. */
 FL_INLINE void *fl_alloc(struct fl_thread *thread, size_t size)
 {
     struct fl_cache *cache = fl_cache_for(thread, size);
@@ -139,8 +135,6 @@ FL_INLINE void *fl_alloc(struct fl_thread *thread, size_t size)
     return fl_cache_take(cache, top);
 }
 
-/* Frees a block of the thread's heap, given the size it was allocated with. The block may come from any thread.
- * Not NULL. */
 FL_INLINE void fl_free_sized(struct fl_thread *thread, void *block, size_t size)
 {
     struct fl_cache *cache = fl_cache_for(thread, size);
@@ -152,7 +146,6 @@ FL_INLINE void fl_free_sized(struct fl_thread *thread, void *block, size_t size)
     fl_cache_put(cache, top, block);
 }
 
-/* Allocates an instance of a ready type. Returns NULL with errno ENOMEM. */
 FL_INLINE void *fl_type_alloc(struct fl_thread *thread, const struct fl_type *type)
 {
     struct fl_cache *cache = fl_cache_at(thread, type->alloc_cache);
@@ -162,8 +155,6 @@ FL_INLINE void *fl_type_alloc(struct fl_thread *thread, const struct fl_type *ty
     return fl_cache_take(cache, top);
 }
 
-/* Frees the memory of an instance and nothing else: the end of a LEGACY `dealloc`, or an object whose
- * construction failed. */
 FL_INLINE void fl_type_free(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
     struct fl_cache *cache = fl_cache_at(thread, type->free_cache);
@@ -175,8 +166,7 @@ FL_INLINE void fl_type_free(struct fl_thread *thread, void *object, const struct
     fl_cache_put(cache, top, object);
 }
 
-/* Deallocates an object whose last reference is gone, as its type's kind says. The two bits are tested by the bounds
- * test: a kind other than PLAIN points dealloc_cache at the cache that never has room, and so does a type whose
+/* The two bits are tested by the bounds test: a kind other than PLAIN points dealloc_cache at the cache that never has room, and so does a type whose
  * header the library clears. */
 FL_INLINE void fl_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
@@ -189,8 +179,6 @@ FL_INLINE void fl_dealloc(struct fl_thread *thread, void *object, const struct f
     fl_cache_put(cache, top, object);
 }
 
-/* The same for a host that keeps the two bits in a flags word of its own: `kind` is what it found there and must
- * be the kind that fl_type_ready resolved. */
 FL_INLINE void fl_dealloc_as(struct fl_thread *thread, void *object, const struct fl_type *type,
                              enum fl_dealloc_kind kind)
 {
@@ -260,7 +248,6 @@ FL_INLINE bool fl_deferred_put(void ***place, void *block)
     return true;
 }
 
-/* Frees a block after a grace period, given the size it was allocated with. Not NULL. */
 FL_INLINE void fl_free_deferred(struct fl_thread *thread, void *block, size_t size)
 {
     if (!fl_deferred_put(&thread->deferred[fl_size_class(size)], block))
@@ -273,8 +260,6 @@ FL_INLINE void ***fl_deferred_at(struct fl_thread *thread, uint32_t offset)
     return (void ***)(void *)((char *)thread + offset);
 }
 
-/* Deallocates an object whose last reference is gone but which readers may still be looking at: callbacks run now,
- * the memory is freed after a grace period. Not for LEGACY types. */
 FL_INLINE void fl_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
     if (!fl_deferred_put(fl_deferred_at(thread, type->deferred_cache), object))
