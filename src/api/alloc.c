@@ -115,13 +115,13 @@ FLI_COLD static void trim_for(struct fli_thread *thread)
 FLI_COLD static void *make_room(struct fli_thread *thread, unsigned class_index)
 {
     pool_caches(thread);
-    fli_trim_take_back(thread->heap, class_index, thread->owner.home);
+    fli_retired_take_back(thread->heap, class_index, thread->owner.home);
     void *block = alloc_pressed(thread, class_index, true);
     if (block != NULL)
         return block;
     trim_for(thread);
     /* Another trim may have had blocks of the class in hand. */
-    fli_trim_take_back(thread->heap, class_index, thread->owner.home);
+    fli_retired_take_back(thread->heap, class_index, thread->owner.home);
     return alloc_pressed(thread, class_index, true);
 }
 

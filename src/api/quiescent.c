@@ -62,8 +62,8 @@ FLI_COLD static void move_on(struct fl_heap *heap)
                                                                : fli_deferred_advance(&heap->deferred);
     if (released)
         fli_trim_if_grown(heap);
-    if (fli_trim_is_waiting(heap))
-        fli_trim_reclaim(heap);
+    if (fli_retired_is_waiting(heap))
+        fli_retired_reclaim(heap);
     fli_stall_look(heap);
 }
 
@@ -84,7 +84,7 @@ void fl_quiescent(struct fl_thread *face)
     bool submits = (thread->deferring[0] | thread->deferring[1]) != 0 && (!is_waiting || has_pressure);
     if (submits)
         fli_thread_submit(thread);
-    if (submits || is_waiting || has_pressure || fli_trim_is_waiting(heap))
+    if (submits || is_waiting || has_pressure || fli_retired_is_waiting(heap))
         move_on(heap);
 }
 

@@ -146,7 +146,7 @@ static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *
 static void begin_anew(struct fl_heap *heap)
 {
     fli_deferred_recount_stw(&heap->deferred);
-    fli_trim_wait_anew_stw(heap);
+    fli_retired_wait_anew_stw(heap);
     if (!heap->world_stopped)
         leave_behind(heap, lose);
     reset_pool(heap);

@@ -93,7 +93,8 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
                             "the system refuses to reserve address space for %zu bytes of slabs (option reserve)",
                             wanted != 0 ? wanted : FLI_RESERVE_DEFAULT_FLOOR);
     heap->options.reserve_bytes = span;
-    fli_trim_init(heap);
+    pthread_mutex_init(&heap->trim_lock, NULL);
+    fli_bound_init(heap);
     int failed = init_backing(heap, span);
     const char *what = "memory for the slab table";
     if (fli_thread_create_service(heap) != 0 && failed == 0) {

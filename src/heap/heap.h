@@ -18,7 +18,9 @@
 #ifndef FLI_HEAP_H
 #define FLI_HEAP_H
 
+#include "heap/bound.h"
 #include "heap/deferred.h"
+#include "heap/retired.h"
 
 struct fli_thread;
 
@@ -28,16 +30,6 @@ extern pthread_mutex_t fli_default_lock;
 /* Counters of threads that have detached. */
 struct fli_totals {
     uint64_t exchanges, updates, cas_failures, home_visits;
-};
-
-/* Slabs that have been retired while readers may still look at them. As with deferred blocks, one batch waits for a
- * grace period while others collect. Lists through `next`, of slab numbers + 1. Under the trim lock. */
-struct fli_retired {
-    uint32_t collecting, waiting;
-    int64_t token;
-    uint64_t batch; /* how many batches there have been */
-    FLI_ATOMIC(uint64_t) grace_periods;
-    FLI_ATOMIC(uint64_t) grace_refusals;
 };
 
 struct fl_heap {
@@ -67,15 +59,19 @@ struct fl_heap {
     struct fli_thread *service;
 
     pthread_mutex_t trim_lock;
-    FLI_ATOMIC(size_t) trim_above; /* the bound: held bytes past which the heap trims itself */
-    size_t trim_took;              /* bytes that the bound made the latest trim take; 0: already accounted for */
-    uint64_t trim_reused_before;   /* reused_bytes of the slabs after it */
+    struct fli_bound bound;
     struct fli_retired retired;
     struct fli_pool_counters trim_counters;
     FLI_ATOMIC(uint64_t) flushes;
     FLI_ATOMIC(uint64_t) trims;
     FLI_ATOMIC(uint64_t) trimmed_bytes;
 };
+
+/* Whether retired slabs wait. A hint. */
+static inline bool fli_retired_is_waiting(struct fl_heap *heap)
+{
+    return fli_load_relaxed(&heap->backing.slabs.retired) > 0; /* relaxed: a hint */
+}
 
 /* Makes a heap, of options that are resolved first. NULL with errno set, and a message. */
 struct fl_heap *fli_heap_create(const struct fl_options *options, bool is_default, char *error, size_t error_size);

@@ -6,14 +6,11 @@
 #include "heap/trim.h"
 #include "base/check.h"
 #include "base/lock.h"
-#include "heap/stall.h"
 #include "heap/stray.h"
+#include "heap/thread.h"
 #include "memory/idle.h"
 
 #include <errno.h>
-
-/* Where the bound begins. */
-#define TRIM_ABOVE_FIRST (FLI_MIB / 8)
 
 /* What a heap trims by itself at a time: twice what comes between two notices. */
 enum { TRIM_SLICE_BYTES = 2 << 20 };
@@ -189,122 +186,6 @@ static void retire_from_homes(struct trim *trim)
     }
 }
 
-/* ---- Grace periods. */
-
-/* Takes a list of retired slabs into a home again. */
-static void take_back(struct fl_heap *heap, uint32_t first, struct fli_home *home)
-{
-    struct fli_slabs *slabs = &heap->backing.slabs;
-    fli_home_wait(home);
-    for (uint32_t slab = first, next; slab != 0; slab = next) {
-        next = fli_slab_at(slabs, slab)->next;
-        fli_slab_unretire(slabs, slab);
-        fli_home_take_in(&heap->backing.homes, home, slab);
-    }
-    fli_home_unlock(home);
-}
-
-/* Begins a batch of what has been collected. Where no grace period can be had, the slabs are free ones of their
- * classes again. */
-static void begin_batch_locked(struct fl_heap *heap)
-{
-    struct fli_retired *retired = &heap->retired;
-    retired->token = fli_grace_begin(&heap->grace);
-    if (retired->token > 0) {
-        retired->waiting = retired->collecting;
-        retired->batch++;
-        fli_count(&retired->grace_periods, 1);
-    } else {
-        take_back(heap, retired->collecting, heap->service->owner.home);
-        fli_count(&retired->grace_refusals, 1);
-    }
-    retired->collecting = 0;
-}
-
-/* Takes what steps can be taken with retired slabs. Returns the bytes given back. */
-static size_t reclaim_locked(struct fl_heap *heap)
-{
-    struct fli_retired *retired = &heap->retired;
-    size_t returned = 0;
-    if (retired->waiting != 0 && fli_grace_elapsed(&heap->grace, retired->token)) {
-        returned = fli_idle_make(&heap->backing.slabs, retired->waiting, 0);
-        retired->waiting = 0;
-    }
-    if (retired->waiting == 0 && retired->collecting != 0)
-        begin_batch_locked(heap);
-    fli_count(&heap->trimmed_bytes, returned);
-    return returned;
-}
-
-/* Takes the first slab of the class out of a list, as a list of its own. Returns 0 if there is none. */
-static uint32_t take_of_class(struct fli_slabs *slabs, uint32_t *link, unsigned class_index)
-{
-    while (*link != 0 && fli_load_relaxed(&slabs->classes[*link - 1]) != class_index)
-        link = &fli_slab_at(slabs, *link)->next;
-    uint32_t slab = *link;
-    if (slab != 0) {
-        *link = fli_slab_at(slabs, slab)->next;
-        fli_slab_at(slabs, slab)->next = 0;
-    }
-    return slab;
-}
-
-void fli_trim_take_back(struct fl_heap *heap, unsigned class_index, struct fli_home *home)
-{
-    struct fli_slabs *slabs = &heap->backing.slabs;
-    struct fli_retired *retired = &heap->retired;
-    if (!fli_trim_is_waiting(heap))
-        return;
-    fli_lock(&heap->trim_lock);
-    uint32_t slab = take_of_class(slabs, &retired->collecting, class_index);
-    if (slab == 0)
-        slab = take_of_class(slabs, &retired->waiting, class_index);
-    take_back(heap, slab, home);
-    fli_unlock(&heap->trim_lock);
-}
-
-void fli_trim_reclaim(struct fl_heap *heap)
-{
-    if (!fli_trylock(&heap->trim_lock))
-        return;
-    int saved = errno;
-    reclaim_locked(heap);
-    fli_unlock(&heap->trim_lock);
-    errno = saved;
-}
-
-size_t fli_trim_drain(struct fl_heap *heap)
-{
-    size_t returned = 0;
-    for (uint64_t first = 0;;) {
-        fli_lock(&heap->trim_lock);
-        returned += reclaim_locked(heap);
-        bool waits = heap->retired.waiting != 0;
-        int64_t token = heap->retired.token;
-        uint64_t batch = heap->retired.batch;
-        fli_unlock(&heap->trim_lock);
-        if (first == 0)
-            first = batch;
-        if (!waits || batch > first + 1 || !fli_grace_can_wait(&heap->grace))
-            return returned;
-        fli_stall_wait(heap, token);
-    }
-}
-
-void fli_trim_wait_anew_stw(struct fl_heap *heap)
-{
-    struct fli_retired *retired = &heap->retired;
-    if (retired->waiting == 0 || heap->grace.readers == NULL)
-        return;
-    const struct fli_slabs *slabs = &heap->backing.slabs;
-    uint32_t last = retired->waiting;
-    while (fli_slab_at(slabs, last)->next != 0)
-        last = fli_slab_at(slabs, last)->next;
-    fli_slab_at(slabs, last)->next = retired->collecting;
-    retired->collecting = retired->waiting;
-    retired->waiting = 0;
-}
-
 /* ---- A whole trim. */
 
 static size_t class_pooled_bytes(struct fli_backing *backing, unsigned class_index)
@@ -340,7 +221,7 @@ static bool has_stale_readers(const struct fl_heap *heap)
 /* What may stay with idle slabs after a trim that the heap makes by itself. */
 static size_t warm_bytes(struct fl_heap *heap)
 {
-    return has_stale_readers(heap) ? 0 : fli_load_relaxed(&heap->trim_above) / 2;
+    return has_stale_readers(heap) ? 0 : fli_load_relaxed(&heap->bound.above) / 2;
 }
 
 /* With stale readers, the slabs in hand are those that collect. */
@@ -363,7 +244,7 @@ static void finish(struct trim *trim, struct fl_heap *heap)
         trim->returned += fli_idle_make(&trim->backing->slabs, trim->retired, trim->warm / FLI_SLAB_BYTES);
     fli_count(&heap->trims, 1);
     fli_count(&heap->trimmed_bytes, trim->returned);
-    trim->returned += reclaim_locked(heap);
+    trim->returned += fli_retired_reclaim_locked(heap);
 }
 
 /* Trims all classes, until at most `retain` free bytes are left. */
@@ -408,7 +289,7 @@ size_t fli_trim(struct fl_heap *heap, size_t retain)
     }
     trim.warm = fli_min(trim.warm, retain - fli_min(trim.free, retain));
     finish(&trim, heap);
-    heap->trim_took = 0; /* that this is taken back says nothing about the bound */
+    fli_bound_forget_trim_locked(heap); /* that this is taken back says nothing about the bound */
     fli_slab_trim_metadata(&heap->backing.slabs);
     size_t of_kept = fli_idle_return_kept(&heap->backing.slabs);
     fli_count(&heap->trimmed_bytes, of_kept);
@@ -432,51 +313,12 @@ size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
         fli_trim_advance_deferred(heap);
     size_t returned = fli_trim(heap, retain_bytes);
     if (waits)
-        returned += fli_trim_drain(heap);
+        returned += fli_retired_drain(heap);
     fli_stray_tell(heap, "fl_heap_trim");
     return returned;
 }
 
 /* ---- Trims by itself. */
-
-void fli_trim_init(struct fl_heap *heap)
-{
-    pthread_mutex_init(&heap->trim_lock, NULL);
-    size_t retain = heap->options.retain_bytes;
-    fli_store_relaxed(&heap->trim_above, retain == SIZE_MAX ? SIZE_MAX : fli_min(retain, TRIM_ABOVE_FIRST));
-}
-
-static uint64_t reused_bytes(struct fli_slabs *slabs)
-{
-    fli_lock(&slabs->lock);
-    uint64_t bytes = slabs->reused_bytes;
-    fli_unlock(&slabs->lock);
-    return bytes;
-}
-
-/* The bound for the trim at hand: if the last one's work was in vain, what has been taken back since, and at least
- * twice as much as before. */
-static size_t adapt_bound_locked(struct fl_heap *heap)
-{
-    size_t above = fli_load_relaxed(&heap->trim_above);
-    if (heap->trim_took == 0)
-        return above;
-    uint64_t taken_back = reused_bytes(&heap->backing.slabs) - heap->trim_reused_before;
-    if (taken_back >= heap->trim_took / 2) {
-        above = above <= SIZE_MAX / 2 ? fli_max(2 * above, taken_back) : SIZE_MAX;
-        above = fli_min(above, heap->options.retain_bytes);
-        fli_store_relaxed(&heap->trim_above, above);
-        heap->trim_took = 0;
-    }
-    return above;
-}
-
-/* Notes that the bound made a trim take so many bytes out of the pool, to see how much of it will be taken back. */
-static void note_trim_locked(struct fl_heap *heap, size_t bytes)
-{
-    heap->trim_took = bytes;
-    heap->trim_reused_before = reused_bytes(&heap->backing.slabs);
-}
 
 static unsigned class_with_most_pooled(struct fli_backing *backing)
 {
@@ -498,16 +340,16 @@ static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
     trim.free = slice;
     retire_from_homes(&trim);
     finish(&trim, heap);
-    note_trim_locked(heap, trim.emptied);
+    fli_bound_note_trim_locked(heap, trim.emptied);
 }
 
 void fli_trim_if_grown(struct fl_heap *heap)
 {
     struct fli_backing *backing = &heap->backing;
-    if (held_bytes(backing) <= fli_load_relaxed(&heap->trim_above) || !fli_trylock(&heap->trim_lock))
+    if (held_bytes(backing) <= fli_load_relaxed(&heap->bound.above) || !fli_trylock(&heap->trim_lock))
         return;
     int saved = errno;
-    size_t above = adapt_bound_locked(heap);
+    size_t above = fli_bound_adapt_locked(heap);
     size_t held = held_bytes(backing);
     if (held > above)
         trim_slice_locked(heap, held - above / 2);
@@ -533,7 +375,7 @@ static bool lock_at_flush(struct fl_heap *heap, bool last)
 /* The trim of a flush, unless the bound is found to have to rise instead. */
 static void trim_at_flush_locked(struct fl_heap *heap)
 {
-    size_t above = adapt_bound_locked(heap);
+    size_t above = fli_bound_adapt_locked(heap);
     size_t held = held_bytes(&heap->backing);
     if (held <= above)
         return;
@@ -541,15 +383,15 @@ static void trim_at_flush_locked(struct fl_heap *heap)
     trim.free = held;
     trim_classes(&trim);
     finish(&trim, heap);
-    note_trim_locked(heap, trim.emptied);
+    fli_bound_note_trim_locked(heap, trim.emptied);
 }
 
 void fli_trim_at_flush(struct fl_heap *heap, bool last)
 {
     struct fli_backing *backing = &heap->backing;
-    if (fli_trim_is_waiting(heap))
-        fli_trim_reclaim(heap);
-    size_t above = fli_load_relaxed(&heap->trim_above);
+    if (fli_retired_is_waiting(heap))
+        fli_retired_reclaim(heap);
+    size_t above = fli_load_relaxed(&heap->bound.above);
     uint64_t flushes = fli_load_relaxed(&heap->flushes) + 1;
     fli_store_relaxed(&heap->flushes, flushes);
     bool look = last || free_slab_bytes(backing) > above || flushes % FLUSHES_PER_LOOK == 0;
