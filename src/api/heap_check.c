@@ -13,6 +13,7 @@
  */
 #include "api/stats.h"
 #include "base/check.h"
+#include "heap/registry.h"
 #include "memory/idle.h"
 
 #include <errno.h>

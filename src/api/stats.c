@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/stats.h"
 #include "base/lock.h"
+#include "heap/registry.h"
 #include "heap/trim.h"
 
 #include <errno.h>

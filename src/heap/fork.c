@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap/fork.h"
 #include "grace/rcu.h"
+#include "heap/registry.h"
 #include "heap/thread.h"
 #include "heap/trim.h"
 
@@ -135,7 +136,7 @@ static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *
     struct fli_thread *next;
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = next) {
         next = thread->next;
-        if (fli_thread_is_ours_locked(thread))
+        if (fli_os_thread_may_use_locked(thread))
             continue;
         empty(thread);
         fli_thread_remove_locked(thread);
@@ -175,7 +176,7 @@ static void child(void)
     fli_rcu_after_fork_child();
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
         flush_stopped(heap);
-    fli_thread_forget_others_stw();
+    fli_os_thread_forget_others_stw();
     fli_registry_unlock();
     fli_unlock(&fli_default_lock);
     fli_cancel_restore(state);

@@ -14,6 +14,7 @@
 #include "base/pin.h"
 #include "heap/fork.h"
 #include "heap/options.h"
+#include "heap/registry.h"
 #include "heap/stall.h"
 #include "heap/trim.h"
 

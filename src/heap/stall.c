@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap/stall.h"
+#include "heap/registry.h"
+#include "heap/thread.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Attach, detach, exit, and the registry. One process-wide lock guards which heaps there are, which threads each has,
- * which OS threads there are, and which each thread is bound to; it is taken when these change and by whoever walks
- * them, never by an exchange of magazines.
+ * Attach, detach, flush, and the service thread.
  */
 #include "heap/thread.h"
 #include "base/check.h"
+#include "heap/registry.h"
 #include "heap/stray.h"
 #include "heap/trim.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 /* Which part of a heap's limit all racks may have together. */
 enum { RACKS_PER_LIMIT = 8 };
@@ -22,205 +19,6 @@ enum { RACKS_PER_LIMIT = 8 };
 static const struct fli_thread unattached, exited;
 
 __thread struct fl_thread *fl_thread_current = (struct fl_thread *)&unattached.face;
-
-/* What is known of the calling OS thread; NULL while no handle has been bound to it. Apart from the thread's own
- * storage, because a handle that outlives the thread links to it. */
-static __thread struct fli_os_thread *os_thread;
-
-/* Rounds of destructors that have come to at_exit on the calling OS thread. */
-static __thread unsigned exit_round;
-
-static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct fl_heap *heaps;
-static struct fli_os_thread *os_threads; /* all that have had a handle */
-static pthread_key_t exit_key;
-static bool exit_key_exists;
-
-void fli_registry_lock(void)
-{
-    fli_lock(&registry_lock);
-}
-
-void fli_registry_unlock(void)
-{
-    fli_unlock(&registry_lock);
-}
-
-struct fl_heap *fli_registry_heaps(void)
-{
-    return heaps;
-}
-
-/* ---- Binding handles to OS threads. */
-
-static void bind_locked(struct fli_thread *thread)
-{
-    thread->os_thread = os_thread;
-    thread->next_bound = os_thread->bound;
-    thread->link_bound = &os_thread->bound;
-    if (thread->next_bound != NULL)
-        thread->next_bound->link_bound = &thread->next_bound;
-    os_thread->bound = thread;
-}
-
-static void unbind_locked(struct fli_thread *thread)
-{
-    if (thread->os_thread == NULL)
-        return;
-    *thread->link_bound = thread->next_bound;
-    if (thread->next_bound != NULL)
-        thread->next_bound->link_bound = thread->link_bound;
-    thread->os_thread = NULL;
-}
-
-bool fli_thread_is_ours_locked(const struct fli_thread *thread)
-{
-    if (thread->detacher != NULL)
-        return thread->detacher == &os_thread;
-    return thread->os_thread == NULL || thread->os_thread == os_thread;
-}
-
-/* The calling OS thread will detach a handle. Returns false if another does so already, or if it does so itself, in a
- * function that the host has not left without returning. */
-static bool claim_locked(struct fli_thread *thread, struct fli_frame here)
-{
-    bool was_left = thread->detacher == &os_thread && !fli_callback_runs(&thread->detaching, here);
-    if (thread->detacher != NULL && !was_left)
-        return false;
-    thread->detacher = &os_thread;
-    thread->detaching.caller = here;
-    if (thread->os_thread != os_thread)
-        unbind_locked(thread);
-    return true;
-}
-
-static void enter_os_thread(struct fli_os_thread *record)
-{
-    fli_registry_lock();
-    record->next = os_threads;
-    record->link = &os_threads;
-    if (record->next != NULL)
-        record->next->link = &record->next;
-    os_threads = record;
-    fli_registry_unlock();
-}
-
-static void release_os_thread_locked(struct fli_os_thread *record)
-{
-    *record->link = record->next;
-    if (record->next != NULL)
-        record->next->link = record->link;
-    free(record);
-}
-
-/* Sees to it that at_exit runs when the calling OS thread exits. Returns 0 or -ENOMEM. */
-static int watch_exit(void)
-{
-    if (os_thread != NULL)
-        return 0;
-    struct fli_os_thread *record = calloc(1, sizeof *record);
-    if (record == NULL || pthread_setspecific(exit_key, record) != 0) {
-        free(record);
-        return -ENOMEM;
-    }
-    record->number = syscall(SYS_gettid);
-    enter_os_thread(record);
-    os_thread = record;
-    return 0;
-}
-
-void fli_thread_forget_others_stw(void)
-{
-    struct fli_os_thread *next;
-    for (struct fli_os_thread *record = os_threads; record != NULL; record = next) {
-        next = record->next;
-        if (record != os_thread)
-            release_os_thread_locked(record);
-        else
-            record->number = syscall(SYS_gettid);
-    }
-}
-
-static void detach(struct fli_thread *thread);
-
-/* The thread exits inside read-side sections: they end with it. */
-static void end_sections(struct fli_thread *thread)
-{
-    fli_store_relaxed(&thread->sections, 0); /* relaxed: the owner's */
-    fli_reader_end_sections(fli_thread_reader(thread), &thread->heap->grace);
-}
-
-/* A handle that is bound to the exiting OS thread, claimed; NULL if there is none. */
-static struct fli_thread *claim_bound(struct fli_os_thread *exiting)
-{
-    fli_registry_lock();
-    struct fli_thread *thread = exiting->bound;
-    if (thread != NULL)
-        claim_locked(thread, (struct fli_frame){0, 0});
-    fli_registry_unlock();
-    return thread;
-}
-
-/* The destructor of the exit key: detaches what the exiting thread left attached. POSIX runs destructors in rounds
- * while keys are set again; waiting for the last but one lets those of the host, whatever their order, use and detach
- * their handles first. Later ones may still use the handle of fl_thread_self; from then on it is the stand-in. */
-static void at_exit(void *arg)
-{
-    struct fli_os_thread *exiting = arg;
-    if (++exit_round < 2 && pthread_setspecific(exit_key, exiting) == 0)
-        return;
-    fl_thread_current = (struct fl_thread *)&exited.face;
-    struct fli_thread *thread;
-    while ((thread = claim_bound(exiting)) != NULL) {
-        end_sections(thread);
-        detach(thread);
-    }
-    for (unsigned kind = 0; kind < FLI_GRACE_KINDS; kind++)
-        fli_reader_close(&exiting->readers[kind]);
-    os_thread = NULL;
-    fli_registry_lock();
-    release_os_thread_locked(exiting);
-    fli_registry_unlock();
-}
-
-/* ---- The registry. */
-
-int fli_registry_enter(struct fl_heap *heap)
-{
-    int failed = 0;
-    fli_registry_lock();
-    if (!exit_key_exists) {
-        failed = pthread_key_create(&exit_key, at_exit);
-        exit_key_exists = failed == 0;
-    }
-    if (failed == 0) {
-        heap->next = heaps;
-        heaps = heap;
-    }
-    fli_registry_unlock();
-    return failed == 0 ? 0 : -ENOMEM;
-}
-
-size_t fli_registry_count(struct fl_heap *heap, unsigned *inside)
-{
-    *inside = 0;
-    fli_registry_lock();
-    size_t count = heap->thread_count;
-    for (const struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
-        *inside += fli_load_relaxed(&thread->sections) > 0; /* relaxed: a number a moment ago */
-    fli_registry_unlock();
-    return count;
-}
-
-void fli_registry_remove(struct fl_heap *heap)
-{
-    fli_registry_lock();
-    struct fl_heap **link = &heaps;
-    while (*link != heap)
-        link = &(*link)->next;
-    *link = heap->next;
-    fli_registry_unlock();
-}
 
 /* Sets what each thread may keep on its rack: its share of what the heap retains. */
 static void share_racks_locked(struct fl_heap *heap)
@@ -240,13 +38,13 @@ static void enter_locked(struct fli_thread *thread)
     heap->threads = thread;
     heap->thread_count++;
     share_racks_locked(heap);
-    bind_locked(thread);
+    fli_os_thread_bind_locked(thread);
 }
 
 void fli_thread_remove_locked(struct fli_thread *thread)
 {
     struct fl_heap *heap = thread->heap;
-    unbind_locked(thread);
+    fli_os_thread_unbind_locked(thread);
     *thread->link = thread->next;
     if (thread->next != NULL)
         thread->next->link = thread->link;
@@ -285,7 +83,7 @@ static struct fli_thread *create_thread(struct fl_heap *heap)
 
 static struct fli_thread *attach(struct fl_heap *heap)
 {
-    struct fli_thread *thread = watch_exit() == 0 ? create_thread(heap) : NULL;
+    struct fli_thread *thread = fli_os_thread_watch() == 0 ? create_thread(heap) : NULL;
     if (thread == NULL) {
         errno = ENOMEM;
         return NULL;
@@ -336,12 +134,16 @@ static void flush_and_tell(struct fli_thread *thread, bool leaves)
 /* The handle is no longer the calling OS thread's. */
 static void stop_reading(struct fli_thread *thread, bool detached)
 {
-    if (thread->os_thread != NULL && thread->os_thread == os_thread)
+    if (thread->os_thread != NULL && thread->os_thread == fli_os_thread_self())
         fli_reader_remove_handle(fli_thread_reader(thread), &thread->heap->grace, detached);
 }
 
-/* The handle has been claimed. */
-static void detach(struct fli_thread *thread)
+void fli_thread_note_exit(void)
+{
+    fl_thread_current = (struct fl_thread *)&exited.face;
+}
+
+void fli_thread_detach_claimed(struct fli_thread *thread)
 {
     flush_and_tell(thread, true);
     stop_reading(thread, true);
@@ -357,9 +159,9 @@ static const char *claim(struct fli_thread *thread, struct fli_frame here)
 {
     const char *wrong = NULL;
     fli_registry_lock();
-    if (thread->is_self && !fli_thread_is_ours_locked(thread))
+    if (thread->is_self && !fli_os_thread_may_use_locked(thread))
         wrong = "is what fl_thread_self returns to another thread";
-    else if (!claim_locked(thread, here))
+    else if (!fli_os_thread_claim_locked(thread, here))
         wrong = "is being detached already";
     fli_registry_unlock();
     return wrong;
@@ -379,7 +181,7 @@ int fl_thread_detach(struct fl_thread *face)
         fli_misuse("fl_thread_detach", face, NULL, "%s", wrong);
         return -EINVAL;
     }
-    detach(thread);
+    fli_thread_detach_claimed(thread);
     return 0;
 }
 
@@ -432,7 +234,8 @@ void fli_thread_submit(struct fli_thread *thread)
 /* The first handle bound to the calling OS thread. Others may detach those that are: under the registry lock. */
 static struct fli_thread *first_bound_locked(void)
 {
-    return os_thread != NULL ? os_thread->bound : NULL;
+    const struct fli_os_thread *here = fli_os_thread_self();
+    return here != NULL ? here->bound : NULL;
 }
 
 static bool submit_bound(struct fl_heap *heap)
@@ -469,8 +272,9 @@ bool fli_thread_caller_is_inside(struct fl_heap *heap)
     if (fli_grace_is_inside(&heap->grace))
         return true;
     /* Relaxed: the caller's own. */
-    if (heap->grace.readers != NULL && os_thread != NULL &&
-        fli_load_relaxed(&os_thread->readers[heap->grace.kind].sections) > 0)
+    const struct fli_os_thread *here = fli_os_thread_self();
+    if (heap->grace.readers != NULL && here != NULL &&
+        fli_load_relaxed(&here->readers[heap->grace.kind].sections) > 0)
         return true;
     return has_sections(heap);
 }
@@ -518,7 +322,7 @@ void fl_thread_offline(struct fl_thread *face)
         fl_thread_current = (struct fl_thread *)&unattached.face;
     fli_store_relaxed(&thread->owner.home->away, true); /* relaxed: a hint, until the next exchange */
     fli_registry_lock();
-    unbind_locked(thread);
+    fli_os_thread_unbind_locked(thread);
     thread->offline = true;
     fli_registry_unlock();
 }
@@ -529,13 +333,13 @@ void fl_thread_online(struct fl_thread *face)
         return;
     struct fli_thread *thread = fli_thread_of(face);
     /* Where the exit cannot be watched, the handle stays unbound and attached past it, which loses nothing. */
-    bool watched = watch_exit() == 0;
-    if (thread->os_thread != NULL && thread->os_thread == os_thread)
+    bool watched = fli_os_thread_watch() == 0;
+    if (thread->os_thread != NULL && thread->os_thread == fli_os_thread_self())
         return; /* it is online here */
     fli_registry_lock();
-    unbind_locked(thread);
+    fli_os_thread_unbind_locked(thread);
     if (watched)
-        bind_locked(thread);
+        fli_os_thread_bind_locked(thread);
     thread->offline = false;
     fli_registry_unlock();
     if (watched)

@@ -13,26 +13,15 @@
  *     | links                          |  under the registry lock
  *     +--------------------------------+
  *
- * A handle is bound to the OS thread that attached it or last called fl_thread_online; at that thread's exit the
- * handles bound to it are detached. Whoever detaches a handle first claims it under the registry lock: from then on no
- * walk over the handles of its OS thread comes to it, unless that is the one that detaches it. Two constant handles stand in where there is none: `unattached` until an OS
+ * Two constant handles stand in where there is none: `unattached` until an OS
  * thread first uses the default heap, and `exited` from its exit on. Their caches have no capacity, so that every
  * call on them comes to its slow half, which enters through fli_serve_enter (serve.h).
  */
 #ifndef FLI_THREAD_H
 #define FLI_THREAD_H
 
-#include "base/callback.h"
-#include "grace/reader.h"
 #include "heap/heap.h"
-
-/* What is known of one OS thread, from its first handle to its exit. */
-struct fli_os_thread {
-    struct fli_os_thread *next, **link; /* all of the process */
-    struct fli_thread *bound;           /* the handles bound to it */
-    struct fli_reader readers[FLI_GRACE_KINDS];
-    long number; /* the kernel's */
-};
+#include "heap/os_thread.h"
 
 struct fli_thread {
     struct fl_thread face;
@@ -134,36 +123,17 @@ bool fli_thread_caller_is_inside(struct fl_heap *heap);
 /* fli_thread_submit for each handle of the heap that is bound to the calling OS thread. */
 void fli_thread_submit_ours(struct fl_heap *heap);
 
-/* The calling OS thread is the only one of a forked child, where it has another number: releases what is known of the
- * others, to which no handle may be bound any more. */
-void fli_thread_forget_others_stw(void);
-
 /* Flushes the handles of a heap that are offline. */
 void fli_thread_flush_offline(struct fl_heap *heap);
 
 /* Flushes the heap's service thread, unless it is at work or is the caller. */
 void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller);
 
-/* ---- The registry of heaps and threads. */
+/* Detaches a handle that has been claimed (os_thread.h). */
+void fli_thread_detach_claimed(struct fli_thread *thread);
 
-/* Enters a heap. Returns 0, or -ENOMEM if the process refuses what watching exits and forks takes. */
-int fli_registry_enter(struct fl_heap *heap);
-
-/* The threads attached to a heap, and how many of them are inside a read-side section. */
-size_t fli_registry_count(struct fl_heap *heap, unsigned *inside);
-
-/* Takes out a heap that no thread is attached to. */
-void fli_registry_remove(struct fl_heap *heap);
-
-void fli_registry_lock(void);
-void fli_registry_unlock(void);
-
-/* The first of all heaps. Under the registry lock. */
-struct fl_heap *fli_registry_heaps(void);
-
-/* Whether no other OS thread uses a handle: it is bound to the calling one, or to none, and no other detaches it. Under
- * the registry lock. */
-bool fli_thread_is_ours_locked(const struct fli_thread *thread);
+/* The calling OS thread exits: fl_thread_self is the stand-in for that from now on. */
+void fli_thread_note_exit(void);
 
 /* Takes a thread out of the registry and frees it. Under the registry lock. */
 void fli_thread_remove_locked(struct fli_thread *thread);

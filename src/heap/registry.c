@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#include "heap/registry.h"
+#include "heap/os_thread.h"
+#include "heap/thread.h"
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct fl_heap *heaps;
+
+void fli_registry_lock(void)
+{
+    fli_lock(&registry_lock);
+}
+
+void fli_registry_unlock(void)
+{
+    fli_unlock(&registry_lock);
+}
+
+struct fl_heap *fli_registry_heaps(void)
+{
+    return heaps;
+}
+
+int fli_registry_enter(struct fl_heap *heap)
+{
+    fli_registry_lock();
+    int failed = fli_os_thread_prepare_locked();
+    if (failed == 0) {
+        heap->next = heaps;
+        heaps = heap;
+    }
+    fli_registry_unlock();
+    return failed;
+}
+
+size_t fli_registry_count(struct fl_heap *heap, unsigned *inside)
+{
+    *inside = 0;
+    fli_registry_lock();
+    size_t count = heap->thread_count;
+    for (const struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+        *inside += fli_load_relaxed(&thread->sections) > 0; /* relaxed: a number a moment ago */
+    fli_registry_unlock();
+    return count;
+}
+
+void fli_registry_remove(struct fl_heap *heap)
+{
+    fli_registry_lock();
+    struct fl_heap **link = &heaps;
+    while (*link != heap)
+        link = &(*link)->next;
+    *link = heap->next;
+    fli_registry_unlock();
+}
