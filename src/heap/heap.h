@@ -5,7 +5,7 @@
  * Locks, in the order in which they are taken:
  *
  *     default               the default heap's creation
- *     registry (thread.h)   the list of heaps, the threads of each heap, their bindings to OS threads
+ *     registry (registry.h) the list of heaps, the threads of each heap, their bindings to OS threads
  *     service               the thread that serves unattached and exited threads
  *     trim                  one trim at a time
  *     deferred              one step of the deferred blocks at a time
