@@ -52,13 +52,14 @@
 extern "C" {
 #endif
 
-#define FL_VERSION_MAJOR 0
-#define FL_VERSION_MINOR 1
-#define FL_VERSION_PATCH 0
+#define FL_VERSION_MAJOR 0 /* a change that breaks hosts raises it, once it is 1 */
+#define FL_VERSION_MINOR 1 /* a change that hosts may use raises it; while the major one is 0, any */
+#define FL_VERSION_PATCH 0 /* a mend raises it */
 
 /* The layout that the inline fast paths assume. The library refuses callers compiled for another one. */
 #define FL_ABI 4
 
+/* A function that the library exports. */
 #if defined(FREELANE_STATIC)
 #define FL_API
 #else
@@ -88,6 +89,7 @@ struct fl_misuse {
     const char *message; /* the whole sentence, naming all of these */
 };
 
+/* What is told of misuse. */
 typedef void (*fl_misuse_handler)(const struct fl_misuse *misuse);
 
 /* Sets the process's misuse handler and returns the one before it; NULL restores the default, which prints
@@ -169,16 +171,16 @@ struct fl_grace_host {
     /* Waits for its end. NULL: nothing ever waits; fl_heap_barrier returns -EAGAIN, and memory goes back when a later
      * trim, flush or quiescent state finds that the grace period has ended. */
     void (*wait)(void *context, int64_t token);
-    void *context;
+    void *context; /* what the three are given */
 };
 
 /* A word in the header of an object: 1, 2, 4 or 8 bytes, at a multiple of its size. */
 struct fl_header_word {
-    uint16_t offset;
-    uint16_t size;
+    uint16_t offset; /* in the object, in bytes */
+    uint16_t size;   /* in bytes */
 };
 
-#define FL_HEADER_WORDS_MAX 8
+#define FL_HEADER_WORDS_MAX 8 /* the most words of a header that the library clears */
 
 /* The header of the objects of a heap with stale readers: lock-free readers that may look at an object after it was
  * freed, as the try-incref of free-threaded CPython does. Constant while a heap or type uses it. */
@@ -186,7 +188,7 @@ struct fl_header {
     uint32_t bytes; /* the header is the first `bytes` bytes of each object */
     uint32_t words; /* how many words the library clears when an object is freed; 0 if the host clears what has to be,
                        before it frees: then PLAIN objects keep the inline fast path */
-    struct fl_header_word clear[FL_HEADER_WORDS_MAX];
+    struct fl_header_word clear[FL_HEADER_WORDS_MAX]; /* which words these are */
 };
 
 /* A reader that a grace period has been waiting for. */
@@ -236,6 +238,7 @@ struct fl_options {
  * (`error_size` bytes, may be NULL and 0) that names the culprit; `options` is unchanged then. */
 FL_API int fl_options_parse(const char *text, struct fl_options *options, char *error, size_t error_size);
 
+/* fl_heap_create for a caller that was compiled for FL_ABI `abi`. */
 FL_API struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options *options, char *error,
                                           size_t error_size);
 
@@ -317,20 +320,21 @@ struct fl_class_stats {
     size_t lost;            /* in caches of threads that did not survive a fork */
 };
 
+/* Statistics of a heap; see fl_heap_stats for what they promise. */
 struct fl_stats {
     struct fl_class_stats classes[FL_CLASS_COUNT]; /* [0] is unused */
     size_t threads;                                /* attached threads */
     size_t live_blocks;                            /* sums over the classes and the large blocks */
-    size_t live_bytes;
-    size_t cached_bytes; /* sums over the classes */
-    size_t pooled_bytes;
-    size_t parked_bytes;
-    size_t deferred_bytes; /* large blocks included, which are not in live_* then */
-    size_t lost_bytes;
-    size_t large_blocks; /* live blocks above FL_BLOCK_MAX, counted in live_* too */
-    size_t large_bytes;
-    size_t slabs;            /* slabs in use */
-    size_t slab_bytes;       /* their bytes */
+    size_t live_bytes;                             /* their bytes */
+    size_t cached_bytes;                           /* sums over the classes, as the next two are */
+    size_t pooled_bytes;                           /* see struct fl_class_stats */
+    size_t parked_bytes;                           /* likewise */
+    size_t deferred_bytes;                         /* large blocks included, which are not in live_* then */
+    size_t lost_bytes;                             /* sums over the classes */
+    size_t large_blocks;                           /* live blocks above FL_BLOCK_MAX, counted in live_* too */
+    size_t large_bytes;                            /* their bytes */
+    size_t slabs;                                  /* slabs in use */
+    size_t slab_bytes;                             /* their bytes */
     size_t idle_bytes;       /* bytes of slabs that serve no class and have kept their memory for the next that do */
     size_t retired_bytes;    /* bytes of slabs that wait for a grace period before they go back */
     size_t reserved_bytes;   /* address space reserved for slabs */
@@ -354,6 +358,7 @@ struct fl_stats {
  * of slabs are of one moment, and the equations of struct fl_class_stats hold at any time. Any thread. */
 FL_API void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats);
 
+/* How statistics are printed: a table for people, or one JSON object. */
 enum fl_stats_format { FL_STATS_TEXT, FL_STATS_JSON };
 
 /* Prints the statistics. Returns 0, or -EIO if the stream failed. Any thread. */
@@ -371,6 +376,7 @@ FL_API int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size);
  * Wait-free. */
 FL_INLINE struct fl_thread *fl_thread_self(void);
 
+/* fl_thread_attach for a caller that was compiled for FL_ABI `abi`. */
 FL_API struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap);
 
 /* Attaches to a heap: a new handle at each call, bound to the calling OS thread. If it still is bound to it when that
@@ -408,6 +414,7 @@ FL_API struct fl_heap *fl_thread_heap(const struct fl_thread *thread);
 
 /* A word of the host's own in the handle, NULL at first. */
 FL_API void fl_thread_set_context(struct fl_thread *thread, void *context);
+/* That word. */
 FL_API void *fl_thread_context(const struct fl_thread *thread);
 
 /* ---- Blocks ------------------------------------------------------------------------------------------- */
@@ -472,8 +479,9 @@ FL_INLINE void fl_free_deferred(struct fl_thread *thread, void *block, size_t si
  * fl_read_lock. */
 FL_API void fl_quiescent(struct fl_thread *thread);
 
-/* Begins and ends a read-side section; sections nest. The handle must be online. */
+/* Begins a read-side section; sections nest. The handle must be online. Lock-free. */
 FL_API void fl_read_lock(struct fl_thread *thread);
+/* Ends the read-side section that was begun last. The handle must be online. Lock-free. */
 FL_API void fl_read_unlock(struct fl_thread *thread);
 
 /* Waits until all that the calling OS thread has deferred, and all that other threads of the heap have submitted (at
@@ -516,11 +524,13 @@ enum fl_dealloc_kind {
  * first part and calls fl_type_ready; from then on the descriptor is constant and may be shared by all threads
  * and heaps. */
 struct fl_type {
-    const char *name;
+    const char *name;          /* for error texts; not NULL */
     size_t size;               /* bytes of an instance; 0 takes the base's */
     enum fl_dealloc_kind kind; /* fl_type_ready resolves it */
 
+    /* LEGACY: does all that ends an object, fl_type_free included. */
     void (*dealloc)(struct fl_thread *thread, void *object, const struct fl_type *type);
+    /* Drops what the object holds. */
     void (*clear)(struct fl_thread *thread, void *object, const struct fl_type *type);
     /* Returns true if the object was resurrected: it stays allocated. */
     bool (*finalize)(struct fl_thread *thread, void *object, const struct fl_type *type);
@@ -529,7 +539,7 @@ struct fl_type {
      * (PEP 442): the byte at this offset has the bits of `finalized_mask` set before `finalize` runs. With a
      * mask of 0 every deallocation finalizes. */
     uint32_t finalized_offset;
-    uint8_t finalized_mask;
+    uint8_t finalized_mask; /* the bits; 0: none */
 
     /* The header of the heap with stale readers where instances live; NULL takes the base's. */
     const struct fl_header *header;
@@ -540,7 +550,7 @@ struct fl_type {
     uint32_t free_cache;     /* the same; or the cache that never has room, where the library clears the header */
     uint32_t dealloc_cache;  /* for PLAIN as free_cache; for the other kinds the cache that never has room */
     uint32_t deferred_cache; /* where the deferred blocks of this size class lie; likewise */
-    bool ready;
+    bool ready;              /* whether it has */
 };
 
 /* Makes a type ready: inherits from `base` (ready, or NULL) what the type leaves out, resolves its kind, and
@@ -579,8 +589,9 @@ FL_INLINE void fl_dealloc_as(struct fl_thread *thread, void *object, const struc
                              enum fl_dealloc_kind kind);
 
 /* The kind and the size class of a ready type as one number below 1 << FL_TAG_BITS, which never changes: for a host that
- * keeps it in a flags word of its own. And the kind in such a number. Any thread. Wait-free. */
+ * keeps it in a flags word of its own. Any thread. Wait-free. */
 FL_INLINE unsigned fl_type_tag(const struct fl_type *type);
+/* The kind in such a number. Any thread. Wait-free. */
 FL_INLINE enum fl_dealloc_kind fl_tag_kind(unsigned tag);
 
 /* fl_dealloc by the type's tag: reads the type only where more is to do than to push a PLAIN object back. Another tag than
