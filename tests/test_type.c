@@ -249,7 +249,7 @@ static void a_tag_says_kind_and_class(void **state)
     struct bed *bed = *state;
     for (size_t size = 1; size <= FL_BLOCK_MAX + 1; size = size * 3 / 2 + 1) {
         struct fl_type plain = {.name = "plain", .size = size, .kind = FL_DEALLOC_PLAIN};
-        struct fl_type clear = {.name = "clear", .size = size, .clear = note_clear};
+        struct fl_type clear = {.name = "clear", .size = size, .clear = note_base_clear};
         make_ready(&plain, NULL);
         make_ready(&clear, NULL);
         assert_true(fl_type_tag(&plain) < 1u << FL_TAG_BITS);
