@@ -191,6 +191,24 @@ FL_INLINE void fl_dealloc_as(struct fl_thread *thread, void *object, const struc
     fl_cache_put(cache, top, object);
 }
 
+/* Stores a block at the `top` that lies at `place`, where there is room. Returns false, and has done nothing, where there
+ * is none. */
+FL_INLINE bool fl_top_put(void ***place, void *block)
+{
+    void **top = __atomic_load_n(place, __ATOMIC_RELAXED);
+    if (FL_UNLIKELY(fl_cache_is_full(top)))
+        return false;
+    *top = block;
+    __atomic_store_n(place, top + 1, __ATOMIC_RELAXED);
+    return true;
+}
+
+/* Where in a thread a `top` lies: `offset` is a type's tag, or its deferred_cache. */
+FL_INLINE void ***fl_top_at(struct fl_thread *thread, size_t offset)
+{
+    return (void ***)(void *)((char *)thread + offset);
+}
+
 /* Tags of types whose objects are not pushed back by themselves: where in a thread the words of the two caches of class
  * 0 lie, which are always zero, as a `top` without room. The tag of any other type, which is PLAIN, is where the `top`
  * of its cache lies. */
@@ -227,42 +245,19 @@ FL_INLINE enum fl_dealloc_kind fl_tag_kind(unsigned tag)
 /* The bounds test is the test of the kind, as in fl_dealloc. */
 FL_INLINE void fl_dealloc_tagged(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag)
 {
-    void ***place = (void ***)(void *)((char *)thread + tag);
-    void **top = __atomic_load_n(place, __ATOMIC_RELAXED);
-    if (FL_UNLIKELY(fl_cache_is_full(top))) {
+    if (!fl_top_put(fl_top_at(thread, tag), object))
         fl_dealloc_tagged_slow(thread, object, type, tag);
-        return;
-    }
-    *top = object;
-    __atomic_store_n(place, top + 1, __ATOMIC_RELAXED);
-}
-
-/* Stores a deferred block, where there is room. Returns false, and has done nothing, where there is none. */
-FL_INLINE bool fl_deferred_put(void ***place, void *block)
-{
-    void **top = __atomic_load_n(place, __ATOMIC_RELAXED);
-    if (FL_UNLIKELY(fl_cache_is_full(top)))
-        return false;
-    *top = block;
-    __atomic_store_n(place, top + 1, __ATOMIC_RELAXED);
-    return true;
 }
 
 FL_INLINE void fl_free_deferred(struct fl_thread *thread, void *block, size_t size)
 {
-    if (!fl_deferred_put(&thread->deferred[fl_size_class(size)], block))
+    if (!fl_top_put(&thread->deferred[fl_size_class(size)], block))
         fl_free_deferred_slow(thread, block, size);
-}
-
-/* The deferred blocks of a type's class: `offset` is the type's deferred_cache. */
-FL_INLINE void ***fl_deferred_at(struct fl_thread *thread, uint32_t offset)
-{
-    return (void ***)(void *)((char *)thread + offset);
 }
 
 FL_INLINE void fl_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
-    if (!fl_deferred_put(fl_deferred_at(thread, type->deferred_cache), object))
+    if (!fl_top_put(fl_top_at(thread, type->deferred_cache), object))
         fl_dealloc_deferred_slow(thread, object, type);
 }
 

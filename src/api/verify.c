@@ -4,7 +4,6 @@
  * host has the block.
  */
 #include "api/verify.h"
-#include "api/serve.h"
 #include "base/check.h"
 
 FLI_COLD void fli_verify_report(const void *block, const struct fli_free *how, struct fli_outcome outcome)

@@ -132,7 +132,7 @@ bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsign
         __atomic_store_n(place, fli_magazine_floor(empty, capacity_of(deferred->backing, class_index)),
                          __ATOMIC_RELAXED);
     }
-    fl_deferred_put(place, block);
+    fl_top_put(place, block);
     return raised;
 }
 
