@@ -203,6 +203,12 @@ using BurstHeaps = FreelaneHeaps<KeepsAll, DefersQsbr, DefersBp>;
 struct Counters {
     uint64_t exchanges, shared_updates, cas_failures, home_visits;
     size_t magazine_blocks;
+
+    /* Read-modify-writes on what threads share. */
+    uint64_t shared() const
+    {
+        return shared_updates + home_visits;
+    }
 };
 
 Counters read_counters()
@@ -228,7 +234,7 @@ bool count_handoff(const Scale &scale)
     bool good = HandoffRun<Freelane>{scale}.run();
     Counters after = read_counters();
     print_counters(scale.handoff_blocks, before, after);
-    uint64_t updates = after.shared_updates - before.shared_updates + after.home_visits - before.home_visits;
+    uint64_t updates = after.shared() - before.shared();
     return good && updates > 0 && updates <= 4 * (scale.handoff_blocks / after.magazine_blocks + 1);
 }
 
@@ -255,8 +261,7 @@ bool count_steady(const Scale &scale)
     Counters after = read_counters();
     print_counters(uint64_t(scale.steady_rounds) * 2 * kBatch, before, after);
     /* Two magazines of a build that makes rare paths common do not hold a batch. */
-    bool is_shared = after.shared_updates != before.shared_updates || after.home_visits != before.home_visits;
-    return !is_shared || 2 * after.magazine_blocks < kBatch;
+    return after.shared() == before.shared() || 2 * after.magazine_blocks < kBatch;
 }
 
 int run_as_child(const MeasureOptions &options)

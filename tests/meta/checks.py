@@ -73,7 +73,6 @@ class Tree(unittest.TestCase):
 class Carried(Tree):
     def setUp(self):
         super().setUp()
-        (self.root / "src/python").mkdir()
         self.write("src/pool/pool.c", "")
         self.write("src/grace/rcu.c", "")
 

@@ -76,16 +76,10 @@ template <typename T> class fli_model_atomic : public rl::generic_atomic<T, true
     rl::var<bool> made;
 };
 
-template <typename T> fli_model_atomic<T> *fli_model_made(fli_model_atomic<T> *word)
+template <typename word> word *fli_model_made(word *shared)
 {
-    word->assert_made();
-    return word;
-}
-
-template <typename T> const fli_model_atomic<T> *fli_model_made(const fli_model_atomic<T> *word)
-{
-    word->assert_made();
-    return word;
+    shared->assert_made();
+    return shared;
 }
 
 template <typename T, typename value>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A model check of caches and homes: src/pool/cache.c, src/pool/home.c, src/pool/rack.c and src/pool/pool.c themselves, compiled over
+ * A model check of caches and homes: cache.c, home.c, rack.c and pool.c of src/pool/ themselves, compiled over
  * model_atomic.h, run by Relacy (model_check.h).
  *
  * Threads allocate and free through caches of their own, and meet in the pool and in each other's homes. Slabs and
