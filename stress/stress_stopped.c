@@ -191,11 +191,11 @@ static void resume_victim(void)
 /* ---- What the victim holds. */
 
 /* The others hold a mutex only for moments. */
-static bool is_victims(pthread_mutex_t *mutex)
+static bool is_victims(struct fli_mutex *lock)
 {
     for (unsigned i = 0; i < TRIES; i++) {
-        if (pthread_mutex_trylock(mutex) == 0) {
-            pthread_mutex_unlock(mutex);
+        if (pthread_mutex_trylock(&lock->mutex) == 0) {
+            pthread_mutex_unlock(&lock->mutex);
             return false;
         }
         nap(100000);

@@ -136,6 +136,7 @@ static void add_counters(struct fl_stats *stats, const struct fli_pool_counters 
 
 static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
 {
+    fli_registry_assert_held();
     stats->exchanges = heap->detached.exchanges;
     stats->shared_updates = heap->detached.updates;
     stats->cas_failures = heap->detached.cas_failures;

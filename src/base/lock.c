@@ -18,22 +18,90 @@ bool fli_lock_is_held(void)
     return fli_lock_is_forking();
 }
 
-void fli_lock(pthread_mutex_t *mutex)
+/* ---- Checked builds: owners and ranks. */
+
+/* How many locks of each rank the calling thread holds. */
+static __thread unsigned held[FLI_CHECKED ? FLI_RANKS : 1];
+
+static void note_taken(struct fli_mutex *mutex)
 {
-    if (!fli_lock_is_held())
-        pthread_mutex_lock(mutex);
+    if (!FLI_CHECKED)
+        return;
+    fli_store_relaxed(&mutex->owner, (uintptr_t)pthread_self()); /* relaxed: see fli_assert_held */
+    held[mutex->rank]++;
 }
 
-bool fli_trylock(pthread_mutex_t *mutex)
+static void note_released(struct fli_mutex *mutex)
 {
-    return fli_lock_is_held() || pthread_mutex_trylock(mutex) == 0;
+    if (!FLI_CHECKED)
+        return;
+    fli_assert_held(mutex);
+    fli_store_relaxed(&mutex->owner, 0); /* relaxed: see fli_assert_held */
+    held[mutex->rank]--;
 }
 
-void fli_unlock(pthread_mutex_t *mutex)
+/* The calling thread holds no lock from `rank` on. */
+static void assert_order(unsigned rank)
 {
-    if (!fli_lock_is_forking())
-        pthread_mutex_unlock(mutex);
+    for (; FLI_CHECKED && rank < FLI_RANKS; rank++)
+        FLI_ASSERT(held[rank] == 0);
 }
+
+/* ---- Locks. */
+
+static void lock_in_order(struct fli_mutex *mutex, unsigned rank)
+{
+    if (fli_lock_is_held())
+        return;
+    assert_order(rank);
+    pthread_mutex_lock(&mutex->mutex);
+    note_taken(mutex);
+}
+
+void fli_lock(struct fli_mutex *mutex)
+{
+    lock_in_order(mutex, mutex->rank);
+}
+
+void fli_lock_next(struct fli_mutex *mutex)
+{
+    lock_in_order(mutex, mutex->rank + 1);
+}
+
+bool fli_trylock(struct fli_mutex *mutex)
+{
+    if (fli_lock_is_held())
+        return true;
+    if (pthread_mutex_trylock(&mutex->mutex) != 0)
+        return false;
+    note_taken(mutex);
+    return true;
+}
+
+void fli_unlock(struct fli_mutex *mutex)
+{
+    if (fli_lock_is_forking())
+        return;
+    note_released(mutex);
+    pthread_mutex_unlock(&mutex->mutex);
+}
+
+void fli_cond_wait(pthread_cond_t *condition, struct fli_mutex *mutex)
+{
+    note_released(mutex);
+    pthread_cond_wait(condition, &mutex->mutex);
+    note_taken(mutex);
+}
+
+int fli_cond_wait_until(pthread_cond_t *condition, struct fli_mutex *mutex, const struct timespec *until)
+{
+    note_released(mutex);
+    int result = pthread_cond_timedwait(condition, &mutex->mutex, until);
+    note_taken(mutex);
+    return result;
+}
+
+/* ---- The thread that forks. */
 
 void fli_lock_hold_all(void (*in_child)(void))
 {
@@ -52,12 +120,14 @@ void fli_lock_release_all(void)
     fli_store_relaxed(&fli_lock_holder, 0); /* relaxed: see fli_lock_is_forking */
 }
 
-void fli_lock_adopt(pthread_mutex_t *mutex)
+void fli_lock_adopt(struct fli_mutex *mutex)
 {
-    pthread_mutex_trylock(mutex);
+    if (pthread_mutex_trylock(&mutex->mutex) == 0)
+        note_taken(mutex);
 }
 
-void fli_lock_give_up(pthread_mutex_t *mutex)
+void fli_lock_give_up(struct fli_mutex *mutex)
 {
-    pthread_mutex_unlock(mutex);
+    note_released(mutex);
+    pthread_mutex_unlock(&mutex->mutex);
 }

@@ -17,6 +17,7 @@
 #define FLI_LOCK_H
 
 #include "base/atomic.h"
+#include "base/check.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -34,6 +35,43 @@ static inline void fli_cancel_restore(int state)
     pthread_setcancelstate(state, NULL);
 }
 
+/* In the order in which locks are taken: a thread that holds one takes only such of a later rank, or tries. */
+enum fli_rank {
+    FLI_RANK_DEFAULT,  /* the default heap's creation */
+    FLI_RANK_REGISTRY, /* heaps, threads of each heap, their bindings to OS threads */
+    FLI_RANK_SERVICE,  /* the thread that serves unattached and exited threads */
+    FLI_RANK_TRIM,     /* one trim at a time */
+    FLI_RANK_DEFERRED, /* one step of the deferred blocks at a time */
+    FLI_RANK_HOMES,    /* who lives where; the locks of homes come after it (home.h) */
+    FLI_RANK_MEMORY,   /* slabs, magazines, large blocks: none inside another */
+    FLI_RANK_GRACE,    /* a kind of grace periods */
+    FLI_RANKS
+};
+
+/* A lock that knows its rank, and in checked builds its owner. */
+struct fli_mutex {
+    pthread_mutex_t mutex;
+    enum fli_rank rank;
+    FLI_ATOMIC(uintptr_t) owner; /* checked builds: the thread that holds it; 0: none does */
+};
+
+#define FLI_MUTEX_INITIALIZER(of_rank)                                                                               \
+    {                                                                                                                \
+        .mutex = PTHREAD_MUTEX_INITIALIZER, .rank = (of_rank)                                                        \
+    }
+
+static inline void fli_mutex_init(struct fli_mutex *mutex, enum fli_rank rank)
+{
+    pthread_mutex_init(&mutex->mutex, NULL);
+    mutex->rank = rank;
+    fli_store_relaxed(&mutex->owner, 0); /* relaxed: nobody knows it yet */
+}
+
+static inline void fli_mutex_close(struct fli_mutex *mutex)
+{
+    pthread_mutex_destroy(&mutex->mutex);
+}
+
 #if defined(FREELANE_MODEL)
 
 static inline bool fli_lock_is_forking(void)
@@ -46,14 +84,19 @@ static inline bool fli_lock_is_held(void)
     return false;
 }
 
-static inline void fli_lock(pthread_mutex_t *mutex)
+static inline void fli_lock(struct fli_mutex *mutex)
 {
-    pthread_mutex_lock(mutex);
+    pthread_mutex_lock(&mutex->mutex);
 }
 
-static inline void fli_unlock(pthread_mutex_t *mutex)
+static inline void fli_unlock(struct fli_mutex *mutex)
 {
-    pthread_mutex_unlock(mutex);
+    pthread_mutex_unlock(&mutex->mutex);
+}
+
+static inline void fli_assert_held(const struct fli_mutex *mutex)
+{
+    (void)mutex;
 }
 
 #else
@@ -72,11 +115,26 @@ static inline bool fli_lock_is_forking(void)
 /* Whether a lock that is asked for is held by the calling thread's fork. */
 bool fli_lock_is_held(void);
 
-void fli_lock(pthread_mutex_t *mutex);
-void fli_unlock(pthread_mutex_t *mutex);
+void fli_lock(struct fli_mutex *mutex);
+void fli_unlock(struct fli_mutex *mutex);
+
+/* One of several locks of a rank, those of several heaps, in the order of the registry. */
+void fli_lock_next(struct fli_mutex *mutex);
 
 /* Returns whether the lock was free and has been taken. */
-bool fli_trylock(pthread_mutex_t *mutex);
+bool fli_trylock(struct fli_mutex *mutex);
+
+/* pthread_cond_wait and pthread_cond_timedwait. */
+void fli_cond_wait(pthread_cond_t *condition, struct fli_mutex *mutex);
+int fli_cond_wait_until(pthread_cond_t *condition, struct fli_mutex *mutex, const struct timespec *until);
+
+/* The calling thread holds the lock, or its fork does. */
+static inline void fli_assert_held(const struct fli_mutex *mutex)
+{
+    /* Relaxed: a thread finds itself only if it has stored the word. */
+    FLI_ASSERT(fli_load_relaxed(&mutex->owner) == (uintptr_t)pthread_self() || fli_lock_is_forking());
+    (void)mutex;
+}
 
 /* The calling thread has taken every lock, for a fork. `in_child` is called in the child, with all of them held, by
  * the first lock that is asked for; it asks for none before it calls fli_lock_release_all. */
@@ -90,8 +148,8 @@ void fli_lock_release_all(void);
 
 /* Takes and releases a lock for the fork under way, whose thread makes or destroys a heap. No other thread knows the
  * lock, so that it is free when it is taken, in whatever order. */
-void fli_lock_adopt(pthread_mutex_t *mutex);
-void fli_lock_give_up(pthread_mutex_t *mutex);
+void fli_lock_adopt(struct fli_mutex *mutex);
+void fli_lock_give_up(struct fli_mutex *mutex);
 
 #endif
 

@@ -43,7 +43,7 @@ void urcu_bp_after_fork_child(void);
 
 struct flavor {
     const struct rcu_flavor_struct *urcu;
-    pthread_mutex_t lock; /* guards what follows */
+    struct fli_mutex lock; /* guards what follows */
     pthread_cond_t asked_for;
     pthread_cond_t ended;
     bool has_clock; /* the two measure fli_grace_now */
@@ -60,7 +60,7 @@ struct flavor {
 
 #define FLAVOR(flavor)                                                                                               \
     {                                                                                                                \
-        .urcu = &(flavor), .lock = PTHREAD_MUTEX_INITIALIZER, .asked_for = PTHREAD_COND_INITIALIZER                  \
+        .urcu = &(flavor), .lock = FLI_MUTEX_INITIALIZER(FLI_RANK_GRACE), .asked_for = PTHREAD_COND_INITIALIZER      \
     }
 
 /* From the beginning of a grace period to the next one's. To begin one and to end it takes each reader and writer
@@ -101,17 +101,19 @@ static struct timespec time_at(uint64_t nanoseconds)
 
 static void wait_until_asked_locked(struct flavor *flavor, int64_t number)
 {
+    fli_assert_held(&flavor->lock);
     flavor->is_idle = true;
     while (flavor->asked < number)
-        pthread_cond_wait(&flavor->asked_for, &flavor->lock);
+        fli_cond_wait(&flavor->asked_for, &flavor->lock);
     flavor->is_idle = false;
 }
 
 /* Leaves some time between the beginnings of two grace periods, unless somebody waits. */
 static void rest_locked(struct flavor *flavor, int64_t number)
 {
+    fli_assert_held(&flavor->lock);
     struct timespec until = time_at(fli_load_relaxed(&flavor->begun_at) + PACE_NANOSECONDS); /* relaxed: our own */
-    while (flavor->hurry < number && pthread_cond_timedwait(&flavor->asked_for, &flavor->lock, &until) == 0)
+    while (flavor->hurry < number && fli_cond_wait_until(&flavor->asked_for, &flavor->lock, &until) == 0)
         ;
 }
 
@@ -141,6 +143,7 @@ static void *help(void *arg)
 
 static void use_clock_locked(struct flavor *flavor)
 {
+    fli_assert_held(&flavor->lock);
     pthread_condattr_t attributes;
     if (flavor->has_clock || pthread_condattr_init(&attributes) != 0)
         return;
@@ -154,6 +157,7 @@ static void use_clock_locked(struct flavor *flavor)
  * negative errno value. */
 static int start_helper_locked(struct flavor *flavor)
 {
+    fli_assert_held(&flavor->lock);
     if (fli_load_relaxed(&flavor->has_helper)) /* relaxed: written under the lock */
         return 0;
     use_clock_locked(flavor);
@@ -220,7 +224,7 @@ static void wait_for(void *context, int64_t token, unsigned milliseconds)
     }
     /* Without a clock there never was a helper, hence no token. */
     while (flavor->has_clock && completed(flavor) < token &&
-           pthread_cond_timedwait(&flavor->ended, &flavor->lock, &until) == 0)
+           fli_cond_wait_until(&flavor->ended, &flavor->lock, &until) == 0)
         ;
     fli_unlock(&flavor->lock);
     fli_cancel_restore(state);
@@ -379,7 +383,7 @@ void fli_rcu_before_fork(void)
 void fli_rcu_lock(void)
 {
     fli_lock(&qsbr.lock);
-    fli_lock(&bp.lock);
+    fli_lock_next(&bp.lock);
 }
 
 void fli_rcu_after_fork_parent(void)

@@ -25,6 +25,7 @@ static uint64_t reused_bytes(struct fli_slabs *slabs)
 
 size_t fli_bound_adapt_locked(struct fl_heap *heap)
 {
+    fli_assert_held(&heap->trim_lock);
     size_t above = fli_load_relaxed(&heap->bound.above);
     if (heap->bound.took == 0)
         return above;
@@ -40,11 +41,13 @@ size_t fli_bound_adapt_locked(struct fl_heap *heap)
 
 void fli_bound_note_trim_locked(struct fl_heap *heap, size_t bytes)
 {
+    fli_assert_held(&heap->trim_lock);
     heap->bound.took = bytes;
     heap->bound.reused_before = reused_bytes(&heap->backing.slabs);
 }
 
 void fli_bound_forget_trim_locked(struct fl_heap *heap)
 {
+    fli_assert_held(&heap->trim_lock);
     heap->bound.took = 0;
 }

@@ -19,12 +19,12 @@ void fli_deferred_init(struct fli_deferred *deferred, struct fli_backing *backin
     deferred->grace = grace;
     deferred->bound = bound;
     fli_stack_init(&deferred->collecting);
-    pthread_mutex_init(&deferred->lock, NULL);
+    fli_mutex_init(&deferred->lock, FLI_RANK_DEFERRED);
 }
 
 void fli_deferred_close(struct fli_deferred *deferred)
 {
-    pthread_mutex_destroy(&deferred->lock);
+    fli_mutex_close(&deferred->lock);
 }
 
 /* ---- Pressure. */
@@ -268,6 +268,7 @@ static void release_marks(struct fli_deferred *deferred)
 /* Everything that has been submitted becomes the batch. */
 static void close_batch_locked(struct fli_deferred *deferred)
 {
+    fli_assert_held(&deferred->lock);
     deferred->waiting = fli_stack_take_all_mpmc(&deferred->collecting, &deferred->counters);
     if (fli_load_relaxed(&deferred->has_marks)) {
         fli_store_relaxed(&deferred->has_marks, false);
@@ -284,6 +285,7 @@ static void close_batch_locked(struct fli_deferred *deferred)
 /* Begins the batch's grace period unless it has begun. Returns whether it has. */
 static bool begin_locked(struct fli_deferred *deferred)
 {
+    fli_assert_held(&deferred->lock);
     if (fli_load_relaxed(&deferred->token) != 0)
         return true;
     int64_t token = fli_grace_begin(deferred->grace);
@@ -300,6 +302,7 @@ static bool begin_locked(struct fli_deferred *deferred)
 /* Takes what steps can be taken. Returns whether anything was released. */
 static bool advance_locked(struct fli_deferred *deferred)
 {
+    fli_assert_held(&deferred->lock);
     bool released = false;
     if (deferred->is_waiting && begin_locked(deferred) &&
         fli_grace_elapsed(deferred->grace, fli_load_relaxed(&deferred->token))) {

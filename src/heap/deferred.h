@@ -42,8 +42,8 @@ struct fli_deferred {
     FLI_ATOMIC(bool) has_marks; /* since the batch was closed, blocks have been marked in slabs or the table */
     unsigned char pressure;     /* relaxed atomic, see fl_heap_pressure */
 
-    FLI_ON_OWN_LINE pthread_mutex_t lock; /* guards what follows */
-    bool is_waiting;                      /* there is a batch */
+    FLI_ON_OWN_LINE struct fli_mutex lock; /* guards what follows */
+    bool is_waiting;                       /* there is a batch */
     bool has_waiting_marks;
     uint64_t batch;            /* how many batches there have been */
     uint32_t waiting;          /* the batch's magazines, a list through `next` */

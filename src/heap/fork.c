@@ -8,7 +8,7 @@
 #include <errno.h>
 
 /* Applies an operation to every lock of a heap but those of its homes, in the order of heap.h. */
-static void for_each_lock(struct fl_heap *heap, void (*operation)(pthread_mutex_t *))
+static void for_each_lock(struct fl_heap *heap, void (*operation)(struct fli_mutex *))
 {
     operation(&heap->service_lock);
     operation(&heap->trim_lock);
@@ -25,17 +25,34 @@ static void for_each_home(struct fl_heap *heap, void (*operation)(struct fli_hom
         operation(home);
 }
 
-/* Locks all of a heap, in the order of heap.h: a thread that has locked its home may wait for the locks after it. */
-static void lock_heap(struct fl_heap *heap)
+static void lock_homes(struct fl_heap *heap)
 {
-    fli_lock(&heap->service_lock);
-    fli_lock(&heap->trim_lock);
-    fli_lock(&heap->deferred.lock);
-    fli_lock(&heap->backing.homes.lock);
+    fli_lock_next(&heap->backing.homes.lock);
     for_each_home(heap, fli_home_wait);
-    fli_lock(&heap->backing.slabs.lock);
-    fli_lock(&heap->backing.magazines.lock);
-    fli_lock(&heap->backing.large.lock);
+}
+
+static void lock_memory(struct fl_heap *heap)
+{
+    fli_lock_next(&heap->backing.slabs.lock);
+    fli_lock_next(&heap->backing.magazines.lock);
+    fli_lock_next(&heap->backing.large.lock);
+}
+
+/* Locks all of all heaps, in the order of ranks and then of the registry: a thread that has locked its home may wait for
+ * the locks after it. */
+static void lock_heaps(void)
+{
+    struct fl_heap *heap, *first = fli_registry_heaps();
+    for (heap = first; heap != NULL; heap = heap->next)
+        fli_lock_next(&heap->service_lock);
+    for (heap = first; heap != NULL; heap = heap->next)
+        fli_lock_next(&heap->trim_lock);
+    for (heap = first; heap != NULL; heap = heap->next)
+        fli_lock_next(&heap->deferred.lock);
+    for (heap = first; heap != NULL; heap = heap->next)
+        lock_homes(heap);
+    for (heap = first; heap != NULL; heap = heap->next)
+        lock_memory(heap);
 }
 
 static void unlock_heap(struct fl_heap *heap)
@@ -86,10 +103,9 @@ static void prepare(void)
     fli_rcu_before_fork();
     fli_lock(&fli_default_lock);
     fli_registry_lock();
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
-        lock_heap(heap);
+    lock_heaps();
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
         set_pool_aside(heap);
-    }
     fli_rcu_lock();
     cancel_state = state;
     fli_lock_hold_all(child);

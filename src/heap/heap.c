@@ -25,7 +25,7 @@
 /* Slabs start at a multiple of this, so that huge pages can lie under them. */
 #define HEAP_ALIGNMENT (2 * FLI_MIB)
 
-pthread_mutex_t fli_default_lock = PTHREAD_MUTEX_INITIALIZER;
+struct fli_mutex fli_default_lock = FLI_MUTEX_INITIALIZER(FLI_RANK_DEFAULT);
 
 static size_t mapping_bytes(size_t span)
 {
@@ -76,7 +76,7 @@ static void dispose(struct fl_heap *heap)
     fli_homes_close(&heap->backing.homes);
     fli_magazines_close(&heap->backing.magazines);
     fli_slabs_close(&heap->backing.slabs);
-    pthread_mutex_destroy(&heap->trim_lock);
+    fli_mutex_close(&heap->trim_lock);
     fli_os_release(heap->mapping, heap->mapping_bytes);
 }
 
@@ -94,7 +94,7 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
                             "the system refuses to reserve address space for %zu bytes of slabs (option reserve)",
                             wanted != 0 ? wanted : FLI_RESERVE_DEFAULT_FLOOR);
     heap->options.reserve_bytes = span;
-    pthread_mutex_init(&heap->trim_lock, NULL);
+    fli_mutex_init(&heap->trim_lock, FLI_RANK_TRIM);
     fli_bound_init(heap);
     int failed = init_backing(heap, span);
     const char *what = "memory for the slab table";

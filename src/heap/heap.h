@@ -25,7 +25,7 @@
 struct fli_thread;
 
 /* Held while the default heap is made. */
-extern pthread_mutex_t fli_default_lock;
+extern struct fli_mutex fli_default_lock;
 
 /* Counters of threads that have detached. */
 struct fli_totals {
@@ -55,10 +55,10 @@ struct fl_heap {
     size_t lost_magazines;
     bool world_stopped; /* the host says so, for the next fork */
     bool has_lost;      /* a fork has left threads behind: what they had in hand is not known */
-    pthread_mutex_t service_lock;
+    struct fli_mutex service_lock;
     struct fli_thread *service;
 
-    pthread_mutex_t trim_lock;
+    struct fli_mutex trim_lock;
     struct fli_bound bound;
     struct fli_retired retired;
     struct fli_pool_counters trim_counters;

@@ -28,6 +28,7 @@ struct fli_os_thread *fli_os_thread_self(void)
 
 void fli_os_thread_bind_locked(struct fli_thread *thread)
 {
+    fli_registry_assert_held();
     thread->os_thread = os_thread;
     thread->next_bound = os_thread->bound;
     thread->link_bound = &os_thread->bound;
@@ -38,6 +39,7 @@ void fli_os_thread_bind_locked(struct fli_thread *thread)
 
 void fli_os_thread_unbind_locked(struct fli_thread *thread)
 {
+    fli_registry_assert_held();
     if (thread->os_thread == NULL)
         return;
     *thread->link_bound = thread->next_bound;
@@ -48,6 +50,7 @@ void fli_os_thread_unbind_locked(struct fli_thread *thread)
 
 bool fli_os_thread_may_use_locked(const struct fli_thread *thread)
 {
+    fli_registry_assert_held();
     if (thread->detacher != NULL)
         return thread->detacher == &os_thread;
     return thread->os_thread == NULL || thread->os_thread == os_thread;
@@ -55,6 +58,7 @@ bool fli_os_thread_may_use_locked(const struct fli_thread *thread)
 
 bool fli_os_thread_claim_locked(struct fli_thread *thread, struct fli_frame here)
 {
+    fli_registry_assert_held();
     bool was_left = thread->detacher == &os_thread && !fli_callback_runs(&thread->detaching, here);
     if (thread->detacher != NULL && !was_left)
         return false;
@@ -80,6 +84,7 @@ static void enter_os_thread(struct fli_os_thread *record)
 
 static void release_os_thread_locked(struct fli_os_thread *record)
 {
+    fli_registry_assert_held();
     *record->link = record->next;
     if (record->next != NULL)
         record->next->link = record->link;
@@ -157,6 +162,7 @@ static void at_exit(void *arg)
 
 int fli_os_thread_prepare_locked(void)
 {
+    fli_registry_assert_held();
     if (!exit_key_exists)
         exit_key_exists = pthread_key_create(&exit_key, at_exit) == 0;
     return exit_key_exists ? 0 : -ENOMEM;

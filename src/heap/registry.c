@@ -3,7 +3,7 @@
 #include "heap/os_thread.h"
 #include "heap/thread.h"
 
-static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct fli_mutex registry_lock = FLI_MUTEX_INITIALIZER(FLI_RANK_REGISTRY);
 static struct fl_heap *heaps;
 
 void fli_registry_lock(void)
@@ -16,8 +16,14 @@ void fli_registry_unlock(void)
     fli_unlock(&registry_lock);
 }
 
+void fli_registry_assert_held(void)
+{
+    fli_assert_held(&registry_lock);
+}
+
 struct fl_heap *fli_registry_heaps(void)
 {
+    fli_registry_assert_held();
     return heaps;
 }
 

@@ -27,6 +27,7 @@ static void take_back(struct fl_heap *heap, uint32_t first, struct fli_home *hom
  * classes again. */
 static void begin_batch_locked(struct fl_heap *heap)
 {
+    fli_assert_held(&heap->trim_lock);
     struct fli_retired *retired = &heap->retired;
     retired->token = fli_grace_begin(&heap->grace);
     if (retired->token > 0) {
@@ -42,6 +43,7 @@ static void begin_batch_locked(struct fl_heap *heap)
 
 size_t fli_retired_reclaim_locked(struct fl_heap *heap)
 {
+    fli_assert_held(&heap->trim_lock);
     struct fli_retired *retired = &heap->retired;
     size_t returned = 0;
     if (retired->waiting != 0 && fli_grace_elapsed(&heap->grace, retired->token)) {

@@ -23,6 +23,7 @@ __thread struct fl_thread *fl_thread_current = (struct fl_thread *)&unattached.f
 /* Sets what each thread may keep on its rack: its share of what the heap retains. */
 static void share_racks_locked(struct fl_heap *heap)
 {
+    fli_registry_assert_held();
     size_t all = fli_min(heap->options.retain_bytes, heap->options.limit_bytes / RACKS_PER_LIMIT);
     size_t share = heap->thread_count > 0 ? all / heap->thread_count : 0;
     fli_store_relaxed(&heap->backing.rack_bytes, fli_min(share, FLI_RACK_BYTES_MOST)); /* relaxed: a bound */
@@ -30,6 +31,7 @@ static void share_racks_locked(struct fl_heap *heap)
 
 static void enter_locked(struct fli_thread *thread)
 {
+    fli_registry_assert_held();
     struct fl_heap *heap = thread->heap;
     thread->next = heap->threads;
     thread->link = &heap->threads;
@@ -43,6 +45,7 @@ static void enter_locked(struct fli_thread *thread)
 
 void fli_thread_remove_locked(struct fli_thread *thread)
 {
+    fli_registry_assert_held();
     struct fl_heap *heap = thread->heap;
     fli_os_thread_unbind_locked(thread);
     *thread->link = thread->next;
@@ -234,6 +237,7 @@ void fli_thread_submit(struct fli_thread *thread)
 /* The first handle bound to the calling OS thread. Others may detach those that are: under the registry lock. */
 static struct fli_thread *first_bound_locked(void)
 {
+    fli_registry_assert_held();
     const struct fli_os_thread *here = fli_os_thread_self();
     return here != NULL ? here->bound : NULL;
 }
@@ -352,7 +356,7 @@ void fl_thread_online(struct fl_thread *face)
 
 int fli_thread_create_service(struct fl_heap *heap)
 {
-    pthread_mutex_init(&heap->service_lock, NULL);
+    fli_mutex_init(&heap->service_lock, FLI_RANK_SERVICE);
     heap->service = create_thread(heap);
     return heap->service != NULL ? 0 : -ENOMEM;
 }
@@ -360,7 +364,7 @@ int fli_thread_create_service(struct fl_heap *heap)
 void fli_thread_destroy_service(struct fl_heap *heap)
 {
     free(heap->service); /* its home goes with the others */
-    pthread_mutex_destroy(&heap->service_lock);
+    fli_mutex_close(&heap->service_lock);
 }
 
 void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller)

@@ -227,6 +227,7 @@ static size_t warm_bytes(struct fl_heap *heap)
 /* With stale readers, the slabs in hand are those that collect. */
 static struct trim begin_locked(struct fl_heap *heap, size_t retain)
 {
+    fli_assert_held(&heap->trim_lock);
     return (struct trim){.backing = &heap->backing,
                          .counters = &heap->trim_counters,
                          .retain = retain,
@@ -333,6 +334,7 @@ static unsigned class_with_most_pooled(struct fli_backing *backing)
  * waits for it. */
 static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
 {
+    fli_assert_held(&heap->trim_lock);
     struct trim trim = begin_locked(heap, 0);
     size_t slice = fli_min(bytes, TRIM_SLICE_BYTES);
     if (free_slab_bytes(trim.backing) < slice)
@@ -375,6 +377,7 @@ static bool lock_at_flush(struct fl_heap *heap, bool last)
 /* The trim of a flush, unless the bound is found to have to rise instead. */
 static void trim_at_flush_locked(struct fl_heap *heap)
 {
+    fli_assert_held(&heap->trim_lock);
     size_t above = fli_bound_adapt_locked(heap);
     size_t held = held_bytes(&heap->backing);
     if (held <= above)

@@ -15,7 +15,7 @@ enum { PLACES_FIRST = 64 };
 void fli_large_init(struct fli_large *large, struct fli_limit *limit)
 {
     *large = (struct fli_large){.limit = limit};
-    pthread_mutex_init(&large->lock, NULL);
+    fli_mutex_init(&large->lock, FLI_RANK_MEMORY);
 }
 
 void fli_large_close(struct fli_large *large)
@@ -23,7 +23,7 @@ void fli_large_close(struct fli_large *large)
     for (size_t i = 0; i < large->places; i++)
         free(large->entries[i].block);
     free(large->entries);
-    pthread_mutex_destroy(&large->lock);
+    fli_mutex_close(&large->lock);
 }
 
 static size_t home(const struct fli_large *large, const void *block)
@@ -48,6 +48,7 @@ static struct fli_large_entry *find(const struct fli_large *large, const void *b
 
 static bool grow_locked(struct fli_large *large)
 {
+    fli_assert_held(&large->lock);
     struct fli_large old = *large;
     size_t places = old.places == 0 ? PLACES_FIRST : 2 * old.places;
     struct fli_large_entry *entries = calloc(places, sizeof *entries);
@@ -79,6 +80,7 @@ static bool enter(struct fli_large *large, void *block, size_t size)
 /* Closes the gap at `place`: entries behind it that may not stay behind a free place move up. */
 static void remove_locked(struct fli_large *large, size_t place)
 {
+    fli_assert_held(&large->lock);
     for (size_t next = following(large, place); large->entries[next].block != NULL; next = following(large, next)) {
         size_t wanted = home(large, large->entries[next].block);
         bool reachable = place <= next ? place < wanted && wanted <= next : place < wanted || wanted <= next;
@@ -119,6 +121,7 @@ static enum fli_large_result look_up_locked(struct fli_large *large, const void 
 /* Takes a live block out of the counts. Returns its size. */
 static size_t uncount_locked(struct fli_large *large, const struct fli_large_entry *entry)
 {
+    fli_assert_held(&large->lock);
     large->blocks--;
     large->bytes -= entry->size;
     return entry->size;

@@ -13,6 +13,7 @@
 
 #include "base/base.h"
 #include "base/limit.h"
+#include "base/lock.h"
 
 #include <pthread.h>
 
@@ -26,7 +27,7 @@ struct fli_large_entry {
 
 struct fli_large {
     struct fli_limit *limit;
-    pthread_mutex_t lock;            /* guards what follows */
+    struct fli_mutex lock;           /* guards what follows */
     struct fli_large_entry *entries; /* open addressing, linear probing; a power of two of places, at most 3/4 used */
     size_t places;
     size_t blocks;

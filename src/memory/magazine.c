@@ -33,18 +33,19 @@ void fli_magazines_init(struct fli_magazines *magazines, char *base, size_t byte
     magazines->carved = 1;
     magazines->returned = 0;
     magazines->search_from = 1;
-    pthread_mutex_init(&magazines->lock, NULL);
+    fli_mutex_init(&magazines->lock, FLI_RANK_MEMORY);
 }
 
 void fli_magazines_close(struct fli_magazines *magazines)
 {
     fli_region_close(&magazines->region);
     fli_region_close(&magazines->states);
-    pthread_mutex_destroy(&magazines->lock);
+    fli_mutex_close(&magazines->lock);
 }
 
 static uint32_t reuse_locked(struct fli_magazines *magazines)
 {
+    fli_assert_held(&magazines->lock);
     char *states = magazines->states.base;
     uint32_t from = magazines->search_from;
     char *found = memchr(states + from, GIVEN_BACK, magazines->carved - from);
@@ -57,6 +58,7 @@ static uint32_t reuse_locked(struct fli_magazines *magazines)
 
 static uint32_t grow_locked(struct fli_magazines *magazines)
 {
+    fli_assert_held(&magazines->lock);
     size_t count = (size_t)magazines->carved + 1;
     if (count * FLI_MAGAZINE_BYTES > magazines->region.reserved)
         return 0;
@@ -83,6 +85,7 @@ struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines)
 /* Marks a list as in hand. */
 static void mark_locked(struct fli_magazines *magazines, uint32_t index)
 {
+    fli_assert_held(&magazines->lock);
     while (index != 0) {
         magazines->states.base[index] = IN_HAND;
         /* Relaxed: the list is the caller's own. */
@@ -104,6 +107,7 @@ static enum page_state page_state(const char *states, uint32_t page)
 /* Takes a magazine out of the hand, onto a list. */
 static void keep_locked(struct fli_magazines *magazines, uint32_t page, uint32_t *kept)
 {
+    fli_assert_held(&magazines->lock);
     uint32_t index = page * FLI_MAGAZINES_PER_PAGE;
     index += magazines->states.base[index] != IN_HAND;
     magazines->states.base[index] = IN_USE;
@@ -115,6 +119,7 @@ static void keep_locked(struct fli_magazines *magazines, uint32_t page, uint32_t
  * given back. */
 static size_t decommit_locked(struct fli_magazines *magazines, uint32_t page, uint32_t end, uint32_t *kept)
 {
+    fli_assert_held(&magazines->lock);
     char *states = magazines->states.base;
     size_t run = (end - page) * FLI_PAGE;
     bool given = fli_os_decommit(magazines->base + page * FLI_PAGE, run) == 0;

@@ -23,6 +23,7 @@
 #define FLI_MAGAZINE_H
 
 #include "base/atomic.h"
+#include "base/lock.h"
 #include "base/os.h"
 
 #include <pthread.h>
@@ -44,8 +45,8 @@ struct fli_magazine {
 
 /* All magazines of a heap. */
 struct fli_magazines {
-    char *base;           /* magazine i lies at base + i * FLI_MAGAZINE_BYTES; there is no magazine 0 */
-    pthread_mutex_t lock; /* guards what follows */
+    char *base;            /* magazine i lies at base + i * FLI_MAGAZINE_BYTES; there is no magazine 0 */
+    struct fli_mutex lock; /* guards what follows */
     struct fli_region region;
     struct fli_region states; /* one byte per magazine, see magazine.c */
     uint32_t carved;          /* indexes handed out so far, 0 included */

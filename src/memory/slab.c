@@ -77,7 +77,7 @@ int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, struct fli_
         slabs->by_class[c].blocks = (uint32_t)fli_min(FLI_SLAB_BYTES / bytes, FLI_SLAB_BLOCKS_MAX);
         slabs->by_class[c].reciprocal = (uint32_t)((((uint64_t)1 << 32) + bytes - 1) / bytes);
     }
-    pthread_mutex_init(&slabs->lock, NULL);
+    fli_mutex_init(&slabs->lock, FLI_RANK_MEMORY);
     /* Every class byte is readable from the start, so that any address in the range can be looked up. */
     return fli_region_reach(&slabs->class_bytes, count, 0);
 }
@@ -92,7 +92,7 @@ void fli_slabs_close(struct fli_slabs *slabs)
     fli_region_close(&slabs->deferred_words[1]);
     fli_region_close(&slabs->live_words);
     fli_region_close(&slabs->chunk_words);
-    pthread_mutex_destroy(&slabs->lock);
+    fli_mutex_close(&slabs->lock);
 }
 
 static int commit_bits_locked(struct fli_region *words, size_t count, size_t ahead, bool wanted)
@@ -140,6 +140,7 @@ static void free_all_locked(struct fli_slabs *slabs, uint32_t slab, unsigned blo
 /* Enters a slab in hand into the class, all its blocks free. */
 static void enter_class_locked(struct fli_slabs *slabs, unsigned class_index, uint32_t slab)
 {
+    fli_assert_held(&slabs->lock);
     struct fli_slab_class *class = &slabs->by_class[class_index];
     struct fli_slab *record = fli_slab_at(slabs, slab);
     record->blocks = record->free = (uint16_t) class->blocks;
@@ -184,6 +185,7 @@ static bool is_block_at_home(const struct fli_slabs *slabs, unsigned class_index
 /* Whether a block is marked as deferred. */
 static bool is_marked_locked(const struct fli_slabs *slabs, uint32_t slab, uint32_t index)
 {
+    fli_assert_held(&slabs->lock);
     size_t place = word_index(slab, index);
     return ((slabs->deferred_bits[0][place] | slabs->deferred_bits[1][place]) & bit_mask(index)) != 0;
 }
@@ -300,6 +302,7 @@ void fli_slab_poison(struct fli_slabs *slabs, unsigned class_index, void *block)
 /* Whether blocks of a slab are marked as deferred. */
 static bool has_marks_locked(const struct fli_slabs *slabs, uint32_t slab)
 {
+    fli_assert_held(&slabs->lock);
     uint64_t marks = 0;
     if (FLI_LIKELY(slabs->deferred[0] + slabs->deferred[1] == 0))
         return false;
@@ -312,6 +315,7 @@ static bool has_marks_locked(const struct fli_slabs *slabs, uint32_t slab)
 /* Takes a slab that is all free out of its class. */
 static void leave_class_locked(struct fli_slabs *slabs, uint32_t slab)
 {
+    fli_assert_held(&slabs->lock);
     struct fli_slab *record = fli_slab_at(slabs, slab);
     struct fli_slab_class *class = &slabs->by_class[record->class_index];
     fli_count(&class->slabs, (uint32_t)-1);

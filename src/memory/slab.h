@@ -31,6 +31,7 @@
 
 #include "base/atomic.h"
 #include "base/limit.h"
+#include "base/lock.h"
 #include "base/os.h"
 #include "base/sizeclass.h"
 
@@ -102,7 +103,7 @@ struct fli_slabs {
 
     FLI_ATOMIC(bool) has_strays; /* written under the lock, seldom */
 
-    FLI_ON_OWN_LINE pthread_mutex_t lock; /* guards what follows */
+    FLI_ON_OWN_LINE struct fli_mutex lock; /* guards what follows */
     struct fli_region memory;
     struct fli_region class_bytes;
     struct fli_region slab_records;

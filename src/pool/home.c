@@ -596,7 +596,7 @@ bool fli_home_adopt(struct fli_homes *homes, struct fli_home *home, unsigned cla
 void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs)
 {
     homes->slabs = slabs;
-    pthread_mutex_init(&homes->lock, NULL);
+    fli_mutex_init(&homes->lock, FLI_RANK_HOMES);
 }
 
 void fli_homes_close(struct fli_homes *homes)
@@ -606,11 +606,12 @@ void fli_homes_close(struct fli_homes *homes)
         next = home->next;
         free(home);
     }
-    pthread_mutex_destroy(&homes->lock);
+    fli_mutex_close(&homes->lock);
 }
 
 static struct fli_home *find_vacant_locked(struct fli_homes *homes)
 {
+    fli_assert_held(&homes->lock);
     struct fli_home *home = fli_homes_first(homes);
     while (home != NULL && !home->vacant)
         home = home->next;
@@ -619,6 +620,7 @@ static struct fli_home *find_vacant_locked(struct fli_homes *homes)
 
 static struct fli_home *create_locked(struct fli_homes *homes)
 {
+    fli_assert_held(&homes->lock);
     struct fli_home *home = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *home, FLI_CACHE_LINE));
     if (home == NULL)
         return NULL;

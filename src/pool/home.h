@@ -71,7 +71,7 @@ struct fli_homes {
     struct fli_slabs *slabs;
     FLI_ATOMIC(struct fli_home *) first;           /* a list through `next`, which only grows */
     FLI_ON_OWN_LINE FLI_ATOMIC(size_t) free_slabs; /* on the free lists of all homes */
-    FLI_ON_OWN_LINE pthread_mutex_t lock;          /* guards who lives where */
+    FLI_ON_OWN_LINE struct fli_mutex lock;         /* guards who lives where */
 };
 
 void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs);

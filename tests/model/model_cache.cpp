@@ -93,7 +93,7 @@ struct cache_model : rl::test_suite<scenario, threads> {
             ::new (fli_slab_free_bits(slabs, slab)) FLI_ATOMIC(uint64_t);
             fli_store_relaxed(&classes[slab - 1], 0);
         }
-        pthread_mutex_init(&slabs->lock, nullptr);
+        fli_mutex_init(&slabs->lock, FLI_RANK_MEMORY);
     }
 
     void lay_out_magazines(uint32_t magazines)
@@ -300,7 +300,7 @@ struct cache_model : rl::test_suite<scenario, threads> {
             fli_model_free(fli_slab_free_bits(&backing.slabs, slab));
         }
         fli_homes_close(&backing.homes);
-        pthread_mutex_destroy(&backing.slabs.lock);
+        fli_mutex_close(&backing.slabs.lock);
     }
 };
 
