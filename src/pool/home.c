@@ -11,14 +11,8 @@
 /* For how long a lock is tried: looks at it, and turns of the processor offered to others between. */
 enum { LOOKS = FLI_MODEL ? 2 : 64, TURNS = FLI_RARE_PATHS ? 1 : 8 };
 
-/* Homes that are looked at before a fresh slab is taken. */
-enum { HOMES_LOOKED_AT = 8 };
-
 /* How many blocks of an array are looked at, and how many times their size they may lie apart, to be compact. */
 enum { SAMPLES = 8, COMPACT_TIMES = 4 };
-
-/* Homes that the blocks of one magazine are sent to. */
-enum { RETURN_TRIES = 8 };
 
 /* Slabs by which the start of a run of free ones is looked for. */
 enum { RUN_MOST = 64 };
@@ -63,12 +57,6 @@ void fli_home_unlock(struct fli_home *home)
     /* W2: release, pairs with W1 in fli_home_try: all that was done under the lock. */
     if (FLI_LIKELY(!fli_lock_is_forking()))
         fli_store_order(&home->lock, 0, FL_MO_HOME_UNLOCK);
-}
-
-static void assert_held(struct fli_home *home)
-{
-    FLI_ASSERT(fli_load_relaxed(&home->lock) != 0); /* relaxed: the caller's own */
-    (void)home;
 }
 
 /* ---- The lists. */
@@ -318,7 +306,7 @@ static unsigned put_scattered(struct fli_homes *homes, struct fli_home *home, un
 unsigned fli_home_put(struct fli_homes *homes, struct fli_home *home, unsigned class_index, void **blocks,
                       unsigned count)
 {
-    assert_held(home);
+    fli_home_assert_held(home);
     bool compact = are_compact(blocks, count, homes->slabs->by_class[class_index].block_bytes);
     return (compact ? put_compact : put_scattered)(homes, home, class_index, blocks, count);
 }
@@ -338,7 +326,7 @@ void fli_home_put_bits(struct fli_homes *homes, struct fli_home *home, uint32_t 
 {
     const struct fli_slab *record = fli_slab_at(homes->slabs, slab);
     unsigned class_index = record->class_index;
-    assert_held(home);
+    fli_home_assert_held(home);
     for (unsigned w = 0; w < fli_slab_words(record->blocks); w++) {
         /* Relaxed: the lock orders. */
         uint64_t twice = bits[w] & fli_load_relaxed(&fli_slab_free_bits(homes->slabs, slab)[w]);
@@ -346,43 +334,6 @@ void fli_home_put_bits(struct fli_homes *homes, struct fli_home *home, uint32_t 
         note_twice(homes->slabs, class_index, slab, w, twice);
         set_bits(homes, &home->classes[class_index], slab, w, mask, (unsigned)__builtin_popcountll(mask));
     }
-}
-
-/* Removes a block from an array of `count`. */
-static void remove_block(void **blocks, unsigned at, unsigned count)
-{
-    memmove(&blocks[at], &blocks[at + 1], (count - at - 1) * sizeof *blocks);
-}
-
-/* The home of a pointer freed as a block of a class, a moment ago; NULL if it can be none. */
-static struct fli_home *home_of(const struct fli_slabs *slabs, unsigned class_index, const void *block)
-{
-    return FLI_LIKELY(fli_slab_class_of(slabs, block) == class_index) ? fli_home_of(slabs, block) : NULL;
-}
-
-unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **blocks, unsigned count, bool waits,
-                          struct fli_pool_counters *counters)
-{
-    unsigned refused = 0, left = count;
-    for (unsigned tries = 0; refused < left && (waits || tries < RETURN_TRIES); tries++) {
-        struct fli_home *home = home_of(homes->slabs, class_index, blocks[refused]);
-        if (FLI_UNLIKELY(home == NULL)) {
-            fli_slab_note_stray(homes->slabs, class_index, blocks[refused],
-                                fli_slab_class_of(homes->slabs, blocks[refused]) == class_index);
-            remove_block(blocks, refused, left--);
-            continue;
-        }
-        if (waits)
-            fli_home_wait(home);
-        if (waits || fli_home_try(home)) {
-            fli_count(&counters->home_visits, 1);
-            left = refused + fli_home_put(homes, home, class_index, blocks + refused, left - refused);
-            fli_home_unlock(home);
-        } else {
-            refused++;
-        }
-    }
-    return left;
 }
 
 /* ---- Taking blocks. */
@@ -478,7 +429,7 @@ unsigned fli_home_take(struct fli_homes *homes, struct fli_home *home, unsigned 
                        void **blocks)
 {
     struct fli_home_class *class = &home->classes[class_index];
-    assert_held(home);
+    fli_home_assert_held(home);
     unsigned left = count;
     while (left > 0) {
         if (class->current == 0) {
@@ -504,7 +455,7 @@ void fli_home_take_in(struct fli_homes *homes, struct fli_home *home, uint32_t s
 {
     struct fli_slab *record = fli_slab_at(homes->slabs, slab);
     struct fli_home_class *class = &home->classes[record->class_index];
-    assert_held(home);
+    fli_home_assert_held(home);
     /* W5: release, pairs with W6 in fli_home_of: the home is whole, though a thread may meet it here first. */
     fli_store_order(&record->home, home, FL_MO_SLAB_SETTLE);
     count_free(class, record->free);
@@ -512,8 +463,7 @@ void fli_home_take_in(struct fli_homes *homes, struct fli_home *home, uint32_t s
     move_slab(homes, class, slab, list_for(record));
 }
 
-/* Takes a slab out of its home, to be taken in elsewhere. */
-static void give_up(struct fli_homes *homes, struct fli_home *home, uint32_t slab)
+void fli_home_give_up(struct fli_homes *homes, struct fli_home *home, uint32_t slab)
 {
     struct fli_slab *record = fli_slab_at(homes->slabs, slab);
     struct fli_home_class *class = &home->classes[record->class_index];
@@ -526,138 +476,13 @@ static void give_up(struct fli_homes *homes, struct fli_home *home, uint32_t sla
 uint32_t fli_home_give_up_free(struct fli_homes *homes, struct fli_home *home, unsigned class_index)
 {
     struct fli_home_class *class = &home->classes[class_index];
-    assert_held(home);
+    fli_home_assert_held(home);
     uint32_t slab = class->lists[FLI_HOME_FREE];
     if (slab == 0 && class->current != 0) {
         const struct fli_slab *record = fli_slab_at(homes->slabs, class->current);
         slab = record->free == record->blocks ? class->current : 0;
     }
     if (slab != 0)
-        give_up(homes, home, slab);
+        fli_home_give_up(homes, home, slab);
     return slab;
-}
-
-/* The slab of the class that the home can spare best; or 0. */
-static uint32_t to_spare(const struct fli_home *home, unsigned class_index, bool partly)
-{
-    const struct fli_home_class *class = &home->classes[class_index];
-    uint32_t slab = class->lists[FLI_HOME_FREE];
-    for (unsigned list = FLI_HOME_QUARTERS; slab == 0 && partly && list-- > 0;)
-        slab = class->lists[list];
-    return slab == 0 && partly ? class->current : slab;
-}
-
-/* Adopts a slab from one other home. */
-static bool adopt_from(struct fli_homes *homes, struct fli_home *from, struct fli_home *home, unsigned class_index,
-                       bool pressed)
-{
-    /* Relaxed: hints. */
-    bool partly = pressed || fli_load_relaxed(&from->away);
-    uint32_t worth = partly ? 1 : homes->slabs->by_class[class_index].blocks;
-    if (from == home || fli_load_relaxed(&from->classes[class_index].free) < worth)
-        return false;
-    if (!(pressed ? fli_home_try_briefly(from) : fli_home_try(from)))
-        return false;
-    uint32_t slab = to_spare(from, class_index, partly);
-    if (slab != 0) {
-        give_up(homes, from, slab);
-        fli_home_take_in(homes, home, slab);
-    }
-    fli_home_unlock(from);
-    return slab != 0;
-}
-
-/* The home to look at after the one that was looked at last. */
-static struct fli_home *next_to_look_at(struct fli_homes *homes, struct fli_home *home)
-{
-    struct fli_home *next = home->looked_at;
-    if (next != NULL)
-        next = next->next;
-    home->looked_at = next != NULL ? next : fli_homes_first(homes);
-    return home->looked_at;
-}
-
-bool fli_home_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed)
-{
-    assert_held(home);
-    struct fli_home *from = next_to_look_at(homes, home), *first = from;
-    for (unsigned looks = 0; pressed || looks < HOMES_LOOKED_AT; looks++) {
-        if (adopt_from(homes, from, home, class_index, pressed))
-            return true;
-        from = next_to_look_at(homes, home);
-        if (from == first)
-            break;
-    }
-    return false;
-}
-
-/* ---- All homes. */
-
-void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs)
-{
-    homes->slabs = slabs;
-    fli_mutex_init(&homes->lock, FLI_RANK_HOMES);
-}
-
-void fli_homes_close(struct fli_homes *homes)
-{
-    struct fli_home *next;
-    for (struct fli_home *home = fli_homes_first(homes); home != NULL; home = next) {
-        next = home->next;
-        free(home);
-    }
-    fli_mutex_close(&homes->lock);
-}
-
-static struct fli_home *find_vacant_locked(struct fli_homes *homes)
-{
-    fli_assert_held(&homes->lock);
-    struct fli_home *home = fli_homes_first(homes);
-    while (home != NULL && !home->vacant)
-        home = home->next;
-    return home;
-}
-
-static struct fli_home *create_locked(struct fli_homes *homes)
-{
-    fli_assert_held(&homes->lock);
-    struct fli_home *home = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *home, FLI_CACHE_LINE));
-    if (home == NULL)
-        return NULL;
-    memset(home, 0, sizeof *home);
-    fli_store_relaxed(&home->lock, fli_lock_is_forking()); /* relaxed: W3 publishes it */
-    home->next = fli_homes_first(homes);
-    /* W3: release, pairs with W4 in fli_homes_first: the home is whole. */
-    fli_store_order(&homes->first, home, FL_MO_HOMES_ENTER);
-    return home;
-}
-
-struct fli_home *fli_homes_enter(struct fli_homes *homes)
-{
-    fli_lock(&homes->lock);
-    struct fli_home *home = find_vacant_locked(homes);
-    if (home == NULL)
-        home = create_locked(homes);
-    if (home != NULL) {
-        home->vacant = false;
-        fli_store_relaxed(&home->away, false); /* relaxed: a hint */
-    }
-    fli_unlock(&homes->lock);
-    return home;
-}
-
-void fli_homes_leave(struct fli_homes *homes, struct fli_home *home)
-{
-    fli_lock(&homes->lock);
-    fli_store_relaxed(&home->away, true); /* relaxed: a hint */
-    home->vacant = true;
-    fli_unlock(&homes->lock);
-}
-
-size_t fli_homes_free(struct fli_homes *homes, unsigned class_index)
-{
-    size_t blocks = 0;
-    for (struct fli_home *home = fli_homes_first(homes); home != NULL; home = home->next)
-        blocks += fli_load_relaxed(&home->classes[class_index].free); /* relaxed: a number of a moment ago */
-    return blocks;
 }

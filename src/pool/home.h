@@ -89,6 +89,13 @@ bool fli_home_try_briefly(struct fli_home *home);
 void fli_home_wait(struct fli_home *home);
 void fli_home_unlock(struct fli_home *home);
 
+/* Somebody holds the lock. */
+static inline void fli_home_assert_held(struct fli_home *home)
+{
+    FLI_ASSERT(fli_load_relaxed(&home->lock) != 0); /* relaxed: the caller's own */
+    (void)home;
+}
+
 /* ---- Under the lock of `home`. */
 
 /* Sends home those of `count` blocks whose home it is, and moves the others down to the start of the array. Returns how
@@ -109,6 +116,9 @@ void fli_home_take_in(struct fli_homes *homes, struct fli_home *home, uint32_t s
 /* Adopts a slab of the class that has free blocks: from homes that can spare it, of which it looks at a few; or, if it
  * is `pressed`, from any. Returns whether it has. */
 bool fli_home_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed);
+
+/* Takes a slab out of the home, to be taken in elsewhere. */
+void fli_home_give_up(struct fli_homes *homes, struct fli_home *home, uint32_t slab);
 
 /* Takes a slab that is all free out of the home, to be retired. Returns 0 if there is none. */
 uint32_t fli_home_give_up_free(struct fli_homes *homes, struct fli_home *home, unsigned class_index);

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * All homes of a heap: who lives where, blocks that are sent home from elsewhere, slabs that move to another home.
+ */
+#include "base/check.h"
+#include "pool/home.h"
+#include "pool/pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Homes that are looked at before a fresh slab is taken. */
+enum { HOMES_LOOKED_AT = 8 };
+
+/* Homes that the blocks of one magazine are sent to. */
+enum { RETURN_TRIES = 8 };
+
+/* ---- Who lives where. */
+
+void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs)
+{
+    homes->slabs = slabs;
+    fli_mutex_init(&homes->lock, FLI_RANK_HOMES);
+}
+
+void fli_homes_close(struct fli_homes *homes)
+{
+    struct fli_home *next;
+    for (struct fli_home *home = fli_homes_first(homes); home != NULL; home = next) {
+        next = home->next;
+        free(home);
+    }
+    fli_mutex_close(&homes->lock);
+}
+
+static struct fli_home *find_vacant_locked(struct fli_homes *homes)
+{
+    fli_assert_held(&homes->lock);
+    struct fli_home *home = fli_homes_first(homes);
+    while (home != NULL && !home->vacant)
+        home = home->next;
+    return home;
+}
+
+static struct fli_home *create_locked(struct fli_homes *homes)
+{
+    fli_assert_held(&homes->lock);
+    struct fli_home *home = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *home, FLI_CACHE_LINE));
+    if (home == NULL)
+        return NULL;
+    memset(home, 0, sizeof *home);
+    fli_store_relaxed(&home->lock, fli_lock_is_forking()); /* relaxed: W3 publishes it */
+    home->next = fli_homes_first(homes);
+    /* W3: release, pairs with W4 in fli_homes_first: the home is whole. */
+    fli_store_order(&homes->first, home, FL_MO_HOMES_ENTER);
+    return home;
+}
+
+struct fli_home *fli_homes_enter(struct fli_homes *homes)
+{
+    fli_lock(&homes->lock);
+    struct fli_home *home = find_vacant_locked(homes);
+    if (home == NULL)
+        home = create_locked(homes);
+    if (home != NULL) {
+        home->vacant = false;
+        fli_store_relaxed(&home->away, false); /* relaxed: a hint */
+    }
+    fli_unlock(&homes->lock);
+    return home;
+}
+
+void fli_homes_leave(struct fli_homes *homes, struct fli_home *home)
+{
+    fli_lock(&homes->lock);
+    fli_store_relaxed(&home->away, true); /* relaxed: a hint */
+    home->vacant = true;
+    fli_unlock(&homes->lock);
+}
+
+size_t fli_homes_free(struct fli_homes *homes, unsigned class_index)
+{
+    size_t blocks = 0;
+    for (struct fli_home *home = fli_homes_first(homes); home != NULL; home = home->next)
+        blocks += fli_load_relaxed(&home->classes[class_index].free); /* relaxed: a number of a moment ago */
+    return blocks;
+}
+
+/* ---- Sending blocks home. */
+
+/* Removes a block from an array of `count`. */
+static void remove_block(void **blocks, unsigned at, unsigned count)
+{
+    memmove(&blocks[at], &blocks[at + 1], (count - at - 1) * sizeof *blocks);
+}
+
+/* The home of a pointer freed as a block of a class, a moment ago; NULL if it can be none. */
+static struct fli_home *home_of(const struct fli_slabs *slabs, unsigned class_index, const void *block)
+{
+    return FLI_LIKELY(fli_slab_class_of(slabs, block) == class_index) ? fli_home_of(slabs, block) : NULL;
+}
+
+unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **blocks, unsigned count, bool waits,
+                          struct fli_pool_counters *counters)
+{
+    unsigned refused = 0, left = count;
+    for (unsigned tries = 0; refused < left && (waits || tries < RETURN_TRIES); tries++) {
+        struct fli_home *home = home_of(homes->slabs, class_index, blocks[refused]);
+        if (FLI_UNLIKELY(home == NULL)) {
+            fli_slab_note_stray(homes->slabs, class_index, blocks[refused],
+                                fli_slab_class_of(homes->slabs, blocks[refused]) == class_index);
+            remove_block(blocks, refused, left--);
+            continue;
+        }
+        if (waits)
+            fli_home_wait(home);
+        if (waits || fli_home_try(home)) {
+            fli_count(&counters->home_visits, 1);
+            left = refused + fli_home_put(homes, home, class_index, blocks + refused, left - refused);
+            fli_home_unlock(home);
+        } else {
+            refused++;
+        }
+    }
+    return left;
+}
+
+/* ---- Adoption. */
+
+/* The slab of the class that the home can spare best; or 0. */
+static uint32_t to_spare(const struct fli_home *home, unsigned class_index, bool partly)
+{
+    const struct fli_home_class *class = &home->classes[class_index];
+    uint32_t slab = class->lists[FLI_HOME_FREE];
+    for (unsigned list = FLI_HOME_QUARTERS; slab == 0 && partly && list-- > 0;)
+        slab = class->lists[list];
+    return slab == 0 && partly ? class->current : slab;
+}
+
+/* Adopts a slab from one other home. */
+static bool adopt_from(struct fli_homes *homes, struct fli_home *from, struct fli_home *home, unsigned class_index,
+                       bool pressed)
+{
+    /* Relaxed: hints. */
+    bool partly = pressed || fli_load_relaxed(&from->away);
+    uint32_t worth = partly ? 1 : homes->slabs->by_class[class_index].blocks;
+    if (from == home || fli_load_relaxed(&from->classes[class_index].free) < worth)
+        return false;
+    if (!(pressed ? fli_home_try_briefly(from) : fli_home_try(from)))
+        return false;
+    uint32_t slab = to_spare(from, class_index, partly);
+    if (slab != 0) {
+        fli_home_give_up(homes, from, slab);
+        fli_home_take_in(homes, home, slab);
+    }
+    fli_home_unlock(from);
+    return slab != 0;
+}
+
+/* The home to look at after the one that was looked at last. */
+static struct fli_home *next_to_look_at(struct fli_homes *homes, struct fli_home *home)
+{
+    struct fli_home *next = home->looked_at;
+    if (next != NULL)
+        next = next->next;
+    home->looked_at = next != NULL ? next : fli_homes_first(homes);
+    return home->looked_at;
+}
+
+bool fli_home_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed)
+{
+    fli_home_assert_held(home);
+    struct fli_home *from = next_to_look_at(homes, home), *first = from;
+    for (unsigned looks = 0; pressed || looks < HOMES_LOOKED_AT; looks++) {
+        if (adopt_from(homes, from, home, class_index, pressed))
+            return true;
+        from = next_to_look_at(homes, home);
+        if (from == first)
+            break;
+    }
+    return false;
+}
