@@ -90,6 +90,47 @@ static void a_rack_keeps_no_more_than_its_bound_and_the_rest_goes_home(void **st
     assert_int_equal(class.pooled, 0);
 }
 
+static size_t shelved(struct fl_thread *thread, struct fl_heap *heap)
+{
+    size_t c = fl_size_class(SIZE);
+    struct fli_home *home = ((struct fli_thread *)(void *)thread)->owner.home;
+    return (size_t)fli_rack_blocks(&home->classes[c].shelf, &heap->backing.magazines);
+}
+
+/* Allocates on one thread's handle and frees on another's. */
+static void pass(struct fl_thread *producer, struct fl_thread *consumer)
+{
+    void *blocks[2 * FOUR_MAGAZINES];
+    assert_int_equal(fl_alloc_many(producer, SIZE, 2 * FOUR_MAGAZINES, blocks), 0);
+    fl_free_many(consumer, SIZE, 2 * FOUR_MAGAZINES, blocks);
+}
+
+static void what_a_thread_frees_of_another_comes_back_to_that_in_whole_magazines(void **state)
+{
+    struct bed *bed = *state;
+    struct fl_thread *consumer = fl_thread_attach(bed->heap);
+    for (unsigned round = 0; round < 2 * FLI_RACK_BYTES_FIRST / (MAGAZINE * SIZE); round++)
+        pass(bed->thread, consumer);
+    assert_true(shelved(bed->thread, bed->heap) > 0);
+    assert_sound(bed->heap);
+    fl_thread_flush(bed->thread);
+    pass(consumer, consumer);
+    assert_int_equal(shelved(bed->thread, bed->heap), 0);
+    assert_int_equal(fl_thread_detach(consumer), 0);
+}
+
+static void a_thread_that_is_away_gets_its_blocks_into_their_bits(void **state)
+{
+    struct bed *bed = *state;
+    void *blocks[MANY];
+    struct fl_thread *consumer = fl_thread_attach(bed->heap);
+    assert_int_equal(fl_alloc_many(bed->thread, SIZE, MANY, blocks), 0);
+    fl_thread_flush(bed->thread);
+    fl_free_many(consumer, SIZE, MANY, blocks);
+    assert_int_equal(shelved(bed->thread, bed->heap), 0);
+    assert_int_equal(fl_thread_detach(consumer), 0);
+}
+
 static void of_small_blocks_a_rack_keeps_half_a_cache_at_most(void **state)
 {
     struct bed *bed = *state;
@@ -274,6 +315,8 @@ int main(void)
         RACK_TEST(a_rack_whose_thread_only_frees_does_not_grow),
         RACK_TEST(what_a_thread_frees_of_one_class_and_asks_of_another_does_not_grow_a_rack),
         RACK_TEST(a_rack_grows_by_no_more_than_it_gave_away),
+        RACK_TEST(what_a_thread_frees_of_another_comes_back_to_that_in_whole_magazines),
+        RACK_TEST(a_thread_that_is_away_gets_its_blocks_into_their_bits),
         RACK_TEST(a_flush_empties_the_rack),
         RACK_TEST(empty_magazines_on_the_rack_serve_every_class),
         cmocka_unit_test(threads_share_what_the_heap_retains),

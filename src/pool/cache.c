@@ -170,14 +170,13 @@ static struct fli_magazine *take_kept(unsigned class_index, struct fli_backing *
     return fli_rack_take(part, &home->classes[class_index].shelf, &backing->magazines, class_index);
 }
 
-/* An empty magazine from home, if that is locked, or from the pool, or a new one; or NULL. */
-static struct fli_magazine *obtain_empty(struct fli_backing *backing, struct fli_owner *owner, bool at_home)
+/* An empty magazine from a home, which is locked, unless that is NULL; or from the pool, or a new one; or NULL. */
+static struct fli_magazine *obtain_empty(struct fli_backing *backing, struct fli_home *home, struct fli_owner *owner)
 {
     struct fli_magazines *magazines = &backing->magazines;
-    struct fli_rack *rack = &owner->home->rack;
     struct fli_magazine *magazine = NULL;
-    if (at_home)
-        magazine = fli_rack_take(&rack->empty, &rack->empty_shelf, magazines, 0);
+    if (home != NULL)
+        magazine = fli_rack_take(&home->rack.empty, &home->rack.empty_shelf, magazines, 0);
     if (magazine == NULL)
         magazine = fli_stack_pop_mpmc(&backing->pool.empty, magazines, &owner->counters);
     return magazine != NULL ? magazine : fli_magazine_carve(magazines);
@@ -186,7 +185,7 @@ static struct fli_magazine *obtain_empty(struct fli_backing *backing, struct fli
 struct fli_magazine *fli_cache_obtain_empty(struct fli_backing *backing, struct fli_owner *owner)
 {
     bool at_home = fli_home_try(owner->home);
-    struct fli_magazine *magazine = obtain_empty(backing, owner, at_home);
+    struct fli_magazine *magazine = obtain_empty(backing, at_home ? owner->home : NULL, owner);
     if (at_home)
         fli_home_unlock(owner->home);
     return magazine;
@@ -239,18 +238,35 @@ static void send_home(struct fli_magazine *magazine, unsigned class_index, struc
     fli_store_relaxed(&magazine->count, (uint16_t)left); /* relaxed: the magazine is ours */
 }
 
-/* A magazine with room in the place of a full one: an empty one, if the full one can be kept at home, which is locked.
- * Unlocks it then. */
+/* Keeps a full magazine at a home, which is locked, and unlocks that. Returns an empty one; or NULL, and the home is
+ * locked still, if there is no room or no empty one. */
 static struct fli_magazine *exchange_kept(struct fli_magazine *full, unsigned class_index,
-                                          struct fli_backing *backing, struct fli_owner *owner)
+                                          struct fli_backing *backing, struct fli_home *home, struct fli_owner *owner)
 {
-    if (!keep(full, class_index, backing, owner->home))
+    if (!keep(full, class_index, backing, home))
         return NULL;
-    struct fli_magazine *empty = obtain_empty(backing, owner, true);
+    struct fli_magazine *empty = obtain_empty(backing, home, owner);
     if (empty != NULL)
-        fli_home_unlock(owner->home);
+        fli_home_unlock(home);
     else
-        take_kept(class_index, backing, owner->home); /* the full one */
+        take_kept(class_index, backing, home); /* the full one */
+    return empty;
+}
+
+/* Hands a full magazine as it is to another home, if its blocks come from there and its thread is there to use it.
+ * Returns as above. */
+static struct fli_magazine *hand_over(struct fli_magazine *full, unsigned class_index, struct fli_backing *backing,
+                                      struct fli_owner *owner)
+{
+    void **blocks = fli_magazine_floor(full, backing->magazine_blocks[class_index]);
+    struct fli_home *home = fli_homes_of_all(&backing->homes, class_index, blocks, count_of(full));
+    if (home == NULL || home == owner->home || fli_load_relaxed(&home->away) || /* relaxed: a hint */
+        !fli_home_try_briefly(home))
+        return NULL;
+    fli_count(&owner->counters.home_visits, 1);
+    struct fli_magazine *empty = exchange_kept(full, class_index, backing, home, owner);
+    if (empty == NULL)
+        fli_home_unlock(home);
     return empty;
 }
 
@@ -260,7 +276,13 @@ static struct fli_magazine *exchange_full(struct fli_magazine *full, unsigned cl
 {
     unsigned capacity = backing->magazine_blocks[class_index];
     bool at_home = come_home(owner);
-    struct fli_magazine *empty = at_home ? exchange_kept(full, class_index, backing, owner) : NULL;
+    struct fli_magazine *empty = at_home ? exchange_kept(full, class_index, backing, owner->home, owner) : NULL;
+    if (empty == NULL && is_small(class_index)) {
+        if (at_home)
+            fli_home_unlock(owner->home);
+        at_home = false;
+        empty = hand_over(full, class_index, backing, owner);
+    }
     if (empty != NULL)
         return empty;
     if (is_small(class_index))
@@ -322,7 +344,7 @@ static bool load_free(struct fl_cache *cache, unsigned class_index, struct fli_b
     if (fli_load_relaxed(&owner->home->classes[class_index].free) == 0) /* relaxed: the lock orders */
         return false;
     if (cache->floor == NULL) {
-        struct fli_magazine *empty = obtain_empty(backing, owner, true);
+        struct fli_magazine *empty = obtain_empty(backing, owner->home, owner);
         if (empty == NULL)
             return false;
         load(cache, empty, 0, capacity);

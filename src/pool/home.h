@@ -133,6 +133,9 @@ struct fli_pool_counters;
 unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **blocks, unsigned count, bool waits,
                           struct fli_pool_counters *counters);
 
+/* The one home that blocks freed as ones of the class come from, judged by a sample, a moment ago; or NULL. */
+struct fli_home *fli_homes_of_all(struct fli_homes *homes, unsigned class_index, void *const *blocks, unsigned count);
+
 /* The home of a slab, of a moment ago; it counts only under the home's lock. */
 static inline struct fli_home *fli_home_of_slab(const struct fli_slab *record)
 {

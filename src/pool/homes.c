@@ -15,6 +15,9 @@ enum { HOMES_LOOKED_AT = 8 };
 /* Homes that the blocks of one magazine are sent to. */
 enum { RETURN_TRIES = 8 };
 
+/* Blocks of a magazine that are looked at to tell where all of them come from. */
+enum { SAMPLES = 8 };
+
 /* ---- Who lives where. */
 
 void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs)
@@ -98,6 +101,15 @@ static void remove_block(void **blocks, unsigned at, unsigned count)
 static struct fli_home *home_of(const struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
     return FLI_LIKELY(fli_slab_class_of(slabs, block) == class_index) ? fli_home_of(slabs, block) : NULL;
+}
+
+struct fli_home *fli_homes_of_all(struct fli_homes *homes, unsigned class_index, void *const *blocks, unsigned count)
+{
+    struct fli_home *home = home_of(homes->slabs, class_index, blocks[0]);
+    for (unsigned i = 1; i < SAMPLES && home != NULL; i++)
+        if (home_of(homes->slabs, class_index, blocks[i * (count - 1) / (SAMPLES - 1)]) != home)
+            return NULL;
+    return home;
 }
 
 unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **blocks, unsigned count, bool waits,

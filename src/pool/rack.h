@@ -9,6 +9,9 @@
  * blocks are kept up to about half of such a cache, because beyond it their order in memory counts for more. Large
  * ones are too few in a slab for order to matter: they are kept up to a bound that grows.
  *
+ * A magazine of another thread's blocks, which this thread cannot keep, goes to the other thread's rack as it is: so
+ * what one thread allocates and another one frees comes back without a look at each block.
+ *
  * A rack has a shelf of filled magazines for each class, and one of empty magazines for all. A shelf is a list like a
  * stack of the pool (pool.h), with `next` and `below` of the same meaning, but under the home's lock. Others read the
  * word that names its top, and `below`, for statistics.

@@ -23,6 +23,8 @@
  *     counted     a thread allocates and frees, while others count the blocks in its cache
  *     strangers   two threads free each other's blocks, which go home to the other, and allocate
  *     kept        a thread keeps magazines at home, and another one takes them, as a trim does
+ *     handed      a thread frees blocks of another one, whose magazines it hands over as they are while that one
+ *                 allocates
  *     adopted     a thread frees a block of a slab while another one adopts the slab from its home
  *     moved       the lock of a thread's home is held for ever: the thread moves to another home, and another thread
  *                 looks for a slab to adopt meanwhile
@@ -31,7 +33,7 @@
  *
  * The program is built once as it is, and once for each mutant, as model_pool is.
  *
- * usage: model_cache exchange|refused|counted|strangers|kept|adopted|moved|settled|passed [--expect-error]
+ * usage: model_cache exchange|refused|counted|strangers|kept|handed|adopted|moved|settled|passed [--expect-error]
  */
 #include "base/lock.h"
 #include "model_check.h"
@@ -427,6 +429,33 @@ struct kept : cache_model<kept, SMALL, 1> {
     }
 };
 
+struct handed : cache_model<handed, SMALL, 1> {
+    void *block[4];
+    fli_home *held; /* thus its thread keeps nothing there */
+
+    void before()
+    {
+        lay_out(SLABS_MOST, MAGAZINES_MOST, A_RACK);
+        for (void *&one : block)
+            one = alloc(0);
+        RL_ASSERT(fli_home_try(held = owners[1].home));
+    }
+    void thread(unsigned self)
+    {
+        if (self == 0) {
+            RL_ASSERT(work(0, 1) == 0);
+            return;
+        }
+        for (void *one : block)
+            RL_ASSERT(free(1, one, 0));
+    }
+    void after()
+    {
+        fli_home_unlock(held);
+        take_stock(0);
+    }
+};
+
 /* One thread frees a block of a slab while the other adopts the slab. */
 template <typename scenario> struct adopting : cache_model<scenario, SMALL, 1> {
     void *block;
@@ -572,6 +601,8 @@ int main(int argc, char **argv)
         return check<strangers>(expect_error);
     if (is_asked_for("kept", argc, argv, &expect_error))
         return check<kept>(expect_error);
+    if (is_asked_for("handed", argc, argv, &expect_error))
+        return check<handed>(expect_error);
     if (is_asked_for("adopted", argc, argv, &expect_error))
         return check<adopted>(expect_error);
     if (is_asked_for("moved", argc, argv, &expect_error))
