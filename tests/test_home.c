@@ -130,22 +130,6 @@ static void blocks_of_every_class_come_home_in_any_order_each_once(void **state)
     }
 }
 
-/* What the check of a run rests on: see gather in home.c. */
-static void the_rests_of_starts_of_blocks_are_less_than_the_reciprocal_together(void **state)
-{
-    const struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
-    for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
-        const struct fli_slab_class *of = &slabs->by_class[c];
-        uint32_t rests = 0;
-        for (unsigned i = 0; i < fli_min(64, of->blocks); i++)
-            rests |= (uint32_t)((uint64_t)(i * of->block_bytes) * of->reciprocal);
-        assert_true(rests < of->reciprocal);
-        for (size_t offset = 0; offset < fli_min(64, of->blocks) * of->block_bytes; offset++)
-            if (offset % of->block_bytes != 0)
-                assert_true((uint32_t)((uint64_t)offset * of->reciprocal) >= of->reciprocal);
-    }
-}
-
 static void putting_and_taking_at_random_loses_no_block_and_makes_none(void **state)
 {
     struct town town = settle(state);
@@ -613,7 +597,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         GROUND_TEST(the_lowest_block_is_taken_first_and_stands_last_in_the_array),
         GROUND_TEST(blocks_of_every_class_come_home_in_any_order_each_once),
-        GROUND_TEST(the_rests_of_starts_of_blocks_are_less_than_the_reciprocal_together),
         GROUND_TEST(putting_and_taking_at_random_loses_no_block_and_makes_none),
         GROUND_TEST(blocks_of_another_home_are_left_over),
         GROUND_TEST(what_a_busy_home_would_get_is_left_over),

@@ -11,8 +11,8 @@
 /* For how long a lock is tried: looks at it, and turns of the processor offered to others between. */
 enum { LOOKS = FLI_MODEL ? 2 : 64, TURNS = FLI_RARE_PATHS ? 1 : 8 };
 
-/* How many blocks of an array are looked at, and how many times their size they may lie apart, to be compact. */
-enum { SAMPLES = 8, COMPACT_TIMES = 4 };
+/* Blocks that lie in a row are sent home a word at a time: so many at least, looked for every so many blocks. */
+enum { ROW_LEAST = 4, ROW_EVERY = 16 };
 
 /* Slabs by which the start of a run of free ones is looked for. */
 enum { RUN_MOST = 64 };
@@ -128,62 +128,54 @@ static void count_free(struct fli_home_class *class, unsigned change)
 
 /* ---- Sending blocks home. */
 
-/* Sets bits of a slab at home. Returns false, and has set none, if one of them is set already. */
-static inline bool set_bits(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab, unsigned word,
-                            uint64_t mask, unsigned count)
+/* Counts blocks whose bits have been set. */
+static inline void count_put(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab, unsigned count)
 {
     struct fli_slab *record = fli_slab_at(homes->slabs, slab);
-    FLI_ATOMIC(uint64_t) *bits = &fli_slab_free_bits(homes->slabs, slab)[word];
-    uint64_t before = fli_load_relaxed(bits); /* relaxed: the lock orders */
-    if (FLI_UNLIKELY((before & mask) != 0))
-        return false;
-    fli_store_relaxed(bits, before | mask); /* relaxed: the lock orders */
     record->free = (uint16_t)(record->free + count);
     count_free(class, count);
     if (FLI_UNLIKELY(record->free >= record->moves_at))
         move_slab(homes, class, slab, list_for(record));
+}
+
+/* Sets bits of a word. Returns false, and has set none, if one of them is set already. */
+static inline bool set_bits(FLI_ATOMIC(uint64_t) * word, uint64_t mask)
+{
+    uint64_t before = fli_load_relaxed(word); /* relaxed: the lock orders */
+    if (FLI_UNLIKELY((before & mask) != 0))
+        return false;
+    fli_store_relaxed(word, before | mask); /* relaxed: the lock orders */
     return true;
 }
 
-/* Where a block lies in its slab, in units of 2^-32 blocks: its number is the upper half, and the lower half is less
- * than `reciprocal` if it is the start of a block. */
-static inline uint64_t place_of(const struct fli_slabs *slabs, unsigned class_index, const void *block)
-{
-    uint32_t within = (uint32_t)fli_slab_offset(slabs, block) & (FLI_SLAB_BYTES - 1);
-    return (uint64_t)within * slabs->by_class[class_index].reciprocal;
-}
+/* Blocks of one slab that are sent home: those of an array from `at` on. */
+struct delivery {
+    void *const *at, *const *end; /* of the array */
+    uintptr_t start;              /* of the slab */
+    size_t bytes;                 /* of it that are blocks */
+    FLI_ATOMIC(uint64_t) * bits;
+    size_t block_bytes;
+    uint32_t reciprocal, blocks; /* of the slab */
+};
 
-/* Sends one block home, or notes it as a stray. */
-static inline void put_block(struct fli_homes *homes, struct fli_home_class *class, unsigned class_index,
-                             const void *block)
+/* Whether the next blocks lie in the order of their addresses, up or down, one beside the other. Stores the step from
+ * one to the next. */
+static inline bool begins_row(const struct delivery *d, ptrdiff_t *step)
 {
-    struct fli_slabs *slabs = homes->slabs;
-    const struct fli_slab_class *of = &slabs->by_class[class_index];
-    uint64_t place = place_of(slabs, class_index, block);
-    uint32_t index = (uint32_t)(place >> 32);
-    bool is_block = FLI_LIKELY((uint32_t)place < of->reciprocal && index < of->blocks);
-    if (FLI_UNLIKELY(!is_block || !set_bits(homes, class, fli_slab_number(slabs, block), index / 64,
-                                            (uint64_t)1 << index % 64, 1)))
-        fli_slab_note_stray(slabs, class_index, block, is_block);
-}
-
-/* Whether the first blocks of an array lie in the order of their addresses, up or down, one beside the other. Stores the
- * step from one to the next. */
-static inline bool begins_row(void *const *at, void *const *end, ptrdiff_t block_bytes, ptrdiff_t *step)
-{
-    if (end - at < 4)
+    if (d->end - d->at < ROW_LEAST)
         return false;
-    *step = (char *)at[1] - (char *)at[0];
-    return (*step == block_bytes || *step == -block_bytes) && (char *)at[2] - (char *)at[1] == *step;
+    const char *first = (const char *)d->at[0], *second = (const char *)d->at[1], *third = (const char *)d->at[2];
+    *step = second - first;
+    return (size_t)(*step < 0 ? -*step : *step) == d->block_bytes && third - second == *step;
 }
 
-/* Of the blocks from `at` on, how many, at most `most`, lie in such a row. */
-static inline unsigned row_length(void *const *at, void *const *end, ptrdiff_t step, unsigned most)
+/* Of the next blocks, how many, at most `most`, lie in such a row. */
+static inline unsigned row_length(const struct delivery *d, ptrdiff_t step, unsigned most)
 {
-    const char *expected = (const char *)*at;
+    const char *expected = (const char *)*d->at;
     unsigned n = 0;
-    most = (unsigned)fli_min(most, (size_t)(end - at));
-    for (; n < most && at[n] == expected; n++)
+    most = (unsigned)fli_min(most, (size_t)(d->end - d->at));
+    for (; n < most && d->at[n] == expected; n++)
         expected += step;
     return n;
 }
@@ -194,78 +186,62 @@ static inline uint64_t low_bits(unsigned count)
     return UINT64_MAX >> (64 - count);
 }
 
-/* A run of an array: blocks whose bits are in one word. */
-struct run {
-    void *const *at, *const *end; /* `end` is where the array ends, and then where the run does */
-    uint64_t mask;
-    bool is_sound; /* each is the start of a block, and no two are the same */
-};
-
-/* Finds the run of the blocks that lie in the `bytes` bytes from `start` on, where the word's bits begin. */
-static inline void gather(struct run *run, uintptr_t start, size_t bytes, uint32_t reciprocal)
+/* Delivers the next blocks if they lie in a row: those of one word. Returns how many. */
+static inline unsigned put_row(struct delivery *d)
 {
-    void *const *next = run->at;
-    uint64_t mask = 0;
-    uint32_t rest = 0;
-    for (size_t offset; next < run->end && (offset = (uintptr_t)*next - start) < bytes; next++) {
-        uint64_t place = (uint64_t)offset * reciprocal;
-        rest |= (uint32_t)place;
-        mask |= (uint64_t)1 << ((place >> 32) & 63);
-    }
-    run->end = next;
-    run->mask = mask;
-    /* The rests of starts of blocks are so small that they are less than `reciprocal` together, too. */
-    run->is_sound = rest < reciprocal && __builtin_popcountll(mask) == next - run->at;
-}
-
-/* Finds the run that begins with a row. */
-static inline void follow(struct run *run, ptrdiff_t step, uint32_t index, uint32_t blocks)
-{
-    uint32_t bit = index % 64;
-    unsigned most = step > 0 ? (unsigned)fli_min(64 - bit, blocks - index) : bit + 1;
-    unsigned n = row_length(run->at, run->end, step, most);
-    run->mask = low_bits(n) << (step > 0 ? bit : bit + 1 - n);
-    run->end = run->at + n;
-    run->is_sound = true;
-}
-
-/* Sends home the block at `at`, and those behind it whose bits are in the same word. Returns where the others begin. */
-static inline void *const *put_run(struct fli_homes *homes, struct fli_home_class *class, unsigned class_index,
-                                   void *const *at, void *const *end)
-{
-    const struct fli_slabs *slabs = homes->slabs;
-    const struct fli_slab_class *of = &slabs->by_class[class_index];
-    uint32_t slab = fli_slab_number(slabs, *at);
-    uint64_t place = place_of(slabs, class_index, *at);
-    uint32_t index = (uint32_t)(place >> 32), word = index / 64;
-    size_t bytes = 64 * of->block_bytes, offset = word * bytes;
-    struct run run = {at, end, 0, false};
     ptrdiff_t step;
-    if ((uint32_t)place < of->reciprocal && index < of->blocks &&
-        begins_row(at, end, (ptrdiff_t)of->block_bytes, &step))
-        follow(&run, step, index, of->blocks);
-    else
-        gather(&run, (uintptr_t)fli_slab_start(slabs, slab) + offset,
-               fli_min(bytes, of->blocks * of->block_bytes - fli_min(offset, of->blocks * of->block_bytes)),
-               of->reciprocal);
-    if (FLI_UNLIKELY(run.end == at || !run.is_sound ||
-                     !set_bits(homes, class, slab, word, run.mask, (unsigned)(run.end - at)))) {
-        put_block(homes, class, class_index, *at);
-        return at + 1;
-    }
-    return run.end;
+    uint64_t offset = (uintptr_t)*d->at - d->start, place = offset * d->reciprocal;
+    uint32_t index = (uint32_t)(place >> 32), bit = index % 64;
+    if (!begins_row(d, &step) || offset >= d->bytes || (uint32_t)place >= d->reciprocal)
+        return 0;
+    unsigned n = row_length(d, step, step > 0 ? (unsigned)fli_min(64 - bit, d->blocks - index) : bit + 1);
+    if (!set_bits(&d->bits[index / 64], low_bits(n) << (step > 0 ? bit : bit + 1 - n)))
+        return 0;
+    d->at += n;
+    return n;
 }
 
-/* Whether blocks lie close together, judged by a sample. */
-static bool are_compact(void *const *blocks, unsigned count, size_t block_bytes)
+/* Delivers the next blocks, one at a time, up to one of another slab or `most`. Notes the strays among them. Returns how
+ * many were none. */
+static inline unsigned put_singly(struct fli_slabs *slabs, unsigned class_index, struct delivery *d, unsigned most)
 {
-    uintptr_t least = UINTPTR_MAX, most = 0;
-    for (unsigned i = 0; i < SAMPLES && count > 0; i++) {
-        uintptr_t block = (uintptr_t)blocks[i * (count - 1) / (SAMPLES - 1)];
-        least = block < least ? block : least;
-        most = block > most ? block : most;
+    void *const *first = d->at, *const *end = first + fli_min(most, (size_t)(d->end - first));
+    unsigned strays = 0;
+    for (size_t offset; d->at < end && (offset = (uintptr_t)*d->at - d->start) < FLI_SLAB_BYTES; d->at++) {
+        /* In units of 2^-32 blocks: the lower half is less than `reciprocal` if it is the start of a block. */
+        uint64_t place = (uint64_t)offset * d->reciprocal;
+        uint32_t index = (uint32_t)(place >> 32);
+        bool is_block = (uint32_t)place < d->reciprocal && offset < d->bytes;
+        if (FLI_LIKELY(is_block && set_bits(&d->bits[index / 64], (uint64_t)1 << index % 64)))
+            continue;
+        fli_slab_note_stray(slabs, class_index, *d->at, is_block);
+        strays++;
     }
-    return most - least <= COMPACT_TIMES * count * block_bytes;
+    return (unsigned)(d->at - first) - strays;
+}
+
+/* Sends home the block at `at`, and those behind it that lie in the same slab. Returns where the others begin. */
+static void *const *deliver(struct fli_homes *homes, struct fli_home_class *class, unsigned class_index,
+                            void *const *at, void *const *end)
+{
+    struct fli_slabs *slabs = homes->slabs;
+    uint32_t slab = fli_slab_number(slabs, *at);
+    const struct fli_slab_class *of = &slabs->by_class[class_index];
+    struct delivery d = {at,
+                         end,
+                         (uintptr_t)fli_slab_start(slabs, slab),
+                         of->blocks * of->block_bytes,
+                         fli_slab_free_bits(slabs, slab),
+                         of->block_bytes,
+                         of->reciprocal,
+                         of->blocks};
+    unsigned count = 0;
+    while (d.at < end && (uintptr_t)*d.at - d.start < FLI_SLAB_BYTES) {
+        unsigned row = put_row(&d);
+        count += row > 0 ? row : put_singly(slabs, class_index, &d, ROW_EVERY);
+    }
+    count_put(homes, class, slab, count);
+    return d.at;
 }
 
 /* Whether a block is one of the class, and `home` its slab's. */
@@ -275,40 +251,18 @@ static inline bool is_at_home(const struct fli_slabs *slabs, struct fli_home *ho
     return FLI_LIKELY(fli_slab_class_of(slabs, block) == class_index && fli_home_of(slabs, block) == home);
 }
 
-/* Sends blocks home that lie close together: those of one word at a time. Returns how many others there are, which are
- * at the start of the array then. */
-static unsigned put_compact(struct fli_homes *homes, struct fli_home *home, unsigned class_index, void **blocks,
-                            unsigned count)
-{
-    void *const *end = blocks + count;
-    void **left = blocks;
-    for (void *const *at = blocks; at < end;)
-        if (is_at_home(homes->slabs, home, class_index, *at))
-            at = put_run(homes, &home->classes[class_index], class_index, at, end);
-        else
-            *left++ = *at++;
-    return (unsigned)(left - blocks);
-}
-
-/* The same, one block at a time. */
-static unsigned put_scattered(struct fli_homes *homes, struct fli_home *home, unsigned class_index, void **blocks,
-                              unsigned count)
-{
-    unsigned left = 0;
-    for (unsigned i = 0; i < count; i++)
-        if (is_at_home(homes->slabs, home, class_index, blocks[i]))
-            put_block(homes, &home->classes[class_index], class_index, blocks[i]);
-        else
-            blocks[left++] = blocks[i];
-    return left;
-}
-
 unsigned fli_home_put(struct fli_homes *homes, struct fli_home *home, unsigned class_index, void **blocks,
                       unsigned count)
 {
+    void *const *end = blocks + count;
+    void **left = blocks;
     fli_home_assert_held(home);
-    bool compact = are_compact(blocks, count, homes->slabs->by_class[class_index].block_bytes);
-    return (compact ? put_compact : put_scattered)(homes, home, class_index, blocks, count);
+    for (void *const *at = blocks; at < end;)
+        if (is_at_home(homes->slabs, home, class_index, *at))
+            at = deliver(homes, &home->classes[class_index], class_index, at, end);
+        else
+            *left++ = *at++;
+    return (unsigned)(left - blocks);
 }
 
 /* Notes those of the blocks that `twice` names, of a word of a slab's bits, as freed twice. */
@@ -332,7 +286,8 @@ void fli_home_put_bits(struct fli_homes *homes, struct fli_home *home, uint32_t 
         uint64_t twice = bits[w] & fli_load_relaxed(&fli_slab_free_bits(homes->slabs, slab)[w]);
         uint64_t mask = bits[w] & ~twice;
         note_twice(homes->slabs, class_index, slab, w, twice);
-        set_bits(homes, &home->classes[class_index], slab, w, mask, (unsigned)__builtin_popcountll(mask));
+        set_bits(&fli_slab_free_bits(homes->slabs, slab)[w], mask);
+        count_put(homes, &home->classes[class_index], slab, (unsigned)__builtin_popcountll(mask));
     }
 }
 
