@@ -73,7 +73,7 @@ def check_calls(source, public):
 def check_file(source, public):
     layer = layer_of(source)
     if layer is not None and layer not in LAYERS:
-        yield f"{source.name}: is in no layer (tests/meta/layers.py)"
+        yield f"{source.name}: is in no layer (tests/checks/layers.py)"
         return
     for line, included, quoted in source.includes():
         yield from check_private(source, line, included)
