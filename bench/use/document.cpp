@@ -7,7 +7,7 @@
  *                      others at random are walked, and the old one is dropped; n times or more a round
  *     document/large   one of a million nodes is made, walked, and dropped
  */
-#include "drive.h"
+#include "use/drive.h"
 
 #include <cstring>
 

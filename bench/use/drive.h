@@ -8,8 +8,8 @@
 #ifndef FREELANE_BENCH_USE_DRIVE_H
 #define FREELANE_BENCH_USE_DRIVE_H
 
-#include "../process_memory.h"
-#include "workload.h"
+#include "common/process_memory.h"
+#include "use/workload.h"
 
 #include <pthread.h>
 #include <sched.h>

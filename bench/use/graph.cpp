@@ -5,7 +5,7 @@
  *                 ones go, until ten times the graph was replaced. Then it is walked four times in the order of making,
  *                 with a look at the other one from every eighth node; and dropped place by place
  */
-#include "drive.h"
+#include "use/drive.h"
 
 namespace bench::use
 {

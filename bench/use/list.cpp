@@ -4,7 +4,7 @@
  *                        for each. The lists are summed twice, one list after the other, and dropped likewise, in another
  *                        order of lists
  */
-#include "drive.h"
+#include "use/drive.h"
 
 namespace bench::use
 {

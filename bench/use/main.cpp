@@ -12,9 +12,9 @@
  *
  * bench/use/measure runs all of it.
  */
-#include "../child.h"
-#include "../process_memory.h"
-#include "workload.h"
+#include "common/child.h"
+#include "common/process_memory.h"
+#include "use/workload.h"
 
 #include <algorithm>
 #include <cinttypes>

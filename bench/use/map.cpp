@@ -3,7 +3,7 @@
  *     map/<n>   a hash table of n entries, each a node and a key of 12 to 63 bytes: filled, n keys looked up at random, a
  *               random half deleted and as many others put in, iterated, dropped. The table of buckets is no object
  */
-#include "drive.h"
+#include "use/drive.h"
 
 #include <cstring>
 

@@ -4,7 +4,7 @@
  *                                 first
  *     tree/<depth>/parent-first   the same, each node dropped before its children
  */
-#include "drive.h"
+#include "use/drive.h"
 
 namespace bench::use
 {

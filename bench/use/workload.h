@@ -22,7 +22,7 @@
 #ifndef FREELANE_BENCH_USE_WORKLOAD_H
 #define FREELANE_BENCH_USE_WORKLOAD_H
 
-#include "../backends.h"
+#include "common/backends.h"
 
 #include <chrono>
 #include <cstdint>

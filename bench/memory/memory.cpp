@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Memory by workload and backend, each measured in a process of its own; and the library's own counters.
+ *
+ *     memory [--quick | --smoke] [--allow-missing-peers] [--out=FILE]
+ *
+ * Workloads, larger than in fl_bench so that the allocator is what is seen:
+ *
+ *     sizes     a million live objects, ten million replacements
+ *     larson    two lines of threads and four arrays of 20 000 blocks, 50 lives of 80 000 replacements per line
+ *     handoff   one pair of threads, five million blocks
+ *     burst     512 MiB of mixed sizes, freed by other threads than those that allocated them (burst.h); for Freelane
+ *               also on a heap that gives nothing back by itself, and on heaps with grace periods, all frees deferred
+ *
+ * Resident bytes, all over what was resident at the start, when the workload's own arrays were in memory and a thread
+ * had lived and died; what a library had already allocated by then for itself, as it was loaded, counts too:
+ *
+ *     peak      the highest while it ran
+ *     idle      after all blocks were freed and all threads that used the backend had ended
+ *     held      after the backend was told then to give back what it can: fl_heap_trim, malloc_trim, mi_collect,
+ *               jemalloc's purge of all arenas, MallocExtension_ReleaseFreeMemory; on a
+ *               heap with grace periods after fl_heap_barrier
+ *     trim      how many seconds that took
+ *
+ * Counters of Freelane alone: magazine exchanges, shared read-modify-writes and visits to homes in `handoff`, and in a
+ * steady state inside one thread, where all are to stay as they are: ten million pairs, and a hundred thousand batches
+ * of 100.
+ *
+ * With --smoke everything is brief, and the program fails unless the counters are as promised.
+ */
+#include "memory/burst.h"
+#include "common/child.h"
+#include "common/handoff.h"
+#include "common/larson.h"
+#include "common/process_memory.h"
+#include "common/sizes.h"
+
+#include <chrono>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+#include <thread>
+
+namespace bench
+{
+
+namespace
+{
+
+struct Scale {
+    uint32_t sizes_live, larson_slots;
+    uint64_t sizes_replacements;
+    unsigned larson_lives;
+    size_t handoff_blocks;
+    size_t burst_bytes;
+    unsigned steady_rounds;
+    unsigned repetitions;
+};
+
+constexpr Scale kFull = {1000000, 20000, 10000000, 50, 5000000, 512 << 20, 100000, 3};
+constexpr Scale kQuick = {1000000, 20000, 2000000, 10, 1000000, 128 << 20, 10000, 1};
+constexpr Scale kSmoke = {20000, 1000, 20000, 2, 50000, 8 << 20, 100, 1};
+constexpr unsigned kLines = 2;
+
+const Scale &scale_of(const MeasureOptions &options)
+{
+    return options.smoke ? kSmoke : options.quick ? kQuick : kFull;
+}
+
+template <class B> struct SizesRun {
+    const Scale &scale;
+    Sizes<B> workload{scale.sizes_live};
+
+    bool run()
+    {
+        std::thread([this] {
+            B backend;
+            workload.fill(backend);
+            workload.replace(backend, scale.sizes_replacements);
+            workload.clear(backend);
+        }).join();
+        return true;
+    }
+};
+
+template <class B> struct LarsonRun {
+    const Scale &scale;
+    Larson<B> workload{kLines, scale.larson_slots};
+
+    bool run()
+    {
+        std::thread([this] {
+            B backend;
+            for (size_t line = 0; line < kLines; line++)
+                workload.fill(backend, line);
+        }).join();
+        std::vector<std::thread> lines;
+        for (size_t line = 0; line < kLines; line++)
+            lines.emplace_back([this, line] {
+                for (unsigned life = 0; life < scale.larson_lives; life++)
+                    workload.live(line, 4 * scale.larson_slots);
+            });
+        for (std::thread &line : lines)
+            line.join();
+        std::thread([this] {
+            B backend;
+            for (size_t line = 0; line < kLines; line++)
+                workload.clear(backend, line);
+        }).join();
+        return true;
+    }
+};
+
+template <class B> struct HandoffRun {
+    const Scale &scale;
+    std::unique_ptr<Ring> ring = std::make_unique<Ring>();
+
+    bool run()
+    {
+        uint64_t wrong = 0;
+        std::vector<void *> old(kOldCount);
+        std::thread producer([&] {
+            B backend;
+            handoff_produce(backend, *ring, old.data(), 0, scale.handoff_blocks);
+        });
+        std::thread consumer([&] {
+            B backend;
+            wrong = handoff_consume(backend, *ring, 0, scale.handoff_blocks);
+        });
+        producer.join();
+        consumer.join();
+        return wrong == 0;
+    }
+};
+
+template <class B> struct BurstRun {
+    const Scale &scale;
+    Burst<B> workload{scale.burst_bytes};
+
+    bool run()
+    {
+        return workload.run();
+    }
+};
+
+/* Prints the members "start", "library", "peak", "idle", "held" and "trim"; `library` bytes were allocated by the
+ * backend when it was loaded. */
+template <class B, template <class> class Run> bool measure(const Scale &scale, uint64_t library)
+{
+    Run<B> workload{scale};
+    std::thread([] {}).join();
+    reset_peak();
+    uint64_t start = resident();
+    bool good = workload.run();
+    uint64_t highest = peak(), idle = resident();
+    auto before = std::chrono::steady_clock::now();
+    B::purge();
+    std::chrono::duration<double> trim = std::chrono::steady_clock::now() - before;
+    uint64_t held = resident();
+    auto over = [=](uint64_t bytes) { return bytes + library > start ? bytes + library - start : 0; };
+    std::printf("\"start\": %" PRIu64 ", \"library\": %" PRIu64 ", \"peak\": %" PRIu64 ", \"idle\": %" PRIu64
+                ", \"held\": %" PRIu64 ", \"trim\": %.6f",
+                start, library, over(highest), over(idle), over(held), trim.count());
+    return good && highest >= start;
+}
+
+struct Measure {
+    const std::string &workload;
+    const Scale &scale;
+    uint64_t library;
+    bool good = false;
+
+    template <class B> void visit()
+    {
+        if (workload == "sizes")
+            good = measure<B, SizesRun>(scale, library);
+        else if (workload == "larson")
+            good = measure<B, LarsonRun>(scale, library);
+        else if (workload == "handoff")
+            good = measure<B, HandoffRun>(scale, library);
+        else if (workload == "burst")
+            good = measure<B, BurstRun>(scale, library);
+    }
+};
+
+/* Backends of `burst` alone. */
+template <class... Kinds> struct FreelaneHeaps {
+    /* Measures the one of this name. Returns whether there is one. */
+    static bool measure_burst(const std::string &name, const Scale &scale, bool *good)
+    {
+        return ((name == Kinds::kName && (*good = measure<FreelaneHeap<Kinds>, BurstRun>(scale, 0), true)) || ...);
+    }
+    static std::vector<std::string> names()
+    {
+        std::vector<std::string> found;
+        ((FreelaneHeap<Kinds>::heap() ? found.push_back(Kinds::kName) : void()), ...);
+        return found;
+    }
+};
+
+using BurstHeaps = FreelaneHeaps<KeepsAll, DefersQsbr, DefersBp>;
+
+struct Counters {
+    uint64_t exchanges, shared_updates, cas_failures, home_visits;
+    size_t magazine_blocks;
+
+    /* Read-modify-writes on what threads share. */
+    uint64_t shared() const
+    {
+        return shared_updates + home_visits;
+    }
+};
+
+Counters read_counters()
+{
+    static struct fl_stats stats;
+    fl_heap_stats(fl_heap_default(), &stats);
+    return {stats.exchanges, stats.shared_updates, stats.cas_failures, stats.home_visits,
+            stats.classes[fl_size_class(kHandoffSize)].magazine_blocks};
+}
+
+void print_counters(uint64_t operations, const Counters &before, const Counters &after)
+{
+    std::printf("\"operations\": %" PRIu64 ", \"exchanges\": %" PRIu64 ", \"shared_updates\": %" PRIu64
+                ", \"cas_failures\": %" PRIu64 ", \"home_visits\": %" PRIu64 ", \"magazine_blocks\": %zu",
+                operations, after.exchanges - before.exchanges, after.shared_updates - before.shared_updates,
+                after.cas_failures - before.cas_failures, after.home_visits - before.home_visits,
+                after.magazine_blocks);
+}
+
+bool count_handoff(const Scale &scale)
+{
+    Counters before = read_counters();
+    bool good = HandoffRun<Freelane>{scale}.run();
+    Counters after = read_counters();
+    print_counters(scale.handoff_blocks, before, after);
+    uint64_t updates = after.shared() - before.shared();
+    return good && updates > 0 && updates <= 4 * (scale.handoff_blocks / after.magazine_blocks + 1);
+}
+
+bool count_steady(const Scale &scale)
+{
+    constexpr unsigned kBatch = 100;
+    Freelane backend;
+    void *blocks[kBatch];
+    auto batch = [&] {
+        for (unsigned i = 0; i < kBatch; i++)
+            touch(blocks[i] = backend.alloc(kHandoffSize, nullptr), i);
+        for (void *block : blocks)
+            backend.free(block, kHandoffSize);
+        for (unsigned i = 0; i < kBatch; i++) {
+            void *block = backend.alloc(kHandoffSize, nullptr);
+            touch(block, i);
+            backend.free(block, kHandoffSize);
+        }
+    };
+    batch();
+    Counters before = read_counters();
+    for (unsigned round = 0; round < scale.steady_rounds; round++)
+        batch();
+    Counters after = read_counters();
+    print_counters(uint64_t(scale.steady_rounds) * 2 * kBatch, before, after);
+    /* Two magazines of a build that makes rare paths common do not hold a batch. */
+    return after.shared() == before.shared() || 2 * after.magazine_blocks < kBatch;
+}
+
+int run_as_child(const MeasureOptions &options)
+{
+    const Scale &scale = scale_of(options);
+    if (options.child[0] == "counters")
+        return !(options.child.at(1) == "handoff" ? count_handoff(scale) : count_steady(scale));
+    bool good = false;
+    if (BurstHeaps::measure_burst(options.child.at(1), scale, &good))
+        return !good;
+    uint64_t before = anonymous();
+    load_backend(options.child.at(1));
+    uint64_t after = anonymous();
+    Measure measurement{options.child[0], scale, after > before ? after - before : 0};
+    return !visit_backend(options.child.at(1), measurement) || !measurement.good;
+}
+
+int run_as_parent(const MeasureOptions &options)
+{
+    std::vector<std::string> backends = find_backends(options, false), results, counters;
+    const Scale &scale = scale_of(options);
+    if (backends.empty())
+        return 1;
+    std::string output;
+    std::vector<std::string> with_heaps = backends, heaps = BurstHeaps::names();
+    with_heaps.insert(with_heaps.begin() + 1, heaps.begin(), heaps.end());
+    for (unsigned repetition = 0; repetition < scale.repetitions; repetition++) {
+        for (const std::string workload : {"sizes", "larson", "handoff", "burst"}) {
+            for (const std::string &backend : workload == "burst" ? with_heaps : backends) {
+                if (!run_child(options, {workload, backend}, &output))
+                    return 1;
+                results.push_back("    {\"workload\": \"" + workload + "\", \"backend\": \"" + backend +
+                                  "\", \"repetition\": " + std::to_string(repetition) + ", " + output + "}");
+            }
+        }
+    }
+    for (const char *what : {"handoff", "steady"}) {
+        if (!run_child(options, {"counters", what}, &output))
+            return 1;
+        counters.push_back("    \"" + std::string(what) + "\": {" + output + "}");
+    }
+    auto join = [](const std::vector<std::string> &lines) {
+        std::string joined;
+        for (const std::string &line : lines)
+            joined += (joined.empty() ? "\n" : ",\n") + line;
+        return joined;
+    };
+    return !write_document(options,
+                           {"\"memory\": [" + join(results) + "]", "\"counters\": {" + join(counters) + "}"});
+}
+
+} // namespace
+
+} // namespace bench
+
+int main(int argc, char **argv)
+{
+    bench::MeasureOptions options = bench::parse_measure_options("memory", argc, argv);
+    return options.child.empty() ? bench::run_as_parent(options) : bench::run_as_child(options);
+}

@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: MIT
+"""Makes a table and a page of what fl_bench, memory, latency and bench/python/measure measured.
+
+    python3 bench/report/report.py [--smoke | --wide] DIRECTORY
+
+Reads use.json, time.json, memory.json, latency.json, python.json and, where there are such, again.json and clients.json in
+DIRECTORY, prints the table, and writes report.html and its plots there. With --wide it only prints a pattern of the workloads
+in time.json that are to be measured again (again.json), since an interval of theirs is too wide for their floor. With --smoke the numbers mean nothing: nothing is judged by them and plots are left out where gnuplot is.
+"""
+
+import sys
+
+sys.dont_write_bytecode = True
+
+import base64
+import html
+import json
+import os
+import re
+
+import plots
+import python_report
+import use_report
+from results import BACKENDS, BURSTING, DEFERRING, OURS, PEERS, READING, Results, duration, megabytes, nanoseconds
+from use_results import WAY_NAMES
+
+WORKLOADS = [
+    ("pair/48", [1]),
+    ("batch/48/100", [1]),
+    ("batch/48/1000", [1]),
+    ("batch/48/10000", [1]),
+    ("batch/48/100000", [1]),
+    ("batch-ordered/48/1000", [1]),
+    ("batch-ordered/48/100000", [1]),
+    ("random/48/10000", [1]),
+    ("random/48/500000", [1]),
+    ("aged/48/10000", [1]),
+    ("aged/48/500000", [1]),
+    ("sizes", [1]),
+    ("sizes/500000", [1]),
+    ("typed", [1]),
+    ("typed/one", [1]),
+    ("replay", [1]),
+    ("own/48/10000", [1, 2, 4, 8]),
+    ("own/32768/128", [1, 2, 4, 8]),
+    ("handoff", [2, 4, 8]),
+    ("larson", [2, 4, 8]),
+    ("churn", [2, 4, 8]),
+    ("churn/5000", [2, 4, 8]),
+    ("dealloc/plain", [1]),
+    ("dealloc/clear", [1]),
+    ("dealloc/finalize", [1]),
+    ("dealloc/legacy", [1]),
+    ("dealloc/pyobject", [1]),
+]
+
+# In tables of their own; only where liburcu is.
+GRACE_WORKLOADS = [("defer", [1]), ("readers", [2, 4])]
+
+
+# ---- Tables, as lists of rows of text; the first row is the head -----------------------------------------------
+
+
+def time_table(results):
+    rows = [["ns per alloc+free", "threads", *BACKENDS, "best peer / ours"]]
+    for workload, thread_counts in WORKLOADS:
+        for threads in thread_counts:
+            backends = results.samples.get((workload, threads), {})
+            if not backends:
+                continue
+            cells = [nanoseconds(results.median(workload, name, threads)) for name in BACKENDS]
+            if workload == "dealloc/pyobject":
+                cells[0] = ""
+            ratio = results.against_peers(workload, threads)
+            note = f"{ratio}" if ratio else ""
+            if workload == "dealloc/pyobject":
+                python = results.median(workload, "libpython3.11")
+                note = f"libpython3.11: {nanoseconds(python)} ns"
+            rows.append([workload, str(threads), *cells, note])
+    return rows
+
+
+def memory_table(results):
+    rows = [["MiB over the start", "", OURS, *PEERS]]
+    for workload in ("sizes", "larson", "handoff"):
+        for what in ("peak", "idle", "held"):
+            cells = []
+            for backend in (OURS, *PEERS):
+                row = results.memory.get(workload, {}).get(backend)
+                cells.append(f"{row[what] / (1 << 20):.2f}" if row else "")
+            rows.append([workload, what, *cells])
+    return rows
+
+
+def burst_table(results):
+    rows = [["512 MiB of mixed sizes", "peak, MiB", "idle", "held", "trim, s per GiB"]]
+    for backend in BURSTING:
+        row = results.memory.get("burst", {}).get(backend)
+        if row:
+            rate = results.trim_rate(backend)
+            cells = [f"{row[what] / (1 << 20):.2f}" for what in ("peak", "idle", "held")]
+            rows.append([backend, *cells, f"{rate:.3f}" if rate is not None else "nothing left"])
+    return rows
+
+
+def defer_table(results):
+    rows = [["100 000 deferred", "ns per alloc+free", "in flight, mean", "at most"]]
+    for backend in DEFERRING:
+        if results.median("defer", backend) is not None:
+            mean, peak = (results.count(f"in_flight_{what}", "defer", backend) for what in ("mean", "peak"))
+            rows.append([backend, nanoseconds(results.median("defer", backend)), megabytes(mean), megabytes(peak)])
+    return rows
+
+
+def readers_table(results):
+    rows = [["readers and writers", "threads", "million reads/s", "thousand replaced/s", "in flight, mean"]]
+    for backend in READING:
+        for threads in (2, 4):
+            reads, writes, flying = (
+                results.count(name, "readers", backend, threads)
+                for name in ("reads_per_s", "writes_per_s", "in_flight_mean")
+            )
+            if reads is not None:
+                rows.append([backend, str(threads), f"{reads / 1e6:.0f}", f"{writes / 1e3:.0f}", megabytes(flying)])
+    return rows
+
+
+def latency_table(results):
+    rows = [["one operation", "", OURS, *PEERS, "none"]]
+    for operation in ("alloc", "free"):
+        for what in ("p50", "p99", "p99.99", "max"):
+            cells = []
+            for backend in (OURS, *PEERS, "none"):
+                row = results.latency.get(operation, {}).get(backend)
+                cells.append(duration(row[what]) if row else "")
+            rows.append([operation, what, *cells])
+    return rows
+
+
+def floor_table(verdicts):
+    rows = [["floor", "asked for", "measured", ""]]
+    for verdict in verdicts:
+        said = "met" if verdict.met else "NOT met"
+        rows.append([verdict.subject, verdict.wanted, verdict.measured, said if verdict.counts else "reported"])
+    return rows
+
+
+def floors_met(verdicts):
+    """How many floors are met, of how many."""
+    counting = [verdict for verdict in verdicts if verdict.counts]
+    return sum(verdict.met for verdict in counting), len(counting)
+
+
+def program_tables(results):
+    """What programs pay: use/* and, where they were measured, the clients."""
+    tables = use_report.tables(results.raw["use"])
+    if results.clients:
+        from client_report import tables as client_tables
+
+        tables += client_tables(results.raw["clients"])
+    return tables
+
+
+# ---- Text ------------------------------------------------------------------------------------------------------
+
+
+def print_table(rows, left=2):
+    """`left` columns are aligned to the left, the others to the right. A word alike in the row above is left out."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    above = None
+    for number, row in enumerate(rows):
+        cells = [
+            cell.ljust(width) if i < left else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
+        ]
+        if above and above[0] == row[0]:
+            cells[0] = " " * widths[0]
+        line = "  ".join(cells).rstrip()
+        if sys.stdout.isatty():
+            line = line.replace("NOT met", "\033[1;31mNOT met\033[0m")
+            line = f"\033[1m{line}\033[0m" if number == 0 else line
+        print(line)
+        above = row
+    print()
+
+
+def print_report(results, verdicts):
+    print()
+    for name, value in results.facts():
+        print(f"{name + ':':<24}{value}")
+    print()
+    for title, rows, left in program_tables(results):
+        print(title + "\n")
+        print_table(rows, left)
+    print("Time: medians; the ratio with its 95 % interval\n")
+    print_table(time_table(results))
+    print("Memory: peak while it ran; idle when all was freed and all threads had ended; held after a trim\n")
+    print_table(memory_table(results))
+    print_table(burst_table(results), left=1)
+    if results.has("liburcu"):
+        print("Deferred frees, and readers without locks while writers replace what they read\n")
+        print_table(defer_table(results), left=1)
+        print_table(readers_table(results), left=1)
+    print("Latency\n")
+    print_table(latency_table(results))
+    for title, rows, left in python_report.tables(results.raw["python"]):
+        print(title + "\n")
+        print_table(rows, left)
+    print("Floors: the ratio of medians with its 95 % interval\n")
+    print_table(floor_table(verdicts), left=4)
+    print("%d of %d floors met" % floors_met(verdicts))
+
+
+# ---- The page --------------------------------------------------------------------------------------------------
+
+STYLE = """
+:root { --ink: #1e293b; --muted: #64748b; --line: #e2e8f0; --accent: #0f766e; --bad: #b42318; --paper: #ffffff; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #f5f7f9; color: var(--ink); line-height: 1.5;
+       font: 15px/1.5 Inter, system-ui, "Segoe UI", Helvetica, Arial, sans-serif; }
+main { max-width: 1160px; margin: 0 auto; padding: 40px 24px 64px; }
+h1 { font-size: 30px; line-height: 1.2; letter-spacing: -0.02em; margin: 0 0 6px; }
+h2 { font-size: 19px; letter-spacing: -0.01em; margin: 0 0 4px; }
+p { margin: 0 0 14px; color: var(--muted); max-width: 78ch; }
+section { background: var(--paper); border: 1px solid var(--line); border-radius: 12px; padding: 24px; margin-top: 20px; }
+img { display: block; width: 100%; min-width: 760px; height: auto; }
+code { font: 0.92em ui-monospace, "SF Mono", Menlo, Consolas, monospace; color: var(--ink); }
+.tiles { display: flex; flex-wrap: wrap; gap: 12px; margin-top: 22px; }
+.tile { flex: 1 1 150px; background: var(--paper); border: 1px solid var(--line); border-radius: 12px; padding: 14px 18px; }
+.tile b { display: block; font-size: 26px; letter-spacing: -0.02em; color: var(--accent); font-variant-numeric: tabular-nums; }
+.tile.bad b { color: var(--bad); }
+.tile span { color: var(--muted); font-size: 13px; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
+th, td { padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th { color: var(--muted); font-weight: 500; }
+tr:last-child td { border-bottom: 0; }
+.l th:nth-child(-n+2), .l td:nth-child(-n+2), .f th, .f td { text-align: left; }
+.l td:nth-child(3) { color: var(--accent); font-weight: 600; }
+.met { color: var(--accent); font-weight: 600; }
+.not { color: var(--bad); font-weight: 600; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 24px; margin: 0; }
+dt { color: var(--muted); }
+dd { margin: 0; overflow-wrap: anywhere; }
+a { color: var(--accent); }
+"""
+
+
+def html_table(rows, style):
+    parts = [f'<div class="scroll"><table class="{style}"><thead><tr>']
+    parts += [f"<th>{html.escape(cell)}</th>" for cell in rows[0]]
+    parts.append("</tr></thead><tbody>")
+    above = None
+    for row in rows[1:]:
+        parts.append("<tr>")
+        for i, cell in enumerate(row):
+            cell_class = {"met": ' class="met"', "NOT met": ' class="not"'}.get(cell, "")
+            repeated = i == 0 and above and above[0] == cell and style == "l"
+            parts.append(f"<td{cell_class}>{'' if repeated else html.escape(cell)}</td>")
+        parts.append("</tr>")
+        above = row
+    parts.append("</tbody></table></div>")
+    return "".join(parts)
+
+
+def tile(value, label, bad=False):
+    return f'<div class="tile{" bad" if bad else ""}"><b>{html.escape(value)}</b><span>{html.escape(label)}</span></div>'
+
+
+def tiles(results, verdicts):
+    met, floors = floors_met(verdicts)
+    parts = [tile(f"{met} / {floors}", "floors met", bad=met < floors)]
+    ours = results.median("pair/48", OURS)
+    parts.append(tile(f"{nanoseconds(ours)} ns", "an allocation and its free"))
+    for workload, threads, label in (
+        ("sizes", 1, "as fast as the best peer, sizes of an interpreter"),
+        ("handoff", 2, "as fast as the best peer, frees on another thread"),
+    ):
+        ratio = results.against_peers(workload, threads)
+        if ratio:
+            parts.append(tile(f"{ratio.value:.1f}×", label))
+    python = results.against("dealloc/plain", "dealloc/pyobject", "libpython3.11")
+    if python:
+        parts.append(tile(f"{python.value:.1f}×", "as fast as CPython from dealloc to free"))
+    return '<div class="tiles">' + "".join(parts) + "</div>"
+
+
+def figure(directory, name, title, text):
+    with open(os.path.join(directory, name + ".svg"), "rb") as file:
+        data = base64.b64encode(file.read()).decode()
+    return (
+        f'<section><h2>{html.escape(title)}</h2><p>{text}</p>'
+        f'<div class="scroll"><img alt="{html.escape(title)}; the numbers are in the tables" src="data:image/svg+xml;base64,{data}"></div></section>'
+    )
+
+
+def grace_section(results):
+    if not results.has("liburcu"):
+        return ""
+    return f"""<section><h2>Grace periods in numbers</h2><p>Memory that readers may still be looking at: deferred in heaps with
+liburcu’s grace periods, against <code>call_rcu</code> with a <code>free</code> for each object, and a plain free that waits for
+nobody. In flight is what is deferred and not free yet.</p>{html_table(defer_table(results), "l")}
+<p><br>Half of the threads read a table, in sections of 64 objects; the others replace objects, 32 about every 100 µs. With a
+reader-writer lock (<code>rwlock-w</code> prefers writers) objects are freed at once.</p>{html_table(readers_table(results), "l")}</section>"""
+
+
+def write_page(results, verdicts, with_plots):
+    directory = results.directory
+    facts = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in results.facts())
+    figures = [figure(directory, name, title, text) for name, title, text, _ in plots.PLOTS] if with_plots else []
+    raw = "".join(
+        f'<script type="application/json" id="raw-{name}">'
+        + json.dumps(document, separators=(",", ":")).replace("</", "<\\/")
+        + "</script>"
+        for name, document in results.raw.items()
+    )
+    programs = "".join(
+        f"<p><br>{html.escape(title)}</p>{html_table(rows, 'l')}" for title, rows, _ in program_tables(results)
+    )
+    links = ", ".join(f'<a href="{name}.json">{name}.json</a>' for name in results.raw)
+    page = f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Freelane: measurements</title><style>{STYLE}</style></head><body><main>
+<h1>Freelane, measured</h1>
+<p>Against the allocators of the system in the same process and run, {results.repetitions()} randomly interleaved
+repetitions, on {html.escape(results.context.get("cpu", "an unknown CPU"))} with {results.context["num_cpus"]} cores.</p>
+{tiles(results, verdicts)}
+<section><h2>What programs pay</h2><p>Objects made, used and dropped, again and again in one heap, one process per allocator.
+The times are those of the last round.</p>{programs}</section>
+{figures[0] if figures else ""}
+<section><h2>All times</h2><p>Medians in nanoseconds per allocation and free, all threads taken together. The ratio is
+that of the medians, with its 95 % interval.</p>{html_table(time_table(results), "l")}</section>
+{"".join(figures[1:3])}
+<section><h2>Memory in numbers</h2><p><code>peak</code> is the highest while the workload ran, <code>idle</code> what was
+left when all was freed and all threads had ended, <code>held</code> what was left after the allocator was told to give back
+what it can.</p>{html_table(memory_table(results), "l")}
+<p><br>After a burst by four threads, each block freed by another thread than the one that allocated it. <code>freelane-keep</code> gives
+nothing back before the trim; on <code>freelane-qsbr</code> and <code>freelane-bp</code> all frees are deferred.</p>{html_table(burst_table(results), "l")}</section>
+{grace_section(results)}
+{"".join(figures[3:])}
+<section><h2>Latency in numbers</h2><p>The timer's own time is subtracted; it moves in steps of the processor's time
+stamp counter, about 10 ns on many machines.</p>{html_table(latency_table(results), "l")}</section>
+{python_report.sections(results.raw["python"], directory, html_table, figure, with_plots)}
+<section><h2>Floors</h2><p>What this run had to show.</p>{html_table(floor_table(verdicts), "f")}</section>
+<section><h2>The machine</h2><dl>{facts}</dl></section>
+<section><h2>The raw data</h2><p>{links}; this page holds the same documents in script elements
+named <code>raw-</code> and the name of the document.</p></section>
+{raw}</main></body></html>
+"""
+    path = os.path.join(directory, "report.html")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(page)
+    return path
+
+
+def wide_pattern(results):
+    """Matches the benchmarks of the workloads that are to be measured again; empty if there is none."""
+    return "|".join(f"^{re.escape(workload)}/[^/]+/real_time" for workload in results.wide_workloads())
+
+
+def check_complete(results):
+    """For --smoke: everything that the floors need was measured."""
+    missing = [verdict.subject for verdict in results.verdicts() if verdict.measured == "not measured"]
+    missing += [f"use/*: {way}" for way in WAY_NAMES if way not in {way for _, way in results.use.cells}]
+    for workload, thread_counts in WORKLOADS + (GRACE_WORKLOADS if results.has("liburcu") else []):
+        missing += [f"{workload} at {n} threads" for n in thread_counts if (workload, n) not in results.samples]
+    return missing
+
+
+def main():
+    arguments = sys.argv[1:]
+    smoke = "--smoke" in arguments
+    directories = [argument for argument in arguments if not argument.startswith("-")]
+    if len(directories) != 1:
+        sys.exit(__doc__)
+    results = Results(directories[0])
+    if "--wide" in arguments:
+        print(wide_pattern(results))
+        return
+    verdicts = results.verdicts()
+    with_plots = plots.available()
+    if not with_plots and not smoke:
+        sys.exit("report.py: gnuplot is missing: apt-get install gnuplot-nox")
+    if with_plots:
+        for name, _, _, plot in plots.PLOTS:
+            plot(results, os.path.join(directories[0], name + ".svg"))
+        python_report.draw_plots(results.raw["python"], directories[0])
+    if not smoke:
+        print_report(results, verdicts)
+    path = write_page(results, verdicts, with_plots)
+    print(path if with_plots else f"{path}, without plots: there is no gnuplot")
+    if smoke:
+        missing = check_complete(results)
+        if missing:
+            sys.exit("report.py: not measured: " + ", ".join(missing))
+
+
+if __name__ == "__main__":
+    main()

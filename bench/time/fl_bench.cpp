@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Freelane against the allocators a user would pick instead, in one process and one run.
+ *
+ *     fl_bench [--quick | --smoke] [--allow-missing-peers] [--progress] [--benchmark_...]
+ *
+ * Without options: 10 randomly interleaved repetitions of at least 0.2 s each, about 20 minutes in all. --quick
+ * makes a repetition 3 ms and leaves out what takes long to get going; --smoke runs everything once, as briefly as
+ * possible, after checking that every backend keeps what is written to its blocks. --progress prints the share that
+ * is done to stderr, and everything else to stdout. The options of Google Benchmark override these.
+ *
+ * The benchmarks are named <workload>/<backend>/real_time[/threads:N]. Their counter s_per_op is wall seconds per
+ * allocation and free, all threads taken together. Every file of workloads says what each of them does; backends.h
+ * says what the backends are. Before each run the backend gives its free memory back to the system, and the
+ * workload then warms up before the clock starts: no run begins with what an earlier one left.
+ */
+#include "time/harness.h"
+
+#include <sys/utsname.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <map>
+
+namespace bench
+{
+
+bool quick, leaves_out_slow;
+
+const std::vector<int> kThreadCounts = {2, 4, 8};
+
+namespace
+{
+
+std::atomic<bool> failed;
+
+/* Counts repetitions: Google Benchmark runs each benchmark with growing numbers of iterations until the time is
+ * long enough and keeps that number from then on, so the runs with the latest number are the repetitions. */
+class Progress
+{
+  public:
+    void enable(unsigned repetitions)
+    {
+        repetitions_ = repetitions;
+    }
+    void expect(unsigned benchmarks)
+    {
+        total_ += benchmarks;
+    }
+    void run(const std::string &name, benchmark::IterationCount iterations)
+    {
+        if (!repetitions_)
+            return;
+        Runs &runs = runs_[name];
+        unsigned before = std::min(runs.count, repetitions_);
+        runs.count = runs.iterations == iterations ? runs.count + 1 : 1;
+        runs.iterations = iterations;
+        done_ = done_ + std::min(runs.count, repetitions_) - before;
+        unsigned percent = 100 * done_ / (total_ * repetitions_);
+        if (percent != shown_)
+            std::fprintf(stderr, "\r  %3u %%  %-40.40s", shown_ = percent, name.c_str());
+    }
+    void end()
+    {
+        if (repetitions_)
+            std::fprintf(stderr, "\r  100 %%  %-40s\n", "");
+    }
+
+  private:
+    struct Runs {
+        benchmark::IterationCount iterations = 0;
+        unsigned count = 0;
+    };
+    std::map<std::string, Runs> runs_;
+    unsigned repetitions_ = 0;
+    unsigned total_ = 0;
+    unsigned done_ = 0;
+    unsigned shown_ = ~0u;
+} progress;
+
+struct Options {
+    bool smoke = false;
+    bool allow_missing = false;
+    bool progress = false;
+    unsigned repetitions = 10;
+};
+
+/* Takes our own options out of the arguments and puts our defaults before the rest. */
+std::vector<char *> parse(int argc, char **argv, Options *options)
+{
+    std::vector<char *> rest;
+    for (int i = 1; i < argc; i++) {
+        if (!std::strcmp(argv[i], "--quick"))
+            quick = leaves_out_slow = true;
+        else if (!std::strcmp(argv[i], "--smoke"))
+            quick = options->smoke = true;
+        else if (!std::strcmp(argv[i], "--allow-missing-peers"))
+            options->allow_missing = true;
+        else if (!std::strcmp(argv[i], "--progress"))
+            options->progress = true;
+        else
+            rest.push_back(argv[i]);
+    }
+    if (options->smoke)
+        options->repetitions = 1;
+    for (char *argument : rest)
+        std::sscanf(argument, "--benchmark_repetitions=%u", &options->repetitions);
+    static char interleave[] = "--benchmark_enable_random_interleaving=true";
+    static char aggregates[] = "--benchmark_display_aggregates_only=true";
+    static char repetitions[] = "--benchmark_repetitions=10", once[] = "--benchmark_repetitions=1";
+    static char full[] = "--benchmark_min_time=0.2", brief[] = "--benchmark_min_time=0.003",
+                least[] = "--benchmark_min_time=0.0001";
+    rest.insert(rest.begin(), {argv[0], interleave, aggregates, options->smoke ? once : repetitions,
+                               options->smoke ? least
+                               : quick        ? brief
+                                              : full});
+    rest.push_back(nullptr);
+    return rest;
+}
+
+std::string first_line(const char *path, const char *key = "")
+{
+    std::ifstream file(path);
+    for (std::string line; std::getline(file, line);) {
+        if (line.compare(0, std::strlen(key), key) == 0) {
+            size_t colon = *key ? line.find(": ") : std::string::npos;
+            return colon == std::string::npos ? line : line.substr(colon + 2);
+        }
+    }
+    return "unknown";
+}
+
+std::string compiler()
+{
+#if defined(__clang__)
+    return __VERSION__;
+#else
+    return "gcc " __VERSION__;
+#endif
+}
+
+void describe_machine()
+{
+    struct utsname names;
+    uname(&names);
+    benchmark::AddCustomContext("cpu", first_line("/proc/cpuinfo", "model name"));
+    benchmark::AddCustomContext("kernel", std::string(names.sysname) + " " + names.release);
+    benchmark::AddCustomContext("transparent_hugepage", first_line("/sys/kernel/mm/transparent_hugepage/enabled"));
+    benchmark::AddCustomContext("compiler", compiler());
+    for (const Peer &peer : peers)
+        if (peer.malloc && !peer.version.empty())
+            benchmark::AddCustomContext(peer.name, peer.version);
+}
+
+bool load_peers(bool allow_missing)
+{
+    bool complete = true;
+    for (unsigned id = 0; id < kPeerCount; id++) {
+        std::string error;
+        if (peer_fits_build(PeerId(id)) && !load_peer(PeerId(id), &error)) {
+            std::fprintf(stderr, "fl_bench: %s: %s\n", peers[id].name, error.c_str());
+            complete &= is_new(PeerId(id));
+        }
+    }
+    if (!complete && !allow_missing)
+        std::fprintf(stderr, "fl_bench: a peer is missing; --allow-missing-peers goes on without it\n");
+    return complete || allow_missing;
+}
+
+/* Fills blocks of many sizes to the last byte, checks all of them, frees every other one, and so on: no backend
+ * may hand out memory twice. */
+struct CheckContents {
+    bool good = true;
+
+    template <class B> void visit()
+    {
+        constexpr unsigned kBlocks = 3000, kRounds = 4;
+        B backend;
+        std::vector<unsigned char *> blocks(kBlocks);
+        std::vector<size_t> sizes(kBlocks);
+        for (size_t size = 16; size <= 512; size += 16)
+            backend.supply(size, kBlocks);
+        auto fill = [&](unsigned i, void *block) {
+            blocks[i] = static_cast<unsigned char *>(block);
+            std::memset(blocks[i], static_cast<int>(i % 251), sizes[i]);
+        };
+        uint64_t random = 1;
+        for (unsigned i = 0; i < kBlocks; i++) {
+            sizes[i] = 16 + random_below(&random, 497);
+            fill(i, backend.first(sizes[i]));
+        }
+        for (unsigned round = 0; round < kRounds; round++) {
+            for (unsigned i = round % 2; i < kBlocks; i += 2)
+                backend.free(blocks[i], sizes[i]);
+            for (unsigned i = round % 2; i < kBlocks; i += 2)
+                fill(i, backend.alloc(sizes[i], blocks[i]));
+            for (unsigned i = 0; i < kBlocks; i++)
+                for (size_t byte = 0; byte < sizes[i]; byte++)
+                    good &= blocks[i][byte] == i % 251;
+        }
+        for (unsigned i = 0; i < kBlocks; i++)
+            backend.free(blocks[i], sizes[i]);
+        if (!good)
+            std::fprintf(stderr, "fl_bench: %s gave out memory that was in use\n", B::name());
+    }
+};
+
+} // namespace
+
+void fail(benchmark::State &state, const std::string &message)
+{
+    failed = true;
+    state.SkipWithError(message.c_str());
+}
+
+void add(const std::string &name, std::function<void(benchmark::State &)> function,
+         void (*setup)(const benchmark::State &), const std::vector<int> &threads)
+{
+    auto *added = benchmark::RegisterBenchmark(
+        name.c_str(), [name, function = std::move(function)](benchmark::State &state) {
+            if (state.thread_index() == 0)
+                progress.run(state.threads() > 1 ? name + ", " + std::to_string(state.threads()) + " threads" : name,
+                             state.max_iterations);
+            function(state);
+        });
+    added->UseRealTime()->Setup(setup);
+    for (int count : threads)
+        added->Threads(count);
+    progress.expect(threads.empty() ? 1 : static_cast<unsigned>(threads.size()));
+}
+
+} // namespace bench
+
+int main(int argc, char **argv)
+{
+    using namespace bench;
+    execute_with_static_tls(argv);
+
+    Options options;
+    std::vector<char *> arguments = parse(argc, argv, &options);
+    int count = static_cast<int>(arguments.size()) - 1;
+    benchmark::Initialize(&count, arguments.data());
+    if (benchmark::ReportUnrecognizedArguments(count, arguments.data()))
+        return 2;
+    if (!load_peers(options.allow_missing))
+        return 1;
+    if (options.smoke) {
+        CheckContents check;
+        WithPeers<Limit>::visit(check);
+        if (!check.good)
+            return 1;
+    }
+
+    add_local();
+    add_sizes();
+    add_typed();
+    add_replay();
+    add_own();
+    add_handoff();
+    add_larson();
+    add_churn();
+    add_dealloc();
+    add_defer();
+    add_readers();
+    describe_machine();
+    if (options.progress)
+        progress.enable(options.repetitions);
+    benchmark::ConsoleReporter plain(benchmark::ConsoleReporter::OO_None);
+    plain.SetErrorStream(&std::cout); /* stderr is for the progress alone */
+    size_t ran = benchmark::RunSpecifiedBenchmarks(options.progress ? &plain : nullptr);
+    progress.end();
+    benchmark::Shutdown();
+    return failed || ran == 0;
+}
