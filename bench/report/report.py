@@ -21,63 +21,64 @@ import re
 import plots
 import python_report
 import use_report
-from results import BACKENDS, BURSTING, DEFERRING, OURS, PEERS, READING, Results, duration, megabytes, nanoseconds
+from results import BACKENDS, BURSTING, OURS, PEERS, Results, duration, megabytes, nanoseconds
 from use_results import WAY_NAMES
-
-WORKLOADS = [
-    ("pair/48", [1]),
-    ("batch/48/100", [1]),
-    ("batch/48/1000", [1]),
-    ("batch/48/10000", [1]),
-    ("batch/48/100000", [1]),
-    ("batch-ordered/48/1000", [1]),
-    ("batch-ordered/48/100000", [1]),
-    ("random/48/10000", [1]),
-    ("random/48/500000", [1]),
-    ("aged/48/10000", [1]),
-    ("aged/48/500000", [1]),
-    ("sizes", [1]),
-    ("sizes/500000", [1]),
-    ("typed", [1]),
-    ("typed/one", [1]),
-    ("replay", [1]),
-    ("own/48/10000", [1, 2, 4, 8]),
-    ("own/32768/128", [1, 2, 4, 8]),
-    ("handoff", [2, 4, 8]),
-    ("larson", [2, 4, 8]),
-    ("churn", [2, 4, 8]),
-    ("churn/5000", [2, 4, 8]),
-    ("dealloc/plain", [1]),
-    ("dealloc/clear", [1]),
-    ("dealloc/finalize", [1]),
-    ("dealloc/legacy", [1]),
-    ("dealloc/pyobject", [1]),
-]
-
-# In tables of their own; only where liburcu is.
-GRACE_WORKLOADS = [("defer", [1]), ("readers", [2, 4])]
-
 
 # ---- Tables, as lists of rows of text; the first row is the head -----------------------------------------------
 
 
-def time_table(results):
+def backend_row(results, workload, threads):
+    """A row with a column for each backend. One that has no column is told in the last cell."""
+    cells = [nanoseconds(results.median(workload, name, threads)) for name in BACKENDS]
+    ratio = results.against_peers(workload, threads)
+    others = [
+        f"{name}: {nanoseconds(results.median(workload, name, threads))} ns"
+        for name in results.samples[workload, threads]
+        if name not in BACKENDS
+    ]
+    return [workload, str(threads), *cells, str(ratio) if ratio else ", ".join(others)]
+
+
+def time_table(results, table):
     rows = [["ns per alloc+free", "threads", *BACKENDS, "best peer / ours"]]
-    for workload, thread_counts in WORKLOADS:
-        for threads in thread_counts:
-            backends = results.samples.get((workload, threads), {})
-            if not backends:
-                continue
-            cells = [nanoseconds(results.median(workload, name, threads)) for name in BACKENDS]
-            if workload == "dealloc/pyobject":
-                cells[0] = ""
-            ratio = results.against_peers(workload, threads)
-            note = f"{ratio}" if ratio else ""
-            if workload == "dealloc/pyobject":
-                python = results.median(workload, "libpython3.11")
-                note = f"libpython3.11: {nanoseconds(python)} ns"
-            rows.append([workload, str(threads), *cells, note])
+    for row in table["workloads"]:
+        rows += [backend_row(results, row["name"], threads) for threads in results.threads_of(row["name"])]
     return rows
+
+
+def counter_cell(value, unit):
+    if value is None:
+        return ""
+    return {
+        "ns": nanoseconds,
+        "MiB": megabytes,
+        "million": lambda number: f"{number / 1e6:.0f}",
+        "thousand": lambda number: f"{number / 1e3:.0f}",
+    }[unit](value)
+
+
+def counter_table(results, table):
+    """A column for each counter, a row for each backend and number of threads."""
+    rows = [["", "threads", *(column["head"] for column in table["columns"])]]
+    for row in table["workloads"]:
+        for backend in row["backends"]:
+            for threads in results.threads_of(row["name"], backend):
+                cells = [
+                    counter_cell(results.count(column["counter"], row["name"], backend, threads), column["unit"])
+                    for column in table["columns"]
+                ]
+                rows.append([backend, str(threads), *cells])
+    return rows
+
+
+def workload_tables(results, with_columns):
+    """(title, text, rows) of the tables that fl_bench's workloads have registered: those that name their columns, or
+    those with a column for each backend."""
+    make = counter_table if with_columns else time_table
+    for table in results.tables:
+        rows = make(results, table)
+        if bool(table["columns"]) == with_columns and len(rows) > 1:
+            yield table["title"], table["text"], rows
 
 
 def memory_table(results):
@@ -100,28 +101,6 @@ def burst_table(results):
             rate = results.trim_rate(backend)
             cells = [f"{row[what] / (1 << 20):.2f}" for what in ("peak", "idle", "held")]
             rows.append([backend, *cells, f"{rate:.3f}" if rate is not None else "nothing left"])
-    return rows
-
-
-def defer_table(results):
-    rows = [["100 000 deferred", "ns per alloc+free", "in flight, mean", "at most"]]
-    for backend in DEFERRING:
-        if results.median("defer", backend) is not None:
-            mean, peak = (results.count(f"in_flight_{what}", "defer", backend) for what in ("mean", "peak"))
-            rows.append([backend, nanoseconds(results.median("defer", backend)), megabytes(mean), megabytes(peak)])
-    return rows
-
-
-def readers_table(results):
-    rows = [["readers and writers", "threads", "million reads/s", "thousand replaced/s", "in flight, mean"]]
-    for backend in READING:
-        for threads in (2, 4):
-            reads, writes, flying = (
-                results.count(name, "readers", backend, threads)
-                for name in ("reads_per_s", "writes_per_s", "in_flight_mean")
-            )
-            if reads is not None:
-                rows.append([backend, str(threads), f"{reads / 1e6:.0f}", f"{writes / 1e3:.0f}", megabytes(flying)])
     return rows
 
 
@@ -192,14 +171,15 @@ def print_report(results, verdicts):
         print(title + "\n")
         print_table(rows, left)
     print("Time: medians; the ratio with its 95 % interval\n")
-    print_table(time_table(results))
+    for title, _, rows in workload_tables(results, False):
+        print(title + "\n")
+        print_table(rows)
     print("Memory: peak while it ran; idle when all was freed and all threads had ended; held after a trim\n")
     print_table(memory_table(results))
     print_table(burst_table(results), left=1)
-    if results.has("liburcu"):
-        print("Deferred frees, and readers without locks while writers replace what they read\n")
-        print_table(defer_table(results), left=1)
-        print_table(readers_table(results), left=1)
+    for title, _, rows in workload_tables(results, True):
+        print(title + "\n")
+        print_table(rows)
     print("Latency\n")
     print_table(latency_table(results))
     for title, rows, left in python_report.tables(results.raw["python"]):
@@ -293,14 +273,20 @@ def figure(directory, name, title, text):
     )
 
 
-def grace_section(results):
-    if not results.has("liburcu"):
-        return ""
-    return f"""<section><h2>Grace periods in numbers</h2><p>Memory that readers may still be looking at: deferred in heaps with
-liburcu’s grace periods, against <code>call_rcu</code> with a <code>free</code> for each object, and a plain free that waits for
-nobody. In flight is what is deferred and not free yet.</p>{html_table(defer_table(results), "l")}
-<p><br>Half of the threads read a table, in sections of 64 objects; the others replace objects, 32 about every 100 µs. With a
-reader-writer lock (<code>rwlock-w</code> prefers writers) objects are freed at once.</p>{html_table(readers_table(results), "l")}</section>"""
+def times_section(results):
+    tables = "".join(
+        f"<p><br>{html.escape(f'{title}. {text}'.strip())}</p>{html_table(rows, 'l')}"
+        for title, text, rows in workload_tables(results, False)
+    )
+    return f"""<section><h2>All times</h2><p>Medians in nanoseconds per allocation and free. The ratio is that of the
+medians, with its 95 % interval.</p>{tables}</section>"""
+
+
+def counter_sections(results):
+    return "".join(
+        f"<section><h2>{html.escape(title)}</h2><p>{html.escape(text)}</p>{html_table(rows, 'l')}</section>"
+        for title, text, rows in workload_tables(results, True)
+    )
 
 
 def write_page(results, verdicts, with_plots):
@@ -327,15 +313,14 @@ repetitions, on {html.escape(results.context.get("cpu", "an unknown CPU"))} with
 <section><h2>What programs pay</h2><p>Objects made, used and dropped, again and again in one heap, one process per allocator.
 The times are those of the last round.</p>{programs}</section>
 {figures[0] if figures else ""}
-<section><h2>All times</h2><p>Medians in nanoseconds per allocation and free, all threads taken together. The ratio is
-that of the medians, with its 95 % interval.</p>{html_table(time_table(results), "l")}</section>
+{times_section(results)}
 {"".join(figures[1:3])}
 <section><h2>Memory in numbers</h2><p><code>peak</code> is the highest while the workload ran, <code>idle</code> what was
 left when all was freed and all threads had ended, <code>held</code> what was left after the allocator was told to give back
 what it can.</p>{html_table(memory_table(results), "l")}
 <p><br>After a burst by four threads, each block freed by another thread than the one that allocated it. <code>freelane-keep</code> gives
 nothing back before the trim; on <code>freelane-qsbr</code> and <code>freelane-bp</code> all frees are deferred.</p>{html_table(burst_table(results), "l")}</section>
-{grace_section(results)}
+{counter_sections(results)}
 {"".join(figures[3:])}
 <section><h2>Latency in numbers</h2><p>The timer's own time is subtracted; it moves in steps of the processor's time
 stamp counter, about 10 ns on many machines.</p>{html_table(latency_table(results), "l")}</section>
@@ -361,8 +346,8 @@ def check_complete(results):
     """For --smoke: everything that the floors need was measured."""
     missing = [verdict.subject for verdict in results.verdicts() if verdict.measured == "not measured"]
     missing += [f"use/*: {way}" for way in WAY_NAMES if way not in {way for _, way in results.use.cells}]
-    for workload, thread_counts in WORKLOADS + (GRACE_WORKLOADS if results.has("liburcu") else []):
-        missing += [f"{workload} at {n} threads" for n in thread_counts if (workload, n) not in results.samples]
+    workloads = [row["name"] for table in results.tables for row in table["workloads"]]
+    missing += [workload for workload in workloads if not results.threads_of(workload)]
     return missing
 
 

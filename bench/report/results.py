@@ -42,6 +42,7 @@ class Results:
         self.use = UseResults(self.raw["use"])
         self.clients = self._read_clients()
         self.context = self.raw["time"]["context"]
+        self.tables = json.loads(self.context["tables"])  # what the workloads of fl_bench have registered
         self.samples = {}
         self.nets = {}
         self.counts = {}
@@ -54,9 +55,8 @@ class Results:
                 if "net_s_per_op" in run:
                     self.nets.setdefault((workload, threads), {}).setdefault(backend, []).append(run["net_s_per_op"])
                 counts = self.counts.setdefault((workload, threads), {}).setdefault(backend, {})
-                for name in ("in_flight_mean", "in_flight_peak", "reads_per_s", "writes_per_s"):
-                    if name in run:
-                        counts.setdefault(name, []).append(run[name])
+                for name in self.counters_shown() & run.keys():
+                    counts.setdefault(name, []).append(run[name])
         self.memory = self._medians(self.raw["memory"]["memory"], lambda row: row["workload"])
         self.counters = self.raw["memory"]["counters"]
         latency = [
@@ -124,8 +124,19 @@ class Results:
         """Whether the backend was there."""
         return any(backend in backends for backends in self.samples.values())
 
+    def counters_shown(self):
+        return {column["counter"] for table in self.tables for column in table["columns"]}
+
+    def threads_of(self, workload, backend=None):
+        """The numbers of threads that the workload was measured with."""
+        return sorted(
+            threads
+            for (name, threads), backends in self.samples.items()
+            if name == workload and (backend is None or backend in backends)
+        )
+
     def count(self, name, workload, backend, threads=1):
-        """The median of a counter that is not a time; of peaks the highest."""
+        """The median of a counter of a table; of peaks the highest."""
         values = self.counts.get((workload, threads), {}).get(backend, {}).get(name)
         if not values:
             return None

@@ -18,68 +18,16 @@
 
 #include <sys/utsname.h>
 
-#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <iostream>
-#include <map>
 
 namespace bench
 {
 
-bool quick, leaves_out_slow;
-
-const std::vector<int> kThreadCounts = {2, 4, 8};
-
 namespace
 {
-
-std::atomic<bool> failed;
-
-/* Counts repetitions: Google Benchmark runs each benchmark with growing numbers of iterations until the time is
- * long enough and keeps that number from then on, so the runs with the latest number are the repetitions. */
-class Progress
-{
-  public:
-    void enable(unsigned repetitions)
-    {
-        repetitions_ = repetitions;
-    }
-    void expect(unsigned benchmarks)
-    {
-        total_ += benchmarks;
-    }
-    void run(const std::string &name, benchmark::IterationCount iterations)
-    {
-        if (!repetitions_)
-            return;
-        Runs &runs = runs_[name];
-        unsigned before = std::min(runs.count, repetitions_);
-        runs.count = runs.iterations == iterations ? runs.count + 1 : 1;
-        runs.iterations = iterations;
-        done_ = done_ + std::min(runs.count, repetitions_) - before;
-        unsigned percent = 100 * done_ / (total_ * repetitions_);
-        if (percent != shown_)
-            std::fprintf(stderr, "\r  %3u %%  %-40.40s", shown_ = percent, name.c_str());
-    }
-    void end()
-    {
-        if (repetitions_)
-            std::fprintf(stderr, "\r  100 %%  %-40s\n", "");
-    }
-
-  private:
-    struct Runs {
-        benchmark::IterationCount iterations = 0;
-        unsigned count = 0;
-    };
-    std::map<std::string, Runs> runs_;
-    unsigned repetitions_ = 0;
-    unsigned total_ = 0;
-    unsigned done_ = 0;
-    unsigned shown_ = ~0u;
-} progress;
 
 struct Options {
     bool smoke = false;
@@ -210,28 +158,6 @@ struct CheckContents {
 
 } // namespace
 
-void fail(benchmark::State &state, const std::string &message)
-{
-    failed = true;
-    state.SkipWithError(message.c_str());
-}
-
-void add(const std::string &name, std::function<void(benchmark::State &)> function,
-         void (*setup)(const benchmark::State &), const std::vector<int> &threads)
-{
-    auto *added = benchmark::RegisterBenchmark(
-        name.c_str(), [name, function = std::move(function)](benchmark::State &state) {
-            if (state.thread_index() == 0)
-                progress.run(state.threads() > 1 ? name + ", " + std::to_string(state.threads()) + " threads" : name,
-                             state.max_iterations);
-            function(state);
-        });
-    added->UseRealTime()->Setup(setup);
-    for (int count : threads)
-        added->Threads(count);
-    progress.expect(threads.empty() ? 1 : static_cast<unsigned>(threads.size()));
-}
-
 } // namespace bench
 
 int main(int argc, char **argv)
@@ -254,24 +180,15 @@ int main(int argc, char **argv)
             return 1;
     }
 
-    add_local();
-    add_sizes();
-    add_typed();
-    add_replay();
-    add_own();
-    add_handoff();
-    add_larson();
-    add_churn();
-    add_dealloc();
-    add_defer();
-    add_readers();
+    add_registered();
     describe_machine();
+    benchmark::AddCustomContext("tables", describe_tables());
     if (options.progress)
-        progress.enable(options.repetitions);
+        show_progress(options.repetitions);
     benchmark::ConsoleReporter plain(benchmark::ConsoleReporter::OO_None);
     plain.SetErrorStream(&std::cout); /* stderr is for the progress alone */
     size_t ran = benchmark::RunSpecifiedBenchmarks(options.progress ? &plain : nullptr);
-    progress.end();
+    end_progress();
     benchmark::Shutdown();
-    return failed || ran == 0;
+    return has_failed() || ran == 0;
 }

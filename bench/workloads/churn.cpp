@@ -138,11 +138,13 @@ struct Add {
     }
 };
 
-} // namespace
-
-void add_churn()
+void add()
 {
     SharedBackends::visit(Add());
 }
+
+const Workloads registered(kManyThreads, add);
+
+} // namespace
 
 } // namespace bench

@@ -162,16 +162,20 @@ void run_none(benchmark::State &state)
     report(state, kChunk);
 }
 
-} // namespace
-
-void add_dealloc()
+void add()
 {
     add_workload<Freelane>("dealloc/plain", run_freelane<FL_DEALLOC_PLAIN>);
     add_workload<Freelane>("dealloc/clear", run_freelane<FL_DEALLOC_CLEAR>);
     add_workload<Freelane>("dealloc/finalize", run_freelane<FL_DEALLOC_FINALIZE>);
     add_workload<Freelane>("dealloc/legacy", run_freelane<FL_DEALLOC_LEGACY>);
     add_workload<None>("dealloc/plain", run_none);
-    add("dealloc/pyobject/libpython3.11", run_pyobject, [](const benchmark::State &) {});
+    bench::add("dealloc/pyobject", "libpython3.11", run_pyobject, [](const benchmark::State &) {});
 }
+
+const ReportTable kDealloc = {3, "By kind of deallocation",
+                              "From the last reference to the freelist and out again, an object of 24 bytes."};
+const Workloads registered(kDealloc, add);
+
+} // namespace
 
 } // namespace bench

@@ -18,8 +18,10 @@
  *
  * Counters: bytes in flight, deferred and not yet free, on average and at most, looked at every 10 000 deferrals.
  */
-#include "workloads/call_rcu.h"
+
+/* needs: liburcu */
 #include "time/harness.h"
+#include "workloads/call_rcu.h"
 
 #include <algorithm>
 #include <chrono>
@@ -152,12 +154,10 @@ template <class B> void run_defer(benchmark::State &state)
 
 template <class B> void add_one()
 {
-    add(std::string("defer/") + B::name(), run_defer<B>, [](const benchmark::State &) { Freelane::purge(); });
+    bench::add("defer", B::name(), run_defer<B>, [](const benchmark::State &) { Freelane::purge(); });
 }
 
-} // namespace
-
-void add_defer()
+void add()
 {
     benchmark::AddCustomContext("liburcu", BENCH_RCU_VERSION);
     benchmark::AddCustomContext("call_rcu", kThreadSanitizer ? "none" : "here");
@@ -169,5 +169,19 @@ void add_defer()
     }
     add_one<Free>();
 }
+
+const ReportTable kDeferred = {
+    4,
+    "Deferred frees",
+    "Objects that readers may still be looking at are deferred, in heaps with the grace periods of liburcu, or given "
+    "to "
+    "call_rcu with a free for each object. The backend free waits for nobody. In flight is what is deferred and not "
+    "free yet.",
+    {{"s_per_op", "ns per alloc+free", "ns"},
+     {"in_flight_mean", "in flight, mean", "MiB"},
+     {"in_flight_peak", "at most", "MiB"}}};
+const Workloads registered(kDeferred, add);
+
+} // namespace
 
 } // namespace bench

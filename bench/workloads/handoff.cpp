@@ -54,11 +54,13 @@ struct Add {
     }
 };
 
-} // namespace
-
-void add_handoff()
+void add()
 {
     SharedBackends::visit(Add());
 }
+
+const Workloads registered(kManyThreads, add);
+
+} // namespace
 
 } // namespace bench

@@ -3,8 +3,8 @@
  *     larson   the workload of larson.h: each thread of the benchmark is a line of short-lived threads, one life per
  *              iteration; two arrays per line
  */
-#include "time/harness.h"
 #include "common/larson.h"
+#include "time/harness.h"
 
 namespace bench
 {
@@ -41,11 +41,13 @@ struct Add {
     }
 };
 
-} // namespace
-
-void add_larson()
+void add()
 {
     SharedBackends::visit(Add());
 }
+
+const Workloads registered(kManyThreads, add);
+
+} // namespace
 
 } // namespace bench

@@ -151,11 +151,13 @@ struct Add {
     }
 };
 
-} // namespace
-
-void add_local()
+void add()
 {
     AllBackends::visit(Add());
 }
+
+const Workloads registered(kOneThread, add);
+
+} // namespace
 
 } // namespace bench

@@ -52,11 +52,13 @@ struct Add {
     }
 };
 
-} // namespace
-
-void add_own()
+void add()
 {
     SharedBackends::visit(Add());
 }
+
+const Workloads registered(kManyThreads, add);
+
+} // namespace
 
 } // namespace bench

@@ -152,11 +152,13 @@ struct Add {
     }
 };
 
-} // namespace
-
-void add_replay()
+void add()
 {
     AllBackends::visit(Add());
 }
+
+const Workloads registered(kOneThread, add);
+
+} // namespace
 
 } // namespace bench

@@ -35,11 +35,13 @@ struct Add {
     }
 };
 
-} // namespace
-
-void add_sizes()
+void add()
 {
     AllBackends::visit(Add());
 }
+
+const Workloads registered(kOneThread, add);
+
+} // namespace
 
 } // namespace bench

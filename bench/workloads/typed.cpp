@@ -135,11 +135,13 @@ struct Add {
     }
 };
 
-} // namespace
-
-void add_typed()
+void add()
 {
     AllBackends::visit(Add());
 }
+
+const Workloads registered(kOneThread, add);
+
+} // namespace
 
 } // namespace bench
