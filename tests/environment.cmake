@@ -11,10 +11,4 @@ endfunction()
 default_environment(ASAN_OPTIONS "detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1")
 default_environment(UBSAN_OPTIONS "halt_on_error=1:print_stacktrace=1")
 # die_after_fork=0: a forked child may start threads.
-set(tsan_options "halt_on_error=1:die_after_fork=0:suppressions=${CMAKE_CURRENT_LIST_DIR}/tsan.supp")
-# Where the distribution keeps what names the functions of a report.
-set(symbolizer /usr/lib/llvm-14/bin/llvm-symbolizer)
-if(EXISTS ${symbolizer})
-    string(APPEND tsan_options ":external_symbolizer_path=${symbolizer}")
-endif()
-default_environment(TSAN_OPTIONS "${tsan_options}")
+default_environment(TSAN_OPTIONS "halt_on_error=1:die_after_fork=0:suppressions=${CMAKE_CURRENT_LIST_DIR}/tsan.supp")

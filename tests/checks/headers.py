@@ -4,8 +4,9 @@
 usage: headers.py <root>
 """
 
+import os
 import pathlib
-import shutil
+import re
 import subprocess
 import sys
 
@@ -13,16 +14,18 @@ from source import report
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 LANGUAGES = {
-    "C11": (["-x", "c", "-std=c11", "-Wstrict-prototypes"], ["gcc", "clang-14", "clang"]),
-    "C++17": (["-x", "c++", "-std=c++17"], ["g++", "clang++-14", "clang++"]),
+    "C11": (["-x", "c", "-std=c11", "-Wstrict-prototypes"], re.compile(r"gcc|clang(-\d+)?")),
+    "C++17": (["-x", "c++", "-std=c++17"], re.compile(r"g\+\+|clang\+\+(-\d+)?")),
 }
 
 
-def installed(compilers):
-    """Those of the compilers that are here, each once whatever it is called."""
+def installed(name):
+    """The compilers on the path whose name is such a one, each once whatever it is called."""
     found = {}
-    for compiler in filter(shutil.which, compilers):
-        found.setdefault(pathlib.Path(shutil.which(compiler)).resolve(), compiler)
+    for folder in os.get_exec_path():
+        for path in sorted(pathlib.Path(folder).glob("*")):
+            if name.fullmatch(path.name):
+                found.setdefault(path.resolve(), path.name)
     return list(found.values())
 
 
@@ -38,8 +41,8 @@ def main(root):
     root = pathlib.Path(root)
     public = sorted(path.relative_to(root / "include").as_posix() for path in (root / "include").rglob("*.h"))
     problems, checked = [], 0
-    for language, (flags, compilers) in LANGUAGES.items():
-        present = installed(compilers)
+    for language, (flags, name) in LANGUAGES.items():
+        present = installed(name)
         print(f"{language}: {', '.join(present) or 'no compiler'}")
         for compiler in present:
             for header in public:
