@@ -5,8 +5,7 @@
  * Workers allocate, free and exchange blocks of one shared heap, and now and then one of them forks. The child has
  * only the forking thread; the others are gone wherever they were, inside the library too. The child
  *
- *   - finds the shared heap consistent (fl_heap_check), and its private heap, which nobody else uses, exactly as it
- * was;
+ *   - finds the shared heap consistent (fl_heap_check), and its private heap, which nobody else uses, unchanged;
  *   - finds its own blocks of the shared heap unharmed, and the steady blocks, which live as long as the process;
  *   - goes on allocating, more than the pool holds, on a thread of its own as well: no block may be handed out that
  *     is in use, which the patterns of all these blocks show;

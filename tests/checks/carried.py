@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""src/python/sources.txt lists what an extension carries: the core without liburcu and the reading of stacks, the CPython side, their headers.
+"""src/python/sources.txt lists what an extension carries: the core without liburcu and without the reading of stacks,
+the CPython side, and their headers.
 
 usage: carried.py <root>
 """
@@ -10,7 +11,7 @@ import sys
 from source import report
 
 FOLDERS = ["include/freelane", "src"]
-LEFT_OUT = {"src/grace/rcu.c", "src/base/stack.c", "include/freelane/object.h"}
+LEFT_OUT = {"src/grace/rcu.c", "src/base/stack.c"}
 
 
 def main(root):

@@ -5,20 +5,20 @@
  * Checked in each execution:
  *
  *     a magazine has one owner at a time     `owner`, a plain variable of each magazine, is free when it is taken
- *     its slots are ordered by the stacks    `slot`, a plain variable too: an access that is not ordered is a data
- * race no magazine is lost                    at the end the stacks hold each of them once the depth of a stack is
- * its sum        at the end `below` of the top is the sum of the counts
+ *     its slots are ordered by the stacks    `slot` is a plain variable too: an access without order is a data race
+ *     no magazine is lost                    at the end the stacks hold each of them once
+ *     the depth of a stack is its sum        at the end `below` of the top is the sum of the counts
  *
- * Three scenarios, three threads each, with two magazines going round:
+ * There are three scenarios, each of three threads with two magazines:
  *
- *     recycle    one thread takes two and gives them back in the same order, so that the top of the stack is what it
- * was while what lies under it is not; the others take one and give it back, twice exchange   magazines move between
- * two stacks both ways, as filled and empty ones do take_all   one thread takes the whole stack and puts it back; the
- * others take one and give it back, twice
+ *     recycle     one thread takes two magazines and puts them back in the same order, so that the top of the stack is
+ *                 what it was and the magazine under it is not; each of the others takes one and puts it back, twice
+ *     exchange    magazines move between two stacks both ways, as filled and empty ones do
+ *     take_all    one thread takes the whole stack and puts it back; each of the others takes one magazine and puts it
+ *                 back, twice
  *
- * The program is built once as it is, and must find no error; and once for each mutant, and must find one: a weaker
- * order
- * (-DFL_MO_...), or tags that do not count (-DFREELANE_MODEL_NO_TAG).
+ * The program is built once as it is, and Relacy must find no error. It is built once for each mutant, and Relacy must
+ * find one. A mutant has a weaker order (-DFL_MO_...) or tags that do not count (-DFREELANE_MODEL_NO_TAG).
  *
  * usage: model_pool recycle|exchange|take_all [--expect-error]
  */
