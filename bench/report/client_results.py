@@ -4,12 +4,9 @@
 import math
 import statistics
 
-from results import Ratio, median_interval, megabytes
+from ratios import OURS, PEERS, Ratio, is_wide, median_interval, megabytes
 
-OURS = "freelane"
-PEERS = ["glibc", "mimalloc", "mimalloc-new", "jemalloc", "jemalloc-new", "tcmalloc", "tcmalloc-new"]
 REQUIRED = ["glibc", "mimalloc", "mimalloc-new", "jemalloc-new"]  # without these a floor counts as unmeasured
-WIDEST = 0.1  # an interval that is wider, either way, settles nothing
 
 
 class ClientResults:
@@ -79,11 +76,7 @@ class ClientResults:
     def wide_groups(self):
         """Those whose ratio has an interval that settles nothing."""
         ratios = {group: self.against_peers(self.of_group(group)) for group in self.groups()}
-        return [group for group, ratio in ratios.items() if ratio and self.is_wide(ratio)]
-
-    @staticmethod
-    def is_wide(ratio):
-        return ratio.high > ratio.value * (1 + WIDEST) or ratio.low < ratio.value * (1 - WIDEST)
+        return [group for group, ratio in ratios.items() if ratio and is_wide(ratio)]
 
     # ---- Floors
 
@@ -104,7 +97,7 @@ class ClientResults:
         wanted = f"best peer ≥ {floor['at_least']:g}× ours"
         if ratio is None:
             return where, wanted, "not measured", False
-        return where, wanted, f"{ratio} ({ratio.other})", ratio.high >= floor["at_least"] and not self.is_wide(ratio)
+        return where, wanted, f"{ratio} ({ratio.other})", ratio.high >= floor["at_least"] and not is_wide(ratio)
 
     def _judge_memory(self, floor, group, where):
         """Against the peer that is the fastest; the one that needs least is told as well."""

@@ -3,9 +3,10 @@
 
     python3 bench/report/report.py [--smoke | --wide] DIRECTORY
 
-Reads use.json, time.json, memory.json, latency.json, python.json and, where there are such, again.json and clients.json in
-DIRECTORY, prints the table, and writes report.html and its plots there. With --wide it only prints a pattern of the workloads
-in time.json that are to be measured again (again.json), since an interval of theirs is too wide for their floor. With --smoke the numbers mean nothing: nothing is judged by them and plots are left out where gnuplot is.
+Reads use.json, time.json, memory.json, latency.json, python.json and, where there are such, again.json and clients.json
+in DIRECTORY, prints the tables, and writes report.html and its plots there. With --wide it only prints a pattern of the
+workloads in time.json that are to be measured again (again.json), because an interval of theirs is too wide for their
+floor. With --smoke the numbers mean nothing: nothing is judged by them, and without gnuplot there are no plots.
 """
 
 import sys
@@ -18,6 +19,7 @@ import json
 import os
 import re
 
+import client_report
 import plots
 import python_report
 import use_report
@@ -134,9 +136,7 @@ def program_tables(results):
     """What programs pay: use/* and, where they were measured, the clients."""
     tables = use_report.tables(results.raw["use"])
     if results.clients:
-        from client_report import tables as client_tables
-
-        tables += client_tables(results.raw["clients"])
+        tables += client_report.tables(results.raw["clients"])
     return tables
 
 

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 from dataclasses import dataclass
 
+from client_results import ClientResults
 from python_results import PythonResults
 from ratios import NEEDED_PEERS, OURS, PEERS, Ratio, is_clear, is_met, is_wide, median_interval, megabytes
 from use_results import UseResults
@@ -77,8 +78,6 @@ class Results:
         """None where bench/clients/run was not asked."""
         if "clients" not in self.raw:
             return None
-        from client_results import ClientResults
-
         return ClientResults(self.raw["clients"])
 
     @staticmethod
