@@ -19,8 +19,8 @@
  *
  * At the end a barrier leaves nothing deferred, and nothing is live or lost.
  *
- * Smoke: 1 second. Pre-merge: 30 seconds (--seconds 30), for each of --grace bp, qsbr, host. Soak: one hour (--seconds 3600
- * --threads 16).
+ * Smoke: 1 second. Pre-merge: 30 seconds (--seconds 30), for each of --grace bp, qsbr, host. Soak: one hour (--seconds
+ * 3600 --threads 16).
  */
 #include "stress.h"
 

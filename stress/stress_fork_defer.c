@@ -8,7 +8,8 @@
  * child
  *
  *   - finds both heaps consistent (fl_heap_check), and the blocks that are its own unharmed;
- *   - with bp: defers, and a barrier leaves nothing deferred; trims; reads in sections; does all that on a thread of its own
+ *   - with bp: defers, and a barrier leaves nothing deferred; trims; reads in sections; does all that on a thread of
+ *   its own
  *     as well, and now and then in a child of the child;
  *   - with qsbr: can defer, but a barrier says -ENOTSUP, and all that is deferred stays so; a trim returns; nothing
  *     that was deferred is handed out; the heap cannot be destroyed until nothing waits;

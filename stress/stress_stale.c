@@ -15,7 +15,8 @@
  *   - the header words are those of an object of this size, dead or alive, which never is what it was carved for later;
  *   - its class is what it was (fl_usable_size);
  *   - of an object whose end is deferred every byte is as it was, but for the words cleared;
- *   - taking a reference by try-incref succeeds or not; if it does and the slot still holds the pointer, the object lives,
+ *   - taking a reference by try-incref succeeds or not; if it does and the slot still holds the pointer, the object
+ *   lives,
  *     and its pattern checks out.
  *
  * Onlookers do nothing but read, and are attached to another heap only: a section is one for all heaps whose grace

@@ -3,15 +3,15 @@
  * A thread that is stopped anywhere in an allocation or a free, also while it has locked a home, delays nobody.
  *
  * Threads put blocks into mailboxes and free what lay there, so that each of them frees the blocks of all. One of them
- * is the victim. A signal stops it, mostly where a home is locked: the handler blocks, and only after each of the others has
- * completed a quota of steps does it go on. They find the home locked all the time, both when they free the victim's
- * blocks and, where the victim was at the home of another thread, when that one allocates and frees.
+ * is the victim. A signal stops it, mostly where a home is locked: the handler blocks, and only after each of the
+ * others has completed a quota of steps does it go on. They find the home locked all the time, both when they free the
+ * victim's blocks and, where the victim was at the home of another thread, when that one allocates and frees.
  *
- * The heap retains all that it has, so that after a while nothing takes a mutex any more. Where the victim is stopped with
- * one in its hands after all, others may wait for it: then it goes on at once, and the stop does not count.
+ * The heap retains all that it has, so that after a while nothing takes a mutex any more. Where the victim is stopped
+ * with one in its hands after all, others may wait for it: then it goes on at once, and the stop does not count.
  *
- * Every block is filled with a pattern that is verified before it is freed. (stress_lockfree.c does the same for the stacks
- * of the pool, and stops at chosen instructions.)
+ * Every block is filled with a pattern that is verified before it is freed. (stress_lockfree.c does the same for the
+ * stacks of the pool, and stops at chosen instructions.)
  *
  * Smoke: about 4 seconds. Pre-merge: 30 seconds (--seconds 30). Soak: one hour (--seconds 3600 --threads 16).
  */

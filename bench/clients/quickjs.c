@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * QuickJS, as its package has it: a runtime and a context per thread, with allocation functions that call the shim. They
- * count as QuickJS's own do, because its collector is paced by the count. FILE is a script that defines `programs`,
- * functions which work one round and return a number.
+ * QuickJS, as its package has it: a runtime and a context per thread, with allocation functions that call the shim.
+ * They count as QuickJS's own do, because its collector is paced by the count. FILE is a script that defines
+ * `programs`, functions which work one round and return a number.
  */
 #include "harness.h"
 

@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * The backends of the benchmarks: one class each, with the same members, so that the same workload is compiled for
- * every one of them. An object of the class belongs to the thread that made it.
+ * The backends of the benchmarks: one class each, with the same members, so that a workload is compiled for each of
+ * them. An object of the class belongs to the thread that made it.
  *
- *     freelane         fl_alloc and fl_free_sized inline, the thread handle in a local variable; the size is
- *                      a constant where the workload's is
- *     glibc mimalloc   malloc and free through function pointers
- *     jemalloc tcmalloc
- *     mimalloc-new     the same of today, where bench/common/get-peers got them
- *     jemalloc-new tcmalloc-new
+ *     freelane         fl_alloc and fl_free_sized inline; the thread handle is a local variable, and the size is a
+ *                      constant where it is one in the workload
+ *     glibc, mimalloc, jemalloc, tcmalloc
+ *                      malloc and free through function pointers
+ *     mimalloc-new, jemalloc-new, tcmalloc-new
+ *                      newer versions of these, where bench/common/get-peers has fetched them
  *     freelane-call    fl_alloc and fl_free out of line behind the same function pointers; see freelane_call.h
- *     limit            a thread-local singly linked list per 16 bytes of size, without any check: what there
- *                      is to win. It starts with a supply of contiguous blocks in the order of their addresses, as
- *                      large as the workload can need, made before the clock starts
- *     none             no allocator: the block that stood in the slot stays there. What the loop itself costs
+ *     limit            a thread-local linked list per 16 bytes of size, without any check: a bound for what an
+ *                      allocator can reach. Before the clock starts it gets as many blocks as the workload can need,
+ *                      contiguous and in the order of their addresses
+ *     none             no allocator: a slot keeps its block. It shows what the loop itself costs
  *
  * Members:
  *
- *     supply(size, n)   told before the clock starts: up to n blocks of this size will be live at once
- *     first(size)       a block for an empty slot, before the clock starts
- *     alloc(size, was)  a block; `was` is what the slot held before, which `none` gives back
+ *     supply(size, n)   is called before the clock starts: up to n blocks of this size will be live at once
+ *     first(size)       returns a block for an empty slot, before the clock starts
+ *     alloc(size, was)  returns a block; `was` is what the slot held before, which `none` returns
  *     free(block, size)
- *     purge()           gives free memory back to the system; once before every run, with no backend alive
+ *     purge()           returns free memory to the OS; it is called before each run, while no backend is alive
  */
 #ifndef FREELANE_BENCH_BACKENDS_H
 #define FREELANE_BENCH_BACKENDS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What bench/memory and bench/latency share: they measure each backend in a process of its own, which is the same
- * program with other arguments, and print one JSON document.
+ * What `memory` and `latency` share: they measure each backend in a process of its own, which is the same program with
+ * other arguments, and print one JSON document.
  */
 #ifndef FREELANE_BENCH_CHILD_H
 #define FREELANE_BENCH_CHILD_H

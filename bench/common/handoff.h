@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The workload `handoff`: one thread allocates blocks of 48 bytes, touches them and pushes their addresses into a
- * ring; another pops them, reads what was written, and frees them. Every free is remote. All backends pass through
- * the same ring.
+ * The workload `handoff`: one thread allocates blocks of 48 bytes, touches them and pushes their addresses into a ring.
+ * Another thread pops them, reads what was written, and frees them. Each free is remote. All backends use the same
+ * ring.
  */
 #ifndef FREELANE_BENCH_HANDOFF_H
 #define FREELANE_BENCH_HANDOFF_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * The workload `larson`, after Larson and Krishnan, "Memory allocation for long-running server applications" (ISMM
- * 1998): a thread inherits an array of 1000 live blocks of 16 to 512 bytes; again and again it frees a random one,
- * allocates one of another random size into its place and touches it; after 10 000 of these it leaves the array to a
- * thread not yet born, and ends. Most blocks are freed by another thread than the one that allocated them.
+ * 1998). A thread inherits an array of 1000 live blocks of 16 to 512 bytes. 10 000 times it frees a random one,
+ * allocates one of another random size in its place, and touches it. Then it leaves the array to a later thread, and
+ * ends. Most blocks are freed by another thread than the one that allocated them.
  */
 #ifndef FREELANE_BENCH_LARSON_H
 #define FREELANE_BENCH_LARSON_H

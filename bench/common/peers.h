@@ -12,8 +12,8 @@
 namespace bench
 {
 
-/* Those of this release of Debian, which have to be there, and the newer ones of bench/common/get-peers, which may be missing:
- * then fl_bench says so, and no floor counts as measured. */
+/* Those of this release of Debian must be there. The newer ones, of bench/common/get-peers, may be missing: then
+ * fl_bench says so, and no floor counts as measured. */
 enum PeerId {
     kGlibc,
     kMimalloc,

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The workload `sizes`: one thread, the sizes of a running interpreter (size_mix.h: measured, see record_python.cpp;
- * 16 to 400 bytes, most of them 32 to 64). With n live objects in an array: free the one at a random index,
- * allocate one of the next size into its place, touch it. Sizes come from a shuffled table of 4096 that holds each
- * in proportion; the array keeps an object's size beside its pointer, where an interpreter asks its type.
+ * The workload `sizes`: one thread, with the sizes of a running interpreter (size_mix.h, which record/ measured: 16 to
+ * 400 bytes, most of them 32 to 64). An array holds n live objects. The thread frees the one at a random index,
+ * allocates one of the next size in its place, and touches it. The sizes come from a shuffled table of 4096, which
+ * holds each in proportion. The array keeps an object's size beside its pointer, where an interpreter would ask the
+ * object's type.
  */
 #ifndef FREELANE_BENCH_SIZES_H
 #define FREELANE_BENCH_SIZES_H

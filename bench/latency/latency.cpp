@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * How long single operations take, by backend, each measured in a process of its own.
+ * Measures how long single operations take, each backend in a process of its own.
  *
  *     latency [--quick | --smoke] [--allow-missing-peers] [--out=FILE]
  *
- * One thread allocates n blocks of 48 bytes, touching each, then frees them in the same order; n runs through the
- * powers of two from 64 to 2 Mi in a shuffled order, the same for all backends. Every alloc and every free is timed
- * by itself, the touching is not. The bursts make every cost of an allocator appear in some operation: refills,
- * carving and page faults in alloc; exchanges, and, as the greatest burst leaves 96 MiB free, what an allocator gives
- * back by itself in free.
+ * One thread allocates n blocks of 48 bytes and touches each, then frees them in the same order. n runs through the
+ * powers of two from 64 to 2 Mi, in a shuffled order that is the same for all backends. Each allocation and each free
+ * is timed alone, and touching is not timed. Each cost of an allocator appears in some operation of the bursts. An
+ * allocation may refill a cache, carve a slab or take a page fault. A free may exchange a magazine, and after the
+ * greatest burst, which leaves 96 MiB free, it may return memory to the OS.
  *
- * Time is the processor's time stamp counter between fences (elsewhere the monotonic clock), less the median of
- * what two readings with nothing between them take; results below that are 0. `none` times nothing: its tail is
- * interrupts and preemption, which every backend's tail has too. A histogram keeps 1/32 of each value.
+ * The time comes from the processor's time stamp counter between fences, elsewhere from the monotonic clock. The median
+ * of two readings with nothing between them is subtracted, and results below that are 0. `none` times nothing: its tail
+ * is interrupts and preemption, which the tail of each backend has too. A histogram keeps 1/32 of each value.
  *
- * The document gives for each backend, operation and repetition the nanoseconds at p50, p99, p99.99 and the
- * maximum; and "curve", the nanoseconds at 1 - 10^-x for x from 0.25 in steps of a quarter. With --smoke everything
- * is brief, and the program fails unless what it counted and sorted is consistent.
+ * For each backend, operation and repetition the document gives the nanoseconds at p50, p99, p99.99 and the maximum.
+ * "curve" gives the nanoseconds at 1 - 10^-x, for x from 0.25 in steps of a quarter. With --smoke everything is brief,
+ * and the program fails unless what it counted and sorted is consistent.
  */
 #include "common/child.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The workload `burst` of memory: four threads allocate 512 MiB in all and touch every page of it. When all
- * have, each frees what its neighbour allocated, in an order of its own, and ends. Sizes go from 16 bytes to 32 KiB,
- * and each doubling of the size has the same share of the bytes.
+ * The workload `burst` of the program `memory`. Four threads allocate 512 MiB in all and touch each page of it. When
+ * all have done so, each frees what its neighbour allocated, in an order of its own, and ends. Sizes are 16 bytes to 32
+ * KiB, and each doubling of the size has the same share of the bytes.
  */
 #ifndef FREELANE_BENCH_BURST_H
 #define FREELANE_BENCH_BURST_H

@@ -1,30 +1,31 @@
 /* SPDX-License-Identifier: MIT
  *
- * Memory by workload and backend, each measured in a process of its own; and the library's own counters.
+ * Measures memory by workload and backend, each in a process of its own, and counts shared read-modify-writes.
  *
  *     memory [--quick | --smoke] [--allow-missing-peers] [--out=FILE]
  *
- * Workloads, larger than in fl_bench so that the allocator is what is seen:
+ * The workloads are larger than in fl_bench, so that the allocator outweighs the rest of the process:
  *
  *     sizes     a million live objects, ten million replacements
  *     larson    two lines of threads and four arrays of 20 000 blocks, 50 lives of 80 000 replacements per line
  *     handoff   one pair of threads, five million blocks
- *     burst     512 MiB of mixed sizes, freed by other threads than those that allocated them (burst.h); for Freelane
- *               also on a heap that gives nothing back by itself, and on heaps with grace periods, all frees deferred
+ *     burst     512 MiB of mixed sizes, which other threads free than allocated them (burst.h). Freelane also runs it
+ *               on a heap that returns nothing until a trim, and on heaps with grace periods, where all frees are
+ *               deferred
  *
- * Resident bytes, all over what was resident at the start, when the workload's own arrays were in memory and a thread
- * had lived and died; what a library had already allocated by then for itself, as it was loaded, counts too:
+ * All bytes are resident bytes over the start. At the start the workload's own arrays are in memory, and a thread has
+ * lived and ended. What a library allocated for itself while it was loaded is added.
  *
- *     peak      the highest while it ran
+ *     peak      the highest while the workload ran
  *     idle      after all blocks were freed and all threads that used the backend had ended
- *     held      after the backend was told then to give back what it can: fl_heap_trim, malloc_trim, mi_collect,
- *               jemalloc's purge of all arenas, MallocExtension_ReleaseFreeMemory; on a
- *               heap with grace periods after fl_heap_barrier
+ *     held      after the backend was then told to return what it can: by fl_heap_trim, malloc_trim, mi_collect,
+ *               jemalloc's purge of all arenas or MallocExtension_ReleaseFreeMemory; on a heap with grace periods
+ *               after fl_heap_barrier
  *     trim      how many seconds that took
  *
- * Counters of Freelane alone: magazine exchanges, shared read-modify-writes and visits to homes in `handoff`, and in a
- * steady state inside one thread, where all are to stay as they are: ten million pairs, and a hundred thousand batches
- * of 100.
+ * The counters are Freelane's alone: exchanges of magazines, shared read-modify-writes and visits to homes. They are
+ * taken in `handoff`, and in a steady state inside one thread, where none of them may rise: ten million pairs, and a
+ * hundred thousand batches of 100.
  *
  * With --smoke everything is brief, and the program fails unless the counters are as promised.
  */

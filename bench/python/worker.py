@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What bench/python/measure has the interpreter do: read a plan from standard input, measure, write the samples to standard
+"""What bench/python/measure has the interpreter do: read a plan from standard input, measure, write samples to standard
 output, both JSON.
 
     python3.13t bench/python/worker.py time      one process of repetitions: nanoseconds per object

@@ -2,15 +2,16 @@
  *
  * Records what a running Python interpreter allocates:
  *
- *     record_python --sizes    the sizes, as a C++ table, which size_mix.h is
- *     record_python --trace    every allocation and every free, in their order, for the workload `replay` (trace.h)
+ *     record_python --sizes    prints the sizes as a C++ table, which is common/size_mix.h
+ *     record_python --trace    writes each allocation and each free in their order, for the workload `replay` (trace.h)
  *
- * It embeds Debian's libpython3.11, hooks the allocator of its object domain, and runs a program of everyday
- * work: parse and compile modules of the standard library, JSON both ways, regular expressions, classes with
- * attributes, comprehensions, sorting, string building, arithmetic on floats and big integers. Every allocation
- * of 512 bytes or less counts, at its size rounded up to 8 bytes, and so does every reallocation that changes it;
- * what the interpreter serves from freelists of its own never arrives here. Sizes below 16 count as 16. The sizes
- * are those of five rounds of the program, in parts per 10 000; the trace is that of its second round.
+ * The program embeds Debian's libpython3.11, hooks the allocator of its object domain, and runs a program of everyday
+ * work. That program parses and compiles modules of the standard library, reads and writes JSON, and uses regular
+ * expressions, classes with attributes, comprehensions, sorting, strings, floats and big integers.
+ *
+ * Each allocation of 512 bytes or less counts, at its size rounded up to 8 bytes, and at least 16. A reallocation that
+ * changes this size counts too. Objects that the interpreter serves from freelists of its own do not arrive here. The
+ * sizes are those of five rounds of the program, in parts per 10 000. The trace is that of its second round.
  */
 #include "record/trace.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What record_python --trace writes: the objects alive when the recording begins, the events, and the objects alive at
- * its end; each part a count of 32 bits, then so many events. An object lives in a slot, and the slot that was freed
- * last is the next one's.
+ * What record_python --trace writes: the objects that are alive when the recording begins, the events, and the objects
+ * that are alive at its end. Each part is a count of 32 bits and so many events. An object lives in a slot, and the
+ * next object takes the slot that was freed last.
  */
 #ifndef FREELANE_BENCH_TRACE_H
 #define FREELANE_BENCH_TRACE_H

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Parsed documents: nodes of four sizes in a tree, three of four with a text, which has one of four sizes too. A node is
- * made after its parent and its older siblings.
+ * Parsed documents: nodes of four sizes in a tree, three of four with a text, which has one of four sizes too. A node
+ * is made after its parent and its older siblings.
  *
- *     document/<n>     n documents of 200 nodes stand on a shelf: a new one is made, takes the place of a random one, two
- *                      others at random are walked, and the old one is dropped; n times or more a round
+ *     document/<n>     n documents of 200 nodes stand on a shelf: a new one is made, takes the place of a random one,
+ *                      two others at random are walked, and the old one is dropped; n times or more a round
  *     document/large   one of a million nodes is made, walked, and dropped
  */
 #include "use/drive.h"

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Runs a workload in one or more threads for some rounds. Nothing is flushed, trimmed, detached or ended between rounds.
+ * Runs a workload in one or more threads for some rounds. Nothing is flushed, trimmed, detached or ended between
+ * rounds.
  *
- * The time of a round runs from the moment when all threads begin it until the last one is done. A thread that makes for
- * another one has at most two units that are not dropped yet, so while one is used the next one is made.
+ * The time of a round runs from the moment when all threads begin it until the last one is done. A thread that makes
+ * for another one has at most two units that are not dropped yet, so while one is used the next one is made.
  */
 #ifndef FREELANE_BENCH_USE_DRIVE_H
 #define FREELANE_BENCH_USE_DRIVE_H

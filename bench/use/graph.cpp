@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  *     graph/<n>   n nodes of 48 bytes that are linked in the order of their making, and each to another one at random.
- *                 Made and then aged: a thousand at random places are replaced at a time, the new ones made before the old
- *                 ones go, until ten times the graph was replaced. Then it is walked four times in the order of making,
- *                 with a look at the other one from every eighth node; and dropped place by place
+ *                 Made and then aged: a thousand at random places are replaced at a time, the new ones made before the
+ *                 old ones go, until ten times the graph was replaced. Then it is walked four times in the order of
+ *                 making, with a look at the other one from every eighth node; and dropped place by place
  */
 #include "use/drive.h"
 

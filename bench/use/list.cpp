@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- *     list/<lists>/<n>   n boxed numbers in 2 or 64 linked lists, which grow in turns: a cell of 32 bytes and a box of 24
- *                        for each. The lists are summed twice, one list after the other, and dropped likewise, in another
- *                        order of lists
+ *     list/<lists>/<n>   n boxed numbers in 2 or 64 linked lists, which grow in turns: a cell of 32 bytes and a box of
+ *                        24 for each. The lists are summed twice, one list after the other, and dropped likewise, in
+ *                        another order of lists
  */
 #include "use/drive.h"
 

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Measures one workload of one backend: what making, using and dropping objects costs once the heap is not fresh any more.
+ * Measures one workload of one backend: what making, using and dropping objects costs on a heap that is no longer
+ * fresh.
  *
  *     fl_bench_use --backend=NAME --workload=ROW [--threads=one|own|pass|swap|three] [--rounds=N] [--smoke]
  *     fl_bench_use --list
  *
- * The first form prints one line of JSON: nanoseconds per node of the first round and of the last one (of 6), by part and in
- * all; minor page faults of these rounds; and `peak`, resident bytes over the start at the highest. workload.h says what
- * --threads means, and each file of workloads what its rows do. --smoke makes rounds as short as it goes. The second form
- * prints the backends that are here and the rows, each with what it fits into.
+ * The first form prints one line of JSON. It has the nanoseconds per node of the first round and of the last one (of
+ * 6), by part and in all, the minor page faults of these rounds, and `peak`, the highest number of resident bytes over
+ * the start. workload.h says what --threads means, and each file of programs says what its rows do. --smoke makes
+ * rounds as short as possible. The second form prints the backends that are here, and the rows with what each fits
+ * into.
  *
  * bench/use/measure runs all of it.
  */

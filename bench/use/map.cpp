@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- *     map/<n>   a hash table of n entries, each a node and a key of 12 to 63 bytes: filled, n keys looked up at random, a
- *               random half deleted and as many others put in, iterated, dropped. The table of buckets is no object
+ *     map/<n>   a hash table of n entries, each a node and a key of 12 to 63 bytes: filled, n keys looked up at random,
+ *               a random half deleted and as many others put in, iterated, dropped. The table of buckets is no object
  */
 #include "use/drive.h"
 

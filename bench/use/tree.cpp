@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- *     tree/<depth>                a binary tree of 48-byte nodes, made depth-first, summed depth-first, dropped children
- *                                 first
+ *     tree/<depth>                a binary tree of 48-byte nodes, made depth-first, summed depth-first, dropped
+ *                                 children first
  *     tree/<depth>/parent-first   the same, each node dropped before its children
  */
 #include "use/drive.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The workloads use/...: programs that allocate objects, use them, and drop them, again and again in the same heap. What
- * an allocator costs shows in all three parts, since where objects lie decides how fast they are used and dropped.
+ * The workloads use/...: programs that allocate objects, use them and drop them, again and again in the same heap. An
+ * allocator costs something in all three parts, because the place of an object decides how fast it is used and dropped.
  *
  * Each kind of program is a file of its own: a class template over the backend, and rows that add themselves to rows().
  * The class has these members; an object of it belongs to one thread:
@@ -13,11 +13,12 @@
  *     prepare(&unit)           makes arrays that are no objects of the program, before the start
  *     make(backend, &unit)
  *     use(backend, &unit, clock)
- *                              returns whether all was there; it names other parts to the clock where it makes and drops
+ *                              returns whether all was there; it names other parts to the clock where it makes and
+ *                              drops
  *     drop(backend, &unit)
  *     finish(backend)          drops what the object of the class itself has left, at the very end
  *
- * Every block is written where such a program writes it, and read where it reads it, and nowhere else.
+ * Each block is written and read only where such a program writes and reads it.
  */
 #ifndef FREELANE_BENCH_USE_WORKLOAD_H
 #define FREELANE_BENCH_USE_WORKLOAD_H

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- *     churn        a thread starts, allocates 20 blocks each of 24, 48, 64, 128 and 400 bytes, touches them, frees
- *                  them in the same order, and ends; one such thread after the other in each thread of the
- *                  benchmark. `none` is a thread that starts and ends
- *     churn/5000   the same with 1000 blocks of each size, 650 KB: what outlives a thread is the next one's
+ *     churn        a thread starts, allocates 20 blocks each of 24, 48, 64, 128 and 400 bytes, touches them, frees them
+ *                  in the same order, and ends. Each thread of the benchmark starts such threads one after the other.
+ *                  With `none` a thread starts and ends
+ *     churn/5000   the same with 1000 blocks of each size, 650 KB: the next thread uses what outlives a thread
  *
- * A thread takes 50 us to start and end, and that varies by more than an allocator takes for 100 blocks. So every 25
- * lives are followed by 25 empty ones, and the counter net_s_per_op is what the former took longer, per alloc+free:
- * the median of all such pairs of a run.
+ * A thread takes 50 us to start and end, and that varies by more than an allocator takes for 100 blocks. Therefore 25
+ * lives are followed by 25 empty ones. The counter net_s_per_op is how much longer the former took, per allocation and
+ * free: the median of all such pairs of a run.
  */
 #include "time/harness.h"
 

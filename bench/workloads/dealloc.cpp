@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * From the last reference to the freelist and out again, by kind of deallocation. An object is a float as CPython has
- * it: a reference count, a pointer to its type and a double, 24 bytes. Each operation allocates one, fills in all
- * three, and deallocates it by the type that the object points to, as when a reference count has just reached zero;
- * 1000 times per iteration.
+ * An object's way from its last reference to the freelist and out again, by kind of deallocation. An object is a float
+ * as in CPython: a reference count, a pointer to its type and a double, 24 bytes. Each operation allocates one, fills
+ * in all three, and deallocates it by the type that the object points to, as when its reference count has just reached
+ * zero. An iteration does so 1000 times.
  *
  *     dealloc/plain      fl_type_alloc and fl_dealloc of a PLAIN type
  *     dealloc/clear      CLEAR: `clear` drops a reference that the object holds
@@ -12,7 +12,7 @@
  *     dealloc/pyobject   what CPython 3.11 does, the real allocator at its end: the type's dealloc pointer, which
  *                        calls the type's free pointer, which is PyObject_Free; from PyObject_Malloc
  *
- * plain/none is the filling in of one object alone.
+ * dealloc/plain/none only fills in one object.
  */
 #include "time/harness.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- *     defer   one thread, objects of 48 bytes, as in batch/48/100000: allocate 100 000 into an array, each touched at
- *             once; then let all of them go in the same order, which readers may still be looking at. After every
- *             1000 operations the thread reads one object, and with qsbr tells that it holds no pointer any more, as
- *             an interpreter does at its safepoints. What has to be done until memory can be used again is part of
- *             the time, as far as the thread does it or has to wait for it
+ *     defer   one thread, objects of 48 bytes, as in batch/48/100000: it allocates 100 000 into an array and touches
+ *             each at once. Then it defers or frees all of them in the same order, while readers may still look at
+ *             them. After each 1000 operations the thread reads one object. With qsbr it then passes a quiescent state,
+ *             as an interpreter does at its safepoints. The time includes all work and waiting of this thread until
+ *             memory can be used again
  *
  * Backends:
  *
@@ -12,11 +12,12 @@
  *     bp            fl_free_deferred; a read-side section around the read
  *     call_rcu      malloc, and urcu_qsbr_call_rcu with a callback that calls free (call_rcu.h)
  *     call_rcu-bp   the same with liburcu's other flavor
- *     free          fl_free_sized: no grace period at all
+ *     free          fl_free_sized, without a grace period
  *
- * ThreadSanitizer sees no order in what call_rcu does, which is left out of such builds.
+ * ThreadSanitizer sees no order in what call_rcu does, so such builds leave it out.
  *
- * Counters: bytes in flight, deferred and not yet free, on average and at most, looked at every 10 000 deferrals.
+ * The counters are bytes in flight, which means deferred and not yet free: on average and at most, read every 10 000
+ * deferrals.
  */
 
 /* needs: liburcu */

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Heaps with grace periods as the benchmarks `defer` and `readers` use them: what a thread does from
- * time to time, and when it waits because too much is in flight.
+ * Heaps with grace periods, as the workloads `defer` and `readers` use them: what a thread does from time to time, and
+ * when it waits because too much is in flight.
  *
  *     qsbr    a thread is a reader all the time, and passes quiescent states
  *     bp      a thread is a reader in read-side sections, which are short
  *
- * Whoever has more than kDeferBytes in flight waits until it is half of that: no backend wins by holding more memory.
+ * A thread that has more than kDeferBytes in flight waits until half of that is left, so that no backend wins by
+ * holding more memory.
  */
 #ifndef FREELANE_BENCH_GRACE_H
 #define FREELANE_BENCH_GRACE_H

@@ -3,21 +3,21 @@
  * One thread, blocks of 48 bytes.
  *
  *     pair/48       allocate, touch, free at once; 1000 times per iteration
- *     batch/48/n    allocate n into an array, each touched at once; then free all n in the same order
+ *     batch/48/n    allocate n into an array and touch each at once; then free all n in the same order
  *     batch-ordered/48/n
  *                   the same, where no backend has freed anything in another order before
- *     random/48/n   with n live blocks in an array: free the one at a random index, allocate another into its
- *                   place, touch it; 1000 times per iteration. The index comes from a linear congruential
- *                   generator. 2n times before the clock starts (n / 8 with --quick)
- *     aged/48/n     the same, a thousand at a time: they are allocated and touched, and then those at a thousand random
- *                   indices are freed and they take the places. A thread that frees and at once allocates gets the
- *                   block back that it freed, and its heap does not age; this one's does
+ *     random/48/n   with n live blocks in an array: free the one at a random index, allocate another in its place, and
+ *                   touch it; 1000 times per iteration. The index comes from a linear congruential generator. The
+ *                   thread does so 2n times before the clock starts (n / 8 with --quick)
+ *     aged/48/n     the same, a thousand at a time: a thousand are allocated and touched, then those at a thousand
+ *                   random indices are freed, and the new ones take their places. A thread that frees and allocates at
+ *                   once gets the same block again, so its heap does not age. This heap ages
  *
- * The blocks of both batches are allocated and freed once before the clock starts, so each backend begins with n free
- * blocks in whatever order it keeps them. For `batch` they are freed in random order, the same for all: a program
- * that has run for a while leaves its heap like that. For `batch-ordered` they are freed in the order of their
- * allocation, as in a program that has just begun: even a list then leads through memory in the order of addresses,
- * and the processor fetches what comes next by itself.
+ * The blocks of both batches are allocated and freed once before the clock starts. Each backend begins with n free
+ * blocks, in the order that it keeps them in. For `batch` they are freed in random order, the same for all, because a
+ * program that has run for a while leaves its heap like that. For `batch-ordered` they are freed in the order of their
+ * allocation, as in a program that has just begun. Even a list then leads through memory in the order of addresses, and
+ * the processor prefetches the next block.
  */
 #include "time/harness.h"
 

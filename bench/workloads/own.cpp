@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- *     own/48/10000    each thread allocates 10 000 blocks of 48 bytes, touches them, and frees them in the same
- *                     order; no block meets another thread. What threads cost each other that have nothing to do
- *                     with each other. Three times before the clock starts
+ *     own/48/10000    each thread allocates 10 000 blocks of 48 bytes, touches them, and frees them in the same order.
+ *                     No block meets another thread: the workload shows what unrelated threads cost each other. Each
+ *                     thread does so three times before the clock starts
  *     own/32768/128   the same with 128 of the largest blocks
  */
 #include "time/harness.h"

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- *     readers   a table of 4096 objects of 48 bytes. Half of the threads read: they walk along 64 slots, look at
- *               every object, and let go; again and again. The others write: they replace objects at random places of
- *               the table, 32 at a time, and free what they took out. A reader that finds an object that is not
- *               whole, because its memory serves another one already, ends the benchmark with an error. Every
- *               iteration lasts 10 ms
+ *     readers   a table of 4096 objects of 48 bytes. Half of the threads read: again and again a thread walks along 64
+ *               slots, looks at each object, and lets go. The others write: a thread replaces objects at random places
+ *               of the table, 32 at a time, and frees what it took out. A reader that finds an object that is not
+ *               whole, because its memory is in use for another one, ends the benchmark with an error. An iteration
+ *               lasts 10 ms
  *
  * Backends:
  *
- *     qsbr        readers take no lock and pass a quiescent state after each walk; writers fl_free_deferred
- *     bp          a walk is a read-side section; writers fl_free_deferred
- *     rwlock      a walk holds a pthread_rwlock_t for reading; a replacement holds it for writing, and is
+ *     qsbr        readers take no lock and pass a quiescent state after each walk; writers call fl_free_deferred
+ *     bp          a walk is a read-side section; writers call fl_free_deferred
+ *     rwlock      a walk holds a pthread_rwlock_t for reading; a replacement holds it for writing, and calls
  *                 fl_free_sized at once
- *     rwlock-w    the same with a lock that prefers writers: the default one may let them starve
+ *     rwlock-w    the same with a lock that prefers writers, because the default one may let them starve
  *
- * s_per_op is wall seconds per object read, and the counters reads_per_s and writes_per_s count objects, all threads
- * taken together; in_flight_mean is the mean of the bytes that are at the end of each iteration.
+ * s_per_op is wall seconds per object read. reads_per_s and writes_per_s count objects, all threads taken together.
+ * in_flight_mean is the mean of the bytes in flight at the end of each iteration.
  */
 
 /* needs: liburcu */

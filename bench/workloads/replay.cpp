@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- *     replay   one thread, all that a running Python allocates and frees, in the order in which it does: a recording
- *              of a program of everyday work (record_python.cpp; a million objects, 24 000 to 114 000 alive), played
- *              as a whole per iteration. An object's size lies beside its pointer, as in `sizes`. At the end of the
- *              recording what it left is freed and what it freed is allocated, 1 event in 500, for the next time
+ *     replay   one thread plays all that a running Python allocates and frees, in the same order. The recording is of
+ *              a program of everyday work (record/; a million objects, 24 000 to 114 000 alive), and an iteration plays
+ *              all of it. An object's size lies beside its pointer, as in `sizes`. After the recording the thread frees
+ *              what it left and allocates what it freed (1 event in 500), so that it can be played again
  */
 #include "time/harness.h"
 #include "record/trace.h"

@@ -4,8 +4,8 @@
  * takes the slow half: some rounds of the frees, and then of the allocations.
  *
  * The grace periods are those of a host where each has ended when the next magazine is full, so that the calls do
- * all the work there is: each submits one magazine and gives the one before it to the pool. With grace periods that last
- * longer, allocations and quiescent states do part of that. Nothing goes back to the system.
+ * all the work there is: each submits one magazine and gives the one before it to the pool. With grace periods that
+ * last longer, allocations and quiescent states do part of that. Nothing goes back to the system.
  */
 #include "caller.h"
 

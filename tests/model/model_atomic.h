@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The atomic operations of src/base/atomic.h for the model check: every shared word is a Relacy atomic, which keeps the
- * whole history of the word and lets a load return any value that the C11 memory model allows. src/base/atomic.h includes
- * this file in its own place when FREELANE_MODEL is defined.
+ * whole history of the word and lets a load return any value that the C11 memory model allows. src/base/atomic.h
+ * includes this file in its own place when FREELANE_MODEL is defined.
  */
 #ifndef FLI_MODEL_ATOMIC_H
 #define FLI_MODEL_ATOMIC_H

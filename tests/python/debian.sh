@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# Sourced by get-python, get-tools and bench/common/get-peers, which take from other suites of Debian what this machine's release does not have.
+# Sourced by get-python, get-tools, bench/common/get-peers and bench/clients/get, which take from other suites of Debian
+# what this machine's release does not have.
 # The caller defines fail <message>, logged <name> <command...> and, for debian_source, step <message>.
 #
 # The mirror is the one that the machine's own apt sources name. What its indexes list is verified with the keyring of

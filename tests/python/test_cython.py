@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The manual's recipe for Cython: a file of tests/examples that begins with the comment "extension: name.pyx" is a complete module, which
-compiles as it stands and does what the text says."""
+"""The manual's recipe for Cython: a file of tests/examples that begins with the comment "extension: name.pyx" is a
+complete module, which compiles as it stands and does what the text says."""
 
 import pathlib
 import sys

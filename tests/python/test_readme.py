@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The manual's extensions: a file of tests/examples that begins with the comment "extension: name.c" is a complete module. It compiles
-without a warning, together with the files that an extension carries, and does what the text says."""
+"""The manual's extensions: a file of tests/examples that begins with the comment "extension: name.c" is a complete
+module. It compiles without a warning, together with the files that an extension carries, and does what the text says."""
 
 import os
 import pathlib

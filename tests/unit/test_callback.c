@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Callbacks that do not return: by longjmp, which tells nobody. Whatever the callback, the handle goes on working and the
- * callback is called again; and none is called from inside itself.
+ * Callbacks that do not return: by longjmp, which tells nobody. Whatever the callback, the handle goes on working and
+ * the callback is called again; and none is called from inside itself.
  */
 #include "grace_support.h"
 

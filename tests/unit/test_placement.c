@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Where blocks lie, by the public interface: what a program allocates in a row lies in a row, whatever the order in which
- * it freed it; and slabs of which a few blocks are in use, or none, serve whoever needs blocks.
+ * Where blocks lie, by the public interface: what a program allocates in a row lies in a row, whatever the order in
+ * which it freed it; and slabs of which a few blocks are in use, or none, serve whoever needs blocks.
  *
  * What a thread has just freed comes back first, in the order in which it was freed: as many blocks as its statistics
  * call cached. What is said here holds for what comes after these.

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Frees whose inline half looks at nothing: a pointer that is no block of the class, or one that is free already, lies in
- * a cache until it is to go home. Then the call under way tells of it, it is left alone, and everything else goes on.
+ * Frees whose inline half looks at nothing: a pointer that is no block of the class, or one that is free already, lies
+ * in a cache until it is to go home. Then the call under way tells of it, it is left alone, and everything else goes
+ * on.
  *
  * Checked builds refuse such frees at once (test_misuse.c).
  */

@@ -2,7 +2,8 @@
  *
  * Subtypes in C of types on Freelane, none of which knows of it.
  *
- *     Sub...       ...       adds nothing, inherits every slot: of Pair, GCPair, Label and GCLabel, each heap, static and immortal
+ *     Sub...       ...       adds nothing, inherits every slot: of Pair, GCPair, Label and GCLabel, each heap, static
+ *                            and immortal
  *     Other...     ...       the same, but allocates with PyType_GenericAlloc
  *     WidePair     Pair      adds an object and a tp_dealloc that calls the base's
  *     TrackedPair  Pair      adds an object and Py_TPFLAGS_HAVE_GC
