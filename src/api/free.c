@@ -8,8 +8,8 @@
 #include "api/serve.h"
 #include "base/sanitizer.h"
 #include "heap/stall.h"
-#include "heap/stray.h"
 #include "heap/trim.h"
+#include "memory/stray.h"
 
 #include <errno.h>
 
@@ -156,7 +156,7 @@ static void free_and_leave(struct fli_thread *thread, void *block, const struct 
         fli_thread_leave(thread);
         if (FLI_UNLIKELY(outcome.pressure))
             fli_thread_tell_pressure(heap);
-        fli_stray_tell(heap, how->call);
+        fli_stray_tell(&heap->backing.slabs, heap, how->call);
     }
     if (FLI_UNLIKELY(outcome.verdict != FLI_IN_ORDER))
         fli_verify_report(block, how, outcome);
@@ -203,7 +203,7 @@ static bool is_simple(const struct fli_thread *thread, const void *block, unsign
 bool fli_free_quickly(struct fl_thread *face, void *block, unsigned class_index, const struct fl_header *header)
 {
     struct fli_thread *thread = fli_thread_of(face);
-    if (!is_simple(thread, block, class_index, header) || fli_stray_is_untold(thread->heap))
+    if (!is_simple(thread, block, class_index, header) || fli_stray_is_untold(&thread->heap->backing.slabs))
         return false;
     if (header != NULL)
         clear_header(header, block);

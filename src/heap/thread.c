@@ -5,8 +5,8 @@
 #include "heap/thread.h"
 #include "base/check.h"
 #include "heap/registry.h"
-#include "heap/stray.h"
 #include "heap/trim.h"
+#include "memory/stray.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -131,7 +131,7 @@ static void flush_and_tell(struct fli_thread *thread, bool leaves)
     if (heap->grace.kind != FL_GRACE_NONE)
         fli_trim_advance_deferred(heap);
     fli_trim_at_flush(heap, note_flush(thread, leaves));
-    fli_stray_tell(heap, leaves ? "fl_thread_detach" : "fl_thread_flush");
+    fli_stray_tell(&heap->backing.slabs, heap, leaves ? "fl_thread_detach" : "fl_thread_flush");
 }
 
 /* The handle is no longer the calling OS thread's. */

@@ -6,9 +6,9 @@
 #include "heap/trim.h"
 #include "base/check.h"
 #include "base/lock.h"
-#include "heap/stray.h"
 #include "heap/thread.h"
 #include "memory/idle.h"
+#include "memory/stray.h"
 
 #include <errno.h>
 
@@ -315,7 +315,7 @@ size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
     size_t returned = fli_trim(heap, retain_bytes);
     if (waits)
         returned += fli_retired_drain(heap);
-    fli_stray_tell(heap, "fl_heap_trim");
+    fli_stray_tell(&heap->backing.slabs, heap, "fl_heap_trim");
     return returned;
 }
 

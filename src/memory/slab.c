@@ -209,31 +209,6 @@ bool fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *b
     return !was_free;
 }
 
-/* ---- Strays. */
-
-void fli_slab_note_stray(struct fli_slabs *slabs, unsigned class_index, const void *block, bool was_free)
-{
-    fli_lock(&slabs->lock);
-    if (slabs->stray_count < FLI_STRAYS_MOST)
-        slabs->strays[slabs->stray_count++] = (struct fli_stray){block, (uint8_t)class_index, was_free, 0};
-    else
-        slabs->strays[FLI_STRAYS_MOST - 1].others++;
-    fli_store_relaxed(&slabs->has_strays, true); /* relaxed: a hint */
-    fli_unlock(&slabs->lock);
-}
-
-bool fli_slab_take_stray(struct fli_slabs *slabs, struct fli_stray *stray)
-{
-    fli_lock(&slabs->lock);
-    bool found = slabs->stray_count > 0;
-    if (found)
-        *stray = slabs->strays[--slabs->stray_count];
-    else
-        fli_store_relaxed(&slabs->has_strays, false); /* relaxed: a hint */
-    fli_unlock(&slabs->lock);
-    return found;
-}
-
 /* ---- Batches of deferred blocks. */
 
 size_t fli_slab_close_deferred(struct fli_slabs *slabs)

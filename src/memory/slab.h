@@ -149,9 +149,6 @@ bool fli_slab_defer(struct fli_slabs *slabs, unsigned class_index, const void *b
 /* Notes a stray. Locks. */
 FLI_COLD void fli_slab_note_stray(struct fli_slabs *slabs, unsigned class_index, const void *block, bool was_free);
 
-/* Takes one of the strays that have been noted. Returns false if there is none. Locks. */
-bool fli_slab_take_stray(struct fli_slabs *slabs, struct fli_stray *stray);
-
 /* Begins a batch: what is marked waits from now on, and new marks are another batch's. None may be waiting. Returns
  * how many wait. Locks. */
 size_t fli_slab_close_deferred(struct fli_slabs *slabs);

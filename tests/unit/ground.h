@@ -8,6 +8,7 @@
 #include "support.h"
 
 #include "memory/idle.h"
+#include "memory/stray.h"
 #include "pool/home.h"
 
 enum { GROUND_SLABS = 128 };
@@ -69,10 +70,10 @@ static inline void assert_stray(struct fli_slabs *slabs, const void *block, bool
 {
     struct fli_stray stray;
     assert_true(fli_load_relaxed(&slabs->has_strays));
-    assert_true(fli_slab_take_stray(slabs, &stray));
+    assert_true(fli_stray_take(slabs, &stray));
     assert_ptr_equal(stray.block, block);
     assert_int_equal(stray.was_free, was_free);
-    assert_false(fli_slab_take_stray(slabs, &stray));
+    assert_false(fli_stray_take(slabs, &stray));
     assert_false(fli_load_relaxed(&slabs->has_strays));
 }
 

@@ -211,7 +211,7 @@ static void what_is_no_block_or_was_free_is_noted_and_the_rest_goes_home(void **
             assert_int_equal(put(&town, town.home, c, some, COUNT_OF(some)), 0);
             struct fli_stray stray;
             unsigned strays = 0;
-            while (fli_slab_take_stray(town.slabs, &stray))
+            while (fli_stray_take(town.slabs, &stray))
                 strays++;
             assert_int_equal(strays, scattered ? 3 : 2);
             assert_int_equal(free_of(town.home, c), before + (scattered ? 2 : 3));
@@ -221,7 +221,7 @@ static void what_is_no_block_or_was_free_is_noted_and_the_rest_goes_home(void **
             void *foreign[] = {&outside, blocks[4], NULL, slab == 1 ? town.slabs->base - 16 : town.slabs->base};
             assert_int_equal(fli_homes_return(town.homes, c, foreign, 3, false, &town.counters), 0);
             strays = 0;
-            while (fli_slab_take_stray(town.slabs, &stray))
+            while (fli_stray_take(town.slabs, &stray))
                 strays++;
             assert_int_equal(strays, 2);
             assert_int_equal(put(&town, town.home, c, blocks + 5, 3), 0);
@@ -288,8 +288,8 @@ static void a_row_of_addresses_inside_blocks_is_no_row_of_blocks(void **state)
             assert_int_equal(free_of(town.home, c), before);
             struct fli_stray stray;
             for (unsigned i = COUNT; i-- > 0; assert_ptr_equal(stray.block, inside[i]))
-                assert_true(fli_slab_take_stray(town.slabs, &stray));
-            assert_false(fli_slab_take_stray(town.slabs, &stray));
+                assert_true(fli_stray_take(town.slabs, &stray));
+            assert_false(fli_stray_take(town.slabs, &stray));
             assert_int_equal(put(&town, town.home, c, blocks, COUNT), 0);
         }
     }
@@ -361,10 +361,10 @@ static void bits_come_home_as_blocks_do(void **state)
     assert_int_equal(free_of(town.home, c), 66);
     struct fli_stray stray;
     for (unsigned i = 0; i < 2; i++) {
-        assert_true(fli_slab_take_stray(town.slabs, &stray));
+        assert_true(fli_stray_take(town.slabs, &stray));
         assert_true(stray.was_free);
     }
-    assert_false(fli_slab_take_stray(town.slabs, &stray));
+    assert_false(fli_stray_take(town.slabs, &stray));
 }
 
 /* ---- Slabs. */

@@ -182,7 +182,7 @@ static void strays_beyond_those_that_are_kept_are_counted(void **state)
         fli_slab_note_stray(slabs, 1, &places[i], false);
     struct fli_stray stray;
     uint32_t seen = 0;
-    while (fli_slab_take_stray(slabs, &stray))
+    while (fli_stray_take(slabs, &stray))
         seen += 1 + stray.others;
     assert_int_equal(seen, COUNT_OF(places));
 }

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+#include "memory/stray.h"
+#include "base/check.h"
+
+#include <stdio.h>
+
+void fli_slab_note_stray(struct fli_slabs *slabs, unsigned class_index, const void *block, bool was_free)
+{
+    fli_lock(&slabs->lock);
+    if (slabs->stray_count < FLI_STRAYS_MOST)
+        slabs->strays[slabs->stray_count++] = (struct fli_stray){block, (uint8_t)class_index, was_free, 0};
+    else
+        slabs->strays[FLI_STRAYS_MOST - 1].others++;
+    fli_store_relaxed(&slabs->has_strays, true); /* relaxed: a hint */
+    fli_unlock(&slabs->lock);
+}
+
+bool fli_stray_take(struct fli_slabs *slabs, struct fli_stray *stray)
+{
+    fli_lock(&slabs->lock);
+    bool found = slabs->stray_count > 0;
+    if (found)
+        *stray = slabs->strays[--slabs->stray_count];
+    else
+        fli_store_relaxed(&slabs->has_strays, false); /* relaxed: a hint */
+    fli_unlock(&slabs->lock);
+    return found;
+}
+
+static void tell(const void *heap, const char *call, const struct fli_stray *stray)
+{
+    char others[32] = "";
+    if (stray->others > 0)
+        snprintf(others, sizeof others, ", and %u others", (unsigned)stray->others);
+    size_t bytes = fli_class_bytes(stray->class_index);
+    if (stray->was_free)
+        fli_misuse(call, stray->block, NULL, "is a block of %zu bytes of heap %p that was freed twice%s", bytes, heap,
+                   others);
+    else
+        fli_misuse(call, stray->block, NULL, "%sis not a block of heap %p, but was freed as one of %zu bytes%s",
+                   stray->block == NULL ? "NULL " : "", heap, bytes, others);
+}
+
+void fli_stray_tell_each(struct fli_slabs *slabs, const void *heap, const char *call)
+{
+    struct fli_stray stray;
+    while (fli_stray_take(slabs, &stray))
+        tell(heap, call, &stray);
+}
