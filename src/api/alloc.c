@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/sanitizer.h"
 #include "heap/trim.h"
+#include "memory/block.h"
 
 #include <errno.h>
 #include <string.h>
@@ -19,7 +20,7 @@ static void *pop_owner(struct fli_thread *thread, struct fl_cache *cache, unsign
     if (FLI_CHECKED) {
         struct fli_slabs *slabs = &thread->heap->backing.slabs;
         fli_unpoison(block, slabs->by_class[class_index].block_bytes);
-        bool was_live = fli_slab_mark_live(slabs, class_index, block, true);
+        bool was_live = fli_block_mark_live(slabs, class_index, block, true);
         FLI_ASSERT(!was_live);
         (void)was_live;
     }

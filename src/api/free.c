@@ -9,6 +9,7 @@
 #include "base/sanitizer.h"
 #include "heap/stall.h"
 #include "heap/trim.h"
+#include "memory/block.h"
 #include "memory/stray.h"
 
 #include <errno.h>
@@ -44,7 +45,7 @@ static void clear_header(const struct fl_header *header, void *object)
 /* Ends the block's life in checked builds. Of two threads that free it at once, one finds that it had ended. */
 static enum fli_verdict end_life(struct fli_slabs *slabs, unsigned class_index, void *block)
 {
-    return fli_slab_mark_live(slabs, class_index, block, false) ? FLI_IN_ORDER : FLI_DOUBLE_FREE;
+    return fli_block_mark_live(slabs, class_index, block, false) ? FLI_IN_ORDER : FLI_DOUBLE_FREE;
 }
 
 /* Puts the block into the thread's cache. Returns false if no magazine can be had for it. */
@@ -126,7 +127,7 @@ static void free_block(struct fli_thread *thread, void *block, unsigned class_in
         return;
     }
     if (FLI_CHECKED)
-        fli_slab_poison(slabs, class_index, block);
+        fli_block_poison(slabs, class_index, block);
     if (!push_owner(thread, class_index, block))
         fli_homes_return(&thread->heap->backing.homes, class_index, &block, 1, true, &thread->owner.counters);
 }

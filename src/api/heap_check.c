@@ -14,7 +14,9 @@
 #include "api/stats.h"
 #include "base/check.h"
 #include "heap/registry.h"
+#include "memory/block.h"
 #include "memory/idle.h"
+#include "memory/mark.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -44,7 +46,7 @@ static int see(struct walk *walk, unsigned class_index, const void *block, const
     if (fli_slab_class_of(walk->slabs, block) != class_index)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%p in %s is not a block of %zu bytes", block,
                             place, bytes);
-    if (!fli_slab_is_block(walk->slabs, class_index, block))
+    if (!fli_block_is_start(walk->slabs, class_index, block))
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "%p in %s is not the start of a block of %zu bytes", block, place, bytes);
     uint64_t mask = (uint64_t)1 << (fli_slab_block_index(walk->slabs, class_index, block) % 64);
@@ -52,7 +54,7 @@ static int see(struct walk *walk, unsigned class_index, const void *block, const
     if ((*word & mask) != 0)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "the block %p of %zu bytes is free twice, the second time in %s", block, bytes, place);
-    if (FLI_CHECKED && !walk->heap->has_lost && fli_slab_is_live(walk->slabs, class_index, block))
+    if (FLI_CHECKED && !walk->heap->has_lost && fli_block_is_live(walk->slabs, class_index, block))
         return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%p in %s is marked live", block, place);
     *word |= mask;
     walk->found++;
@@ -156,22 +158,24 @@ static int see_if(struct walk *walk, unsigned class_index, const void *block, bo
 static int walk_slab(struct walk *walk, unsigned class_index, uint32_t slab, size_t *live)
 {
     const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
-    unsigned free_blocks = 0;
+    unsigned free_blocks = 0, marks = 0;
     int failed = 0;
     for (unsigned i = 0; i < record->blocks && failed == 0; i++) {
         const void *block = fli_slab_start(walk->slabs, slab) + i * fli_class_bytes(class_index);
-        bool is_free = fli_slab_is_free(walk->slabs, class_index, block);
+        bool is_free = fli_block_is_free(walk->slabs, class_index, block);
         if (FLI_CHECKED)
-            *live += fli_slab_is_live(walk->slabs, class_index, block);
+            *live += fli_block_is_live(walk->slabs, class_index, block);
+        bool is_marked = fli_mark_is_set(walk->slabs, class_index, block);
         free_blocks += is_free;
+        marks += is_marked;
         failed = see_if(walk, class_index, block, is_free, "its slab");
         if (failed == 0)
-            failed = see_if(walk, class_index, block, fli_slab_is_deferred(walk->slabs, class_index, block),
-                            "its slab, deferred");
+            failed = see_if(walk, class_index, block, is_marked, "its slab, deferred");
     }
-    if (failed == 0 && free_blocks != record->free)
-        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size, "slab %u has %u free blocks, but counts %u",
-                              slab, free_blocks, record->free);
+    if (failed == 0 && (free_blocks != record->free || marks != record->marks))
+        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                              "slab %u has %u free blocks and %u deferred ones, but counts %u and %u", slab,
+                              free_blocks, marks, record->free, record->marks);
     return failed;
 }
 

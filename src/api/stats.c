@@ -26,10 +26,8 @@ static void count_slabs(struct fli_slabs *slabs, struct fl_stats *stats)
         count_class_slabs_locked(slabs, c, &stats->classes[c]);
     stats->idle_bytes = ((size_t)slabs->warm_count + slabs->kept_count) << FLI_SLAB_SHIFT;
     stats->retired_bytes = (size_t)fli_load_relaxed(&slabs->retired) << FLI_SLAB_SHIFT; /* relaxed: as above */
-    stats->mapped_bytes += slabs->memory.committed + slabs->class_bytes.committed + slabs->slab_records.committed +
-                           slabs->free_words.committed + slabs->deferred_words[0].committed +
-                           slabs->deferred_words[1].committed + slabs->live_words.committed +
-                           slabs->chunk_words.committed;
+    for (unsigned part = 0; part < FLI_SLAB_PARTS; part++)
+        stats->mapped_bytes += slabs->parts[part].committed;
     fli_unlock(&slabs->lock);
 }
 

@@ -5,6 +5,7 @@
  */
 #include "api/verify.h"
 #include "base/check.h"
+#include "memory/block.h"
 
 FLI_COLD void fli_verify_report(const void *block, const struct fli_free *how, struct fli_outcome outcome)
 {
@@ -53,9 +54,9 @@ enum fli_verdict fli_verify_block(struct fli_slabs *slabs, unsigned class_index,
         return FLI_WRONG_SIZE;
     if (!FLI_CHECKED)
         return FLI_IN_ORDER;
-    if (!fli_slab_is_block(slabs, class_index, block))
+    if (!fli_block_is_start(slabs, class_index, block))
         return FLI_NO_START;
-    return fli_slab_is_live(slabs, class_index, block) ? FLI_IN_ORDER : FLI_DOUBLE_FREE;
+    return fli_block_is_live(slabs, class_index, block) ? FLI_IN_ORDER : FLI_DOUBLE_FREE;
 }
 
 enum fli_verdict fli_verify_call(const struct fl_heap *heap, bool is_offline, const struct fli_free *how)

@@ -6,6 +6,8 @@
 #include "heap/deferred.h"
 #include "base/check.h"
 #include "base/sanitizer.h"
+#include "memory/block.h"
+#include "memory/mark.h"
 
 #include <errno.h>
 
@@ -108,7 +110,7 @@ bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, uns
 static bool mark(struct fli_deferred *deferred, unsigned class_index, const void *block)
 {
     bool raised = count_in(deferred, class_index, 1, fli_class_bytes(class_index));
-    if (FLI_UNLIKELY(!fli_slab_defer(&deferred->backing->slabs, class_index, block)))
+    if (FLI_UNLIKELY(!fli_mark_set(&deferred->backing->slabs, class_index, block)))
         count_out(deferred, class_index, 1, fli_class_bytes(class_index));
     fli_store_relaxed(&deferred->has_marks, true);
     return raised;
@@ -202,7 +204,7 @@ static void release_magazine(struct fli_deferred *deferred, struct fli_magazine 
     count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
     if (FLI_CHECKED)
         for (size_t i = 0; i < count; i++)
-            fli_slab_poison(&deferred->backing->slabs, class_index, fli_magazine_floor(magazine, capacity)[i]);
+            fli_block_poison(&deferred->backing->slabs, class_index, fli_magazine_floor(magazine, capacity)[i]);
     if (FLI_LIKELY(count == capacity))
         push_filled(deferred, magazine);
     else
@@ -244,7 +246,7 @@ static void release_slab(struct fli_deferred *deferred, uint32_t slab)
     if (home == NULL || !fli_home_try_briefly(home))
         return;
     if (fli_home_of_slab(record) == home) {
-        unsigned class_index = record->class_index, count = fli_slab_take_deferred(&backing->slabs, slab, bits);
+        unsigned class_index = record->class_index, count = fli_mark_take(&backing->slabs, slab, bits);
         fli_home_put_bits(&backing->homes, home, slab, bits);
         count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
     }
@@ -255,12 +257,12 @@ static void release_slab(struct fli_deferred *deferred, uint32_t slab)
 static void release_marks(struct fli_deferred *deferred)
 {
     struct fli_slabs *slabs = &deferred->backing->slabs;
-    for (uint32_t slab = 1; slab <= fli_slab_committed(slabs) && fli_slab_count_waiting(slabs) > 0; slab++)
+    for (uint32_t slab = 1; slab <= fli_slab_committed(slabs) && fli_mark_count_waiting(slabs) > 0; slab++)
         release_slab(deferred, slab);
     size_t blocks;
     size_t bytes = fli_large_release_deferred(&deferred->backing->large, &blocks);
     count_out(deferred, 0, blocks, bytes);
-    deferred->has_waiting_marks = fli_slab_count_waiting(slabs) > 0;
+    deferred->has_waiting_marks = fli_mark_count_waiting(slabs) > 0;
 }
 
 /* ---- Steps, under the lock. */
@@ -272,7 +274,7 @@ static void close_batch_locked(struct fli_deferred *deferred)
     deferred->waiting = fli_stack_take_all_mpmc(&deferred->collecting, &deferred->counters);
     if (fli_load_relaxed(&deferred->has_marks)) {
         fli_store_relaxed(&deferred->has_marks, false);
-        size_t marks = fli_slab_close_deferred(&deferred->backing->slabs) +
+        size_t marks = fli_mark_close(&deferred->backing->slabs) +
                        fli_large_close_deferred(&deferred->backing->large);
         deferred->has_waiting_marks = marks > 0;
     }
@@ -410,7 +412,7 @@ void fli_deferred_recount_stw(struct fli_deferred *deferred)
 {
     struct fli_large *large = &deferred->backing->large;
     size_t counts[FL_CLASS_COUNT] = {0};
-    fli_slab_count_deferred_stw(&deferred->backing->slabs, counts);
+    fli_mark_count_stw(&deferred->backing->slabs, counts);
     counts[0] = large->deferred[0] + large->deferred[1];
     size_t bytes = large->deferred_bytes[0] + large->deferred_bytes[1];
     for (unsigned c = 0; c < FL_CLASS_COUNT; c++) {

@@ -28,7 +28,8 @@ static char *chunk_start(const struct fli_slabs *slabs, uint32_t chunk)
 
 void fli_idle_advise_new(struct fli_slabs *slabs, size_t before)
 {
-    size_t from = fli_max(before, SMALL_CHUNKS * (size_t)FLI_CHUNK_BYTES), upto = slabs->memory.committed;
+    size_t from = fli_max(before, SMALL_CHUNKS * (size_t)FLI_CHUNK_BYTES),
+           upto = slabs->parts[FLI_SLAB_MEMORY].committed;
     if (slabs->huge_pages && from < upto)
         fli_os_advise_huge(slabs->base + from, upto - from, true);
 }

@@ -7,7 +7,9 @@
 
 #include "support.h"
 
+#include "memory/block.h"
 #include "memory/idle.h"
+#include "memory/mark.h"
 #include "memory/stray.h"
 #include "pool/home.h"
 

@@ -3,6 +3,7 @@
  * Corruption planted by hand, one word at a time, is found by fl_heap_check and named; and taken back, all is well.
  */
 #include "grace_support.h"
+#include "memory/mark.h"
 
 enum { SIZE = 48, MANY = 1000, RACKED_MAGAZINES = 3, OWN = MANY / 4 + 6 };
 
@@ -437,7 +438,7 @@ static int isolation_up(void **state)
     ward->marked = fl_alloc(thread, SIZE);
     ward->pooled = fl_alloc(thread, SIZE);
     if (!FLI_CHECKED) { /* there the live bits would have to be told */
-        fli_slab_defer(&heap->backing.slabs, ward->class_index, ward->marked);
+        fli_mark_set(&heap->backing.slabs, ward->class_index, ward->marked);
         fli_add_relaxed(&deferred->blocks[ward->class_index], 1);
         fli_add_relaxed(&deferred->bytes, SIZE);
         fli_store_relaxed(&deferred->has_marks, true);

@@ -8,6 +8,7 @@
 /* link: -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=aligned_alloc */
 /* link: -Wl,--wrap=pthread_key_create -Wl,--wrap=pthread_setspecific -Wl,--wrap=pthread_atfork */
 #include "grace_support.h"
+#include "memory/mark.h"
 
 #include <sys/mman.h>
 
@@ -622,7 +623,7 @@ struct shortage {
 
 static size_t marked_blocks(struct fl_heap *heap)
 {
-    return heap->backing.slabs.deferred[0] + heap->backing.slabs.deferred[1];
+    return heap->backing.slabs.marks.count[0] + heap->backing.slabs.marks.count[1];
 }
 
 static void find_the_marked(void *argument)
@@ -702,7 +703,7 @@ static void slabs_with_marked_blocks_that_are_freed_again_are_not_given_away(voi
     defer_many(bed.thread, SIZE, MANY, blocks);
     disarm();
     for (unsigned i = 0; i < MANY; i++)
-        if (fli_slab_is_deferred(slabs, fl_size_class(SIZE), blocks[i]))
+        if (fli_mark_is_set(slabs, fl_size_class(SIZE), blocks[i]))
             fl_free_sized(bed.thread, blocks[i], SIZE);
     fl_thread_flush(bed.thread);
     fl_heap_trim(bed.heap, 0);

@@ -125,7 +125,7 @@ static void blocks_of_every_class_come_home_in_any_order_each_once(void **state)
             }
             assert_no_stray(town.slabs);
             for (unsigned i = 0; i < all; i++)
-                assert_true(fli_slab_is_free(town.slabs, c, block_at(town.slabs, slab, i)));
+                assert_true(fli_block_is_free(town.slabs, c, block_at(town.slabs, slab, i)));
         }
     }
 }
@@ -245,7 +245,7 @@ static void put_with_stray(struct town *town, unsigned class_index, void **block
     assert_int_equal(put(town, town->home, class_index, blocks, count), 0);
     assert_stray(town->slabs, inside, false);
     assert_int_equal(free_of(town->home, class_index), before + count - 1);
-    assert_false(fli_slab_is_free(town->slabs, class_index, block));
+    assert_false(fli_block_is_free(town->slabs, class_index, block));
     assert_int_equal(put(town, town->home, class_index, &block, 1), 0);
     assert_no_stray(town->slabs);
     assert_int_equal(free_of(town->home, class_index), before + count);
@@ -338,7 +338,7 @@ static void of_bits_those_that_are_set_already_are_noted_and_the_rest_comes_home
     assert_stray(town.slabs, block_at(town.slabs, slab, 17), true);
     assert_int_equal(free_of(town.home, c), before + 64);
     for (unsigned i = 0; i < COUNT_OF(blocks); i++)
-        assert_int_equal(fli_slab_is_free(town.slabs, c, block_at(town.slabs, slab, i)), i < 65);
+        assert_int_equal(fli_block_is_free(town.slabs, c, block_at(town.slabs, slab, i)), i < 65);
 }
 
 static void bits_come_home_as_blocks_do(void **state)

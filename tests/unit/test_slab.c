@@ -30,7 +30,7 @@ static void all_blocks_of_a_slab_that_is_begun_are_free(void **state)
             bits += (unsigned)__builtin_popcountll(fli_load_relaxed(&fli_slab_free_bits(slabs, slab)[w]));
         assert_int_equal(bits, record->blocks);
         for (unsigned i = 0; i < record->blocks; i++)
-            assert_true(fli_slab_is_free(slabs, c, block_at(slabs, slab, i)));
+            assert_true(fli_block_is_free(slabs, c, block_at(slabs, slab, i)));
     }
 }
 
@@ -43,9 +43,9 @@ static void the_block_of_any_address_is_found_by_multiplication(void **state)
         const char *start = fli_slab_start(slabs, slab);
         for (size_t offset = 0; offset < fli_slab_at(slabs, slab)->blocks * bytes; offset++) {
             assert_int_equal(fli_slab_block_index(slabs, c, start + offset), offset / bytes);
-            assert_int_equal(fli_slab_is_block(slabs, c, start + offset), offset % bytes == 0);
+            assert_int_equal(fli_block_is_start(slabs, c, start + offset), offset % bytes == 0);
         }
-        assert_false(fli_slab_is_block(slabs, c, start + FLI_SLAB_BYTES - 1));
+        assert_false(fli_block_is_start(slabs, c, start + FLI_SLAB_BYTES - 1));
     }
 }
 
@@ -96,12 +96,12 @@ static void the_class_of_a_retired_slab_goes_with_its_memory(void **state)
     uint32_t slab = fli_slab_begin(slabs, c);
     fli_slab_retire(slabs, slab);
     assert_int_equal(fli_load_relaxed(&slabs->by_class[c].slabs), 0);
-    assert_false(fli_slab_is_free(slabs, c, block_at(slabs, slab, 0)));
+    assert_false(fli_block_is_free(slabs, c, block_at(slabs, slab, 0)));
     /* Readers may still look. */
     assert_int_equal(fli_slab_class_of(slabs, fli_slab_start(slabs, slab)), c);
     fli_slab_unretire(slabs, slab);
     assert_int_equal(fli_load_relaxed(&slabs->by_class[c].slabs), 1);
-    assert_true(fli_slab_is_free(slabs, c, block_at(slabs, slab, 63)));
+    assert_true(fli_block_is_free(slabs, c, block_at(slabs, slab, 63)));
     fli_slab_retire(slabs, slab);
     fli_idle_make(slabs, slab, 0);
     assert_int_equal(fli_slab_class_of(slabs, fli_slab_start(slabs, slab)), 0);
@@ -128,19 +128,19 @@ static void marked_blocks_wait_as_the_batch_that_was_closed(void **state)
     unsigned c = fl_size_class(1024);
     uint32_t slab = begin_in_use(ground, fli_homes_enter(&ground->homes), c);
     uint64_t bits[FLI_SLAB_BIT_WORDS];
-    assert_true(fli_slab_defer(slabs, c, block_at(slabs, slab, 3)));
-    assert_true(fli_slab_defer(slabs, c, block_at(slabs, slab, 40)));
-    assert_true(fli_slab_is_deferred(slabs, c, block_at(slabs, slab, 3)));
-    assert_false(fli_slab_is_deferred(slabs, c, block_at(slabs, slab, 4)));
-    assert_int_equal(fli_slab_count_waiting(slabs), 0);
-    assert_int_equal(fli_slab_close_deferred(slabs), 2);
-    assert_true(fli_slab_defer(slabs, c, block_at(slabs, slab, 5)));
-    assert_int_equal(fli_slab_count_waiting(slabs), 2);
-    assert_int_equal(fli_slab_take_deferred(slabs, slab, bits), 2);
+    assert_true(fli_mark_set(slabs, c, block_at(slabs, slab, 3)));
+    assert_true(fli_mark_set(slabs, c, block_at(slabs, slab, 40)));
+    assert_true(fli_mark_is_set(slabs, c, block_at(slabs, slab, 3)));
+    assert_false(fli_mark_is_set(slabs, c, block_at(slabs, slab, 4)));
+    assert_int_equal(fli_mark_count_waiting(slabs), 0);
+    assert_int_equal(fli_mark_close(slabs), 2);
+    assert_true(fli_mark_set(slabs, c, block_at(slabs, slab, 5)));
+    assert_int_equal(fli_mark_count_waiting(slabs), 2);
+    assert_int_equal(fli_mark_take(slabs, slab, bits), 2);
     assert_int_equal(bits[0], (uint64_t)1 << 3 | (uint64_t)1 << 40);
-    assert_int_equal(fli_slab_count_waiting(slabs), 0);
-    assert_false(fli_slab_is_deferred(slabs, c, block_at(slabs, slab, 3)));
-    assert_true(fli_slab_is_deferred(slabs, c, block_at(slabs, slab, 5)));
+    assert_int_equal(fli_mark_count_waiting(slabs), 0);
+    assert_false(fli_mark_is_set(slabs, c, block_at(slabs, slab, 3)));
+    assert_true(fli_mark_is_set(slabs, c, block_at(slabs, slab, 5)));
 }
 
 static void a_stray_is_not_marked(void **state)
@@ -151,27 +151,27 @@ static void a_stray_is_not_marked(void **state)
     struct fli_home *home = fli_homes_enter(&ground->homes);
     int outside;
     /* Before there is any slab. */
-    assert_false(fli_slab_defer(slabs, c, slabs->base));
+    assert_false(fli_mark_set(slabs, c, slabs->base));
     assert_stray(slabs, slabs->base, false);
     uint32_t slab = begin_in_use(ground, home, c);
     char *block = block_at(slabs, slab, 0);
     const void *const strays[] = {&outside, NULL, block + 16, slabs->base + FLI_SLAB_BYTES};
     for (size_t i = 0; i < COUNT_OF(strays); i++) {
-        assert_false(fli_slab_defer(slabs, c, strays[i]));
+        assert_false(fli_mark_set(slabs, c, strays[i]));
         assert_stray(slabs, strays[i], false);
     }
-    assert_false(fli_slab_defer(slabs, fl_size_class(512), block));
+    assert_false(fli_mark_set(slabs, fl_size_class(512), block));
     assert_stray(slabs, block, false);
-    assert_true(fli_slab_defer(slabs, c, block));
-    assert_false(fli_slab_defer(slabs, c, block));
+    assert_true(fli_mark_set(slabs, c, block));
+    assert_false(fli_mark_set(slabs, c, block));
     assert_stray(slabs, block, true);
     void *free_block = block_at(slabs, slab, 1);
     fli_home_wait(home);
     assert_int_equal(fli_home_put(&ground->homes, home, c, &free_block, 1), 0);
     fli_home_unlock(home);
-    assert_false(fli_slab_defer(slabs, c, block + 1024));
+    assert_false(fli_mark_set(slabs, c, block + 1024));
     assert_stray(slabs, block + 1024, true);
-    assert_int_equal(slabs->deferred[0] + slabs->deferred[1], 1);
+    assert_int_equal(slabs->marks.count[0] + slabs->marks.count[1], 1);
 }
 
 static void strays_beyond_those_that_are_kept_are_counted(void **state)
@@ -204,7 +204,7 @@ static void pages_of_bits_go_back_where_no_slab_has_a_class(void **state)
     fli_idle_make(slabs, list, 0);
     assert_int_equal(fli_slab_trim_metadata(slabs), 3 * FLI_PAGE);
     for (unsigned i = 0; i < FLI_SLAB_BYTES / 16; i++)
-        assert_true(fli_slab_is_free(slabs, c, block_at(slabs, kept, i)));
+        assert_true(fli_block_is_free(slabs, c, block_at(slabs, kept, i)));
 }
 
 static void the_live_bit_tells_what_it_was(void **state)
@@ -214,12 +214,12 @@ static void the_live_bit_tells_what_it_was(void **state)
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     uint32_t slab = fli_slab_begin(slabs, 3);
     void *first = block_at(slabs, slab, 0), *second = block_at(slabs, slab, 1);
-    assert_false(fli_slab_is_live(slabs, 3, first));
-    assert_false(fli_slab_mark_live(slabs, 3, first, true));
-    assert_true(fli_slab_is_live(slabs, 3, first));
-    assert_false(fli_slab_is_live(slabs, 3, second));
-    assert_true(fli_slab_mark_live(slabs, 3, first, false));
-    assert_false(fli_slab_mark_live(slabs, 3, first, false));
+    assert_false(fli_block_is_live(slabs, 3, first));
+    assert_false(fli_block_mark_live(slabs, 3, first, true));
+    assert_true(fli_block_is_live(slabs, 3, first));
+    assert_false(fli_block_is_live(slabs, 3, second));
+    assert_true(fli_block_mark_live(slabs, 3, first, false));
+    assert_false(fli_block_mark_live(slabs, 3, first, false));
 }
 
 int main(void)

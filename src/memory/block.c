@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#include "memory/block.h"
+#include "base/sanitizer.h"
+
+bool fli_block_is_start(const struct fli_slabs *slabs, unsigned class_index, const void *address)
+{
+    const struct fli_slab_class *class = &slabs->by_class[class_index];
+    uint32_t index = fli_slab_block_index(slabs, class_index, address);
+    return index < class->blocks &&
+           fli_slab_start(slabs, fli_slab_number(slabs, address)) + index * class->block_bytes == address;
+}
+
+static uint64_t bit_of(uint32_t index)
+{
+    return (uint64_t)1 << index % 64;
+}
+
+bool fli_block_is_free(const struct fli_slabs *slabs, unsigned class_index, const void *block)
+{
+    uint32_t index = fli_slab_block_index(slabs, class_index, block);
+    /* Relaxed: a bit of a moment ago. */
+    uint64_t word = fli_load_relaxed(&fli_slab_free_bits(slabs, fli_slab_number(slabs, block))[index / 64]);
+    return (word & bit_of(index)) != 0;
+}
+
+static FLI_ATOMIC(uint64_t) * live_word(const struct fli_slabs *slabs, const void *block, uint32_t index)
+{
+    return &slabs->live_bits[(size_t)fli_slab_number(slabs, block) * FLI_SLAB_BIT_WORDS + index / 64];
+}
+
+bool fli_block_mark_live(struct fli_slabs *slabs, unsigned class_index, const void *block, bool live)
+{
+    uint32_t index = fli_slab_block_index(slabs, class_index, block);
+    FLI_ATOMIC(uint64_t) *word = live_word(slabs, block, index);
+    /* Relaxed: one bit tells two owners of the same block apart; nothing else is read because of it. */
+    uint64_t old = live ? fli_or_relaxed(word, bit_of(index)) : fli_and_relaxed(word, ~bit_of(index));
+    return (old & bit_of(index)) != 0;
+}
+
+bool fli_block_is_live(const struct fli_slabs *slabs, unsigned class_index, const void *block)
+{
+    uint32_t index = fli_slab_block_index(slabs, class_index, block);
+    return (fli_load_relaxed(live_word(slabs, block, index)) & bit_of(index)) != 0; /* relaxed: as above */
+}
+
+void fli_block_poison(struct fli_slabs *slabs, unsigned class_index, void *block)
+{
+    size_t bytes = slabs->by_class[class_index].block_bytes;
+    size_t kept = fli_min(fli_round_up(slabs->stale_bytes, 16), bytes);
+    fli_poison((char *)block + kept, bytes - kept);
+}
