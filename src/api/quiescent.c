@@ -95,11 +95,6 @@ const unsigned char *fl_heap_pressure(struct fl_heap *heap)
 
 /* ---- The barrier. */
 
-static void wait(void *context, int64_t token)
-{
-    fli_stall_wait(context, token);
-}
-
 int fl_heap_barrier(struct fl_heap *heap)
 {
     const char *wrong = NULL;
@@ -112,7 +107,7 @@ int fl_heap_barrier(struct fl_heap *heap)
         return -EINVAL;
     }
     fli_thread_submit_ours(heap);
-    int failed = fli_deferred_drain(&heap->deferred, wait, heap);
+    int failed = fli_deferred_drain(&heap->deferred, fli_stall_wait_for, heap);
     fli_trim_if_grown(heap);
     return failed;
 }

@@ -150,10 +150,10 @@ static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
 static void count_grace(struct fl_heap *heap, struct fl_stats *stats)
 {
     const struct fli_deferred *deferred = &heap->deferred;
-    stats->grace_periods = fli_load_relaxed(&deferred->grace_periods) +
-                           fli_load_relaxed(&heap->retired.grace_periods);
-    stats->grace_refusals = fli_load_relaxed(&deferred->grace_refusals) +
-                            fli_load_relaxed(&heap->retired.grace_refusals);
+    stats->grace_periods = fli_load_relaxed(&deferred->batch.grace_periods) +
+                           fli_load_relaxed(&heap->retired.batch.grace_periods);
+    stats->grace_refusals = fli_load_relaxed(&deferred->batch.grace_refusals) +
+                            fli_load_relaxed(&heap->retired.batch.grace_refusals);
     stats->pressures = fli_load_relaxed(&deferred->pressures);
     stats->over_bytes = fli_load_relaxed(&deferred->over_bytes);
 }

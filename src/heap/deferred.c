@@ -9,26 +9,6 @@
 #include "memory/block.h"
 #include "memory/mark.h"
 
-#include <errno.h>
-
-/* The errno value when all that can be said is that it is too early. */
-enum { TOO_EARLY = -EAGAIN };
-
-void fli_deferred_init(struct fli_deferred *deferred, struct fli_backing *backing, const struct fli_grace *grace,
-                       size_t bound)
-{
-    deferred->backing = backing;
-    deferred->grace = grace;
-    deferred->bound = bound;
-    fli_stack_init(&deferred->collecting);
-    fli_mutex_init(&deferred->lock, FLI_RANK_DEFERRED);
-}
-
-void fli_deferred_close(struct fli_deferred *deferred)
-{
-    fli_mutex_close(&deferred->lock);
-}
-
 /* ---- Pressure. */
 
 static void set_pressure(struct fli_deferred *deferred, bool on)
@@ -53,14 +33,17 @@ static bool count_in(struct fli_deferred *deferred, unsigned class_index, size_t
     return true;
 }
 
-static void count_out(struct fli_deferred *deferred, unsigned class_index, size_t blocks, size_t bytes)
+/* Takes from what has been submitted. Returns the bytes. */
+static size_t count_out(struct fli_deferred *deferred, unsigned class_index, size_t blocks, size_t bytes)
 {
     fli_sub_relaxed(&deferred->blocks[class_index], blocks);
     fli_sub_relaxed(&deferred->bytes, bytes);
+    return bytes;
 }
 
 static void relieve_locked(struct fli_deferred *deferred)
 {
+    fli_assert_held(&deferred->lock);
     if (fli_deferred_has_pressure(deferred) && fli_load_relaxed(&deferred->bytes) <= deferred->bound / 2)
         set_pressure(deferred, false);
 }
@@ -148,8 +131,9 @@ bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size)
 
 /* ---- Release. */
 
-/* Part-full magazines being put together. */
+/* The release of a batch's magazines, of which the part-full ones are put together. */
 struct merge {
+    size_t bytes;
     uint64_t has_partial[2];                      /* a bit per class */
     struct fli_magazine *partial[FL_CLASS_COUNT]; /* there, one magazine that is not full */
 };
@@ -201,7 +185,7 @@ static void release_magazine(struct fli_deferred *deferred, struct fli_magazine 
 {
     unsigned class_index = magazine->class_index, capacity = capacity_of(deferred->backing, class_index);
     size_t count = fli_load_relaxed(&magazine->count);
-    count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
+    merge->bytes += count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
     if (FLI_CHECKED)
         for (size_t i = 0; i < count; i++)
             fli_block_poison(&deferred->backing->slabs, class_index, fli_magazine_floor(magazine, capacity)[i]);
@@ -219,11 +203,12 @@ static void push_partial(struct fli_deferred *deferred, struct fli_magazine *par
         push(deferred, &deferred->backing->pool.empty, partial);
 }
 
-static void release_magazines(struct fli_deferred *deferred)
+/* Releases the batch's magazines. Returns the bytes. */
+static size_t release_magazines(struct fli_deferred *deferred)
 {
     struct fli_magazines *magazines = &deferred->backing->magazines;
     struct merge merge;
-    merge.has_partial[0] = merge.has_partial[1] = 0;
+    merge.bytes = merge.has_partial[0] = merge.has_partial[1] = 0;
     for (uint32_t index = deferred->waiting; index != 0;) {
         struct fli_magazine *magazine = fli_magazine_at(magazines, index);
         index = fli_load_relaxed(&magazine->next);
@@ -233,94 +218,89 @@ static void release_magazines(struct fli_deferred *deferred)
         for (uint64_t left = merge.has_partial[word]; left != 0; left &= left - 1)
             push_partial(deferred, merge.partial[64 * word + (unsigned)__builtin_ctzll(left)]);
     deferred->waiting = 0;
+    return merge.bytes;
 }
 
-/* Sends the blocks of a slab home that are marked and wait, if its home is not busy. */
-static void release_slab(struct fli_deferred *deferred, uint32_t slab)
+/* Sends the blocks of a slab home that are marked and wait, if its home is not busy. Returns their bytes. */
+static size_t release_slab(struct fli_deferred *deferred, uint32_t slab)
 {
     struct fli_backing *backing = deferred->backing;
     const struct fli_slab *record = fli_slab_at(&backing->slabs, slab);
     uint64_t bits[FLI_SLAB_BIT_WORDS];
     /* A slab with deferred blocks has a home, which may change until its lock is held. */
     struct fli_home *home = fli_home_of_slab(record);
+    size_t bytes = 0;
     if (home == NULL || !fli_home_try_briefly(home))
-        return;
+        return 0;
     if (fli_home_of_slab(record) == home) {
         unsigned class_index = record->class_index, count = fli_mark_take(&backing->slabs, slab, bits);
         fli_home_put_bits(&backing->homes, home, slab, bits);
-        count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
+        bytes = count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
     }
     fli_home_unlock(home);
+    return bytes;
 }
 
-/* Releases what is marked. Marks in slabs whose homes are busy wait for the next step. */
-static void release_marks(struct fli_deferred *deferred)
+/* Releases what is marked. Marks in slabs whose homes are busy wait for the next step. Returns the bytes. */
+static size_t release_marks(struct fli_deferred *deferred)
 {
     struct fli_slabs *slabs = &deferred->backing->slabs;
+    size_t blocks, bytes = 0;
     for (uint32_t slab = 1; slab <= fli_slab_committed(slabs) && fli_mark_count_waiting(slabs) > 0; slab++)
-        release_slab(deferred, slab);
-    size_t blocks;
-    size_t bytes = fli_large_release_deferred(&deferred->backing->large, &blocks);
-    count_out(deferred, 0, blocks, bytes);
+        bytes += release_slab(deferred, slab);
+    size_t of_large = fli_large_release_deferred(&deferred->backing->large, &blocks);
     deferred->has_waiting_marks = fli_mark_count_waiting(slabs) > 0;
+    return bytes + count_out(deferred, 0, blocks, of_large);
 }
 
-/* ---- Steps, under the lock. */
+/* ---- Batches. */
 
-/* Everything that has been submitted becomes the batch. */
-static void close_batch_locked(struct fli_deferred *deferred)
+static bool close_batch(void *owner)
 {
-    fli_assert_held(&deferred->lock);
+    struct fli_deferred *deferred = owner;
+    struct fli_backing *backing = deferred->backing;
     deferred->waiting = fli_stack_take_all_mpmc(&deferred->collecting, &deferred->counters);
     if (fli_load_relaxed(&deferred->has_marks)) {
         fli_store_relaxed(&deferred->has_marks, false);
-        size_t marks = fli_mark_close(&deferred->backing->slabs) +
-                       fli_large_close_deferred(&deferred->backing->large);
+        size_t marks = fli_mark_close(&backing->slabs) + fli_large_close_deferred(&backing->large);
         deferred->has_waiting_marks = marks > 0;
     }
-    bool is_waiting = deferred->waiting != 0 || deferred->has_waiting_marks;
-    deferred->batch += is_waiting;
-    deferred->is_waiting = is_waiting;
-    fli_store_relaxed(&deferred->token, 0);
+    relieve_locked(deferred);
+    return deferred->waiting != 0 || deferred->has_waiting_marks;
 }
 
-/* Begins the batch's grace period unless it has begun. Returns whether it has. */
-static bool begin_locked(struct fli_deferred *deferred)
+static bool release_batch(void *owner, size_t *bytes)
 {
-    fli_assert_held(&deferred->lock);
-    if (fli_load_relaxed(&deferred->token) != 0)
-        return true;
-    int64_t token = fli_grace_begin(deferred->grace);
-    if (token > 0) {
-        fli_store_relaxed(&deferred->token, token);
-        fli_count(&deferred->grace_periods, 1);
-        return true;
-    }
-    deferred->refusal = token < 0 ? (int)token : TOO_EARLY;
-    fli_count(&deferred->grace_refusals, 1);
+    struct fli_deferred *deferred = owner;
+    *bytes += release_magazines(deferred);
+    if (deferred->has_waiting_marks)
+        *bytes += release_marks(deferred);
+    relieve_locked(deferred);
+    return !deferred->has_waiting_marks;
+}
+
+/* What is deferred waits until a grace period can be had. */
+static bool keep_batch(void *owner)
+{
+    (void)owner;
     return false;
 }
 
-/* Takes what steps can be taken. Returns whether anything was released. */
-static bool advance_locked(struct fli_deferred *deferred)
+static const struct fli_batch_calls calls = {.close = close_batch, .release = release_batch, .refuse = keep_batch};
+
+void fli_deferred_init(struct fli_deferred *deferred, struct fli_backing *backing, const struct fli_grace *grace,
+                       size_t bound)
 {
-    fli_assert_held(&deferred->lock);
-    bool released = false;
-    if (deferred->is_waiting && begin_locked(deferred) &&
-        fli_grace_elapsed(deferred->grace, fli_load_relaxed(&deferred->token))) {
-        release_magazines(deferred);
-        if (deferred->has_waiting_marks)
-            release_marks(deferred);
-        deferred->is_waiting = deferred->has_waiting_marks;
-        released = true;
-    }
-    if (!deferred->is_waiting) {
-        close_batch_locked(deferred);
-        if (deferred->is_waiting)
-            begin_locked(deferred);
-    }
-    relieve_locked(deferred);
-    return released;
+    deferred->backing = backing;
+    deferred->bound = bound;
+    fli_stack_init(&deferred->collecting);
+    fli_mutex_init(&deferred->lock, FLI_RANK_DEFERRED);
+    fli_batch_init(&deferred->batch, &calls, deferred, grace, &deferred->lock);
+}
+
+void fli_deferred_close(struct fli_deferred *deferred)
+{
+    fli_mutex_close(&deferred->lock);
 }
 
 /* Whether a step can be taken, as far as can be seen without the lock. Others may take it or make it impossible
@@ -331,68 +311,30 @@ static bool can_step(struct fli_deferred *deferred)
         return true;
     if (!fli_deferred_is_waiting(deferred))
         return fli_load_relaxed(&deferred->has_marks) || fli_stack_top(&deferred->collecting) != 0;
-    int64_t token = fli_load_relaxed(&deferred->token);
-    return token == 0 || fli_grace_elapsed(deferred->grace, token);
+    return fli_batch_may_advance(&deferred->batch);
 }
 
 bool fli_deferred_advance(struct fli_deferred *deferred)
 {
     if (!can_step(deferred) || !fli_trylock(&deferred->lock))
         return false;
-    int saved = errno;
-    bool released = advance_locked(deferred);
+    bool released = fli_batch_advance_locked(&deferred->batch) > 0;
     fli_unlock(&deferred->lock);
-    errno = saved;
     return released;
 }
-
-/* ---- Waiting. */
 
 bool fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds)
 {
     bool released = fli_deferred_advance(deferred);
-    int64_t token = fli_load_relaxed(&deferred->token);
-    /* An implementation of the host's that can be waited for says not how long. */
-    if (fli_deferred_is_waiting(deferred) && token != 0 && deferred->grace->wait_for != NULL &&
-        fli_grace_wait(deferred->grace, token, milliseconds))
+    if (fli_deferred_is_waiting(deferred) && fli_batch_wait(&deferred->batch, milliseconds))
         released |= fli_deferred_advance(deferred);
     return released;
 }
 
-/* Takes what steps can be taken. `*token` is that of the batch that waits then, 0 if none does, and `*batch` its
- * number. Returns 0, or why it cannot be waited for. */
-static int step(struct fli_deferred *deferred, int64_t *token, uint64_t *batch)
-{
-    fli_lock(&deferred->lock);
-    advance_locked(deferred);
-    bool is_waiting = deferred->is_waiting;
-    *token = is_waiting ? fli_load_relaxed(&deferred->token) : 0;
-    *batch = deferred->batch;
-    int result = is_waiting && *token == 0 ? deferred->refusal : 0;
-    fli_unlock(&deferred->lock);
-    return result;
-}
-
 int fli_deferred_drain(struct fli_deferred *deferred, void (*wait)(void *context, int64_t token), void *context)
 {
-    int saved = errno;
-    int64_t token;
-    uint64_t batch, first = 0;
-    int result;
-    /* What has been submitted is in the batch that waits now or in the next one. */
-    while ((result = step(deferred, &token, &batch)) == 0 && token != 0) {
-        if (first == 0)
-            first = batch;
-        if (batch > first + 1)
-            break;
-        if (!fli_grace_can_wait(deferred->grace)) {
-            result = TOO_EARLY;
-            break;
-        }
-        wait(context, token);
-    }
-    errno = saved;
-    return result;
+    size_t bytes = 0;
+    return fli_batch_drain(&deferred->batch, wait, context, &bytes);
 }
 
 /* ---- fork */
@@ -421,8 +363,7 @@ void fli_deferred_recount_stw(struct fli_deferred *deferred)
     }
     fli_store_relaxed(&deferred->bytes, bytes);
     fli_store_relaxed(&deferred->has_marks, true);
-    if (deferred->grace->readers != NULL)
-        fli_store_relaxed(&deferred->token, 0);
+    fli_batch_wait_anew_stw(&deferred->batch);
     recount_list(deferred, deferred->waiting);
     recount_list(deferred, fli_stack_top(&deferred->collecting));
 }

@@ -6,18 +6,16 @@
  *     (one per class)                  a stack               one batch            and caches
  *
  * A magazine of deferred blocks moves as a whole, as in Linux's kfree_rcu sheaves. Those that have been submitted
- * collect until no batch waits; then all of them become the batch, and a grace period begins for it. When that has
- * ended, the batch's full magazines go to the pool as they are, and part-full ones are put together first. Blocks for
- * which no magazine can be had are marked in their slab, and large blocks in their table; these marks go through the
- * same two stages.
+ * collect and wait as batches do (grace/batch.h). When a grace period has ended, its batch's full magazines go to the
+ * pool as they are, and part-full ones are put together first. Blocks for which no magazine can be had are marked in
+ * their slab (memory/mark.h), and large blocks in their table; these marks are of the same batches.
  *
  *     deferred blocks = in threads' magazines + submitted
  *     submitted = collecting + waiting, magazines and marks
  *
- * Nobody waits for another here: what has to be done under the lock is done by whoever finds it free
- * (fli_deferred_advance), which is looked at with each submission, quiescent state, flush, trim and barrier, but
- * taken only where there is something to do: many threads pass quiescent states. A batch whose grace period cannot be
- * had waits on, and it is asked for again each time.
+ * Each submission, quiescent state, flush, trim and barrier looks whether a step can be taken (fli_deferred_advance).
+ * The lock is taken only if one can: many threads pass quiescent states. A batch whose grace period cannot be had waits
+ * on.
  *
  * fork: the pool's rules hold for `collecting` (fork.h).
  */
@@ -25,13 +23,12 @@
 #define FLI_DEFERRED_H
 
 #include "base/lock.h"
-#include "grace/grace.h"
+#include "grace/batch.h"
 #include "pool/cache.h"
 
 struct fli_deferred {
     /* Constant once made. */
     struct fli_backing *backing;
-    const struct fli_grace *grace;
     size_t bound; /* submitted bytes past which there is pressure */
 
     struct fli_stack collecting;
@@ -43,15 +40,10 @@ struct fli_deferred {
     unsigned char pressure;     /* relaxed atomic, see fl_heap_pressure */
 
     FLI_ON_OWN_LINE struct fli_mutex lock; /* guards what follows */
-    bool is_waiting;                       /* there is a batch */
+    struct fli_batch batch;
     bool has_waiting_marks;
-    uint64_t batch;            /* how many batches there have been */
-    uint32_t waiting;          /* the batch's magazines, a list through `next` */
-    FLI_ATOMIC(int64_t) token; /* of its grace period; 0: it could not be had yet. Written under the lock */
-    int refusal;               /* why not, a negative errno value */
+    uint32_t waiting; /* the batch's magazines, a list through `next` */
     struct fli_pool_counters counters;
-    FLI_ATOMIC(uint64_t) grace_periods;
-    FLI_ATOMIC(uint64_t) grace_refusals;
 };
 
 void fli_deferred_init(struct fli_deferred *deferred, struct fli_backing *backing, const struct fli_grace *grace,
@@ -99,8 +91,7 @@ size_t fli_deferred_unsubmitted(void ***place, unsigned class_index, const struc
 /* The magazine at a thread's place, or NULL. */
 struct fli_magazine *fli_deferred_magazine(void ***place);
 
-/* Counts anew what has been submitted, from the lists, and lets the batch wait for another grace period where the one
- * it has been waiting for is not the host's. In the child of a fork, where no other thread runs. */
+/* Counts anew what has been submitted, from the lists, and lets the batch wait anew. In the child of a fork, where no other thread runs. */
 void fli_deferred_recount_stw(struct fli_deferred *deferred);
 
 #endif

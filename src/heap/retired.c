@@ -8,8 +8,6 @@
 #include "heap/thread.h"
 #include "memory/idle.h"
 
-#include <errno.h>
-
 /* Takes a list of retired slabs into a home again. */
 static void take_back(struct fl_heap *heap, uint32_t first, struct fli_home *home)
 {
@@ -23,37 +21,38 @@ static void take_back(struct fl_heap *heap, uint32_t first, struct fli_home *hom
     fli_home_unlock(home);
 }
 
-/* Begins a batch of what has been collected. Where no grace period can be had, the slabs are free ones of their
- * classes again. */
-static void begin_batch_locked(struct fl_heap *heap)
+static bool close_batch(void *owner)
 {
-    fli_assert_held(&heap->trim_lock);
-    struct fli_retired *retired = &heap->retired;
-    retired->token = fli_grace_begin(&heap->grace);
-    if (retired->token > 0) {
-        retired->waiting = retired->collecting;
-        retired->batch++;
-        fli_count(&retired->grace_periods, 1);
-    } else {
-        take_back(heap, retired->collecting, heap->service->owner.home);
-        fli_count(&retired->grace_refusals, 1);
-    }
-    retired->collecting = 0;
+    struct fl_heap *heap = owner;
+    heap->retired.waiting = heap->retired.collecting;
+    heap->retired.collecting = 0;
+    return heap->retired.waiting != 0;
 }
 
-size_t fli_retired_reclaim_locked(struct fl_heap *heap)
+static bool release_batch(void *owner, size_t *bytes)
 {
-    fli_assert_held(&heap->trim_lock);
-    struct fli_retired *retired = &heap->retired;
-    size_t returned = 0;
-    if (retired->waiting != 0 && fli_grace_elapsed(&heap->grace, retired->token)) {
-        returned = fli_idle_make(&heap->backing.slabs, retired->waiting, 0);
-        retired->waiting = 0;
-    }
-    if (retired->waiting == 0 && retired->collecting != 0)
-        begin_batch_locked(heap);
+    struct fl_heap *heap = owner;
+    size_t returned = fli_idle_make(&heap->backing.slabs, heap->retired.waiting, 0);
+    heap->retired.waiting = 0;
     fli_count(&heap->trimmed_bytes, returned);
-    return returned;
+    *bytes += returned;
+    return true;
+}
+
+/* Without a grace period, the slabs are free ones of their classes again. */
+static bool give_up_batch(void *owner)
+{
+    struct fl_heap *heap = owner;
+    take_back(heap, heap->retired.waiting, heap->service->owner.home);
+    heap->retired.waiting = 0;
+    return true;
+}
+
+static const struct fli_batch_calls calls = {.close = close_batch, .release = release_batch, .refuse = give_up_batch};
+
+void fli_retired_init(struct fl_heap *heap)
+{
+    fli_batch_init(&heap->retired.batch, &calls, heap, &heap->grace, &heap->trim_lock);
 }
 
 /* Takes the first slab of the class out of a list, as a list of its own. Returns 0 if there is none. */
@@ -79,48 +78,33 @@ void fli_retired_take_back(struct fl_heap *heap, unsigned class_index, struct fl
     uint32_t slab = take_of_class(slabs, &retired->collecting, class_index);
     if (slab == 0)
         slab = take_of_class(slabs, &retired->waiting, class_index);
+    if (retired->waiting == 0)
+        fli_batch_forget_locked(&retired->batch);
     take_back(heap, slab, home);
     fli_unlock(&heap->trim_lock);
+}
+
+size_t fli_retired_reclaim_locked(struct fl_heap *heap)
+{
+    return fli_batch_advance_locked(&heap->retired.batch);
 }
 
 void fli_retired_reclaim(struct fl_heap *heap)
 {
     if (!fli_trylock(&heap->trim_lock))
         return;
-    int saved = errno;
     fli_retired_reclaim_locked(heap);
     fli_unlock(&heap->trim_lock);
-    errno = saved;
 }
 
 size_t fli_retired_drain(struct fl_heap *heap)
 {
     size_t returned = 0;
-    for (uint64_t first = 0;;) {
-        fli_lock(&heap->trim_lock);
-        returned += fli_retired_reclaim_locked(heap);
-        bool waits = heap->retired.waiting != 0;
-        int64_t token = heap->retired.token;
-        uint64_t batch = heap->retired.batch;
-        fli_unlock(&heap->trim_lock);
-        if (first == 0)
-            first = batch;
-        if (!waits || batch > first + 1 || !fli_grace_can_wait(&heap->grace))
-            return returned;
-        fli_stall_wait(heap, token);
-    }
+    fli_batch_drain(&heap->retired.batch, fli_stall_wait_for, heap, &returned);
+    return returned;
 }
 
 void fli_retired_wait_anew_stw(struct fl_heap *heap)
 {
-    struct fli_retired *retired = &heap->retired;
-    if (retired->waiting == 0 || heap->grace.readers == NULL)
-        return;
-    const struct fli_slabs *slabs = &heap->backing.slabs;
-    uint32_t last = retired->waiting;
-    while (fli_slab_at(slabs, last)->next != 0)
-        last = fli_slab_at(slabs, last)->next;
-    fli_slab_at(slabs, last)->next = retired->collecting;
-    retired->collecting = retired->waiting;
-    retired->waiting = 0;
+    fli_batch_wait_anew_stw(&heap->retired.batch);
 }

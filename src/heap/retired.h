@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * Slabs that have been retired while readers may still look at them (only in a heap with stale readers). As with
- * deferred blocks, one batch waits for a grace period while others collect. After it whoever comes by makes its slabs
- * idle. Meanwhile an allocation of their class that would fail for lack of memory takes them back.
+ * Slabs that have been retired while readers may still look at them (only in a heap with stale readers). They collect
+ * and wait as batches do (grace/batch.h). When a grace period has ended, the slabs of its batch are made idle; where none
+ * can be had, they are free slabs of their classes again. Meanwhile an allocation of their class that would fail for lack
+ * of memory takes them back.
  */
 #ifndef FLI_RETIRED_H
 #define FLI_RETIRED_H
 
+#include "grace/batch.h"
 #include "pool/cache.h"
 
 struct fl_heap;
@@ -14,11 +16,11 @@ struct fl_heap;
 /* Lists through `next`, of slab numbers. Under the trim lock. */
 struct fli_retired {
     uint32_t collecting, waiting;
-    int64_t token;
-    uint64_t batch; /* how many batches there have been */
-    FLI_ATOMIC(uint64_t) grace_periods;
-    FLI_ATOMIC(uint64_t) grace_refusals;
+    struct fli_batch batch;
 };
+
+/* No slabs of a new heap, whose grace periods are made. */
+void fli_retired_init(struct fl_heap *heap);
 
 /* Takes what steps can be taken. Returns the bytes given back. Under the trim lock. */
 size_t fli_retired_reclaim_locked(struct fl_heap *heap);
@@ -35,8 +37,7 @@ void fli_retired_take_back(struct fl_heap *heap, unsigned class_index, struct fl
  * calling OS thread is in no section and holds no lock. */
 size_t fli_retired_drain(struct fl_heap *heap);
 
-/* Lets what waits wait for another grace period, unless the one it has been waiting for is the host's. In the child
- * of a fork, where no other thread runs. */
+/* Lets what waits wait anew. In the child of a fork, where no other thread runs. */
 void fli_retired_wait_anew_stw(struct fl_heap *heap);
 
 #endif

@@ -113,3 +113,8 @@ bool fli_stall_wait(struct fl_heap *heap, int64_t token)
     pthread_testcancel();
     return false;
 }
+
+void fli_stall_wait_for(void *heap, int64_t token)
+{
+    fli_stall_wait(heap, token);
+}

@@ -16,4 +16,7 @@ void fli_stall_look(struct fl_heap *heap);
  * to be undone. */
 bool fli_stall_wait(struct fl_heap *heap, int64_t token);
 
+/* The same, in the form that fli_batch_drain takes. */
+void fli_stall_wait_for(void *heap, int64_t token);
+
 #endif
