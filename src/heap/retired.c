@@ -7,14 +7,14 @@
 #include "heap/stall.h"
 #include "heap/thread.h"
 #include "memory/idle.h"
+#include "memory/slab_list.h"
 
 /* Takes a list of retired slabs into a home again. */
-static void take_back(struct fl_heap *heap, uint32_t first, struct fli_home *home)
+static void take_back(struct fl_heap *heap, uint32_t list, struct fli_home *home)
 {
     struct fli_slabs *slabs = &heap->backing.slabs;
     fli_home_wait(home);
-    for (uint32_t slab = first, next; slab != 0; slab = next) {
-        next = fli_slab_at(slabs, slab)->next;
+    for (uint32_t slab; (slab = fli_slab_list_take(slabs, &list)) != 0;) {
         fli_slab_unretire(slabs, slab);
         fli_home_take_in(&heap->backing.homes, home, slab);
     }
@@ -55,16 +55,14 @@ void fli_retired_init(struct fl_heap *heap)
     fli_batch_init(&heap->retired.batch, &calls, heap, &heap->grace, &heap->trim_lock);
 }
 
-/* Takes the first slab of the class out of a list, as a list of its own. Returns 0 if there is none. */
-static uint32_t take_of_class(struct fli_slabs *slabs, uint32_t *link, unsigned class_index)
+/* Takes the first slab of the class out of a list. Returns 0 if there is none. */
+static uint32_t take_of_class(struct fli_slabs *slabs, uint32_t *list, unsigned class_index)
 {
-    while (*link != 0 && fli_load_relaxed(&slabs->classes[*link - 1]) != class_index)
-        link = &fli_slab_at(slabs, *link)->next;
-    uint32_t slab = *link;
-    if (slab != 0) {
-        *link = fli_slab_at(slabs, slab)->next;
-        fli_slab_at(slabs, slab)->next = 0;
-    }
+    uint32_t slab = *list;
+    while (slab != 0 && fli_slab_at(slabs, slab)->class_index != class_index)
+        slab = fli_slab_at(slabs, slab)->next;
+    if (slab != 0)
+        fli_slab_list_remove(slabs, list, slab);
     return slab;
 }
 

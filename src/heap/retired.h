@@ -13,7 +13,7 @@
 
 struct fl_heap;
 
-/* Lists through `next`, of slab numbers. Under the trim lock. */
+/* Lists of slabs. Under the trim lock. */
 struct fli_retired {
     uint32_t collecting, waiting;
     struct fli_batch batch;

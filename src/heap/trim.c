@@ -8,6 +8,7 @@
 #include "base/lock.h"
 #include "heap/thread.h"
 #include "memory/idle.h"
+#include "memory/slab_list.h"
 #include "memory/stray.h"
 
 #include <errno.h>
@@ -29,7 +30,7 @@ struct trim {
     size_t emptied;   /* bytes of slabs that have been retired */
     size_t returned;  /* bytes returned to the OS */
     uint32_t empties; /* magazines in hand without blocks, a list through `next` */
-    uint32_t retired; /* slabs in hand, likewise */
+    uint32_t retired; /* slabs in hand, a list */
 };
 
 /* ---- Magazines in hand. */
@@ -165,8 +166,7 @@ static void retire_slabs(struct trim *trim, struct fli_home *home, unsigned clas
             return;
         }
         trim->free -= fli_min(trim->free, bytes);
-        fli_slab_at(slabs, slab)->next = trim->retired;
-        trim->retired = slab;
+        fli_slab_list_add(slabs, &trim->retired, slab);
         trim->emptied += FLI_SLAB_BYTES;
     }
 }

@@ -2,6 +2,7 @@
 #include "memory/idle.h"
 #include "base/check.h"
 #include "base/lock.h"
+#include "memory/slab_list.h"
 
 /* Chunks at the start of a heap that have small pages, so that a small heap takes no more memory than it uses. */
 enum { SMALL_CHUNKS = 2 };
@@ -56,18 +57,14 @@ static void make_huge(struct fli_slabs *slabs, uint32_t chunk)
 
 static void keep_warm(struct fli_slabs *slabs, uint32_t slab)
 {
-    fli_slab_at(slabs, slab)->next = slabs->warm;
-    slabs->warm = slab;
+    fli_slab_list_add(slabs, &slabs->warm, slab);
     slabs->warm_count++;
 }
 
 static uint32_t take_warm(struct fli_slabs *slabs)
 {
-    uint32_t slab = slabs->warm;
-    if (slab != 0) {
-        slabs->warm = fli_slab_at(slabs, slab)->next;
-        slabs->warm_count--;
-    }
+    uint32_t slab = fli_slab_list_take(slabs, &slabs->warm);
+    slabs->warm_count -= slab != 0;
     return slab;
 }
 
@@ -138,38 +135,6 @@ uint32_t fli_idle_obtain(struct fli_slabs *slabs)
 
 /* ---- Making slabs idle. */
 
-/* Merges two lists of slabs, each with the highest number first, into one. */
-static uint32_t merge(struct fli_slabs *slabs, uint32_t a, uint32_t b)
-{
-    uint32_t first = 0, *link = &first;
-    while (a != 0 && b != 0) {
-        uint32_t *higher = a > b ? &a : &b;
-        *link = *higher;
-        link = &fli_slab_at(slabs, *higher)->next;
-        *higher = *link;
-    }
-    *link = a != 0 ? a : b;
-    return first;
-}
-
-/* Sorts a list of slabs, the highest number first: a merge sort, where sorted[i] has 2^i slabs or none. */
-static uint32_t sort(struct fli_slabs *slabs, uint32_t first)
-{
-    uint32_t sorted[32] = {0}, all = 0;
-    while (first != 0) {
-        uint32_t list = first;
-        first = fli_slab_at(slabs, list)->next;
-        fli_slab_at(slabs, list)->next = 0;
-        unsigned i = 0;
-        for (; sorted[i] != 0; sorted[i++] = 0)
-            list = merge(slabs, sorted[i], list);
-        sorted[i] = list;
-    }
-    for (unsigned i = 0; i < 32; i++)
-        all = merge(slabs, sorted[i], all);
-    return all;
-}
-
 /* Takes the class of a retired slab. */
 static void lose_class(struct fli_slabs *slabs, uint32_t slab)
 {
@@ -179,24 +144,20 @@ static void lose_class(struct fli_slabs *slabs, uint32_t slab)
 }
 
 /* Makes the first of a list of retired slabs warm ones, as long as there are fewer than `most`; of those that there
- * were already, retires the ones beyond `most` again. Returns the list of what is still retired. */
-static uint32_t make_warm(struct fli_slabs *slabs, uint32_t first, size_t most)
+ * were already, retires the ones beyond `most` again. Leaves on the list what is still retired. */
+static void make_warm(struct fli_slabs *slabs, uint32_t *retired, size_t most)
 {
-    uint32_t slab;
     fli_lock(&slabs->lock);
-    while ((slab = first) != 0 && slabs->warm_count < most) {
-        first = fli_slab_at(slabs, slab)->next;
+    while (*retired != 0 && slabs->warm_count < most) {
+        uint32_t slab = fli_slab_list_take(slabs, retired);
         lose_class(slabs, slab);
         keep_warm(slabs, slab);
     }
     while (slabs->warm_count > most) {
-        slab = take_warm(slabs);
-        fli_slab_at(slabs, slab)->next = first;
-        first = slab;
+        fli_slab_list_add(slabs, retired, take_warm(slabs));
         fli_count(&slabs->retired, 1);
     }
     fli_unlock(&slabs->lock);
-    return first;
 }
 
 /* Settles the pages of a chunk of which slabs have become cold. */
@@ -243,16 +204,24 @@ static size_t make_run_cold(struct fli_slabs *slabs, uint32_t first, uint32_t co
     return returned;
 }
 
-size_t fli_idle_make(struct fli_slabs *slabs, uint32_t first, size_t warm_most)
+/* Takes a run off a list that has the highest number first: slabs of one chunk in a row. Returns the lowest of them, and
+ * in `*count` how many they are. */
+static uint32_t take_run(struct fli_slabs *slabs, uint32_t *list, uint32_t *count)
+{
+    uint32_t lowest = fli_slab_list_take(slabs, list), chunk = chunk_of(lowest);
+    for (*count = 1; *list != 0 && *list == lowest - 1 && chunk_of(*list) == chunk; ++*count)
+        lowest = fli_slab_list_take(slabs, list);
+    return lowest;
+}
+
+size_t fli_idle_make(struct fli_slabs *slabs, uint32_t retired, size_t warm_most)
 {
     size_t returned = 0;
-    for (uint32_t slab = sort(slabs, make_warm(slabs, first, warm_most)); slab != 0;) {
-        uint32_t lowest = slab, next;
-        while ((next = fli_slab_at(slabs, lowest)->next) == lowest - 1 && next != 0 &&
-               chunk_of(next) == chunk_of(slab))
-            lowest = next;
-        returned += make_run_cold(slabs, lowest, slab - lowest + 1);
-        slab = next;
+    make_warm(slabs, &retired, warm_most);
+    fli_slab_list_sort(slabs, &retired);
+    while (retired != 0) {
+        uint32_t count, lowest = take_run(slabs, &retired, &count);
+        returned += make_run_cold(slabs, lowest, count);
     }
     return returned;
 }

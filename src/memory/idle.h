@@ -28,9 +28,9 @@ uint32_t fli_idle_obtain(struct fli_slabs *slabs);
 /* Asks for huge pages for the memory committed since it was `before` bytes. Under the lock. */
 void fli_idle_advise_new(struct fli_slabs *slabs, size_t before);
 
-/* Makes a list of retired slabs, through `next`, idle, and leaves at most `warm_most` slabs warm. Returns the bytes
+/* Makes a list of retired slabs idle, and leaves at most `warm_most` slabs warm. Returns the bytes
  * returned to the OS. Locks. */
-size_t fli_idle_make(struct fli_slabs *slabs, uint32_t first, size_t warm_most);
+size_t fli_idle_make(struct fli_slabs *slabs, uint32_t retired, size_t warm_most);
 
 /* Tries again to return the memory of kept slabs. Returns the bytes returned. Locks. */
 size_t fli_idle_return_kept(struct fli_slabs *slabs);

@@ -55,7 +55,7 @@ struct fli_chunk {
 
 /* One slab. */
 struct fli_slab {
-    FLI_PLAIN(uint32_t) next, previous; /* on a list of its home, or `next` on a list of slabs in hand or idle */
+    FLI_PLAIN(uint32_t) next, previous; /* on a list, see slab_list.h */
     /* Written under the locks of the old home and of the new one. A thread that holds the lock of a home, and finds
      * that home here, can rely on it. */
     FLI_ATOMIC(struct fli_home *) home;
@@ -125,7 +125,7 @@ struct fli_slabs {
     struct fli_region parts[FLI_SLAB_PARTS];
     struct fli_marks marks;
     uint32_t committed; /* slabs that have been in use */
-    uint32_t warm;      /* warm slabs, a list through `next` */
+    uint32_t warm;      /* a list of the warm slabs */
     uint32_t warm_count;
     uint32_t cold_count; /* cold slabs, and of these the kept ones, of all chunks */
     uint32_t kept_count;

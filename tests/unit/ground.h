@@ -10,6 +10,7 @@
 #include "memory/block.h"
 #include "memory/idle.h"
 #include "memory/mark.h"
+#include "memory/slab_list.h"
 #include "memory/stray.h"
 #include "pool/home.h"
 
@@ -64,8 +65,8 @@ static inline uint32_t begin_and_retire(struct fli_slabs *slabs, unsigned class_
     uint32_t slab = fli_slab_begin(slabs, class_index);
     assert_true(slab != 0);
     fli_slab_retire(slabs, slab);
-    fli_slab_at(slabs, slab)->next = list;
-    return slab;
+    fli_slab_list_add(slabs, &list, slab);
+    return list;
 }
 
 static inline void assert_stray(struct fli_slabs *slabs, const void *block, bool was_free)

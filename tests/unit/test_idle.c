@@ -53,8 +53,7 @@ static void slabs_get_cold_in_runs_and_are_taken_lowest_first(void **state)
         for (unsigned i = 1 + odd; i <= SLABS; i += 2)
             if (begun[i] != KEPT) {
                 fli_slab_retire(slabs, begun[i]);
-                fli_slab_at(slabs, begun[i])->next = list;
-                list = begun[i];
+                fli_slab_list_add(slabs, &list, begun[i]);
             }
     forget_calls();
     assert_int_equal(fli_idle_make(slabs, list, 0), (SLABS - 1) * FLI_SLAB_BYTES);
@@ -83,8 +82,7 @@ static void warm_slabs_keep_their_memory_and_are_the_next_to_be_used(void **stat
     }
     for (unsigned i = 0; i < RETIRED; i++) {
         fli_slab_retire(slabs, begun[i]);
-        fli_slab_at(slabs, begun[i])->next = list;
-        list = begun[i];
+        fli_slab_list_add(slabs, &list, begun[i]);
     }
     assert_int_equal(fli_idle_make(slabs, list, WARM), (RETIRED - WARM) * FLI_SLAB_BYTES);
     assert_int_equal(slabs->warm_count, WARM);
@@ -137,8 +135,7 @@ static void begin_and_make_cold(struct fli_slabs *slabs, uint32_t count, uint32_
         if (slab == kept)
             continue;
         fli_slab_retire(slabs, slab);
-        fli_slab_at(slabs, slab)->next = list;
-        list = slab;
+        fli_slab_list_add(slabs, &list, slab);
     }
     fli_idle_make(slabs, list, 0);
 }
