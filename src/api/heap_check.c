@@ -341,7 +341,7 @@ static int walk_class(struct walk *walk, unsigned class_index)
     size_t live = 0;
     walk->found = 0;
     int failed = walk_thread(walk, heap->service, class_index);
-    for (struct fli_thread *thread = heap->threads; thread != NULL && failed == 0; thread = thread->next)
+    for (struct fli_thread *thread = heap->threads; thread != NULL && failed == 0; thread = thread->in_heap.next)
         failed = walk_thread(walk, thread, class_index);
     if (failed == 0)
         failed = walk_submitted(walk, heap->deferred.waiting, class_index);

@@ -48,12 +48,12 @@ static void count_held_locked(struct fl_heap *heap, unsigned class_index, struct
     stats->block_bytes = fli_class_bytes(class_index);
     stats->magazine_blocks = backing->magazine_blocks[class_index];
     stats->cached = fli_cache_kept_blocks(backing, class_index) + cached_blocks(heap->service, class_index);
-    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
         stats->cached += cached_blocks(thread, class_index);
     stats->pooled = fli_stack_blocks(&backing->pool.filled[class_index], &backing->magazines);
     stats->deferred = fli_load_relaxed(&heap->deferred.blocks[class_index]); /* relaxed: a number a moment ago */
     stats->deferred += unsubmitted_blocks(heap->service, class_index);
-    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
         stats->deferred += unsubmitted_blocks(thread, class_index);
     stats->lost = heap->lost[class_index];
     stats->parked = fli_homes_free(&backing->homes, class_index);
@@ -142,7 +142,7 @@ static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
     add_counters(stats, &heap->service->owner.counters);
     add_counters(stats, &heap->trim_counters);
     add_counters(stats, &heap->deferred.counters);
-    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
         add_counters(stats, &thread->owner.counters);
 }
 

@@ -43,15 +43,15 @@ static void lock_memory(struct fl_heap *heap)
 static void lock_heaps(void)
 {
     struct fl_heap *heap, *first = fli_registry_heaps();
-    for (heap = first; heap != NULL; heap = heap->next)
+    for (heap = first; heap != NULL; heap = heap->in_registry.next)
         fli_lock_next(&heap->service_lock);
-    for (heap = first; heap != NULL; heap = heap->next)
+    for (heap = first; heap != NULL; heap = heap->in_registry.next)
         fli_lock_next(&heap->trim_lock);
-    for (heap = first; heap != NULL; heap = heap->next)
+    for (heap = first; heap != NULL; heap = heap->in_registry.next)
         fli_lock_next(&heap->deferred.lock);
-    for (heap = first; heap != NULL; heap = heap->next)
+    for (heap = first; heap != NULL; heap = heap->in_registry.next)
         lock_homes(heap);
-    for (heap = first; heap != NULL; heap = heap->next)
+    for (heap = first; heap != NULL; heap = heap->in_registry.next)
         lock_memory(heap);
 }
 
@@ -104,7 +104,7 @@ static void prepare(void)
     fli_lock(&fli_default_lock);
     fli_registry_lock();
     lock_heaps();
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
         set_pool_aside(heap);
     fli_rcu_lock();
     cancel_state = state;
@@ -117,7 +117,7 @@ static void parent(void)
         return; /* the handlers were registered during this fork */
     int state = cancel_state;
     fli_lock_release_all();
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next) {
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next) {
         heap->world_stopped = false;
         put_pool_back(heap);
         unlock_heap(heap);
@@ -151,7 +151,7 @@ static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *
 {
     struct fli_thread *next;
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = next) {
-        next = thread->next;
+        next = thread->in_heap.next;
         if (fli_os_thread_may_use_locked(thread))
             continue;
         empty(thread);
@@ -184,13 +184,13 @@ static void child(void)
         return;
     fli_lock_note_child();
     int state = cancel_state;
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
         begin_anew(heap);
     fli_lock_release_all();
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
         unlock_heap(heap);
     fli_rcu_after_fork_child();
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
         flush_stopped(heap);
     fli_os_thread_forget_others_stw();
     fli_registry_unlock();

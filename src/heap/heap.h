@@ -18,6 +18,7 @@
 #ifndef FLI_HEAP_H
 #define FLI_HEAP_H
 
+#include "base/list.h"
 #include "heap/bound.h"
 #include "heap/deferred.h"
 #include "heap/retired.h"
@@ -46,7 +47,7 @@ struct fl_heap {
     FLI_ATOMIC(int64_t) stall_told; /* the grace period whose stalled readers have been named */
 
     /* Under the registry lock. */
-    struct fl_heap *next;
+    FLI_LINKS(struct fl_heap) in_registry;
     struct fli_thread *threads;
     size_t thread_count;
     size_t leaving; /* of these, flushed for the last time */

@@ -30,11 +30,7 @@ void fli_os_thread_bind_locked(struct fli_thread *thread)
 {
     fli_registry_assert_held();
     thread->os_thread = os_thread;
-    thread->next_bound = os_thread->bound;
-    thread->link_bound = &os_thread->bound;
-    if (thread->next_bound != NULL)
-        thread->next_bound->link_bound = &thread->next_bound;
-    os_thread->bound = thread;
+    FLI_LIST_ADD(&os_thread->bound, thread, in_os_thread);
 }
 
 void fli_os_thread_unbind_locked(struct fli_thread *thread)
@@ -42,9 +38,7 @@ void fli_os_thread_unbind_locked(struct fli_thread *thread)
     fli_registry_assert_held();
     if (thread->os_thread == NULL)
         return;
-    *thread->link_bound = thread->next_bound;
-    if (thread->next_bound != NULL)
-        thread->next_bound->link_bound = thread->link_bound;
+    FLI_LIST_REMOVE(thread, in_os_thread);
     thread->os_thread = NULL;
 }
 
@@ -74,20 +68,14 @@ bool fli_os_thread_claim_locked(struct fli_thread *thread, struct fli_frame here
 static void enter_os_thread(struct fli_os_thread *record)
 {
     fli_registry_lock();
-    record->next = os_threads;
-    record->link = &os_threads;
-    if (record->next != NULL)
-        record->next->link = &record->next;
-    os_threads = record;
+    FLI_LIST_ADD(&os_threads, record, in_process);
     fli_registry_unlock();
 }
 
 static void release_os_thread_locked(struct fli_os_thread *record)
 {
     fli_registry_assert_held();
-    *record->link = record->next;
-    if (record->next != NULL)
-        record->next->link = record->link;
+    FLI_LIST_REMOVE(record, in_process);
     free(record);
 }
 
@@ -110,7 +98,7 @@ void fli_os_thread_forget_others_stw(void)
 {
     struct fli_os_thread *next;
     for (struct fli_os_thread *record = os_threads; record != NULL; record = next) {
-        next = record->next;
+        next = record->in_process.next;
         if (record != os_thread)
             release_os_thread_locked(record);
         else

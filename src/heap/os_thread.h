@@ -10,14 +10,15 @@
 #define FLI_OS_THREAD_H
 
 #include "base/callback.h"
+#include "base/list.h"
 #include "grace/reader.h"
 
 struct fli_thread;
 
 /* What is known of one OS thread, from its first handle to its exit. */
 struct fli_os_thread {
-    struct fli_os_thread *next, **link; /* all of the process */
-    struct fli_thread *bound;           /* the handles bound to it */
+    FLI_LINKS(struct fli_os_thread) in_process;
+    struct fli_thread *bound; /* the handles bound to it */
     struct fli_reader readers[FLI_GRACE_KINDS];
     long number; /* the kernel's */
 };

@@ -32,8 +32,7 @@ int fli_registry_enter(struct fl_heap *heap)
     fli_registry_lock();
     int failed = fli_os_thread_prepare_locked();
     if (failed == 0) {
-        heap->next = heaps;
-        heaps = heap;
+        FLI_LIST_ADD(&heaps, heap, in_registry);
     }
     fli_registry_unlock();
     return failed;
@@ -44,7 +43,7 @@ size_t fli_registry_count(struct fl_heap *heap, unsigned *inside)
     *inside = 0;
     fli_registry_lock();
     size_t count = heap->thread_count;
-    for (const struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+    for (const struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
         *inside += fli_load_relaxed(&thread->sections) > 0; /* relaxed: a number a moment ago */
     fli_registry_unlock();
     return count;
@@ -53,9 +52,6 @@ size_t fli_registry_count(struct fl_heap *heap, unsigned *inside)
 void fli_registry_remove(struct fl_heap *heap)
 {
     fli_registry_lock();
-    struct fl_heap **link = &heaps;
-    while (*link != heap)
-        link = &(*link)->next;
-    *link = heap->next;
+    FLI_LIST_REMOVE(heap, in_registry);
     fli_registry_unlock();
 }

@@ -51,9 +51,9 @@ static unsigned find_readers(enum fl_grace kind, int64_t number, struct fl_stall
 {
     unsigned count = 0;
     fli_registry_lock();
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->next)
+    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
         for (struct fli_thread *thread = heap->threads; thread != NULL && count < STALLS_NAMED;
-             thread = thread->next) {
+             thread = thread->in_heap.next) {
             if (heap->grace.kind != kind || thread->os_thread == NULL ||
                 !fli_reader_holds_up(&thread->os_thread->readers[kind], kind, number))
                 continue;

@@ -33,11 +33,7 @@ static void enter_locked(struct fli_thread *thread)
 {
     fli_registry_assert_held();
     struct fl_heap *heap = thread->heap;
-    thread->next = heap->threads;
-    thread->link = &heap->threads;
-    if (thread->next != NULL)
-        thread->next->link = &thread->next;
-    heap->threads = thread;
+    FLI_LIST_ADD(&heap->threads, thread, in_heap);
     heap->thread_count++;
     share_racks_locked(heap);
     fli_os_thread_bind_locked(thread);
@@ -48,9 +44,7 @@ void fli_thread_remove_locked(struct fli_thread *thread)
     fli_registry_assert_held();
     struct fl_heap *heap = thread->heap;
     fli_os_thread_unbind_locked(thread);
-    *thread->link = thread->next;
-    if (thread->next != NULL)
-        thread->next->link = thread->link;
+    FLI_LIST_REMOVE(thread, in_heap);
     heap->thread_count--;
     heap->leaving -= thread->leaves;
     fli_homes_leave(&heap->backing.homes, thread->owner.home);
@@ -246,7 +240,7 @@ static bool submit_bound(struct fl_heap *heap)
 {
     bool raised = false;
     fli_registry_lock();
-    for (struct fli_thread *thread = first_bound_locked(); thread != NULL; thread = thread->next_bound)
+    for (struct fli_thread *thread = first_bound_locked(); thread != NULL; thread = thread->in_os_thread.next)
         if (thread->heap == heap)
             raised |= fli_thread_submit_owner(thread);
     fli_registry_unlock();
@@ -265,7 +259,7 @@ static bool has_sections(struct fl_heap *heap)
 {
     bool inside = false;
     fli_registry_lock();
-    for (struct fli_thread *thread = first_bound_locked(); thread != NULL; thread = thread->next_bound)
+    for (struct fli_thread *thread = first_bound_locked(); thread != NULL; thread = thread->in_os_thread.next)
         inside = inside || (thread->heap == heap && fli_thread_is_inside(thread));
     fli_registry_unlock();
     return inside;
@@ -296,7 +290,7 @@ void fli_thread_flush_owner(struct fli_thread *thread)
 void fli_thread_flush_offline(struct fl_heap *heap)
 {
     fli_registry_lock();
-    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->next)
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
         if (thread->offline && thread->detacher == NULL)
             fli_thread_flush_owner(thread);
     fli_registry_unlock();

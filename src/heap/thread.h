@@ -20,6 +20,7 @@
 #ifndef FLI_THREAD_H
 #define FLI_THREAD_H
 
+#include "base/list.h"
 #include "heap/heap.h"
 #include "heap/os_thread.h"
 
@@ -42,12 +43,12 @@ struct fli_thread {
     uint64_t deferring[2]; /* a bit per class of which it has a magazine of deferred blocks */
 
     /* Under the registry lock. */
-    struct fli_thread *next, **link;             /* the heap's threads */
-    struct fli_os_thread *os_thread;             /* NULL while offline */
-    struct fli_thread *next_bound, **link_bound; /* the OS thread's handles */
-    bool is_self;                                /* what fl_thread_self returns on its OS thread */
-    bool leaves;                                 /* has been flushed for the last time */
-    bool offline;                                /* nobody uses it */
+    FLI_LINKS(struct fli_thread) in_heap;      /* the heap's threads */
+    struct fli_os_thread *os_thread;           /* NULL while offline */
+    FLI_LINKS(struct fli_thread) in_os_thread; /* the handles bound to it */
+    bool is_self;                              /* what fl_thread_self returns on its OS thread */
+    bool leaves;                               /* has been flushed for the last time */
+    bool offline;                              /* nobody uses it */
     const void *detacher;          /* the OS thread that detaches it, by an address of its own; NULL: none does */
     struct fli_callback detaching; /* where it does so, if the host has asked for it */
 };
