@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "heap/registry.h"
 #include "memory/block.h"
+#include "memory/chain.h"
 #include "memory/idle.h"
 #include "memory/mark.h"
 
@@ -133,18 +134,18 @@ static int walk_deferred(struct walk *walk, struct fli_thread *thread, unsigned 
                    "a magazine of deferred blocks");
 }
 
-/* The submitted magazines of a list that have blocks of the class. */
-static int walk_submitted(struct walk *walk, uint32_t index, unsigned class_index)
+/* The submitted magazines of a chain that have blocks of the class. */
+static int walk_submitted(struct walk *walk, struct fli_chain chain, unsigned class_index)
 {
+    const struct fli_magazines *magazines = &walk->heap->backing.magazines;
+    struct fli_magazine *magazine = fli_chain_first(&chain, magazines);
     int failed = 0;
-    while (index != 0 && failed == 0) {
-        struct fli_magazine *magazine = fli_magazine_at(&walk->heap->backing.magazines, index);
+    for (; magazine != NULL && failed == 0; magazine = fli_chain_behind(magazine, magazines)) {
         if (magazine->class_index == class_index) {
             walk->magazines++;
             failed = see_all(walk, class_index, floor_of(walk, magazine, class_index),
                              fli_load_relaxed(&magazine->count), "a submitted magazine");
         }
-        index = fli_load_relaxed(&magazine->next);
     }
     return failed;
 }
@@ -346,7 +347,7 @@ static int walk_class(struct walk *walk, unsigned class_index)
     if (failed == 0)
         failed = walk_submitted(walk, heap->deferred.waiting, class_index);
     if (failed == 0)
-        failed = walk_submitted(walk, fli_stack_top(&heap->deferred.collecting), class_index);
+        failed = walk_submitted(walk, (struct fli_chain){fli_stack_top(&heap->deferred.collecting)}, class_index);
     if (failed == 0)
         failed = walk_list(walk, fli_stack_top(&heap->backing.pool.filled[class_index]), class_index, POOL);
     if (failed == 0)

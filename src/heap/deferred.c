@@ -209,15 +209,11 @@ static size_t release_magazines(struct fli_deferred *deferred)
     struct fli_magazines *magazines = &deferred->backing->magazines;
     struct merge merge;
     merge.bytes = merge.has_partial[0] = merge.has_partial[1] = 0;
-    for (uint32_t index = deferred->waiting; index != 0;) {
-        struct fli_magazine *magazine = fli_magazine_at(magazines, index);
-        index = fli_load_relaxed(&magazine->next);
+    for (struct fli_magazine *magazine; (magazine = fli_chain_take(&deferred->waiting, magazines)) != NULL;)
         release_magazine(deferred, magazine, &merge);
-    }
     for (unsigned word = 0; word < 2; word++)
         for (uint64_t left = merge.has_partial[word]; left != 0; left &= left - 1)
             push_partial(deferred, merge.partial[64 * word + (unsigned)__builtin_ctzll(left)]);
-    deferred->waiting = 0;
     return merge.bytes;
 }
 
@@ -259,14 +255,14 @@ static bool close_batch(void *owner)
 {
     struct fli_deferred *deferred = owner;
     struct fli_backing *backing = deferred->backing;
-    deferred->waiting = fli_stack_take_all_mpmc(&deferred->collecting, &deferred->counters);
+    fli_chain_begin(&deferred->waiting, fli_stack_take_all_mpmc(&deferred->collecting, &deferred->counters));
     if (fli_load_relaxed(&deferred->has_marks)) {
         fli_store_relaxed(&deferred->has_marks, false);
         size_t marks = fli_mark_close(&backing->slabs) + fli_large_close_deferred(&backing->large);
         deferred->has_waiting_marks = marks > 0;
     }
     relieve_locked(deferred);
-    return deferred->waiting != 0 || deferred->has_waiting_marks;
+    return fli_chain_first(&deferred->waiting, &backing->magazines) != NULL || deferred->has_waiting_marks;
 }
 
 static bool release_batch(void *owner, size_t *bytes)
@@ -339,14 +335,14 @@ int fli_deferred_drain(struct fli_deferred *deferred, void (*wait)(void *context
 
 /* ---- fork */
 
-static void recount_list(struct fli_deferred *deferred, uint32_t index)
+static void recount_chain(struct fli_deferred *deferred, struct fli_chain *chain)
 {
-    while (index != 0) {
-        const struct fli_magazine *magazine = fli_magazine_at(&deferred->backing->magazines, index);
+    const struct fli_magazines *magazines = &deferred->backing->magazines;
+    struct fli_magazine *magazine = fli_chain_first(chain, magazines);
+    for (; magazine != NULL; magazine = fli_chain_behind(magazine, magazines)) {
         size_t count = fli_load_relaxed(&magazine->count);
         fli_add_relaxed(&deferred->blocks[magazine->class_index], count);
         fli_add_relaxed(&deferred->bytes, count * fli_class_bytes(magazine->class_index));
-        index = fli_load_relaxed(&magazine->next);
     }
 }
 
@@ -364,6 +360,7 @@ void fli_deferred_recount_stw(struct fli_deferred *deferred)
     fli_store_relaxed(&deferred->bytes, bytes);
     fli_store_relaxed(&deferred->has_marks, true);
     fli_batch_wait_anew_stw(&deferred->batch);
-    recount_list(deferred, deferred->waiting);
-    recount_list(deferred, fli_stack_top(&deferred->collecting));
+    struct fli_chain collecting = {fli_stack_top(&deferred->collecting)};
+    recount_chain(deferred, &deferred->waiting);
+    recount_chain(deferred, &collecting);
 }

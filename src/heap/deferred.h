@@ -24,6 +24,7 @@
 
 #include "base/lock.h"
 #include "grace/batch.h"
+#include "memory/chain.h"
 #include "pool/cache.h"
 
 struct fli_deferred {
@@ -42,7 +43,7 @@ struct fli_deferred {
     FLI_ON_OWN_LINE struct fli_mutex lock; /* guards what follows */
     struct fli_batch batch;
     bool has_waiting_marks;
-    uint32_t waiting; /* the batch's magazines, a list through `next` */
+    struct fli_chain waiting; /* the batch's magazines */
     struct fli_pool_counters counters;
 };
 

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/lock.h"
 #include "heap/thread.h"
+#include "memory/chain.h"
 #include "memory/idle.h"
 #include "memory/slab_list.h"
 #include "memory/stray.h"
@@ -23,56 +24,38 @@ enum { FLUSHES_PER_LOOK = 8 };
 struct trim {
     struct fli_backing *backing;
     struct fli_pool_counters *counters;
-    bool waits;       /* for homes that are busy */
-    size_t retain;    /* free bytes to leave */
-    size_t warm;      /* bytes of idle slabs that may keep their memory */
-    size_t free;      /* free bytes left so far */
-    size_t emptied;   /* bytes of slabs that have been retired */
-    size_t returned;  /* bytes returned to the OS */
-    uint32_t empties; /* magazines in hand without blocks, a list through `next` */
-    uint32_t retired; /* slabs in hand, a list */
+    bool waits;               /* for homes that are busy */
+    size_t retain;            /* free bytes to leave */
+    size_t warm;              /* bytes of idle slabs that may keep their memory */
+    size_t free;              /* free bytes left so far */
+    size_t emptied;           /* bytes of slabs that have been retired */
+    size_t returned;          /* bytes returned to the OS */
+    struct fli_chain empties; /* magazines in hand without blocks */
+    uint32_t retired;         /* slabs in hand, a list */
 };
 
 /* ---- Magazines in hand. */
 
-static struct fli_magazine *magazine_at(const struct trim *trim, uint32_t index)
-{
-    return fli_magazine_at(&trim->backing->magazines, index);
-}
-
 static void keep_empty(struct trim *trim, struct fli_magazine *magazine)
 {
     fli_store_relaxed(&magazine->count, 0);
-    fli_store_relaxed(&magazine->next, trim->empties);
-    trim->empties = fli_magazine_index(&trim->backing->magazines, magazine);
-}
-
-static struct fli_magazine *take_empty(struct trim *trim)
-{
-    if (trim->empties == 0)
-        return NULL;
-    struct fli_magazine *magazine = magazine_at(trim, trim->empties);
-    trim->empties = fli_load_relaxed(&magazine->next);
-    return magazine;
+    fli_chain_put(&trim->empties, &trim->backing->magazines, magazine);
 }
 
 /* Gives back the pages that are made up of empty magazines, in hand or in the pool. */
 static void return_magazines(struct trim *trim)
 {
     struct fli_backing *backing = trim->backing;
-    uint32_t index = fli_stack_take_all_mpmc(&backing->pool.empty, trim->counters);
-    while (index != 0) {
-        struct fli_magazine *magazine = magazine_at(trim, index);
-        index = fli_load_relaxed(&magazine->next);
+    struct fli_chain pooled = {fli_stack_take_all_mpmc(&backing->pool.empty, trim->counters)};
+    for (struct fli_magazine *magazine; (magazine = fli_chain_take(&pooled, &backing->magazines)) != NULL;)
         keep_empty(trim, magazine);
-    }
-    trim->empties = fli_magazines_return(&backing->magazines, trim->empties, &trim->returned);
+    trim->returned += fli_magazines_return(&backing->magazines, &trim->empties);
 }
 
 static void pool_empties(struct trim *trim)
 {
     struct fli_backing *backing = trim->backing;
-    for (struct fli_magazine *magazine; (magazine = take_empty(trim)) != NULL;)
+    for (struct fli_magazine *magazine; (magazine = fli_chain_take(&trim->empties, &backing->magazines)) != NULL;)
         fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, trim->counters);
 }
 
@@ -96,13 +79,13 @@ static void send_home(struct trim *trim, unsigned class_index, struct fli_magazi
 static void send_pooled_home(struct trim *trim, unsigned class_index)
 {
     struct fli_backing *backing = trim->backing;
-    uint32_t index = fli_stack_take_all_mpmc(&backing->pool.filled[class_index], trim->counters);
-    while (index != 0) {
-        struct fli_magazine *magazine = magazine_at(trim, index), *next;
-        index = fli_load_relaxed(&magazine->next);
-        next = magazine_at(trim, index);
-        __builtin_prefetch(next, 1);
-        __builtin_prefetch(fli_magazine_floor(next, backing->magazine_blocks[class_index]));
+    struct fli_chain pooled = {fli_stack_take_all_mpmc(&backing->pool.filled[class_index], trim->counters)};
+    for (struct fli_magazine *magazine; (magazine = fli_chain_take(&pooled, &backing->magazines)) != NULL;) {
+        struct fli_magazine *next = fli_chain_first(&pooled, &backing->magazines);
+        if (next != NULL) {
+            __builtin_prefetch(next, 1);
+            __builtin_prefetch(fli_magazine_floor(next, backing->magazine_blocks[class_index]));
+        }
         send_home(trim, class_index, magazine);
     }
 }

@@ -7,6 +7,7 @@
 #include "memory/magazine.h"
 #include "base/check.h"
 #include "base/lock.h"
+#include "memory/chain.h"
 
 #include <string.h>
 
@@ -82,15 +83,12 @@ struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines)
     return magazine;
 }
 
-/* Marks a list as in hand. */
-static void mark_locked(struct fli_magazines *magazines, uint32_t index)
+/* Marks the magazines of a chain as in hand, and leaves it empty. */
+static void mark_locked(struct fli_magazines *magazines, struct fli_chain *chain)
 {
     fli_assert_held(&magazines->lock);
-    while (index != 0) {
-        magazines->states.base[index] = IN_HAND;
-        /* Relaxed: the list is the caller's own. */
-        index = fli_load_relaxed(&fli_magazine_at(magazines, index)->next);
-    }
+    for (struct fli_magazine *magazine; (magazine = fli_chain_take(chain, magazines)) != NULL;)
+        magazines->states.base[fli_magazine_index(magazines, magazine)] = IN_HAND;
 }
 
 enum page_state { NOTHING_IN_HAND, PARTLY_IN_HAND, ALL_IN_HAND };
@@ -104,20 +102,19 @@ static enum page_state page_state(const char *states, uint32_t page)
     return pair[0] == IN_USE || pair[1] == IN_USE ? PARTLY_IN_HAND : ALL_IN_HAND;
 }
 
-/* Takes a magazine out of the hand, onto a list. */
-static void keep_locked(struct fli_magazines *magazines, uint32_t page, uint32_t *kept)
+/* Takes a magazine out of the hand, into a chain. */
+static void keep_locked(struct fli_magazines *magazines, uint32_t page, struct fli_chain *kept)
 {
     fli_assert_held(&magazines->lock);
     uint32_t index = page * FLI_MAGAZINES_PER_PAGE;
     index += magazines->states.base[index] != IN_HAND;
     magazines->states.base[index] = IN_USE;
-    fli_store_relaxed(&fli_magazine_at(magazines, index)->next, *kept); /* relaxed: as above */
-    *kept = index;
+    fli_chain_put(kept, magazines, fli_magazine_at(magazines, index));
 }
 
-/* Decommits a run of pages in hand; what the system does not take, stays in existence, on the list. Returns the bytes
+/* Decommits a run of pages in hand; what the system does not take, stays in existence, in the chain. Returns the bytes
  * given back. */
-static size_t decommit_locked(struct fli_magazines *magazines, uint32_t page, uint32_t end, uint32_t *kept)
+static size_t decommit_locked(struct fli_magazines *magazines, uint32_t page, uint32_t end, struct fli_chain *kept)
 {
     fli_assert_held(&magazines->lock);
     char *states = magazines->states.base;
@@ -136,29 +133,29 @@ static size_t decommit_locked(struct fli_magazines *magazines, uint32_t page, ui
     return given ? run : 0;
 }
 
-uint32_t fli_magazines_return(struct fli_magazines *magazines, uint32_t first, size_t *bytes)
+size_t fli_magazines_return(struct fli_magazines *magazines, struct fli_chain *empties)
 {
-    if (first == 0)
+    size_t bytes = 0;
+    if (fli_chain_first(empties, magazines) == NULL)
         return 0;
-    uint32_t kept = 0;
     fli_lock(&magazines->lock);
-    mark_locked(magazines, first);
+    mark_locked(magazines, empties);
     const char *states = magazines->states.base;
     uint32_t pages = (magazines->carved + FLI_MAGAZINES_PER_PAGE - 1) / FLI_MAGAZINES_PER_PAGE;
     for (uint32_t page = 0, end; page < pages; page = end) {
         enum page_state state = page_state(states, page);
         end = page + 1;
         if (state == PARTLY_IN_HAND)
-            keep_locked(magazines, page, &kept);
+            keep_locked(magazines, page, empties);
         if (state != ALL_IN_HAND)
             continue;
         while (end < pages && page_state(states, end) == ALL_IN_HAND)
             end++;
-        *bytes += decommit_locked(magazines, page, end, &kept);
+        bytes += decommit_locked(magazines, page, end, empties);
     }
     magazines->search_from = 1;
     fli_unlock(&magazines->lock);
-    return kept;
+    return bytes;
 }
 
 size_t fli_magazines_count(struct fli_magazines *magazines)

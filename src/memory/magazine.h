@@ -64,10 +64,12 @@ void fli_magazines_close(struct fli_magazines *magazines);
 /* A new magazine with no blocks, or NULL if memory is refused. Locks. */
 struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines);
 
-/* Gives back the memory of empty magazines where whole pages of them are in hand, and keeps these magazines for
- * fli_magazine_carve. `first` starts a list of magazines through `next`; those that share a page with a magazine in
- * use are returned as such a list. Adds the bytes given back to `*bytes`. Locks. */
-uint32_t fli_magazines_return(struct fli_magazines *magazines, uint32_t first, size_t *bytes);
+struct fli_chain;
+
+/* Returns the memory of a chain of empty magazines where it has whole pages of them, and keeps these magazines for
+ * fli_magazine_carve. Leaves those in the chain that share a page with a magazine in use. Returns the bytes returned to
+ * the OS. Locks. */
+size_t fli_magazines_return(struct fli_magazines *magazines, struct fli_chain *empties);
 
 /* Magazines in existence: carved and not given back. Locks. */
 size_t fli_magazines_count(struct fli_magazines *magazines);

@@ -446,10 +446,10 @@ static int isolation_up(void **state)
     fl_free(thread, ward->pooled);
     void ***place = fli_thread_deferred((struct fli_thread *)(void *)thread, ward->class_index);
     ward->own = fli_magazine_floor(fli_deferred_magazine(place), 16);
-    ward->waiting = fli_magazine_at(&heap->backing.magazines, deferred->waiting);
+    ward->waiting = fli_chain_first(&deferred->waiting, &heap->backing.magazines);
     ward->collecting = fli_magazine_at(&heap->backing.magazines,
                                        fli_tagged_index(fli_load_relaxed(&deferred->collecting.head)));
-    assert_true(deferred->waiting != 0 && fli_tagged_index(fli_load_relaxed(&deferred->collecting.head)) != 0);
+    assert_true(ward->waiting != NULL && fli_tagged_index(fli_load_relaxed(&deferred->collecting.head)) != 0);
     assert_sound(heap);
     *state = ward;
     return 0;
@@ -530,8 +530,8 @@ static void a_submitted_magazine_that_is_nowhere_is_found(void **state)
 {
     struct isolation *ward = *state;
     struct fli_deferred *deferred = &ward->bed.heap->deferred;
-    uint32_t waiting = deferred->waiting;
-    deferred->waiting = fli_load_relaxed(&ward->waiting->next);
+    struct fli_chain waiting = deferred->waiting;
+    fli_chain_begin(&deferred->waiting, fli_load_relaxed(&ward->waiting->next));
     assert_deferred_found(ward, "deferred");
     deferred->waiting = waiting;
 }

@@ -2,7 +2,7 @@
 #include "support.h"
 
 #include "heap/options.h"
-#include "memory/magazine.h"
+#include "memory/chain.h"
 
 enum { MAGAZINES = 64 };
 
@@ -42,22 +42,23 @@ static void address_space_for_magazines_is_whole_pages(void **state)
 }
 
 /* Makes a list of the magazines first, first + step, .. below `end`. */
-static uint32_t list_of(struct fli_magazines *magazines, uint32_t first, uint32_t end, uint32_t step)
+static struct fli_chain chain_of(struct fli_magazines *magazines, uint32_t first, uint32_t end, uint32_t step)
 {
-    uint32_t list = 0;
+    struct fli_chain chain = {0};
     for (uint32_t i = first; i < end; i += step) {
-        fli_store_relaxed(&fli_magazine_at(magazines, i)->next, list);
-        list = i;
+        fli_store_relaxed(&fli_magazine_at(magazines, i)->count, 0);
+        fli_chain_put(&chain, magazines, fli_magazine_at(magazines, i));
     }
-    return list;
+    return chain;
 }
 
-static uint32_t length_of(struct fli_magazines *magazines, uint32_t list)
+/* Returns the magazines from `first` up to `end`, each `step`th. Returns the bytes, and how many are left in `*kept`. */
+static size_t return_some(struct fli_magazines *magazines, uint32_t first, uint32_t end, uint32_t step, size_t *kept)
 {
-    uint32_t length = 0;
-    for (; list != 0; list = fli_load_relaxed(&fli_magazine_at(magazines, list)->next))
-        length++;
-    return length;
+    struct fli_chain chain = chain_of(magazines, first, end, step);
+    size_t bytes = fli_magazines_return(magazines, &chain);
+    *kept = fli_chain_blocks(&chain, magazines);
+    return bytes;
 }
 
 static uint32_t carve_all(struct fli_magazines *magazines)
@@ -95,15 +96,14 @@ static void whole_pages_are_given_back_and_their_magazines_carved_again(void **s
 {
     struct fli_magazines *magazines = &((struct room *)*state)->magazines;
     uint32_t carved = carve_all(magazines);
-    size_t bytes = 0;
-    uint32_t kept = fli_magazines_return(magazines, list_of(magazines, 2, 12, 1), &bytes);
+    size_t kept;
+    assert_int_equal(return_some(magazines, 2, 12, 1, &kept), 5 * FLI_PAGE);
     assert_int_equal(kept, 0);
-    assert_int_equal(bytes, 5 * FLI_PAGE);
     assert_int_equal(fli_magazines_count(magazines), carved - 10);
     assert_int_equal(carve_all(magazines), 10);
     assert_int_equal(fli_magazines_count(magazines), carved);
     /* Lower ones than those carved again last are found too. */
-    fli_magazines_return(magazines, list_of(magazines, 2, 6, 1), &bytes);
+    return_some(magazines, 2, 6, 1, &kept);
     assert_int_equal(carve_all(magazines), 4);
     assert_int_equal(fli_magazines_count(magazines), carved);
 }
@@ -112,25 +112,23 @@ static void a_magazine_whose_neighbour_is_in_use_is_kept(void **state)
 {
     struct fli_magazines *magazines = &((struct room *)*state)->magazines;
     uint32_t carved = carve_all(magazines);
-    size_t bytes = 0;
-    uint32_t kept = fli_magazines_return(magazines, list_of(magazines, 2, 22, 2), &bytes);
-    assert_int_equal(bytes, 0);
-    assert_int_equal(length_of(magazines, kept), 10);
+    size_t kept;
+    assert_int_equal(return_some(magazines, 2, 22, 2, &kept), 0);
+    assert_int_equal(kept, 10);
     assert_int_equal(fli_magazines_count(magazines), carved);
     assert_null(fli_magazine_carve(magazines));
 
-    kept = fli_magazines_return(magazines, list_of(magazines, 2, 22, 1), &bytes);
+    assert_int_equal(return_some(magazines, 2, 22, 1, &kept), 10 * FLI_PAGE);
     assert_int_equal(kept, 0);
-    assert_int_equal(bytes, 10 * FLI_PAGE);
 }
 
 static void the_first_page_needs_only_magazine_1(void **state)
 {
     struct fli_magazines *magazines = &((struct room *)*state)->magazines;
     carve_all(magazines);
-    size_t bytes = 0;
-    assert_int_equal(fli_magazines_return(magazines, list_of(magazines, 1, 2, 1), &bytes), 0);
-    assert_int_equal(bytes, FLI_PAGE);
+    size_t kept;
+    assert_int_equal(return_some(magazines, 1, 2, 1, &kept), FLI_PAGE);
+    assert_int_equal(kept, 0);
     struct fli_magazine *again = fli_magazine_carve(magazines);
     assert_non_null(again);
     assert_int_equal(fli_magazine_index(magazines, again), 1);
@@ -142,19 +140,37 @@ static void a_returned_magazine_reads_as_zeros(void **state)
     carve_all(magazines);
     struct fli_magazine *magazine = fli_magazine_at(magazines, 4);
     magazine->slots[7] = magazine;
-    size_t bytes = 0;
-    fli_magazines_return(magazines, list_of(magazines, 4, 6, 1), &bytes);
+    size_t kept;
+    return_some(magazines, 4, 6, 1, &kept);
     assert_null(magazine->slots[7]);
     assert_int_equal(fli_load_relaxed(&magazine->next), 0);
+}
+
+static void a_chain_knows_how_many_blocks_it_has(void **state)
+{
+    struct fli_magazines *magazines = &((struct room *)*state)->magazines;
+    struct fli_chain chain = {0};
+    carve_all(magazines);
+    assert_null(fli_chain_take(&chain, magazines));
+    for (uint16_t i = 1; i <= 3; i++) {
+        fli_store_relaxed(&fli_magazine_at(magazines, i)->count, 10 * i);
+        fli_chain_put(&chain, magazines, fli_magazine_at(magazines, i));
+    }
+    assert_int_equal(fli_chain_blocks(&chain, magazines), 60);
+    assert_ptr_equal(fli_chain_behind(fli_chain_first(&chain, magazines), magazines), fli_magazine_at(magazines, 2));
+    assert_ptr_equal(fli_chain_take(&chain, magazines), fli_magazine_at(magazines, 3));
+    assert_int_equal(fli_chain_blocks(&chain, magazines), 30);
+    fli_chain_begin(&chain, 1);
+    assert_int_equal(fli_chain_blocks(&chain, magazines), 10);
+    assert_null(fli_chain_behind(fli_chain_first(&chain, magazines), magazines));
 }
 
 static void returning_nothing_changes_nothing(void **state)
 {
     struct fli_magazines *magazines = &((struct room *)*state)->magazines;
     fli_magazine_carve(magazines);
-    size_t bytes = 0;
-    assert_int_equal(fli_magazines_return(magazines, 0, &bytes), 0);
-    assert_int_equal(bytes, 0);
+    struct fli_chain none = {0};
+    assert_int_equal(fli_magazines_return(magazines, &none), 0);
     assert_int_equal(fli_magazines_count(magazines), 1);
 }
 
@@ -170,6 +186,7 @@ int main(void)
         ROOM_TEST(a_magazine_whose_neighbour_is_in_use_is_kept),
         ROOM_TEST(the_first_page_needs_only_magazine_1),
         ROOM_TEST(a_returned_magazine_reads_as_zeros),
+        ROOM_TEST(a_chain_knows_how_many_blocks_it_has),
         ROOM_TEST(returning_nothing_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

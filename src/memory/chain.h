@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Chains: lists of magazines, through `next`. A chain belongs to one thread at a time, or is under a lock. Others may
+ * read how many blocks it has, a number of a moment ago: hence its atomics, which are relaxed.
+ *
+ *     below of a magazine in a chain = its count (1 if it is empty) + below of the one behind it
+ *
+ * As on the pool's stacks (pool.h): what one of these held can become a chain as it is.
+ */
+#ifndef FLI_CHAIN_H
+#define FLI_CHAIN_H
+
+#include "memory/magazine.h"
+
+struct fli_chain {
+    FLI_ATOMIC(uint32_t) first; /* index of its first magazine; 0: it has none */
+};
+
+/* Makes a chain of the magazine with this index and those behind it. */
+static inline void fli_chain_begin(struct fli_chain *chain, uint32_t first)
+{
+    fli_store_relaxed(&chain->first, first);
+}
+
+/* A chain's first magazine, or NULL. */
+static inline struct fli_magazine *fli_chain_first(struct fli_chain *chain, const struct fli_magazines *magazines)
+{
+    uint32_t first = fli_load_relaxed(&chain->first);
+    return first != 0 ? fli_magazine_at(magazines, first) : NULL;
+}
+
+/* The one behind a magazine, or NULL. */
+static inline struct fli_magazine *fli_chain_behind(struct fli_magazine *magazine,
+                                                    const struct fli_magazines *magazines)
+{
+    uint32_t next = fli_load_relaxed(&magazine->next);
+    return next != 0 ? fli_magazine_at(magazines, next) : NULL;
+}
+
+/* The blocks in a chain; of empty magazines, the magazines. Any thread. */
+static inline uint64_t fli_chain_blocks(struct fli_chain *chain, const struct fli_magazines *magazines)
+{
+    struct fli_magazine *first = fli_chain_first(chain, magazines);
+    return first != NULL ? fli_load_relaxed(&first->below) : 0;
+}
+
+/* Puts a magazine, with its count set, into a chain, as its first. */
+static inline void fli_chain_put(struct fli_chain *chain, const struct fli_magazines *magazines,
+                                 struct fli_magazine *magazine)
+{
+    fli_store_relaxed(&magazine->below, fli_magazine_weight(magazine) + fli_chain_blocks(chain, magazines));
+    fli_store_relaxed(&magazine->next, fli_load_relaxed(&chain->first));
+    fli_store_relaxed(&chain->first, fli_magazine_index(magazines, magazine));
+}
+
+/* Takes a chain's first magazine out, or returns NULL. */
+static inline struct fli_magazine *fli_chain_take(struct fli_chain *chain, const struct fli_magazines *magazines)
+{
+    struct fli_magazine *first = fli_chain_first(chain, magazines);
+    if (first != NULL)
+        fli_store_relaxed(&chain->first, fli_load_relaxed(&first->next));
+    return first;
+}
+
+#endif
