@@ -8,6 +8,7 @@
 #include "api/serve.h"
 #include "base/check.h"
 #include "base/sanitizer.h"
+#include "heap/service.h"
 #include "heap/trim.h"
 #include "memory/block.h"
 
@@ -34,7 +35,7 @@ FLI_COLD static void pool_caches(struct fli_thread *thread)
     if (thread != thread->heap->service)
         fli_thread_submit(thread);
     fli_thread_flush_owner(thread);
-    fli_thread_flush_service(thread->heap, thread);
+    fli_service_flush(thread->heap, thread);
 }
 
 /* Whether a block can be taken from the cache. */
@@ -148,7 +149,7 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
         return NULL;
     errno = thread->header == request->header ? ENOMEM : EINVAL;
     if (FLI_UNLIKELY(errno == EINVAL)) {
-        fli_thread_leave(thread);
+        fli_service_leave(thread);
         return NULL;
     }
     unsigned class_index = fli_class_of_size(request->size);
@@ -156,7 +157,7 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
                                    : alloc_large(thread, request->size, request->zeroed);
     if (FLI_UNLIKELY(block == NULL) && class_index != 0)
         block = make_room(thread, class_index);
-    fli_thread_leave(thread);
+    fli_service_leave(thread);
     return block;
 }
 

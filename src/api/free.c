@@ -7,6 +7,7 @@
 #include "api/free.h"
 #include "api/serve.h"
 #include "base/sanitizer.h"
+#include "heap/service.h"
 #include "heap/stall.h"
 #include "heap/trim.h"
 #include "memory/block.h"
@@ -154,7 +155,7 @@ static void free_and_leave(struct fli_thread *thread, void *block, const struct 
     if (thread != NULL) {
         struct fl_heap *heap = thread->heap;
         outcome = free_owner(thread, block, how);
-        fli_thread_leave(thread);
+        fli_service_leave(thread);
         if (FLI_UNLIKELY(outcome.pressure))
             fli_thread_tell_pressure(heap);
         fli_stray_tell(&heap->backing.slabs, heap, how->call);
@@ -244,6 +245,6 @@ void fl_heap_free(struct fl_heap *heap, void *block)
     if (block == NULL)
         return;
     int saved = errno;
-    free_and_leave(fli_thread_enter_service(heap), block, &(struct fli_free){.call = "fl_heap_free"});
+    free_and_leave(fli_service_enter(heap), block, &(struct fli_free){.call = "fl_heap_free"});
     errno = saved;
 }

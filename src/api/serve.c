@@ -5,6 +5,7 @@
 #include "api/serve.h"
 #include "base/check.h"
 #include "base/pin.h"
+#include "heap/service.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -75,7 +76,7 @@ struct fli_thread *fli_serve_enter(struct fl_thread *face)
     if (heap == NULL)
         return NULL;
     struct fli_thread *thread = fli_thread_attach_self(heap);
-    return thread != NULL ? thread : fli_thread_enter_service(heap);
+    return thread != NULL ? thread : fli_service_enter(heap);
 }
 
 struct fl_heap *fl_thread_heap(const struct fl_thread *face)

@@ -10,7 +10,7 @@
 
 /* The thread that serves a call on `thread`: itself; or, for a stand-in, the OS thread's own handle for the default
  * heap, attached if need be, or else the heap's service thread, locked. NULL with errno set if the default heap
- * cannot be made. fli_thread_leave ends it. */
+ * cannot be made. fli_service_leave ends it. */
 struct fli_thread *fli_serve_enter(struct fl_thread *thread);
 
 #endif

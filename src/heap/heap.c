@@ -15,6 +15,7 @@
 #include "heap/fork.h"
 #include "heap/options.h"
 #include "heap/registry.h"
+#include "heap/service.h"
 #include "heap/stall.h"
 #include "heap/trim.h"
 
@@ -70,7 +71,7 @@ static int init_backing(struct fl_heap *heap, size_t span)
 /* Undoes everything that create_in did so far. */
 static void dispose(struct fl_heap *heap)
 {
-    fli_thread_destroy_service(heap);
+    fli_service_destroy(heap);
     fli_deferred_close(&heap->deferred);
     fli_large_close(&heap->backing.large);
     fli_homes_close(&heap->backing.homes);
@@ -99,7 +100,7 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
     fli_retired_init(heap);
     int failed = init_backing(heap, span);
     const char *what = "memory for the slab table";
-    if (fli_thread_create_service(heap) != 0 && failed == 0) {
+    if (fli_service_create(heap) != 0 && failed == 0) {
         failed = -ENOMEM;
         what = "memory for a thread";
     }

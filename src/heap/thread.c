@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Attach, detach, flush, and the service thread.
+ * Attach, detach, flush.
  */
 #include "heap/thread.h"
 #include "base/check.h"
@@ -59,7 +59,7 @@ void fli_thread_remove_locked(struct fli_thread *thread)
 
 /* ---- Attaching and detaching. */
 
-static struct fli_thread *create_thread(struct fl_heap *heap)
+struct fli_thread *fli_thread_create(struct fl_heap *heap)
 {
     struct fli_thread *thread = calloc(1, sizeof *thread);
     if (thread == NULL)
@@ -80,7 +80,7 @@ static struct fli_thread *create_thread(struct fl_heap *heap)
 
 static struct fli_thread *attach(struct fl_heap *heap)
 {
-    struct fli_thread *thread = fli_os_thread_watch() == 0 ? create_thread(heap) : NULL;
+    struct fli_thread *thread = fli_os_thread_watch() == 0 ? fli_thread_create(heap) : NULL;
     if (thread == NULL) {
         errno = ENOMEM;
         return NULL;
@@ -89,6 +89,18 @@ static struct fli_thread *attach(struct fl_heap *heap)
     enter_locked(thread);
     fli_registry_unlock();
     fli_reader_add_handle(fli_thread_reader(thread), &heap->grace);
+    return thread;
+}
+
+struct fli_thread *fli_thread_attach_self(struct fl_heap *heap)
+{
+    if (fl_thread_current != &unattached.face)
+        return NULL; /* it exits */
+    struct fli_thread *thread = attach(heap);
+    if (thread != NULL) {
+        thread->is_self = true;
+        fl_thread_current = &thread->face;
+    }
     return thread;
 }
 
@@ -344,53 +356,6 @@ void fl_thread_online(struct fl_thread *face)
         fli_reader_add_handle(fli_thread_reader(thread), &thread->heap->grace);
     if (thread->is_self && fl_thread_current == &unattached.face)
         fl_thread_current = face;
-}
-
-/* ---- The service thread. */
-
-int fli_thread_create_service(struct fl_heap *heap)
-{
-    fli_mutex_init(&heap->service_lock, FLI_RANK_SERVICE);
-    heap->service = create_thread(heap);
-    return heap->service != NULL ? 0 : -ENOMEM;
-}
-
-void fli_thread_destroy_service(struct fl_heap *heap)
-{
-    free(heap->service); /* its home goes with the others */
-    fli_mutex_close(&heap->service_lock);
-}
-
-void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller)
-{
-    if (caller == heap->service || !fli_trylock(&heap->service_lock))
-        return;
-    fli_thread_flush_owner(heap->service);
-    fli_unlock(&heap->service_lock);
-}
-
-struct fli_thread *fli_thread_enter_service(struct fl_heap *heap)
-{
-    fli_lock(&heap->service_lock);
-    return heap->service;
-}
-
-struct fli_thread *fli_thread_attach_self(struct fl_heap *heap)
-{
-    if (fl_thread_current != &unattached.face)
-        return NULL; /* it exits */
-    struct fli_thread *thread = attach(heap);
-    if (thread != NULL) {
-        thread->is_self = true;
-        fl_thread_current = &thread->face;
-    }
-    return thread;
-}
-
-void fli_thread_leave(struct fli_thread *thread)
-{
-    if (thread == thread->heap->service)
-        fli_unlock(&thread->heap->service_lock);
 }
 
 /* ---- Small queries. */

@@ -95,15 +95,8 @@ bool fli_thread_is_inside(const struct fli_thread *thread);
 /* Attaches the calling OS thread to a heap, as its fl_thread_self. NULL if it is refused, or if the thread exits. */
 struct fli_thread *fli_thread_attach_self(struct fl_heap *heap);
 
-/* The heap's service thread, locked. */
-struct fli_thread *fli_thread_enter_service(struct fl_heap *heap);
-
-/* Unlocks the thread if it is a service thread. */
-void fli_thread_leave(struct fli_thread *thread);
-
-/* Makes and unmakes the heap's service thread. Returns 0 or -ENOMEM. */
-int fli_thread_create_service(struct fl_heap *heap);
-void fli_thread_destroy_service(struct fl_heap *heap);
+/* Makes a handle that is not attached, with a home. Returns NULL if memory is refused. */
+struct fli_thread *fli_thread_create(struct fl_heap *heap);
 
 /* Gives all blocks in the thread's caches to the pool. The owning thread, or any while it is stopped. */
 void fli_thread_flush_owner(struct fli_thread *thread);
@@ -126,9 +119,6 @@ void fli_thread_submit_ours(struct fl_heap *heap);
 
 /* Flushes the handles of a heap that are offline. */
 void fli_thread_flush_offline(struct fl_heap *heap);
-
-/* Flushes the heap's service thread, unless it is at work or is the caller. */
-void fli_thread_flush_service(struct fl_heap *heap, const struct fli_thread *caller);
 
 /* Detaches a handle that has been claimed (os_thread.h). */
 void fli_thread_detach_claimed(struct fli_thread *thread);

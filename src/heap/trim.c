@@ -6,6 +6,7 @@
 #include "heap/trim.h"
 #include "base/check.h"
 #include "base/lock.h"
+#include "heap/service.h"
 #include "heap/thread.h"
 #include "memory/chain.h"
 #include "memory/idle.h"
@@ -289,9 +290,9 @@ size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
         return 0;
     }
     /* What unattached threads freed lies in caches that no host can flush. */
-    struct fli_thread *service = fli_thread_enter_service(heap);
+    struct fli_thread *service = fli_service_enter(heap);
     fli_thread_flush_owner(service);
-    fli_thread_leave(service);
+    fli_service_leave(service);
     fli_thread_flush_offline(heap);
     if (heap->grace.kind != FL_GRACE_NONE)
         fli_trim_advance_deferred(heap);
