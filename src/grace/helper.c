@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+#include "grace/helper.h"
+#include "grace/grace.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+/* From the beginning of a grace period to the next one's. To begin one and to end it takes each reader and writer
+ * some microseconds, which are to be few beside what they do meanwhile. */
+enum { PACE_NANOSECONDS = 100000 };
+
+/* ---- The thread. */
+
+static int64_t completed(struct fli_helper *helper)
+{
+    /* G2: acquire, pairs with G1 in help: what readers did before the grace period ended. */
+    return fli_load_acquire(&helper->completed);
+}
+
+static struct timespec time_at(uint64_t nanoseconds)
+{
+    return (struct timespec){.tv_sec = (time_t)(nanoseconds / 1000000000u),
+                             .tv_nsec = (long)(nanoseconds % 1000000000u)};
+}
+
+static void wait_until_asked_locked(struct fli_helper *helper, int64_t number)
+{
+    fli_assert_held(&helper->lock);
+    helper->is_idle = true;
+    while (helper->asked < number)
+        fli_cond_wait(&helper->asked_for, &helper->lock);
+    helper->is_idle = false;
+}
+
+/* Leaves some time between the beginnings of two grace periods, unless somebody waits. */
+static void rest_locked(struct fli_helper *helper, int64_t number)
+{
+    fli_assert_held(&helper->lock);
+    struct timespec until = time_at(fli_load_relaxed(&helper->begun_at) + PACE_NANOSECONDS); /* relaxed: our own */
+    while (helper->hurry < number && fli_cond_wait_until(&helper->asked_for, &helper->lock, &until) == 0)
+        ;
+}
+
+/* Relaxed in this function but for G1 and G3: the lock orders; others read single numbers. */
+static void *help(void *arg)
+{
+    struct fli_helper *helper = arg;
+    fli_lock(&helper->lock);
+    for (;;) {
+        int64_t number = fli_load_relaxed(&helper->begun);
+        wait_until_asked_locked(helper, number + 1);
+        rest_locked(helper, number + 1);
+        fli_store_relaxed(&helper->begun_at, fli_grace_now());
+        /* G3: release, pairs with G4 in latest: begun_at is not that of an earlier one. */
+        fli_store_release(&helper->begun, number + 1);
+        fli_unlock(&helper->lock);
+        helper->wait_for_readers();
+        fli_lock(&helper->lock);
+        /* G1: release, pairs with G2 in completed: what readers did before. */
+        fli_store_release(&helper->completed, number + 1);
+        pthread_cond_broadcast(&helper->ended);
+    }
+    return NULL;
+}
+
+static void use_clock_locked(struct fli_helper *helper)
+{
+    fli_assert_held(&helper->lock);
+    pthread_condattr_t attributes;
+    if (helper->has_clock || pthread_condattr_init(&attributes) != 0)
+        return;
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    helper->has_clock = pthread_cond_init(&helper->ended, &attributes) == 0 &&
+                        pthread_cond_init(&helper->asked_for, &attributes) == 0;
+    pthread_condattr_destroy(&attributes);
+}
+
+/* Starts the helper, with every signal blocked: the host's handlers run on threads that it knows. Returns 0 or a
+ * negative errno value. */
+static int start_locked(struct fli_helper *helper)
+{
+    fli_assert_held(&helper->lock);
+    if (fli_load_relaxed(&helper->exists)) /* relaxed: written under the lock */
+        return 0;
+    use_clock_locked(helper);
+    if (!helper->has_clock)
+        return -ENOMEM;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_t thread;
+    int failed = pthread_create(&thread, NULL, help, helper);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed != 0)
+        return -failed;
+    pthread_detach(thread);
+    fli_store_relaxed(&helper->exists, true); /* relaxed: under the lock */
+    return 0;
+}
+
+/* ---- Those that ask. */
+
+int64_t fli_helper_begin(void *of)
+{
+    struct fli_helper *helper = of;
+    fli_lock(&helper->lock);
+    int64_t token = helper->lost ? -ENOTSUP : start_locked(helper);
+    if (token == 0) {
+        token = fli_load_relaxed(&helper->begun) + 1; /* relaxed: under the lock */
+        if (helper->asked < token) {
+            helper->asked = token;
+            if (helper->is_idle)
+                pthread_cond_signal(&helper->asked_for);
+        }
+    }
+    fli_unlock(&helper->lock);
+    return token;
+}
+
+bool fli_helper_elapsed(void *of, int64_t token)
+{
+    struct fli_helper *helper = of;
+    if (completed(helper) >= token)
+        return true;
+    /* Only a forked child has asked and has no helper. Relaxed: a stale value is corrected by a later call. */
+    if (FLI_UNLIKELY(!fli_load_relaxed(&helper->exists))) {
+        fli_lock(&helper->lock);
+        if (!helper->lost)
+            start_locked(helper);
+        fli_unlock(&helper->lock);
+    }
+    return false;
+}
+
+void fli_helper_wait_for(void *of, int64_t token, unsigned milliseconds)
+{
+    struct fli_helper *helper = of;
+    if (fli_helper_elapsed(helper, token))
+        return;
+    struct timespec until = time_at(fli_grace_now() + (uint64_t)milliseconds * 1000000u);
+    int state = fli_cancel_off();
+    fli_lock(&helper->lock);
+    if (helper->hurry < token) {
+        helper->hurry = token;
+        pthread_cond_signal(&helper->asked_for);
+    }
+    /* Without a clock there never was a helper, hence no token. */
+    while (helper->has_clock && completed(helper) < token &&
+           fli_cond_wait_until(&helper->ended, &helper->lock, &until) == 0)
+        ;
+    fli_unlock(&helper->lock);
+    fli_cancel_restore(state);
+}
+
+int64_t fli_helper_latest(struct fli_helper *helper, uint64_t *begun_at)
+{
+    /* G4: acquire, pairs with G3 in help: begun_at is that of this grace period, or of a later one. */
+    int64_t begun = fli_load_acquire(&helper->begun);
+    *begun_at = fli_load_relaxed(&helper->begun_at); /* relaxed: for telling who has stalled */
+    return begun;
+}
+
+/* ---- fork */
+
+/* Relaxed: no other thread runs. */
+void fli_helper_begin_anew_stw(struct fli_helper *helper, bool lost)
+{
+    helper->lost = helper->lost || lost;
+    fli_store_relaxed(&helper->begun, fli_load_relaxed(&helper->completed));
+    fli_store_relaxed(&helper->exists, false);
+    helper->has_clock = false;
+    helper->is_idle = false;
+    fli_unlock(&helper->lock);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A helper: one thread per process and kind of grace periods, which waits for readers over and over while grace periods
+ * are asked for. They are numbered, and their numbers are the tokens:
+ *
+ *     completed <= begun <= completed + 1        begun <= asked <= begun + 1
+ *
+ * A thread that asks gets the number of the next one to begin: the one under way may have begun too early for it. So all
+ * that ask while one is under way share the next. (liburcu's own call_rcu aborts where its helper cannot be started;
+ * here that is an error of begin.)
+ *
+ *     label  operation                        order      partner
+ *     G1     store of completed               release    G2
+ *     G2     load of completed                acquire    G1
+ *     G3     store of begun                   release    G4
+ *     G4     load of begun                    acquire    G3
+ *
+ * fork: the helper does not exist in the child, and the tokens of its grace periods mean nothing there. A child that asks
+ * starts a helper of its own.
+ */
+#ifndef FLI_HELPER_H
+#define FLI_HELPER_H
+
+#include "base/atomic.h"
+#include "base/lock.h"
+
+#include <pthread.h>
+
+struct fli_helper {
+    void (*wait_for_readers)(void); /* one grace period, from its beginning to its end */
+    struct fli_mutex lock;          /* guards what follows */
+    pthread_cond_t asked_for;
+    pthread_cond_t ended;
+    bool has_clock; /* the two measure fli_grace_now */
+    bool is_idle;   /* the helper waits until it is asked */
+    int64_t hurry;  /* grace periods up to this one begin at once */
+    bool lost;      /* in a child that gets no more grace periods; set before there is a second thread */
+    int64_t asked;
+    FLI_ATOMIC(bool) exists;
+    FLI_ATOMIC(int64_t) begun;
+    FLI_ATOMIC(uint64_t) begun_at;
+    FLI_ATOMIC(int64_t) completed;
+};
+
+#define FLI_HELPER_INITIALIZER(waits_for_readers)                                                                    \
+    {                                                                                                                \
+        .wait_for_readers = (waits_for_readers), .lock = FLI_MUTEX_INITIALIZER(FLI_RANK_GRACE),                      \
+        .asked_for = PTHREAD_COND_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER                                     \
+    }
+
+/* As struct fl_grace_host and struct fli_grace have them. */
+int64_t fli_helper_begin(void *helper);
+bool fli_helper_elapsed(void *helper, int64_t token);
+void fli_helper_wait_for(void *helper, int64_t token, unsigned milliseconds);
+
+/* The grace period that began last, and in `*begun_at` when. */
+int64_t fli_helper_latest(struct fli_helper *helper, uint64_t *begun_at);
+
+/* In the child of a fork, where no other thread runs and the lock is held: there is no helper, and there will be none if
+ * it is `lost`. */
+void fli_helper_begin_anew_stw(struct fli_helper *helper, bool lost);
+
+#endif
