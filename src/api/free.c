@@ -9,7 +9,6 @@
 #include "base/sanitizer.h"
 #include "heap/service.h"
 #include "heap/stall.h"
-#include "heap/trim.h"
 #include "memory/block.h"
 #include "memory/stray.h"
 
@@ -57,7 +56,7 @@ static bool push_owner(struct fli_thread *thread, unsigned class_index, void *bl
         if (!fli_cache_make_room_owner(cache, class_index, &thread->heap->backing, &thread->owner))
             return false;
         if (FLI_UNLIKELY(fli_cache_has_given_much_owner(&thread->owner)))
-            fli_trim_if_grown(thread->heap);
+            fli_bound_keep(thread->heap);
     }
     fl_cache_put(cache, fl_cache_top(cache), block);
     return true;

@@ -4,7 +4,6 @@
  */
 #include "base/check.h"
 #include "heap/stall.h"
-#include "heap/trim.h"
 
 #include <errno.h>
 
@@ -61,7 +60,7 @@ FLI_COLD static void move_on(struct fl_heap *heap)
     bool released = fli_deferred_has_pressure(&heap->deferred) ? fli_deferred_help(&heap->deferred, HELP_MILLISECONDS)
                                                                : fli_deferred_advance(&heap->deferred);
     if (released)
-        fli_trim_if_grown(heap);
+        fli_bound_keep(heap);
     if (fli_retired_is_waiting(heap))
         fli_retired_reclaim(heap);
     fli_stall_look(heap);
@@ -108,6 +107,6 @@ int fl_heap_barrier(struct fl_heap *heap)
     }
     fli_thread_submit_ours(heap);
     int failed = fli_deferred_drain(&heap->deferred, fli_stall_wait_for, heap);
-    fli_trim_if_grown(heap);
+    fli_bound_keep(heap);
     return failed;
 }

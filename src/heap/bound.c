@@ -5,9 +5,15 @@
 #include "heap/bound.h"
 #include "base/lock.h"
 #include "heap/heap.h"
+#include "heap/trim.h"
+
+#include <errno.h>
 
 /* Where the bound begins. */
 #define ABOVE_FIRST (FLI_MIB / 8)
+
+/* How many flushes go by between two looks at what the heap holds. */
+enum { FLUSHES_PER_LOOK = 8 };
 
 void fli_bound_init(struct fl_heap *heap)
 {
@@ -23,7 +29,8 @@ static uint64_t reused_bytes(struct fli_slabs *slabs)
     return bytes;
 }
 
-size_t fli_bound_adapt_locked(struct fl_heap *heap)
+/* The bound for the trim at hand: if the last one's work was in vain, a higher one. */
+static size_t adapt_locked(struct fl_heap *heap)
 {
     fli_assert_held(&heap->trim_lock);
     size_t above = fli_load_relaxed(&heap->bound.above);
@@ -39,15 +46,73 @@ size_t fli_bound_adapt_locked(struct fl_heap *heap)
     return above;
 }
 
-void fli_bound_note_trim_locked(struct fl_heap *heap, size_t bytes)
+/* Notes that the bound made a trim take so many bytes of slabs, to see how much of it will be taken back. */
+static void note_trim_locked(struct fl_heap *heap, size_t bytes)
 {
     fli_assert_held(&heap->trim_lock);
     heap->bound.took = bytes;
     heap->bound.reused_before = reused_bytes(&heap->backing.slabs);
 }
 
-void fli_bound_forget_trim_locked(struct fl_heap *heap)
+/* ---- Trims that the heap makes by itself. */
+
+static size_t held_bytes(struct fli_backing *backing)
+{
+    return fli_trim_pooled_bytes(backing) + fli_trim_free_slab_bytes(backing);
+}
+
+void fli_bound_keep(struct fl_heap *heap)
+{
+    struct fli_backing *backing = &heap->backing;
+    if (held_bytes(backing) <= fli_load_relaxed(&heap->bound.above) || !fli_trylock(&heap->trim_lock))
+        return;
+    int saved = errno;
+    size_t above = adapt_locked(heap);
+    size_t held = held_bytes(backing);
+    if (held > above)
+        note_trim_locked(heap, fli_trim_slice_locked(heap, held - above / 2));
+    fli_unlock(&heap->trim_lock);
+    errno = saved;
+}
+
+void fli_bound_advance_deferred(struct fl_heap *heap)
+{
+    if (fli_deferred_advance(&heap->deferred))
+        fli_bound_keep(heap);
+}
+
+/* A trim under way is enough for all but the last thread, which leaves nobody to look at what it has flushed. */
+static bool lock_at_flush(struct fl_heap *heap, bool last)
+{
+    if (!last)
+        return fli_trylock(&heap->trim_lock);
+    fli_lock(&heap->trim_lock);
+    return true;
+}
+
+/* The trim of a flush, unless the bound is found to have to rise instead. */
+static void trim_at_flush_locked(struct fl_heap *heap)
 {
     fli_assert_held(&heap->trim_lock);
-    heap->bound.took = 0;
+    size_t above = adapt_locked(heap);
+    size_t held = held_bytes(&heap->backing);
+    if (held > above)
+        note_trim_locked(heap, fli_trim_down_locked(heap, held, above / 2));
+}
+
+void fli_bound_keep_at_flush(struct fl_heap *heap, bool last)
+{
+    struct fli_backing *backing = &heap->backing;
+    if (fli_retired_is_waiting(heap))
+        fli_retired_reclaim(heap);
+    size_t above = fli_load_relaxed(&heap->bound.above);
+    uint64_t flushes = fli_load_relaxed(&heap->flushes) + 1;
+    fli_store_relaxed(&heap->flushes, flushes);
+    bool look = last || fli_trim_free_slab_bytes(backing) > above || flushes % FLUSHES_PER_LOOK == 0;
+    if (above == SIZE_MAX || !look || held_bytes(backing) <= above || !lock_at_flush(heap, last))
+        return;
+    int saved = errno;
+    trim_at_flush_locked(heap);
+    fli_unlock(&heap->trim_lock);
+    errno = saved;
 }

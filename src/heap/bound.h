@@ -14,6 +14,7 @@
 
 #include "base/atomic.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct fl_heap;
@@ -28,13 +29,20 @@ struct fli_bound {
 /* The bound of a new heap. */
 void fli_bound_init(struct fl_heap *heap);
 
-/* The bound for the trim at hand: if the last one's work was in vain, a higher one. */
-size_t fli_bound_adapt_locked(struct fl_heap *heap);
+/* What the latest trim took says nothing about the bound. Under the trim lock. */
+static inline void fli_bound_forget_trim(struct fli_bound *bound)
+{
+    bound->took = 0;
+}
 
-/* Notes that the bound made a trim take so many bytes out of the pool, to see how much of it will be taken back. */
-void fli_bound_note_trim_locked(struct fl_heap *heap, size_t bytes);
+/* Blocks have been given away: trims if the heap holds more than its bound, unless a trim is under way. */
+void fli_bound_keep(struct fl_heap *heap);
 
-/* What the latest trim took says nothing about the bound. */
-void fli_bound_forget_trim_locked(struct fl_heap *heap);
+/* Takes a step with what is deferred (fli_deferred_advance), and trims likewise after blocks that it has released. */
+void fli_bound_advance_deferred(struct fl_heap *heap);
+
+/* A thread has flushed; `last` if no other is attached that is not about to leave. Trims all classes if the heap holds
+ * more than its bound. A trim under way is enough, but for the last. */
+void fli_bound_keep_at_flush(struct fl_heap *heap, bool last);
 
 #endif

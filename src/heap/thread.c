@@ -5,7 +5,6 @@
 #include "heap/thread.h"
 #include "base/check.h"
 #include "heap/registry.h"
-#include "heap/trim.h"
 #include "memory/stray.h"
 
 #include <errno.h>
@@ -135,8 +134,8 @@ static void flush_and_tell(struct fli_thread *thread, bool leaves)
     fli_thread_submit(thread);
     fli_thread_flush_owner(thread);
     if (heap->grace.kind != FL_GRACE_NONE)
-        fli_trim_advance_deferred(heap);
-    fli_trim_at_flush(heap, note_flush(thread, leaves));
+        fli_bound_advance_deferred(heap);
+    fli_bound_keep_at_flush(heap, note_flush(thread, leaves));
     fli_stray_tell(&heap->backing.slabs, heap, leaves ? "fl_thread_detach" : "fl_thread_flush");
 }
 
@@ -326,7 +325,7 @@ void fl_thread_offline(struct fl_thread *face)
     if (thread->heap->grace.kind != FL_GRACE_NONE) {
         fli_thread_submit(thread);
         stop_reading(thread, false);
-        fli_trim_advance_deferred(thread->heap);
+        fli_bound_advance_deferred(thread->heap);
     }
     if (face == fl_thread_current)
         fl_thread_current = (struct fl_thread *)&unattached.face;

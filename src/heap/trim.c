@@ -13,13 +13,8 @@
 #include "memory/slab_list.h"
 #include "memory/stray.h"
 
-#include <errno.h>
-
 /* What a heap trims by itself at a time: twice what comes between two notices. */
 enum { TRIM_SLICE_BYTES = 2 << 20 };
-
-/* How many flushes go by between two looks at what the heap holds. */
-enum { FLUSHES_PER_LOOK = 8 };
 
 /* One trim: what it works on and what it has done. */
 struct trim {
@@ -177,7 +172,7 @@ static size_t class_pooled_bytes(struct fli_backing *backing, unsigned class_ind
     return fli_stack_blocks(&backing->pool.filled[class_index], &backing->magazines) * fli_class_bytes(class_index);
 }
 
-static size_t pooled_bytes(struct fli_backing *backing)
+size_t fli_trim_pooled_bytes(struct fli_backing *backing)
 {
     size_t bytes = 0;
     for (unsigned word = 0; word < 2; word++)
@@ -186,15 +181,9 @@ static size_t pooled_bytes(struct fli_backing *backing)
     return bytes;
 }
 
-/* Bytes of the slabs on the free lists of all homes. */
-static size_t free_slab_bytes(struct fli_backing *backing)
+size_t fli_trim_free_slab_bytes(struct fli_backing *backing)
 {
     return fli_load_relaxed(&backing->homes.free_slabs) * FLI_SLAB_BYTES;
-}
-
-static size_t held_bytes(struct fli_backing *backing)
-{
-    return pooled_bytes(backing) + free_slab_bytes(backing);
 }
 
 static bool has_stale_readers(const struct fl_heap *heap)
@@ -245,7 +234,7 @@ static void trim_classes(struct trim *trim)
 
 static size_t free_bytes(struct fli_backing *backing)
 {
-    size_t bytes = pooled_bytes(backing);
+    size_t bytes = fli_trim_pooled_bytes(backing);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         bytes += fli_homes_free(&backing->homes, c) * fli_class_bytes(c);
     return bytes;
@@ -274,7 +263,7 @@ size_t fli_trim(struct fl_heap *heap, size_t retain)
     }
     trim.warm = fli_min(trim.warm, retain - fli_min(trim.free, retain));
     finish(&trim, heap);
-    fli_bound_forget_trim_locked(heap); /* that this is taken back says nothing about the bound */
+    fli_bound_forget_trim(&heap->bound); /* that this is taken back says nothing about the bound */
     fli_slab_trim_metadata(&heap->backing.slabs);
     size_t of_kept = fli_idle_return_kept(&heap->backing.slabs);
     fli_count(&heap->trimmed_bytes, of_kept);
@@ -295,7 +284,7 @@ size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
     fli_service_leave(service);
     fli_thread_flush_offline(heap);
     if (heap->grace.kind != FL_GRACE_NONE)
-        fli_trim_advance_deferred(heap);
+        fli_bound_advance_deferred(heap);
     size_t returned = fli_trim(heap, retain_bytes);
     if (waits)
         returned += fli_retired_drain(heap);
@@ -314,78 +303,23 @@ static unsigned class_with_most_pooled(struct fli_backing *backing)
     return most;
 }
 
-/* One step towards holding `bytes` bytes less: as little as keeps up with the frees, because the thread that frees
- * waits for it. */
-static void trim_slice_locked(struct fl_heap *heap, size_t bytes)
+size_t fli_trim_slice_locked(struct fl_heap *heap, size_t bytes)
 {
-    fli_assert_held(&heap->trim_lock);
     struct trim trim = begin_locked(heap, 0);
     size_t slice = fli_min(bytes, TRIM_SLICE_BYTES);
-    if (free_slab_bytes(trim.backing) < slice)
+    if (fli_trim_free_slab_bytes(trim.backing) < slice)
         send_some_home(&trim, class_with_most_pooled(trim.backing), slice);
     trim.free = slice;
     retire_from_homes(&trim);
     finish(&trim, heap);
-    fli_bound_note_trim_locked(heap, trim.emptied);
+    return trim.emptied;
 }
 
-void fli_trim_if_grown(struct fl_heap *heap)
+size_t fli_trim_down_locked(struct fl_heap *heap, size_t held, size_t retain)
 {
-    struct fli_backing *backing = &heap->backing;
-    if (held_bytes(backing) <= fli_load_relaxed(&heap->bound.above) || !fli_trylock(&heap->trim_lock))
-        return;
-    int saved = errno;
-    size_t above = fli_bound_adapt_locked(heap);
-    size_t held = held_bytes(backing);
-    if (held > above)
-        trim_slice_locked(heap, held - above / 2);
-    fli_unlock(&heap->trim_lock);
-    errno = saved;
-}
-
-void fli_trim_advance_deferred(struct fl_heap *heap)
-{
-    if (fli_deferred_advance(&heap->deferred))
-        fli_trim_if_grown(heap);
-}
-
-/* A trim under way is enough for all but the last thread, which leaves nobody to look at what it has flushed. */
-static bool lock_at_flush(struct fl_heap *heap, bool last)
-{
-    if (!last)
-        return fli_trylock(&heap->trim_lock);
-    fli_lock(&heap->trim_lock);
-    return true;
-}
-
-/* The trim of a flush, unless the bound is found to have to rise instead. */
-static void trim_at_flush_locked(struct fl_heap *heap)
-{
-    fli_assert_held(&heap->trim_lock);
-    size_t above = fli_bound_adapt_locked(heap);
-    size_t held = held_bytes(&heap->backing);
-    if (held <= above)
-        return;
-    struct trim trim = begin_locked(heap, above / 2);
+    struct trim trim = begin_locked(heap, retain);
     trim.free = held;
     trim_classes(&trim);
     finish(&trim, heap);
-    fli_bound_note_trim_locked(heap, trim.emptied);
-}
-
-void fli_trim_at_flush(struct fl_heap *heap, bool last)
-{
-    struct fli_backing *backing = &heap->backing;
-    if (fli_retired_is_waiting(heap))
-        fli_retired_reclaim(heap);
-    size_t above = fli_load_relaxed(&heap->bound.above);
-    uint64_t flushes = fli_load_relaxed(&heap->flushes) + 1;
-    fli_store_relaxed(&heap->flushes, flushes);
-    bool look = last || free_slab_bytes(backing) > above || flushes % FLUSHES_PER_LOOK == 0;
-    if (above == SIZE_MAX || !look || held_bytes(backing) <= above || !lock_at_flush(heap, last))
-        return;
-    int saved = errno;
-    trim_at_flush_locked(heap);
-    fli_unlock(&heap->trim_lock);
-    errno = saved;
+    return trim.emptied;
 }

@@ -8,9 +8,7 @@
  * With no stale readers a free slab can go at once: all its blocks are in the library's hands, so nobody has a
  * pointer into it. With stale readers it waits for a grace period (retired.h).
  *
- * A heap trims itself when it holds more than its bound (bound.h).
- *
- * The slabs that such a trim makes idle stay warm up to half the bound, because a program whose objects change their
+ * A heap trims itself when it holds more than its bound (bound.h). The slabs that such a trim makes idle stay warm up to half the bound, because a program whose objects change their
  * size class needs them at once for another. The host's own trims leave warm what they are asked to leave.
  *
  * Between two flushes such a trim takes a slice, no more than the freeing thread can be made to wait for. At a flush it
@@ -30,14 +28,16 @@
  * trim under way, never for a grace period. */
 size_t fli_trim(struct fl_heap *heap, size_t retain);
 
-/* Blocks have been given away: trims if the heap holds more than its bound, unless a trim is under way. */
-void fli_trim_if_grown(struct fl_heap *heap);
+/* One step towards holding `bytes` bytes less: as little as keeps up with the frees, because the thread that frees waits
+ * for it. Returns the bytes of the slabs that it has taken out of homes. Under the trim lock. */
+size_t fli_trim_slice_locked(struct fl_heap *heap, size_t bytes);
 
-/* Takes a step with what is deferred (fli_deferred_advance), and trims likewise after blocks that it has released. */
-void fli_trim_advance_deferred(struct fl_heap *heap);
+/* Trims a heap that holds `held` free bytes in the pool and in free slabs until at most `retain` are left. Passes over
+ * homes that are busy. Returns as above. Under the trim lock. */
+size_t fli_trim_down_locked(struct fl_heap *heap, size_t held, size_t retain);
 
-/* A thread has flushed; `last` if no other is attached that is not about to leave. Trims all classes if the heap holds
- * more than its bound. A trim under way is enough, but for the last. */
-void fli_trim_at_flush(struct fl_heap *heap, bool last);
+/* Bytes of the blocks in the pool, and of the slabs on the free lists of all homes, a moment ago. */
+size_t fli_trim_pooled_bytes(struct fli_backing *backing);
+size_t fli_trim_free_slab_bytes(struct fli_backing *backing);
 
 #endif
