@@ -20,8 +20,8 @@
 
 #include "base/list.h"
 #include "heap/bound.h"
-#include "heap/deferred.h"
 #include "heap/retired.h"
+#include "pool/deferred.h"
 
 struct fli_thread;
 

@@ -3,7 +3,7 @@
  * Atomics are relaxed in this file: magazines come and go through stacks, which order (pool.h), and the rest are
  * numbers and hints, or words under the lock.
  */
-#include "heap/deferred.h"
+#include "pool/deferred.h"
 #include "base/check.h"
 #include "base/sanitizer.h"
 #include "memory/block.h"
