@@ -258,7 +258,7 @@ static int walk_homes(struct walk *walk, unsigned class_index, size_t *live)
     int failed = 0;
     struct fli_home *home = fli_homes_first(&walk->heap->backing.homes);
     for (; home != NULL && failed == 0; home = home->next) {
-        failed = walk_list(walk, fli_load_relaxed(&home->classes[class_index].shelf), class_index, RACK);
+        failed = walk_list(walk, fli_load_relaxed(&home->classes[class_index].shelf.first), class_index, RACK);
         if (failed == 0 && (fli_load_relaxed(&walk->slabs->by_class[class_index].slabs) > 0 ||
                             fli_load_relaxed(&home->classes[class_index].free) > 0))
             failed = walk_slabs_of(walk, home, class_index, live);
@@ -360,7 +360,7 @@ static int check_magazines(struct walk *walk)
     int failed = walk_list(walk, fli_stack_top(&walk->heap->backing.pool.empty), 0, POOL);
     struct fli_home *home = fli_homes_first(&walk->heap->backing.homes);
     for (; home != NULL && failed == 0; home = home->next)
-        failed = walk_list(walk, fli_load_relaxed(&home->rack.empty_shelf), 0, RACK);
+        failed = walk_list(walk, fli_load_relaxed(&home->rack.empty_shelf.first), 0, RACK);
     size_t exist = fli_magazines_count(&walk->heap->backing.magazines);
     size_t found = walk->magazines + walk->heap->lost_magazines;
     /* What a thread had in hand when a fork left it behind is not known. */

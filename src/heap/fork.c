@@ -74,7 +74,7 @@ static void set_pool_aside(struct fl_heap *heap)
 {
     for (unsigned i = 0; i < STACKS; i++) {
         struct fli_stack *stack = stack_at(heap, i);
-        stack->held = fli_stack_take_all_mpmc(stack, &heap->service->owner.counters);
+        fli_chain_begin(&stack->held, fli_stack_take_all_mpmc(stack, &heap->service->owner.counters));
     }
 }
 
@@ -82,14 +82,15 @@ static void put_pool_back(struct fl_heap *heap)
 {
     for (unsigned i = 0; i < STACKS; i++) {
         struct fli_stack *stack = stack_at(heap, i);
-        fli_stack_put_back_mpmc(stack, &heap->backing.magazines, stack->held, &heap->service->owner.counters);
+        fli_stack_put_back_mpmc(stack, &heap->backing.magazines, fli_chain_end(&stack->held),
+                                &heap->service->owner.counters);
     }
 }
 
 static void reset_pool(struct fl_heap *heap)
 {
     for (unsigned i = 0; i < STACKS; i++)
-        fli_stack_reset_stw(stack_at(heap, i), stack_at(heap, i)->held);
+        fli_stack_reset_stw(stack_at(heap, i), fli_chain_end(&stack_at(heap, i)->held));
 }
 
 /* What cancellation was set to before the fork under way. Under all locks. */

@@ -22,6 +22,14 @@ static inline void fli_chain_begin(struct fli_chain *chain, uint32_t first)
     fli_store_relaxed(&chain->first, first);
 }
 
+/* Returns the index of a chain's first magazine, 0 if it has none; the chain has none then. */
+static inline uint32_t fli_chain_end(struct fli_chain *chain)
+{
+    uint32_t first = fli_load_relaxed(&chain->first);
+    fli_store_relaxed(&chain->first, 0);
+    return first;
+}
+
 /* A chain's first magazine, or NULL. */
 static inline struct fli_magazine *fli_chain_first(struct fli_chain *chain, const struct fli_magazines *magazines)
 {

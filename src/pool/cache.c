@@ -437,14 +437,14 @@ void fli_cache_flush_owner(struct fl_cache *cache, unsigned class_index, struct 
         give_away(previous, class_index, backing, owner);
 }
 
-static FLI_ATOMIC(uint32_t) * shelf_of(struct fli_home *home, unsigned class_index)
+static struct fli_chain *shelf_of(struct fli_home *home, unsigned class_index)
 {
     return class_index != 0 ? &home->classes[class_index].shelf : &home->rack.empty_shelf;
 }
 
 struct fli_magazine *fli_cache_take_kept(struct fli_backing *backing, struct fli_home *home, unsigned class_index)
 {
-    if (fli_load_relaxed(shelf_of(home, class_index)) == 0) /* relaxed: the lock orders */
+    if (fli_chain_first(shelf_of(home, class_index), &backing->magazines) == NULL)
         return NULL;
     return class_index != 0 ? take_kept(class_index, backing, home)
                             : fli_rack_take(&home->rack.empty, &home->rack.empty_shelf, &backing->magazines, 0);
@@ -455,7 +455,7 @@ static struct fli_magazine *take_shelved(struct fli_backing *backing, struct fli
 {
     struct fli_home *home = owner->home;
     struct fli_magazine *magazine = NULL;
-    if (fli_load_relaxed(shelf_of(home, class_index)) != 0 && fli_home_try_briefly(home)) { /* relaxed: a hint */
+    if (fli_chain_first(shelf_of(home, class_index), &backing->magazines) != NULL && fli_home_try_briefly(home)) {
         magazine = fli_cache_take_kept(backing, home, class_index);
         fli_home_unlock(home);
     }
@@ -499,6 +499,6 @@ size_t fli_cache_kept_blocks(struct fli_backing *backing, unsigned class_index)
     size_t most = FLI_RACK_BYTES_MOST / (FLI_MAGAZINE_BYTES + capacity * fli_class_bytes(class_index)) * capacity;
     size_t blocks = 0;
     for (struct fli_home *home = fli_homes_first(&backing->homes); home != NULL; home = home->next)
-        blocks += fli_min(fli_rack_blocks(&home->classes[class_index].shelf, &backing->magazines), most);
+        blocks += fli_min(fli_chain_blocks(&home->classes[class_index].shelf, &backing->magazines), most);
     return blocks;
 }

@@ -52,8 +52,8 @@ struct fli_home_class {
     FLI_PLAIN(uint32_t) current; /* slab */
     FLI_PLAIN(uint32_t) latest;  /* the slab that was current before */
     FLI_PLAIN(uint32_t) lists[FLI_HOME_LISTS];
-    FLI_ATOMIC(uint32_t) shelf; /* magazines that are kept, see rack.h */
-    FLI_ATOMIC(uint32_t) free;  /* written under the lock */
+    struct fli_chain shelf;    /* magazines that are kept, see rack.h */
+    FLI_ATOMIC(uint32_t) free; /* written under the lock */
 };
 
 struct fli_home {

@@ -23,7 +23,7 @@ void fli_stack_init(struct fli_stack *stack)
 {
     uint64_t tag = FLI_RARE_PATHS ? ((uint64_t)1 << FLI_TAG_BITS) - RARE_CHANGES_BEFORE_WRAP : 0;
     fli_store_relaxed(&stack->head, fli_tagged_empty(tag)); /* relaxed: the heap is not shared yet */
-    stack->held = 0;
+    fli_chain_begin(&stack->held, 0);
 }
 
 void fli_pool_init(struct fli_pool *pool)
@@ -33,35 +33,13 @@ void fli_pool_init(struct fli_pool *pool)
         fli_stack_init(&pool->filled[c]);
 }
 
-/* ---- Lists that a fork has set aside. */
+/* ---- Chains that a fork has set aside. */
 
-/* Relaxed: the list is the forking thread's own. */
 static uint64_t push_held(struct fli_stack *stack, const struct fli_magazines *magazines,
                           struct fli_magazine *magazine)
 {
-    uint64_t below = fli_magazine_weight(magazine);
-    if (stack->held != 0)
-        below += fli_load_relaxed(&fli_magazine_at(magazines, stack->held)->below);
-    fli_store_relaxed(&magazine->next, stack->held);
-    fli_store_relaxed(&magazine->below, below);
-    stack->held = fli_magazine_index(magazines, magazine);
-    return below;
-}
-
-static struct fli_magazine *pop_held(struct fli_stack *stack, const struct fli_magazines *magazines)
-{
-    if (stack->held == 0)
-        return NULL;
-    struct fli_magazine *magazine = fli_magazine_at(magazines, stack->held);
-    stack->held = fli_load_relaxed(&magazine->next); /* relaxed: as above */
-    return magazine;
-}
-
-static uint32_t take_held(struct fli_stack *stack)
-{
-    uint32_t first = stack->held;
-    stack->held = 0;
-    return first;
+    fli_chain_put(&stack->held, magazines, magazine);
+    return fli_chain_blocks(&stack->held, magazines);
 }
 
 /* ---- The stacks. */
@@ -97,7 +75,7 @@ struct fli_magazine *fli_stack_pop_mpmc(struct fli_stack *stack, const struct fl
                                         struct fli_pool_counters *counters)
 {
     if (fli_lock_is_forking())
-        return pop_held(stack, magazines);
+        return fli_chain_take(&stack->held, magazines);
     /* P2: acquire, pairs with P1 and P7: `next` of the magazine that the head names. */
     fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
     while (fli_tagged_index(head) != 0) {
@@ -117,7 +95,7 @@ struct fli_magazine *fli_stack_pop_mpmc(struct fli_stack *stack, const struct fl
 uint32_t fli_stack_take_all_mpmc(struct fli_stack *stack, struct fli_pool_counters *counters)
 {
     if (fli_lock_is_forking())
-        return take_held(stack);
+        return fli_chain_end(&stack->held);
     fli_tagged head = fli_load_relaxed(&stack->head); /* relaxed: nothing is read through it before P4 */
     while (fli_tagged_index(head) != 0) {
         /* P4: acquire, pairs with P1 and P7: the slots, and the list, of all magazines taken. Failure: relaxed, as
@@ -135,7 +113,8 @@ uint32_t fli_stack_top(struct fli_stack *stack)
 {
     /* P6: acquire, pairs with P1 and P7: `below` of the magazine that the head names. */
     fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
-    return fli_lock_is_forking() ? stack->held : fli_tagged_index(head);
+    /* Relaxed: the forking thread's own. */
+    return fli_lock_is_forking() ? fli_load_relaxed(&stack->held.first) : fli_tagged_index(head);
 }
 
 uint64_t fli_stack_blocks(struct fli_stack *stack, const struct fli_magazines *magazines)
@@ -165,11 +144,10 @@ void fli_stack_put_back_mpmc(struct fli_stack *stack, const struct fli_magazines
 {
     if (first == 0 || put_back_whole(stack, first, counters))
         return;
-    while (first != 0) {
-        struct fli_magazine *magazine = fli_magazine_at(magazines, first);
-        first = fli_load_relaxed(&magazine->next); /* relaxed: the list is the caller's */
+    struct fli_chain chain;
+    fli_chain_begin(&chain, first);
+    for (struct fli_magazine *magazine; (magazine = fli_chain_take(&chain, magazines)) != NULL;)
         fli_stack_push_mpmc(stack, magazines, magazine, counters);
-    }
 }
 
 void fli_stack_reset_stw(struct fli_stack *stack, uint32_t first)

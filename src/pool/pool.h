@@ -19,17 +19,17 @@
  * While the head names a magazine, neither changes; so the depth of a stack is read from its top, and nothing is
  * counted with a shared read-modify-write of its own.
  *
- * During a fork what was on a stack is set aside as a list (fork.h). The forking thread works on that list, which no
+ * During a fork what was on a stack is set aside as a chain (fork.h). The forking thread works on that chain, which no
  * other thread sees, so that parent and child find in it what the thread has left there.
  */
 #ifndef FLI_POOL_H
 #define FLI_POOL_H
 
-#include "memory/magazine.h"
+#include "memory/chain.h"
 
 struct fli_stack {
     FLI_ON_OWN_LINE FLI_ATOMIC(fli_tagged) head;
-    uint32_t held; /* during a fork: the list that was set aside, the forking thread's */
+    struct fli_chain held; /* during a fork: what was set aside, the forking thread's */
 };
 
 struct fli_pool {

@@ -38,7 +38,7 @@ static void grow(struct fli_rack_part *part, unsigned class_index)
     part->grown++;
 }
 
-bool fli_rack_put(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf, const struct fli_magazines *magazines,
+bool fli_rack_put(struct fli_rack_part *part, struct fli_chain *shelf, const struct fli_magazines *magazines,
                   struct fli_magazine *magazine, unsigned class_index, size_t most)
 {
     unsigned kib = cost(magazine, class_index);
@@ -46,24 +46,19 @@ bool fli_rack_put(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf, cons
         refuse(part, class_index, kib);
         return false;
     }
-    /* Relaxed: the home's lock orders; others read numbers of a moment ago. */
-    fli_store_relaxed(&magazine->below, fli_magazine_weight(magazine) + fli_rack_blocks(shelf, magazines));
-    fli_store_relaxed(&magazine->next, fli_load_relaxed(shelf));
-    fli_store_relaxed(shelf, fli_magazine_index(magazines, magazine));
+    fli_chain_put(shelf, magazines, magazine);
     part->kib = (uint16_t)(part->kib + kib);
     return true;
 }
 
-struct fli_magazine *fli_rack_take(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf,
+struct fli_magazine *fli_rack_take(struct fli_rack_part *part, struct fli_chain *shelf,
                                    const struct fli_magazines *magazines, unsigned class_index)
 {
-    uint32_t top = fli_load_relaxed(shelf); /* relaxed: as above */
-    if (top == 0) {
+    struct fli_magazine *magazine = fli_chain_take(shelf, magazines);
+    if (magazine == NULL) {
         grow(part, class_index);
         return NULL;
     }
-    struct fli_magazine *magazine = fli_magazine_at(magazines, top);
-    fli_store_relaxed(shelf, fli_load_relaxed(&magazine->next));
     part->kib = (uint16_t)(part->kib - cost(magazine, class_index));
     return magazine;
 }
@@ -75,10 +70,4 @@ void fli_rack_reset_empty(struct fli_rack *rack)
         return;
     for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++)
         parts[i]->refused = parts[i]->refused_class = parts[i]->grown = 0;
-}
-
-uint64_t fli_rack_blocks(FLI_ATOMIC(uint32_t) * shelf, const struct fli_magazines *magazines)
-{
-    uint32_t top = fli_load_relaxed(shelf); /* relaxed: as above */
-    return top != 0 ? fli_load_relaxed(&fli_magazine_at(magazines, top)->below) : 0;
 }

@@ -12,9 +12,8 @@
  * A magazine of another thread's blocks, which this thread cannot keep, goes to the other thread's rack as it is: so
  * what one thread allocates and another one frees comes back without a look at each block.
  *
- * A rack has a shelf of filled magazines for each class, and one of empty magazines for all. A shelf is a list like a
- * stack of the pool (pool.h), with `next` and `below` of the same meaning, but under the home's lock. Others read the
- * word that names its top, and `below`, for statistics.
+ * A rack has a shelf of filled magazines for each class, and one of empty magazines for all. A shelf is a chain
+ * (memory/chain.h) under the home's lock.
  *
  * Each part of a rack, of small, large and empty magazines, has a bound. It begins low. When the thread asks in vain
  * for what there was no room for, the bound grows a step, until it has grown by as much: so it comes to hold what the
@@ -27,6 +26,7 @@
 
 #include "base/config.h"
 #include "base/sizeclass.h"
+#include "memory/chain.h"
 #include "pool/pool.h"
 
 /* The most that a rack holds, less than 64 MiB, and what each part of it may hold at first. */
@@ -43,24 +43,21 @@ struct fli_rack_part {
 };
 
 struct fli_rack {
-    FLI_ATOMIC(uint32_t) empty_shelf;
+    struct fli_chain empty_shelf;
     struct fli_rack_part small, large, empty;
 };
 
 /* Puts a magazine onto a shelf of the part, that of the class or, if it is 0, that of empty magazines, unless it is
  * more than the part's bound or `most` bytes then. Returns whether it has. Under the home's lock. */
-bool fli_rack_put(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf, const struct fli_magazines *magazines,
+bool fli_rack_put(struct fli_rack_part *part, struct fli_chain *shelf, const struct fli_magazines *magazines,
                   struct fli_magazine *magazine, unsigned class_index, size_t most);
 
 /* Takes the magazine put onto a shelf of the part last, or returns NULL; then the part may hold more from now on, if
  * what is missing had been refused. Likewise. */
-struct fli_magazine *fli_rack_take(struct fli_rack_part *part, FLI_ATOMIC(uint32_t) * shelf,
+struct fli_magazine *fli_rack_take(struct fli_rack_part *part, struct fli_chain *shelf,
                                    const struct fli_magazines *magazines, unsigned class_index);
 
 /* Sets the bounds of a rack that holds nothing to what they are at first. Likewise. */
 void fli_rack_reset_empty(struct fli_rack *rack);
-
-/* The blocks on a shelf; on that of empty magazines, the magazines. Any thread; exact while the owner is quiet. */
-uint64_t fli_rack_blocks(FLI_ATOMIC(uint32_t) * shelf, const struct fli_magazines *magazines);
 
 #endif

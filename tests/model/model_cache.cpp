@@ -223,10 +223,10 @@ struct cache_model : rl::test_suite<scenario, threads> {
             see(fli_magazine_floor(magazine, capacity)[i]);
     }
 
-    uint32_t see_shelf(FLI_ATOMIC(uint32_t) * shelf, bool is_filled)
+    uint32_t see_shelf(fli_chain *shelf, bool is_filled)
     {
         uint32_t magazines = 0;
-        for (uint32_t index = fli_load_relaxed(shelf); index != 0; magazines++) {
+        for (uint32_t index = fli_load_relaxed(&shelf->first); index != 0; magazines++) {
             fli_magazine *magazine = fli_magazine_at(&backing.magazines, index);
             see_magazine(magazine, is_filled);
             index = fli_load_relaxed(&magazine->next);

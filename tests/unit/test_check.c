@@ -207,7 +207,7 @@ static void a_stack_cut_short_is_found(void **state)
 /* The word that names the uppermost magazine that is kept. */
 static FLI_ATOMIC(uint32_t) * shelf_of(struct ward *ward)
 {
-    return &ward->home->classes[ward->class_index].shelf;
+    return &ward->home->classes[ward->class_index].shelf.first;
 }
 
 static struct fli_magazine *racked_of(struct ward *ward)

@@ -94,7 +94,7 @@ static size_t shelved(struct fl_thread *thread, struct fl_heap *heap)
 {
     size_t c = fl_size_class(SIZE);
     struct fli_home *home = ((struct fli_thread *)(void *)thread)->owner.home;
-    return (size_t)fli_rack_blocks(&home->classes[c].shelf, &heap->backing.magazines);
+    return (size_t)fli_chain_blocks(&home->classes[c].shelf, &heap->backing.magazines);
 }
 
 /* Allocates on one thread's handle and frees on another's. */
