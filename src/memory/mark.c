@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "memory/mark.h"
-#include "memory/block.h"
 #include "base/check.h"
+#include "memory/block.h"
+#include "memory/stray.h"
 
 static unsigned waiting_row(const struct fli_marks *marks)
 {
@@ -56,7 +57,7 @@ static void set_locked(struct fli_slabs *slabs, uint32_t slab, uint32_t index)
 bool fli_mark_set(struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
     if (!is_block_at_home(slabs, class_index, block)) {
-        fli_slab_note_stray(slabs, class_index, block, false);
+        fli_stray_note(slabs, class_index, block, false);
         return false;
     }
     uint32_t slab = fli_slab_number(slabs, block), index = fli_slab_block_index(slabs, class_index, block);
@@ -66,7 +67,7 @@ bool fli_mark_set(struct fli_slabs *slabs, unsigned class_index, const void *blo
         set_locked(slabs, slab, index);
     fli_unlock(&slabs->lock);
     if (was_free)
-        fli_slab_note_stray(slabs, class_index, block, true);
+        fli_stray_note(slabs, class_index, block, true);
     return !was_free;
 }
 

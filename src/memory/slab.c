@@ -191,7 +191,6 @@ static void leave_class_locked(struct fli_slabs *slabs, uint32_t slab)
     for (unsigned w = 0; w < fli_slab_words(record->blocks); w++)
         fli_store_relaxed(&fli_slab_free_bits(slabs, slab)[w], 0);
     record->free = 0;
-    record->next = record->previous = 0;
     fli_store_relaxed(&record->home, NULL);
     fli_count(&slabs->retired, 1);
 }

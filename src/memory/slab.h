@@ -153,9 +153,6 @@ uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index);
 /* Commits the memory of the next slab and of its metadata, and of some more. Returns 0 or -ENOMEM. Under the lock. */
 int fli_slab_commit(struct fli_slabs *slabs);
 
-/* Notes a stray. Locks. */
-FLI_COLD void fli_slab_note_stray(struct fli_slabs *slabs, unsigned class_index, const void *block, bool was_free);
-
 /* The highest number of a slab that has ever been in use. Locks. */
 uint32_t fli_slab_committed(struct fli_slabs *slabs);
 

@@ -30,7 +30,8 @@ static inline void fli_slab_list_remove(const struct fli_slabs *slabs, FLI_PLAIN
         fli_slab_at(slabs, record->previous)->next = record->next;
     if (record->next != 0)
         fli_slab_at(slabs, record->next)->previous = record->previous;
-    record->next = record->previous = 0;
+    record->next = 0;
+    record->previous = 0;
 }
 
 /* Removes the first slab of a list, and returns it; 0 if there is none. */

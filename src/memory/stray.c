@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-void fli_slab_note_stray(struct fli_slabs *slabs, unsigned class_index, const void *block, bool was_free)
+void fli_stray_note(struct fli_slabs *slabs, unsigned class_index, const void *block, bool was_free)
 {
     fli_lock(&slabs->lock);
     if (slabs->stray_count < FLI_STRAYS_MOST)

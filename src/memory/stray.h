@@ -8,6 +8,9 @@
 
 #include "memory/slab.h"
 
+/* Notes a stray. Locks. */
+FLI_COLD void fli_stray_note(struct fli_slabs *slabs, unsigned class_index, const void *block, bool was_free);
+
 /* Takes one of the strays that have been noted. Returns false if there is none. Locks. */
 bool fli_stray_take(struct fli_slabs *slabs, struct fli_stray *stray);
 

@@ -2,6 +2,8 @@
 #include "pool/home.h"
 #include "base/check.h"
 #include "base/lock.h"
+#include "memory/slab_list.h"
+#include "memory/stray.h"
 #include "pool/pool.h"
 
 #include <sched.h>
@@ -68,26 +70,17 @@ static bool is_on_list(const struct fli_slab *record)
 
 static void unlink_slab(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab)
 {
-    struct fli_slab *record = fli_slab_at(homes->slabs, slab);
-    if (record->previous != 0)
-        fli_slab_at(homes->slabs, record->previous)->next = record->next;
-    else
-        class->lists[record->list] = record->next;
-    if (record->next != 0)
-        fli_slab_at(homes->slabs, record->next)->previous = record->previous;
-    if (record->list == FLI_HOME_FREE)
+    unsigned list = fli_slab_at(homes->slabs, slab)->list;
+    fli_slab_list_remove(homes->slabs, &class->lists[list], slab);
+    if (list == FLI_HOME_FREE)
         fli_sub_relaxed(&homes->free_slabs, 1); /* relaxed: a counter */
 }
 
 static void link_slab(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab)
 {
-    struct fli_slab *record = fli_slab_at(homes->slabs, slab);
-    record->previous = 0;
-    record->next = class->lists[record->list];
-    if (record->next != 0)
-        fli_slab_at(homes->slabs, record->next)->previous = slab;
-    class->lists[record->list] = slab;
-    if (record->list == FLI_HOME_FREE)
+    unsigned list = fli_slab_at(homes->slabs, slab)->list;
+    fli_slab_list_add(homes->slabs, &class->lists[list], slab);
+    if (list == FLI_HOME_FREE)
         fli_add_relaxed(&homes->free_slabs, 1); /* relaxed: a counter */
 }
 
@@ -214,7 +207,7 @@ static inline unsigned put_singly(struct fli_slabs *slabs, unsigned class_index,
         bool is_block = (uint32_t)place < d->reciprocal && offset < d->bytes;
         if (FLI_LIKELY(is_block && set_bits(&d->bits[index / 64], (uint64_t)1 << index % 64)))
             continue;
-        fli_slab_note_stray(slabs, class_index, *d->at, is_block);
+        fli_stray_note(slabs, class_index, *d->at, is_block);
         strays++;
     }
     return (unsigned)(d->at - first) - strays;
@@ -271,8 +264,8 @@ FLI_COLD static void note_twice(struct fli_slabs *slabs, unsigned class_index, u
 {
     for (; twice != 0; twice &= twice - 1) {
         size_t index = word * 64 + (unsigned)__builtin_ctzll(twice);
-        fli_slab_note_stray(slabs, class_index,
-                            fli_slab_start(slabs, slab) + index * slabs->by_class[class_index].block_bytes, true);
+        fli_stray_note(slabs, class_index,
+                       fli_slab_start(slabs, slab) + index * slabs->by_class[class_index].block_bytes, true);
     }
 }
 

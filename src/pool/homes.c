@@ -3,6 +3,7 @@
  * All homes of a heap: who lives where, blocks that are sent home from elsewhere, slabs that move to another home.
  */
 #include "base/check.h"
+#include "memory/stray.h"
 #include "pool/home.h"
 #include "pool/pool.h"
 
@@ -119,8 +120,8 @@ unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **
     for (unsigned tries = 0; refused < left && (waits || tries < RETURN_TRIES); tries++) {
         struct fli_home *home = home_of(homes->slabs, class_index, blocks[refused]);
         if (FLI_UNLIKELY(home == NULL)) {
-            fli_slab_note_stray(homes->slabs, class_index, blocks[refused],
-                                fli_slab_class_of(homes->slabs, blocks[refused]) == class_index);
+            fli_stray_note(homes->slabs, class_index, blocks[refused],
+                           fli_slab_class_of(homes->slabs, blocks[refused]) == class_index);
             remove_block(blocks, refused, left--);
             continue;
         }

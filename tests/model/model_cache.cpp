@@ -36,6 +36,7 @@
  * usage: model_cache exchange|refused|counted|strangers|kept|handed|adopted|moved|settled|passed [--expect-error]
  */
 #include "base/lock.h"
+#include "memory/stray.h"
 #include "model_check.h"
 #include "pool/cache.h"
 
@@ -578,7 +579,7 @@ uint32_t fli_slab_begin(fli_slabs *slabs, unsigned class_index)
     return slab;
 }
 
-void fli_slab_note_stray(fli_slabs *, unsigned, const void *, bool)
+void fli_stray_note(fli_slabs *, unsigned, const void *, bool)
 {
     RL_ASSERT(!"a block is no stray");
 }

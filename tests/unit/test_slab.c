@@ -179,7 +179,7 @@ static void strays_beyond_those_that_are_kept_are_counted(void **state)
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     char places[FLI_STRAYS_MOST + 3];
     for (size_t i = 0; i < COUNT_OF(places); i++)
-        fli_slab_note_stray(slabs, 1, &places[i], false);
+        fli_stray_note(slabs, 1, &places[i], false);
     struct fli_stray stray;
     uint32_t seen = 0;
     while (fli_stray_take(slabs, &stray))
