@@ -17,7 +17,7 @@ int fl_alloc_many(struct fl_thread *thread, size_t size, size_t count, void **bl
         if (part > 0) {
             for (size_t i = 0; i < part; i++)
                 blocks[done++] = *--top;
-            __atomic_store_n(&cache->top, top, __ATOMIC_RELAXED); /* relaxed: as in fl_cache_take */
+            fli_store_public(&cache->top, top);
             continue;
         }
         blocks[done] = fli_alloc_quickly(thread, fli_class_of_size(size), NULL);
@@ -44,7 +44,7 @@ void fl_free_many(struct fl_thread *thread, size_t size, size_t count, void *con
         size_t part = fli_min(room, count - done);
         if (part > 0) {
             memcpy(top, blocks + done, part * sizeof *blocks);
-            __atomic_store_n(&cache->top, top + part, __ATOMIC_RELAXED); /* relaxed: as in fl_cache_put */
+            fli_store_public(&cache->top, top + part);
             done += part;
         } else {
             fli_free(thread, blocks[done++], &how);

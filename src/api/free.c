@@ -16,9 +16,9 @@
 
 /* ---- The header of objects that stale readers look at. */
 
-#define CLEAR_WORD(type, place) __atomic_store_n((type *)(place), 0, __ATOMIC_RELAXED)
+#define CLEAR_WORD(type, place) fli_store_public((type *)(place), 0)
 
-/* Relaxed: what is published by it is that no reader may take hold of the object, and readers check again after they
+/* What is published by it is that no reader may take hold of the object, and readers check again after they
  * have. */
 static void clear_header(const struct fl_header *header, void *object)
 {

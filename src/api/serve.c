@@ -43,7 +43,7 @@ static struct fl_heap *create_default_once(void)
     char error[256];
     fli_pin_object();
     fli_lock(&fli_default_lock);
-    struct fl_heap *heap = fli_load_relaxed(&default_heap); /* relaxed: the lock orders */
+    struct fl_heap *heap = fli_load_own(&default_heap);
     if (heap == NULL) {
         heap = create_default(error, sizeof error);
         /* H1: release, pairs with H2 in fl_heap_default: the heap is whole. */

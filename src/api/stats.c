@@ -14,7 +14,7 @@ static void count_class_slabs_locked(const struct fli_slabs *slabs, unsigned cla
                                      struct fl_class_stats *stats)
 {
     const struct fli_slab_class *class = &slabs->by_class[class_index];
-    stats->slabs = fli_load_relaxed(&class->slabs); /* relaxed: written under the lock */
+    stats->slabs = fli_load_own(&class->slabs);
     stats->carved = stats->slabs * class->blocks;
 }
 
@@ -25,7 +25,7 @@ static void count_slabs(struct fli_slabs *slabs, struct fl_stats *stats)
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         count_class_slabs_locked(slabs, c, &stats->classes[c]);
     stats->idle_bytes = ((size_t)slabs->warm_count + slabs->kept_count) << FLI_SLAB_SHIFT;
-    stats->retired_bytes = (size_t)fli_load_relaxed(&slabs->retired) << FLI_SLAB_SHIFT; /* relaxed: as above */
+    stats->retired_bytes = (size_t)fli_load_own(&slabs->retired) << FLI_SLAB_SHIFT;
     for (unsigned part = 0; part < FLI_SLAB_PARTS; part++)
         stats->mapped_bytes += slabs->parts[part].committed;
     fli_unlock(&slabs->lock);
@@ -51,7 +51,7 @@ static void count_held_locked(struct fl_heap *heap, unsigned class_index, struct
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
         stats->cached += cached_blocks(thread, class_index);
     stats->pooled = fli_stack_blocks(&backing->pool.filled[class_index], &backing->magazines);
-    stats->deferred = fli_load_relaxed(&heap->deferred.blocks[class_index]); /* relaxed: a number a moment ago */
+    stats->deferred = fli_load_hint(&heap->deferred.blocks[class_index]);
     stats->deferred += unsubmitted_blocks(heap->service, class_index);
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
         stats->deferred += unsubmitted_blocks(thread, class_index);
@@ -125,11 +125,10 @@ static void count_magazines(struct fli_backing *backing, struct fl_stats *stats)
 
 static void add_counters(struct fl_stats *stats, const struct fli_pool_counters *counters)
 {
-    /* Relaxed: written by the thread they belong to; numbers a moment ago. */
-    stats->exchanges += fli_load_relaxed(&counters->exchanges);
-    stats->shared_updates += fli_load_relaxed(&counters->updates);
-    stats->cas_failures += fli_load_relaxed(&counters->cas_failures);
-    stats->home_visits += fli_load_relaxed(&counters->home_visits);
+    stats->exchanges += fli_load_hint(&counters->exchanges);
+    stats->shared_updates += fli_load_hint(&counters->updates);
+    stats->cas_failures += fli_load_hint(&counters->cas_failures);
+    stats->home_visits += fli_load_hint(&counters->home_visits);
 }
 
 static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
@@ -146,16 +145,15 @@ static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
         add_counters(stats, &thread->owner.counters);
 }
 
-/* Relaxed: counters, nothing is ordered by them. */
 static void count_grace(struct fl_heap *heap, struct fl_stats *stats)
 {
     const struct fli_deferred *deferred = &heap->deferred;
-    stats->grace_periods = fli_load_relaxed(&deferred->batch.grace_periods) +
-                           fli_load_relaxed(&heap->retired.batch.grace_periods);
-    stats->grace_refusals = fli_load_relaxed(&deferred->batch.grace_refusals) +
-                            fli_load_relaxed(&heap->retired.batch.grace_refusals);
-    stats->pressures = fli_load_relaxed(&deferred->pressures);
-    stats->over_bytes = fli_load_relaxed(&deferred->over_bytes);
+    stats->grace_periods = fli_load_hint(&deferred->batch.grace_periods) +
+                           fli_load_hint(&heap->retired.batch.grace_periods);
+    stats->grace_refusals = fli_load_hint(&deferred->batch.grace_refusals) +
+                            fli_load_hint(&heap->retired.batch.grace_refusals);
+    stats->pressures = fli_load_hint(&deferred->pressures);
+    stats->over_bytes = fli_load_hint(&deferred->over_bytes);
 }
 
 void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats)
@@ -177,9 +175,8 @@ void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats)
     count_magazines(backing, stats);
     stats->slab_bytes = stats->slabs << FLI_SLAB_SHIFT;
     stats->reserved_bytes = backing->slabs.span;
-    /* Relaxed: counters, nothing is ordered by them. */
-    stats->trims = fli_load_relaxed(&heap->trims);
-    stats->trimmed_bytes = fli_load_relaxed(&heap->trimmed_bytes);
+    stats->trims = fli_load_hint(&heap->trims);
+    stats->trimmed_bytes = fli_load_hint(&heap->trimmed_bytes);
     count_grace(heap, stats);
 }
 

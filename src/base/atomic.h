@@ -48,10 +48,28 @@
 #define fli_cas_weak(p, expected, desired, success, failure)                                                         \
     atomic_compare_exchange_weak_explicit((p), (expected), (desired), (success), (failure))
 
-/* Adds to a counter that one thread writes and others read: no read-modify-write is needed. */
+/* A plain use, see below; the model check has one of its own. */
 #define fli_count(p, v) fli_store_relaxed((p), fli_load_relaxed(p) + (v))
 
 #endif
+
+/* Plain uses, all relaxed: nothing is ordered by these words, and the names say why that is right. A use that has no name
+ * here says why in a comment.
+ *
+ *     own      no other thread writes the word now: it is the caller's, under a lock that the caller holds, or in
+ *              something that no other thread knows
+ *     hint     other threads write the word meanwhile, or read what is written: any of its values will do, early or late
+ *     count    a number to which threads add; fli_count is for one to which a single thread does at a time, so that no
+ *              read-modify-write is needed
+ *     public   own or hint, for words of the host's or of structs in public headers, which C++ reads too */
+#define fli_load_own(p)        fli_load_relaxed(p)
+#define fli_store_own(p, v)    fli_store_relaxed((p), (v))
+#define fli_load_hint(p)       fli_load_relaxed(p)
+#define fli_store_hint(p, v)   fli_store_relaxed((p), (v))
+#define fli_add_count(p, v)    fli_add_relaxed((p), (v))
+#define fli_sub_count(p, v)    fli_sub_relaxed((p), (v))
+#define fli_load_public(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
+#define fli_store_public(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 
 #if !defined(FL_MO_POOL_PUSH)
 #define FL_MO_POOL_PUSH memory_order_acq_rel

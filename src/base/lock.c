@@ -27,7 +27,7 @@ static void note_taken(struct fli_mutex *mutex)
 {
     if (!FLI_CHECKED)
         return;
-    fli_store_relaxed(&mutex->owner, (uintptr_t)pthread_self()); /* relaxed: see fli_assert_held */
+    fli_store_own(&mutex->owner, (uintptr_t)pthread_self());
     held[mutex->rank]++;
 }
 
@@ -36,7 +36,7 @@ static void note_released(struct fli_mutex *mutex)
     if (!FLI_CHECKED)
         return;
     fli_assert_held(mutex);
-    fli_store_relaxed(&mutex->owner, 0); /* relaxed: see fli_assert_held */
+    fli_store_own(&mutex->owner, 0);
     held[mutex->rank]--;
 }
 
@@ -107,7 +107,7 @@ void fli_lock_hold_all(void (*in_child)(void))
 {
     holder_pid = getpid();
     run_in_child = in_child;
-    fli_store_relaxed(&fli_lock_holder, (uintptr_t)pthread_self()); /* relaxed: see fli_lock_is_forking */
+    fli_store_own(&fli_lock_holder, (uintptr_t)pthread_self());
 }
 
 void fli_lock_note_child(void)
@@ -117,7 +117,7 @@ void fli_lock_note_child(void)
 
 void fli_lock_release_all(void)
 {
-    fli_store_relaxed(&fli_lock_holder, 0); /* relaxed: see fli_lock_is_forking */
+    fli_store_own(&fli_lock_holder, 0);
 }
 
 void fli_lock_adopt(struct fli_mutex *mutex)

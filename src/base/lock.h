@@ -64,7 +64,7 @@ static inline void fli_mutex_init(struct fli_mutex *mutex, enum fli_rank rank)
 {
     pthread_mutex_init(&mutex->mutex, NULL);
     mutex->rank = rank;
-    fli_store_relaxed(&mutex->owner, 0); /* relaxed: nobody knows it yet */
+    fli_store_own(&mutex->owner, 0);
 }
 
 static inline void fli_mutex_close(struct fli_mutex *mutex)

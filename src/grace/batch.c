@@ -1,7 +1,4 @@
-/* SPDX-License-Identifier: MIT
- *
- * Atomics are relaxed in this file: they are written under the owner's lock, and others read single numbers.
- */
+/* SPDX-License-Identifier: MIT */
 #include "grace/batch.h"
 #include "base/lock.h"
 
@@ -21,7 +18,7 @@ void fli_batch_init(struct fli_batch *batch, const struct fli_batch_calls *calls
 
 bool fli_batch_may_advance(const struct fli_batch *batch)
 {
-    int64_t token = fli_load_relaxed(&batch->token);
+    int64_t token = fli_load_hint(&batch->token);
     return token == 0 || fli_grace_elapsed(batch->grace, token);
 }
 
@@ -31,11 +28,11 @@ bool fli_batch_may_advance(const struct fli_batch *batch)
 static bool begin_locked(struct fli_batch *batch)
 {
     fli_assert_held(batch->lock);
-    if (fli_load_relaxed(&batch->token) != 0)
+    if (fli_load_own(&batch->token) != 0)
         return true;
     int64_t token = fli_grace_begin(batch->grace);
     if (token > 0) {
-        fli_store_relaxed(&batch->token, token);
+        fli_store_own(&batch->token, token);
         fli_count(&batch->grace_periods, 1);
         return true;
     }
@@ -47,13 +44,13 @@ static bool begin_locked(struct fli_batch *batch)
 
 static void release_locked(struct fli_batch *batch, size_t *bytes)
 {
-    if (begin_locked(batch) && fli_grace_elapsed(batch->grace, fli_load_relaxed(&batch->token)))
+    if (begin_locked(batch) && fli_grace_elapsed(batch->grace, fli_load_own(&batch->token)))
         batch->is_waiting = !batch->calls->release(batch->owner, bytes);
 }
 
 static void close_locked(struct fli_batch *batch)
 {
-    fli_store_relaxed(&batch->token, 0);
+    fli_store_own(&batch->token, 0);
     batch->is_waiting = batch->calls->close(batch->owner);
     batch->number += batch->is_waiting;
     if (batch->is_waiting)
@@ -83,7 +80,7 @@ void fli_batch_forget_locked(struct fli_batch *batch)
 
 bool fli_batch_wait(const struct fli_batch *batch, unsigned milliseconds)
 {
-    int64_t token = fli_load_relaxed(&batch->token);
+    int64_t token = fli_load_hint(&batch->token);
     /* An implementation of the host's that can be waited for says not how long. */
     return token != 0 && batch->grace->wait_for != NULL && fli_grace_wait(batch->grace, token, milliseconds);
 }
@@ -94,7 +91,7 @@ static int step(struct fli_batch *batch, int64_t *token, uint64_t *number, size_
 {
     fli_lock(batch->lock);
     *bytes += fli_batch_advance_locked(batch);
-    *token = batch->is_waiting ? fli_load_relaxed(&batch->token) : 0;
+    *token = batch->is_waiting ? fli_load_own(&batch->token) : 0;
     *number = batch->number;
     int result = batch->is_waiting && *token == 0 ? batch->refusal : 0;
     fli_unlock(batch->lock);
@@ -128,5 +125,5 @@ int fli_batch_drain(struct fli_batch *batch, void (*wait)(void *context, int64_t
 void fli_batch_wait_anew_stw(struct fli_batch *batch)
 {
     if (batch->grace->readers != NULL)
-        fli_store_relaxed(&batch->token, 0);
+        fli_store_own(&batch->token, 0);
 }

@@ -37,21 +37,20 @@ static void wait_until_asked_locked(struct fli_helper *helper, int64_t number)
 static void rest_locked(struct fli_helper *helper, int64_t number)
 {
     fli_assert_held(&helper->lock);
-    struct timespec until = time_at(fli_load_relaxed(&helper->begun_at) + PACE_NANOSECONDS); /* relaxed: our own */
+    struct timespec until = time_at(fli_load_own(&helper->begun_at) + PACE_NANOSECONDS);
     while (helper->hurry < number && fli_cond_wait_until(&helper->asked_for, &helper->lock, &until) == 0)
         ;
 }
 
-/* Relaxed in this function but for G1 and G3: the lock orders; others read single numbers. */
 static void *help(void *arg)
 {
     struct fli_helper *helper = arg;
     fli_lock(&helper->lock);
     for (;;) {
-        int64_t number = fli_load_relaxed(&helper->begun);
+        int64_t number = fli_load_own(&helper->begun);
         wait_until_asked_locked(helper, number + 1);
         rest_locked(helper, number + 1);
-        fli_store_relaxed(&helper->begun_at, fli_grace_now());
+        fli_store_own(&helper->begun_at, fli_grace_now());
         /* G3: release, pairs with G4 in latest: begun_at is not that of an earlier one. */
         fli_store_release(&helper->begun, number + 1);
         fli_unlock(&helper->lock);
@@ -81,7 +80,7 @@ static void use_clock_locked(struct fli_helper *helper)
 static int start_locked(struct fli_helper *helper)
 {
     fli_assert_held(&helper->lock);
-    if (fli_load_relaxed(&helper->exists)) /* relaxed: written under the lock */
+    if (fli_load_own(&helper->exists))
         return 0;
     use_clock_locked(helper);
     if (!helper->has_clock)
@@ -95,7 +94,7 @@ static int start_locked(struct fli_helper *helper)
     if (failed != 0)
         return -failed;
     pthread_detach(thread);
-    fli_store_relaxed(&helper->exists, true); /* relaxed: under the lock */
+    fli_store_own(&helper->exists, true);
     return 0;
 }
 
@@ -107,7 +106,7 @@ int64_t fli_helper_begin(void *of)
     fli_lock(&helper->lock);
     int64_t token = helper->lost ? -ENOTSUP : start_locked(helper);
     if (token == 0) {
-        token = fli_load_relaxed(&helper->begun) + 1; /* relaxed: under the lock */
+        token = fli_load_own(&helper->begun) + 1;
         if (helper->asked < token) {
             helper->asked = token;
             if (helper->is_idle)
@@ -123,8 +122,8 @@ bool fli_helper_elapsed(void *of, int64_t token)
     struct fli_helper *helper = of;
     if (completed(helper) >= token)
         return true;
-    /* Only a forked child has asked and has no helper. Relaxed: a stale value is corrected by a later call. */
-    if (FLI_UNLIKELY(!fli_load_relaxed(&helper->exists))) {
+    /* Only a forked child has asked and has no helper. A stale value is corrected by a later call. */
+    if (FLI_UNLIKELY(!fli_load_hint(&helper->exists))) {
         fli_lock(&helper->lock);
         if (!helper->lost)
             start_locked(helper);
@@ -157,18 +156,17 @@ int64_t fli_helper_latest(struct fli_helper *helper, uint64_t *begun_at)
 {
     /* G4: acquire, pairs with G3 in help: begun_at is that of this grace period, or of a later one. */
     int64_t begun = fli_load_acquire(&helper->begun);
-    *begun_at = fli_load_relaxed(&helper->begun_at); /* relaxed: for telling who has stalled */
+    *begun_at = fli_load_hint(&helper->begun_at);
     return begun;
 }
 
 /* ---- fork */
 
-/* Relaxed: no other thread runs. */
 void fli_helper_begin_anew_stw(struct fli_helper *helper, bool lost)
 {
     helper->lost = helper->lost || lost;
-    fli_store_relaxed(&helper->begun, fli_load_relaxed(&helper->completed));
-    fli_store_relaxed(&helper->exists, false);
+    fli_store_own(&helper->begun, fli_load_own(&helper->completed));
+    fli_store_own(&helper->exists, false);
     helper->has_clock = false;
     helper->is_idle = false;
     fli_unlock(&helper->lock);

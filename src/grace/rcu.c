@@ -224,9 +224,8 @@ void fli_rcu_after_fork_parent(void)
 
 void fli_rcu_after_fork_child(void)
 {
-    /* Relaxed: no other thread runs. */
-    fli_helper_begin_anew_stw(&bp.helper, fli_load_relaxed(&bp.is_used) && !bp_is_held);
-    fli_helper_begin_anew_stw(&qsbr.helper, fli_load_relaxed(&qsbr.is_used));
+    fli_helper_begin_anew_stw(&bp.helper, fli_load_own(&bp.is_used) && !bp_is_held);
+    fli_helper_begin_anew_stw(&qsbr.helper, fli_load_own(&qsbr.is_used));
     if (bp_is_held)
         urcu_bp_after_fork_child();
 }

@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "grace/reader.h"
 
-static unsigned load(FLI_ATOMIC(unsigned) * number)
-{
-    return fli_load_relaxed(number); /* relaxed: the thread's own */
-}
-
 static void see(struct fli_reader *reader, const struct fli_grace *grace)
 {
     uint64_t begun;
-    fli_store_relaxed(&reader->seen, grace->readers->latest(&begun)); /* relaxed: for telling who has stalled */
+    fli_store_own(&reader->seen, grace->readers->latest(&begun));
 }
 
 void fli_reader_add_handle(struct fli_reader *reader, const struct fli_grace *grace)
 {
-    unsigned handles = load(&reader->handles);
-    fli_store_relaxed(&reader->handles, handles + 1); /* relaxed: a number for others */
+    unsigned handles = fli_load_own(&reader->handles);
+    fli_store_own(&reader->handles, handles + 1);
     if (handles > 0 || grace->readers == NULL)
         return;
     see(reader, grace);
@@ -37,8 +32,8 @@ void fli_reader_close(struct fli_reader *reader)
 
 void fli_reader_remove_handle(struct fli_reader *reader, const struct fli_grace *grace, bool detached)
 {
-    unsigned handles = load(&reader->handles) - 1;
-    fli_store_relaxed(&reader->handles, handles); /* relaxed: a number for others */
+    unsigned handles = fli_load_own(&reader->handles) - 1;
+    fli_store_own(&reader->handles, handles);
     if (handles > 0)
         return;
     if (detached)
@@ -49,8 +44,8 @@ void fli_reader_remove_handle(struct fli_reader *reader, const struct fli_grace 
 
 void fli_reader_lock(struct fli_reader *reader, const struct fli_grace *grace)
 {
-    unsigned sections = load(&reader->sections);
-    fli_store_relaxed(&reader->sections, sections + 1); /* relaxed: a number for others */
+    unsigned sections = fli_load_own(&reader->sections);
+    fli_store_own(&reader->sections, sections + 1);
     if (grace->readers == NULL)
         return;
     if (sections == 0 && grace->kind == FL_GRACE_BP)
@@ -60,17 +55,17 @@ void fli_reader_lock(struct fli_reader *reader, const struct fli_grace *grace)
 
 void fli_reader_unlock(struct fli_reader *reader, const struct fli_grace *grace)
 {
-    fli_store_relaxed(&reader->sections, load(&reader->sections) - 1); /* relaxed: a number for others */
+    fli_store_own(&reader->sections, fli_load_own(&reader->sections) - 1);
     if (grace->readers != NULL)
         grace->readers->unlock();
 }
 
 void fli_reader_end_sections(struct fli_reader *reader, const struct fli_grace *grace)
 {
-    for (unsigned sections = load(&reader->sections); sections > 0; sections--)
+    for (unsigned sections = fli_load_own(&reader->sections); sections > 0; sections--)
         if (fli_grace_is_inside(grace))
             grace->readers->unlock();
-    fli_store_relaxed(&reader->sections, 0); /* relaxed: a number for others */
+    fli_store_own(&reader->sections, 0);
 }
 
 void fli_reader_quiescent(struct fli_reader *reader, const struct fli_grace *grace)
@@ -83,7 +78,6 @@ void fli_reader_quiescent(struct fli_reader *reader, const struct fli_grace *gra
 
 bool fli_reader_holds_up(const struct fli_reader *reader, enum fl_grace kind, int64_t number)
 {
-    /* Relaxed: single numbers of another thread. */
-    unsigned depth = fli_load_relaxed(kind == FL_GRACE_BP ? &reader->sections : &reader->handles);
-    return depth > 0 && fli_load_relaxed(&reader->seen) < number;
+    unsigned depth = fli_load_hint(kind == FL_GRACE_BP ? &reader->sections : &reader->handles);
+    return depth > 0 && fli_load_hint(&reader->seen) < number;
 }

@@ -1,7 +1,4 @@
-/* SPDX-License-Identifier: MIT
- *
- * Atomics are relaxed in this file: the bound is a number by which nothing is ordered.
- */
+/* SPDX-License-Identifier: MIT */
 #include "heap/bound.h"
 #include "base/lock.h"
 #include "heap/heap.h"
@@ -18,7 +15,7 @@ enum { FLUSHES_PER_LOOK = 8 };
 void fli_bound_init(struct fl_heap *heap)
 {
     size_t retain = heap->options.retain_bytes;
-    fli_store_relaxed(&heap->bound.above, retain == SIZE_MAX ? SIZE_MAX : fli_min(retain, ABOVE_FIRST));
+    fli_store_own(&heap->bound.above, retain == SIZE_MAX ? SIZE_MAX : fli_min(retain, ABOVE_FIRST));
 }
 
 static uint64_t reused_bytes(struct fli_slabs *slabs)
@@ -33,14 +30,14 @@ static uint64_t reused_bytes(struct fli_slabs *slabs)
 static size_t adapt_locked(struct fl_heap *heap)
 {
     fli_assert_held(&heap->trim_lock);
-    size_t above = fli_load_relaxed(&heap->bound.above);
+    size_t above = fli_load_own(&heap->bound.above);
     if (heap->bound.took == 0)
         return above;
     uint64_t taken_back = reused_bytes(&heap->backing.slabs) - heap->bound.reused_before;
     if (taken_back >= heap->bound.took / 2) {
         above = above <= SIZE_MAX / 2 ? fli_max(2 * above, taken_back) : SIZE_MAX;
         above = fli_min(above, heap->options.retain_bytes);
-        fli_store_relaxed(&heap->bound.above, above);
+        fli_store_own(&heap->bound.above, above);
         heap->bound.took = 0;
     }
     return above;
@@ -64,7 +61,7 @@ static size_t held_bytes(struct fli_backing *backing)
 void fli_bound_keep(struct fl_heap *heap)
 {
     struct fli_backing *backing = &heap->backing;
-    if (held_bytes(backing) <= fli_load_relaxed(&heap->bound.above) || !fli_trylock(&heap->trim_lock))
+    if (held_bytes(backing) <= fli_load_hint(&heap->bound.above) || !fli_trylock(&heap->trim_lock))
         return;
     int saved = errno;
     size_t above = adapt_locked(heap);
@@ -105,9 +102,9 @@ void fli_bound_keep_at_flush(struct fl_heap *heap, bool last)
     struct fli_backing *backing = &heap->backing;
     if (fli_retired_is_waiting(heap))
         fli_retired_reclaim(heap);
-    size_t above = fli_load_relaxed(&heap->bound.above);
-    uint64_t flushes = fli_load_relaxed(&heap->flushes) + 1;
-    fli_store_relaxed(&heap->flushes, flushes);
+    size_t above = fli_load_hint(&heap->bound.above);
+    uint64_t flushes = fli_load_hint(&heap->flushes) + 1;
+    fli_store_hint(&heap->flushes, flushes);
     bool look = last || fli_trim_free_slab_bytes(backing) > above || flushes % FLUSHES_PER_LOOK == 0;
     if (above == SIZE_MAX || !look || held_bytes(backing) <= above || !lock_at_flush(heap, last))
         return;

@@ -163,9 +163,8 @@ struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options *option
 /* Whether readers may be looking at memory of the heap: at what is deferred, or with stale readers at anything. */
 static bool may_be_read(struct fl_heap *heap)
 {
-    /* Relaxed: no other thread uses the heap. */
     bool was_used = heap->backing.slabs.committed > 0 || heap->backing.large.places > 0;
-    return fli_load_relaxed(&heap->deferred.bytes) > 0 || (heap->options.header != NULL && was_used);
+    return fli_load_hint(&heap->deferred.bytes) > 0 || (heap->options.header != NULL && was_used);
 }
 
 /* Waits until no reader looks at the heap. A host whose grace periods cannot be waited for vouches for its

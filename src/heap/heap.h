@@ -71,7 +71,7 @@ struct fl_heap {
 /* Whether retired slabs wait. A hint. */
 static inline bool fli_retired_is_waiting(struct fl_heap *heap)
 {
-    return fli_load_relaxed(&heap->backing.slabs.retired) > 0; /* relaxed: a hint */
+    return fli_load_hint(&heap->backing.slabs.retired) > 0;
 }
 
 /* Makes a heap, of options that are resolved first. NULL with errno set, and a message. */

@@ -111,7 +111,7 @@ void fli_os_thread_forget_others_stw(void)
 /* The thread exits inside read-side sections: they end with it. */
 static void end_sections(struct fli_thread *thread)
 {
-    fli_store_relaxed(&thread->sections, 0); /* relaxed: the owner's */
+    fli_store_own(&thread->sections, 0);
     fli_reader_end_sections(fli_thread_reader(thread), &thread->heap->grace);
 }
 

@@ -44,7 +44,7 @@ size_t fli_registry_count(struct fl_heap *heap, unsigned *inside)
     fli_registry_lock();
     size_t count = heap->thread_count;
     for (const struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
-        *inside += fli_load_relaxed(&thread->sections) > 0; /* relaxed: a number a moment ago */
+        *inside += fli_load_hint(&thread->sections) > 0;
     fli_registry_unlock();
     return count;
 }

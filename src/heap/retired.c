@@ -1,7 +1,4 @@
-/* SPDX-License-Identifier: MIT
- *
- * Atomics are relaxed in this file: they are numbers by which nothing is ordered.
- */
+/* SPDX-License-Identifier: MIT */
 #include "heap/retired.h"
 #include "base/lock.h"
 #include "heap/stall.h"

@@ -90,14 +90,14 @@ void fli_stall_look(struct fl_heap *heap)
         return;
     uint64_t begun;
     int64_t number = readers->latest(&begun);
-    int64_t told = fli_load_relaxed(&heap->stall_told); /* relaxed: which thread tells does not matter */
+    int64_t told = fli_load_hint(&heap->stall_told);
     if (told >= number || fli_grace_elapsed(&heap->grace, number))
         return;
     uint64_t now = fli_grace_now_about();
     uint64_t lasted = now > begun ? now - begun : 0;
     if (lasted < (uint64_t)heap->options.stall_seconds * 1000000000u)
         return;
-    /* Relaxed: as above; of several threads one tells. */
+    /* Relaxed: of several threads one tells, whichever it is. */
     if (!fli_cas_strong(&heap->stall_told, &told, number, memory_order_relaxed, memory_order_relaxed))
         return;
     int saved = errno;

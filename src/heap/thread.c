@@ -25,7 +25,7 @@ static void share_racks_locked(struct fl_heap *heap)
     fli_registry_assert_held();
     size_t all = fli_min(heap->options.retain_bytes, heap->options.limit_bytes / RACKS_PER_LIMIT);
     size_t share = heap->thread_count > 0 ? all / heap->thread_count : 0;
-    fli_store_relaxed(&heap->backing.rack_bytes, fli_min(share, FLI_RACK_BYTES_MOST)); /* relaxed: a bound */
+    fli_store_own(&heap->backing.rack_bytes, fli_min(share, FLI_RACK_BYTES_MOST));
 }
 
 static void enter_locked(struct fli_thread *thread)
@@ -48,11 +48,10 @@ void fli_thread_remove_locked(struct fli_thread *thread)
     heap->leaving -= thread->leaves;
     fli_homes_leave(&heap->backing.homes, thread->owner.home);
     share_racks_locked(heap);
-    /* Relaxed: the thread is quiet. */
-    heap->detached.exchanges += fli_load_relaxed(&thread->owner.counters.exchanges);
-    heap->detached.updates += fli_load_relaxed(&thread->owner.counters.updates);
-    heap->detached.cas_failures += fli_load_relaxed(&thread->owner.counters.cas_failures);
-    heap->detached.home_visits += fli_load_relaxed(&thread->owner.counters.home_visits);
+    heap->detached.exchanges += fli_load_hint(&thread->owner.counters.exchanges);
+    heap->detached.updates += fli_load_hint(&thread->owner.counters.updates);
+    heap->detached.cas_failures += fli_load_hint(&thread->owner.counters.cas_failures);
+    heap->detached.home_visits += fli_load_hint(&thread->owner.counters.home_visits);
     free(thread);
 }
 
@@ -198,8 +197,7 @@ bool fli_thread_is_inside(const struct fli_thread *thread)
     unsigned sections = fli_thread_sections(thread);
     if (sections > 0 || thread->os_thread == NULL || thread->heap->grace.readers == NULL)
         return sections > 0;
-    /* Relaxed: the caller's own. */
-    return fli_load_relaxed(&thread->os_thread->readers[thread->heap->grace.kind].sections) > 0;
+    return fli_load_own(&thread->os_thread->readers[thread->heap->grace.kind].sections) > 0;
 }
 
 bool fli_thread_submit_owner(struct fli_thread *thread)
@@ -218,8 +216,7 @@ static void call_on_deferred(void *argument)
 {
     struct fl_heap *heap = argument;
     const struct fl_options *options = &heap->options;
-    /* Relaxed: a number a moment ago. */
-    options->on_deferred(heap, fli_load_relaxed(&heap->deferred.bytes), options->context);
+    options->on_deferred(heap, fli_load_hint(&heap->deferred.bytes), options->context);
 }
 
 void fli_thread_tell_pressure(struct fl_heap *heap)
@@ -280,10 +277,8 @@ bool fli_thread_caller_is_inside(struct fl_heap *heap)
 {
     if (fli_grace_is_inside(&heap->grace))
         return true;
-    /* Relaxed: the caller's own. */
     const struct fli_os_thread *here = fli_os_thread_self();
-    if (heap->grace.readers != NULL && here != NULL &&
-        fli_load_relaxed(&here->readers[heap->grace.kind].sections) > 0)
+    if (heap->grace.readers != NULL && here != NULL && fli_load_own(&here->readers[heap->grace.kind].sections) > 0)
         return true;
     return has_sections(heap);
 }
@@ -329,7 +324,7 @@ void fl_thread_offline(struct fl_thread *face)
     }
     if (face == fl_thread_current)
         fl_thread_current = (struct fl_thread *)&unattached.face;
-    fli_store_relaxed(&thread->owner.home->away, true); /* relaxed: a hint, until the next exchange */
+    fli_store_hint(&thread->owner.home->away, true);
     fli_registry_lock();
     fli_os_thread_unbind_locked(thread);
     thread->offline = true;

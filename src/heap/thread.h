@@ -86,7 +86,7 @@ static inline struct fli_reader *fli_thread_reader(struct fli_thread *thread)
 /* Read-side sections begun and not ended through the handle. The owning thread. */
 static inline unsigned fli_thread_sections(const struct fli_thread *thread)
 {
-    return fli_load_relaxed(&thread->sections); /* relaxed: the owner's; others only count who is inside */
+    return fli_load_own(&thread->sections);
 }
 
 /* Whether the handle, or its OS thread as far as grace periods of this kind go, is inside a read-side section. */

@@ -1,8 +1,4 @@
-/* SPDX-License-Identifier: MIT
- *
- * Atomics are relaxed in this file: the magazines in hand are the trim's own, having come and going through the pool,
- * which orders; and bounds and counts are numbers by which nothing is ordered.
- */
+/* SPDX-License-Identifier: MIT */
 #include "heap/trim.h"
 #include "base/check.h"
 #include "base/lock.h"
@@ -34,7 +30,7 @@ struct trim {
 
 static void keep_empty(struct trim *trim, struct fli_magazine *magazine)
 {
-    fli_store_relaxed(&magazine->count, 0);
+    fli_store_own(&magazine->count, 0);
     fli_chain_put(&trim->empties, &trim->backing->magazines, magazine);
 }
 
@@ -63,8 +59,8 @@ static void send_home(struct trim *trim, unsigned class_index, struct fli_magazi
     struct fli_backing *backing = trim->backing;
     unsigned left = fli_homes_return(&backing->homes, class_index,
                                      fli_magazine_floor(magazine, backing->magazine_blocks[class_index]),
-                                     fli_load_relaxed(&magazine->count), trim->waits, trim->counters);
-    fli_store_relaxed(&magazine->count, (uint16_t)left);
+                                     fli_load_own(&magazine->count), trim->waits, trim->counters);
+    fli_store_own(&magazine->count, (uint16_t)left);
     if (left == 0)
         keep_empty(trim, magazine);
     else
@@ -95,7 +91,7 @@ static void empty_shelves(struct trim *trim, struct fli_home *home)
         keep_empty(trim, magazine);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         while ((magazine = fli_cache_take_kept(backing, home, c)) != NULL) {
-            trim->free += fli_load_relaxed(&magazine->count) * fli_class_bytes(c);
+            trim->free += fli_load_own(&magazine->count) * fli_class_bytes(c);
             fli_stack_push_mpmc(&backing->pool.filled[c], &backing->magazines, magazine, trim->counters);
         }
 }
@@ -104,7 +100,7 @@ static void empty_shelves(struct trim *trim, struct fli_home *home)
 static void empty_all_shelves(struct trim *trim, bool away_only)
 {
     for (struct fli_home *home = fli_homes_first(&trim->backing->homes); home != NULL; home = home->next) {
-        if (away_only && !fli_load_relaxed(&home->away))
+        if (away_only && !fli_load_hint(&home->away))
             continue;
         fli_home_wait(home);
         empty_shelves(trim, home);
@@ -176,14 +172,14 @@ size_t fli_trim_pooled_bytes(struct fli_backing *backing)
 {
     size_t bytes = 0;
     for (unsigned word = 0; word < 2; word++)
-        for (uint64_t used = fli_load_relaxed(&backing->slabs.ever_used[word]); used != 0; used &= used - 1)
+        for (uint64_t used = fli_load_hint(&backing->slabs.ever_used[word]); used != 0; used &= used - 1)
             bytes += class_pooled_bytes(backing, 64 * word + (unsigned)__builtin_ctzll(used));
     return bytes;
 }
 
 size_t fli_trim_free_slab_bytes(struct fli_backing *backing)
 {
-    return fli_load_relaxed(&backing->homes.free_slabs) * FLI_SLAB_BYTES;
+    return fli_load_hint(&backing->homes.free_slabs) * FLI_SLAB_BYTES;
 }
 
 static bool has_stale_readers(const struct fl_heap *heap)
@@ -194,7 +190,7 @@ static bool has_stale_readers(const struct fl_heap *heap)
 /* What may stay with idle slabs after a trim that the heap makes by itself. */
 static size_t warm_bytes(struct fl_heap *heap)
 {
-    return has_stale_readers(heap) ? 0 : fli_load_relaxed(&heap->bound.above) / 2;
+    return has_stale_readers(heap) ? 0 : fli_load_own(&heap->bound.above) / 2;
 }
 
 /* With stale readers, the slabs in hand are those that collect. */

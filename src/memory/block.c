@@ -18,8 +18,7 @@ static uint64_t bit_of(uint32_t index)
 bool fli_block_is_free(const struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
     uint32_t index = fli_slab_block_index(slabs, class_index, block);
-    /* Relaxed: a bit of a moment ago. */
-    uint64_t word = fli_load_relaxed(&fli_slab_free_bits(slabs, fli_slab_number(slabs, block))[index / 64]);
+    uint64_t word = fli_load_hint(&fli_slab_free_bits(slabs, fli_slab_number(slabs, block))[index / 64]);
     return (word & bit_of(index)) != 0;
 }
 
@@ -40,7 +39,7 @@ bool fli_block_mark_live(struct fli_slabs *slabs, unsigned class_index, const vo
 bool fli_block_is_live(const struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
     uint32_t index = fli_slab_block_index(slabs, class_index, block);
-    return (fli_load_relaxed(live_word(slabs, block, index)) & bit_of(index)) != 0; /* relaxed: as above */
+    return (fli_load_hint(live_word(slabs, block, index)) & bit_of(index)) != 0;
 }
 
 void fli_block_poison(struct fli_slabs *slabs, unsigned class_index, void *block)

@@ -79,7 +79,7 @@ struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines)
     if (index == 0)
         return NULL;
     struct fli_magazine *magazine = fli_magazine_at(magazines, index);
-    fli_store_relaxed(&magazine->count, 0); /* relaxed: nobody else knows the magazine yet */
+    fli_store_own(&magazine->count, 0);
     return magazine;
 }
 

@@ -133,11 +133,10 @@ static uint64_t bit_mask(uint32_t block)
 static void free_all_locked(struct fli_slabs *slabs, uint32_t slab, unsigned blocks)
 {
     FLI_ATOMIC(uint64_t) *bits = fli_slab_free_bits(slabs, slab);
-    /* Relaxed: the slab is in hand. */
     for (unsigned w = 0; w < blocks / 64; w++)
-        fli_store_relaxed(&bits[w], UINT64_MAX);
+        fli_store_own(&bits[w], UINT64_MAX);
     if (blocks % 64 != 0)
-        fli_store_relaxed(&bits[blocks / 64], bit_mask(blocks) - 1);
+        fli_store_own(&bits[blocks / 64], bit_mask(blocks) - 1);
 }
 
 /* Enters a slab in hand into the class, all its blocks free. */
@@ -159,7 +158,7 @@ uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index)
     if (slab != 0) {
         enter_class_locked(slabs, class_index, slab);
         FLI_ATOMIC(uint64_t) *used = &slabs->ever_used[class_index / 64];
-        fli_store_relaxed(used, fli_load_relaxed(used) | bit_mask(class_index)); /* relaxed: a hint where to look */
+        fli_store_own(used, fli_load_own(used) | bit_mask(class_index));
         if (FLI_CHECKED)
             fli_poison(fli_slab_start(slabs, slab), FLI_SLAB_BYTES);
         /* Relaxed: blocks of the slab reach other threads through the pool or through the host, both of which
@@ -187,11 +186,10 @@ static void leave_class_locked(struct fli_slabs *slabs, uint32_t slab)
     struct fli_slab *record = fli_slab_at(slabs, slab);
     struct fli_slab_class *class = &slabs->by_class[record->class_index];
     fli_count(&class->slabs, (uint32_t)-1);
-    /* Relaxed: the slab is in hand. */
     for (unsigned w = 0; w < fli_slab_words(record->blocks); w++)
-        fli_store_relaxed(&fli_slab_free_bits(slabs, slab)[w], 0);
+        fli_store_own(&fli_slab_free_bits(slabs, slab)[w], 0);
     record->free = 0;
-    fli_store_relaxed(&record->home, NULL);
+    fli_store_own(&record->home, NULL);
     fli_count(&slabs->retired, 1);
 }
 
@@ -218,7 +216,7 @@ void fli_slab_unretire(struct fli_slabs *slabs, uint32_t slab)
 static bool are_idle_locked(const struct fli_slabs *slabs, uint32_t first, uint32_t end)
 {
     for (uint32_t slab = first == 0 ? 1 : first; slab < end; slab++)
-        if (fli_load_relaxed(&slabs->classes[slab - 1]) != 0) /* relaxed: under the lock */
+        if (fli_load_own(&slabs->classes[slab - 1]) != 0)
             return false;
     return true;
 }

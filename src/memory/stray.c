@@ -11,7 +11,7 @@ void fli_stray_note(struct fli_slabs *slabs, unsigned class_index, const void *b
         slabs->strays[slabs->stray_count++] = (struct fli_stray){block, (uint8_t)class_index, was_free, 0};
     else
         slabs->strays[FLI_STRAYS_MOST - 1].others++;
-    fli_store_relaxed(&slabs->has_strays, true); /* relaxed: a hint */
+    fli_store_own(&slabs->has_strays, true);
     fli_unlock(&slabs->lock);
 }
 
@@ -22,7 +22,7 @@ bool fli_stray_take(struct fli_slabs *slabs, struct fli_stray *stray)
     if (found)
         *stray = slabs->strays[--slabs->stray_count];
     else
-        fli_store_relaxed(&slabs->has_strays, false); /* relaxed: a hint */
+        fli_store_own(&slabs->has_strays, false);
     fli_unlock(&slabs->lock);
     return found;
 }

@@ -21,7 +21,7 @@ FLI_COLD void fli_stray_tell_each(struct fli_slabs *slabs, const void *heap, con
 /* Whether there are strays that the host has not been told of. A hint. */
 static inline bool fli_stray_is_untold(const struct fli_slabs *slabs)
 {
-    return FLI_UNLIKELY(fli_load_relaxed(&slabs->has_strays)); /* relaxed: a hint */
+    return FLI_UNLIKELY(fli_load_hint(&slabs->has_strays));
 }
 
 /* The same as fli_stray_tell_each, at the cost of a look where there is none. */

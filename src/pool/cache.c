@@ -10,8 +10,8 @@ enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16, BYTES_PER_NOTICE = 1 << 2
 enum { STAGE_BLOCKS = FLI_RARE_PATHS ? 1 : 32 };
 
 /* Relaxed: the owner alone orders these words; statistics read single numbers. */
-#define STORE(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELAXED)
-#define LOAD(place)         __atomic_load_n(&(place), __ATOMIC_RELAXED)
+#define STORE(place, value) fli_store_public(&(place), (value))
+#define LOAD(place)         fli_load_public(&(place))
 
 struct fli_magazine *fli_cache_loaded(const struct fl_cache *cache)
 {

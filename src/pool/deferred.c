@@ -1,8 +1,4 @@
-/* SPDX-License-Identifier: MIT
- *
- * Atomics are relaxed in this file: magazines come and go through stacks, which order (pool.h), and the rest are
- * numbers and hints, or words under the lock.
- */
+/* SPDX-License-Identifier: MIT */
 #include "pool/deferred.h"
 #include "base/check.h"
 #include "base/sanitizer.h"
@@ -13,38 +9,38 @@
 
 static void set_pressure(struct fli_deferred *deferred, bool on)
 {
-    __atomic_store_n(&deferred->pressure, on, __ATOMIC_RELAXED);
+    fli_store_public(&deferred->pressure, on);
 }
 
 /* Adds to what has been submitted. Returns whether this has raised pressure. */
 static bool count_in(struct fli_deferred *deferred, unsigned class_index, size_t blocks, size_t bytes)
 {
-    fli_add_relaxed(&deferred->blocks[class_index], blocks);
-    size_t before = fli_add_relaxed(&deferred->bytes, bytes);
+    fli_add_count(&deferred->blocks[class_index], blocks);
+    size_t before = fli_add_count(&deferred->bytes, bytes);
     /* A large block may be counted out before it is counted in: then the number has wrapped. */
     if (FLI_LIKELY(before + bytes <= deferred->bound || before > SIZE_MAX / 2))
         return false;
-    fli_add_relaxed(&deferred->over_bytes, bytes);
+    fli_add_count(&deferred->over_bytes, bytes);
     if (fli_deferred_has_pressure(deferred))
         return false;
     set_pressure(deferred, true);
     /* Two threads may both find that they have raised it: the host is told twice. */
-    fli_add_relaxed(&deferred->pressures, 1);
+    fli_add_count(&deferred->pressures, 1);
     return true;
 }
 
 /* Takes from what has been submitted. Returns the bytes. */
 static size_t count_out(struct fli_deferred *deferred, unsigned class_index, size_t blocks, size_t bytes)
 {
-    fli_sub_relaxed(&deferred->blocks[class_index], blocks);
-    fli_sub_relaxed(&deferred->bytes, bytes);
+    fli_sub_count(&deferred->blocks[class_index], blocks);
+    fli_sub_count(&deferred->bytes, bytes);
     return bytes;
 }
 
 static void relieve_locked(struct fli_deferred *deferred)
 {
     fli_assert_held(&deferred->lock);
-    if (fli_deferred_has_pressure(deferred) && fli_load_relaxed(&deferred->bytes) <= deferred->bound / 2)
+    if (fli_deferred_has_pressure(deferred) && fli_load_hint(&deferred->bytes) <= deferred->bound / 2)
         set_pressure(deferred, false);
 }
 
@@ -58,7 +54,7 @@ static struct fli_magazine *magazine_below(void **top)
 
 struct fli_magazine *fli_deferred_magazine(void ***place)
 {
-    void **top = __atomic_load_n(place, __ATOMIC_RELAXED);
+    void **top = fli_load_public(place);
     return top != NULL ? magazine_below(top) : NULL;
 }
 
@@ -69,7 +65,7 @@ static unsigned capacity_of(const struct fli_backing *backing, unsigned class_in
 
 size_t fli_deferred_unsubmitted(void ***place, unsigned class_index, const struct fli_backing *backing)
 {
-    void **top = __atomic_load_n(place, __ATOMIC_RELAXED);
+    void **top = fli_load_public(place);
     if (top == NULL)
         return 0;
     return (size_t)(top - fli_magazine_floor(magazine_below(top), capacity_of(backing, class_index)));
@@ -82,9 +78,9 @@ bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, uns
     if (magazine == NULL)
         return false;
     size_t count = fli_deferred_unsubmitted(place, class_index, deferred->backing);
-    fli_store_relaxed(&magazine->count, (uint16_t)count);
+    fli_store_own(&magazine->count, (uint16_t)count);
     magazine->class_index = (uint16_t)class_index;
-    __atomic_store_n(place, NULL, __ATOMIC_RELAXED);
+    fli_store_public(place, NULL);
     bool raised = count_in(deferred, class_index, count, count * fli_class_bytes(class_index));
     fli_stack_push_mpmc(&deferred->collecting, &deferred->backing->magazines, magazine, &owner->counters);
     return raised;
@@ -95,7 +91,7 @@ static bool mark(struct fli_deferred *deferred, unsigned class_index, const void
     bool raised = count_in(deferred, class_index, 1, fli_class_bytes(class_index));
     if (FLI_UNLIKELY(!fli_mark_set(&deferred->backing->slabs, class_index, block)))
         count_out(deferred, class_index, 1, fli_class_bytes(class_index));
-    fli_store_relaxed(&deferred->has_marks, true);
+    fli_store_hint(&deferred->has_marks, true);
     return raised;
 }
 
@@ -114,8 +110,7 @@ bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsign
             fli_deferred_advance(deferred);
             return raised || by_mark;
         }
-        __atomic_store_n(place, fli_magazine_floor(empty, capacity_of(deferred->backing, class_index)),
-                         __ATOMIC_RELAXED);
+        fli_store_public(place, fli_magazine_floor(empty, capacity_of(deferred->backing, class_index)));
     }
     fl_top_put(place, block);
     return raised;
@@ -124,7 +119,7 @@ bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsign
 bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size)
 {
     bool raised = count_in(deferred, 0, 1, size);
-    fli_store_relaxed(&deferred->has_marks, true);
+    fli_store_hint(&deferred->has_marks, true);
     fli_deferred_advance(deferred);
     return raised;
 }
@@ -152,12 +147,12 @@ static void push_filled(struct fli_deferred *deferred, struct fli_magazine *maga
 /* Moves blocks from one magazine to another of the class, until that is full or this is empty. */
 static void pour(struct fli_magazine *from, struct fli_magazine *to, unsigned capacity)
 {
-    uint16_t have = fli_load_relaxed(&from->count), there = fli_load_relaxed(&to->count);
+    uint16_t have = fli_load_own(&from->count), there = fli_load_own(&to->count);
     void **source = fli_magazine_floor(from, capacity), **target = fli_magazine_floor(to, capacity);
     while (have > 0 && there < capacity)
         target[there++] = source[--have];
-    fli_store_relaxed(&from->count, have);
-    fli_store_relaxed(&to->count, there);
+    fli_store_own(&from->count, have);
+    fli_store_own(&to->count, there);
 }
 
 /* Puts the blocks of part-full magazines together. */
@@ -173,7 +168,7 @@ static void merge_magazine(struct fli_deferred *deferred, struct fli_magazine *m
         return;
     }
     pour(*partial, magazine, capacity);
-    if (fli_load_relaxed(&magazine->count) == capacity) {
+    if (fli_load_own(&magazine->count) == capacity) {
         push_filled(deferred, magazine);
     } else {
         push(deferred, &deferred->backing->pool.empty, *partial);
@@ -184,7 +179,7 @@ static void merge_magazine(struct fli_deferred *deferred, struct fli_magazine *m
 static void release_magazine(struct fli_deferred *deferred, struct fli_magazine *magazine, struct merge *merge)
 {
     unsigned class_index = magazine->class_index, capacity = capacity_of(deferred->backing, class_index);
-    size_t count = fli_load_relaxed(&magazine->count);
+    size_t count = fli_load_own(&magazine->count);
     merge->bytes += count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
     if (FLI_CHECKED)
         for (size_t i = 0; i < count; i++)
@@ -197,7 +192,7 @@ static void release_magazine(struct fli_deferred *deferred, struct fli_magazine 
 
 static void push_partial(struct fli_deferred *deferred, struct fli_magazine *partial)
 {
-    if (fli_load_relaxed(&partial->count) > 0)
+    if (fli_load_own(&partial->count) > 0)
         push_filled(deferred, partial);
     else
         push(deferred, &deferred->backing->pool.empty, partial);
@@ -256,8 +251,8 @@ static bool close_batch(void *owner)
     struct fli_deferred *deferred = owner;
     struct fli_backing *backing = deferred->backing;
     fli_chain_begin(&deferred->waiting, fli_stack_take_all_mpmc(&deferred->collecting, &deferred->counters));
-    if (fli_load_relaxed(&deferred->has_marks)) {
-        fli_store_relaxed(&deferred->has_marks, false);
+    if (fli_load_hint(&deferred->has_marks)) {
+        fli_store_hint(&deferred->has_marks, false);
         size_t marks = fli_mark_close(&backing->slabs) + fli_large_close_deferred(&backing->large);
         deferred->has_waiting_marks = marks > 0;
     }
@@ -306,7 +301,7 @@ static bool can_step(struct fli_deferred *deferred)
     if (fli_deferred_has_pressure(deferred))
         return true;
     if (!fli_deferred_is_waiting(deferred))
-        return fli_load_relaxed(&deferred->has_marks) || fli_stack_top(&deferred->collecting) != 0;
+        return fli_load_hint(&deferred->has_marks) || fli_stack_top(&deferred->collecting) != 0;
     return fli_batch_may_advance(&deferred->batch);
 }
 
@@ -340,9 +335,9 @@ static void recount_chain(struct fli_deferred *deferred, struct fli_chain *chain
     const struct fli_magazines *magazines = &deferred->backing->magazines;
     struct fli_magazine *magazine = fli_chain_first(chain, magazines);
     for (; magazine != NULL; magazine = fli_chain_behind(magazine, magazines)) {
-        size_t count = fli_load_relaxed(&magazine->count);
-        fli_add_relaxed(&deferred->blocks[magazine->class_index], count);
-        fli_add_relaxed(&deferred->bytes, count * fli_class_bytes(magazine->class_index));
+        size_t count = fli_load_own(&magazine->count);
+        fli_add_count(&deferred->blocks[magazine->class_index], count);
+        fli_add_count(&deferred->bytes, count * fli_class_bytes(magazine->class_index));
     }
 }
 
@@ -354,11 +349,11 @@ void fli_deferred_recount_stw(struct fli_deferred *deferred)
     counts[0] = large->deferred[0] + large->deferred[1];
     size_t bytes = large->deferred_bytes[0] + large->deferred_bytes[1];
     for (unsigned c = 0; c < FL_CLASS_COUNT; c++) {
-        fli_store_relaxed(&deferred->blocks[c], counts[c]);
+        fli_store_own(&deferred->blocks[c], counts[c]);
         bytes += c != 0 ? counts[c] * fli_class_bytes(c) : 0;
     }
-    fli_store_relaxed(&deferred->bytes, bytes);
-    fli_store_relaxed(&deferred->has_marks, true);
+    fli_store_own(&deferred->bytes, bytes);
+    fli_store_hint(&deferred->has_marks, true);
     fli_batch_wait_anew_stw(&deferred->batch);
     struct fli_chain collecting = {fli_stack_top(&deferred->collecting)};
     recount_chain(deferred, &deferred->waiting);

@@ -78,12 +78,12 @@ bool fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds);
  * lock taken. A hint. */
 static inline bool fli_deferred_is_waiting(struct fli_deferred *deferred)
 {
-    return fli_load_relaxed(&deferred->bytes) > 0; /* relaxed: a hint */
+    return fli_load_hint(&deferred->bytes) > 0;
 }
 
 static inline bool fli_deferred_has_pressure(const struct fli_deferred *deferred)
 {
-    return __atomic_load_n(&deferred->pressure, __ATOMIC_RELAXED) != 0; /* relaxed: a hint */
+    return fli_load_public(&deferred->pressure) != 0;
 }
 
 /* The blocks in a thread's magazine. Any thread; exact while the owner is quiet. */

@@ -22,7 +22,7 @@ enum { RARE_CHANGES_BEFORE_WRAP = 100 };
 void fli_stack_init(struct fli_stack *stack)
 {
     uint64_t tag = FLI_RARE_PATHS ? ((uint64_t)1 << FLI_TAG_BITS) - RARE_CHANGES_BEFORE_WRAP : 0;
-    fli_store_relaxed(&stack->head, fli_tagged_empty(tag)); /* relaxed: the heap is not shared yet */
+    fli_store_own(&stack->head, fli_tagged_empty(tag));
     fli_chain_begin(&stack->held, 0);
 }
 
@@ -113,8 +113,7 @@ uint32_t fli_stack_top(struct fli_stack *stack)
 {
     /* P6: acquire, pairs with P1 and P7: `below` of the magazine that the head names. */
     fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
-    /* Relaxed: the forking thread's own. */
-    return fli_lock_is_forking() ? fli_load_relaxed(&stack->held.first) : fli_tagged_index(head);
+    return fli_lock_is_forking() ? fli_load_own(&stack->held.first) : fli_tagged_index(head);
 }
 
 uint64_t fli_stack_blocks(struct fli_stack *stack, const struct fli_magazines *magazines)
@@ -153,5 +152,5 @@ void fli_stack_put_back_mpmc(struct fli_stack *stack, const struct fli_magazines
 void fli_stack_reset_stw(struct fli_stack *stack, uint32_t first)
 {
     /* Relaxed: no other thread runs. */
-    fli_store_relaxed(&stack->head, fli_tagged_next(fli_load_relaxed(&stack->head), first));
+    fli_store_own(&stack->head, fli_tagged_next(fli_load_own(&stack->head), first));
 }

@@ -21,6 +21,7 @@ import shape
 ATOMIC = """/* Names. */
 #define fli_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
 #define fli_load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
+#define fli_load_hint(p) fli_load_relaxed(p)
 #define fli_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
 #define fli_cas_weak(p, e, d, s, f) atomic_compare_exchange_weak_explicit((p), (e), (d), (s), (f))
 """
@@ -178,8 +179,20 @@ class Orders(Tree):
         self.write("src/pool/pool.c", PUSH + POP + load.replace("    return", "    /* relaxed: a hint */\n    return"))
         self.passes(orders)
 
+    def test_a_plain_use_needs_no_explanation(self):
+        self.write("src/pool/pool.c", PUSH + POP + "int f(void)\n{\n    return fli_load_hint(&head);\n}\n")
+        self.passes(orders)
+        acquire = ATOMIC.replace("fli_load_hint(p) fli_load_relaxed", "fli_load_hint(p) fli_load_acquire")
+        self.write("src/base/atomic.h", acquire)
+        self.fails(orders, "no label within")
+
     def test_accesses_beside_the_names_fail(self):
-        for access in ("atomic_load(&x)", "__atomic_load_n(&x, __ATOMIC_ACQUIRE)", "__sync_fetch_and_add(&x, 1)"):
+        for access in (
+            "atomic_load(&x)",
+            "__atomic_load_n(&x, __ATOMIC_ACQUIRE)",
+            "__atomic_load_n(&x, __ATOMIC_RELAXED)",
+            "__sync_fetch_and_add(&x, 1)",
+        ):
             self.write("src/pool/pool.c", PUSH + POP + f"int f(void)\n{{\n    return {access};\n}}\n")
             self.fails(orders, "beside the names")
 

@@ -5,8 +5,8 @@ A label is a capital letter and a number at the start of a comment, a few lines 
 
     /* R1: release, pairs with A1 in fli_pool_pop: the slots are visible before the head. */
 
-Relaxed accesses say why nothing is ordered in a comment with the word "relaxed": beside them, earlier in their
-function, or at the head of the file for all of it.
+Relaxed accesses say why nothing is ordered: by one of the names that atomic.h has for plain uses, or in a comment with
+the word "relaxed" beside them, earlier in their function, or at the head of the file for all of it.
 
 usage: orders.py <root>
 """
@@ -24,14 +24,17 @@ ORDER = re.compile(
 )
 RAW_ACCESS = re.compile(r"\b(atomic_(?!h\b)\w+|__atomic_\w+|__sync_\w+)[ \t]*\(")
 FENCE = re.compile(r"\b(atomic_(?:thread|signal)_fence|__atomic_(?:thread|signal)_fence|__sync_synchronize)\b")
+# What a plain use is defined by: relaxed operations of other names, or of the compiler's on a word that is no _Atomic.
+PLAIN_BODY = re.compile(r"[ \t]+(fli_\w+_relaxed\(|__atomic_(load|store)_n\(.*__ATOMIC_RELAXED\))")
 ORDER_WORDS = ("acquire", "release", "acq_rel", "seq_cst", "consume")
 
 
 def operations(files):
-    """The names that atomic.h gives to atomic operations."""
+    """The names that atomic.h gives to atomic operations whose order an access has to explain. A name that is defined by
+    a relaxed one is that of a plain use, which explains itself."""
     atomic = next(file for file in files if file.name == "src/base/atomic.h")
-    names = re.findall(r"#[ \t]*define[ \t]+(fli_\w+)\(", atomic.code)
-    return [name for name in names if name != "fli_count"]
+    defined = re.findall(r"#[ \t]*define[ \t]+(fli_\w+)\(([^)]*)\)(.*)", atomic.code)
+    return [name for name, _, body in defined if not PLAIN_BODY.match(body)]
 
 
 def call_text(code, start):
@@ -143,9 +146,10 @@ def check_raw(source):
         yield f"{source.name}:{source.line_of(match.start())}: a standalone fence"
     if source.name in ("src/base/atomic.h", "include/freelane/inline.h"):
         return
+    is_of_python = source.name.startswith("src/python/") or source.name == "include/freelane/python.h"
     for match in RAW_ACCESS.finditer(source.code):
-        if "__ATOMIC_RELAXED" in call_text(source.code, match.start()):
-            continue  # a word of the caches, which are plain C++ structs in the public header
+        if is_of_python and "__ATOMIC_RELAXED" in call_text(source.code, match.start()):
+            continue  # words of the interpreter's objects
         yield f"{source.name}:{source.line_of(match.start())}: {match.group(1)} beside the names of atomic.h"
 
 
