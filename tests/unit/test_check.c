@@ -327,6 +327,14 @@ static void a_slab_that_miscounts_its_free_blocks_is_found(void **state)
     record_of(ward)->free--;
 }
 
+static void a_slab_that_miscounts_its_marks_is_found(void **state)
+{
+    struct ward *ward = *state;
+    record_of(ward)->marks++;
+    assert_found(ward, "deferred ones");
+    record_of(ward)->marks--;
+}
+
 static void a_slab_in_the_wrong_place_of_its_home_is_found(void **state)
 {
     struct ward *ward = *state;
@@ -573,6 +581,7 @@ int main(void)
         WARD_TEST(a_wrong_number_of_slabs_of_a_class_is_found),
         WARD_TEST(a_home_that_miscounts_its_free_blocks_is_found),
         WARD_TEST(a_slab_that_miscounts_its_free_blocks_is_found),
+        WARD_TEST(a_slab_that_miscounts_its_marks_is_found),
         WARD_TEST(a_slab_in_the_wrong_place_of_its_home_is_found),
         WARD_TEST(a_slab_that_is_not_on_its_list_is_found),
         WARD_TEST(a_list_that_names_a_slab_of_another_place_is_found),
