@@ -53,9 +53,9 @@ static bool push_owner(struct fli_thread *thread, unsigned class_index, void *bl
 {
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
     if (fl_cache_is_full(cache->top)) {
-        if (!fli_cache_make_room_owner(cache, class_index, &thread->heap->backing, &thread->owner))
+        if (!fli_exchange_make_room_owner(cache, class_index, &thread->heap->backing, &thread->owner))
             return false;
-        if (FLI_UNLIKELY(fli_cache_has_given_much_owner(&thread->owner)))
+        if (FLI_UNLIKELY(fli_exchange_has_given_much_owner(&thread->owner)))
             fli_bound_keep(thread->heap);
     }
     fl_cache_put(cache, fl_cache_top(cache), block);

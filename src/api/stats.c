@@ -33,7 +33,8 @@ static void count_slabs(struct fli_slabs *slabs, struct fl_stats *stats)
 
 static size_t cached_blocks(struct fli_thread *thread, unsigned class_index)
 {
-    return fli_cache_blocks(fli_thread_cache(thread, class_index), class_index, &thread->heap->backing);
+    return fli_cache_blocks(fli_thread_cache(thread, class_index), thread->heap->backing.magazine_blocks[class_index],
+                            &thread->heap->backing.magazines);
 }
 
 static size_t unsubmitted_blocks(struct fli_thread *thread, unsigned class_index)
@@ -47,7 +48,7 @@ static void count_held_locked(struct fl_heap *heap, unsigned class_index, struct
     struct fli_backing *backing = &heap->backing;
     stats->block_bytes = fli_class_bytes(class_index);
     stats->magazine_blocks = backing->magazine_blocks[class_index];
-    stats->cached = fli_cache_kept_blocks(backing, class_index) + cached_blocks(heap->service, class_index);
+    stats->cached = fli_exchange_kept_blocks(backing, class_index) + cached_blocks(heap->service, class_index);
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
         stats->cached += cached_blocks(thread, class_index);
     stats->pooled = fli_stack_blocks(&backing->pool.filled[class_index], &backing->magazines);

@@ -137,14 +137,14 @@ static void lose(struct fli_thread *thread)
     heap->has_lost = true;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
         struct fl_cache *cache = fli_thread_cache(thread, c);
-        heap->lost[c] += fli_cache_blocks(cache, c, &heap->backing);
+        heap->lost[c] += fli_cache_blocks(cache, heap->backing.magazine_blocks[c], &heap->backing.magazines);
         heap->lost_magazines += (size_t)(fli_cache_loaded(cache) != NULL) +
                                 (fli_cache_previous(cache, &heap->backing.magazines) != NULL);
         void ***place = fli_thread_deferred(thread, c);
         heap->lost[c] += fli_deferred_unsubmitted(place, c, &heap->backing);
         heap->lost_magazines += fli_deferred_magazine(place) != NULL;
     }
-    fli_cache_end_flush_owner(&heap->backing, &thread->owner);
+    fli_exchange_end_flush_owner(&heap->backing, &thread->owner);
 }
 
 /* Takes leave of the threads of a heap that the child does not have. */

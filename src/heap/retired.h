@@ -9,7 +9,7 @@
 #define FLI_RETIRED_H
 
 #include "grace/batch.h"
-#include "pool/cache.h"
+#include "pool/exchange.h"
 
 struct fl_heap;
 

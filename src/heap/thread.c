@@ -289,8 +289,8 @@ void fli_thread_flush_owner(struct fli_thread *thread)
     fli_thread_submit_owner(thread);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         if (fli_thread_cache(thread, c)->floor != NULL) /* else it has no previous magazine either */
-            fli_cache_flush_owner(fli_thread_cache(thread, c), c, backing, &thread->owner);
-    fli_cache_end_flush_owner(backing, &thread->owner);
+            fli_exchange_flush_owner(fli_thread_cache(thread, c), c, backing, &thread->owner);
+    fli_exchange_end_flush_owner(backing, &thread->owner);
 }
 
 void fli_thread_flush_offline(struct fl_heap *heap)

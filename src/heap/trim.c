@@ -87,10 +87,10 @@ static void empty_shelves(struct trim *trim, struct fli_home *home)
 {
     struct fli_backing *backing = trim->backing;
     struct fli_magazine *magazine;
-    while ((magazine = fli_cache_take_kept(backing, home, 0)) != NULL)
+    while ((magazine = fli_exchange_take_kept(backing, home, 0)) != NULL)
         keep_empty(trim, magazine);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
-        while ((magazine = fli_cache_take_kept(backing, home, c)) != NULL) {
+        while ((magazine = fli_exchange_take_kept(backing, home, c)) != NULL) {
             trim->free += fli_load_own(&magazine->count) * fli_class_bytes(c);
             fli_stack_push_mpmc(&backing->pool.filled[c], &backing->magazines, magazine, trim->counters);
         }
@@ -241,7 +241,7 @@ static size_t kept_bytes(struct fli_backing *backing)
 {
     size_t bytes = 0;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
-        bytes += fli_cache_kept_blocks(backing, c) * fli_class_bytes(c);
+        bytes += fli_exchange_kept_blocks(backing, c) * fli_class_bytes(c);
     return bytes;
 }
 

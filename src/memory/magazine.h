@@ -90,6 +90,12 @@ static inline void **fli_magazine_floor(struct fli_magazine *magazine, unsigned 
     return magazine->slots + (FLI_MAGAZINE_SLOTS - capacity);
 }
 
+/* The blocks in a magazine that is in no cache, or is the previous one there. */
+static inline uint32_t fli_magazine_count(const struct fli_magazine *magazine)
+{
+    return fli_load_relaxed(&magazine->count); /* relaxed: an owner's own, or a number for statistics */
+}
+
 /* What a magazine adds to `below` of those above it on a list: its blocks, or 1 if it is empty. */
 static inline uint32_t fli_magazine_weight(const struct fli_magazine *magazine)
 {

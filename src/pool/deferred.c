@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/deferred.h"
 #include "base/check.h"
+#include "pool/deliver.h"
 #include "base/sanitizer.h"
 #include "memory/block.h"
 #include "memory/mark.h"
@@ -104,7 +105,7 @@ bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsign
             raised = fli_deferred_submit_owner(deferred, place, class_index, owner);
             fli_deferred_advance(deferred);
         }
-        struct fli_magazine *empty = fli_cache_obtain_empty(deferred->backing, owner);
+        struct fli_magazine *empty = fli_exchange_obtain_empty(deferred->backing, owner);
         if (empty == NULL) {
             bool by_mark = mark(deferred, class_index, block);
             fli_deferred_advance(deferred);
@@ -225,7 +226,7 @@ static size_t release_slab(struct fli_deferred *deferred, uint32_t slab)
         return 0;
     if (fli_home_of_slab(record) == home) {
         unsigned class_index = record->class_index, count = fli_mark_take(&backing->slabs, slab, bits);
-        fli_home_put_bits(&backing->homes, home, slab, bits);
+        fli_deliver_bits(&backing->homes, home, slab, bits);
         bytes = count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
     }
     fli_home_unlock(home);

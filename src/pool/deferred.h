@@ -25,7 +25,7 @@
 #include "base/lock.h"
 #include "grace/batch.h"
 #include "memory/chain.h"
-#include "pool/cache.h"
+#include "pool/exchange.h"
 
 struct fli_deferred {
     /* Constant once made. */

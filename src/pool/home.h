@@ -66,22 +66,7 @@ struct fli_home {
     struct fli_home_class classes[FL_CLASS_COUNT];
 };
 
-/* All homes of a heap. */
-struct fli_homes {
-    struct fli_slabs *slabs;
-    FLI_ATOMIC(struct fli_home *) first;           /* a list through `next`, which only grows */
-    FLI_ON_OWN_LINE FLI_ATOMIC(size_t) free_slabs; /* on the free lists of all homes */
-    FLI_ON_OWN_LINE struct fli_mutex lock;         /* guards who lives where */
-};
-
-void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs);
-void fli_homes_close(struct fli_homes *homes);
-
-/* A home to move into: a vacant one, or a new one; NULL if memory is refused. Locks. */
-struct fli_home *fli_homes_enter(struct fli_homes *homes);
-
-/* Moves out. Locks. */
-void fli_homes_leave(struct fli_homes *homes, struct fli_home *home);
+struct fli_homes;
 
 /* Takes the lock if that is possible at once, within a moment, or waits for it. */
 bool fli_home_try(struct fli_home *home);
@@ -98,13 +83,8 @@ static inline void fli_home_assert_held(struct fli_home *home)
 
 /* ---- Under the lock of `home`. */
 
-/* Sends home those of `count` blocks whose home it is, and moves the others down to the start of the array. Returns how
- * many these are. Among the former, what is no block or was free is noted as a stray. */
-unsigned fli_home_put(struct fli_homes *homes, struct fli_home *home, unsigned class_index, void **blocks,
-                      unsigned count);
-
-/* Sends home the blocks of a slab of it that `bits` names. */
-void fli_home_put_bits(struct fli_homes *homes, struct fli_home *home, uint32_t slab, const uint64_t *bits);
+/* Counts `count` blocks of a slab whose bits have been set. */
+void fli_home_count_free(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab, unsigned count);
 
 /* Takes up to `count` free blocks, the lowest address last. Returns how many. */
 unsigned fli_home_take(struct fli_homes *homes, struct fli_home *home, unsigned class_index, unsigned count,
@@ -113,10 +93,6 @@ unsigned fli_home_take(struct fli_homes *homes, struct fli_home *home, unsigned 
 /* Takes in a slab in hand, all free. */
 void fli_home_take_in(struct fli_homes *homes, struct fli_home *home, uint32_t slab);
 
-/* Adopts a slab of the class that has free blocks: from homes that can spare it, of which it looks at a few; or, if it
- * is `pressed`, from any. Returns whether it has. */
-bool fli_home_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed);
-
 /* Takes a slab out of the home, to be taken in elsewhere. */
 void fli_home_give_up(struct fli_homes *homes, struct fli_home *home, uint32_t slab);
 
@@ -124,17 +100,6 @@ void fli_home_give_up(struct fli_homes *homes, struct fli_home *home, uint32_t s
 uint32_t fli_home_give_up_free(struct fli_homes *homes, struct fli_home *home, unsigned class_index);
 
 /* ---- Any thread. */
-
-struct fli_pool_counters;
-
-/* Sends blocks home, wherever that is, as far as the locks can be had at once; or `waits` for them. Moves the others
- * down to the start of the array and returns how many these are. What is no block of the class is noted as a stray. The
- * caller has no home locked. */
-unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **blocks, unsigned count, bool waits,
-                          struct fli_pool_counters *counters);
-
-/* The one home that blocks freed as ones of the class come from, judged by a sample, a moment ago; or NULL. */
-struct fli_home *fli_homes_of_all(struct fli_homes *homes, unsigned class_index, void *const *blocks, unsigned count);
 
 /* The home of a slab, of a moment ago; it counts only under the home's lock. */
 static inline struct fli_home *fli_home_of_slab(const struct fli_slab *record)
@@ -147,14 +112,5 @@ static inline struct fli_home *fli_home_of(const struct fli_slabs *slabs, const 
 {
     return fli_home_of_slab(fli_slab_at(slabs, fli_slab_number(slabs, block)));
 }
-
-static inline struct fli_home *fli_homes_first(struct fli_homes *homes)
-{
-    /* W4: acquire, pairs with W3 in fli_homes_enter. */
-    return fli_load_order(&homes->first, FL_MO_HOMES_WALK);
-}
-
-/* The free blocks of a class in the slabs of all homes. */
-size_t fli_homes_free(struct fli_homes *homes, unsigned class_index);
 
 #endif

@@ -1,11 +1,8 @@
-/* SPDX-License-Identifier: MIT
- *
- * All homes of a heap: who lives where, blocks that are sent home from elsewhere, slabs that move to another home.
- */
+/* SPDX-License-Identifier: MIT */
+#include "pool/homes.h"
 #include "base/check.h"
 #include "memory/stray.h"
-#include "pool/home.h"
-#include "pool/pool.h"
+#include "pool/deliver.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -129,7 +126,7 @@ unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **
             fli_home_wait(home);
         if (waits || fli_home_try(home)) {
             fli_count(&counters->home_visits, 1);
-            left = refused + fli_home_put(homes, home, class_index, blocks + refused, left - refused);
+            left = refused + fli_deliver(homes, home, class_index, blocks + refused, left - refused);
             fli_home_unlock(home);
         } else {
             refused++;
@@ -180,7 +177,7 @@ static struct fli_home *next_to_look_at(struct fli_homes *homes, struct fli_home
     return home->looked_at;
 }
 
-bool fli_home_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed)
+bool fli_homes_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed)
 {
     fli_home_assert_held(home);
     struct fli_home *from = next_to_look_at(homes, home), *first = from;

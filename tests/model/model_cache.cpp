@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A model check of caches and homes: cache.c, home.c, rack.c and pool.c of src/pool/ themselves, compiled over
+ * A model check of caches and homes: the files of src/pool/ themselves, compiled over
  * model_atomic.h, run by Relacy (model_check.h).
  *
  * Threads allocate and free through caches of their own, and meet in the pool and in each other's homes. Slabs and
@@ -38,7 +38,7 @@
 #include "base/lock.h"
 #include "memory/stray.h"
 #include "model_check.h"
-#include "pool/cache.h"
+#include "pool/exchange.h"
 
 #include <new>
 
@@ -137,7 +137,7 @@ struct cache_model : rl::test_suite<scenario, threads> {
     {
         fl_cache *cache = &caches[self];
         if (fl_cache_top(cache) == cache->floor && !fli_cache_lower_floor_owner(cache, capacity) &&
-            fli_cache_refill_owner(cache, class_index, &backing, &owners[self], pressed) == 0)
+            fli_exchange_refill_owner(cache, class_index, &backing, &owners[self], pressed) == 0)
             return nullptr;
         void *block = fl_cache_take(cache, fl_cache_top(cache));
         unsigned number = number_of(block);
@@ -153,7 +153,7 @@ struct cache_model : rl::test_suite<scenario, threads> {
         RL_ASSERT(owner[number_of(block)]($) == holder);
         owner[number_of(block)]($) = FREE;
         if (fl_cache_is_full(fl_cache_top(cache)) &&
-            !fli_cache_make_room_owner(cache, class_index, &backing, &owners[self]))
+            !fli_exchange_make_room_owner(cache, class_index, &backing, &owners[self]))
             return false;
         fl_cache_put(cache, fl_cache_top(cache), block);
         return true;
@@ -181,14 +181,14 @@ struct cache_model : rl::test_suite<scenario, threads> {
 
     void flush(unsigned self)
     {
-        fli_cache_flush_owner(&caches[self], class_index, &backing, &owners[self]);
+        fli_exchange_flush_owner(&caches[self], class_index, &backing, &owners[self]);
         RL_ASSERT(caches[self].floor == nullptr && caches[self].top == nullptr);
     }
 
     void give_up(unsigned self)
     {
         flush(self);
-        fli_cache_end_flush_owner(&backing, &owners[self]);
+        fli_exchange_end_flush_owner(&backing, &owners[self]);
     }
 
     /* Puts the blocks of the first `count` that a thread allocates into the pool, as it does while its home is held. */
@@ -361,7 +361,7 @@ struct counted : cache_model<counted, SMALL, 2, 3> {
     {
         if (self > 0) {
             for (unsigned i = 0; i < 2; i++)
-                RL_ASSERT(fli_cache_blocks(&caches[0], SMALL, &backing) <= 4);
+                RL_ASSERT(fli_cache_blocks(&caches[0], backing.magazine_blocks[SMALL], &backing.magazines) <= 4);
             return;
         }
         RL_ASSERT(work(self, 2) == 0);
@@ -424,7 +424,7 @@ struct kept : cache_model<kept, SMALL, 1> {
     void take_kept(fli_home *home)
     {
         fli_home_wait(home);
-        while (fli_magazine *magazine = fli_cache_take_kept(&backing, home, SMALL))
+        while (fli_magazine *magazine = fli_exchange_take_kept(&backing, home, SMALL))
             fli_stack_push_mpmc(&backing.pool.filled[SMALL], &backing.magazines, magazine, &owners[1].counters);
         fli_home_unlock(home);
     }

@@ -12,7 +12,7 @@
 #include "memory/mark.h"
 #include "memory/slab_list.h"
 #include "memory/stray.h"
-#include "pool/home.h"
+#include "pool/deliver.h"
 
 enum { GROUND_SLABS = 128 };
 

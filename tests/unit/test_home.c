@@ -46,7 +46,7 @@ static unsigned take(struct town *town, struct fli_home *home, unsigned class_in
 static unsigned put(struct town *town, struct fli_home *home, unsigned class_index, void **blocks, unsigned count)
 {
     fli_home_wait(home);
-    unsigned left = fli_home_put(town->homes, home, class_index, blocks, count);
+    unsigned left = fli_deliver(town->homes, home, class_index, blocks, count);
     fli_home_unlock(home);
     return left;
 }
@@ -333,7 +333,7 @@ static void of_bits_those_that_are_set_already_are_noted_and_the_rest_comes_home
     assert_int_equal(put(&town, town.home, c, &already, 1), 0);
     unsigned before = free_of(town.home, c);
     fli_home_wait(town.home);
-    fli_home_put_bits(town.homes, town.home, slab, bits);
+    fli_deliver_bits(town.homes, town.home, slab, bits);
     fli_home_unlock(town.home);
     assert_stray(town.slabs, block_at(town.slabs, slab, 17), true);
     assert_int_equal(free_of(town.home, c), before + 64);
@@ -353,10 +353,10 @@ static void bits_come_home_as_blocks_do(void **state)
     bits[0] = 5;
     bits[3] = UINT64_MAX;
     fli_home_wait(town.home);
-    fli_home_put_bits(town.homes, town.home, slab, bits);
+    fli_deliver_bits(town.homes, town.home, slab, bits);
     assert_int_equal(free_of(town.home, c), 66);
     bits[3] = 0;
-    fli_home_put_bits(town.homes, town.home, slab, bits);
+    fli_deliver_bits(town.homes, town.home, slab, bits);
     fli_home_unlock(town.home);
     assert_int_equal(free_of(town.home, c), 66);
     struct fli_stray stray;
@@ -441,7 +441,7 @@ static void slabs_that_are_all_free_are_counted_and_can_be_given_up(void **state
 static bool adopt(struct town *town, unsigned class_index, bool pressed)
 {
     fli_home_wait(town->home);
-    bool adopted = fli_home_adopt(town->homes, town->home, class_index, pressed);
+    bool adopted = fli_homes_adopt(town->homes, town->home, class_index, pressed);
     fli_home_unlock(town->home);
     return adopted;
 }

@@ -167,7 +167,7 @@ static void a_stray_is_not_marked(void **state)
     assert_stray(slabs, block, true);
     void *free_block = block_at(slabs, slab, 1);
     fli_home_wait(home);
-    assert_int_equal(fli_home_put(&ground->homes, home, c, &free_block, 1), 0);
+    assert_int_equal(fli_deliver(&ground->homes, home, c, &free_block, 1), 0);
     fli_home_unlock(home);
     assert_false(fli_mark_set(slabs, c, block + 1024));
     assert_stray(slabs, block + 1024, true);

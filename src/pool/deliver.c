@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/deliver.h"
+#include "memory/stray.h"
+
+/* Blocks that lie in a row are sent home a word at a time: so many at least, looked for every so many blocks. */
+enum { ROW_LEAST = 4, ROW_EVERY = 16 };
+
+/* Sets bits of a word. Returns false, and has set none, if one of them is set already. */
+static inline bool set_bits(FLI_ATOMIC(uint64_t) * word, uint64_t mask)
+{
+    uint64_t before = fli_load_relaxed(word); /* relaxed: the lock orders */
+    if (FLI_UNLIKELY((before & mask) != 0))
+        return false;
+    fli_store_relaxed(word, before | mask); /* relaxed: the lock orders */
+    return true;
+}
+
+/* Blocks of one slab that are sent home: those of an array from `at` on. */
+struct delivery {
+    void *const *at, *const *end; /* of the array */
+    uintptr_t start;              /* of the slab */
+    size_t bytes;                 /* of it that are blocks */
+    FLI_ATOMIC(uint64_t) * bits;
+    size_t block_bytes;
+    uint32_t reciprocal, blocks; /* of the slab */
+};
+
+/* Whether the next blocks lie in the order of their addresses, up or down, one beside the other. Stores the step from
+ * one to the next. */
+static inline bool begins_row(const struct delivery *d, ptrdiff_t *step)
+{
+    if (d->end - d->at < ROW_LEAST)
+        return false;
+    const char *first = (const char *)d->at[0], *second = (const char *)d->at[1], *third = (const char *)d->at[2];
+    *step = second - first;
+    return (size_t)(*step < 0 ? -*step : *step) == d->block_bytes && third - second == *step;
+}
+
+/* Of the next blocks, how many, at most `most`, lie in such a row. */
+static inline unsigned row_length(const struct delivery *d, ptrdiff_t step, unsigned most)
+{
+    const char *expected = (const char *)*d->at;
+    unsigned n = 0;
+    most = (unsigned)fli_min(most, (size_t)(d->end - d->at));
+    for (; n < most && d->at[n] == expected; n++)
+        expected += step;
+    return n;
+}
+
+/* The lowest `count` bits, of 1 to 64. */
+static inline uint64_t low_bits(unsigned count)
+{
+    return UINT64_MAX >> (64 - count);
+}
+
+/* Delivers the next blocks if they lie in a row: those of one word. Returns how many. */
+static inline unsigned put_row(struct delivery *d)
+{
+    ptrdiff_t step;
+    uint64_t offset = (uintptr_t)*d->at - d->start, place = offset * d->reciprocal;
+    uint32_t index = (uint32_t)(place >> 32), bit = index % 64;
+    if (!begins_row(d, &step) || offset >= d->bytes || (uint32_t)place >= d->reciprocal)
+        return 0;
+    unsigned n = row_length(d, step, step > 0 ? (unsigned)fli_min(64 - bit, d->blocks - index) : bit + 1);
+    if (!set_bits(&d->bits[index / 64], low_bits(n) << (step > 0 ? bit : bit + 1 - n)))
+        return 0;
+    d->at += n;
+    return n;
+}
+
+/* Delivers the next blocks, one at a time, up to one of another slab or `most`. Notes the strays among them. Returns how
+ * many were none. */
+static inline unsigned put_singly(struct fli_slabs *slabs, unsigned class_index, struct delivery *d, unsigned most)
+{
+    void *const *first = d->at, *const *end = first + fli_min(most, (size_t)(d->end - first));
+    unsigned strays = 0;
+    for (size_t offset; d->at < end && (offset = (uintptr_t)*d->at - d->start) < FLI_SLAB_BYTES; d->at++) {
+        /* In units of 2^-32 blocks: the lower half is less than `reciprocal` if it is the start of a block. */
+        uint64_t place = (uint64_t)offset * d->reciprocal;
+        uint32_t index = (uint32_t)(place >> 32);
+        bool is_block = (uint32_t)place < d->reciprocal && offset < d->bytes;
+        if (FLI_LIKELY(is_block && set_bits(&d->bits[index / 64], (uint64_t)1 << index % 64)))
+            continue;
+        fli_stray_note(slabs, class_index, *d->at, is_block);
+        strays++;
+    }
+    return (unsigned)(d->at - first) - strays;
+}
+
+/* Sends home the block at `at`, and those behind it that lie in the same slab. Returns where the others begin. */
+static void *const *deliver_slab(struct fli_homes *homes, struct fli_home_class *class, unsigned class_index,
+                                 void *const *at, void *const *end)
+{
+    struct fli_slabs *slabs = homes->slabs;
+    uint32_t slab = fli_slab_number(slabs, *at);
+    const struct fli_slab_class *of = &slabs->by_class[class_index];
+    struct delivery d = {at,
+                         end,
+                         (uintptr_t)fli_slab_start(slabs, slab),
+                         of->blocks * of->block_bytes,
+                         fli_slab_free_bits(slabs, slab),
+                         of->block_bytes,
+                         of->reciprocal,
+                         of->blocks};
+    unsigned count = 0;
+    while (d.at < end && (uintptr_t)*d.at - d.start < FLI_SLAB_BYTES) {
+        unsigned row = put_row(&d);
+        count += row > 0 ? row : put_singly(slabs, class_index, &d, ROW_EVERY);
+    }
+    fli_home_count_free(homes, class, slab, count);
+    return d.at;
+}
+
+/* Whether a block is one of the class, and `home` its slab's. */
+static inline bool is_at_home(const struct fli_slabs *slabs, struct fli_home *home, unsigned class_index,
+                              const void *block)
+{
+    return FLI_LIKELY(fli_slab_class_of(slabs, block) == class_index && fli_home_of(slabs, block) == home);
+}
+
+unsigned fli_deliver(struct fli_homes *homes, struct fli_home *home, unsigned class_index, void **blocks,
+                     unsigned count)
+{
+    void *const *end = blocks + count;
+    void **left = blocks;
+    fli_home_assert_held(home);
+    for (void *const *at = blocks; at < end;)
+        if (is_at_home(homes->slabs, home, class_index, *at))
+            at = deliver_slab(homes, &home->classes[class_index], class_index, at, end);
+        else
+            *left++ = *at++;
+    return (unsigned)(left - blocks);
+}
+
+/* Notes those of the blocks that `twice` names, of a word of a slab's bits, as freed twice. */
+FLI_COLD static void note_twice(struct fli_slabs *slabs, unsigned class_index, uint32_t slab, unsigned word,
+                                uint64_t twice)
+{
+    for (; twice != 0; twice &= twice - 1) {
+        size_t index = word * 64 + (unsigned)__builtin_ctzll(twice);
+        fli_stray_note(slabs, class_index,
+                       fli_slab_start(slabs, slab) + index * slabs->by_class[class_index].block_bytes, true);
+    }
+}
+
+void fli_deliver_bits(struct fli_homes *homes, struct fli_home *home, uint32_t slab, const uint64_t *bits)
+{
+    const struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    unsigned class_index = record->class_index;
+    fli_home_assert_held(home);
+    for (unsigned w = 0; w < fli_slab_words(record->blocks); w++) {
+        /* Relaxed: the lock orders. */
+        uint64_t twice = bits[w] & fli_load_relaxed(&fli_slab_free_bits(homes->slabs, slab)[w]);
+        uint64_t mask = bits[w] & ~twice;
+        note_twice(homes->slabs, class_index, slab, w, twice);
+        set_bits(&fli_slab_free_bits(homes->slabs, slab)[w], mask);
+        fli_home_count_free(homes, &home->classes[class_index], slab, (unsigned)__builtin_popcountll(mask));
+    }
+}

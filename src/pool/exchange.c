@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/exchange.h"
+#include "base/check.h"
+#include "pool/deliver.h"
+
+/* What a thread gives away between two notifications of the heap: so many magazines, or fewer that weigh about so
+ * much. */
+enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16, BYTES_PER_NOTICE = 1 << 20 };
+
+/* ---- The owner's home. */
+
+static bool is_small(unsigned class_index)
+{
+    return fli_class_bytes(class_index) <= FLI_HOME_BLOCK_MOST;
+}
+
+/* Locks the owner's home, if that is possible within a moment. */
+static bool come_home(struct fli_owner *owner)
+{
+    struct fli_home *home = owner->home;
+    if (!fli_home_try(home) && !fli_home_try_briefly(home))
+        return false;
+    if (FLI_UNLIKELY(fli_load_relaxed(&home->away))) /* relaxed: a hint */
+        fli_store_relaxed(&home->away, false);
+    fli_count(&owner->counters.home_visits, 1);
+    return true;
+}
+
+/* Moves to another home, because the owner's is held by somebody who may have stopped. */
+FLI_COLD static bool move(struct fli_backing *backing, struct fli_owner *owner)
+{
+    struct fli_home *home = fli_homes_enter(&backing->homes);
+    if (home == NULL)
+        return false;
+    fli_homes_leave(&backing->homes, owner->home);
+    owner->home = home;
+    return come_home(owner);
+}
+
+/* Keeps a filled magazine at home, which is locked, if there is room. */
+static bool keep(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                 struct fli_home *home)
+{
+    size_t most = fli_load_relaxed(&backing->rack_bytes); /* relaxed: a bound, of now or a moment ago */
+    most -= most / 4;
+    struct fli_rack_part *part = is_small(class_index) ? &home->rack.small : &home->rack.large;
+    return fli_rack_put(part, &home->classes[class_index].shelf, &backing->magazines, magazine, class_index,
+                        is_small(class_index) ? fli_min(most, backing->small_bytes) : most);
+}
+
+/* A filled magazine that is kept at home, which is locked; or NULL. */
+static struct fli_magazine *take_kept(unsigned class_index, struct fli_backing *backing, struct fli_home *home)
+{
+    struct fli_rack_part *part = is_small(class_index) ? &home->rack.small : &home->rack.large;
+    return fli_rack_take(part, &home->classes[class_index].shelf, &backing->magazines, class_index);
+}
+
+/* An empty magazine from a home, which is locked, unless that is NULL; or from the pool, or a new one; or NULL. */
+static struct fli_magazine *obtain_empty(struct fli_backing *backing, struct fli_home *home, struct fli_owner *owner)
+{
+    struct fli_magazines *magazines = &backing->magazines;
+    struct fli_magazine *magazine = NULL;
+    if (home != NULL)
+        magazine = fli_rack_take(&home->rack.empty, &home->rack.empty_shelf, magazines, 0);
+    if (magazine == NULL)
+        magazine = fli_stack_pop_mpmc(&backing->pool.empty, magazines, &owner->counters);
+    return magazine != NULL ? magazine : fli_magazine_carve(magazines);
+}
+
+struct fli_magazine *fli_exchange_obtain_empty(struct fli_backing *backing, struct fli_owner *owner)
+{
+    bool at_home = fli_home_try(owner->home);
+    struct fli_magazine *magazine = obtain_empty(backing, at_home ? owner->home : NULL, owner);
+    if (at_home)
+        fli_home_unlock(owner->home);
+    return magazine;
+}
+
+static void give_empty(struct fli_magazine *magazine, struct fli_backing *backing, struct fli_owner *owner,
+                       bool at_home)
+{
+    size_t most = fli_load_relaxed(&backing->rack_bytes) / 4; /* relaxed: as above */
+    struct fli_rack *rack = &owner->home->rack;
+    if (!at_home || !fli_rack_put(&rack->empty, &rack->empty_shelf, &backing->magazines, magazine, 0, most))
+        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, &owner->counters);
+}
+
+/* ---- What leaves the caches. */
+
+static void note_given(size_t blocks, unsigned class_index, struct fli_owner *owner)
+{
+    owner->given_bytes += (uint32_t)(blocks * fli_class_bytes(class_index));
+    owner->given_magazines++;
+}
+
+bool fli_exchange_has_given_much_owner(struct fli_owner *owner)
+{
+    if (owner->given_magazines < MAGAZINES_PER_NOTICE && owner->given_bytes < BYTES_PER_NOTICE)
+        return false;
+    owner->given_magazines = owner->given_bytes = 0;
+    return true;
+}
+
+static void pool_filled(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                        struct fli_owner *owner)
+{
+    fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, &owner->counters);
+    fli_count(&owner->counters.exchanges, 1);
+}
+
+/* Sends the blocks of a magazine home, to the owner's if that is `at_home`, locked, which it is no more then. */
+static void send_home(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                      struct fli_owner *owner, bool at_home, bool waits)
+{
+    void **blocks = fli_magazine_floor(magazine, backing->magazine_blocks[class_index]);
+    unsigned left = fli_magazine_count(magazine);
+    if (at_home) {
+        left = fli_deliver(&backing->homes, owner->home, class_index, blocks, left);
+        fli_home_unlock(owner->home);
+    }
+    if (left > 0)
+        left = fli_homes_return(&backing->homes, class_index, blocks, left, waits, &owner->counters);
+    fli_store_relaxed(&magazine->count, (uint16_t)left); /* relaxed: the magazine is ours */
+}
+
+/* Keeps a full magazine at a home, which is locked, and unlocks that. Returns an empty one; or NULL, and the home is
+ * locked still, if there is no room or no empty one. */
+static struct fli_magazine *exchange_kept(struct fli_magazine *full, unsigned class_index,
+                                          struct fli_backing *backing, struct fli_home *home, struct fli_owner *owner)
+{
+    if (!keep(full, class_index, backing, home))
+        return NULL;
+    struct fli_magazine *empty = obtain_empty(backing, home, owner);
+    if (empty != NULL)
+        fli_home_unlock(home);
+    else
+        take_kept(class_index, backing, home); /* the full one */
+    return empty;
+}
+
+/* Hands a full magazine as it is to another home, if its blocks come from there and its thread is there to use it.
+ * Returns as above. */
+static struct fli_magazine *hand_over(struct fli_magazine *full, unsigned class_index, struct fli_backing *backing,
+                                      struct fli_owner *owner)
+{
+    void **blocks = fli_magazine_floor(full, backing->magazine_blocks[class_index]);
+    struct fli_home *home = fli_homes_of_all(&backing->homes, class_index, blocks, fli_magazine_count(full));
+    if (home == NULL || home == owner->home || fli_load_relaxed(&home->away) || /* relaxed: a hint */
+        !fli_home_try_briefly(home))
+        return NULL;
+    fli_count(&owner->counters.home_visits, 1);
+    struct fli_magazine *empty = exchange_kept(full, class_index, backing, home, owner);
+    if (empty == NULL)
+        fli_home_unlock(home);
+    return empty;
+}
+
+/* A magazine with room in the place of a full one. */
+static struct fli_magazine *exchange_full(struct fli_magazine *full, unsigned class_index,
+                                          struct fli_backing *backing, struct fli_owner *owner)
+{
+    unsigned capacity = backing->magazine_blocks[class_index];
+    bool at_home = come_home(owner);
+    struct fli_magazine *empty = at_home ? exchange_kept(full, class_index, backing, owner->home, owner) : NULL;
+    if (empty == NULL && is_small(class_index)) {
+        if (at_home)
+            fli_home_unlock(owner->home);
+        at_home = false;
+        empty = hand_over(full, class_index, backing, owner);
+    }
+    if (empty != NULL)
+        return empty;
+    if (is_small(class_index))
+        send_home(full, class_index, backing, owner, at_home, false);
+    else if (at_home)
+        fli_home_unlock(owner->home);
+    if (fli_magazine_count(full) < capacity)
+        return full;
+    empty = fli_exchange_obtain_empty(backing, owner);
+    if (empty != NULL)
+        pool_filled(full, class_index, backing, owner);
+    else
+        send_home(full, class_index, backing, owner, false, true);
+    return empty != NULL ? empty : full;
+}
+
+bool fli_exchange_make_room_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                                  struct fli_owner *owner)
+{
+    FLI_ASSERT(fl_cache_is_full(cache->top));
+    unsigned capacity = backing->magazine_blocks[class_index];
+    struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines), *room;
+    if (previous != NULL && fli_magazine_count(previous) < capacity) {
+        fli_cache_push_owner(cache, previous, capacity, &backing->magazines);
+        return true;
+    }
+    room = previous != NULL
+               ? exchange_full(fli_cache_take_previous_owner(cache, &backing->magazines), class_index, backing, owner)
+               : fli_exchange_obtain_empty(backing, owner);
+    if (room == NULL && cache->floor == NULL)
+        return false;
+    if (room == NULL) {
+        room = fli_cache_unload_owner(cache, capacity);
+        send_home(room, class_index, backing, owner, false, true);
+    }
+    fli_cache_push_owner(cache, room, capacity, &backing->magazines);
+    if (previous != NULL)
+        note_given(capacity, class_index, owner);
+    return true;
+}
+
+/* ---- What comes to the caches. */
+
+/* Loads a magazine with blocks, and puts away an empty one. */
+static void load_filled(struct fl_cache *cache, struct fli_magazine *filled, unsigned class_index,
+                        struct fli_backing *backing, struct fli_owner *owner, bool at_home)
+{
+    __builtin_prefetch(&filled->slots[FLI_MAGAZINE_SLOTS - 1]);
+    struct fli_magazine *empty = fli_cache_push_owner(cache, filled, backing->magazine_blocks[class_index],
+                                                      &backing->magazines);
+    if (empty != NULL)
+        give_empty(empty, backing, owner, at_home);
+    fli_cache_stage_owner(cache, class_index);
+}
+
+/* Fills the loaded magazine with free blocks of slabs at home, which is locked. */
+static bool load_free(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                      struct fli_owner *owner)
+{
+    unsigned capacity = backing->magazine_blocks[class_index];
+    if (fli_load_relaxed(&owner->home->classes[class_index].free) == 0) /* relaxed: the lock orders */
+        return false;
+    if (cache->floor == NULL) {
+        struct fli_magazine *empty = obtain_empty(backing, owner->home, owner);
+        if (empty == NULL)
+            return false;
+        fli_cache_load_owner(cache, empty, 0, capacity);
+    }
+    unsigned count = fli_home_take(&backing->homes, owner->home, class_index, capacity, cache->floor);
+    fli_cache_fill_owner(cache, count);
+    if (count > 0)
+        fli_cache_stage_owner(cache, class_index);
+    return count > 0;
+}
+
+static bool load_pooled(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                        struct fli_owner *owner, bool at_home)
+{
+    struct fli_magazine *filled = fli_stack_pop_mpmc(&backing->pool.filled[class_index], &backing->magazines,
+                                                     &owner->counters);
+    if (filled == NULL)
+        return false;
+    fli_count(&owner->counters.exchanges, 1);
+    load_filled(cache, filled, class_index, backing, owner, at_home);
+    return true;
+}
+
+static bool load_kept(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                      struct fli_owner *owner)
+{
+    struct fli_magazine *kept = take_kept(class_index, backing, owner->home);
+    if (kept != NULL)
+        load_filled(cache, kept, class_index, backing, owner, true);
+    return kept != NULL;
+}
+
+/* Gets a slab home, which is locked. */
+static bool get_slab(unsigned class_index, struct fli_backing *backing, struct fli_home *home, bool pressed)
+{
+    if (fli_homes_adopt(&backing->homes, home, class_index, false))
+        return true;
+    uint32_t slab = fli_slab_begin(&backing->slabs, class_index);
+    if (slab == 0)
+        return pressed && fli_homes_adopt(&backing->homes, home, class_index, true);
+    fli_home_take_in(&backing->homes, home, slab);
+    return true;
+}
+
+size_t fli_exchange_refill_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                                 struct fli_owner *owner, bool pressed)
+{
+    unsigned capacity = backing->magazine_blocks[class_index];
+    FLI_ASSERT(cache->top == fli_cache_floor(cache, capacity));
+    struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
+    if (previous != NULL && fli_magazine_count(previous) > 0) {
+        fli_cache_push_owner(cache, previous, capacity, &backing->magazines);
+        return fli_cache_loaded_blocks(cache, capacity);
+    }
+    bool at_home = come_home(owner);
+    bool loaded = at_home &&
+                  (load_kept(cache, class_index, backing, owner) || load_free(cache, class_index, backing, owner));
+    loaded = loaded || load_pooled(cache, class_index, backing, owner, at_home);
+    if (!loaded) {
+        at_home = at_home || move(backing, owner);
+        loaded = at_home && get_slab(class_index, backing, owner->home, pressed) &&
+                 load_free(cache, class_index, backing, owner);
+    }
+    if (at_home)
+        fli_home_unlock(owner->home);
+    return loaded ? fli_cache_loaded_blocks(cache, capacity) : 0;
+}
+
+/* ---- Flushing. */
+
+/* Sends home, or gives to the pool, what is in a magazine and the magazine itself. */
+static void give_away(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                      struct fli_owner *owner)
+{
+    if (fli_magazine_count(magazine) > 0)
+        send_home(magazine, class_index, backing, owner, false, false);
+    if (fli_magazine_count(magazine) > 0)
+        pool_filled(magazine, class_index, backing, owner);
+    else
+        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, &owner->counters);
+}
+
+void fli_exchange_flush_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                              struct fli_owner *owner)
+{
+    struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
+    struct fli_magazine *loaded = fli_cache_unload_owner(cache, backing->magazine_blocks[class_index]);
+    if (loaded != NULL)
+        give_away(loaded, class_index, backing, owner);
+    if (previous != NULL)
+        give_away(previous, class_index, backing, owner);
+}
+
+static struct fli_chain *shelf_of(struct fli_home *home, unsigned class_index)
+{
+    return class_index != 0 ? &home->classes[class_index].shelf : &home->rack.empty_shelf;
+}
+
+struct fli_magazine *fli_exchange_take_kept(struct fli_backing *backing, struct fli_home *home, unsigned class_index)
+{
+    if (fli_chain_first(shelf_of(home, class_index), &backing->magazines) == NULL)
+        return NULL;
+    return class_index != 0 ? take_kept(class_index, backing, home)
+                            : fli_rack_take(&home->rack.empty, &home->rack.empty_shelf, &backing->magazines, 0);
+}
+
+/* A magazine off a shelf of the owner's home, which is not locked; or NULL. */
+static struct fli_magazine *take_shelved(struct fli_backing *backing, struct fli_owner *owner, unsigned class_index)
+{
+    struct fli_home *home = owner->home;
+    struct fli_magazine *magazine = NULL;
+    if (fli_chain_first(shelf_of(home, class_index), &backing->magazines) != NULL && fli_home_try_briefly(home)) {
+        magazine = fli_exchange_take_kept(backing, home, class_index);
+        fli_home_unlock(home);
+    }
+    return magazine;
+}
+
+void fli_exchange_end_flush_owner(struct fli_backing *backing, struct fli_owner *owner)
+{
+    struct fli_magazine *magazine;
+    for (unsigned c = 0; c < FL_CLASS_COUNT; c++)
+        while ((magazine = take_shelved(backing, owner, c)) != NULL)
+            give_away(magazine, c, backing, owner);
+    if (fli_home_try_briefly(owner->home)) {
+        fli_rack_reset_empty(&owner->home->rack);
+        fli_home_unlock(owner->home);
+    }
+    fli_store_relaxed(&owner->home->away, true); /* relaxed: a hint */
+}
+
+/* ---- Counting. */
+
+size_t fli_exchange_kept_blocks(struct fli_backing *backing, unsigned class_index)
+{
+    /* A caller that looks while the owner works may have come to a stack of the pool. */
+    size_t capacity = backing->magazine_blocks[class_index];
+    size_t most = FLI_RACK_BYTES_MOST / (FLI_MAGAZINE_BYTES + capacity * fli_class_bytes(class_index)) * capacity;
+    size_t blocks = 0;
+    for (struct fli_home *home = fli_homes_first(&backing->homes); home != NULL; home = home->next)
+        blocks += fli_min(fli_chain_blocks(&home->classes[class_index].shelf, &backing->magazines), most);
+    return blocks;
+}
