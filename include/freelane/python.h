@@ -105,7 +105,7 @@ struct fl_py_type {
 
 /* What fl_py_type_ready finds out about a declared type. */
 struct fl_py_state {
-    uint32_t kept;                 /* where in a struct fl_py_thread the type's union fl_py_kept lies, in bytes */
+    uint32_t drawer;               /* where in a struct fl_py_thread the type's union fl_py_drawer lies, in bytes */
     bool ready, heap_type;         /* made ready; a heap type, whose objects own references to it */
     size_t body;                   /* bytes of an object after its header */
     const struct fl_py_type *next; /* the types of this copy of Freelane */
@@ -231,7 +231,7 @@ struct fl_py_stock {
     size_t limit;
 };
 
-union fl_py_kept {
+union fl_py_drawer {
     struct fl_py_cache cache;
     struct fl_py_stock stock;
 };
@@ -241,11 +241,11 @@ union fl_py_kept {
 
 /* What the fast paths see of a thread. */
 struct fl_py_thread {
-    union fl_py_kept none; /* zeros, for types of which nothing is kept */
-    void *waiting;         /* dead objects that wait for room on a stack */
-    uintptr_t stack;       /* the lowest address of the OS thread's stack where deallocations look no further */
-    size_t stack_bytes;    /* and how much lies above it */
-    union fl_py_kept kept[FL_PY_TYPES];
+    union fl_py_drawer none; /* always empty: that of types without one */
+    void *waiting;           /* dead objects that wait for room on a stack */
+    uintptr_t stack;         /* the lowest address of the OS thread's stack where deallocations look no further */
+    size_t stack_bytes;      /* and how much lies above it */
+    union fl_py_drawer drawers[FL_PY_TYPES];
 };
 
 /* Where the fast paths of the calling OS thread find their caches. Each pointer leads to a constant without objects
@@ -369,9 +369,9 @@ FL_INLINE void fl_py_disown(PyObject *object)
 #endif
 }
 
-FL_INLINE union fl_py_kept *fl_py_kept_of(const struct fl_py_type *self, struct fl_py_thread *thread)
+FL_INLINE union fl_py_drawer *fl_py_drawer_of(const struct fl_py_type *self, struct fl_py_thread *thread)
 {
-    return (union fl_py_kept *)(void *)((char *)thread + self->state->kept);
+    return (union fl_py_drawer *)(void *)((char *)thread + self->state->drawer);
 }
 
 /* ---- References to types without gc. */
@@ -384,7 +384,7 @@ FL_INLINE bool fl_py_take_type(const struct fl_py_type *self, PyTypeObject *type
         return fl_py_is_exact(self, type);
     if (self->immortal)
         return fl_py_is_exact(self, type) && fl_py_is_immortal(self, type);
-    struct fl_py_stock *stock = &fl_py_kept_of(self, fl_py_current_thread())->stock;
+    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_current_thread())->stock;
     if (FL_UNLIKELY(stock->type != type || stock->references == 0))
         return false;
     stock->references--;
@@ -397,7 +397,7 @@ FL_INLINE bool fl_py_give_type(const struct fl_py_type *self, PyTypeObject *type
 {
     if (self->immortal)
         return fl_py_is_immortal(self, type);
-    struct fl_py_stock *stock = &fl_py_kept_of(self, fl_py_current_thread())->stock;
+    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_current_thread())->stock;
     if (FL_UNLIKELY(stock->type != type || stock->references == stock->limit))
         return false;
     stock->references++;
@@ -436,7 +436,7 @@ FL_INLINE void fl_py_set_top(struct fl_py_cache *cache, PyObject **top)
 
 FL_INLINE PyObject *fl_py_alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
 {
-    struct fl_py_cache *cache = &fl_py_kept_of(self, fl_py_current_thread())->cache;
+    struct fl_py_cache *cache = &fl_py_drawer_of(self, fl_py_current_thread())->cache;
     if (FL_UNLIKELY(cache->type != type))
         return fl_py_alloc_slow(self, type, items);
     PyObject **top = fl_py_top(cache);
@@ -474,7 +474,7 @@ FL_INLINE PyObject *fl_py_alloc(const struct fl_py_type *self, PyTypeObject *typ
 
 /* Whether the object can be as new when it is used again. The collector of a build with the GIL marks finalized
  * objects in front of their header. */
-FL_INLINE bool fl_py_is_renewable(PyObject *object, PyTypeObject *type)
+FL_INLINE bool fl_py_is_reusable(PyObject *object, PyTypeObject *type)
 {
 #if defined(Py_GIL_DISABLED)
     (void)object, (void)type;
@@ -486,15 +486,15 @@ FL_INLINE bool fl_py_is_renewable(PyObject *object, PyTypeObject *type)
 
 /* Keeps an untracked object of the exact type for its next use, with its reference to the type, or gives its memory
  * back to the interpreter and returns false. */
-FL_INLINE bool fl_py_keep(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
+FL_INLINE bool fl_py_cache_put(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
 {
-    struct fl_py_cache *cache = &fl_py_kept_of(self, fl_py_current_thread())->cache;
+    struct fl_py_cache *cache = &fl_py_drawer_of(self, fl_py_current_thread())->cache;
     if (FL_UNLIKELY(cache->type != type)) {
         fl_py_free_slow(self, object);
         return false;
     }
     PyObject **top = fl_py_top(cache);
-    if (FL_UNLIKELY(top == cache->ceiling || !fl_py_is_renewable(object, type))) {
+    if (FL_UNLIKELY(top == cache->ceiling || !fl_py_is_reusable(object, type))) {
         PyObject_GC_Del(object);
         return false;
     }
@@ -537,7 +537,7 @@ FL_INLINE void fl_py_free(const struct fl_py_type *self, PyObject *object)
         fl_py_free_slow(self, object);
     else if (!self->gc)
         fl_py_release(self, object);
-    else if (fl_py_keep(self, object, type) && !fl_py_renews_type(self) && fl_py_owns_type(self))
+    else if (fl_py_cache_put(self, object, type) && !fl_py_renews_type(self) && fl_py_owns_type(self))
         Py_INCREF(type); /* the caller gives up the object's */
 }
 
@@ -545,7 +545,7 @@ FL_INLINE void fl_py_free(const struct fl_py_type *self, PyObject *object)
 FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
 {
     if (self->gc) {
-        if (!fl_py_keep(self, object, type) && fl_py_owns_type(self))
+        if (!fl_py_cache_put(self, object, type) && fl_py_owns_type(self))
             Py_DECREF(type);
         return;
     }

@@ -31,7 +31,7 @@ static FLI_ATOMIC(bool) off_for_tracer;
 enum { OLDEST_GENERATION = 2 };
 
 /* Free memory below which a collection of the young does not trim. */
-#define FREE_BYTES_KEPT FLI_MIB
+#define FREE_BYTES_RETAINED FLI_MIB
 
 /* ---- The caching switch. */
 
@@ -54,24 +54,24 @@ static void follow_tracer(void)
 /* ---- Collections. */
 
 /* Free memory to keep: none at a full collection, which a program asks for, else as much as is in use. */
-static size_t bytes_to_keep(bool full)
+static size_t bytes_to_retain(bool full)
 {
     struct fl_py_stats stats;
     if (full)
         return 0;
     fl_py_get_stats(&stats);
-    return fli_max(stats.live_bytes, FREE_BYTES_KEPT);
+    return fli_max(stats.live_bytes, FREE_BYTES_RETAINED);
 }
 
 static void at_start(bool full)
 {
     follow_tracer();
-    fli_py_threads_renew();
+    fli_py_threads_expire();
     fli_py_threads_empty_ended();
     fli_py_thread_give_types();
     /* Y1: release, pairs with Y3 in begin. */
     fli_store_release(&starting, true);
-    fli_py_heap_trim(full, bytes_to_keep(full));
+    fli_py_heap_trim(full, bytes_to_retain(full));
     /* Y2: release, pairs with Y3 in begin: who finds it set has freed before the world stops. */
     fli_store_release(&starting, false);
     fli_count(&fli_py_collections, 1); /* relaxed: one collection at a time */

@@ -129,12 +129,12 @@ void fli_py_heap_free(void *block)
 
 /* ---- What is held. */
 
-void fli_py_heap_trim(bool flush, size_t keep)
+void fli_py_heap_trim(bool flush, size_t retain)
 {
     struct fli_py_thread *thread = fli_py_thread_own();
     if (flush && thread != NULL)
         fl_thread_flush(thread->heap);
-    (void)fl_heap_trim(fli_py_heap, keep);
+    (void)fl_heap_trim(fli_py_heap, retain);
 }
 
 static void count_heap(struct fl_py_stats *stats)

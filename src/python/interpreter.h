@@ -88,9 +88,9 @@ bool fli_py_heap_owns(const void *block);
 void *fli_py_heap_alloc(size_t size);
 void fli_py_heap_free(void *block);
 
-/* Gives free blocks past `keep` bytes back, as far as a grace period allows, those in the calling thread's caches too
+/* Gives free blocks past `retain` bytes back, as far as a grace period allows, those in the calling thread's caches too
  * if `flush`. */
-void fli_py_heap_trim(bool flush, size_t keep);
+void fli_py_heap_trim(bool flush, size_t retain);
 
 /* ---- thread.c */
 
@@ -104,7 +104,7 @@ struct fli_py_thread *fli_py_thread_enter(void);
 /* The same, but NULL where the OS thread has not entered before. */
 struct fli_py_thread *fli_py_thread_update(void);
 
-/* The same, as it is: what fli_py_threads_renew asked for is still to be done. */
+/* The same, as it is: what fli_py_threads_expire asked for is still to be done. */
 struct fli_py_thread *fli_py_thread_own(void);
 
 /* Makes room in the cache for objects of `type`, if there can be. */
@@ -117,7 +117,7 @@ void fli_py_thread_fill_stock(struct fli_py_thread *thread, const struct fl_py_t
 void fli_py_thread_give_types(void);
 
 /* Has every thread empty its caches, as soon as it comes to a slow half. */
-void fli_py_threads_renew(void);
+void fli_py_threads_expire(void);
 
 /* Turns caching on or off in every thread and returns what it was. */
 bool fli_py_threads_set_caching(bool on);
@@ -127,8 +127,8 @@ bool fli_py_threads_caching(void);
 void fli_py_threads_empty_ended(void);
 
 /* Leaves an object that waits to no thread, and takes one, or NULL if there is none. */
-void fli_py_threads_leave(void *entry);
-void *fli_py_threads_take_left(void);
+void fli_py_orphans_put(void *entry);
+void *fli_py_orphans_take(void);
 
 /* In the child of a fork: the other threads are gone. */
 void fli_py_threads_forked(void);
@@ -155,12 +155,12 @@ void fli_py_nest_resume(void);
 void fli_py_nest_resume_own(void);
 
 /* Leaves what waits in a thread to others. */
-void fli_py_nest_leave(struct fli_py_thread *thread);
+void fli_py_nest_orphan(struct fli_py_thread *thread);
 
 /* ---- type.c */
 
 /* The declared types of which threads keep something, in the order of struct fl_py_thread. */
-extern const struct fl_py_type *fli_py_kept_types[FL_PY_TYPES];
+extern const struct fl_py_type *fli_py_drawer_types[FL_PY_TYPES];
 
 /* ---- stock.c */
 

@@ -281,12 +281,12 @@ static void dealloc_without_thread(const struct fl_py_type *self, PyObject *obje
     struct fli_py_stack stack = find_stack();
     uintptr_t frame = fl_py_frame();
     if (is_on(&stack, frame) && !has_room(&stack, frame, 0)) {
-        fli_py_threads_leave(put_aside(self, object));
+        fli_py_orphans_put(put_aside(self, object));
         return;
     }
     fl_py_destroy(self, object);
     void *entry;
-    while (has_room_for_waiting(&stack, frame) && (entry = fli_py_threads_take_left()) != NULL)
+    while (has_room_for_waiting(&stack, frame) && (entry = fli_py_orphans_take()) != NULL)
         resume(entry);
 }
 
@@ -303,21 +303,21 @@ void fli_py_nest_dealloc(struct fli_py_thread *thread, const struct fl_py_type *
 
 /* ---- What waits elsewhere. */
 
-void fli_py_nest_leave(struct fli_py_thread *thread)
+void fli_py_nest_orphan(struct fli_py_thread *thread)
 {
     void *entry;
     while ((entry = fli_py_pop_waiting(&thread->face.waiting)) != NULL)
-        fli_py_threads_leave(entry);
+        fli_py_orphans_put(entry);
 }
 
 void fli_py_nest_resume(void)
 {
-    void *entry = fli_py_threads_take_left();
+    void *entry = fli_py_orphans_take();
     struct fli_py_thread *thread = entry != NULL ? fli_py_thread_enter() : NULL;
-    for (; entry != NULL && thread != NULL; entry = fli_py_threads_take_left())
+    for (; entry != NULL && thread != NULL; entry = fli_py_orphans_take())
         fli_py_push_waiting(&thread->face.waiting, entry);
     if (entry != NULL)
-        fli_py_threads_leave(entry);
+        fli_py_orphans_put(entry);
     fli_py_nest_resume_own();
 }
 

@@ -109,7 +109,7 @@ void fl_py_free_slow(const struct fl_py_type *self, PyObject *object)
 
 void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
 {
-    struct fl_py_stock *stock = &fl_py_kept_of(self, fl_py_current_thread())->stock;
+    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_current_thread())->stock;
     if (stock->type == type && stock->references == stock->limit)
         fli_py_stock_relieve(stock);
     fl_py_release(self, object);

@@ -37,7 +37,7 @@ __thread struct fl_py_current fl_py_current = {.heap = (struct fl_thread *)&no_h
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fli_py_thread *threads;
 static struct fli_py_thread *ended_threads;
-static void *left;     /* dead objects that wait, of threads that ended */
+static void *orphans;  /* dead objects that wait, of threads that ended */
 static uint64_t epoch; /* counts what every thread is to empty its caches for */
 static FLI_ATOMIC(bool) uncached;
 static pthread_key_t exit_key;
@@ -122,14 +122,14 @@ static void empty_cache(const struct fl_py_type *self, struct fl_py_cache *cache
 }
 
 /* What is kept of a type with gc is a cache, and of one without a stock; of no type, neither. */
-static bool is_cache(const union fl_py_kept *kept)
+static bool is_cache(const union fl_py_drawer *drawer)
 {
-    return kept->cache.type != NULL && PyType_HasFeature(kept->cache.type, Py_TPFLAGS_HAVE_GC);
+    return drawer->cache.type != NULL && PyType_HasFeature(drawer->cache.type, Py_TPFLAGS_HAVE_GC);
 }
 
-static bool is_stock(const union fl_py_kept *kept)
+static bool is_stock(const union fl_py_drawer *drawer)
 {
-    return kept->stock.type != NULL && !PyType_HasFeature(kept->stock.type, Py_TPFLAGS_HAVE_GC);
+    return drawer->stock.type != NULL && !PyType_HasFeature(drawer->stock.type, Py_TPFLAGS_HAVE_GC);
 }
 
 /* Replaces a stock. Statistics, which have no use for stocks, tell them from caches by their type. */
@@ -146,9 +146,9 @@ static void empty_stocks(struct fli_py_thread *thread)
 {
     for (size_t i = 0; i < FL_PY_TYPES; i++) {
         struct fl_py_stock emptied = {0};
-        if (!is_stock(&thread->face.kept[i]))
+        if (!is_stock(&thread->face.drawers[i]))
             continue;
-        exchange_stock(&thread->face.kept[i].stock, &emptied);
+        exchange_stock(&thread->face.drawers[i].stock, &emptied);
         fli_py_stock_give(&emptied);
     }
 }
@@ -158,14 +158,14 @@ static void empty(struct fli_py_thread *thread)
     thread->room_bytes = 0;
     empty_stocks(thread);
     for (size_t i = 0; i < FL_PY_TYPES; i++)
-        if (is_cache(&thread->face.kept[i]))
-            empty_cache(fli_py_kept_types[i], &thread->face.kept[i].cache);
+        if (is_cache(&thread->face.drawers[i]))
+            empty_cache(fli_py_drawer_types[i], &thread->face.drawers[i].cache);
 }
 
 static bool is_empty(const struct fli_py_thread *thread)
 {
     for (size_t i = 0; i < FL_PY_TYPES; i++)
-        if (thread->face.kept[i].cache.type != NULL)
+        if (thread->face.drawers[i].cache.type != NULL)
             return false;
     return true;
 }
@@ -222,9 +222,9 @@ static void open_caches(struct fli_py_thread *thread)
 
 /* Whether something can be kept of a type, whose objects own a reference to it exactly as those of the declared type
  * do. */
-static bool can_keep(const struct fl_py_type *self, PyTypeObject *type)
+static bool may_fill(const struct fl_py_type *self, PyTypeObject *type)
 {
-    return self->state->kept != 0 && fli_py_threads_caching() &&
+    return self->state->drawer != 0 && fli_py_threads_caching() &&
            PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) == self->state->heap_type &&
            (!self->immortal || _Py_IsImmortal(type));
 }
@@ -239,9 +239,9 @@ static bool try_open(struct fli_py_thread *thread)
 
 void fli_py_thread_make_room(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type)
 {
-    struct fl_py_cache *cache = &fl_py_kept_of(self, &thread->face)->cache;
+    struct fl_py_cache *cache = &fl_py_drawer_of(self, &thread->face)->cache;
     size_t count = FL_PY_CACHE_BYTES / self->size;
-    if (!can_keep(self, type) || count < 2 || !try_open(thread) || cache->type != NULL ||
+    if (!may_fill(self, type) || count < 2 || !try_open(thread) || cache->type != NULL ||
         thread->room_bytes + count * self->size > FL_PY_THREAD_BYTES)
         return;
     PyObject **slots = malloc(count * sizeof *slots);
@@ -254,8 +254,8 @@ void fli_py_thread_make_room(struct fli_py_thread *thread, const struct fl_py_ty
 
 void fli_py_thread_fill_stock(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type)
 {
-    struct fl_py_stock *stock = &fl_py_kept_of(self, &thread->face)->stock;
-    if (!can_keep(self, type) || !try_open(thread))
+    struct fl_py_stock *stock = &fl_py_drawer_of(self, &thread->face)->stock;
+    if (!may_fill(self, type) || !try_open(thread))
         return;
     if (stock->type == NULL) {
         struct fl_py_stock made = {.type = (PyTypeObject *)Py_NewRef(type)};
@@ -277,7 +277,7 @@ void fli_py_thread_give_types(void)
 static void at_exit(void *arg)
 {
     struct fli_py_thread *thread = arg;
-    fli_py_nest_leave(thread);
+    fli_py_nest_orphan(thread);
     fl_thread_detach(thread->heap);
     pthread_mutex_lock(&registry_lock);
     unlink_locked(thread);
@@ -361,7 +361,7 @@ static void call_all_locked(bool heap_too)
                      (struct fl_py_thread *)&no_thread);
 }
 
-void fli_py_threads_renew(void)
+void fli_py_threads_expire(void)
 {
     pthread_mutex_lock(&registry_lock);
     epoch++;
@@ -398,23 +398,23 @@ void fli_py_threads_empty_ended(void)
         pthread_mutex_unlock(&registry_lock);
         if (thread == NULL)
             return;
-        fli_py_nest_leave(thread);
+        fli_py_nest_orphan(thread);
         empty(thread);
         unreference(thread);
     }
 }
 
-void fli_py_threads_leave(void *entry)
+void fli_py_orphans_put(void *entry)
 {
     pthread_mutex_lock(&registry_lock);
-    fli_py_push_waiting(&left, entry);
+    fli_py_push_waiting(&orphans, entry);
     pthread_mutex_unlock(&registry_lock);
 }
 
-void *fli_py_threads_take_left(void)
+void *fli_py_orphans_take(void)
 {
     pthread_mutex_lock(&registry_lock);
-    void *entry = fli_py_pop_waiting(&left);
+    void *entry = fli_py_pop_waiting(&orphans);
     pthread_mutex_unlock(&registry_lock);
     return entry;
 }
@@ -444,8 +444,8 @@ void fli_py_threads_reopen(void)
 static void count(const struct fli_py_thread *thread, struct fl_py_stats *stats)
 {
     for (size_t i = 0; i < FL_PY_TYPES; i++) {
-        const struct fl_py_cache *cache = &thread->face.kept[i].cache;
-        if (!is_cache(&thread->face.kept[i]))
+        const struct fl_py_cache *cache = &thread->face.drawers[i].cache;
+        if (!is_cache(&thread->face.drawers[i]))
             continue;
         stats->cached_objects += objects_in(cache);
         stats->cached_bytes += objects_in(cache) * (size_t)cache->type->tp_basicsize;

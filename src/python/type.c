@@ -8,10 +8,10 @@
 static PyMutex ready_lock;
 
 /* The types that are ready, and how many of them have something kept of them. Under the lock; an entry of
- * fli_py_kept_types is constant once a thread has a cache or a stock for it. */
+ * fli_py_drawer_types is constant once a thread has a cache or a stock for it. */
 static const struct fl_py_type *types;
-const struct fl_py_type *fli_py_kept_types[FL_PY_TYPES];
-static size_t kept_types;
+const struct fl_py_type *fli_py_drawer_types[FL_PY_TYPES];
+static size_t drawer_count;
 
 static const char *const kind_names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"};
 
@@ -104,7 +104,7 @@ static int check_base_locked(const struct fl_py_type *self, PyTypeObject *type)
 }
 
 /* Whether threads keep objects of the type, or references to it. */
-static bool can_keep(const struct fl_py_type *self)
+static bool gets_drawer(const struct fl_py_type *self)
 {
     return !self->variable && (self->gc || (FL_PY_HEADERS && !self->immortal));
 }
@@ -121,9 +121,10 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
     }
     state->heap_type = heap_type;
     state->body = self->size - sizeof(PyObject);
-    if (can_keep(self) && kept_types < FL_PY_TYPES) {
-        state->kept = (uint32_t)(offsetof(struct fl_py_thread, kept) + kept_types * sizeof(union fl_py_kept));
-        fli_py_kept_types[kept_types++] = self;
+    if (gets_drawer(self) && drawer_count < FL_PY_TYPES) {
+        state->drawer = (uint32_t)(offsetof(struct fl_py_thread, drawers) +
+                                   drawer_count * sizeof(union fl_py_drawer));
+        fli_py_drawer_types[drawer_count++] = self;
     }
     state->next = types;
     types = self;
