@@ -106,8 +106,16 @@ class Layers(Tree):
     def test_the_core_does_not_know_the_python_side(self):
         self.write("src/pool/pool.c", '#include "python/interpreter.h"\n')
         self.fails(layers, "python/interpreter.h")
-        self.write("src/pool/pool.c", "#include <freelane/python.h>\n")
-        self.fails(layers, "freelane/python.h")
+        for header in ("python.h", "python_inline.h"):
+            self.write("src/pool/pool.c", f"#include <freelane/{header}>\n")
+            self.fails(layers, f"freelane/{header}")
+
+    def test_the_headers_of_the_python_side_include_each_other(self):
+        self.write("include/freelane/python.h", "#include <Python.h>\n#include <freelane/python_inline.h>\n")
+        self.write("include/freelane/python_inline.h", "#include <freelane/python.h>\n")
+        self.passes(layers)
+        self.write("include/freelane/inline.h", "#include <freelane/python_inline.h>\n")
+        self.fails(layers, "the core includes <freelane/python_inline.h>")
 
     def test_private_system_headers(self):
         for header in ("sys/mman.h", "urcu.h", "urcu/flavor.h", "urcu-qsbr.h", "stdatomic.h"):

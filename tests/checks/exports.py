@@ -28,7 +28,7 @@ PREFIX = re.compile(r"^fli?_")
 def declared(root):
     names = set()
     for header in sources(root, "include"):
-        if header.path.name != "python.h":
+        if not header.path.name.startswith("python"):
             names |= set(DECLARATION.findall(header.code))
     return names
 

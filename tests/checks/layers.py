@@ -29,6 +29,7 @@ PRIVATE_HEADERS = [
 ]
 
 CORE_HEADERS = {"freelane.h", "inline.h"}
+PYTHON_HEADERS = {"python.h", "python_inline.h"}
 CALL = re.compile(r"\bfl_\w+(?=\()")
 INDENTED = re.compile(r"^[ \t].*", re.MULTILINE)
 
@@ -46,7 +47,7 @@ def check_private(source, line, included):
 
 def check_public(source, line, included):
     header = included.removeprefix("freelane/")
-    in_core = layer_of(source) != "python" and source.path.name != "python.h"
+    in_core = layer_of(source) != "python" and source.path.name not in PYTHON_HEADERS
     if in_core and header not in CORE_HEADERS:
         yield f"{source.name}:{line}: the core includes <{included}>"
 

@@ -146,7 +146,7 @@ def check_raw(source):
         yield f"{source.name}:{source.line_of(match.start())}: a standalone fence"
     if source.name in ("src/base/atomic.h", "include/freelane/inline.h"):
         return
-    is_of_python = source.name.startswith("src/python/") or source.name == "include/freelane/python.h"
+    is_of_python = source.name.startswith("src/python/") or source.name == "include/freelane/python_inline.h"
     for match in RAW_ACCESS.finditer(source.code):
         if is_of_python and "__ATOMIC_RELAXED" in call_text(source.code, match.start()):
             continue  # words of the interpreter's objects

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How the slots of declared types work; their contract stands in python.h, which includes this at its end.
+ *
+ * What the fast paths see of a thread:
+ *
+ *     fl_py_current (one per OS thread)
+ *     +--------+
+ *     | heap   | ---> struct fl_thread: a cache of blocks per size class, for objects without gc (inline.h)
+ *     | thread | ---> struct fl_py_thread: a drawer per type
+ *     +--------+        +----------------+----------------+-----
+ *                       | cache of Node  | stock of Point | ..
+ *                       +----------------+----------------+-----
+ *
+ * A type's drawer holds one of two things:
+ *
+ *     type with gc      a cache: freed objects, which are used again
+ *     type without gc   a stock: references to the type, from which new objects take theirs
+ *
+ * Both pointers lead to constants full of zeros until the thread has allocated. They do so again while the thread is
+ * recalled: a collection recalls it from `thread`, a change of fl_py_set_caching from both. Zeros mean neither
+ * objects nor references nor room, so every call goes to its slow half, which brings the thread up to date.
+ *
+ * A drawer is written by its own thread alone. Statistics read `top` from other threads, and other threads write the
+ * pointers of fl_py_current, so these words are accessed as relaxed atomics: each stands by itself.
+ */
+#ifndef FREELANE_PYTHON_INLINE_H
+#define FREELANE_PYTHON_INLINE_H
+
+#include <freelane/python.h>
+
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FL_PY_SLOW __attribute__((visibility("hidden"), noinline))
+
+/* Whether the fast paths write the headers of new objects. In builds that count or list all objects and references,
+ * PyObject_Init does so. With the GIL nothing is gained. */
+#if defined(Py_GIL_DISABLED) && !defined(Py_REF_DEBUG) && !defined(Py_TRACE_REFS)
+enum { FL_PY_HEADERS = 1 };
+#else
+enum { FL_PY_HEADERS = 0 };
+#endif
+
+/* Whether PyObject_Init counts a new object's reference to its type in the thread. Py_DECREF never does. */
+#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX >= 0x030E0000
+enum { FL_PY_COUNTS_TYPES = 1 };
+#else
+enum { FL_PY_COUNTS_TYPES = 0 };
+#endif
+
+/* What FL_PY_TYPE_OF_SIZE defines. */
+#define FL_PY_DEFINE(prefix, basic_size, ...)                                                                        \
+    static PyObject *prefix##_alloc(PyTypeObject *type, Py_ssize_t items);                                           \
+    static void prefix##_free(void *object);                                                                         \
+    static void prefix##_freelane_dealloc(PyObject *object);                                                         \
+    static struct fl_py_state prefix##_freelane_state;                                                               \
+    static const struct fl_py_type prefix##_freelane = {__VA_ARGS__,                                                 \
+                                                        .size = basic_size,                                          \
+                                                        .alloc = prefix##_alloc,                                     \
+                                                        .free = prefix##_free,                                       \
+                                                        .dealloc = prefix##_freelane_dealloc,                        \
+                                                        .state = &prefix##_freelane_state};                          \
+    static PyObject *prefix##_alloc(PyTypeObject *type, Py_ssize_t items)                                            \
+    {                                                                                                                \
+        return fl_py_alloc(&prefix##_freelane, type, items);                                                         \
+    }                                                                                                                \
+    static void prefix##_free(void *object)                                                                          \
+    {                                                                                                                \
+        fl_py_free(&prefix##_freelane, (PyObject *)object);                                                          \
+    }                                                                                                                \
+    static void prefix##_freelane_dealloc(PyObject *object)                                                          \
+    {                                                                                                                \
+        fl_py_dealloc(&prefix##_freelane, object);                                                                   \
+    }
+
+/* ---- Types and threads. */
+
+/* What fl_py_type_ready finds out about a declared type. */
+struct fl_py_state {
+    uint32_t drawer; /* where in a struct fl_py_thread the type's drawer lies, in bytes; 0: it has none */
+    bool ready;      /* whether fl_py_type_ready has accepted the type */
+    bool heap_type;  /* whether it is a heap type, whose objects own references to it */
+    size_t body;     /* bytes of an object after its header */
+    const struct fl_py_type *next; /* the types of this copy of Freelane */
+};
+
+/* A cache of freed objects of one type with gc. If the type is a heap type, each object still owns its reference to
+ * it, so an object that is used again does not touch the type's count. (fl_py_renews_type names the exception.) */
+struct fl_py_cache {
+    PyTypeObject *type; /* owned, while there is room */
+    PyObject **top;     /* one past the uppermost object */
+    PyObject **floor, **ceiling;
+};
+
+/* A stock of references to one type without gc. New objects take theirs from it, and dead objects leave theirs in it.
+ * So the thread writes the type's count, which all threads share, once for many objects. */
+struct fl_py_stock {
+    PyTypeObject *type; /* owned, while there is room; not one of `references` */
+    size_t references;
+    size_t limit; /* the most that `references` becomes */
+};
+
+/* A thread's drawer for one type. */
+union fl_py_drawer {
+    struct fl_py_cache cache;
+    struct fl_py_stock stock;
+};
+
+/* What the fast paths see of a thread. */
+struct fl_py_thread {
+    union fl_py_drawer none; /* always empty: that of types without one */
+    void *waiting;           /* dead objects that wait for room on a stack */
+    uintptr_t stack;         /* the lowest address of the OS thread's stack where deallocations look no further */
+    size_t stack_bytes;      /* the bytes from there to the stack's upper end */
+    union fl_py_drawer drawers[FL_PY_TYPES];
+};
+
+/* Where the fast paths of the calling OS thread find their caches and drawers. */
+struct fl_py_current {
+    struct fl_thread *heap;
+    struct fl_py_thread *thread;
+    struct fl_py_thread *own; /* the slow halves' */
+};
+
+/* Lies in the thread-local storage that the C library reserves for libraries loaded late, at one load per access.
+ * FREELANE_PYTHON_TLS_DYNAMIC or FREELANE_TLS_DYNAMIC, given to all files of the extension, avoids that storage, at a
+ * call per access. */
+#if defined(FREELANE_TLS_DYNAMIC)
+extern FL_PY_API __thread struct fl_py_current fl_py_current;
+#else
+extern FL_PY_API __thread struct fl_py_current fl_py_current __attribute__((tls_model("initial-exec")));
+#endif
+
+/* The address range of the heap's slabs: constant once a type is ready, and empty before. */
+struct fl_py_slabs {
+    uintptr_t base;
+    size_t bytes;
+};
+
+extern FL_PY_API struct fl_py_slabs fl_py_slabs;
+
+/* The slow halves. fl_py_dealloc_waiting destroys objects that wait; fl_py_end_slow is that of fl_py_end. */
+FL_PY_SLOW PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items);
+FL_PY_SLOW void fl_py_free_slow(const struct fl_py_type *self, PyObject *object);
+FL_PY_SLOW void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object);
+FL_PY_SLOW void fl_py_dealloc_waiting(struct fl_py_thread *thread);
+FL_PY_SLOW void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObject *type);
+
+/* Relaxed, these two: a thread that is recalled may notice it late. */
+FL_INLINE struct fl_thread *fl_py_current_heap(void)
+{
+    return __atomic_load_n(&fl_py_current.heap, __ATOMIC_RELAXED);
+}
+
+FL_INLINE struct fl_py_thread *fl_py_current_thread(void)
+{
+    return __atomic_load_n(&fl_py_current.thread, __ATOMIC_RELAXED); /* relaxed: as above */
+}
+
+/* The type's drawer in a thread. */
+FL_INLINE union fl_py_drawer *fl_py_drawer_of(const struct fl_py_type *self, struct fl_py_thread *thread)
+{
+    return (union fl_py_drawer *)(void *)((char *)thread + self->state->drawer);
+}
+
+/* Whether objects of `type` are laid out and freed as `self` says: it is the type itself, or a C subtype that adds
+ * nothing. */
+FL_INLINE bool fl_py_is_exact(const struct fl_py_type *self, PyTypeObject *type)
+{
+    return !self->subclassed || (type->tp_free == self->free && type->tp_basicsize == (Py_ssize_t)self->size);
+}
+
+/* Whether objects of the declared type and of its C subtypes own a reference that their deallocation here gives up.
+ * Where the declared type is static, the subtype's own tp_dealloc gives that up. */
+FL_INLINE bool fl_py_owns_type(const struct fl_py_type *self)
+{
+    return !(self->immortal && !self->subclassed) && self->state->heap_type;
+}
+
+/* Whether a cached object gets a new reference to its type when it is used again. That is so where the type's own
+ * tp_dealloc (LEGACY) has given up the old one, and a new one does not write the count that all threads share. */
+FL_INLINE bool fl_py_renews_type(const struct fl_py_type *self)
+{
+    return FL_PY_COUNTS_TYPES && self->kind == FL_DEALLOC_LEGACY;
+}
+
+/* Whether `type` is as immortal as the declared type; a C subtype may be mortal. */
+FL_INLINE bool fl_py_is_immortal(const struct fl_py_type *self, PyTypeObject *type)
+{
+    return !self->subclassed || _Py_IsImmortal(type);
+}
+
+/* ---- The memory of objects without gc. */
+
+/* The cache of blocks for objects of `self`. The heaps of free-threaded builds have stale readers, which the second
+ * half of a thread's caches serves. */
+FL_INLINE struct fl_cache *fl_py_blocks_of(const struct fl_py_type *self)
+{
+#if defined(Py_GIL_DISABLED)
+    size_t half = FL_CLASS_COUNT;
+#else
+    size_t half = 0;
+#endif
+    return &fl_py_current_heap()->cache[half + fl_size_class(self->size)];
+}
+
+/* Bodies up to FL_PY_CLEAR_INLINE bytes are zeroed inline, in pieces of constant size. For a larger constant size
+ * than one piece gcc makes `rep stos`, which takes longer than the C library's memset. For larger bodies than three
+ * pieces a call of memset takes less time than the inline stores. */
+#define FL_PY_CLEAR_PIECE  ((size_t)64)
+#define FL_PY_CLEAR_INLINE (3 * FL_PY_CLEAR_PIECE)
+
+/* Zeros the piece at `from` of a body of so many bytes, if the body reaches there. */
+FL_INLINE void fl_py_clear_piece(char *body, size_t from, size_t bytes)
+{
+    if (from < bytes)
+        memset(body + from, 0, bytes - from < FL_PY_CLEAR_PIECE ? bytes - from : FL_PY_CLEAR_PIECE);
+}
+
+/* Zeros what follows the header. */
+FL_INLINE void fl_py_clear_body(const struct fl_py_type *self, PyObject *object)
+{
+    char *body = (char *)object + sizeof(PyObject);
+    size_t bytes = self->size - sizeof(PyObject);
+    if (bytes > FL_PY_CLEAR_INLINE) {
+        memset(body, 0, self->state->body); /* the compiler knows no constant here, so it makes a call */
+        return;
+    }
+    fl_py_clear_piece(body, 0, bytes);
+    fl_py_clear_piece(body, FL_PY_CLEAR_PIECE, bytes);
+    fl_py_clear_piece(body, 2 * FL_PY_CLEAR_PIECE, bytes);
+}
+
+/* Makes a dead object one that no thread owns. Another thread may have loaded its address from a container a moment
+ * ago. That thread tries to raise the shared count, which the interpreter has left at 0 or merged (3), and fails. */
+FL_INLINE void fl_py_disown(PyObject *object)
+{
+#if defined(Py_GIL_DISABLED)
+    __atomic_store_n(&object->ob_tid, 0, __ATOMIC_RELAXED); /* relaxed: the word orders nothing */
+#else
+    (void)object;
+#endif
+}
+
+/* Whether an object without gc lies in the heap. PyObject_New, PyObject_Init of other memory, and the tp_alloc of a C
+ * subtype make objects that lie elsewhere. */
+FL_INLINE bool fl_py_is_in_slabs(PyObject *object)
+{
+    return (uintptr_t)object - fl_py_slabs.base < fl_py_slabs.bytes;
+}
+
+/* Whether the thread's cache of blocks can take an object without gc: it has room at `top`, and the heap gave the
+ * object. */
+FL_INLINE bool fl_py_can_put(const struct fl_py_type *self, void **top, PyObject *object)
+{
+    return !self->variable && !fl_cache_is_full(top) && __builtin_expect(fl_py_is_in_slabs(object), 1);
+}
+
+/* Gives the memory of an object without gc, of the exact type, back to where it came from. */
+FL_INLINE void fl_py_release(const struct fl_py_type *self, PyObject *object)
+{
+    struct fl_cache *cache = fl_py_blocks_of(self);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(!fl_py_can_put(self, top, object))) {
+        fl_py_free_slow(self, object);
+        return;
+    }
+    fl_py_disown(object);
+    fl_cache_put(cache, top, object);
+}
+
+/* ---- Stocks: references to types without gc. */
+
+/* Takes a new object's reference to its type from the thread's stock. Returns false, and has done nothing, where the
+ * stock is empty or objects of `type` differ from those of `self`. */
+FL_INLINE bool fl_py_take_type(const struct fl_py_type *self, PyTypeObject *type)
+{
+    if (!FL_PY_HEADERS)
+        return fl_py_is_exact(self, type);
+    if (self->immortal)
+        return fl_py_is_exact(self, type) && fl_py_is_immortal(self, type);
+    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_current_thread())->stock;
+    if (FL_UNLIKELY(stock->type != type || stock->references == 0))
+        return false;
+    stock->references--;
+    return true;
+}
+
+/* Puts a dead object's reference to its type into the thread's stock, or does nothing if the object owns none.
+ * Returns false, and has done nothing, where the reference has to be given up in another way. */
+FL_INLINE bool fl_py_give_type(const struct fl_py_type *self, PyTypeObject *type)
+{
+    if (self->immortal)
+        return fl_py_is_immortal(self, type);
+    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_current_thread())->stock;
+    if (FL_UNLIKELY(stock->type != type || stock->references == stock->limit))
+        return false;
+    stock->references++;
+    return true;
+}
+
+/* Writes the header of a new object as PyObject_Init does, except that the object has its reference to the type
+ * already. Reference tracers are not told: fl_py_set_caching. */
+FL_INLINE PyObject *fl_py_init(PyObject *object, PyTypeObject *type)
+{
+#if defined(Py_GIL_DISABLED)
+    if (FL_PY_HEADERS) {
+        memset((char *)object + sizeof object->ob_tid, 0, offsetof(PyObject, ob_ref_local) - sizeof object->ob_tid);
+        /* Relaxed, these three: a reader of the dead object finds words of that one or of this one. None of them lets
+         * the reader raise the count, unless the reader is the calling thread. */
+        __atomic_store_n(&object->ob_tid, _Py_ThreadId(), __ATOMIC_RELAXED);
+        __atomic_store_n(&object->ob_ref_local, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&object->ob_ref_shared, 0, __ATOMIC_RELAXED);
+        object->ob_type = type;
+        return object;
+    }
+#endif
+    return PyObject_Init(object, type);
+}
+
+/* ---- Caches: freed objects of types with gc. */
+
+/* Relaxed, these two: the owning thread alone writes `top`, and statistics read it. */
+FL_INLINE PyObject **fl_py_top(const struct fl_py_cache *cache)
+{
+    return __atomic_load_n(&cache->top, __ATOMIC_RELAXED);
+}
+
+FL_INLINE void fl_py_set_top(struct fl_py_cache *cache, PyObject **top)
+{
+    __atomic_store_n(&cache->top, top, __ATOMIC_RELAXED); /* relaxed: as above */
+}
+
+FL_INLINE PyObject *fl_py_alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
+{
+    struct fl_py_cache *cache = &fl_py_drawer_of(self, fl_py_current_thread())->cache;
+    if (FL_UNLIKELY(cache->type != type))
+        return fl_py_alloc_slow(self, type, items);
+    PyObject **top = fl_py_top(cache);
+    PyObject *object;
+    if (FL_UNLIKELY(top == cache->floor)) {
+        object = PyObject_GC_New(PyObject, type);
+        if (object == NULL)
+            return NULL;
+    } else {
+        object = top[-1];
+        fl_py_set_top(cache, top - 1);
+        if (fl_py_renews_type(self))
+            (void)PyObject_Init(object, type);
+        else
+            _Py_NewReference(object);
+    }
+    fl_py_clear_body(self, object);
+    PyObject_GC_Track(object);
+    return object;
+}
+
+/* Whether an object can be used again as if it were new. With the GIL, the collector marks finalized objects in front
+ * of their header, and the mark stays. */
+FL_INLINE bool fl_py_is_reusable(PyObject *object, PyTypeObject *type)
+{
+#if defined(Py_GIL_DISABLED)
+    (void)object, (void)type;
+    return true;
+#else
+    return type->tp_finalize == NULL || !PyObject_GC_IsFinalized(object);
+#endif
+}
+
+/* Caches an untracked object of the exact type together with its reference to the type. Returns false where the cache
+ * does not take it: then the memory has gone back to the interpreter, and the reference is the caller's. */
+FL_INLINE bool fl_py_cache_put(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
+{
+    struct fl_py_cache *cache = &fl_py_drawer_of(self, fl_py_current_thread())->cache;
+    if (FL_UNLIKELY(cache->type != type)) {
+        fl_py_free_slow(self, object);
+        return false;
+    }
+    PyObject **top = fl_py_top(cache);
+    if (FL_UNLIKELY(top == cache->ceiling || !fl_py_is_reusable(object, type))) {
+        PyObject_GC_Del(object);
+        return false;
+    }
+    *top = object;
+    fl_py_set_top(cache, top + 1);
+    return true;
+}
+
+/* ---- The slots. */
+
+/* The slot tp_alloc: an object of zeros behind a header, tracked if the type has gc. */
+FL_INLINE PyObject *fl_py_alloc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
+{
+    if (self->gc)
+        return fl_py_alloc_gc(self, type, items);
+    struct fl_cache *cache = fl_py_blocks_of(self);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(self->variable || top == cache->floor || !fl_py_take_type(self, type)))
+        return fl_py_alloc_slow(self, type, items);
+    PyObject *object = (PyObject *)fl_cache_take(cache, top);
+    fl_py_clear_body(self, object);
+    return fl_py_init(object, type);
+}
+
+/* The slot tp_free. */
+FL_INLINE void fl_py_free(const struct fl_py_type *self, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (FL_UNLIKELY(!fl_py_is_exact(self, type)))
+        fl_py_free_slow(self, object);
+    else if (!self->gc)
+        fl_py_release(self, object);
+    else if (fl_py_cache_put(self, object, type) && !fl_py_renews_type(self) && fl_py_owns_type(self))
+        Py_INCREF(type); /* the caller gives up the object's reference */
+}
+
+/* Gives up the memory of a dead object of the exact type, and its reference to the type. */
+FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
+{
+    if (self->gc) {
+        if (!fl_py_cache_put(self, object, type) && fl_py_owns_type(self))
+            Py_DECREF(type);
+        return;
+    }
+    if (!FL_PY_HEADERS) {
+        fl_py_release(self, object);
+        if (fl_py_owns_type(self))
+            Py_DECREF(type);
+        return;
+    }
+    struct fl_cache *cache = fl_py_blocks_of(self);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(!fl_py_can_put(self, top, object) || !fl_py_give_type(self, type))) {
+        fl_py_end_slow(self, object, type);
+        return;
+    }
+    fl_py_disown(object);
+    fl_cache_put(cache, top, object);
+}
+
+/* Whether weak references lead to an object that nothing else refers to, so that no new ones can be made. */
+FL_INLINE bool fl_py_has_weakrefs(PyObject *object, PyTypeObject *type)
+{
+    if (type->tp_weaklistoffset == 0)
+        return false;
+    /* Relaxed: a thread that takes the last one out does not touch the object afterwards. */
+    PyObject **list = (PyObject **)(void *)((char *)object + type->tp_weaklistoffset);
+    return __atomic_load_n(list, __ATOMIC_RELAXED) != NULL;
+}
+
+/* Deallocates an object of the exact type of kind CLEAR or FINALIZE. */
+FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    /* The object is still tracked here, because the finalizer may resurrect it. */
+    if (self->kind == FL_DEALLOC_FINALIZE && PyObject_CallFinalizerFromDealloc(object) < 0)
+        return;
+    if (self->gc)
+        PyObject_GC_UnTrack(object);
+    if (FL_UNLIKELY(fl_py_has_weakrefs(object, type)))
+        PyObject_ClearWeakRefs(object);
+    (void)self->clear(object);
+    fl_py_end(self, object, type);
+}
+
+/* An address on the calling function's stack. */
+FL_INLINE uintptr_t fl_py_frame(void)
+{
+    return (uintptr_t)__builtin_frame_address(0);
+}
+
+/* The slot tp_dealloc of the kinds other than LEGACY. */
+FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (FL_UNLIKELY(self->kind == FL_DEALLOC_LEGACY || !fl_py_is_exact(self, type))) {
+        fl_py_dealloc_slow(self, object);
+        return;
+    }
+    if (self->kind == FL_DEALLOC_PLAIN) {
+        fl_py_end(self, object, type);
+        return;
+    }
+    struct fl_py_thread *thread = fl_py_current_thread();
+    if (FL_UNLIKELY(fl_py_frame() - thread->stack >= thread->stack_bytes)) {
+        fl_py_dealloc_slow(self, object);
+        return;
+    }
+    fl_py_destroy(self, object);
+    if (FL_UNLIKELY(thread->waiting != NULL))
+        fl_py_dealloc_waiting(thread);
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
