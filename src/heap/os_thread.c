@@ -15,6 +15,9 @@ static __thread struct fli_os_thread *os_thread;
 /* Rounds of destructors that have come to at_exit on the calling OS thread. */
 static __thread unsigned exit_round;
 
+/* Whether the last of them was the one that detaches. */
+static __thread bool exits;
+
 static struct fli_os_thread *os_threads; /* all that have had a handle; under the registry lock */
 static pthread_key_t exit_key;
 static bool exit_key_exists;
@@ -94,6 +97,22 @@ int fli_os_thread_watch(void)
     return 0;
 }
 
+void fli_os_thread_set_guest(void *guest, void (*end)(void *guest))
+{
+    os_thread->guest = guest;
+    os_thread->end_guest = end;
+}
+
+void *fli_os_thread_guest(void)
+{
+    return os_thread != NULL ? os_thread->guest : NULL;
+}
+
+bool fli_os_thread_exits(void)
+{
+    return exits;
+}
+
 void fli_os_thread_forget_others_stw(void)
 {
     struct fli_os_thread *next;
@@ -115,6 +134,15 @@ static void end_sections(struct fli_thread *thread)
     fli_reader_end_sections(fli_thread_reader(thread), &thread->heap->grace);
 }
 
+/* What a layer above knows of it goes first, as it may use a handle. */
+static void end_guest(struct fli_os_thread *exiting)
+{
+    void *guest = exiting->guest;
+    exiting->guest = NULL;
+    if (guest != NULL)
+        exiting->end_guest(guest);
+}
+
 /* A handle that is bound to the exiting OS thread, claimed; NULL if there is none. */
 static struct fli_thread *claim_bound(struct fli_os_thread *exiting)
 {
@@ -134,7 +162,9 @@ static void at_exit(void *arg)
     struct fli_os_thread *exiting = arg;
     if (++exit_round < 2 && pthread_setspecific(exit_key, exiting) == 0)
         return;
+    exits = true;
     fli_thread_note_exit();
+    end_guest(exiting);
     struct fli_thread *thread;
     while ((thread = claim_bound(exiting)) != NULL) {
         end_sections(thread);

@@ -2,9 +2,9 @@
  *
  * OS threads: which handles are bound to each, and its exit.
  *
- * A handle is bound to the OS thread that attached it or last called fl_thread_online; at that thread's exit the handles
- * bound to it are detached. Whoever detaches a handle first claims it under the registry lock: from then on no walk over
- * the handles of its OS thread comes to it, unless that is the one that detaches it.
+ * A handle is bound to the OS thread that attached it or last called fl_thread_online; at that thread's exit the
+ * handles bound to it are detached. Whoever detaches a handle first claims it under the registry lock: from then on
+ * no walk over the handles of its OS thread comes to it, unless that is the one that detaches it.
  */
 #ifndef FLI_OS_THREAD_H
 #define FLI_OS_THREAD_H
@@ -21,6 +21,8 @@ struct fli_os_thread {
     struct fli_thread *bound; /* the handles bound to it */
     struct fli_reader readers[FLI_GRACE_KINDS];
     long number; /* the kernel's */
+    void *guest; /* what a layer above knows of it */
+    void (*end_guest)(void *guest);
 };
 
 /* The calling OS thread; NULL while it has had no handle, and once it has exited. */
@@ -32,6 +34,16 @@ int fli_os_thread_prepare_locked(void);
 /* Sees to it that the calling OS thread is known, and detaches what is bound to it when it exits. Returns 0 or
  * -ENOMEM. */
 int fli_os_thread_watch(void);
+
+/* Hangs what a layer above knows of the calling OS thread on its record, which exists. `end` is called with it when
+ * the OS thread exits, before the handles bound to it are detached. */
+void fli_os_thread_set_guest(void *guest, void (*end)(void *guest));
+
+/* What was set; NULL if nothing was, and once the OS thread has exited. */
+void *fli_os_thread_guest(void);
+
+/* Whether the calling OS thread exits: `end` has been called, or is being. */
+bool fli_os_thread_exits(void);
 
 /* The calling OS thread is the only one of a forked child, where it has another number: releases what is known of the
  * others, to which no handle may be bound any more. */

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a layer above hangs on the record of an OS thread.
+ */
+#include "support.h"
+
+#include "heap/os_thread.h"
+
+struct guest {
+    struct fl_heap *heap;
+    struct fl_thread *thread;
+    unsigned ends;
+    size_t threads;           /* attached when it ended */
+    bool set, alone, exiting; /* it was found; it was not, once it had ended; the OS thread was about to exit */
+};
+
+static void end(void *argument)
+{
+    struct guest *guest = argument;
+    guest->ends++;
+    guest->threads = stats_of(guest->heap).threads;
+    guest->alone = fli_os_thread_guest() == NULL;
+    guest->exiting = fli_os_thread_exits();
+    fl_free_sized(guest->thread, fl_alloc(guest->thread, 48), 48);
+}
+
+static void *run_with_guest(void *argument)
+{
+    struct guest *guest = argument;
+    guest->thread = fl_thread_attach(guest->heap);
+    fli_os_thread_set_guest(guest, end);
+    guest->set = fli_os_thread_guest() == guest && !fli_os_thread_exits();
+    return NULL;
+}
+
+static void a_guest_ends_once_before_the_handles_of_its_thread_are_detached(void **state)
+{
+    struct bed *bed = *state;
+    struct guest guest = {.heap = bed->heap};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, run_with_guest, &guest), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(guest.set);
+    assert_int_equal(guest.ends, 1);
+    assert_int_equal(guest.threads, 2);
+    assert_true(guest.alone && guest.exiting);
+    assert_int_equal(stats_of(bed->heap).threads, 1);
+}
+
+static void *look_for_guest(void *guest)
+{
+    struct fl_thread *thread = fl_thread_attach(guest);
+    void *found = fli_os_thread_guest();
+    fl_thread_detach(thread);
+    return found;
+}
+
+static void a_guest_is_that_of_one_thread(void **state)
+{
+    struct bed *bed = *state;
+    pthread_t thread;
+    void *found = NULL;
+    fli_os_thread_set_guest(bed, NULL);
+    assert_int_equal(pthread_create(&thread, NULL, look_for_guest, bed->heap), 0);
+    assert_int_equal(pthread_join(thread, &found), 0);
+    assert_null(found);
+    assert_ptr_equal(fli_os_thread_guest(), bed);
+    fli_os_thread_set_guest(NULL, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BED_TEST(a_guest_ends_once_before_the_handles_of_its_thread_are_detached),
+        BED_TEST(a_guest_is_that_of_one_thread),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
