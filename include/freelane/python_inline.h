@@ -123,7 +123,6 @@ struct fl_py_thread {
 struct fl_py_current {
     struct fl_thread *heap;
     struct fl_py_thread *thread;
-    struct fl_py_thread *own; /* the slow halves' */
 };
 
 /* Lies in the thread-local storage that the C library reserves for libraries loaded late, at one load per access.

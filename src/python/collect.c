@@ -1,36 +1,28 @@
-/* SPDX-License-Identifier: MIT
- *
- * What happens at the interpreter's collections: caches of an older epoch go back, memory of the heap that no reader
- * can look at any more goes back, and caching follows the reference tracer. And what happens at a fork.
- *
- * A collection stops every thread of the interpreter between the callbacks `start` and `stop` (in a free-threaded
- * build). A reader that loaded a pointer before either has its reference or has let go of it when the world runs
- * again. So slabs are retired before `start` returns and go back to the system after `stop`. There is no other time:
- * nobody knows when the next collection comes, so what a trim finds free in between stays in use.
- *
- *     grace period    collection number          ended, once
- *     begins          fli_py_collections + 1     collections_over >= that
- *
- * Other interpreters of the process are not stopped. While there is one, no grace period ends.
- */
-#include "python/interpreter.h"
+/* SPDX-License-Identifier: MIT */
+#include "python/collect.h"
+
+#include "python/drawer.h"
+#include "python/heap.h"
+#include "python/nest.h"
+#include "python/thread.h"
+#include "python/threads.h"
 
 #include <errno.h>
 
 FLI_ATOMIC(int64_t) fli_py_collections;
 
-/* The latest collection that is over. */
+/* The number of the latest collection that is over. */
 static FLI_ATOMIC(int64_t) collections_over;
 
 /* Whether a collection is about to stop the world. */
 static FLI_ATOMIC(bool) starting;
 
-/* Whether caching is off because of a tracer, and comes back without it. */
+/* Whether a tracer has turned caching off, so that it turns on again without one. */
 static FLI_ATOMIC(bool) off_for_tracer;
 
 enum { OLDEST_GENERATION = 2 };
 
-/* Free memory below which a collection of the young does not trim. */
+/* Bytes of free memory that a collection of young objects retains at least. */
 #define FREE_BYTES_RETAINED FLI_MIB
 
 /* ---- The caching switch. */
@@ -53,7 +45,8 @@ static void follow_tracer(void)
 
 /* ---- Collections. */
 
-/* Free memory to keep: none at a full collection, which a program asks for, else as much as is in use. */
+/* Bytes of free memory to retain: none at a full collection, which a program asks for; otherwise as much as is in
+ * use. */
 static size_t bytes_to_retain(bool full)
 {
     struct fl_py_stats stats;
@@ -63,16 +56,25 @@ static size_t bytes_to_retain(bool full)
     return fli_max(stats.live_bytes, FREE_BYTES_RETAINED);
 }
 
+/* Gives up the calling thread's references to types, so that the collection finds types that nothing else refers to.
+ * */
+static void give_types(void)
+{
+    struct fli_py_thread *thread = fli_py_thread_own();
+    if (thread != NULL)
+        fli_py_drawers_empty_stocks(thread);
+}
+
 static void at_start(bool full)
 {
     follow_tracer();
     fli_py_threads_expire();
     fli_py_threads_empty_ended();
-    fli_py_thread_give_types();
+    give_types();
     /* Y1: release, pairs with Y3 in begin. */
     fli_store_release(&starting, true);
     fli_py_heap_trim(full, bytes_to_retain(full));
-    /* Y2: release, pairs with Y3 in begin: who finds it set has freed before the world stops. */
+    /* Y2: release, pairs with Y3 in begin: a thread that finds it set has freed before the world stops. */
     fli_store_release(&starting, false);
     fli_count(&fli_py_collections, 1); /* relaxed: one collection at a time */
 }
@@ -82,10 +84,9 @@ static bool is_only_interpreter(void)
     return PyInterpreterState_Next(PyInterpreterState_Head()) == NULL;
 }
 
-/* The calling thread, which has given its types back so that the collection finds those that nothing else refers to,
- * empties its caches now, as the others do later, that the collection has put the interpreter's count of young
- * objects to 0. What the caches take from the interpreter next brings the count back to 0: keeping objects makes no
- * collection due, which would empty the caches again. */
+/* The calling thread empties its caches now, as others do later: the collection has set the interpreter's count of
+ * young objects to 0. Objects that the caches give up lower that count, and those that they take again bring it back
+ * to 0. So filling a cache makes no collection due, which would empty it again. */
 static void at_stop(void)
 {
     (void)fli_py_thread_update();
@@ -189,7 +190,7 @@ int fli_py_collect_ready(void)
     PyObject *key = PyUnicode_FromFormat("freelane.%p", (void *)&fli_py_collections);
     int known = key != NULL ? PyDict_Contains(dict, key) : -1;
     if (known == 0) {
-        fli_py_threads_reopen();
+        fli_py_thread_reopen();
         follow_tracer();
         known = join_collections() < 0 || join_forks() < 0 || PyDict_SetItem(dict, key, Py_True) < 0 ? -1 : 1;
     }

@@ -1,29 +1,19 @@
-/* SPDX-License-Identifier: MIT
- *
- * The heap of objects without gc, and statistics. One heap for the main interpreter, never destroyed: objects may
- * outlive the interpreter.
- *
- * In a free-threaded build other threads may look at the header of an object that has just died, if they loaded its
- * address from a container before: they try to raise its reference count, fail (fl_py_disown says why), and look
- * again. So the heap has stale readers of that header, and collections are its grace periods.
- *
- * Blocks are typed by their size class alone, since the heap has to know no more: what an object needs when it is
- * deallocated is settled in python.h before its block comes here.
- */
-#include "python/interpreter.h"
+/* SPDX-License-Identifier: MIT */
+#include "python/heap.h"
 
 #include "heap/heap.h"
-
-#include <errno.h>
+#include "python/collect.h"
+#include "python/thread.h"
+#include "python/threads.h"
 
 struct fl_heap *fli_py_heap;
 struct fl_py_slabs fl_py_slabs;
 static struct fl_type blocks[FL_CLASS_COUNT];
 
-/* The library clears nothing: the interpreter and fl_py_disown have done so when an object dies. */
+/* The library clears none of its words: the interpreter and fl_py_disown have done so when an object dies. */
 static const struct fl_header object_header = {.bytes = sizeof(PyObject)};
 
-/* What stale readers look at; with the GIL there are none. */
+/* The header that stale readers look at; with the GIL there are no such readers. */
 static const struct fl_header *stale_header(void)
 {
     return FLI_PY_FREE_THREADED ? &object_header : NULL;
@@ -32,7 +22,7 @@ static const struct fl_header *stale_header(void)
 /* Makes a type for every size class that an object fits in. Returns 0 or a negative errno value. */
 static int make_blocks(char *error, size_t error_size)
 {
-    /* The last size to come to a class is its own. */
+    /* The last size to come to a class is the size of its blocks. */
     for (size_t size = 16; size <= FL_BLOCK_MAX; size += 16)
         blocks[fl_size_class(size)].size = size;
     for (size_t c = fl_size_class(sizeof(PyObject)); c < FL_CLASS_COUNT; c++) {
@@ -46,7 +36,7 @@ static int make_blocks(char *error, size_t error_size)
     return 0;
 }
 
-/* The heap never trims by itself: with stale readers, memory can go back at collections only. */
+/* The heap retains everything between collections: with stale readers, memory can return to the OS at those only. */
 static struct fl_heap *create_heap(char *error, size_t error_size)
 {
     struct fl_options options = {.retain_bytes = SIZE_MAX, .header = stale_header()};
@@ -62,7 +52,7 @@ int fli_py_heap_ready(void)
     char error[256] = "no memory";
     if (fli_py_heap != NULL)
         return 0;
-    if (fli_py_threads_ready() != 0 || make_blocks(error, sizeof error) != 0)
+    if (make_blocks(error, sizeof error) != 0)
         goto failed;
     fli_py_heap = create_heap(error, sizeof error);
     if (fli_py_heap == NULL)
@@ -80,19 +70,17 @@ struct fl_heap *fl_py_heap(void)
     return fli_py_heap;
 }
 
-/* ---- Blocks, for whatever thread. */
+/* ---- Blocks. */
 
-/* The calling thread's attachment, or one for this call alone where the thread is about to end. */
-static struct fl_thread *borrow(void)
+/* The thread's handle, or one for this call alone where there is no thread. NULL if memory is refused. */
+static struct fl_thread *borrow(struct fli_py_thread *thread)
 {
-    struct fli_py_thread *thread = fli_py_thread_enter();
     return thread != NULL ? thread->heap : fl_thread_attach(fli_py_heap);
 }
 
-static void give_back(struct fl_thread *borrowed)
+static void give_back(struct fli_py_thread *thread, struct fl_thread *borrowed)
 {
-    struct fli_py_thread *thread = fli_py_thread_update();
-    if (thread == NULL || thread->heap != borrowed)
+    if (thread == NULL)
         fl_thread_detach(borrowed);
 }
 
@@ -101,33 +89,33 @@ bool fli_py_heap_owns(const void *block)
     return fli_py_heap != NULL && fli_slab_class_of(&fli_py_heap->backing.slabs, block) != 0;
 }
 
-void *fli_py_heap_alloc(size_t size)
+void *fli_py_heap_alloc(struct fli_py_thread *thread, size_t size)
 {
-    struct fl_thread *thread = borrow();
-    if (thread == NULL)
+    struct fl_thread *heap = borrow(thread);
+    if (heap == NULL)
         return NULL;
-    void *block = fl_type_alloc(thread, &blocks[fl_size_class(size)]);
-    give_back(thread);
+    void *block = fl_type_alloc(heap, &blocks[fl_size_class(size)]);
+    give_back(thread, heap);
     if (block != NULL && !fli_py_threads_caching())
         (void)PyTraceMalloc_Track(0, (uintptr_t)block, size);
     return block;
 }
 
-void fli_py_heap_free(void *block)
+void fli_py_heap_free(struct fli_py_thread *thread, void *block)
 {
     if (!fli_py_threads_caching())
         (void)PyTraceMalloc_Untrack(0, (uintptr_t)block);
     fl_py_disown(block);
-    struct fl_thread *thread = borrow();
-    if (thread == NULL) {
+    struct fl_thread *heap = borrow(thread);
+    if (heap == NULL) {
         fl_heap_free(fli_py_heap, block);
         return;
     }
-    fl_type_free(thread, block, &blocks[fl_size_class(fl_usable_size(fli_py_heap, block))]);
-    give_back(thread);
+    fl_type_free(heap, block, &blocks[fl_size_class(fl_usable_size(fli_py_heap, block))]);
+    give_back(thread, heap);
 }
 
-/* ---- What is held. */
+/* ---- What the heap holds. */
 
 void fli_py_heap_trim(bool flush, size_t retain)
 {

@@ -1,68 +1,46 @@
-/* SPDX-License-Identifier: MIT
- *
- * Deallocations inside each other: what destroys an object may drop the next one. An object is destroyed where it is
- * dropped, unless the stack has no room for that; then it waits in a list of the OS thread.
- *
- *     the stack it is dropped on      it waits
- *     the OS thread's own             if less than the reserve is left, or, far down, few calls of the interpreter's
- *     another (a fiber's)             if LEVELS deallocations are under way just above, for OVERDUE_MS at most
- *
- * Nobody owns the list. Each deallocation of an object of kind CLEAR or FINALIZE that has room destroys what waits
- * when it is done, and so do a collection and the end of a thread state. What an OS thread leaves at its end goes to
- * the next collection.
- *
- * A destructor may not come back: it may switch to another stack and stay there, or leave by an exception or longjmp.
- * So nothing is kept that it would have to undo. The frames of deallocations under way are remembered as addresses,
- * which count for what lies just beneath them on the same stack, and which are not followed. An address that is out
- * of date makes something wait that need not, until OVERDUE_MS are over.
- *
- * All state here is the OS thread's own.
- */
-#include "python/interpreter.h"
+/* SPDX-License-Identifier: MIT */
+#include "python/nest.h"
+
+#include "grace/grace.h"
+#include "python/thread.h"
+#include "python/waiting.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
-#include <time.h>
 
 enum {
-    /* Bytes of the own stack that deallocations may fill; what lies deeper counts as another stack. The sanitizer
-     * knows fewer frames than fit a stack. */
+    /* Bytes of the own stack that deallocations may fill; what lies deeper counts as another stack. ThreadSanitizer
+     * follows fewer frames than fit a stack. */
     OWN = FLI_THREAD_SANITIZER ? 1 << 20 : 64 << 20,
-    /* A main thread's stack of fewer bytes may grow; the most that lies above it. */
+    /* The main thread's stack may grow if it has fewer bytes than this. */
     GROWS = 1 << 20,
+    /* The most bytes of arguments and environment above the main thread's stack. */
     ARGUMENTS = 4 << 20,
-    /* Bytes of the own stack that are left to what destructors call, or half of a small stack. */
+    /* Bytes of the own stack that are left to what destructors call; of a small stack, half. */
     RESERVE = 256 << 10,
-    /* Bytes of the own stack, besides, that destroying what waits takes; a few, so that they stay in the caches. */
+    /* Bytes of the own stack, besides, that are left where a frame destroys what waits. They are few, so that this
+     * part of the stack stays in the processor's caches. */
     MARGIN = 8 << 10,
     /* Bytes of the own stack within which fl_py_dealloc looks no further. */
     SHALLOW = 256 << 10,
-    /* A frame counts for what lies within as many bytes beneath it. */
+    /* An address counts for frames that lie within as many bytes beneath it. */
     SPAN = 64 << 10,
     /* Deallocations inside each other on a stack whose bounds are not known. */
     LEVELS = FLI_RARE_PATHS ? 8 : 64,
     /* Calls of Python functions inside each other that are left to what destructors call. */
     CALLS = 100,
-    /* When to stop believing in a frame above that would destroy what waits. */
+    /* A frame above that has destroyed nothing for so long is taken to be gone. */
     OVERDUE_MS = 100,
 };
 
-static struct fli_py_thread *whole(struct fl_py_thread *face)
-{
-    return (struct fli_py_thread *)(void *)face;
-}
-
 static int64_t now_ms(void)
 {
-    struct timespec now;
-    (void)clock_gettime((clockid_t)FLI_CLOCK_ABOUT, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)(fli_grace_now_about() / 1000000);
 }
 
-/* Whether `frame` lies just beneath `above`, so on the same stack for all that is known. */
+/* Whether `frame` lies just beneath `above`: then both count as frames of one stack. */
 static bool is_beneath(uintptr_t frame, uintptr_t above)
 {
     return above - frame - 1 < SPAN;
@@ -76,7 +54,7 @@ static void move_low(struct fli_py_stack *stack, size_t bytes)
     stack->bytes = bytes;
 }
 
-/* The bounds that the C library knows, without a guard, which some of them count in; none if it does not know. */
+/* The bounds that the C library knows, without the guard, which some C libraries include; empty if it knows none. */
 static struct fli_py_stack ask_for_stack(void)
 {
     struct fli_py_stack stack = {0};
@@ -93,13 +71,13 @@ static struct fli_py_stack ask_for_stack(void)
     return stack;
 }
 
-/* Whether it is that of the process, above which its arguments lie. */
+/* Whether it is the main thread's stack, above which the arguments of the process lie. */
 static bool is_main(const struct fli_py_stack *stack)
 {
     return getauxval(AT_RANDOM) - stack->low < stack->bytes + ARGUMENTS;
 }
 
-/* Of the main thread's stack, musl knows what is mapped, and it grows. */
+/* Of the main thread's stack, musl tells only the part that is mapped. The rest is added, as that stack grows. */
 static struct fli_py_stack find_stack(void)
 {
     struct rlimit limit = {0};
@@ -131,7 +109,7 @@ static bool has_room(const struct fli_py_stack *stack, uintptr_t frame, size_t m
     return stack->bytes - left <= SHALLOW || fli_py_calls_left() >= CALLS;
 }
 
-/* The same for a frame that is about to destroy what waits: whatever is destroyed there is to find room itself. */
+/* Whether a frame has room to destroy what waits: each object that is destroyed there needs room beneath it. */
 static bool has_room_for_waiting(const struct fli_py_stack *stack, uintptr_t frame)
 {
     return !is_on(stack, frame) || has_room(stack, frame, fli_min(reserve_of(stack) / 4, MARGIN));
@@ -145,28 +123,14 @@ void fli_py_nest_ready(struct fli_py_thread *thread)
     thread->face.stack = stack->low + stack->bytes - thread->face.stack_bytes;
 }
 
-/* ---- Waiting. */
+/* ---- What waits in a thread. */
 
-/* Where no memory is to be had, weak references die early. */
-static void *make_entry(PyObject *object)
-{
-    if (FLI_PY_FREE_THREADED || !fl_py_has_weakrefs(object, Py_TYPE(object)))
-        return object;
-    struct fli_py_proxy *proxy = malloc(sizeof *proxy);
-    if (proxy == NULL) {
-        PyObject_ClearWeakRefs(object);
-        return object;
-    }
-    proxy->object = object;
-    return (void *)((uintptr_t)proxy + 1);
-}
-
-/* The collector is not to know of an object that waits. */
+/* Makes a dead object an entry of a list. The collector is not to know of it meanwhile. */
 static void *put_aside(const struct fl_py_type *self, PyObject *object)
 {
     if (self->gc)
         PyObject_GC_UnTrack(object);
-    return make_entry(object);
+    return fli_py_waiting_wrap(object);
 }
 
 static void wait(struct fli_py_thread *thread, const struct fl_py_type *self, PyObject *object)
@@ -174,16 +138,17 @@ static void wait(struct fli_py_thread *thread, const struct fl_py_type *self, Py
     void *entry = put_aside(self, object);
     if (thread->face.waiting == NULL)
         thread->nest.moved_ms = now_ms();
-    fli_py_push_waiting(&thread->face.waiting, entry);
+    fli_py_waiting_push(&thread->face.waiting, entry);
 }
 
-/* Whether the list has not become shorter for so long that nobody is at it. */
+/* Whether no frame has taken anything from the list for so long that none is at work on it. */
 static bool is_overdue(const struct fli_py_thread *thread)
 {
     return now_ms() - thread->nest.moved_ms > OVERDUE_MS;
 }
 
-/* Whether to take the stack for another one than that of the frames above, which nobody has come back to. */
+/* Whether the levels above are out of date: something waits for them to end, and is overdue. Then the calling frame
+ * counts as one of a stack that no other frame is on. */
 static bool is_out_of_date(struct fli_py_thread *thread)
 {
     bool out_of_date = thread->face.waiting != NULL && is_overdue(thread);
@@ -192,8 +157,7 @@ static bool is_out_of_date(struct fli_py_thread *thread)
     return out_of_date;
 }
 
-/* The part of tp_dealloc that the object waited in: that of the declared type, which all types have in common that
- * inherit its tp_free. */
+/* The tp_dealloc that the object waited in: that of the declared type, the last base that has the same tp_free. */
 static destructor waited_for(PyTypeObject *type)
 {
     freefunc free = type->tp_free;
@@ -205,9 +169,8 @@ static destructor waited_for(PyTypeObject *type)
 /* Destroys the object of an entry, which is in no list any more. */
 static void resume(void *entry)
 {
-    PyObject *object = fli_py_waiting_object(entry);
+    PyObject *object = fli_py_waiting_unwrap(entry);
     PyTypeObject *type = Py_TYPE(object);
-    free(fli_py_proxy_of(entry));
     if (PyType_HasFeature(type, Py_TPFLAGS_HAVE_GC))
         PyObject_GC_Track(object);
     waited_for(type)(object);
@@ -216,7 +179,7 @@ static void resume(void *entry)
 /* Destroys an object that waits. Returns false if there is none, or if it had to wait again. */
 static bool resume_one(struct fli_py_thread *thread)
 {
-    void *entry = fli_py_pop_waiting(&thread->face.waiting);
+    void *entry = fli_py_waiting_pop(&thread->face.waiting);
     if (entry == NULL)
         return false;
     PyObject *object = fli_py_waiting_object(entry);
@@ -227,7 +190,7 @@ static bool resume_one(struct fli_py_thread *thread)
 
 void fl_py_dealloc_waiting(struct fl_py_thread *face)
 {
-    struct fli_py_thread *thread = whole(face);
+    struct fli_py_thread *thread = fli_py_thread_of(face);
     uintptr_t frame = fl_py_frame(), above = thread->nest.resuming;
     if (!has_room_for_waiting(&thread->nest.stack, frame) || (is_beneath(frame, above) && !is_overdue(thread)))
         return;
@@ -256,7 +219,7 @@ static void dealloc_on_own_stack(struct fli_py_thread *thread, const struct fl_p
     resume_all(thread);
 }
 
-/* The levels are counted per region of addresses, so that stacks that are used in turns count apart, mostly. */
+/* The levels are counted for each region of addresses, so that most stacks which are used in turns count apart. */
 static void dealloc_on_other_stack(struct fli_py_thread *thread, const struct fl_py_type *self, PyObject *object,
                                    uintptr_t frame)
 {
@@ -275,18 +238,18 @@ static void dealloc_on_other_stack(struct fli_py_thread *thread, const struct fl
     *level = above;
 }
 
-/* On an OS thread that is about to end, or that memory was refused to. */
+/* Deallocates on an OS thread that is about to end, or for which no memory can be had. */
 static void dealloc_without_thread(const struct fl_py_type *self, PyObject *object)
 {
     struct fli_py_stack stack = find_stack();
     uintptr_t frame = fl_py_frame();
     if (is_on(&stack, frame) && !has_room(&stack, frame, 0)) {
-        fli_py_orphans_put(put_aside(self, object));
+        fli_py_waiting_put_orphan(put_aside(self, object));
         return;
     }
     fl_py_destroy(self, object);
     void *entry;
-    while (has_room_for_waiting(&stack, frame) && (entry = fli_py_orphans_take()) != NULL)
+    while (has_room_for_waiting(&stack, frame) && (entry = fli_py_waiting_take_orphan()) != NULL)
         resume(entry);
 }
 
@@ -301,23 +264,23 @@ void fli_py_nest_dealloc(struct fli_py_thread *thread, const struct fl_py_type *
         dealloc_on_other_stack(thread, self, object, frame);
 }
 
-/* ---- What waits elsewhere. */
+/* ---- For other files. */
 
 void fli_py_nest_orphan(struct fli_py_thread *thread)
 {
     void *entry;
-    while ((entry = fli_py_pop_waiting(&thread->face.waiting)) != NULL)
-        fli_py_orphans_put(entry);
+    while ((entry = fli_py_waiting_pop(&thread->face.waiting)) != NULL)
+        fli_py_waiting_put_orphan(entry);
 }
 
 void fli_py_nest_resume(void)
 {
-    void *entry = fli_py_orphans_take();
+    void *entry = fli_py_waiting_take_orphan();
     struct fli_py_thread *thread = entry != NULL ? fli_py_thread_enter() : NULL;
-    for (; entry != NULL && thread != NULL; entry = fli_py_orphans_take())
-        fli_py_push_waiting(&thread->face.waiting, entry);
+    for (; entry != NULL && thread != NULL; entry = fli_py_waiting_take_orphan())
+        fli_py_waiting_push(&thread->face.waiting, entry);
     if (entry != NULL)
-        fli_py_orphans_put(entry);
+        fli_py_waiting_put_orphan(entry);
     fli_py_nest_resume_own();
 }
 

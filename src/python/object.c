@@ -1,19 +1,26 @@
 /* SPDX-License-Identifier: MIT
  *
- * The slow halves of tp_alloc, tp_free and tp_dealloc: threads that have not allocated yet, empty and full caches,
- * caching turned off, subtypes and variable sizes.
+ * The slow halves of tp_alloc, tp_free and tp_dealloc. They serve threads that have not allocated yet, empty and full
+ * caches, subtypes, variable sizes, and threads while caching is off. Each looks the calling thread up once.
  *
- * Who owns the memory of an object whose tp_free is a declared type's:
+ * The memory of an object whose tp_free is a declared type's belongs to:
  *
- *     tp_flags without HAVE_GC    the heap; the interpreter above FL_BLOCK_MAX, where PyObject_New or the tp_alloc of
- *                                 a C subtype made the object, and where it got its type by an assignment to
- *                                 __class__. So every free looks where the object lies.
- *     with HAVE_GC                the interpreter
+ *     tp_flags without HAVE_GC    The heap. But an object above FL_BLOCK_MAX is the interpreter's, and so is one that
+ *                                 PyObject_New or the tp_alloc of a C subtype made, or that got its type by an
+ *                                 assignment to __class__. So every free looks where the object lies.
+ *     with HAVE_GC                The interpreter.
  *
  * A subtype made in Python has the interpreter's tp_alloc and tp_free. Its deallocation comes here through the chain
- * of tp_dealloc, after its own part is done, finalizer included.
+ * of tp_dealloc, when its own part is done, finalizer included.
  */
 #include "python/interpreter.h"
+
+#include "python/drawer.h"
+#include "python/heap.h"
+#include "python/nest.h"
+#include "python/stock.h"
+#include "python/thread.h"
+#include "python/threads.h"
 
 static bool has_gc(PyTypeObject *type)
 {
@@ -22,7 +29,7 @@ static bool has_gc(PyTypeObject *type)
 
 /* ---- Allocation. */
 
-/* An untracked object from the interpreter's heap becomes what tp_alloc returns. */
+/* What tp_alloc returns, in the interpreter's memory. */
 static PyObject *new_in_interpreter(const struct fl_py_type *self, PyTypeObject *type)
 {
     PyObject *object = PyObject_GC_New(PyObject, type);
@@ -39,11 +46,11 @@ static PyObject *alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_
         return PyType_GenericAlloc(type, items);
     struct fli_py_thread *thread = fli_py_thread_enter();
     if (thread != NULL)
-        fli_py_thread_make_room(thread, self, type);
+        fli_py_drawer_add_cache(thread, self, type);
     return new_in_interpreter(self, type);
 }
 
-/* As PyType_GenericAlloc, with room for one item more than asked for. */
+/* The size of an object in bytes. As in PyType_GenericAlloc, there is room for one item more than asked for. */
 static size_t bytes_of(PyTypeObject *type, Py_ssize_t items)
 {
     size_t bytes = (size_t)type->tp_basicsize;
@@ -52,14 +59,14 @@ static size_t bytes_of(PyTypeObject *type, Py_ssize_t items)
     return fli_round_up(bytes, sizeof(void *));
 }
 
-/* The last step of an allocation, as the fast path does it if the thread has the type's references in stock. */
-static PyObject *init(const struct fl_py_type *self, PyTypeObject *type, PyObject *object)
+/* The last step of an allocation: as in the fast path, if the thread's stock then has a reference to the type. */
+static PyObject *init(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type,
+                      PyObject *object)
 {
     if (self->variable || !fl_py_is_exact(self, type))
         return PyObject_Init(object, type);
-    struct fli_py_thread *thread = fli_py_thread_enter();
     if (thread != NULL)
-        fli_py_thread_fill_stock(thread, self, type);
+        fli_py_drawer_fill_stock(thread, self, type);
     bool has_type = !self->immortal && fli_py_threads_caching() && fl_py_take_type(self, type);
     return has_type ? fl_py_init(object, type) : PyObject_Init(object, type);
 }
@@ -69,13 +76,14 @@ static PyObject *alloc_plain(const struct fl_py_type *self, PyTypeObject *type, 
     if (type->tp_itemsize != 0 && items >= (PY_SSIZE_T_MAX - type->tp_basicsize) / type->tp_itemsize - 8)
         return PyErr_NoMemory();
     size_t bytes = bytes_of(type, items);
-    PyObject *object = bytes <= FL_BLOCK_MAX ? fli_py_heap_alloc(bytes) : PyObject_Malloc(bytes);
+    struct fli_py_thread *thread = fli_py_thread_enter();
+    PyObject *object = bytes <= FL_BLOCK_MAX ? fli_py_heap_alloc(thread, bytes) : PyObject_Malloc(bytes);
     if (object == NULL)
         return PyErr_NoMemory();
     memset((char *)object + sizeof(PyObject), 0, bytes - sizeof(PyObject));
     if (type->tp_itemsize != 0)
         return (PyObject *)PyObject_InitVar((PyVarObject *)object, type, items);
-    return init(self, type, object);
+    return init(thread, self, type, object);
 }
 
 PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
@@ -96,11 +104,14 @@ PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py
 void fl_py_free_slow(const struct fl_py_type *self, PyObject *object)
 {
     (void)self;
+    bool gc = has_gc(Py_TYPE(object));
+    if (!gc && fli_py_heap_owns(object)) {
+        fli_py_heap_free(fli_py_thread_enter(), object);
+        return;
+    }
     (void)fli_py_thread_update();
-    if (has_gc(Py_TYPE(object)))
+    if (gc)
         PyObject_GC_Del(object);
-    else if (fli_py_heap_owns(object))
-        fli_py_heap_free(object);
     else
         PyObject_Free(object);
 }
@@ -117,8 +128,8 @@ void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObjec
         Py_DECREF(type);
 }
 
-/* The declared type's part of a subtype's object. Its objects own a reference to the subtype exactly if the declared
- * type is a heap type; otherwise whoever called gives that back. */
+/* Ends the declared type's part of a subtype's object. Such an object owns a reference to the subtype. That is given
+ * up here exactly if the declared type is a heap type; if not, the subtype's own tp_dealloc does so. */
 static void dealloc_subtype(const struct fl_py_type *self, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);

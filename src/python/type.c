@@ -1,17 +1,15 @@
-/* SPDX-License-Identifier: MIT
- *
- * fl_py_type_ready: a declared type against the type object that was made of it. What contradicts is refused here,
- * once and by name, so that the fast paths need not look.
- */
-#include "python/interpreter.h"
+/* SPDX-License-Identifier: MIT */
+#include "python/type.h"
+
+#include "python/collect.h"
+#include "python/heap.h"
 
 static PyMutex ready_lock;
 
-/* The types that are ready, and how many of them have something kept of them. Under the lock; an entry of
- * fli_py_drawer_types is constant once a thread has a cache or a stock for it. */
+/* The types that are ready, and how many of them have drawers. Under the lock. */
 static const struct fl_py_type *types;
-const struct fl_py_type *fli_py_drawer_types[FL_PY_TYPES];
-static size_t drawer_count;
+const struct fl_py_type *fli_py_type_of_drawer[FL_PY_TYPES];
+static size_t drawers;
 
 static const char *const kind_names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"};
 
@@ -103,13 +101,14 @@ static int check_base_locked(const struct fl_py_type *self, PyTypeObject *type)
     return 0;
 }
 
-/* Whether threads keep objects of the type, or references to it. */
+/* Whether threads cache objects of the type, or have references to it in stock. */
 static bool gets_drawer(const struct fl_py_type *self)
 {
     return !self->variable && (self->gc || (FL_PY_HEADERS && !self->immortal));
 }
 
-/* A declaration may have several type objects, all alike: a module that is executed again makes a second one. */
+/* Makes a type ready. A declaration may have several type objects, all alike: a module that is executed again makes a
+ * second one. */
 static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
 {
     struct fl_py_state *state = self->state;
@@ -121,10 +120,9 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
     }
     state->heap_type = heap_type;
     state->body = self->size - sizeof(PyObject);
-    if (gets_drawer(self) && drawer_count < FL_PY_TYPES) {
-        state->drawer = (uint32_t)(offsetof(struct fl_py_thread, drawers) +
-                                   drawer_count * sizeof(union fl_py_drawer));
-        fli_py_drawer_types[drawer_count++] = self;
+    if (gets_drawer(self) && drawers < FL_PY_TYPES) {
+        state->drawer = (uint32_t)(offsetof(struct fl_py_thread, drawers) + drawers * sizeof(union fl_py_drawer));
+        fli_py_type_of_drawer[drawers++] = self;
     }
     state->next = types;
     types = self;

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The heap of objects without gc, and statistics. The main interpreter has one heap, which is never destroyed,
+ * because objects may outlive the interpreter.
+ *
+ * In a free-threaded build other threads may look at the header of an object that has just died, if they loaded its
+ * address from a container before. They try to raise its reference count, fail (fl_py_disown says why), and look
+ * again. So the heap has stale readers of that header, and collections are its grace periods.
+ *
+ * The types of the blocks are size classes, because the heap has to know no more: python_inline.h has done what an
+ * object's deallocation needs when its block comes here.
+ */
+#ifndef FLI_PYTHON_HEAP_H
+#define FLI_PYTHON_HEAP_H
+
+#include "python/interpreter.h"
+
+struct fli_py_thread;
+
+/* The heap; constant once fli_py_heap_ready has returned 0. */
+extern struct fl_heap *fli_py_heap;
+
+/* Makes the heap, once. Returns 0, or -1 with MemoryError. */
+int fli_py_heap_ready(void);
+
+/* Whether the heap gave the block. Takes no lock. */
+bool fli_py_heap_owns(const void *block);
+
+/* Allocates a block of `size` bytes, up to FL_BLOCK_MAX. `thread` is the calling one, or NULL if there is none.
+ * Returns NULL if memory is refused. */
+void *fli_py_heap_alloc(struct fli_py_thread *thread, size_t size);
+
+/* Frees a block of the heap. `thread` likewise. */
+void fli_py_heap_free(struct fli_py_thread *thread, void *block);
+
+/* Returns free blocks beyond `retain` bytes to the OS, as far as a grace period allows; those in the calling thread's
+ * caches too if `flush`. */
+void fli_py_heap_trim(bool flush, size_t retain);
+
+#endif

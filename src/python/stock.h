@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Stocks: references to a type without gc, many at once. A thread's stock takes them from the type's count and gives
+ * them back to it.
+ *
+ *     references that a type's count says = those of its objects + those in stocks + what else refers to it
+ *
+ * Every object owns one reference, wherever it came from. So an object may die in another thread than that of its
+ * birth: it leaves its reference in that other thread's stock. A thread in which more objects die than begin gives
+ * back what exceeds its stock's limit.
+ *
+ * With the GIL, and where the interpreter counts all references, there are no stocks.
+ */
+#ifndef FLI_PYTHON_STOCK_H
+#define FLI_PYTHON_STOCK_H
+
+#include "python/interpreter.h"
+
+/* Fills an empty stock; does nothing if it is not empty. The owning thread. */
+void fli_py_stock_fill(struct fl_py_stock *stock);
+
+/* Makes room in a full stock. The owning thread. */
+void fli_py_stock_relieve(struct fl_py_stock *stock);
+
+/* Gives up all references of a stock that is in no drawer any more. */
+void fli_py_stock_close(const struct fl_py_stock *stock);
+
+#endif

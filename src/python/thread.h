@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A thread that has allocated: its record, from its first object to its end.
+ *
+ * The record hangs on the core's record of the OS thread (heap/os_thread.h). Its drawers may hold something from the
+ * first allocation until the thread state is cleared. The destructor of a capsule in the thread state's dict, the
+ * watch, learns of that:
+ *
+ *     cleared by the OS thread itself    The drawers are emptied at once, and stay closed to that thread state: objects
+ *                                        that still die with its exceptions and contexts pass them by.
+ *     cleared by another OS thread       That thread may not touch the drawers. The owner goes on, and its next thread
+ *                                        state is watched.
+ *
+ * An OS thread that ends with something in its drawers leaves its record to the next collection (threads.h). A record
+ * is freed when neither the OS thread, nor the list of ended threads, nor a capsule refers to it.
+ *
+ * Atomics are relaxed: `unwatched` and the pointers of fl_py_current are words by themselves, which another thread
+ * may read or write a little sooner or later.
+ */
+#ifndef FLI_PYTHON_THREAD_H
+#define FLI_PYTHON_THREAD_H
+
+#include "base/list.h"
+#include "python/interpreter.h"
+#include "python/nest.h"
+
+struct fli_py_thread {
+    struct fl_py_thread face;
+    struct fl_thread *heap;     /* the handle that is attached to the heap */
+    FLI_ATOMIC(bool) unwatched; /* no thread state has a capsule for it */
+
+    /* The OS thread's own. */
+    uint64_t epoch;         /* of what the drawers hold */
+    size_t room_bytes;      /* of objects for which the caches have room */
+    PyThreadState *watcher; /* the thread state that has the capsule, or had the last one */
+    uint64_t watcher_id;
+    bool open; /* the drawers may hold something */
+    struct fli_py_nest nest;
+
+    /* Under the core's registry lock. */
+    struct fl_py_current *current; /* the OS thread's, through which it is recalled */
+    unsigned references;           /* of the OS thread or the list of ended threads, and of capsules */
+    FLI_LINKS(struct fli_py_thread) links;
+};
+
+static inline struct fli_py_thread *fli_py_thread_of(struct fl_py_thread *face)
+{
+    return (struct fli_py_thread *)(void *)face;
+}
+
+/* The calling OS thread's record, brought up to date: if the thread was recalled, its drawers are emptied. Makes the
+ * record if there is none. Returns NULL if memory is refused or the OS thread is about to end. May run Python code.
+ * */
+struct fli_py_thread *fli_py_thread_enter(void);
+
+/* The same, but returns NULL if there is no record. */
+struct fli_py_thread *fli_py_thread_update(void);
+
+/* The record as it is, maybe out of date; NULL if there is none. */
+struct fli_py_thread *fli_py_thread_own(void);
+
+/* Whether the drawers of the calling thread may hold something: opens them if the end of the thread state can be
+ * watched. May run Python code. */
+bool fli_py_thread_open(struct fli_py_thread *thread);
+
+/* A new interpreter has begun in the same process: what the last one closed to its thread state can be opened again.
+ * */
+void fli_py_thread_reopen(void);
+
+/* Gives up a reference to a record, and frees it if that was the last. */
+void fli_py_thread_unreference(struct fli_py_thread *thread);
+
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Atomics are relaxed: `uncached` and the pointers of fl_py_current are words by themselves, which another thread may
+ * read or write a little sooner or later.
+ */
+#include "python/threads.h"
+
+#include "base/list.h"
+#include "heap/registry.h"
+#include "python/drawer.h"
+
+/* The stand-ins. */
+static const struct fl_py_thread no_thread;
+static const struct fl_thread no_heap;
+
+__thread struct fl_py_current fl_py_current = {.heap = (struct fl_thread *)&no_heap,
+                                               .thread = (struct fl_py_thread *)&no_thread};
+
+/* Under the core's registry lock; `uncached` changes under it. */
+static struct fli_py_thread *threads, *ended_threads;
+static uint64_t epoch;
+static FLI_ATOMIC(bool) uncached;
+
+/* ---- One thread. */
+
+static void point_locked(struct fl_py_current *current, struct fl_thread *heap, struct fl_py_thread *thread)
+{
+    fli_registry_assert_held();
+    __atomic_store_n(&current->heap, heap, __ATOMIC_RELAXED);
+    __atomic_store_n(&current->thread, thread, __ATOMIC_RELAXED);
+}
+
+/* Recalls a thread; from the heap too if asked for. */
+static void recall_locked(struct fli_py_thread *thread, bool heap_too)
+{
+    struct fl_thread *heap = __atomic_load_n(&thread->current->heap, __ATOMIC_RELAXED);
+    point_locked(thread->current, heap_too ? (struct fl_thread *)&no_heap : heap, (struct fl_py_thread *)&no_thread);
+}
+
+void fli_py_threads_add(struct fli_py_thread *thread)
+{
+    fli_registry_lock();
+    FLI_LIST_ADD(&threads, thread, links);
+    fli_registry_unlock();
+}
+
+bool fli_py_threads_readmit(struct fli_py_thread *thread)
+{
+    fli_registry_lock();
+    bool expired = thread->epoch != epoch;
+    thread->epoch = epoch;
+    point_locked(thread->current, fli_py_threads_caching() ? thread->heap : (struct fl_thread *)&no_heap,
+                 &thread->face);
+    fli_registry_unlock();
+    return expired;
+}
+
+bool fli_py_threads_end(struct fli_py_thread *thread)
+{
+    bool empty = fli_py_drawers_are_empty(thread);
+    fli_registry_lock();
+    FLI_LIST_REMOVE(thread, links);
+    recall_locked(thread, true);
+    if (!empty)
+        FLI_LIST_ADD(&ended_threads, thread, links);
+    fli_registry_unlock();
+    return !empty;
+}
+
+/* ---- All of them. */
+
+static void recall_all_locked(bool heap_too)
+{
+    for (struct fli_py_thread *thread = threads; thread != NULL; thread = thread->links.next)
+        recall_locked(thread, heap_too);
+}
+
+void fli_py_threads_expire(void)
+{
+    fli_registry_lock();
+    epoch++;
+    recall_all_locked(false);
+    fli_registry_unlock();
+}
+
+bool fli_py_threads_caching(void)
+{
+    return !fli_load_relaxed(&uncached); /* relaxed: every thread is recalled when it changes */
+}
+
+bool fli_py_threads_set_caching(bool on)
+{
+    fli_registry_lock();
+    bool was_on = fli_py_threads_caching();
+    if (on != was_on) {
+        fli_store_relaxed(&uncached, !on); /* relaxed: as above */
+        epoch++;
+        recall_all_locked(true);
+    }
+    fli_registry_unlock();
+    (void)fli_py_thread_update();
+    return was_on;
+}
+
+static struct fli_py_thread *take_ended(void)
+{
+    fli_registry_lock();
+    struct fli_py_thread *thread = ended_threads;
+    if (thread != NULL)
+        FLI_LIST_REMOVE(thread, links);
+    fli_registry_unlock();
+    return thread;
+}
+
+void fli_py_threads_empty_ended(void)
+{
+    struct fli_py_thread *thread;
+    while ((thread = take_ended()) != NULL) {
+        fli_py_nest_orphan(thread);
+        fli_py_drawers_empty(thread);
+        fli_py_thread_unreference(thread);
+    }
+}
+
+void fli_py_threads_forked(void)
+{
+    const struct fli_py_thread *own = fli_py_thread_own();
+    fli_registry_lock();
+    struct fli_py_thread *thread = threads, *next;
+    for (; thread != NULL; thread = next) {
+        next = thread->links.next;
+        if (thread == own)
+            continue;
+        FLI_LIST_REMOVE(thread, links);
+        FLI_LIST_ADD(&ended_threads, thread, links);
+    }
+    fli_registry_unlock();
+    fli_py_threads_empty_ended();
+}
+
+void fli_py_threads_count(struct fl_py_stats *stats)
+{
+    fli_registry_lock();
+    for (struct fli_py_thread *thread = threads; thread != NULL; thread = thread->links.next) {
+        stats->threads++;
+        fli_py_drawers_count_locked(thread, stats);
+    }
+    for (struct fli_py_thread *thread = ended_threads; thread != NULL; thread = thread->links.next)
+        fli_py_drawers_count_locked(thread, stats);
+    fli_registry_unlock();
+}

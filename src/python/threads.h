@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * All threads that have allocated: two lists of their records, under the core's registry lock.
+ *
+ *     threads          the OS thread may allocate
+ *     ended threads    the OS thread has ended, with something in its drawers
+ *
+ * A collection cannot wait for other threads and may not touch their drawers. It recalls them: it makes their struct
+ * fl_py_current point at stand-ins, constants full of zeros. So each comes to a slow half, sees that the epoch of
+ * what its drawers hold has passed, and empties them itself. The drawers of ended threads are emptied by the
+ * collection.
+ *
+ *     recalled from    by                           until
+ *     thread           a collection                 the thread's next slow half
+ *     both pointers    a change of the switch       likewise; while caching is off, `heap` stays at its stand-in
+ *     both pointers    the thread's end             for ever
+ */
+#ifndef FLI_PYTHON_THREADS_H
+#define FLI_PYTHON_THREADS_H
+
+#include "python/thread.h"
+
+/* Adds the calling OS thread's new record. It is recalled until it is readmitted. */
+void fli_py_threads_add(struct fli_py_thread *thread);
+
+/* Ends a recall of the calling thread. Returns whether what its drawers hold is to be given up. */
+bool fli_py_threads_readmit(struct fli_py_thread *thread);
+
+/* Takes out the record of the calling OS thread, which ends. Returns whether it is now one of the ended threads,
+ * which own its reference. */
+bool fli_py_threads_end(struct fli_py_thread *thread);
+
+/* Makes what all drawers hold out of date: each thread empties its own as soon as it comes to a slow half. */
+void fli_py_threads_expire(void);
+
+/* Empties the drawers of ended threads. May run Python code. */
+void fli_py_threads_empty_ended(void);
+
+/* Turns caching on or off in every thread. Returns whether it was on. May run Python code. */
+bool fli_py_threads_set_caching(bool on);
+
+/* Whether caching is on. */
+bool fli_py_threads_caching(void);
+
+/* In the child of a fork: the other threads have ended. May run Python code. */
+void fli_py_threads_forked(void);
+
+/* Adds what the threads hold to statistics. */
+void fli_py_threads_count(struct fl_py_stats *stats);
+
+#endif

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fl_py_type_ready: a declared type against the type object that was made of it. Contradictions are refused here,
+ * once and by name, so that the fast paths need not look.
+ */
+#ifndef FLI_PYTHON_TYPE_H
+#define FLI_PYTHON_TYPE_H
+
+#include "python/interpreter.h"
+
+/* The types that have drawers, in the order of these. An entry is constant once a drawer of its type holds something.
+ * */
+extern const struct fl_py_type *fli_py_type_of_drawer[FL_PY_TYPES];
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Dead objects that wait for room on a stack, in lists.
+ *
+ * An entry of a list is the object itself, linked by the first word of its header, which a dead object does not need.
+ * In a free-threaded build this word is the owning thread, and no reader takes the link for one. With the GIL it is
+ * the reference count, which has to stay 0 where weak references lead to the object, so that they report it dead.
+ * There the entry is a struct fli_py_proxy, marked by the lowest bit.
+ *
+ * A thread's own list needs no lock. What a thread leaves behind at its end becomes orphans: one list for all
+ * threads, under the core's registry lock.
+ */
+#ifndef FLI_PYTHON_WAITING_H
+#define FLI_PYTHON_WAITING_H
+
+#include "python/interpreter.h"
+
+/* Makes a dead, untracked object an entry. Its weak references are cleared early if memory for a proxy is refused. */
+void *fli_py_waiting_wrap(PyObject *object);
+
+/* Makes an entry, which is in no list any more, an object again. */
+PyObject *fli_py_waiting_unwrap(void *entry);
+
+/* The object of an entry; NULL for NULL. */
+PyObject *fli_py_waiting_object(void *entry);
+
+/* Puts an entry first in a list. */
+void fli_py_waiting_push(void **list, void *entry);
+
+/* Takes the first entry. Returns NULL if there is none. */
+void *fli_py_waiting_pop(void **list);
+
+/* The same for the orphans. */
+void fli_py_waiting_put_orphan(void *entry);
+void *fli_py_waiting_take_orphan(void);
+
+#endif
