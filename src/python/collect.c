@@ -45,8 +45,7 @@ static void follow_tracer(void)
 
 /* ---- Collections. */
 
-/* Bytes of free memory to retain: none at a full collection, which a program asks for; otherwise as much as is in
- * use. */
+/* Bytes of free memory to retain: none at a full collection, which a program asks for; else as much as is in use. */
 static size_t bytes_to_retain(bool full)
 {
     struct fl_py_stats stats;
@@ -56,8 +55,7 @@ static size_t bytes_to_retain(bool full)
     return fli_max(stats.live_bytes, FREE_BYTES_RETAINED);
 }
 
-/* Gives up the calling thread's references to types, so that the collection finds types that nothing else refers to.
- * */
+/* Gives up the calling thread's references to types: the collection is to find types that nothing else refers to. */
 static void give_types(void)
 {
     struct fli_py_thread *thread = fli_py_thread_own();

@@ -49,8 +49,8 @@ static inline struct fli_py_thread *fli_py_thread_of(struct fl_py_thread *face)
 }
 
 /* The calling OS thread's record, brought up to date: if the thread was recalled, its drawers are emptied. Makes the
- * record if there is none. Returns NULL if memory is refused or the OS thread is about to end. May run Python code.
- * */
+ * record if there is none. Returns NULL if memory is refused, or if the OS thread is about to end. May run Python
+ * code. */
 struct fli_py_thread *fli_py_thread_enter(void);
 
 /* The same, but returns NULL if there is no record. */
@@ -59,12 +59,11 @@ struct fli_py_thread *fli_py_thread_update(void);
 /* The record as it is, maybe out of date; NULL if there is none. */
 struct fli_py_thread *fli_py_thread_own(void);
 
-/* Whether the drawers of the calling thread may hold something: opens them if the end of the thread state can be
+/* Whether the drawers of the calling thread may hold something. Opens them if the end of the thread state can be
  * watched. May run Python code. */
 bool fli_py_thread_open(struct fli_py_thread *thread);
 
-/* A new interpreter has begun in the same process: what the last one closed to its thread state can be opened again.
- * */
+/* A new interpreter has begun in the same process: drawers that the last one's end has closed can be opened again. */
 void fli_py_thread_reopen(void);
 
 /* Gives up a reference to a record, and frees it if that was the last. */

@@ -28,7 +28,7 @@ static int check_slots(const struct fl_py_type *self, PyTypeObject *type)
         if (type->tp_dealloc == self->dealloc)
             REFUSE("%s: a LEGACY type needs a tp_dealloc of its own", name);
         if (self->clear != NULL)
-            REFUSE("%s: a LEGACY type has no use for a clear", name);
+            REFUSE("%s: a LEGACY type does not use a clear", name);
     } else if (type->tp_dealloc != self->dealloc) {
         REFUSE("%s: tp_dealloc is not that of its FL_PY_TYPE, which is %s", name, kind_names[self->kind]);
     }
@@ -39,20 +39,20 @@ static int check_layout(const struct fl_py_type *self, PyTypeObject *type)
 {
     const char *name = type->tp_name;
     if (type->tp_basicsize != (Py_ssize_t)self->size)
-        REFUSE("%s: tp_basicsize is %zd, the struct of its FL_PY_TYPE has %zu bytes%s", name, type->tp_basicsize,
+        REFUSE("%s: tp_basicsize is %zd, but the struct of its FL_PY_TYPE has %zu bytes%s", name, type->tp_basicsize,
                self->size, self->variable ? " (FL_PY_TYPE_OF_SIZE takes the size without items)" : "");
     if ((type->tp_itemsize != 0) != self->variable)
-        REFUSE("%s: tp_itemsize is %zd, its FL_PY_TYPE says .variable = %s", name, type->tp_itemsize,
+        REFUSE("%s: tp_itemsize is %zd, but its FL_PY_TYPE says .variable = %s", name, type->tp_itemsize,
                self->variable ? "true" : "false");
     if (PyType_HasFeature(type, Py_TPFLAGS_HAVE_GC) != self->gc)
-        REFUSE("%s: its FL_PY_TYPE says .gc = %s, its flags say otherwise", name, self->gc ? "true" : "false");
+        REFUSE("%s: its FL_PY_TYPE says .gc = %s, but its flags say otherwise", name, self->gc ? "true" : "false");
     if (PyType_HasFeature(type, Py_TPFLAGS_MANAGED_DICT | Py_TPFLAGS_INLINE_VALUES))
         REFUSE(
             "%s: the interpreter manages its __dict__ (Py_TPFLAGS_MANAGED_DICT), which cannot be cached; give it a "
             "__dictoffset__ instead",
             name);
     if (PyType_HasFeature(type, Py_TPFLAGS_BASETYPE) && !self->subclassed)
-        REFUSE("%s: it has Py_TPFLAGS_BASETYPE, so its FL_PY_TYPE says .subclassed = true", name);
+        REFUSE("%s: it has Py_TPFLAGS_BASETYPE, so its FL_PY_TYPE needs .subclassed = true", name);
     return 0;
 }
 
@@ -65,15 +65,15 @@ static int check_kind(const struct fl_py_type *self, PyTypeObject *type)
         if (self->clear != NULL || self->gc)
             REFUSE("%s: a PLAIN type holds nothing: no clear, no Py_TPFLAGS_HAVE_GC", name);
         if (type->tp_weaklistoffset != 0 || type->tp_dictoffset != 0)
-            REFUSE("%s: a PLAIN type has no weak references and no __dict__; CLEAR has", name);
+            REFUSE("%s: a PLAIN type has no weak references and no __dict__; a CLEAR type may have them", name);
     } else if (self->clear == NULL) {
         REFUSE("%s: a %s type needs a clear", name, kind_names[self->kind]);
     }
     bool finalizes = type->tp_finalize != NULL || type->tp_del != NULL;
     if (type->tp_del != NULL)
-        REFUSE("%s: tp_del is not supported; tp_finalize is", name);
+        REFUSE("%s: tp_del is not supported; use tp_finalize", name);
     if (finalizes && self->kind != FL_DEALLOC_FINALIZE)
-        REFUSE("%s: has a tp_finalize, so it is FINALIZE, not %s", name, kind_names[self->kind]);
+        REFUSE("%s: it has a tp_finalize, so its kind is FINALIZE, not %s", name, kind_names[self->kind]);
     if (!finalizes && self->kind == FL_DEALLOC_FINALIZE)
         REFUSE("%s: a FINALIZE type needs a tp_finalize", name);
     return 0;

@@ -8,8 +8,7 @@
 
 #include "python/interpreter.h"
 
-/* The types that have drawers, in the order of these. An entry is constant once a drawer of its type holds something.
- * */
+/* The types that have drawers, in their order. An entry is constant once a drawer of its type holds something. */
 extern const struct fl_py_type *fli_py_type_of_drawer[FL_PY_TYPES];
 
 #endif
