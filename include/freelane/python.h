@@ -122,10 +122,10 @@ struct fl_py_type {
  *
  * The arguments after the struct are designated initializers for struct fl_py_type, in the order of its fields.
  *
- * The slots keep to the interpreter's rules. tp_alloc returns an object whose bytes behind the header are zero, and
- * which the collector already tracks if the type has gc; or NULL with MemoryError. tp_free and tp_dealloc do not
- * fail. Within the thread's cache all three are wait-free, apart from what `clear` and tp_finalize do. Otherwise they
- * may lock. */
+ * The slots keep to the interpreter's rules. tp_alloc returns an object whose bytes behind the header are zero, or
+ * NULL with MemoryError. The collector already tracks it if the type has gc. tp_free and tp_dealloc do not fail.
+ * Within the thread's cache all three are wait-free, apart from what `clear` and tp_finalize do. Otherwise they may
+ * lock. */
 #define FL_PY_TYPE(prefix, object_struct, ...) FL_PY_TYPE_OF_SIZE(prefix, sizeof(object_struct), __VA_ARGS__)
 
 /* The same with the tp_basicsize in bytes instead of a struct, for a struct that ends with an array of one of its

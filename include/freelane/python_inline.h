@@ -88,8 +88,8 @@ struct fl_py_state {
     const struct fl_py_type *next; /* the types of this copy of Freelane */
 };
 
-/* A cache of freed objects of one type with gc. If the type is a heap type, each object still owns its reference to
- * it, so an object that is used again does not touch the type's count. (fl_py_renews_type names the exception.) */
+/* A cache of freed objects of one type with gc. An object of a heap type still owns its reference to the type. So its
+ * next use does not touch the type's count. (fl_py_renews_type names the exception.) */
 struct fl_py_cache {
     PyTypeObject *type; /* owned, while there is room */
     PyObject **top;     /* one past the uppermost object */
@@ -180,8 +180,8 @@ FL_INLINE bool fl_py_owns_type(const struct fl_py_type *self)
     return !(self->immortal && !self->subclassed) && self->state->heap_type;
 }
 
-/* Whether a cached object gets a new reference to its type when it is used again. That is so where the type's own
- * tp_dealloc (LEGACY) has given up the old one, and a new one does not write the count that all threads share. */
+/* Whether a cached object gets a new reference to its type when it is used again. That is so where a LEGACY
+ * tp_dealloc has given up the old one, if a new one does not write the count that all threads share. */
 FL_INLINE bool fl_py_renews_type(const struct fl_py_type *self)
 {
     return FL_PY_COUNTS_TYPES && self->kind == FL_DEALLOC_LEGACY;

@@ -3,8 +3,8 @@
  * The heap of objects without gc, and statistics. The main interpreter has one heap, which is never destroyed,
  * because objects may outlive the interpreter.
  *
- * In a free-threaded build other threads may look at the header of an object that has just died, if they loaded its
- * address from a container before. They try to raise its reference count, fail (fl_py_disown says why), and look
+ * A thread of a free-threaded build may look at the header of an object that has just died: it loaded the address
+ * from a container before. Such threads try to raise its reference count, fail (fl_py_disown says why), and look
  * again. So the heap has stale readers of that header, and collections are its grace periods.
  *
  * The types of the blocks are size classes, because the heap has to know no more: python_inline.h has done what an

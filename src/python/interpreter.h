@@ -14,8 +14,8 @@
  *     collect.[ch]   what happens at collections and forks                   the interpreter (gc.callbacks, os.fork)
  *     heap.[ch]      the heap of objects without gc, statistics              all of them
  *
- * Shared state lies under the core's registry lock (heap/registry.h), or is atomic. That lock is never held while the
- * interpreter is called, so a stop of the world never waits for a thread that waits for the lock.
+ * Shared state lies under the core's registry lock (heap/registry.h), under the PyMutex of type.c, or is atomic. No
+ * thread holds the registry lock while it calls the interpreter, so a stop of the world never waits for that lock.
  */
 #ifndef FLI_PYTHON_INTERPRETER_H
 #define FLI_PYTHON_INTERPRETER_H
@@ -56,9 +56,9 @@ static inline void fli_py_immortalize(PyTypeObject *type)
 #endif
 }
 
-/* ---- References to a type, many at once. In a free-threaded build an object has a count for the thread that owns
- * it, and one for all other threads, whose unit lies above some flags. Py_INCREF and Py_DECREF in those other threads
- * change it by one; these two functions change it by several. */
+/* ---- References to a type, many at once. In a free-threaded build an object has two counts: one for the thread that
+ * owns it, and one for all other threads, above some flags. Py_INCREF and Py_DECREF in those other threads change it
+ * by one; these two functions change it by several. */
 
 static inline void fli_py_add_references(PyTypeObject *type, size_t count)
 {

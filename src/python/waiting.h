@@ -3,9 +3,9 @@
  * Dead objects that wait for room on a stack, in lists.
  *
  * An entry of a list is the object itself, linked by the first word of its header, which a dead object does not need.
- * In a free-threaded build this word is the owning thread, and no reader takes the link for one. With the GIL it is
- * the reference count, which has to stay 0 where weak references lead to the object, so that they report it dead.
- * There the entry is a struct fli_py_proxy, marked by the lowest bit.
+ * In a free-threaded build this word is the owning thread, and no reader takes the link for one. With the GIL the
+ * word is the reference count. Where weak references lead to the object, it has to stay 0, so that they report the
+ * object dead. There the entry is a struct fli_py_proxy, marked by the lowest bit.
  *
  * A thread's own list needs no lock. What a thread leaves behind at its end becomes orphans: one list for all
  * threads, under the core's registry lock.
