@@ -222,6 +222,13 @@ class Shape(Tree):
             self.write("src/pool/pool.c", text)
             self.fails(shape, pattern)
 
+    def test_the_python_side_locks_as_the_core_does(self):
+        lock = "void f(void)\n{\n    pthread_mutex_lock(&x);\n}\n"
+        self.write("src/base/lock.c", lock)
+        self.passes(shape)
+        self.write("src/python/thread.c", lock)
+        self.fails(shape, "src/python/thread.c:3: pthread_mutex_lock")
+
     def test_words_in_comments_and_strings_pass(self):
         self.write("src/pool/pool.c", '/* no asm, no no_sanitize */\nconst char *f = "asm";\n')
         self.passes(shape)
