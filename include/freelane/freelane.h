@@ -17,7 +17,7 @@
  *                                   fl_dealloc of a PLAIN object, while the cache holds a block (or room)
  *     lock-free                     the same when they exchange a magazine with the thread's home, with others' homes
  *                                   or with the pool (a home is tried for a moment, and if it is busy the pool serves);
- *                                   fl_owns and fl_usable_size of a block up to FL_BLOCK_MAX; fl_free_deferred,
+ *                                   fl_owns and fl_usable_size; fl_free_deferred,
  *                                   fl_quiescent, fl_read_lock
  *     may lock                      the same when they begin a slab or a magazine, free a block for which no magazine
  *                                   can be had, trim a slice of what is free, begin a grace period, name a reader that
@@ -57,7 +57,7 @@ extern "C" {
 #define FL_VERSION_PATCH 0 /* a mend raises it */
 
 /* The layout that the inline fast paths assume. The library refuses callers compiled for another one. */
-#define FL_ABI 4
+#define FL_ABI 5
 
 /* A function that the library exports. */
 #if defined(FREELANE_STATIC)
@@ -69,7 +69,7 @@ extern "C" {
 /* A function whose definition stands in inline.h. */
 #define FL_INLINE static inline __attribute__((always_inline))
 
-/* The largest size in bytes that is served from slabs; a larger block comes from the C library. */
+/* The largest size in bytes that is served from slabs; a larger block has memory of its own from the system. */
 #define FL_BLOCK_MAX 32768
 
 /* Size classes are numbered from 1 to FL_CLASS_COUNT - 1; class 0 stands for "none of them". */
@@ -216,8 +216,9 @@ struct fl_options {
                                          go back to the system by themselves; default 256 MiB, 1 keeps as little as
                                          possible, SIZE_MAX all. Unless it is all, the heap starts with 128 KiB and
                                          grows toward this value as the program reuses what it freed. Up to half as
-                                         much again may stay in slabs without a class; and as much, in equal shares
-                                         of at most 32 MiB, threads keep in magazines */
+                                         much again may stay in slabs without a class, and half as much, or an eighth of
+                                         the limit if that is less, in freed blocks above FL_BLOCK_MAX; and as much,
+                                         in equal shares of at most 32 MiB, threads keep in magazines */
     size_t limit_bytes;                     /* most bytes of slabs and large blocks in use; default none */
     unsigned magazine_blocks;               /* the largest magazine, in blocks, 2 to 254; default 254 */
     fl_refill_callback on_refill;           /* default none */
@@ -265,8 +266,8 @@ FL_API int fl_heap_destroy(struct fl_heap *heap);
  * which is reported as misuse at each call. */
 FL_API struct fl_heap *fl_heap_default(void);
 
-/* Gives fully free slabs, and pages of empty magazines, back to the system until at most `retain_bytes` of free and
- * idle bytes are left. It takes what exited and flushed threads have left, empties handles that are offline and, if that
+/* Gives fully free slabs, pages of empty magazines, and what is kept of freed blocks above FL_BLOCK_MAX back to the
+ * system until at most `retain_bytes` of free and idle bytes are left. It takes what exited and flushed threads have left, empties handles that are offline and, if that
  * is not enough, takes what other threads keep beyond their caches. The caches themselves, two magazines per size class,
  * are not touched: fl_thread_flush them before. Returns the bytes given back. Waits for a trim that is under way; on a heap with stale readers also for a grace period, hence is a
  * quiescent state of the caller and, reported as misuse, does nothing inside a read-side section. Memory
@@ -346,11 +347,12 @@ struct fl_stats {
     uint64_t cas_failures;   /* failed ones */
     uint64_t home_visits;    /* times a thread locked a home, its own or another's, to take or bring blocks */
     uint64_t trims;          /* trims that ran */
-    uint64_t trimmed_bytes;  /* bytes of slabs and empty magazines they gave back */
+    uint64_t trimmed_bytes;  /* bytes of slabs, empty magazines and spare_bytes they gave back */
     uint64_t grace_periods;  /* that deferred blocks or retired slabs have waited for */
     uint64_t grace_refusals; /* that could not be had: deferred blocks went on waiting, slabs were kept */
     uint64_t pressures;      /* times that deferred bytes outgrew options.defer_bytes */
     uint64_t over_bytes;     /* bytes deferred while they did */
+    size_t spare_bytes;      /* memory of freed blocks above FL_BLOCK_MAX, kept for the next such block */
 };
 
 /* Fills `stats`. Exact while the heap's threads are quiet. Otherwise each number is one that was true a moment ago, but
@@ -505,7 +507,7 @@ FL_API const unsigned char *fl_heap_pressure(struct fl_heap *heap);
  *     half, in debug builds always);
  *   - a freed block keeps its class, and its header stays readable, until a grace period has passed: its words are
  *     those of the dead object, with the words of fl_header.clear zero, or those of a new object of the same class;
- *   - so slabs go back to the system, and blocks above FL_BLOCK_MAX to the C library, only after a grace period.
+ *   - so slabs go back to the system, and blocks above FL_BLOCK_MAX are gone, only after a grace period.
  *
  * Blocks freed without deferral are reused at once: a reader validates what it has found, as it would with any
  * type-stable memory. Hosts write header words with atomic stores. */

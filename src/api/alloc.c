@@ -130,11 +130,11 @@ FLI_COLD static void *make_room(struct fli_thread *thread, unsigned class_index)
 static void *alloc_large(struct fli_thread *thread, size_t size, bool zeroed)
 {
     struct fl_heap *heap = thread->heap;
-    void *block = fli_large_alloc(&heap->backing.large, size, zeroed);
+    void *block = fli_large_alloc(&heap->backing.large, thread->owner.large_shard, size, zeroed);
     if (block == NULL && heap->backing.limit.most != SIZE_MAX) {
         pool_caches(thread);
         trim_for(thread);
-        block = fli_large_alloc(&heap->backing.large, size, zeroed);
+        block = fli_large_alloc(&heap->backing.large, thread->owner.large_shard, size, zeroed);
     }
     return block;
 }

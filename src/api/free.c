@@ -80,6 +80,7 @@ static enum fli_verdict verdict_of(enum fli_large_result result)
 {
     switch (result) {
     case FLI_LARGE_DONE:
+    case FLI_LARGE_REFUSED:
         break;
     case FLI_LARGE_UNKNOWN:
         return FLI_FOREIGN;

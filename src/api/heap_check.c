@@ -8,6 +8,7 @@
  *     - carved = live + cached + pooled + parked + deferred + lost, with what was found in the places of the right side
  *       (checked builds know `live` of their own, by the live bits);
  *     - magazines in existence = in caches + deferred + on stacks + lost;
+ *     - large blocks and the extents that are kept for others = those in existence (large.h);
  *     - slabs in existence = at home + warm + cold + retired;
  *     - each slab at home is where it says: on the list that fits its free blocks, full, or current.
  */
@@ -383,6 +384,8 @@ int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
         failed = check_magazines(&walk);
     if (failed == 0)
         failed = check_slabs(&walk);
+    if (failed == 0)
+        failed = fli_large_check(&heap->backing.large, error, error_size);
     fli_registry_unlock();
     free(walk.seen);
     return failed;

@@ -105,11 +105,11 @@ static void add_class(struct fl_stats *stats, const struct fl_class_stats *class
 
 static void count_large(struct fli_large *large, struct fl_stats *stats)
 {
-    fli_lock(&large->lock);
-    stats->large_blocks = large->blocks;
-    stats->large_bytes = large->bytes;
-    stats->deferred_bytes += large->deferred_bytes[0] + large->deferred_bytes[1];
-    fli_unlock(&large->lock);
+    struct fli_large_counts counts = fli_large_count(large);
+    stats->large_blocks = counts.blocks;
+    stats->large_bytes = counts.bytes;
+    stats->spare_bytes = counts.kept_bytes;
+    stats->deferred_bytes += counts.deferred_bytes;
     stats->live_blocks += stats->large_blocks;
     stats->live_bytes += stats->large_bytes;
 }
@@ -202,6 +202,7 @@ static const struct field size_fields[] = {
     SIZE_FIELD(magazines),     SIZE_FIELD(empty_magazines), SIZE_FIELD(exchanges),      SIZE_FIELD(shared_updates),
     SIZE_FIELD(cas_failures),  SIZE_FIELD(home_visits),     SIZE_FIELD(trims),          SIZE_FIELD(trimmed_bytes),
     SIZE_FIELD(grace_periods), SIZE_FIELD(grace_refusals),  SIZE_FIELD(pressures),      SIZE_FIELD(over_bytes),
+    SIZE_FIELD(spare_bytes),
 };
 
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "all fields are printed alike");

@@ -78,6 +78,15 @@
 #define FLI_SC_CACHE_BYTES (-1)
 #endif
 
+/* Without it, memory that is to move or to change its size is copied. */
+#if defined(MREMAP_FIXED)
+#define FLI_MREMAP    mremap
+#define FLI_MREMAP_TO (MREMAP_MAYMOVE | MREMAP_FIXED)
+#else
+#define FLI_MREMAP(...) MAP_FAILED
+#define FLI_MREMAP_TO   0
+#endif
+
 enum {
     /* Every operation takes the slow half, which checks its arguments before it works. */
     FLI_CHECKED = FREELANE_CHECKED,
@@ -93,6 +102,8 @@ enum {
     FLI_HAVE_HUGE_PAGES = FLI_HUGE_PAGES,
     FLI_ADVICE_HUGE = MADV_HUGEPAGE,
     FLI_ADVICE_SMALL = MADV_NOHUGEPAGE,
+    /* The system moves mapped memory. */
+    FLI_HAVE_MREMAP = FLI_MREMAP_TO != 0,
     /* What sysconf calls the size of a processor's second cache; -1 where it has no name for it. */
     FLI_SYSCONF_CACHE = FLI_SC_CACHE_BYTES,
     /* Grace periods of liburcu end at once. */

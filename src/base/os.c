@@ -55,6 +55,38 @@ size_t fli_os_cache_bytes(void)
     return bytes > 0 ? fli_min((size_t)bytes, most) : usual;
 }
 
+void *fli_os_map(size_t size)
+{
+    int saved = errno;
+    void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    errno = saved;
+    return base != MAP_FAILED ? base : NULL;
+}
+
+bool fli_os_unmap(void *base, size_t size)
+{
+    int saved = errno;
+    bool done = munmap(base, size) == 0;
+    errno = saved;
+    return done;
+}
+
+bool fli_os_resize(void *base, size_t old_size, size_t new_size)
+{
+    int saved = errno;
+    bool done = FLI_MREMAP(base, old_size, new_size, 0, NULL) != MAP_FAILED;
+    errno = saved;
+    return done;
+}
+
+bool fli_os_move(void *base, size_t old_size, void *target, size_t new_size)
+{
+    int saved = errno;
+    bool done = FLI_MREMAP(base, old_size, new_size, FLI_MREMAP_TO, target) != MAP_FAILED;
+    errno = saved;
+    return done;
+}
+
 int fli_region_reach(struct fli_region *region, size_t bytes, size_t step)
 {
     if (bytes <= region->committed)

@@ -16,7 +16,7 @@ static void for_each_lock(struct fl_heap *heap, void (*operation)(struct fli_mut
     operation(&heap->backing.homes.lock);
     operation(&heap->backing.slabs.lock);
     operation(&heap->backing.magazines.lock);
-    operation(&heap->backing.large.lock);
+    fli_large_for_each_lock(&heap->backing.large, operation);
 }
 
 static void for_each_home(struct fl_heap *heap, void (*operation)(struct fli_home *))
@@ -35,7 +35,7 @@ static void lock_memory(struct fl_heap *heap)
 {
     fli_lock_next(&heap->backing.slabs.lock);
     fli_lock_next(&heap->backing.magazines.lock);
-    fli_lock_next(&heap->backing.large.lock);
+    fli_large_for_each_lock(&heap->backing.large, fli_lock_next);
 }
 
 /* Locks all of all heaps, in the order of ranks and then of the registry: a thread that has locked its home may wait for

@@ -163,7 +163,7 @@ struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options *option
 /* Whether readers may be looking at memory of the heap: at what is deferred, or with stale readers at anything. */
 static bool may_be_read(struct fl_heap *heap)
 {
-    bool was_used = heap->backing.slabs.committed > 0 || heap->backing.large.places > 0;
+    bool was_used = heap->backing.slabs.committed > 0 || fli_large_was_used(&heap->backing.large);
     return fli_load_hint(&heap->deferred.bytes) > 0 || (heap->options.header != NULL && was_used);
 }
 

@@ -19,13 +19,14 @@ static const struct fli_thread unattached, exited;
 
 __thread struct fl_thread *fl_thread_current = (struct fl_thread *)&unattached.face;
 
-/* Sets what each thread may keep on its rack: its share of what the heap retains. */
+/* Sets what each thread may keep on its rack, and of large blocks: its share of what the heap retains. */
 static void share_racks_locked(struct fl_heap *heap)
 {
     fli_registry_assert_held();
     size_t all = fli_min(heap->options.retain_bytes, heap->options.limit_bytes / RACKS_PER_LIMIT);
     size_t share = heap->thread_count > 0 ? all / heap->thread_count : 0;
     fli_store_own(&heap->backing.rack_bytes, fli_min(share, FLI_RACK_BYTES_MOST));
+    fli_large_share(&heap->backing.large, fli_min(heap->options.retain_bytes / 2, all), heap->thread_count);
 }
 
 static void enter_locked(struct fli_thread *thread)
@@ -68,6 +69,7 @@ struct fli_thread *fli_thread_create(struct fl_heap *heap)
         return NULL;
     }
     thread->heap = heap;
+    thread->owner.large_shard = fli_large_next_shard(&heap->backing.large);
     thread->header = heap->options.header;
     thread->first_class = thread->header != NULL ? FL_CLASS_COUNT : 0;
     thread->slabs_base = (uintptr_t)heap->backing.slabs.base;
@@ -134,6 +136,7 @@ static void flush_and_tell(struct fli_thread *thread, bool leaves)
     fli_thread_flush_owner(thread);
     if (heap->grace.kind != FL_GRACE_NONE)
         fli_bound_advance_deferred(heap);
+    fli_large_flush(&heap->backing.large, thread->owner.large_shard);
     fli_bound_keep_at_flush(heap, note_flush(thread, leaves));
     fli_stray_tell(&heap->backing.slabs, heap, leaves ? "fl_thread_detach" : "fl_thread_flush");
 }

@@ -262,6 +262,8 @@ size_t fli_trim(struct fl_heap *heap, size_t retain)
     fli_bound_forget_trim(&heap->bound); /* that this is taken back says nothing about the bound */
     fli_slab_trim_metadata(&heap->backing.slabs);
     size_t of_kept = fli_idle_return_kept(&heap->backing.slabs);
+    size_t left = trim.free + fli_idle_warm_bytes(&heap->backing.slabs);
+    of_kept += fli_large_trim(&heap->backing.large, retain - fli_min(left, retain));
     fli_count(&heap->trimmed_bytes, of_kept);
     fli_unlock(&heap->trim_lock);
     return trim.returned + of_kept;

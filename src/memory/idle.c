@@ -250,3 +250,11 @@ size_t fli_idle_return_kept(struct fli_slabs *slabs)
     fli_unlock(&slabs->lock);
     return returned;
 }
+
+size_t fli_idle_warm_bytes(struct fli_slabs *slabs)
+{
+    fli_lock(&slabs->lock);
+    size_t bytes = (size_t)slabs->warm_count << FLI_SLAB_SHIFT;
+    fli_unlock(&slabs->lock);
+    return bytes;
+}

@@ -35,4 +35,7 @@ size_t fli_idle_make(struct fli_slabs *slabs, uint32_t retired, size_t warm_most
 /* Tries again to return the memory of kept slabs. Returns the bytes returned. Locks. */
 size_t fli_idle_return_kept(struct fli_slabs *slabs);
 
+/* Bytes of the slabs that are warm. Locks. */
+size_t fli_idle_warm_bytes(struct fli_slabs *slabs);
+
 #endif

@@ -41,6 +41,7 @@ struct fli_owner {
     struct fli_home *home;
     struct fli_pool_counters counters;     /* what the thread did to the pool */
     uint32_t given_magazines, given_bytes; /* given away since the heap was last told */
+    unsigned large_shard;                  /* where its large blocks are counted */
 };
 
 /* Gets at least one block into an empty loaded magazine. Returns the blocks that are in it then, 0 if the limit or

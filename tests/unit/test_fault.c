@@ -5,7 +5,7 @@
  * is clear, what was tried can be tried again, and nothing is lost.
  */
 /* link: -Wl,--wrap=mmap -Wl,--wrap=munmap -Wl,--wrap=mprotect -Wl,--wrap=madvise */
-/* link: -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=aligned_alloc */
+/* link: -Wl,--wrap=calloc -Wl,--wrap=aligned_alloc */
 /* link: -Wl,--wrap=pthread_key_create -Wl,--wrap=pthread_setspecific -Wl,--wrap=pthread_atfork */
 #include "grace_support.h"
 #include "memory/mark.h"
@@ -16,18 +16,12 @@ enum { SIZE = 48, MANY = 5000 };
 
 /* ---- The system's place. */
 
-enum call { MMAP, MUNMAP, MPROTECT, MADVISE, MALLOC, CALLOC, ALIGNED_ALLOC, KEY_CREATE, SETSPECIFIC, ATFORK, CALLS };
+enum call { MMAP, MUNMAP, MPROTECT, MADVISE, CALLOC, ALIGNED_ALLOC, KEY_CREATE, SETSPECIFIC, ATFORK, CALLS };
 
-static const char *const call_names[CALLS] = {"mmap",
-                                              "munmap",
-                                              "mprotect",
-                                              "madvise",
-                                              "malloc",
-                                              "calloc",
-                                              "aligned_alloc",
-                                              "pthread_key_create",
-                                              "pthread_setspecific",
-                                              "pthread_atfork"};
+static const char *const call_names[CALLS] = {
+    "mmap",          "munmap",        "mprotect",           "madvise",
+    "calloc",        "aligned_alloc", "pthread_key_create", "pthread_setspecific",
+    "pthread_atfork"};
 
 static struct {
     bool armed, for_good;
@@ -76,7 +70,6 @@ void *__real_mmap(void *address, size_t length, int protection, int flags, int f
 int __real_munmap(void *address, size_t length);
 int __real_mprotect(void *address, size_t length, int protection);
 int __real_madvise(void *address, size_t length, int advice);
-void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_aligned_alloc(size_t alignment, size_t size);
 int __real_pthread_key_create(pthread_key_t *key, void (*destructor)(void *));
@@ -87,7 +80,6 @@ void *__wrap_mmap(void *address, size_t length, int protection, int flags, int f
 int __wrap_munmap(void *address, size_t length);
 int __wrap_mprotect(void *address, size_t length, int protection);
 int __wrap_madvise(void *address, size_t length, int advice);
-void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_aligned_alloc(size_t alignment, size_t size);
 int __wrap_pthread_key_create(pthread_key_t *key, void (*destructor)(void *));
@@ -116,14 +108,6 @@ int __wrap_mprotect(void *address, size_t length, int protection)
 int __wrap_madvise(void *address, size_t length, int advice)
 {
     return refuses(MADVISE) ? refusal() : __real_madvise(address, length, advice);
-}
-
-void *__wrap_malloc(size_t size)
-{
-    if (!refuses(MALLOC))
-        return __real_malloc(size);
-    refusal();
-    return NULL;
 }
 
 void *__wrap_calloc(size_t count, size_t size)
@@ -361,7 +345,7 @@ static void whatever_is_refused_while_a_heap_grows_nothing_is_lost(void **state)
     refuse_each(grow);
 }
 
-/* A table of large blocks that has to grow several times. */
+/* Large blocks, with a limit. */
 static void hold_large_blocks(void)
 {
     void *blocks[200];

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+#include "memory/extent.h"
+#include "base/os.h"
+#include "base/sanitizer.h"
+
+#include <string.h>
+
+/* The smallest step between two sizes is a page. */
+enum { LOG2_FIRST = 15, STEPS_LOG2 = 3 };
+
+static unsigned log2_below(size_t size)
+{
+    return size <= (size_t)1 << LOG2_FIRST ? LOG2_FIRST : 63u - (unsigned)__builtin_clzll(size - 1);
+}
+
+size_t fli_extent_bytes(size_t size)
+{
+    return fli_round_up(size, (size_t)1 << (log2_below(size) - STEPS_LOG2));
+}
+
+unsigned fli_extent_bin(size_t mapped)
+{
+    unsigned log2 = log2_below(mapped);
+    if (log2 >= FLI_EXTENT_KEPT_LOG2)
+        return FLI_EXTENT_BINS;
+    unsigned step = (unsigned)((mapped - 1) >> (log2 - STEPS_LOG2));
+    return ((log2 - LOG2_FIRST) << STEPS_LOG2) + (step & ((1u << STEPS_LOG2) - 1));
+}
+
+/* Tells the leak checker, which does not look into mapped memory by itself, and that a block may be there. */
+static void enter(struct fli_extent *extent, char *start, size_t mapped)
+{
+    extent->start = start;
+    extent->mapped = mapped;
+    fli_leak_root_add(start, mapped);
+}
+
+static void leave(struct fli_extent *extent)
+{
+    fli_unpoison(extent->start, extent->mapped);
+    fli_leak_root_remove(extent->start, extent->mapped);
+}
+
+bool fli_extent_map(struct fli_extent *extent, size_t size)
+{
+    size_t mapped = fli_extent_bytes(size);
+    char *start = fli_os_map(mapped);
+    if (start == NULL)
+        return false;
+    enter(extent, start, mapped);
+    extent->cold = true; /* until it is used */
+    return true;
+}
+
+bool fli_extent_unmap(struct fli_extent *extent)
+{
+    char *start = extent->start;
+    leave(extent);
+    extent->start = NULL; /* a forked child unmaps nothing that it does not have */
+    if (fli_os_unmap(start, extent->mapped))
+        return true;
+    enter(extent, start, extent->mapped);
+    extent->cold = fli_os_decommit(start, extent->mapped) == 0;
+    fli_extent_show(extent, 0);
+    return false;
+}
+
+bool fli_extent_resize(struct fli_extent *extent, size_t mapped)
+{
+    char *start = extent->start;
+    leave(extent);
+    bool done = fli_os_resize(start, extent->mapped, mapped);
+    enter(extent, start, done ? mapped : extent->mapped);
+    return done;
+}
+
+/* Moves memory where the system does not. */
+static bool copy(const struct fli_extent *extent, char *target, size_t mapped)
+{
+    memcpy(target, extent->start, fli_min(extent->mapped, mapped));
+    fli_os_unmap(extent->start, extent->mapped);
+    return true;
+}
+
+bool fli_extent_move(struct fli_extent *extent, char *target, size_t mapped)
+{
+    leave(extent);
+    bool done = FLI_HAVE_MREMAP ? fli_os_move(extent->start, extent->mapped, target, mapped)
+                                : copy(extent, target, mapped);
+    enter(extent, done ? target : extent->start, done ? mapped : extent->mapped);
+    return done;
+}
+
+void fli_extent_show(struct fli_extent *extent, size_t size)
+{
+    fli_unpoison(extent->start, size);
+    fli_poison(extent->start + size, extent->mapped - size);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include "memory/starts.h"
+#include "base/os.h"
+
+enum { SLOT_BITS = 12, SLOTS = 1 << SLOT_BITS, PAGE_BITS = 12, ADDRESS_BITS = PAGE_BITS + 3 * SLOT_BITS };
+
+struct node {
+    FLI_ATOMIC(void *) slots[SLOTS];
+};
+
+/* The node at a slot, made if there is none and `make` says so. */
+static struct node *node_at(FLI_ATOMIC(void *) * slot, bool make)
+{
+    /* L1: acquire, pairs with L2: the node can be read. */
+    void *node = fli_load_acquire(slot);
+    if (FLI_LIKELY(node != NULL) || !make)
+        return node;
+    void *made = fli_os_map(sizeof(struct node));
+    /* L2: release, pairs with L1: what was mapped is there for all; acquire, because another thread may have been first. */
+    if (made == NULL || fli_cas_strong(slot, &node, made, memory_order_acq_rel, memory_order_acquire))
+        return made;
+    fli_os_unmap(made, sizeof(struct node));
+    return node;
+}
+
+/* The slot of an address in a leaf. NULL if there is no such leaf. */
+static FLI_ATOMIC(void *) * slot_of(struct fli_starts *starts, const void *address, bool make)
+{
+    uintptr_t key = (uintptr_t)address;
+    FLI_ATOMIC(void *) *slot = &starts->root;
+    if (key % FLI_PAGE != 0 || key >> ADDRESS_BITS != 0)
+        return NULL;
+    for (unsigned shift = ADDRESS_BITS - SLOT_BITS; shift >= PAGE_BITS; shift -= SLOT_BITS) {
+        struct node *node = node_at(slot, make);
+        if (node == NULL)
+            return NULL;
+        slot = &node->slots[key >> shift & (SLOTS - 1)];
+    }
+    return slot;
+}
+
+bool fli_starts_enter(struct fli_starts *starts, const void *start, struct fli_extent *extent)
+{
+    FLI_ATOMIC(void *) *slot = slot_of(starts, start, true);
+    if (slot == NULL)
+        return false;
+    /* L3: release, pairs with L4: the extent's record can be read. */
+    fli_store_release(slot, extent);
+    return true;
+}
+
+void fli_starts_remove(struct fli_starts *starts, const void *start, struct fli_extent *extent)
+{
+    FLI_ATOMIC(void *) *slot = slot_of(starts, start, false);
+    void *expected = extent;
+    if (slot != NULL)
+        /* Relaxed: that nothing is there orders nothing. */
+        fli_cas_strong(slot, &expected, NULL, memory_order_relaxed, memory_order_relaxed);
+}
+
+struct fli_extent *fli_starts_find(struct fli_starts *starts, const void *address)
+{
+    FLI_ATOMIC(void *) *slot = slot_of(starts, address, false);
+    /* L4: acquire, pairs with L3. */
+    return slot != NULL ? fli_load_acquire(slot) : NULL;
+}
+
+/* Returns a node and what is below it, `levels` in all. Relaxed: no other thread uses the table. */
+static void drop(struct node *node, unsigned levels)
+{
+    for (unsigned i = 0; node != NULL && levels > 1 && i < SLOTS; i++)
+        drop(fli_load_relaxed(&node->slots[i]), levels - 1);
+    if (node != NULL)
+        fli_os_unmap(node, sizeof *node);
+}
+
+void fli_starts_close(struct fli_starts *starts)
+{
+    drop(fli_load_relaxed(&starts->root), 3); /* relaxed: as above */
+}
