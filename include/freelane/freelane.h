@@ -441,6 +441,22 @@ FL_API void *fl_alloc_zeroed(struct fl_thread *thread, size_t size);
  * fl_alloc is misuse, and has allocated none (the contents of `blocks` are then unspecified). */
 FL_API int fl_alloc_many(struct fl_thread *thread, size_t size, size_t count, void **blocks);
 
+/* Gives a block of the thread's heap another size. `old_size` is the size in bytes that it was allocated with or given
+ * last, `new_size` the one that it has from now on, for fl_free_sized too. The first bytes keep their contents, as many
+ * as both sizes have; the rest is unspecified. Returns the block, which may have moved: then the old address is freed,
+ * at once, as by fl_free_sized. It stays where the size class does; above FL_BLOCK_MAX its memory moves without being
+ * copied, if it moves at all.
+ *
+ *     NULL with old_size 0    allocates, as fl_alloc
+ *     new_size 0              gives a block of size 0, as fl_alloc does, and does not free
+ *
+ * Returns NULL and leaves the block as it was: with errno ENOMEM; or EINVAL after misuse, which is told of NULL with
+ * another old_size, of a block that is not the heap's, is free already, or was not allocated with a size of that class
+ * (above FL_BLOCK_MAX that very size), and on a heap with stale readers. In other builds than debug ones a free block up
+ * to FL_BLOCK_MAX is not noticed. Called by the thread that the handle belongs to; no other touches the block meanwhile.
+ * Progress as fl_alloc and fl_free_sized; wait-free where the size class stays. */
+FL_API void *fl_realloc(struct fl_thread *thread, void *block, size_t old_size, size_t new_size);
+
 /* Frees a block of the thread's heap whose size is not known. NULL is ignored. */
 FL_API void fl_free(struct fl_thread *thread, void *block);
 

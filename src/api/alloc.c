@@ -127,14 +127,24 @@ FLI_COLD static void *make_room(struct fli_thread *thread, unsigned class_index)
     return alloc_pressed(thread, class_index, true);
 }
 
-static void *alloc_large(struct fli_thread *thread, size_t size, bool zeroed)
+static void *try_large(struct fli_thread *thread, const struct fli_request *request)
 {
-    struct fl_heap *heap = thread->heap;
-    void *block = fli_large_alloc(&heap->backing.large, thread->owner.large_shard, size, zeroed);
-    if (block == NULL && heap->backing.limit.most != SIZE_MAX) {
+    struct fli_large *large = &thread->heap->backing.large;
+    void *block = request->block;
+    size_t actual;
+    if (block == NULL)
+        return fli_large_alloc(large, thread->owner.large_shard, request->size, request->zeroed);
+    enum fli_large_result result = fli_large_resize(large, &block, request->old_size, request->size, &actual);
+    return result == FLI_LARGE_DONE ? block : NULL;
+}
+
+static void *alloc_large(struct fli_thread *thread, const struct fli_request *request)
+{
+    void *block = try_large(thread, request);
+    if (FLI_UNLIKELY(block == NULL) && thread->heap->backing.limit.most != SIZE_MAX) {
         pool_caches(thread);
         trim_for(thread);
-        block = fli_large_alloc(&heap->backing.large, thread->owner.large_shard, size, zeroed);
+        block = try_large(thread, request);
     }
     return block;
 }
@@ -153,8 +163,7 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
         return NULL;
     }
     unsigned class_index = fli_class_of_size(request->size);
-    void *block = class_index != 0 ? alloc_block(thread, class_index)
-                                   : alloc_large(thread, request->size, request->zeroed);
+    void *block = class_index != 0 ? alloc_block(thread, class_index) : alloc_large(thread, request);
     if (FLI_UNLIKELY(block == NULL) && class_index != 0)
         block = make_room(thread, class_index);
     fli_service_leave(thread);

@@ -13,6 +13,8 @@ struct fli_request {
     const char *type; /* the name of the type, or NULL */
     size_t size;
     bool zeroed;
+    void *block;     /* a live block above FL_BLOCK_MAX that is to get the size, which is above it too; or NULL */
+    size_t old_size; /* its size */
     const struct fl_header *header; /* of the type */
 };
 

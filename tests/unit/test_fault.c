@@ -4,7 +4,7 @@
  * call refused, then with its second, and so on until it makes fewer calls than that. Whatever is refused, the error
  * is clear, what was tried can be tried again, and nothing is lost.
  */
-/* link: -Wl,--wrap=mmap -Wl,--wrap=munmap -Wl,--wrap=mprotect -Wl,--wrap=madvise */
+/* link: -Wl,--wrap=mmap -Wl,--wrap=munmap -Wl,--wrap=mremap -Wl,--wrap=mprotect -Wl,--wrap=madvise */
 /* link: -Wl,--wrap=calloc -Wl,--wrap=aligned_alloc */
 /* link: -Wl,--wrap=pthread_key_create -Wl,--wrap=pthread_setspecific -Wl,--wrap=pthread_atfork */
 #include "grace_support.h"
@@ -16,12 +16,18 @@ enum { SIZE = 48, MANY = 5000 };
 
 /* ---- The system's place. */
 
-enum call { MMAP, MUNMAP, MPROTECT, MADVISE, CALLOC, ALIGNED_ALLOC, KEY_CREATE, SETSPECIFIC, ATFORK, CALLS };
+enum call { MMAP, MUNMAP, MREMAP, MPROTECT, MADVISE, CALLOC, ALIGNED_ALLOC, KEY_CREATE, SETSPECIFIC, ATFORK, CALLS };
 
-static const char *const call_names[CALLS] = {
-    "mmap",          "munmap",        "mprotect",           "madvise",
-    "calloc",        "aligned_alloc", "pthread_key_create", "pthread_setspecific",
-    "pthread_atfork"};
+static const char *const call_names[CALLS] = {"mmap",
+                                              "munmap",
+                                              "mremap",
+                                              "mprotect",
+                                              "madvise",
+                                              "calloc",
+                                              "aligned_alloc",
+                                              "pthread_key_create",
+                                              "pthread_setspecific",
+                                              "pthread_atfork"};
 
 static struct {
     bool armed, for_good;
@@ -68,6 +74,7 @@ static int refusal(void)
 
 void *__real_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
 int __real_munmap(void *address, size_t length);
+void *__real_mremap(void *address, size_t old_length, size_t length, int flags, ...);
 int __real_mprotect(void *address, size_t length, int protection);
 int __real_madvise(void *address, size_t length, int advice);
 void *__real_calloc(size_t count, size_t size);
@@ -78,6 +85,7 @@ int __real_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*ch
 
 void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
 int __wrap_munmap(void *address, size_t length);
+void *__wrap_mremap(void *address, size_t old_length, size_t length, int flags, void *target);
 int __wrap_mprotect(void *address, size_t length, int protection);
 int __wrap_madvise(void *address, size_t length, int advice);
 void *__wrap_calloc(size_t count, size_t size);
@@ -98,6 +106,14 @@ void *__wrap_mmap(void *address, size_t length, int protection, int flags, int f
 int __wrap_munmap(void *address, size_t length)
 {
     return refuses(MUNMAP) ? refusal() : __real_munmap(address, length);
+}
+
+void *__wrap_mremap(void *address, size_t old_length, size_t length, int flags, void *target)
+{
+    if (!refuses(MREMAP))
+        return __real_mremap(address, old_length, length, flags, target);
+    refusal();
+    return MAP_FAILED;
 }
 
 int __wrap_mprotect(void *address, size_t length, int protection)
@@ -251,6 +267,24 @@ static void free_step(struct fl_thread *thread, void *block, size_t size)
     assert_int_equal(errno, EILSEQ);
 }
 
+/* Gives a block another size, of which the first bytes are what they were. */
+static void *realloc_step(struct fl_thread *thread, void *block, size_t old_size, size_t size)
+{
+    begin_step();
+    errno = EILSEQ;
+    unsigned char *other = fl_realloc(thread, block, old_size, size);
+    if (other == NULL) {
+        assert_excused("fl_realloc");
+        assert_true(holds_only(block, old_size, 0x5a));
+        other = fl_realloc(thread, block, old_size, size);
+        assert_non_null(other);
+    } else {
+        assert_int_equal(errno, EILSEQ);
+    }
+    assert_true(holds_only(other, fli_min(old_size, size), 0x5a));
+    return memset(other, 0x5a, size);
+}
+
 static void check_step(struct fl_heap *heap)
 {
     char error[256] = "";
@@ -367,6 +401,29 @@ static void whatever_is_refused_large_blocks_are_entered_or_not_allocated(void *
 {
     (void)state;
     refuse_each(hold_large_blocks);
+}
+
+/* A block that grows and shrinks, where others lie in its way. */
+static void give_other_sizes(void)
+{
+    static const size_t sizes[] = {100, 5000, 50000, 200000, 900000, 901000, 300000, 40000, 48};
+    struct fl_heap *heap = create_step(NULL);
+    struct fl_thread *thread = attach_step(heap);
+    unsigned char *block = alloc_step(thread, sizes[0], false), *other = alloc_step(thread, 200000, false);
+    for (size_t i = 1; i < COUNT_OF(sizes); i++)
+        block = realloc_step(thread, block, sizes[i - 1], sizes[i]);
+    check_step(heap);
+    free_step(thread, block, sizes[COUNT_OF(sizes) - 1]);
+    free_step(thread, other, 200000);
+    assert_int_equal(stats_of(heap).live_blocks, 0);
+    assert_int_equal(fl_thread_detach(thread), 0);
+    assert_int_equal(fl_heap_destroy(heap), 0);
+}
+
+static void whatever_is_refused_a_block_has_its_old_size_or_the_new_one(void **state)
+{
+    (void)state;
+    refuse_each(give_other_sizes);
 }
 
 /* ---- The default heap, of which each process has one: in children. */
@@ -794,6 +851,7 @@ int main(void)
         cmocka_unit_test(whatever_is_refused_in_a_heaps_life_it_goes_on_and_loses_nothing),
         cmocka_unit_test(whatever_is_refused_while_a_heap_grows_nothing_is_lost),
         cmocka_unit_test(whatever_is_refused_large_blocks_are_entered_or_not_allocated),
+        cmocka_unit_test(whatever_is_refused_a_block_has_its_old_size_or_the_new_one),
         cmocka_unit_test(freeing_goes_on_without_magazines_and_what_was_parked_is_used_again),
         cmocka_unit_test(another_class_is_served_though_all_magazines_hold_blocks),
         cmocka_unit_test(a_detach_without_magazines_loses_nothing),

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Other sizes for blocks: those of one size class stay where they are, those above all classes get memory that moves
+ * with them, and all others are copied.
+ */
+#include "api/alloc.h"
+#include "api/serve.h"
+#include "api/verify.h"
+#include "base/check.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Whether the block is one of the size class that serves both sizes, as far as can be told at once. */
+static bool stays(const struct fli_thread *thread, const void *block, size_t old_size, size_t new_size)
+{
+    size_t offset = (uintptr_t)block - thread->slabs_base, class_index = fl_size_class(new_size);
+    return !FLI_CHECKED && offset < thread->slabs_span && thread->header == NULL && class_index != 0 &&
+           class_index == fl_size_class(old_size) &&
+           /* Relaxed: see fli_slab_class_of. */
+           class_index == fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT]);
+}
+
+/* Copies a block into a new one of another size, and frees it. */
+static void *copy(struct fl_thread *face, void *block, size_t old_size, const struct fli_request *request)
+{
+    void *other = fli_alloc_quickly(face, fli_class_of_size(request->size), NULL);
+    if (other == NULL)
+        other = fli_alloc(face, request);
+    if (other == NULL)
+        return NULL;
+    memcpy(other, block, fli_min(old_size, request->size));
+    fl_free_sized(face, block, old_size);
+    return other;
+}
+
+/* Gives a block that is live another size. */
+static void *resize(struct fl_thread *face, void *block, size_t old_size, size_t new_size)
+{
+    struct fli_request request = {.call = "fl_realloc", .size = new_size};
+    unsigned from = fli_class_of_size(old_size), to = fli_class_of_size(new_size);
+    bool takes_raw = fl_thread_heap(face)->options.header == NULL;
+    if (from != to)
+        return copy(face, block, old_size, &request);
+    if (to != 0 && takes_raw)
+        return block;
+    request.block = block;
+    request.old_size = old_size;
+    return fli_alloc(face, &request);
+}
+
+FLI_COLD static void *realloc_slow(struct fl_thread *face, void *block, size_t old_size, size_t new_size)
+{
+    struct fli_free how = {.call = "fl_realloc", .size = old_size, .sized = true};
+    if (block == NULL && old_size == 0)
+        return fli_alloc(face, &(struct fli_request){.call = "fl_realloc", .size = new_size});
+    if (block == NULL)
+        fli_misuse("fl_realloc", NULL, NULL, "was given NULL as a block of %zu bytes", old_size);
+    else if (fli_check_live(face, block, &how))
+        return resize(face, block, old_size, new_size);
+    errno = EINVAL;
+    return NULL;
+}
+
+void *fl_realloc(struct fl_thread *face, void *block, size_t old_size, size_t new_size)
+{
+    return FLI_LIKELY(stays(fli_thread_of(face), block, old_size, new_size))
+               ? block
+               : realloc_slow(face, block, old_size, new_size);
+}
