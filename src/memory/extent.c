@@ -8,6 +8,9 @@
 /* The smallest step between two sizes is a page. */
 enum { LOG2_FIRST = 15, STEPS_LOG2 = 3 };
 
+/* From how many bytes on an extent that grows asks for huge pages. */
+#define HUGE_FROM (8 * FLI_MIB)
+
 static unsigned log2_below(size_t size)
 {
     return size <= (size_t)1 << LOG2_FIRST ? LOG2_FIRST : 63u - (unsigned)__builtin_clzll(size - 1);
@@ -65,12 +68,21 @@ bool fli_extent_unmap(struct fli_extent *extent)
     return false;
 }
 
+/* Enters an extent that has been given other memory. One that grows holds an array that is filled, so that huge pages
+ * will not lie idle. */
+static void enter_again(struct fli_extent *extent, char *start, size_t mapped)
+{
+    if (!FLI_SANITIZED && mapped > extent->mapped && mapped >= HUGE_FROM)
+        fli_os_advise_huge(start, mapped, true);
+    enter(extent, start, mapped);
+}
+
 bool fli_extent_resize(struct fli_extent *extent, size_t mapped)
 {
     char *start = extent->start;
     leave(extent);
     bool done = fli_os_resize(start, extent->mapped, mapped);
-    enter(extent, start, done ? mapped : extent->mapped);
+    enter_again(extent, start, done ? mapped : extent->mapped);
     return done;
 }
 
@@ -87,7 +99,7 @@ bool fli_extent_move(struct fli_extent *extent, char *target, size_t mapped)
     leave(extent);
     bool done = FLI_HAVE_MREMAP ? fli_os_move(extent->start, extent->mapped, target, mapped)
                                 : copy(extent, target, mapped);
-    enter(extent, done ? target : extent->start, done ? mapped : extent->mapped);
+    enter_again(extent, done ? target : extent->start, done ? mapped : extent->mapped);
     return done;
 }
 
