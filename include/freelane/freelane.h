@@ -72,6 +72,9 @@ extern "C" {
 /* The largest size in bytes that is served from slabs; a larger block has memory of its own from the system. */
 #define FL_BLOCK_MAX 32768
 
+/* The largest alignment in bytes that can be asked for: a page. */
+#define FL_ALIGNMENT_MAX 4096
+
 /* Size classes are numbered from 1 to FL_CLASS_COUNT - 1; class 0 stands for "none of them". */
 #define FL_CLASS_COUNT 81
 
@@ -422,8 +425,8 @@ FL_API void *fl_thread_context(const struct fl_thread *thread);
 /* ---- Blocks ------------------------------------------------------------------------------------------- */
 
 /* Allocates a block of `size` bytes for the thread that the handle belongs to; its contents are unspecified. Size 0 gives
- * a unique block. Blocks are aligned to 16 bytes, and to their size where the size class is a power of two. Returns NULL
- * with errno ENOMEM, or EINVAL after misuse: a heap with stale readers takes only objects of types. Progress as above. */
+ * a unique block. Blocks are aligned to 16 bytes, and to FL_ALIGNMENT_MAX or any smaller power of two that divides their
+ * size. Returns NULL with errno ENOMEM, or EINVAL after misuse: a heap with stale readers takes only objects of types. Progress as above. */
 FL_INLINE void *fl_alloc(struct fl_thread *thread, size_t size);
 
 /* Frees a block of the thread's heap, given the size in bytes that it was allocated with. The block may come from any
@@ -440,6 +443,21 @@ FL_API void *fl_alloc_zeroed(struct fl_thread *thread, size_t size);
 /* Allocates `count` blocks of `size` bytes into `blocks`. All or nothing: returns 0; or -ENOMEM, or -EINVAL where
  * fl_alloc is misuse, and has allocated none (the contents of `blocks` are then unspecified). */
 FL_API int fl_alloc_many(struct fl_thread *thread, size_t size, size_t count, void **blocks);
+
+/* The size in bytes of a block that has room for `size` bytes and the alignment, a power of two up to FL_ALIGNMENT_MAX:
+ * `size`, or 1 if that is 0, rounded up to a multiple of it. Any thread. Wait-free. */
+FL_INLINE size_t fl_aligned_size(size_t alignment, size_t size);
+
+/* Allocates a block of fl_aligned_size(alignment, size) bytes, which starts at a multiple of `alignment`, a power of two
+ * up to FL_ALIGNMENT_MAX. Its contents are unspecified. Returns NULL with errno EINVAL for any other alignment, else as
+ * fl_alloc. It is a block as any other: it is freed by fl_free_aligned, or by fl_free, or by any call that is given its
+ * fl_aligned_size; and fl_realloc from one such size to another keeps the alignment. The thread that the handle belongs
+ * to. Progress as fl_alloc. */
+FL_API void *fl_alloc_aligned(struct fl_thread *thread, size_t alignment, size_t size);
+
+/* Frees a block of the thread's heap, given the alignment and the size in bytes that it was allocated with. Not NULL. Never
+ * fails, keeps errno. Progress as fl_free_sized. */
+FL_INLINE void fl_free_aligned(struct fl_thread *thread, void *block, size_t alignment, size_t size);
 
 /* Gives a block of the thread's heap another size. `old_size` is the size in bytes that it was allocated with or given
  * last, `new_size` the one that it has from now on, for fl_free_sized too. The first bytes keep their contents, as many
@@ -542,8 +560,9 @@ enum fl_dealloc_kind {
  * first part and calls fl_type_ready; from then on the descriptor is constant and may be shared by all threads
  * and heaps. */
 struct fl_type {
-    const char *name;          /* for error texts; not NULL */
-    size_t size;               /* bytes of an instance; 0 takes the base's */
+    const char *name; /* for error texts; not NULL */
+    size_t size;      /* bytes of an instance; 0 takes the base's */
+    size_t alignment; /* of instances, in bytes: a power of two up to FL_ALIGNMENT_MAX; 0 takes the base's, or 16 */
     enum fl_dealloc_kind kind; /* fl_type_ready resolves it */
 
     /* LEGACY: does all that ends an object, fl_type_free included. */
@@ -581,7 +600,8 @@ struct fl_type {
  *   - Callbacks override; a subtype's `clear`, `finalize` or `dealloc` calls its base's itself.
  *
  * Returns 0; or -EINVAL, leaving the type as it was, with a message in `error` (`error_size` bytes, may be NULL and
- * 0) that names the types: no name, a size of 0 or below the base's or its header's, a header other than the base's,
+ * 0) that names the types: no name, a size of 0 or below the base's or its header's, an alignment that is no
+ * power of two, above FL_ALIGNMENT_MAX or below the base's, a header other than the base's,
  * PLAIN with any callback, CLEAR with a `finalize`, a `dealloc` beside another kind, a kind without the callback it
  * needs, a finalized byte outside the object, a base that is not ready. Once per type, by one thread. */
 FL_API int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size);

@@ -146,6 +146,18 @@ FL_INLINE void fl_free_sized(struct fl_thread *thread, void *block, size_t size)
     fl_cache_put(cache, top, block);
 }
 
+/* What is too large to be rounded up is left as it is, and is refused as that. */
+FL_INLINE size_t fl_aligned_size(size_t alignment, size_t size)
+{
+    size_t rounded = (size + (size == 0) + alignment - 1) & ~(alignment - 1);
+    return rounded >= size ? rounded : size;
+}
+
+FL_INLINE void fl_free_aligned(struct fl_thread *thread, void *block, size_t alignment, size_t size)
+{
+    fl_free_sized(thread, block, fl_aligned_size(alignment, size));
+}
+
 FL_INLINE void *fl_type_alloc(struct fl_thread *thread, const struct fl_type *type)
 {
     struct fl_cache *cache = fl_cache_at(thread, type->alloc_cache);

@@ -245,6 +245,20 @@ void *fl_alloc_slow(struct fl_thread *thread, size_t size)
                                      : fli_alloc(thread, &(struct fli_request){.call = "fl_alloc", .size = size});
 }
 
+void *fl_alloc_aligned(struct fl_thread *thread, size_t alignment, size_t size)
+{
+    if (FLI_UNLIKELY(!fli_is_alignment(alignment))) {
+        errno = EINVAL;
+        return NULL;
+    }
+    size_t bytes = fl_aligned_size(alignment, size);
+    struct fl_cache *cache = &thread->cache[fl_size_class(bytes)];
+    void **top = fl_cache_top(cache);
+    if (FLI_UNLIKELY(top == cache->floor))
+        return fli_alloc(thread, &(struct fli_request){.call = "fl_alloc_aligned", .size = bytes});
+    return fl_cache_take(cache, top);
+}
+
 void *fl_alloc_zeroed(struct fl_thread *thread, size_t size)
 {
     struct fl_cache *cache = &thread->cache[fl_size_class(size)];

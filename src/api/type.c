@@ -20,6 +20,9 @@
 #include <errno.h>
 #include <stddef.h>
 
+/* What blocks of any size have. */
+enum { ALIGNMENT_DEFAULT = 16 };
+
 static const char *kind_name(enum fl_dealloc_kind kind)
 {
     static const char *const names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"};
@@ -47,6 +50,21 @@ static int inherit_size(struct fl_type *type, const struct complaint *complaint)
     if (base != NULL && type->size < base->size)
         return REFUSE(complaint, "has %zu bytes, fewer than the %zu of its base '%s'", complaint->name, type->size,
                       base->size, base->name);
+    return 0;
+}
+
+/* A subtype's alignment is never less than its base's. */
+static int inherit_alignment(struct fl_type *type, const struct complaint *complaint)
+{
+    const struct fl_type *base = type->base;
+    if (type->alignment == 0)
+        type->alignment = base != NULL ? base->alignment : ALIGNMENT_DEFAULT;
+    if (!fli_is_alignment(type->alignment))
+        return REFUSE(complaint, "has an alignment of %zu, which is no power of two up to %d", complaint->name,
+                      type->alignment, FL_ALIGNMENT_MAX);
+    if (base != NULL && type->alignment < base->alignment)
+        return REFUSE(complaint, "has an alignment of %zu, less than the %zu of its base '%s'", complaint->name,
+                      type->alignment, base->alignment, base->name);
     return 0;
 }
 
@@ -144,11 +162,22 @@ static int check_needed_callbacks(const struct fl_type *type, const struct compl
     return 0;
 }
 
+/* The size of the blocks that instances are. */
+static size_t block_size(const struct fl_type *type)
+{
+    return type->alignment > ALIGNMENT_DEFAULT ? fl_aligned_size(type->alignment, type->size) : type->size;
+}
+
+static unsigned class_of(const struct fl_type *type)
+{
+    return (unsigned)fl_size_class(block_size(type));
+}
+
 /* Cache 0, and place 0 of the deferred ones, have neither blocks nor room: what points there always takes its slow
  * half. */
 static void find_caches(struct fl_type *type)
 {
-    unsigned class_index = (unsigned)fl_size_class(type->size);
+    unsigned class_index = class_of(type);
     bool is_plain = type->kind == FL_DEALLOC_PLAIN;
     bool is_cleared = type->header != NULL && type->header->words > 0;
     unsigned first = type->header != NULL ? FL_CLASS_COUNT : 0;
@@ -176,6 +205,8 @@ int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error,
     if (failed == 0)
         failed = inherit_size(&ready, &complaint);
     if (failed == 0)
+        failed = inherit_alignment(&ready, &complaint);
+    if (failed == 0)
         failed = inherit_header(&ready, &complaint);
     if (failed != 0)
         return failed;
@@ -200,11 +231,6 @@ static bool is_ready(const struct fl_type *type, const void *object, const char 
     return type->ready;
 }
 
-static unsigned class_of(const struct fl_type *type)
-{
-    return (unsigned)fl_size_class(type->size);
-}
-
 void *fl_type_alloc_slow(struct fl_thread *thread, const struct fl_type *type)
 {
     if (!is_ready(type, NULL, "fl_type_alloc"))
@@ -212,15 +238,19 @@ void *fl_type_alloc_slow(struct fl_thread *thread, const struct fl_type *type)
     void *object = fli_alloc_quickly(thread, class_of(type), type->header);
     if (FLI_LIKELY(object != NULL))
         return object;
-    return fli_alloc(thread,
-                     &(struct fli_request){
-                         .call = "fl_type_alloc", .type = type->name, .size = type->size, .header = type->header});
+    return fli_alloc(
+        thread, &(struct fli_request){
+                    .call = "fl_type_alloc", .type = type->name, .size = block_size(type), .header = type->header});
 }
 
 static struct fli_free how_to_free(const char *call, const struct fl_type *type)
 {
-    return (struct fli_free){
-        .call = call, .type = type->name, .size = type->size, .sized = true, .typed = true, .header = type->header};
+    return (struct fli_free){.call = call,
+                             .type = type->name,
+                             .size = block_size(type),
+                             .sized = true,
+                             .typed = true,
+                             .header = type->header};
 }
 
 static void free_instance(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)

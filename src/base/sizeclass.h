@@ -30,6 +30,14 @@ static inline unsigned fli_class_of_size(size_t size)
     return (unsigned)fl_size_class(size == 0 ? 1 : size);
 }
 
+/* Whether blocks can be asked to start at multiples of this. A block of a size that is a multiple of a power of two up to
+ * FL_ALIGNMENT_MAX does: such sizes are those of blocks, for the steps between these either divide the alignment or are
+ * divided by it; and slabs, and large blocks, start at pages. */
+static inline bool fli_is_alignment(size_t alignment)
+{
+    return alignment - 1 < FL_ALIGNMENT_MAX && (alignment & (alignment - 1)) == 0;
+}
+
 /* Blocks that a magazine of the class holds, in a heap of at most `limit_bytes` where the largest may hold
  * `largest`. */
 unsigned fli_class_magazine_blocks(unsigned class_index, unsigned largest, size_t limit_bytes);
