@@ -189,10 +189,10 @@ class Results:
         sets = [backends.get("none", [0.0]), backends[OURS], *peers]
         return Ratio(ratio(*sets), *median_interval(ratio, *sets), self._best_peer(backends))
 
-    def against(self, workload, other_workload, other, inverse=False, backend=OURS):
+    def against(self, workload, other_workload, other, inverse=False, backend=OURS, threads=1):
         """How many times as long as ours another one takes; `inverse` how many times as long as it ours."""
-        ours = self.samples.get((workload, 1), {}).get(backend)
-        theirs = self.samples.get((other_workload, 1), {}).get(other)
+        ours = self.samples.get((workload, threads), {}).get(backend)
+        theirs = self.samples.get((other_workload, threads), {}).get(other)
         if not ours or not theirs:
             return None
 
@@ -244,7 +244,8 @@ class Results:
             return self.against(workload, workload, "limit", inverse=True)
         if "backend" in floor:
             other_workload, other = against.rsplit("/", 1)
-            return self.against(workload, other_workload, other, "at_most" in floor, floor["backend"])
+            threads = floor.get("threads", 1)
+            return self.against(workload, other_workload, other, "at_most" in floor, floor["backend"], threads)
         return self.against(workload, against, "libpython3.11")
 
     @staticmethod
