@@ -238,9 +238,20 @@ void *fli_alloc_quickly(struct fl_thread *face, unsigned class_index, const stru
     return alloc_block(thread, class_index);
 }
 
+/* Likewise for a block above FL_BLOCK_MAX. */
+static void *alloc_large_quickly(struct fl_thread *face, size_t size)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    if (FLI_UNLIKELY(thread->heap == NULL || thread->header != NULL))
+        return NULL;
+    return fli_large_alloc(&thread->heap->backing.large, thread->owner.large_shard, size, false);
+}
+
 void *fl_alloc_slow(struct fl_thread *thread, size_t size)
 {
-    void *block = fli_alloc_quickly(thread, fli_class_of_size(size), NULL);
+    unsigned class_index = fli_class_of_size(size);
+    void *block = FLI_LIKELY(class_index != 0) ? fli_alloc_quickly(thread, class_index, NULL)
+                                               : alloc_large_quickly(thread, size);
     return FLI_LIKELY(block != NULL) ? block
                                      : fli_alloc(thread, &(struct fli_request){.call = "fl_alloc", .size = size});
 }

@@ -225,9 +225,22 @@ bool fli_defer_quickly(struct fl_thread *face, void *block, unsigned class_index
     return true;
 }
 
+/* Likewise for a block above FL_BLOCK_MAX. */
+static bool free_large_quickly(struct fl_thread *face, void *block, size_t size)
+{
+    const struct fli_thread *thread = fli_thread_of(face);
+    size_t actual;
+    if (FLI_UNLIKELY(thread->heap == NULL || thread->header != NULL) ||
+        fli_stray_is_untold(&thread->heap->backing.slabs))
+        return false;
+    return fli_large_free(&thread->heap->backing.large, block, true, size, &actual) == FLI_LARGE_DONE;
+}
+
 void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size)
 {
-    if (FLI_LIKELY(fli_free_quickly(thread, block, fli_class_of_size(size), NULL)))
+    unsigned class_index = fli_class_of_size(size);
+    if (FLI_LIKELY(class_index != 0 ? fli_free_quickly(thread, block, class_index, NULL)
+                                    : free_large_quickly(thread, block, size)))
         return;
     fli_free(thread, block, &(struct fli_free){.call = "fl_free_sized", .size = size, .sized = true});
 }

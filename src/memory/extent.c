@@ -5,29 +5,12 @@
 
 #include <string.h>
 
-/* The smallest step between two sizes is a page. */
-enum { LOG2_FIRST = 15, STEPS_LOG2 = 3 };
-
 /* From how many bytes on an extent that grows asks for huge pages. */
 #define HUGE_FROM (8 * FLI_MIB)
 
-static unsigned log2_below(size_t size)
-{
-    return size <= (size_t)1 << LOG2_FIRST ? LOG2_FIRST : 63u - (unsigned)__builtin_clzll(size - 1);
-}
-
 size_t fli_extent_bytes(size_t size)
 {
-    return fli_round_up(size, (size_t)1 << (log2_below(size) - STEPS_LOG2));
-}
-
-unsigned fli_extent_bin(size_t mapped)
-{
-    unsigned log2 = log2_below(mapped);
-    if (log2 >= FLI_EXTENT_KEPT_LOG2)
-        return FLI_EXTENT_BINS;
-    unsigned step = (unsigned)((mapped - 1) >> (log2 - STEPS_LOG2));
-    return ((log2 - LOG2_FIRST) << STEPS_LOG2) + (step & ((1u << STEPS_LOG2) - 1));
+    return fli_round_up(size, (size_t)1 << (fli_extent_log2(size) - FLI_EXTENT_STEPS_LOG2));
 }
 
 /* Tells the leak checker, which does not look into mapped memory by itself, and that a block may be there. */
@@ -35,6 +18,7 @@ static void enter(struct fli_extent *extent, char *start, size_t mapped)
 {
     extent->start = start;
     extent->mapped = mapped;
+    extent->bin = fli_extent_bin(mapped);
     fli_leak_root_add(start, mapped);
 }
 

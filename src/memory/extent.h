@@ -24,8 +24,14 @@
 #include "base/limit.h"
 #include "base/ring.h"
 
-/* The most bytes of an extent that is kept for another block, and how many sizes there are up to that. */
-enum { FLI_EXTENT_KEPT_LOG2 = 25, FLI_EXTENT_BINS = 8 * (FLI_EXTENT_KEPT_LOG2 - 15) };
+/* Sizes of extents: the smallest step between two is a page. Extents up to 2 to the power of KEPT_LOG2 bytes may be kept
+ * for another block; there are so many sizes of these. */
+enum {
+    FLI_EXTENT_FIRST_LOG2 = 15,
+    FLI_EXTENT_STEPS_LOG2 = 3,
+    FLI_EXTENT_KEPT_LOG2 = 25,
+    FLI_EXTENT_BINS = (FLI_EXTENT_KEPT_LOG2 - FLI_EXTENT_FIRST_LOG2) << FLI_EXTENT_STEPS_LOG2
+};
 
 enum fli_extent_state {
     FLI_EXTENT_IN_HAND, /* of a thread that maps, unmaps or moves it */
@@ -43,6 +49,7 @@ struct fli_extent {
     enum fli_extent_state state;
     char *start;
     size_t mapped;
+    unsigned bin;           /* which size that is */
     size_t charged;         /* what it takes of the heap's limit: the size of its block, or of the last one */
     bool cold;              /* spare, without memory behind its addresses */
     struct fli_link link;   /* its bin, or the unused ones, or those deferred */
@@ -53,8 +60,22 @@ struct fli_extent {
 /* The bytes that are mapped for a block of `size` bytes, at least 1 and at most PTRDIFF_MAX. */
 size_t fli_extent_bytes(size_t size);
 
+/* The largest power of two below the size, but at least the first one: its logarithm. */
+static inline unsigned fli_extent_log2(size_t size)
+{
+    return size <= (size_t)1 << FLI_EXTENT_FIRST_LOG2 ? FLI_EXTENT_FIRST_LOG2
+                                                      : 63u - (unsigned)__builtin_clzll(size - 1);
+}
+
 /* Which of the FLI_EXTENT_BINS sizes that is; FLI_EXTENT_BINS if it is larger than all of them. */
-unsigned fli_extent_bin(size_t mapped);
+static inline unsigned fli_extent_bin(size_t size)
+{
+    unsigned log2 = fli_extent_log2(size);
+    if (log2 >= FLI_EXTENT_KEPT_LOG2)
+        return FLI_EXTENT_BINS;
+    unsigned step = (unsigned)((size - 1) >> (log2 - FLI_EXTENT_STEPS_LOG2)) & ((1u << FLI_EXTENT_STEPS_LOG2) - 1);
+    return ((log2 - FLI_EXTENT_FIRST_LOG2) << FLI_EXTENT_STEPS_LOG2) + step;
+}
 
 /* Maps memory for a block of `size` bytes. Returns false if the system refuses. */
 bool fli_extent_map(struct fli_extent *extent, size_t size);

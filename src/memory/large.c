@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/os.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -226,6 +227,17 @@ static void note_made(struct fli_large *large, struct fli_extent *extent)
         ;
 }
 
+/* Makes a record, in hand. NULL if memory is refused. Keeps errno: whoever asks may try again. */
+static struct fli_extent *make_record(struct fli_large *large)
+{
+    int saved = errno;
+    struct fli_extent *extent = calloc(1, sizeof *extent);
+    if (extent != NULL)
+        note_made(large, extent);
+    errno = saved;
+    return extent;
+}
+
 /* A record without memory, in hand. NULL if memory is refused. */
 static struct fli_extent *obtain_record(struct fli_large *large, struct fli_large_shard *shard)
 {
@@ -237,9 +249,7 @@ static struct fli_extent *obtain_record(struct fli_large *large, struct fli_larg
         extent->state = FLI_EXTENT_IN_HAND;
     }
     fli_unlock(&shard->lock);
-    if (extent == NULL && (extent = calloc(1, sizeof *extent)) != NULL)
-        note_made(large, extent);
-    return extent;
+    return extent != NULL ? extent : make_record(large);
 }
 
 /* Maps memory for an extent without any, and enters it. */
@@ -375,12 +385,12 @@ static bool keep_locked(struct fli_large *large, struct fli_large_shard *shard, 
 {
     fli_assert_held(&shard->lock);
     size_t mapped = extent->mapped;
-    if (fli_extent_bin(mapped) < FLI_EXTENT_BINS && mapped <= bound_of(large, shard)) {
+    if (extent->bin < FLI_EXTENT_BINS && mapped <= bound_of(large, shard)) {
         fli_extent_show(extent, 0);
         fli_spare_put(&shard->spare, extent);
         return true;
     }
-    if (fli_extent_bin(mapped) < FLI_EXTENT_BINS)
+    if (extent->bin < FLI_EXTENT_BINS)
         fli_spare_note_given_up(&shard->spare, mapped);
     return false;
 }

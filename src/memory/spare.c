@@ -28,7 +28,7 @@ static bool is_filled(const struct fli_spare *spare, unsigned bin)
 
 void fli_spare_put(struct fli_spare *spare, struct fli_extent *extent)
 {
-    unsigned bin = fli_extent_bin(extent->mapped);
+    unsigned bin = extent->bin;
     FLI_ASSERT(bin < FLI_EXTENT_BINS);
     extent->state = FLI_EXTENT_SPARE;
     fli_ring_put_first(&spare->bins[bin], &extent->link);
@@ -39,7 +39,7 @@ void fli_spare_put(struct fli_spare *spare, struct fli_extent *extent)
 
 static struct fli_extent *take(struct fli_spare *spare, struct fli_extent *extent)
 {
-    unsigned bin = fli_extent_bin(extent->mapped);
+    unsigned bin = extent->bin;
     fli_ring_remove(&extent->link);
     fli_ring_remove(&extent->by_age);
     if (fli_ring_is_empty(&spare->bins[bin]))
@@ -51,7 +51,7 @@ static struct fli_extent *take(struct fli_spare *spare, struct fli_extent *exten
 
 struct fli_extent *fli_spare_take(struct fli_spare *spare, size_t size)
 {
-    unsigned first = fli_extent_bin(fli_extent_bytes(size));
+    unsigned first = fli_extent_bin(size);
     for (unsigned bin = first; bin <= first + BINS_ABOVE && bin < FLI_EXTENT_BINS; bin++)
         if (is_filled(spare, bin))
             return take(spare, FLI_RING_OF(spare->bins[bin].next, struct fli_extent, link));
