@@ -5,6 +5,7 @@
 #include "heap/thread.h"
 #include "base/check.h"
 #include "heap/registry.h"
+#include "large/supply.h"
 #include "memory/stray.h"
 
 #include <errno.h>
@@ -136,7 +137,7 @@ static void flush_and_tell(struct fli_thread *thread, bool leaves)
     fli_thread_flush_owner(thread);
     if (heap->grace.kind != FL_GRACE_NONE)
         fli_bound_advance_deferred(heap);
-    fli_large_flush(&heap->backing.large, thread->owner.large_shard);
+    fli_supply_flush(&heap->backing.large, thread->owner.large_shard);
     fli_bound_keep_at_flush(heap, note_flush(thread, leaves));
     fli_stray_tell(&heap->backing.slabs, heap, leaves ? "fl_thread_detach" : "fl_thread_flush");
 }

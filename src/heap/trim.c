@@ -4,6 +4,7 @@
 #include "base/lock.h"
 #include "heap/service.h"
 #include "heap/thread.h"
+#include "large/supply.h"
 #include "memory/chain.h"
 #include "memory/idle.h"
 #include "memory/slab_list.h"
@@ -263,7 +264,7 @@ size_t fli_trim(struct fl_heap *heap, size_t retain)
     fli_slab_trim_metadata(&heap->backing.slabs);
     size_t of_kept = fli_idle_return_kept(&heap->backing.slabs);
     size_t left = trim.free + fli_idle_warm_bytes(&heap->backing.slabs);
-    of_kept += fli_large_trim(&heap->backing.large, retain - fli_min(left, retain));
+    of_kept += fli_supply_trim(&heap->backing.large, retain - fli_min(left, retain));
     fli_count(&heap->trimmed_bytes, of_kept);
     fli_unlock(&heap->trim_lock);
     return trim.returned + of_kept;

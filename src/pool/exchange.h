@@ -16,7 +16,7 @@
 #ifndef FLI_EXCHANGE_H
 #define FLI_EXCHANGE_H
 
-#include "memory/large.h"
+#include "large/large.h"
 #include "pool/cache.h"
 #include "pool/homes.h"
 

@@ -14,7 +14,7 @@ from exports import declared
 from source import report, sources
 
 # From the bottom of the library to its top.
-LAYERS = ["base", "memory", "grace", "pool", "heap", "api", "python"]
+LAYERS = ["base", "memory", "large", "grace", "pool", "heap", "api", "python"]
 
 # Where functions of freelane.h may be called.
 CALLERS = {"api", "python"}

@@ -2,7 +2,7 @@
 #include "support.h"
 
 #include "base/atomic.h"
-#include "memory/large.h"
+#include "large/supply.h"
 
 enum { LARGE = FL_BLOCK_MAX + 1 };
 
@@ -140,7 +140,7 @@ static void the_limit_is_kept_to_the_byte_and_given_back(void **state)
     assert_null(fli_large_alloc(&table->large, 0, LARGE, false));
     fli_large_free(&table->large, first, false, 0, &actual);
     fli_large_free(&table->large, second, false, 0, &actual);
-    fli_large_trim(&table->large, 0);
+    fli_supply_trim(&table->large, 0);
     assert_int_equal(fli_load_relaxed(&table->limit.used), 0);
 }
 
@@ -168,10 +168,10 @@ static void a_freed_block_is_kept_for_the_next_of_about_its_size(void **state)
 {
     struct fli_large *large = &((struct table *)*state)->large;
     size_t first = free_at_once(large, 0, 65536);
-    assert_int_equal(fli_large_kept(large), 65536);
+    assert_int_equal(fli_supply_kept(large), 65536);
     assert_int_equal(free_at_once(large, 0, 65000), first);
     assert_int_equal(free_at_once(large, 0, 60000), first);
-    assert_int_equal(fli_large_kept(large), 65536);
+    assert_int_equal(fli_supply_kept(large), 65536);
     assert_int_not_equal(free_at_once(large, 0, LARGE), first);
     assert_int_not_equal(free_at_once(large, 0, 80000), first);
 }
@@ -213,10 +213,10 @@ static void little_is_kept_until_a_program_is_seen_to_need_it_again(void **state
 {
     struct fli_large *large = &((struct table *)*state)->large;
     wave(large);
-    assert_in_range(fli_large_kept(large), 1, FLI_SPARE_FIRST);
+    assert_in_range(fli_supply_kept(large), 1, FLI_SPARE_FIRST);
     wave(large);
     wave(large);
-    assert_int_equal(fli_large_kept(large), WAVE * fli_extent_bytes(2 * LARGE));
+    assert_int_equal(fli_supply_kept(large), WAVE * fli_extent_bytes(2 * LARGE));
 }
 
 static void no_more_is_kept_than_the_share_of_a_shard(void **state)
@@ -225,10 +225,10 @@ static void no_more_is_kept_than_the_share_of_a_shard(void **state)
     fli_large_share(large, 2 * FLI_MIB, 2);
     for (unsigned i = 0; i < 4; i++)
         wave(large);
-    assert_in_range(fli_large_kept(large), 1, FLI_MIB);
+    assert_in_range(fli_supply_kept(large), 1, FLI_MIB);
     fli_large_share(large, 0, 1);
     free_at_once(large, 0, LARGE);
-    assert_int_equal(fli_large_kept(large), 0);
+    assert_int_equal(fli_supply_kept(large), 0);
 }
 
 static void what_is_kept_gives_way_to_the_limit(void **state)
@@ -241,7 +241,7 @@ static void what_is_kept_gives_way_to_the_limit(void **state)
     assert_int_equal(fli_load_relaxed(&table->limit.used), 3 * LARGE);
     void *all = fli_large_alloc(&table->large, 0, 3 * LARGE, false);
     assert_non_null(all);
-    assert_int_equal(fli_large_kept(&table->large), 0);
+    assert_int_equal(fli_supply_kept(&table->large), 0);
     fli_large_free(&table->large, all, false, 0, &actual);
 }
 
@@ -254,11 +254,11 @@ static void a_trim_leaves_as_much_as_it_is_asked_to(void **state)
         blocks[i] = fli_large_alloc(large, i % FLI_LARGE_SHARDS, LARGE, false);
     for (unsigned i = 0; i < COUNT_OF(blocks); i++)
         fli_large_free(large, blocks[i], false, 0, &actual);
-    assert_int_equal(fli_large_trim(large, 3 * mapped), 0);
-    assert_int_equal(fli_large_trim(large, 2 * mapped), mapped);
-    assert_int_equal(fli_large_kept(large), 2 * mapped);
-    assert_int_equal(fli_large_trim(large, 0), 2 * mapped);
-    assert_int_equal(fli_large_kept(large), 0);
+    assert_int_equal(fli_supply_trim(large, 3 * mapped), 0);
+    assert_int_equal(fli_supply_trim(large, 2 * mapped), mapped);
+    assert_int_equal(fli_supply_kept(large), 2 * mapped);
+    assert_int_equal(fli_supply_trim(large, 0), 2 * mapped);
+    assert_int_equal(fli_supply_kept(large), 0);
 }
 
 /* ---- Threads. */
@@ -300,7 +300,7 @@ static void *trade_often(void *argument)
     for (unsigned i = 0; i < EXCHANGES; i++) {
         trade(market, number % FLI_LARGE_SHARDS, (unsigned)(next_random(&seed) % PLACES));
         if (i % 500 == 499)
-            fli_large_trim(market->large, 0);
+            fli_supply_trim(market->large, 0);
     }
     return NULL;
 }

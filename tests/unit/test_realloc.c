@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "memory/large.h"
+#include "large/large.h"
 
 enum { LARGE = FL_BLOCK_MAX + 1 };
 

@@ -2,7 +2,7 @@
  *
  * Atomics are relaxed in this file: `kept` is a number by which nothing is ordered.
  */
-#include "memory/spare.h"
+#include "large/spare.h"
 #include "base/check.h"
 
 /* How many bins a block may find its extent above its own: two of eight to a doubling are at most a quarter more. */

@@ -17,8 +17,8 @@
 #define FLI_LARGE_H
 
 #include "base/lock.h"
-#include "memory/spare.h"
-#include "memory/starts.h"
+#include "large/spare.h"
+#include "large/starts.h"
 
 enum { FLI_LARGE_SHARDS = FLI_RARE_PATHS ? 2 : 8 };
 
@@ -90,17 +90,6 @@ size_t fli_large_release_deferred(struct fli_large *large, size_t *blocks);
 
 /* The size the live block was allocated with, 0 if there is no such block. Wait-free. */
 size_t fli_large_size(struct fli_large *large, const void *block);
-
-/* ---- Spare extents. */
-
-/* Gives spare extents back to the OS until at most `retain` bytes are kept. Returns the bytes given back. */
-size_t fli_large_trim(struct fli_large *large, size_t retain);
-
-/* A thread has flushed: its shard keeps what a new one may. */
-void fli_large_flush(struct fli_large *large, unsigned shard);
-
-/* Bytes that are kept. A number a moment ago. */
-size_t fli_large_kept(struct fli_large *large);
 
 /* ---- Counts, checks, fork. */
 

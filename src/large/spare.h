@@ -11,7 +11,7 @@
 #ifndef FLI_SPARE_H
 #define FLI_SPARE_H
 
-#include "memory/extent.h"
+#include "large/extent.h"
 
 /* Where the bound begins. */
 #define FLI_SPARE_FIRST (FLI_RARE_PATHS ? 128 * FLI_KIB : 512 * FLI_KIB)

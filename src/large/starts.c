@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "memory/starts.h"
+#include "large/starts.h"
 #include "base/os.h"
 
 enum { SLOT_BITS = 12, SLOTS = 1 << SLOT_BITS, PAGE_BITS = 12, ADDRESS_BITS = PAGE_BITS + 3 * SLOT_BITS };

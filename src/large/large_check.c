@@ -3,7 +3,7 @@
  * fli_large_check. No thread works on the extents meanwhile, so atomics are relaxed here.
  */
 #include "base/check.h"
-#include "memory/large.h"
+#include "large/large.h"
 
 #include <errno.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "memory/extent.h"
+#include "large/extent.h"
 #include "base/os.h"
 #include "base/sanitizer.h"
 

@@ -63,8 +63,9 @@ size_t fli_extent_bytes(size_t size);
 /* The largest power of two below the size, but at least the first one: its logarithm. */
 static inline unsigned fli_extent_log2(size_t size)
 {
-    return size <= (size_t)1 << FLI_EXTENT_FIRST_LOG2 ? FLI_EXTENT_FIRST_LOG2
-                                                      : 63u - (unsigned)__builtin_clzll(size - 1);
+    if (size <= (size_t)1 << FLI_EXTENT_FIRST_LOG2)
+        return FLI_EXTENT_FIRST_LOG2;
+    return 63u - (unsigned)__builtin_clzll(size - 1);
 }
 
 /* Which of the FLI_EXTENT_BINS sizes that is; FLI_EXTENT_BINS if it is larger than all of them. */

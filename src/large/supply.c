@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+#include "large/supply.h"
+#include "base/check.h"
+#include "base/os.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* ---- The limit. */
+
+bool fli_supply_charge(struct fli_large *large, struct fli_extent *extent, size_t size)
+{
+    if (size > extent->charged && !fli_limit_take(large->limit, size - extent->charged))
+        return false;
+    if (size < extent->charged)
+        fli_limit_give(large->limit, extent->charged - size);
+    extent->charged = size;
+    return true;
+}
+
+bool fli_supply_charge_hard(struct fli_large *large, struct fli_extent *extent, size_t size)
+{
+    return fli_supply_charge(large, extent, size) ||
+           (fli_supply_trim(large, 0) > 0 && fli_supply_charge(large, extent, size));
+}
+
+/* ---- Giving extents back. */
+
+/* Puts the record of an extent, which is in hand and has no memory, aside for another. */
+static void retire(struct fli_large *large, struct fli_extent *extent)
+{
+    struct fli_large_shard *shard = fli_supply_shard_of(large, extent);
+    fli_lock(&shard->lock);
+    extent->state = FLI_EXTENT_UNUSED;
+    fli_ring_put_first(&shard->unused, &extent->link);
+    fli_unlock(&shard->lock);
+}
+
+/* Keeps what the system would not unmap. */
+static void keep(struct fli_large *large, struct fli_extent *extent)
+{
+    struct fli_large_shard *shard = fli_supply_shard_of(large, extent);
+    fli_lock(&shard->lock);
+    fli_spare_put(&shard->spare, extent);
+    fli_unlock(&shard->lock);
+}
+
+/* Gives an extent in hand back to the system. Returns the bytes. Its place is left first: another thread may map memory
+ * at once where it was. */
+static size_t give_up(struct fli_large *large, struct fli_extent *extent)
+{
+    size_t mapped = extent->mapped;
+    fli_starts_remove(&large->starts, extent->start, extent);
+    fli_limit_give(large->limit, extent->charged);
+    extent->charged = 0;
+    if (FLI_LIKELY(fli_extent_unmap(extent))) {
+        retire(large, extent);
+        return mapped;
+    }
+    fli_starts_enter(&large->starts, extent->start, extent);
+    keep(large, extent);
+    return extent->cold ? mapped : 0;
+}
+
+/* Takes the oldest spare extent of a shard in hand, as long as more than `kept` bytes are kept there. */
+static struct fli_extent *take_oldest(struct fli_large_shard *shard, size_t kept, bool for_bound)
+{
+    fli_lock(&shard->lock);
+    struct fli_extent *extent = fli_spare_take_oldest(&shard->spare, kept);
+    if (extent != NULL && for_bound)
+        fli_spare_note_given_up(&shard->spare, extent->mapped);
+    fli_unlock(&shard->lock);
+    return extent;
+}
+
+/* Gives up spare extents of a shard until at most `kept` bytes are left. Returns the bytes given back. Only so many at
+ * most as can have been there at first: what the system refuses to take comes back. */
+static size_t give_up_beyond(struct fli_large *large, struct fli_large_shard *shard, size_t kept, bool for_bound)
+{
+    size_t left = fli_load_relaxed(&shard->spare.kept), bytes = 0; /* relaxed: a number a moment ago */
+    struct fli_extent *extent;
+    while (left > kept && (extent = take_oldest(shard, kept, for_bound)) != NULL) {
+        left -= fli_min(left, extent->mapped);
+        bytes += give_up(large, extent);
+    }
+    return bytes;
+}
+
+/* The most that a shard may keep. */
+static size_t bound_of(struct fli_large *large, const struct fli_large_shard *shard)
+{
+    return fli_min(shard->spare.bound, fli_load_relaxed(&large->most)); /* relaxed: a bound */
+}
+
+size_t fli_supply_kept(struct fli_large *large)
+{
+    size_t kept = 0;
+    for (unsigned i = 0; i < FLI_LARGE_SHARDS; i++)
+        kept += fli_load_relaxed(&large->shards[i].spare.kept); /* relaxed: a number a moment ago */
+    return kept;
+}
+
+size_t fli_supply_trim(struct fli_large *large, size_t retain)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < FLI_LARGE_SHARDS; i++) {
+        struct fli_large_shard *shard = &large->shards[i];
+        size_t all = fli_supply_kept(large), here = fli_load_relaxed(&shard->spare.kept); /* relaxed: as above */
+        size_t excess = fli_min(all - fli_min(all, retain), here);
+        if (excess > 0)
+            bytes += give_up_beyond(large, shard, here - excess, false);
+    }
+    return bytes;
+}
+
+void fli_supply_flush(struct fli_large *large, unsigned shard)
+{
+    give_up_beyond(large, &large->shards[shard], FLI_SPARE_FIRST, true);
+}
+
+/* Keeps an extent in hand, under the lock of its shard, if the bound can have room for it. */
+static bool keep_locked(struct fli_large *large, struct fli_large_shard *shard, struct fli_extent *extent)
+{
+    fli_assert_held(&shard->lock);
+    size_t mapped = extent->mapped;
+    if (extent->bin < FLI_EXTENT_BINS && mapped <= bound_of(large, shard)) {
+        fli_extent_show(extent, 0);
+        fli_spare_put(&shard->spare, extent);
+        return true;
+    }
+    if (extent->bin < FLI_EXTENT_BINS)
+        fli_spare_note_given_up(&shard->spare, mapped);
+    return false;
+}
+
+void fli_supply_put_away(struct fli_large *large, struct fli_large_shard *shard, struct fli_extent *extent)
+{
+    bool kept = keep_locked(large, shard, extent);
+    size_t bound = bound_of(large, shard);
+    bool is_over = fli_load_relaxed(&shard->spare.kept) > bound; /* relaxed: the lock is held */
+    fli_unlock(&shard->lock);
+    if (FLI_UNLIKELY(!kept))
+        give_up(large, extent);
+    if (FLI_UNLIKELY(is_over))
+        give_up_beyond(large, shard, bound, true);
+}
+
+/* ---- Getting extents. */
+
+/* Takes a spare extent of a shard. */
+static struct fli_extent *take_spare(struct fli_large_shard *shard, size_t size)
+{
+    fli_lock(&shard->lock);
+    struct fli_extent *extent = fli_spare_take(&shard->spare, size);
+    fli_unlock(&shard->lock);
+    return extent;
+}
+
+/* Takes a spare extent of any other shard. */
+static struct fli_extent *take_elsewhere(struct fli_large *large, unsigned own, size_t size)
+{
+    struct fli_extent *extent = NULL;
+    for (unsigned i = (own + 1) % FLI_LARGE_SHARDS; extent == NULL && i != own; i = (i + 1) % FLI_LARGE_SHARDS)
+        if (fli_load_relaxed(&large->shards[i].spare.kept) > 0) /* relaxed: a hint */
+            extent = take_spare(&large->shards[i], size);
+    return extent;
+}
+
+/* Enters a new record among all that were made. */
+static void note_made(struct fli_large *large, struct fli_extent *extent)
+{
+    extent->next_made = fli_load_relaxed(&large->made); /* relaxed: the list is walked only where no thread works */
+    while (!fli_cas_weak(&large->made, &extent->next_made, extent, memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
+/* Makes a record, in hand. NULL if memory is refused. Keeps errno: whoever asks may try again. */
+static struct fli_extent *make_record(struct fli_large *large)
+{
+    int saved = errno;
+    struct fli_extent *extent = calloc(1, sizeof *extent);
+    if (extent != NULL)
+        note_made(large, extent);
+    errno = saved;
+    return extent;
+}
+
+/* A record without memory, in hand. NULL if memory is refused. */
+static struct fli_extent *obtain_record(struct fli_large *large, struct fli_large_shard *shard)
+{
+    struct fli_extent *extent = NULL;
+    fli_lock(&shard->lock);
+    if (!fli_ring_is_empty(&shard->unused)) {
+        extent = FLI_RING_OF(shard->unused.next, struct fli_extent, link);
+        fli_ring_remove(&extent->link);
+        extent->state = FLI_EXTENT_IN_HAND;
+    }
+    fli_unlock(&shard->lock);
+    return extent != NULL ? extent : make_record(large);
+}
+
+/* Maps memory for an extent without any, and enters it. */
+static bool map(struct fli_large *large, struct fli_extent *extent, size_t size)
+{
+    if (!fli_extent_map(extent, size) && (fli_supply_trim(large, 0) == 0 || !fli_extent_map(extent, size)))
+        return false;
+    if (fli_starts_enter(&large->starts, extent->start, extent))
+        return true;
+    fli_extent_unmap(extent);
+    return false;
+}
+
+static void note_mapped(struct fli_large *large, struct fli_large_shard *shard, size_t mapped)
+{
+    fli_lock(&shard->lock);
+    fli_spare_note_mapped(&shard->spare, mapped, fli_load_relaxed(&large->most)); /* relaxed: a bound */
+    fli_unlock(&shard->lock);
+}
+
+/* A new extent, in hand, that is charged for the size. */
+static struct fli_extent *obtain_new(struct fli_large *large, unsigned number, size_t size)
+{
+    struct fli_large_shard *shard = &large->shards[number];
+    struct fli_extent *extent = obtain_record(large, shard);
+    if (extent == NULL)
+        return NULL;
+    fli_store_relaxed(&extent->shard, number); /* relaxed: it is in hand */
+    if (fli_supply_charge_hard(large, extent, size)) {
+        if (map(large, extent, size)) {
+            note_mapped(large, shard, extent->mapped);
+            return extent;
+        }
+        fli_supply_charge(large, extent, 0);
+    }
+    retire(large, extent);
+    return NULL;
+}
+
+/* A spare extent, in hand, that is charged for the size. */
+static struct fli_extent *obtain_spare(struct fli_large *large, unsigned number, size_t size)
+{
+    struct fli_extent *extent = take_elsewhere(large, number, size);
+    if (extent == NULL)
+        return NULL;
+    fli_store_relaxed(&extent->shard, number); /* relaxed: it is in hand */
+    if (fli_supply_charge_hard(large, extent, size))
+        return extent;
+    give_up(large, extent);
+    return NULL;
+}
+
+struct fli_extent *fli_supply_obtain(struct fli_large *large, unsigned shard, size_t size)
+{
+    struct fli_extent *extent = obtain_spare(large, shard, size);
+    return extent != NULL ? extent : obtain_new(large, shard, size);
+}
