@@ -138,15 +138,21 @@ static struct fli_magazine *exchange_kept(struct fli_magazine *full, unsigned cl
     return empty;
 }
 
-/* Hands a full magazine as it is to another home, if its blocks come from there and its thread is there to use it.
- * Returns as above. */
-static struct fli_magazine *hand_over(struct fli_magazine *full, unsigned class_index, struct fli_backing *backing,
-                                      struct fli_owner *owner)
+/* The home of another thread that is there to use the blocks of a magazine, which all come from it; or NULL. */
+static struct fli_home *other_home(struct fli_magazine *full, unsigned class_index, struct fli_backing *backing,
+                                   const struct fli_owner *owner)
 {
     void **blocks = fli_magazine_floor(full, backing->magazine_blocks[class_index]);
-    struct fli_home *home = fli_homes_of_all(&backing->homes, class_index, blocks, fli_magazine_count(full));
-    if (home == NULL || home == owner->home || fli_load_relaxed(&home->away) || /* relaxed: a hint */
-        !fli_home_try_briefly(home))
+    struct fli_home *home = fli_homes_other(&backing->homes, owner->home, class_index, blocks,
+                                            fli_magazine_count(full));
+    return home != NULL && !fli_load_hint(&home->away) ? home : NULL;
+}
+
+/* Hands a full magazine as it is to another home. Returns an empty one; or NULL if there is no room or no empty one. */
+static struct fli_magazine *hand_over(struct fli_magazine *full, unsigned class_index, struct fli_backing *backing,
+                                      struct fli_home *home, struct fli_owner *owner)
+{
+    if (!fli_home_try_briefly(home))
         return NULL;
     fli_count(&owner->counters.home_visits, 1);
     struct fli_magazine *empty = exchange_kept(full, class_index, backing, home, owner);
@@ -155,19 +161,30 @@ static struct fli_magazine *hand_over(struct fli_magazine *full, unsigned class_
     return empty;
 }
 
+/* Keeps a full magazine at home or hands it over. Returns an empty one; or NULL, and the owner's home is locked still if
+ * `*at_home`. */
+static struct fli_magazine *put_whole(struct fli_magazine *full, unsigned class_index, struct fli_backing *backing,
+                                      struct fli_owner *owner, bool *at_home)
+{
+    struct fli_magazine *empty = *at_home ? exchange_kept(full, class_index, backing, owner->home, owner) : NULL;
+    if (empty != NULL || !is_small(class_index))
+        return empty;
+    struct fli_home *other = other_home(full, class_index, backing, owner);
+    if (FLI_LIKELY(other == NULL))
+        return NULL;
+    if (*at_home)
+        fli_home_unlock(owner->home);
+    *at_home = false;
+    return hand_over(full, class_index, backing, other, owner);
+}
+
 /* A magazine with room in the place of a full one. */
 static struct fli_magazine *exchange_full(struct fli_magazine *full, unsigned class_index,
                                           struct fli_backing *backing, struct fli_owner *owner)
 {
     unsigned capacity = backing->magazine_blocks[class_index];
     bool at_home = come_home(owner);
-    struct fli_magazine *empty = at_home ? exchange_kept(full, class_index, backing, owner->home, owner) : NULL;
-    if (empty == NULL && is_small(class_index)) {
-        if (at_home)
-            fli_home_unlock(owner->home);
-        at_home = false;
-        empty = hand_over(full, class_index, backing, owner);
-    }
+    struct fli_magazine *empty = put_whole(full, class_index, backing, owner, &at_home);
     if (empty != NULL)
         return empty;
     if (is_small(class_index))

@@ -84,7 +84,7 @@ static inline void fli_home_assert_held(struct fli_home *home)
 /* ---- Under the lock of `home`. */
 
 /* Counts `count` blocks of a slab whose bits have been set. */
-void fli_home_count_free(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab, unsigned count);
+void fli_home_count_free(struct fli_homes *homes, struct fli_home_class *home_class, uint32_t slab, unsigned count);
 
 /* Takes up to `count` free blocks, the lowest address last. Returns how many. */
 unsigned fli_home_take(struct fli_homes *homes, struct fli_home *home, unsigned class_index, unsigned count,

@@ -101,9 +101,12 @@ static struct fli_home *home_of(const struct fli_slabs *slabs, unsigned class_in
     return FLI_LIKELY(fli_slab_class_of(slabs, block) == class_index) ? fli_home_of(slabs, block) : NULL;
 }
 
-struct fli_home *fli_homes_of_all(struct fli_homes *homes, unsigned class_index, void *const *blocks, unsigned count)
+struct fli_home *fli_homes_other(struct fli_homes *homes, const struct fli_home *own, unsigned class_index,
+                                 void *const *blocks, unsigned count)
 {
     struct fli_home *home = home_of(homes->slabs, class_index, blocks[0]);
+    if (home == own)
+        return NULL;
     for (unsigned i = 1; i < SAMPLES && home != NULL; i++)
         if (home_of(homes->slabs, class_index, blocks[i * (count - 1) / (SAMPLES - 1)]) != home)
             return NULL;

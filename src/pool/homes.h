@@ -50,7 +50,9 @@ bool fli_homes_adopt(struct fli_homes *homes, struct fli_home *home, unsigned cl
 unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **blocks, unsigned count, bool waits,
                           struct fli_pool_counters *counters);
 
-/* The one home that blocks freed as ones of the class come from, judged by a sample, a moment ago; or NULL. */
-struct fli_home *fli_homes_of_all(struct fli_homes *homes, unsigned class_index, void *const *blocks, unsigned count);
+/* The one home, other than `own`, that blocks freed as ones of the class come from, judged by a sample, a moment ago; or
+ * NULL. */
+struct fli_home *fli_homes_other(struct fli_homes *homes, const struct fli_home *own, unsigned class_index,
+                                 void *const *blocks, unsigned count);
 
 #endif

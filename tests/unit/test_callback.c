@@ -238,7 +238,7 @@ static void on_refill_is_not_called_from_inside_itself(void **state)
 
 static void use_up_inside(void)
 {
-    void *blocks[2 * MANY];
+    void *blocks[8 * MANY];
     size_t count = class_stats_of(fl_thread_heap(played.thread), SIZE).cached;
     assert_in_range(count, 1, COUNT_OF(blocks));
     assert_int_equal(fl_alloc_many(played.thread, SIZE, count, blocks), 0);
