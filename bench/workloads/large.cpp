@@ -19,9 +19,10 @@ namespace
 
 constexpr size_t kPage = 4096;
 
+/* Writes to the pages that begin between two offsets of a block. */
 void touch_pages(void *block, size_t from, size_t to, uint64_t stamp)
 {
-    for (size_t at = from; at < to; at += kPage)
+    for (size_t at = (from + kPage - 1) / kPage * kPage; at + sizeof stamp <= to; at += kPage)
         *reinterpret_cast<uint64_t *>(static_cast<char *>(block) + at) = stamp;
     keep(block);
 }
