@@ -2,10 +2,10 @@
  *
  * Atomic operations named after their memory order, and the 64-bit index+tag word.
  *
- * Everything the library shares between threads without a lock goes through these names, so that a model checker
- * can supply its own (FREELANE_MODEL), and the orders of the pool and the homes have names of their own, so that it
- * can weaken them one by one. There are no standalone fences: ThreadSanitizer does not see them. FLI_PLAIN is a plain
- * word that a lock of ours guards: there the model checker sees an access without the lock.
+ * Threads access what they share without a lock only through these names. A model checker can supply its own
+ * (FREELANE_MODEL). The orders of the pool and the homes have names of their own, so that it can weaken them one by
+ * one. There are no standalone fences, because ThreadSanitizer does not see them. FLI_PLAIN declares an ordinary word
+ * that a lock of the library guards; the model checker reports an access without that lock.
  *
  *     order constant        where                                  must be at least
  *     FL_MO_POOL_PUSH       CAS that publishes a magazine          release (C11 wants no failure order stronger than
@@ -13,11 +13,11 @@
  *     FL_MO_POOL_POP        CAS that takes a magazine              acquire
  *     FL_MO_POOL_PEEK       load of a stack's head                 acquire
  *     FL_MO_HOME_LOCK       CAS that takes a home's lock           acquire
- *     FL_MO_HOME_UNLOCK     store that gives it back               release
+ *     FL_MO_HOME_UNLOCK     store that releases it                 release
  *     FL_MO_HOMES_ENTER     store that enters a new home           release
  *     FL_MO_HOMES_WALK      load of the first home                 acquire
  *     FL_MO_SLAB_SETTLE     store of the home of a slab            release
- *     FL_MO_SLAB_VISIT      load of it by a thread of elsewhere    acquire
+ *     FL_MO_SLAB_VISIT      load of it by another home's thread    acquire
  */
 #ifndef FLI_ATOMIC_H
 #define FLI_ATOMIC_H
@@ -48,20 +48,19 @@
 #define fli_cas_weak(p, expected, desired, success, failure)                                                         \
     atomic_compare_exchange_weak_explicit((p), (expected), (desired), (success), (failure))
 
-/* A plain use, see below; the model check has one of its own. */
+/* A plain use, see below. The model check has its own definition. */
 #define fli_count(p, v) fli_store_relaxed((p), fli_load_relaxed(p) + (v))
 
 #endif
 
-/* Plain uses, all relaxed: nothing is ordered by these words, and the names say why that is right. A use that has no name
- * here says why in a comment.
+/* Plain uses are relaxed accesses. These words order nothing, and each name says why that is right. A relaxed access
+ * without such a name says why in a comment.
  *
- *     own      no other thread writes the word now: it is the caller's, under a lock that the caller holds, or in
- *              something that no other thread knows
- *     hint     other threads write the word meanwhile, or read what is written: any of its values will do, early or late
- *     count    a number to which threads add; fli_count is for one to which a single thread does at a time, so that no
- *              read-modify-write is needed
- *     public   own or hint, for words of the host's or of structs in public headers, which C++ reads too */
+ *     own      no other thread writes the word now: the caller owns it or holds its lock, or no other thread knows it
+ *     hint     other threads read or write the word meanwhile: any of its values serves, old or new
+ *     count    a number to which threads add; fli_count is for a number that one thread at a time changes, so that it
+ *              needs no read-modify-write
+ *     public   own or hint, for words of the host or of structs in public headers, which C++ reads, too */
 #define fli_load_own(p)        fli_load_relaxed(p)
 #define fli_store_own(p, v)    fli_store_relaxed((p), (v))
 #define fli_load_hint(p)       fli_load_relaxed(p)
@@ -101,11 +100,13 @@
 
 #include <stdint.h>
 
-/* An index and a tag in one word:  63 .. tag .. 27 | 26 .. index .. 0
+/* An index and a tag in one word:
  *
- * The tag counts the changes of the word, so that a word that names the same index again differs from its earlier
- * self until exactly 2^37 changes have gone by: at a hundred million changes a second a thread would have to be
- * stopped for 22 minutes, to the change, between its load and its compare-and-swap. */
+ *     63 .. tag .. 27 | 26 .. index .. 0
+ *
+ * The tag counts the changes of the word. A word that names the same index again thus differs from its earlier self,
+ * unless exactly 2^37 changes lie between. At a hundred million changes a second, these take 22 minutes. A thread would
+ * have to stop for just that time, to the change, between its load and its compare-and-swap. */
 enum { FLI_INDEX_BITS = 27, FLI_TAG_BITS = 64 - FLI_INDEX_BITS };
 
 #define FLI_INDEX_MAX (((uint32_t)1 << FLI_INDEX_BITS) - 1)

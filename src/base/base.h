@@ -14,11 +14,11 @@
 #define FLI_LIKELY(x)           __builtin_expect(!!(x), 1)
 #define FLI_UNLIKELY(x)         FL_UNLIKELY(x)
 
-/* Two lines, because adjacent ones are fetched in pairs. */
+/* Two lines, because processors fetch adjacent ones in pairs. */
 #define FLI_CACHE_LINE  128
 #define FLI_ON_OWN_LINE __attribute__((aligned(FLI_CACHE_LINE)))
 
-/* Size of small pages: the grain at which memory is committed and given back. */
+/* Size of small pages: memory is committed, and returned to the OS, in multiples of it. */
 #define FLI_PAGE ((size_t)4096)
 
 #define FLI_KIB  ((size_t)1 << 10)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The misuse handler is one word for the process. It is read by whoever finds a misuse and written by
- * fl_set_misuse_handler, from any thread.
+ * The misuse handler is one word for the process. fl_set_misuse_handler writes it, from any thread. A thread that finds
+ * a misuse reads it.
  */
 #include "base/check.h"
 #include "base/atomic.h"
@@ -52,7 +52,7 @@ void fli_misuse(const char *call, const void *pointer, const char *type, const c
 
 uintptr_t fli_thread_mark(void)
 {
-    /* Volatile, so that no compiler takes the answer for one that cannot change. */
+    /* Volatile, so that the compiler computes the address anew each time: a fiber may continue on another OS thread. */
     static __thread volatile char mark;
     (void)mark;
     return (uintptr_t)&mark;

@@ -19,25 +19,26 @@
 
 FLI_COLD void fli_assert_failed(const char *condition, const char *file, int line);
 
-/* Tells the handler of a misuse of the public function `call`. The message begins with the function's name and
- * names the pointer and the type, if given; `format` tells what is wrong with them. */
+/* Reports a misuse of the public function `call` to the host's handler. The message begins with the function's name and
+ * names the pointer and the type, if given; `format` says what is wrong with them. */
 FLI_COLD FLI_PRINTF(4, 5) void fli_misuse(const char *call, const void *pointer, const char *type, const char *format,
                                           ...);
 
-/* Tells OS threads apart: a word that is the calling one's own. Asked for again at each call, because a fiber that was
- * parked meanwhile may go on elsewhere. */
+/* A number that no other OS thread has. A caller asks anew each time, because a fiber may continue on another OS
+ * thread. */
 uintptr_t fli_thread_mark(void);
 
-/* The calling OS thread, in checked builds. */
+/* The number of the calling OS thread in checked builds, 0 in others. */
 static inline uintptr_t fli_calling_thread(void)
 {
     return FLI_CHECKED ? fli_thread_mark() : 0;
 }
 
-/* Tells the handler that a callback of the host has come back on another OS thread than the one that called it. */
+/* Reports that a callback of the host returned on another OS thread than the one that called it. */
 FLI_COLD void fli_came_back_elsewhere(const char *call, const void *pointer, const char *type, const char *what);
 
-/* Whether a callback that `thread` has called came back there; tells the handler if not. Checked builds only. */
+/* Whether a callback that `thread` called returned on that thread; reports it if not. In other than checked builds the
+ * answer is always yes. */
 static inline bool fli_came_back(uintptr_t thread, const char *call, const void *pointer, const char *type,
                                  const char *what)
 {

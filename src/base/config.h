@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Feature constants. Build macros become enum constants here and ordinary ifs test them, so that every branch of
- * the library is compiled in every build.
+ * Feature constants. Build macros become enum constants here, and ordinary ifs test them. So every build compiles every
+ * branch of the library.
  */
 #ifndef FLI_CONFIG_H
 #define FLI_CONFIG_H
 
-/* A compiler that is told -std=c11 or -std=c99 hides what the system has besides. A file of the library includes this one
- * before any header of the system. */
+/* With -std=c11 or -std=c99, the system's headers hide all that is not standard C. A file of the library therefore
+ * includes this one before any of them. */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE 1
 #endif
@@ -28,7 +28,7 @@
 #define FLI_IN_MODEL 0
 #endif
 
-/* Faults that the stress tests have to find, see stress/CMakeLists.txt. */
+/* Faults that are built in on purpose, for the stress tests to find; see stress/CMakeLists.txt. */
 #if !defined(FREELANE_MUTANT_NO_WAIT)
 #define FREELANE_MUTANT_NO_WAIT 0
 #endif
@@ -78,7 +78,7 @@
 #define FLI_SC_CACHE_BYTES (-1)
 #endif
 
-/* Without it, memory that is to move or to change its size is copied. */
+/* Without mremap, the library copies memory that is to move or to change its size. */
 #if defined(MREMAP_FIXED)
 #define FLI_MREMAP    mremap
 #define FLI_MREMAP_TO (MREMAP_MAYMOVE | MREMAP_FIXED)
@@ -90,25 +90,25 @@
 enum {
     /* Every operation takes the slow half, which checks its arguments before it works. */
     FLI_CHECKED = FREELANE_CHECKED,
-    /* Magazines of two blocks, pool tags that start just below their wrap, trims at every turn. */
+    /* Magazines hold two blocks, pool tags start just below their wrap, and heaps trim at every occasion. */
     FLI_RARE_PATHS = FREELANE_RARE_PATHS,
     /* The model checker runs the code. */
     FLI_MODEL = FLI_IN_MODEL,
-    /* Any sanitizer that makes address space dear. */
+    /* A sanitizer is used under which address space is scarce. */
     FLI_SANITIZED = FLI_ADDRESS_SANITIZER || FLI_THREAD_SANITIZER,
     /* The monotonic clock that is quickest to read. */
     FLI_CLOCK_ABOUT = FLI_CLOCK_COARSE,
-    /* The system takes advice on huge pages. */
+    /* The OS takes advice on huge pages. */
     FLI_HAVE_HUGE_PAGES = FLI_HUGE_PAGES,
     FLI_ADVICE_HUGE = MADV_HUGEPAGE,
     FLI_ADVICE_SMALL = MADV_NOHUGEPAGE,
-    /* The system moves mapped memory. */
+    /* The OS moves mapped memory. */
     FLI_HAVE_MREMAP = FLI_MREMAP_TO != 0,
     /* What sysconf calls the size of a processor's second cache; -1 where it has no name for it. */
     FLI_SYSCONF_CACHE = FLI_SC_CACHE_BYTES,
     /* Grace periods of liburcu end at once. */
     FLI_MUTANT_NO_WAIT = FREELANE_MUTANT_NO_WAIT,
-    /* ThreadSanitizer is not told what they order. */
+    /* ThreadSanitizer is not told what grace periods order. */
     FLI_MUTANT_UNTOLD = FREELANE_MUTANT_UNTOLD,
 };
 

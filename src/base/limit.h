@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The heap's limit: bytes of slabs and large blocks in use, never more than a bound. A number is counted, nothing is
- * ordered by it: its atomics are relaxed.
+ * The limit of a heap on the bytes that its slabs and large blocks use:
+ *
+ *     used = bytes of slabs that are not cold (idle.h) + bytes charged for large blocks (large.h) <= most
+ *
+ * A thread takes bytes from the limit before it uses memory, and gives them back when it has returned the memory. Any
+ * thread may do so. The atomics are relaxed: `used` is a count that orders nothing.
  */
 #ifndef FLI_LIMIT_H
 #define FLI_LIMIT_H
@@ -14,7 +18,7 @@ struct fli_limit {
     size_t most;
 };
 
-/* Takes `bytes` of what is left. Returns false, and has taken nothing, if that is too little. */
+/* Takes `bytes` from the limit. Returns false, and takes nothing, if less is left. */
 static inline bool fli_limit_take(struct fli_limit *limit, size_t bytes)
 {
     size_t used = fli_load_relaxed(&limit->used);

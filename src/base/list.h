@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Lists of records that have a place for the list's links in themselves. A pointer to the first record is the list. The
- * caller serialises.
+ * Lists of records that contain their links (FLI_LINKS). A list is a pointer to its first record. The caller
+ * serialises.
  *
  *     first ──> record ──next──> record ──next──> NULL
  *       ^────────at         ^───────at
@@ -11,7 +11,7 @@
 
 #include <stddef.h>
 
-/* The place for the links of one list: `at` is the pointer that points to the record. */
+/* The links of a record on one list. `at` points to the pointer that points to the record. */
 #define FLI_LINKS(type)                                                                                              \
     struct {                                                                                                         \
         type *next, **at;                                                                                            \
@@ -27,7 +27,7 @@
         *(first) = (record);                                                                                         \
     } while (0)
 
-/* Removes a record from its list. It keeps its links, so that a walk can go on from it. */
+/* Removes a record from its list. The record keeps its links, so that a walk can continue from it. */
 #define FLI_LIST_REMOVE(record, links)                                                                               \
     do {                                                                                                             \
         *(record)->links.at = (record)->links.next;                                                                  \

@@ -5,7 +5,7 @@
 
 FLI_ATOMIC(uintptr_t) fli_lock_holder;
 
-/* The holder's. */
+/* What fli_lock_hold_all was given, and its process. Only the thread that forks reads them. */
 static pid_t holder_pid;
 static void (*run_in_child)(void);
 
@@ -40,7 +40,7 @@ static void note_released(struct fli_mutex *mutex)
     held[mutex->rank]--;
 }
 
-/* The calling thread holds no lock from `rank` on. */
+/* Asserts that the calling thread holds no lock of rank `rank` or later. */
 static void assert_order(unsigned rank)
 {
     for (; FLI_CHECKED && rank < FLI_RANKS; rank++)

@@ -2,16 +2,18 @@
  *
  * The locks of the library, and the thread that holds all of them because it forks.
  *
- * Between its prepare handler and the handler after it, a fork holds every lock. Handlers of the host that run in
- * between, on the same thread, may call the library: there a lock that is asked for is held already. Nothing else
- * distinguishes such a call, and other threads wait as for any lock.
+ * A fork holds every lock from its prepare handler to the handler after it. In between, on the same thread, handlers of
+ * the host may call the library. In such a call every lock counts as held already, so to take one does nothing. Other
+ * threads wait for the locks as usual.
  *
  *     holder == the calling thread    between the handlers of its fork: locks are held, the pool is set aside (pool.h)
  *     otherwise                       locks are taken and released
  *
- * The host's child handlers may run before the library's. The first lock that is asked for in the child runs it.
+ * In the child, handlers of the host may run before the library's. So the first request for a lock in the child runs
+ * the library's handler.
  *
- * No lock is held across a cancellation point: what may be one is called without a lock, or with cancellation off.
+ * No thread holds a lock across a cancellation point. A function that may be one is called without a lock, or with
+ * cancellation off.
  */
 #ifndef FLI_LOCK_H
 #define FLI_LOCK_H
@@ -35,15 +37,16 @@ static inline void fli_cancel_restore(int state)
     pthread_setcancelstate(state, NULL);
 }
 
-/* In the order in which locks are taken: a thread that holds one takes only such of a later rank, or tries. */
+/* The ranks of locks, in the order in which locks are taken. A thread that holds a lock waits only for locks of a later
+ * rank, or uses fli_lock_next. It may try any lock. */
 enum fli_rank {
     FLI_RANK_DEFAULT,  /* the default heap's creation */
     FLI_RANK_REGISTRY, /* heaps, threads of each heap, their bindings to OS threads */
     FLI_RANK_SERVICE,  /* the thread that serves unattached and exited threads */
     FLI_RANK_TRIM,     /* one trim at a time */
     FLI_RANK_DEFERRED, /* one step of the deferred blocks at a time */
-    FLI_RANK_HOMES,    /* who lives where; the locks of homes come after it (home.h) */
-    FLI_RANK_MEMORY,   /* slabs, magazines, large blocks: none inside another */
+    FLI_RANK_HOMES,    /* which thread has which home; the locks of homes come after it (home.h) */
+    FLI_RANK_MEMORY,   /* slabs, magazines, large blocks; none is taken inside another */
     FLI_RANK_GRACE,    /* a kind of grace periods */
     FLI_RANKS
 };
@@ -107,47 +110,49 @@ extern FLI_ATOMIC(uintptr_t) fli_lock_holder;
 /* Whether the calling thread is between the handlers of a fork. */
 static inline bool fli_lock_is_forking(void)
 {
-    /* Relaxed: a thread finds itself only if it has stored the word, and others need only find that it is not them. */
+    /* Relaxed: a thread can read its own value only if it stored it. Other threads need only see that it is not
+     * theirs. */
     uintptr_t holder = fli_load_relaxed(&fli_lock_holder);
     return __builtin_expect(holder != 0, 0) && holder == (uintptr_t)pthread_self();
 }
 
-/* Whether a lock that is asked for is held by the calling thread's fork. */
+/* Whether the calling thread's fork holds every lock. In the child, the first call runs the handler that
+ * fli_lock_hold_all was given. */
 bool fli_lock_is_held(void);
 
 void fli_lock(struct fli_mutex *mutex);
 void fli_unlock(struct fli_mutex *mutex);
 
-/* One of several locks of a rank, those of several heaps, in the order of the registry. */
+/* Takes a lock while others of the same rank are held: those of several heaps, in the order of the registry. */
 void fli_lock_next(struct fli_mutex *mutex);
 
 /* Returns whether the lock was free and has been taken. */
 bool fli_trylock(struct fli_mutex *mutex);
 
-/* pthread_cond_wait and pthread_cond_timedwait. */
+/* pthread_cond_wait and pthread_cond_timedwait, for a lock of the library. */
 void fli_cond_wait(pthread_cond_t *condition, struct fli_mutex *mutex);
 int fli_cond_wait_until(pthread_cond_t *condition, struct fli_mutex *mutex, const struct timespec *until);
 
-/* The calling thread holds the lock, or its fork does. */
+/* Asserts that the calling thread holds the lock, or its fork does. */
 static inline void fli_assert_held(const struct fli_mutex *mutex)
 {
-    /* Relaxed: a thread finds itself only if it has stored the word. */
+    /* Relaxed: a thread can read its own value only if it stored it. */
     FLI_ASSERT(fli_load_relaxed(&mutex->owner) == (uintptr_t)pthread_self() || fli_lock_is_forking());
     (void)mutex;
 }
 
-/* The calling thread has taken every lock, for a fork. `in_child` is called in the child, with all of them held, by
- * the first lock that is asked for; it asks for none before it calls fli_lock_release_all. */
+/* Says that the calling thread has taken every lock, for a fork. The first request for a lock in the child calls
+ * `in_child`, with all locks held. Before any request of its own, `in_child` calls fli_lock_note_child. */
 void fli_lock_hold_all(void (*in_child)(void));
 
-/* `in_child` has begun: the locks that it asks for are held. */
+/* Says that `in_child` has begun: locks that it requests are held. */
 void fli_lock_note_child(void);
 
-/* Locks are taken and released again. The calling thread releases those it holds afterwards. */
+/* Says that locks are taken and released again. Afterwards the calling thread releases the locks that its fork held. */
 void fli_lock_release_all(void);
 
-/* Takes and releases a lock for the fork under way, whose thread makes or destroys a heap. No other thread knows the
- * lock, so that it is free when it is taken, in whatever order. */
+/* Adds a lock to those that the fork under way holds, or releases it. The thread that forks calls this when it makes or
+ * destroys a heap. No other thread knows the lock, so it is free, and its rank does not matter. */
 void fli_lock_adopt(struct fli_mutex *mutex);
 void fli_lock_give_up(struct fli_mutex *mutex);
 

@@ -99,7 +99,7 @@ int fli_region_reach(struct fli_region *region, size_t bytes, size_t step)
         errno = saved;
         return -ENOMEM;
     }
-    /* The leak checker does not look into mapped memory by itself. */
+    /* The leak checker searches mapped memory only where it is told to. */
     if (region->committed > 0)
         fli_leak_root_remove(region->base, region->committed);
     fli_leak_root_add(region->base, upto);

@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <link.h>
 
-/* Weak, because older C libraries keep it in a library of its own, which a process that loads plug-ins has loaded. And
- * dlopen is looked up by it, because linkers warn of every program that names dlopen and is linked statically. */
+/* Weak, because older C libraries have dlsym in a separate library, which a process that loads plug-ins has loaded.
+ * dlopen is looked up by dlsym, because linkers warn of a statically linked program that names dlopen. */
 extern __typeof__(dlsym) dlsym __attribute__((weak));
 
 typedef void *open_function(const char *name, int mode);
@@ -27,7 +27,7 @@ static bool is_within(const struct dl_phdr_info *object, uintptr_t address)
     return false;
 }
 
-/* Looks for the object that this file is part of. */
+/* Finds the name of the object that this file is part of. */
 static int find_own(struct dl_phdr_info *object, size_t size, void *name)
 {
     (void)size;
@@ -37,12 +37,12 @@ static int find_own(struct dl_phdr_info *object, size_t size, void *name)
     return 1;
 }
 
-/* Opens it once more. The handle is kept: as long as there is one, the object stays. */
+/* Opens the object once more. The handle is never closed, so the object stays loaded. */
 static void pin(void)
 {
     const char *name = NULL;
     dl_iterate_phdr(find_own, &name);
-    if (name == NULL || *name == '\0' || dlsym == NULL) /* the program has no name */
+    if (name == NULL || *name == '\0' || dlsym == NULL) /* the program itself has no name */
         return;
     open_function *open = (open_function *)dlsym(RTLD_DEFAULT, "dlopen");
     if (open != NULL)
@@ -51,8 +51,8 @@ static void pin(void)
 
 void fli_pin_object(void)
 {
-    /* Relaxed: nothing is published by it; to pin twice does no harm. Noted first, because dlopen may allocate, and the
-     * host's malloc may come here. */
+    /* Relaxed: the word publishes nothing, and to pin twice does no harm. It is set first, because dlopen may allocate,
+     * and the host's malloc may call the library. */
     if (fli_load_relaxed(&pinned))
         return;
     fli_store_relaxed(&pinned, true); /* relaxed: as above */

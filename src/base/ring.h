@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Rings: lists of which the last is known as well as the first. The links lie in what is listed. A ring is a link of
- * its own, whose neighbours are the first and the last; what stands between can be taken out from anywhere. The caller
- * serialises.
+ * Rings: lists that know their last record as well as their first. A record contains its link. The ring itself is a
+ * link, whose neighbours are the first record and the last. Any record can be removed. The caller serialises.
  */
 #ifndef FLI_RING_H
 #define FLI_RING_H
@@ -14,7 +13,7 @@ struct fli_link {
     struct fli_link *next, *previous;
 };
 
-/* What the link at `link`, its `member`, is a part of. */
+/* The record, of type `type`, whose `member` is the link at `link`. */
 #define FLI_RING_OF(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
 static inline void fli_ring_init(struct fli_link *ring)
@@ -35,7 +34,7 @@ static inline void fli_ring_put_first(struct fli_link *ring, struct fli_link *li
     ring->next = link;
 }
 
-/* Takes a link out of the list that it is on. */
+/* Removes a record's link from the ring that it is on. */
 static inline void fli_ring_remove(struct fli_link *link)
 {
     link->next->previous = link->previous;

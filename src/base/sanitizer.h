@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What AddressSanitizer and LeakSanitizer are told, in the builds that have them: which blocks are free, and that the
- * slabs may hold pointers to other memory; and ThreadSanitizer, what a grace period orders. In other builds nothing.
+ * What the library tells sanitizers, in the builds that have them. AddressSanitizer learns which blocks are free,
+ * LeakSanitizer that slabs may hold pointers to other memory, ThreadSanitizer what a grace period orders. In other
+ * builds these functions do nothing.
  */
 #ifndef FLI_SANITIZER_H
 #define FLI_SANITIZER_H

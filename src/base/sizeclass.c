@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/sizeclass.h"
 
-/* What the blocks of one magazine may weigh, for that is what a thread keeps to itself. But so many are worth an
- * exchange however much they weigh, unless that is more than a small part of what the heap may have. */
+/* Bytes of blocks that a magazine holds: they bound what a thread caches. A magazine holds at least eight blocks, or
+ * two if eight would be more than 1/1024 of the heap's limit. */
 enum { MAGAZINE_BYTES = 16 << 10, MAGAZINE_BLOCKS_WORTH = 8, MAGAZINES_PER_LIMIT = 1024, MAGAZINE_BLOCKS_MIN = 2 };
 
 unsigned fli_class_magazine_blocks(unsigned class_index, unsigned largest, size_t limit_bytes)

@@ -10,8 +10,8 @@ struct walk {
     enum fli_on_stack found;
 };
 
-/* Stacks grow downwards: the first function whose frame begins above the address is the caller of the one that has the
- * address in its frame. */
+/* Stacks grow downwards. So the first function whose frame begins above the address called the function whose frame
+ * contains the address. */
 static _Unwind_Reason_Code see(struct _Unwind_Context *context, void *argument)
 {
     struct walk *walk = argument;
@@ -22,8 +22,9 @@ static _Unwind_Reason_Code see(struct _Unwind_Context *context, void *argument)
     return _URC_NORMAL_STOP;
 }
 
-/* Whether a walk that ended here has seen the whole stack, and has not come to a function without tables. Nothing calls
- * the outermost function; on a stack made by makecontext it seems to be called by the very start of another one. */
+/* Whether a walk that ended at this instruction has seen the whole stack, and did not meet a function without tables.
+ * The outermost function has no caller. On a stack made by makecontext, its caller seems to be the first instruction of
+ * some function. */
 static bool is_end(uintptr_t instruction)
 {
     return instruction == 0 || _Unwind_FindEnclosingFunction((void *)(instruction + 1)) != NULL;
