@@ -31,7 +31,7 @@ bool fli_block_mark_live(struct fli_slabs *slabs, unsigned class_index, const vo
 {
     uint32_t index = fli_slab_block_index(slabs, class_index, block);
     FLI_ATOMIC(uint64_t) *word = live_word(slabs, block, index);
-    /* Relaxed: one bit tells two owners of the same block apart; nothing else is read because of it. */
+    /* Relaxed: the bit only shows that a block has two owners; no other memory is read because of it. */
     uint64_t old = live ? fli_or_relaxed(word, bit_of(index)) : fli_and_relaxed(word, ~bit_of(index));
     return (old & bit_of(index)) != 0;
 }

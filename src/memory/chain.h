@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * Chains: lists of magazines, through `next`. A chain belongs to one thread at a time, or is under a lock. Others may
- * read how many blocks it has, a number of a moment ago: hence its atomics, which are relaxed.
+ * Chains: lists of magazines, linked through `next`. A chain belongs to one thread at a time, or a lock guards it.
+ * Other threads may read how many blocks it has, as a number of a moment ago. Hence its atomics, which are relaxed.
  *
  *     below of a magazine in a chain = its count (1 if it is empty) + below of the one behind it
  *
- * As on the pool's stacks (pool.h): what one of these held can become a chain as it is.
+ * The pool's stacks (pool.h) have the same links: what was on a stack becomes a chain without a change.
  */
 #ifndef FLI_CHAIN_H
 #define FLI_CHAIN_H
@@ -22,7 +22,7 @@ static inline void fli_chain_begin(struct fli_chain *chain, uint32_t first)
     fli_store_relaxed(&chain->first, first);
 }
 
-/* Returns the index of a chain's first magazine, 0 if it has none; the chain has none then. */
+/* Empties a chain. Returns the index of the magazine that was its first, 0 if there was none. */
 static inline uint32_t fli_chain_end(struct fli_chain *chain)
 {
     uint32_t first = fli_load_relaxed(&chain->first);
@@ -45,14 +45,14 @@ static inline struct fli_magazine *fli_chain_behind(struct fli_magazine *magazin
     return next != 0 ? fli_magazine_at(magazines, next) : NULL;
 }
 
-/* The blocks in a chain; of empty magazines, the magazines. Any thread. */
+/* How many blocks a chain has; an empty magazine counts as one. Any thread. */
 static inline uint64_t fli_chain_blocks(struct fli_chain *chain, const struct fli_magazines *magazines)
 {
     struct fli_magazine *first = fli_chain_first(chain, magazines);
     return first != NULL ? fli_load_relaxed(&first->below) : 0;
 }
 
-/* Puts a magazine, with its count set, into a chain, as its first. */
+/* Adds a magazine, whose count is set, to a chain, as its first. */
 static inline void fli_chain_put(struct fli_chain *chain, const struct fli_magazines *magazines,
                                  struct fli_magazine *magazine)
 {
@@ -61,7 +61,7 @@ static inline void fli_chain_put(struct fli_chain *chain, const struct fli_magaz
     fli_store_relaxed(&chain->first, fli_magazine_index(magazines, magazine));
 }
 
-/* Takes a chain's first magazine out, or returns NULL. */
+/* Removes a chain's first magazine and returns it, or NULL. */
 static inline struct fli_magazine *fli_chain_take(struct fli_chain *chain, const struct fli_magazines *magazines)
 {
     struct fli_magazine *first = fli_chain_first(chain, magazines);

@@ -35,7 +35,7 @@ void fli_idle_advise_new(struct fli_slabs *slabs, size_t before)
         fli_os_advise_huge(slabs->base + from, upto - from, true);
 }
 
-/* Gives a chunk small pages, so that the OS does not fill what was returned of it. */
+/* Gives a chunk small pages, because with huge ones the OS may bring back memory that was returned. */
 static void make_small(struct fli_slabs *slabs, uint32_t chunk)
 {
     if (slabs->chunks[chunk].small)
@@ -68,7 +68,7 @@ static uint32_t take_warm(struct fli_slabs *slabs)
     return slab;
 }
 
-/* The first chunk with cold slabs, of which there are some. */
+/* The first chunk with cold slabs. There is one. */
 static uint32_t find_cold(struct fli_slabs *slabs)
 {
     while (slabs->chunks[slabs->lowest_cold].cold == 0)
@@ -76,7 +76,7 @@ static uint32_t find_cold(struct fli_slabs *slabs)
     return slabs->lowest_cold;
 }
 
-/* Makes all slabs of a chunk warm, all of which are cold, for one huge page. Returns whether it has. */
+/* Makes all slabs of a chunk warm if all are cold and one huge page can serve them. Returns whether it did. */
 static bool warm_up_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
     bool huge = slabs->huge_pages && chunk >= SMALL_CHUNKS && slabs->chunks[chunk].cold == ALL_SLABS &&
@@ -91,7 +91,7 @@ static bool warm_up_chunk(struct fli_slabs *slabs, uint32_t chunk)
     return true;
 }
 
-/* Takes the lowest cold slab; there is one, and the limit allows for it. */
+/* Takes the lowest cold slab of a chunk. There is one, and its bytes have been taken from the limit. */
 static uint32_t take_cold(struct fli_slabs *slabs, uint32_t chunk)
 {
     struct fli_chunk *of = &slabs->chunks[chunk];
@@ -105,7 +105,8 @@ static uint32_t take_cold(struct fli_slabs *slabs, uint32_t chunk)
     return slab;
 }
 
-/* A slab that had no memory: a cold one, or the next of the range; or 0. */
+/* Takes a slab that has no memory: a cold one, or else the first that was never in use. Returns 0 if that is
+ * refused. */
 static uint32_t warm_up(struct fli_slabs *slabs)
 {
     if (slabs->cold_count > 0 && warm_up_chunk(slabs, find_cold(slabs))) {
@@ -135,16 +136,16 @@ uint32_t fli_idle_obtain(struct fli_slabs *slabs)
 
 /* ---- Making slabs idle. */
 
-/* Takes the class of a retired slab. */
+/* Takes the class of a retired slab away. */
 static void lose_class(struct fli_slabs *slabs, uint32_t slab)
 {
-    /* Relaxed: nobody holds a block of the slab to whom its class could matter. */
+    /* Relaxed: no thread holds a block of the slab, so none needs its class. */
     fli_store_relaxed(&slabs->classes[slab - 1], 0);
     fli_count(&slabs->retired, (uint32_t)-1);
 }
 
-/* Makes the first of a list of retired slabs warm ones, as long as there are fewer than `most`; of those that there
- * were already, retires the ones beyond `most` again. Leaves on the list what is still retired. */
+/* Makes retired slabs from the list warm while fewer than `most` are warm. If more were warm already, retires those
+ * beyond `most` again. The slabs left on the list are retired. */
 static void make_warm(struct fli_slabs *slabs, uint32_t *retired, size_t most)
 {
     fli_lock(&slabs->lock);
@@ -160,16 +161,17 @@ static void make_warm(struct fli_slabs *slabs, uint32_t *retired, size_t most)
     fli_unlock(&slabs->lock);
 }
 
-/* Settles the pages of a chunk of which slabs have become cold. */
+/* Chooses the page size of a chunk of which slabs have become cold. */
 static void settle_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
     if (slabs->chunks[chunk].cold != ALL_SLABS)
         make_small(slabs, chunk);
-    else /* Once more as a whole, for the page table, in the place of which a huge page can come. */
+    else /* Returns the chunk once more as a whole: this frees its page table, whose place a huge page can take. */
         fli_os_decommit(chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
 }
 
-/* Makes the `count` retired slabs from `first` up, of one chunk, cold ones; `kept` if their memory is still there. */
+/* Makes `count` retired slabs of one chunk cold, from `first` up. They are `kept` if the OS did not take their
+ * memory. */
 static void keep_cold(struct fli_slabs *slabs, uint32_t first, uint32_t count, bool kept)
 {
     uint32_t chunk = chunk_of(first);
@@ -188,8 +190,8 @@ static void keep_cold(struct fli_slabs *slabs, uint32_t first, uint32_t count, b
     fli_limit_give(slabs->limit, (size_t)count << FLI_SLAB_SHIFT);
 }
 
-/* Returns the memory of the `count` retired slabs from `first` up, of one chunk, and makes them cold. Returns the bytes
- * returned. */
+/* Returns the memory of `count` retired slabs of one chunk to the OS, from `first` up, and makes them cold. Returns the
+ * bytes returned to the OS. */
 static size_t make_run_cold(struct fli_slabs *slabs, uint32_t first, uint32_t count)
 {
     size_t bytes = (size_t)count << FLI_SLAB_SHIFT, returned = 0;
@@ -198,14 +200,14 @@ static size_t make_run_cold(struct fli_slabs *slabs, uint32_t first, uint32_t co
         keep_cold(slabs, first, count, !done);
         return done ? bytes : 0;
     }
-    /* One locked page is enough for a refusal of all. */
+    /* One locked page makes the OS refuse the whole run. */
     for (uint32_t i = 0; i < count; i++)
         returned += make_run_cold(slabs, first + i, 1);
     return returned;
 }
 
-/* Takes a run off a list that has the highest number first: slabs of one chunk in a row. Returns the lowest of them, and
- * in `*count` how many they are. */
+/* Takes a run of consecutive slabs of one chunk off a list that has the highest number first. Returns the lowest of
+ * them, and in `*count` how many they are. */
 static uint32_t take_run(struct fli_slabs *slabs, uint32_t *list, uint32_t *count)
 {
     uint32_t lowest = fli_slab_list_take(slabs, list), chunk = chunk_of(lowest);
@@ -226,7 +228,8 @@ size_t fli_idle_make(struct fli_slabs *slabs, uint32_t retired, size_t warm_most
     return returned;
 }
 
-/* The same for the kept slabs of a chunk. Under the lock. */
+/* Tries again to return the memory of the kept slabs of a chunk. Returns the bytes returned to the OS. Under the
+ * lock. */
 static size_t return_kept_of(struct fli_slabs *slabs, uint32_t chunk)
 {
     size_t returned = 0;

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * Idle slabs: those without a class. Warm ones keep their memory and are the next to be used; the memory of cold ones
- * went back to the OS. Where the OS does not take it, because it is locked, a cold slab is a kept one: it does not count
- * for the heap's limit, but statistics say that its memory is there, and the next trim tries again.
+ * Idle slabs: those without a class. fli_slab_begin takes them; a trim makes slabs idle (heap/trim.h).
  *
- * A chunk is 2 MiB of slabs, as much as a huge page.
+ * Warm slabs keep their memory and are taken first. The memory of cold slabs was returned to the OS. If the OS does not
+ * take it, because it is locked, the cold slab is a kept one, too. A kept slab does not count toward the heap's limit.
+ * Statistics count its memory, and the next trim tries again to return it.
  *
- * Huge pages are asked for when memory is committed, past the first chunks of a heap, so that a small heap stays small.
- * A chunk of which some slabs are cold and others are not has small pages: with huge ones the OS could bring back what
- * was returned. Where a whole chunk is cold, the first of its slabs that is used brings the memory of all, so all become
- * warm at once. Slabs are taken lowest address first.
+ * A chunk is 2 MiB of slabs, the size of a huge page. When the library commits memory, it asks for huge pages. It does
+ * not do so for the first chunks of a heap, so that a small heap stays small.
  *
- *     cold_count = sum over the chunks of their cold bits; kept_count likewise; kept bits are among the cold ones
+ * A chunk has small pages while some of its slabs are cold and others are not. With a huge page, the OS could bring
+ * back memory that was returned. When a whole chunk is cold, the first use of a slab brings memory for all, so all
+ * become warm at once. Cold slabs are taken lowest address first.
  *
- * All of this is under the lock of the slabs.
+ *     cold_count = number of cold bits of all chunks        kept_count = number of kept bits of all chunks
+ *     the kept bits of a chunk are among its cold bits
+ *
+ * The lock of the slabs guards all of this.
  */
 #ifndef FLI_IDLE_H
 #define FLI_IDLE_H
@@ -22,7 +25,8 @@
 
 enum { FLI_CHUNK_SLABS = 32, FLI_CHUNK_BYTES = FLI_CHUNK_SLABS * FLI_SLAB_BYTES };
 
-/* A slab without a class, with its memory; or 0. Under the lock. */
+/* Takes a slab without a class, and gives it memory if it has none. Returns 0 if the limit or the OS refuses. Under the
+ * lock. */
 uint32_t fli_idle_obtain(struct fli_slabs *slabs);
 
 /* Asks for huge pages for the memory committed since it was `before` bytes. Under the lock. */

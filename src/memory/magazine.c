@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The region of magazines. Indexes are handed out from the bottom; a byte per magazine tells which ones have been
- * given back, and those are handed out again before the region grows. A page is given back when both of its
- * magazines are.
+ * The region of magazines. Indexes are carved from the bottom. A byte per magazine tells which magazines have been
+ * returned; these are carved again before the region grows. A page is returned to the OS when both of its magazines
+ * are.
  */
 #include "memory/magazine.h"
 #include "base/check.h"
@@ -17,8 +17,8 @@ enum magazine_state { IN_USE, IN_HAND, GIVEN_BACK };
 
 size_t fli_magazines_reserve_bytes(size_t slab_bytes)
 {
-    /* Room for half of all blocks being free even if they are the smallest; what is freed beyond that is parked in
-     * its slab. Whole pages, as what is reserved goes back in pages. */
+    /* Room for half of all blocks to be free, even if all are of the smallest size. Blocks freed beyond that are parked
+     * in their slabs. The region has whole pages, because memory is returned to the OS in pages. */
     size_t count = fli_min(slab_bytes / 4 / FLI_MAGAZINE_BYTES, FLI_INDEX_MAX);
     count &= ~(size_t)(FLI_MAGAZINES_PER_PAGE - 1);
     return count * FLI_MAGAZINE_BYTES + fli_round_up(count, FLI_PAGE);
@@ -67,7 +67,7 @@ static uint32_t grow_locked(struct fli_magazines *magazines)
         fli_region_reach(&magazines->region, count * FLI_MAGAZINE_BYTES, COMMIT_STEP) != 0)
         return 0;
     if (magazines->carved == 1)
-        magazines->states.base[0] = GIVEN_BACK; /* there is no magazine 0 to keep its page */
+        magazines->states.base[0] = GIVEN_BACK; /* magazine 0 does not exist, so it does not keep its page */
     return magazines->carved++;
 }
 
@@ -83,7 +83,7 @@ struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines)
     return magazine;
 }
 
-/* Marks the magazines of a chain as in hand, and leaves it empty. */
+/* Marks the magazines of a chain as in hand, and empties the chain. */
 static void mark_locked(struct fli_magazines *magazines, struct fli_chain *chain)
 {
     fli_assert_held(&magazines->lock);
@@ -93,7 +93,7 @@ static void mark_locked(struct fli_magazines *magazines, struct fli_chain *chain
 
 enum page_state { NOTHING_IN_HAND, PARTLY_IN_HAND, ALL_IN_HAND };
 
-/* What of a page is in hand; all of it, if a magazine of it has been given back and the other is in hand. */
+/* How much of a page is in hand. A magazine that has been returned already counts as in hand if the other one is. */
 static enum page_state page_state(const char *states, uint32_t page)
 {
     const char *pair = states + page * FLI_MAGAZINES_PER_PAGE;
@@ -102,7 +102,7 @@ static enum page_state page_state(const char *states, uint32_t page)
     return pair[0] == IN_USE || pair[1] == IN_USE ? PARTLY_IN_HAND : ALL_IN_HAND;
 }
 
-/* Takes a magazine out of the hand, into a chain. */
+/* Puts the magazine of a page that is in hand on the chain `kept`. */
 static void keep_locked(struct fli_magazines *magazines, uint32_t page, struct fli_chain *kept)
 {
     fli_assert_held(&magazines->lock);
@@ -112,8 +112,8 @@ static void keep_locked(struct fli_magazines *magazines, uint32_t page, struct f
     fli_chain_put(kept, magazines, fli_magazine_at(magazines, index));
 }
 
-/* Decommits a run of pages in hand; what the system does not take, stays in existence, in the chain. Returns the bytes
- * given back. */
+/* Returns a run of pages in hand to the OS. If the OS refuses, their magazines go on existing, on the chain `kept`.
+ * Returns the bytes returned to the OS. */
 static size_t decommit_locked(struct fli_magazines *magazines, uint32_t page, uint32_t end, struct fli_chain *kept)
 {
     fli_assert_held(&magazines->lock);

@@ -8,16 +8,18 @@
  *     +--------+-------+-------+---------------+---------+---------+--   --+---------+
  *                                                         ^ floor, if 253 blocks are the class's capacity
  *
- * A magazine uses its last slots, as many as its class's capacity, so that it is full where its address says that it
- * ends (inline.h): the blocks are the `count` slots from the floor up.
+ * The capacity of a class is how many blocks each of its magazines has room for. A magazine uses only its last slots,
+ * as many as the capacity. So it is full when the address of its next free slot is where the magazine ends (inline.h).
+ * Its blocks are the `count` slots from the floor up.
  *
- * A magazine belongs to one owner at a time: a thread's cache or rack, or whoever took it from the pool. The owner
- * alone touches the slots; a slot at or above the count is garbage. `next` and `below` make the lists that magazines
- * lie on, in the pool (pool.h), in a cache (cache.h) or on a rack (rack.h), and may be read at any time by a thread
- * that saw the magazine in the pool before: hence atomics, and hence magazines are never unmapped. Their pages may be
- * decommitted, after which a late reader finds zeros.
+ * A magazine belongs to one owner at a time: a thread's cache or rack, the pool, or a thread that took it from the
+ * pool. Only the owner touches the slots; a slot at or above the count is garbage. `next` and `below` link magazines in
+ * the pool (pool.h), in a cache (cache.h) and on a rack (rack.h). A thread that saw a magazine in the pool before may
+ * read them at any time. Hence they are atomics, and magazines are never unmapped. Their pages may be decommitted; a
+ * late reader then finds zeros. An exchange carves magazines (pool/exchange.h), and a trim returns empty ones
+ * (heap/trim.h).
  *
- * magazines carved = in caches and on racks + on the pool's stacks + in a thread's hands + returned + lost in a fork
+ *     magazines carved = in caches and on racks + on the pool's stacks + in hand + returned + lost in a fork
  */
 #ifndef FLI_MAGAZINE_H
 #define FLI_MAGAZINE_H
@@ -30,7 +32,7 @@
 
 enum { FLI_MAGAZINE_BYTES = FL_MAGAZINE_BYTES, FLI_MAGAZINES_PER_PAGE = 2 };
 
-/* As many as fill the magazine. */
+/* As many slots as fill the magazine. */
 #if !defined(FREELANE_MODEL)
 enum { FLI_MAGAZINE_SLOTS = 254 };
 #endif
@@ -49,9 +51,9 @@ struct fli_magazines {
     struct fli_mutex lock; /* guards what follows */
     struct fli_region region;
     struct fli_region states; /* one byte per magazine, see magazine.c */
-    uint32_t carved;          /* indexes handed out so far, 0 included */
-    uint32_t returned;        /* of these, given back */
-    uint32_t search_from;     /* none below this index is given back */
+    uint32_t carved;          /* indexes carved so far, 0 included */
+    uint32_t returned;        /* of these, returned */
+    uint32_t search_from;     /* no index below this one is returned */
 };
 
 /* Address space that magazines for `slab_bytes` bytes of slabs take. */
@@ -61,17 +63,17 @@ size_t fli_magazines_reserve_bytes(size_t slab_bytes);
 void fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes);
 void fli_magazines_close(struct fli_magazines *magazines);
 
-/* A new magazine with no blocks, or NULL if memory is refused. Locks. */
+/* Carves a magazine, which has no blocks. Returns NULL if memory is refused. Locks. */
 struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines);
 
 struct fli_chain;
 
-/* Returns the memory of a chain of empty magazines where it has whole pages of them, and keeps these magazines for
- * fli_magazine_carve. Leaves those in the chain that share a page with a magazine in use. Returns the bytes returned to
- * the OS. Locks. */
+/* Returns pages to the OS whose magazines are all in a chain of empty ones, or have been returned before. Such
+ * magazines can be carved again. A magazine that shares its page with one in use stays in the chain. Returns the bytes
+ * returned to the OS. Locks. */
 size_t fli_magazines_return(struct fli_magazines *magazines, struct fli_chain *empties);
 
-/* Magazines in existence: carved and not given back. Locks. */
+/* How many magazines exist: carved and not returned. Locks. */
 size_t fli_magazines_count(struct fli_magazines *magazines);
 
 static inline struct fli_magazine *fli_magazine_at(const struct fli_magazines *magazines, uint32_t index)
@@ -90,10 +92,10 @@ static inline void **fli_magazine_floor(struct fli_magazine *magazine, unsigned 
     return magazine->slots + (FLI_MAGAZINE_SLOTS - capacity);
 }
 
-/* The blocks in a magazine that is in no cache, or is the previous one there. */
+/* The blocks in a magazine that no cache has loaded. */
 static inline uint32_t fli_magazine_count(const struct fli_magazine *magazine)
 {
-    return fli_load_relaxed(&magazine->count); /* relaxed: an owner's own, or a number for statistics */
+    return fli_load_relaxed(&magazine->count); /* relaxed: the owner's own word, or a number for statistics */
 }
 
 /* What a magazine adds to `below` of those above it on a list: its blocks, or 1 if it is empty. */

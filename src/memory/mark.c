@@ -41,7 +41,7 @@ bool fli_mark_is_set(struct fli_slabs *slabs, unsigned class_index, const void *
 static bool is_block_at_home(const struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
     return fli_slab_class_of(slabs, block) == class_index && fli_block_is_start(slabs, class_index, block) &&
-           /* Relaxed: a slab of which somebody holds a block has a home. */
+           /* Relaxed: a slab has a home while a thread holds a block of it. */
            fli_load_relaxed(&fli_slab_at(slabs, fli_slab_number(slabs, block))->home) != NULL;
 }
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Marks: deferred blocks for which there is no place in a magazine are marked in their slabs.
+ * Marks: a deferred block for which no magazine has room is marked in its slab.
  *
  *     marks of a slab    a row of bits that collects, and a row that waits as a batch for its grace period
  *     record->marks      how many bits of both rows are set
  *
- * There are two rows because a block that is marked now must outlast readers for whom the batch that waits was begun too
- * early. A single row with the number of its batch would have to put off the whole slab to the later batch, again and
- * again while blocks of it are marked, and a barrier could return before what was deferred ahead of it is free.
+ * There are two rows because the grace period of the batch that waits may have begun too early for a block marked now.
+ * A single row would need a batch number per slab, and each new mark would move the whole slab to the later batch. Then
+ * a slab that gets marks all the time is never released. A barrier could return before blocks deferred ahead of it are
+ * free.
  *
- * All of this is under the lock of the slabs.
+ * The lock of the slabs guards all of this. The steps of deferred blocks (pool/deferred.c) call these functions.
  */
 #ifndef FLI_MARK_H
 #define FLI_MARK_H
@@ -22,18 +23,19 @@ bool fli_mark_set(struct fli_slabs *slabs, unsigned class_index, const void *blo
 /* Whether a block is marked. Locks. */
 bool fli_mark_is_set(struct fli_slabs *slabs, unsigned class_index, const void *block);
 
-/* Begins a batch: what is marked waits from now on, and new marks are another batch's. None may be waiting. Returns
- * how many wait. Locks. */
+/* Begins a batch: the blocks marked so far wait from now on, and new marks belong to the next batch. No batch may be
+ * waiting. Returns how many blocks wait. Locks. */
 size_t fli_mark_close(struct fli_slabs *slabs);
 
-/* Of the blocks that wait, takes one slab's out: sets their bits in `bits` (FLI_SLAB_BIT_WORDS words). Returns how
- * many, 0 if none of the slab's waits. Locks. */
+/* Takes the waiting blocks of one slab: clears their marks and sets their bits in `bits` (FLI_SLAB_BIT_WORDS words).
+ * Returns how many they are. Locks. */
 unsigned fli_mark_take(struct fli_slabs *slabs, uint32_t slab, uint64_t *bits);
 
 /* How many marked blocks still wait. Locks. */
 size_t fli_mark_count_waiting(struct fli_slabs *slabs);
 
-/* Adds the blocks that are marked to `counts`, by class. In the child of a fork, where no other thread runs. */
+/* Adds the numbers of marked blocks to `counts`, by class. Called in the child of a fork, where no other thread
+ * runs. */
 void fli_mark_count_stw(const struct fli_slabs *slabs, size_t *counts);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Committing slabs, giving them a class and taking it from them. One lock per heap serialises this; it is taken once
- * for a slab's worth of blocks.
+ * Commits slabs, gives them a class and takes it away. One lock per heap serialises this. A thread takes it once for
+ * all blocks of a slab.
  */
 #include "memory/slab.h"
 #include "base/check.h"
@@ -21,7 +21,7 @@ static size_t slab_count(size_t span)
 
 /* ---- The parts of the mapping. */
 
-/* Bytes that a part takes for so many slabs. Records and bits have room for a slab 0. */
+/* Bytes that a part takes for so many slabs. Records and bits have room for a slab 0, which does not exist. */
 static size_t part_bytes(unsigned part, size_t slabs)
 {
     const size_t row = FLI_SLAB_BIT_WORDS * sizeof(uint64_t);
@@ -139,7 +139,7 @@ static void free_all_locked(struct fli_slabs *slabs, uint32_t slab, unsigned blo
         fli_store_own(&bits[blocks / 64], bit_mask(blocks) - 1);
 }
 
-/* Enters a slab in hand into the class, all its blocks free. */
+/* Gives a slab in hand the class, with all its blocks free. */
 static void enter_class_locked(struct fli_slabs *slabs, unsigned class_index, uint32_t slab)
 {
     fli_assert_held(&slabs->lock);
@@ -161,8 +161,7 @@ uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index)
         fli_store_own(used, fli_load_own(used) | bit_mask(class_index));
         if (FLI_CHECKED)
             fli_poison(fli_slab_start(slabs, slab), FLI_SLAB_BYTES);
-        /* Relaxed: blocks of the slab reach other threads through the pool or through the host, both of which
-         * order. */
+        /* Relaxed: blocks of the slab reach other threads only through the pool or the host, and both order. */
         fli_store_relaxed(&slabs->classes[slab - 1], (uint8_t)class_index);
     }
     fli_unlock(&slabs->lock);
@@ -179,7 +178,7 @@ uint32_t fli_slab_committed(struct fli_slabs *slabs)
 
 /* ---- Leaving a class. */
 
-/* Takes a slab that is all free out of its class. */
+/* Takes a slab, whose blocks are all free, out of its class. */
 static void leave_class_locked(struct fli_slabs *slabs, uint32_t slab)
 {
     fli_assert_held(&slabs->lock);
@@ -212,7 +211,7 @@ void fli_slab_unretire(struct fli_slabs *slabs, uint32_t slab)
     fli_unlock(&slabs->lock);
 }
 
-/* Whether none of the slabs from `first` up to `end` has a class, so that nobody writes to their bits, all zero. */
+/* Whether no slab from `first` up to `end` has a class. Their bits are then zero, and no thread writes to them. */
 static bool are_idle_locked(const struct fli_slabs *slabs, uint32_t first, uint32_t end)
 {
     for (uint32_t slab = first == 0 ? 1 : first; slab < end; slab++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Lists of slabs, through `next` and `previous` of their records. A word names a list: it is the number of its first
- * slab, 0 if there is none. Both words of a slab that is on no list are 0, so such a slab is a list of its own. The
+ * Lists of slabs, linked through `next` and `previous` of their records. A list is a word: the number of its first
+ * slab, 0 if it is empty. Both links of a slab on no list are 0, so its number is a list that has only this slab. The
  * caller serialises.
  */
 #ifndef FLI_SLAB_LIST_H

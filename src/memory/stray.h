@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Strays: pointers that were freed as blocks of a class, where inline calls look at nothing, and are none, or were free.
- * They are found under locks, when blocks go home. The next call that holds none tells the host.
+ * Strays: pointers that were freed as blocks of a class, but are none or were free already. Inline calls do not check
+ * that. Threads find strays under locks, when blocks go home, and note them here. The next call that holds no lock
+ * reports them to the host.
  */
 #ifndef FLI_STRAY_H
 #define FLI_STRAY_H
@@ -14,17 +15,17 @@ FLI_COLD void fli_stray_note(struct fli_slabs *slabs, unsigned class_index, cons
 /* Takes one of the strays that have been noted. Returns false if there is none. Locks. */
 bool fli_stray_take(struct fli_slabs *slabs, struct fli_stray *stray);
 
-/* Tells the misuse handler of each stray that has been found in the slabs of a heap, on behalf of a public function. No
- * lock may be held. */
+/* Reports each noted stray of a heap to the misuse handler, as found by the public function `call`. No lock may be
+ * held. */
 FLI_COLD void fli_stray_tell_each(struct fli_slabs *slabs, const void *heap, const char *call);
 
-/* Whether there are strays that the host has not been told of. A hint. */
+/* Whether there are strays that have not been reported. A hint. */
 static inline bool fli_stray_is_untold(const struct fli_slabs *slabs)
 {
     return FLI_UNLIKELY(fli_load_hint(&slabs->has_strays));
 }
 
-/* The same as fli_stray_tell_each, at the cost of a look where there is none. */
+/* Does what fli_stray_tell_each does, at the cost of one load if there is no stray. */
 static inline void fli_stray_tell(struct fli_slabs *slabs, const void *heap, const char *call)
 {
     if (fli_stray_is_untold(slabs))
