@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* From how many bytes on an extent that grows asks for huge pages. */
+/* An extent that grows to this many bytes, or more, asks for huge pages. */
 #define HUGE_FROM (8 * FLI_MIB)
 
 size_t fli_extent_bytes(size_t size)
@@ -13,7 +13,7 @@ size_t fli_extent_bytes(size_t size)
     return fli_round_up(size, (size_t)1 << (fli_extent_log2(size) - FLI_EXTENT_STEPS_LOG2));
 }
 
-/* Tells the leak checker, which does not look into mapped memory by itself, and that a block may be there. */
+/* Records the memory of an extent, and registers it with the leak checker, which otherwise does not search it. */
 static void enter(struct fli_extent *extent, char *start, size_t mapped)
 {
     extent->start = start;
@@ -35,7 +35,7 @@ bool fli_extent_map(struct fli_extent *extent, size_t size)
     if (start == NULL)
         return false;
     enter(extent, start, mapped);
-    extent->cold = true; /* until it is used */
+    extent->cold = true; /* until a block uses it */
     return true;
 }
 
@@ -43,7 +43,7 @@ bool fli_extent_unmap(struct fli_extent *extent)
 {
     char *start = extent->start;
     leave(extent);
-    extent->start = NULL; /* a forked child unmaps nothing that it does not have */
+    extent->start = NULL; /* so that a child forked meanwhile does not unmap it, too */
     if (fli_os_unmap(start, extent->mapped))
         return true;
     enter(extent, start, extent->mapped);
@@ -52,8 +52,8 @@ bool fli_extent_unmap(struct fli_extent *extent)
     return false;
 }
 
-/* Enters an extent that has been given other memory. One that grows holds an array that is filled, so that huge pages
- * will not lie idle. */
+/* Enters an extent whose memory was resized or moved. An extent that grows mostly holds an array that is being filled,
+ * so huge pages will not lie idle. */
 static void enter_again(struct fli_extent *extent, char *start, size_t mapped)
 {
     if (!FLI_SANITIZED && mapped > extent->mapped && mapped >= HUGE_FROM)
@@ -70,7 +70,7 @@ bool fli_extent_resize(struct fli_extent *extent, size_t mapped)
     return done;
 }
 
-/* Moves memory where the system does not. */
+/* Moves memory on a system without mremap. */
 static bool copy(const struct fli_extent *extent, char *target, size_t mapped)
 {
     memcpy(target, extent->start, fli_min(extent->mapped, mapped));

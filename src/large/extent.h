@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Extents: each is memory of its own from the OS, for one large block.
+ * Extents: separate mappings from the OS, each for one large block. large.c and supply.c call these functions for
+ * extents that they have in hand.
  *
  *     start                        start + size            start + mapped
  *       v                                v                       v
@@ -8,13 +9,15 @@
  *       | the block                      | unused, rarely touched|
  *       +--------------------------------+-----------------------+
  *
- * `mapped` is one of eight sizes to each doubling, as blocks of slabs have: an extent that a block leaves serves blocks
- * of some other sizes too, and a block that grows a little grows inside of it.
+ *     0 <= size <= mapped        size = 0: there is no live block
  *
- * Under AddressSanitizer only the block can be touched, and nothing while there is none.
+ * `mapped` is one of eight sizes to each doubling, like the sizes of blocks in slabs. So an extent can serve blocks of
+ * different sizes one after another, and a block that grows a little can stay in it.
  *
- * The record of an extent outlives its memory and is used again for another; it is freed with its heap. So whoever
- * finds one by the address of a block may read it without a lock.
+ * Under AddressSanitizer only the block can be touched.
+ *
+ * The record of an extent (struct fli_extent) outlives its memory, serves other extents later, and is freed with its
+ * heap. So a thread that finds a record by the address of a block may read it without a lock.
  */
 #ifndef FLI_EXTENT_H
 #define FLI_EXTENT_H
@@ -24,8 +27,8 @@
 #include "base/limit.h"
 #include "base/ring.h"
 
-/* Sizes of extents: the smallest step between two is a page. Extents up to 2 to the power of KEPT_LOG2 bytes may be kept
- * for another block; there are so many sizes of these. */
+/* Sizes of extents; the smallest step between two is a page. Extents of up to 2^KEPT_LOG2 bytes may be kept for another
+ * block, and BINS is how many such sizes there are. */
 enum {
     FLI_EXTENT_FIRST_LOG2 = 15,
     FLI_EXTENT_STEPS_LOG2 = 3,
@@ -34,33 +37,33 @@ enum {
 };
 
 enum fli_extent_state {
-    FLI_EXTENT_IN_HAND, /* of a thread that maps, unmaps or moves it */
+    FLI_EXTENT_IN_HAND, /* a thread has it, to map, unmap or move it */
     FLI_EXTENT_UNUSED,  /* it has no memory */
     FLI_EXTENT_LIVE,
     FLI_EXTENT_DEFERRED, /* its block waits for a grace period */
     FLI_EXTENT_SPARE     /* it is kept for another block (spare.h) */
 };
 
-/* Atomics are read without a lock, and are relaxed: the numbers of a block that its owner asks about do not change
- * meanwhile. All is guarded by the lock of the shard. */
+/* The lock of the shard guards an extent. Atomics are also read without it, relaxed: while its owner asks about a
+ * block, the numbers of that block do not change. */
 struct fli_extent {
     FLI_ATOMIC(size_t) size;    /* of the live block; 0: there is none */
     FLI_ATOMIC(unsigned) shard; /* where it is counted (large.h) */
     enum fli_extent_state state;
     char *start;
     size_t mapped;
-    unsigned bin;           /* which size that is */
+    unsigned bin;           /* which of the sizes that is */
     size_t charged;         /* what it takes of the heap's limit: the size of its block, or of the last one */
-    bool cold;              /* spare, without memory behind its addresses */
-    struct fli_link link;   /* its bin, or the unused ones, or those deferred */
-    struct fli_link by_age; /* of those spare */
+    bool cold;              /* it is spare, and the OS has its memory back */
+    struct fli_link link;   /* on a list: of its bin, of unused extents or of deferred ones */
+    struct fli_link by_age; /* on the list of spare extents, by age */
     struct fli_extent *next_made;
 };
 
 /* The bytes that are mapped for a block of `size` bytes, at least 1 and at most PTRDIFF_MAX. */
 size_t fli_extent_bytes(size_t size);
 
-/* The largest power of two below the size, but at least the first one: its logarithm. */
+/* The logarithm of the largest power of two below the size, but at least FLI_EXTENT_FIRST_LOG2. */
 static inline unsigned fli_extent_log2(size_t size)
 {
     if (size <= (size_t)1 << FLI_EXTENT_FIRST_LOG2)
@@ -68,7 +71,8 @@ static inline unsigned fli_extent_log2(size_t size)
     return 63u - (unsigned)__builtin_clzll(size - 1);
 }
 
-/* Which of the FLI_EXTENT_BINS sizes that is; FLI_EXTENT_BINS if it is larger than all of them. */
+/* Which of the FLI_EXTENT_BINS sizes a block of `size` bytes needs; FLI_EXTENT_BINS if it is larger than all of
+ * them. */
 static inline unsigned fli_extent_bin(size_t size)
 {
     unsigned log2 = fli_extent_log2(size);
@@ -78,20 +82,21 @@ static inline unsigned fli_extent_bin(size_t size)
     return ((log2 - FLI_EXTENT_FIRST_LOG2) << FLI_EXTENT_STEPS_LOG2) + step;
 }
 
-/* Maps memory for a block of `size` bytes. Returns false if the system refuses. */
+/* Maps memory for a block of `size` bytes. Returns false if the OS refuses. */
 bool fli_extent_map(struct fli_extent *extent, size_t size);
 
-/* Unmaps it. Returns false if the system refuses: then it stays mapped, and is cold if the pages went back at least. */
+/* Unmaps the memory of an extent. Returns false if the OS refuses: it stays mapped, and is cold if the OS took its
+ * pages. */
 bool fli_extent_unmap(struct fli_extent *extent);
 
-/* Makes the extent shorter or longer in place. Returns false, and changes nothing, if that cannot be. */
+/* Makes the extent shorter or longer in place. Returns false, and changes nothing, if the OS refuses. */
 bool fli_extent_resize(struct fli_extent *extent, size_t mapped);
 
-/* Moves it to memory that has been mapped with `mapped` bytes. Returns false if that cannot be: then it is where it
+/* Moves the extent to `target`, a mapping of `mapped` bytes. Returns false if the OS refuses: the extent stays where it
  * was. */
 bool fli_extent_move(struct fli_extent *extent, char *target, size_t mapped);
 
-/* The first `size` bytes are a block, 0: there is none. */
+/* Tells AddressSanitizer that the first `size` bytes are a block; 0: there is no block. */
 void fli_extent_show(struct fli_extent *extent, size_t size);
 
 #endif

@@ -11,7 +11,7 @@ void fli_large_init(struct fli_large *large, struct fli_limit *limit)
 {
     memset(large, 0, sizeof *large);
     large->limit = limit;
-    fli_store_relaxed(&large->most, SIZE_MAX); /* relaxed: nobody knows it yet */
+    fli_store_relaxed(&large->most, SIZE_MAX); /* relaxed: no other thread knows it yet */
     for (unsigned i = 0; i < FLI_LARGE_SHARDS; i++) {
         fli_mutex_init(&large->shards[i].lock, FLI_RANK_MEMORY);
         fli_spare_init(&large->shards[i].spare);
@@ -60,7 +60,7 @@ unsigned fli_large_next_shard(struct fli_large *large)
 
 /* ---- Beginning a block's life. */
 
-/* Counts a block of an extent, which the calling thread has in hand. */
+/* Makes a live block of an extent in hand, and counts it. */
 static void begin_life_locked(struct fli_large_shard *shard, struct fli_extent *extent, size_t size)
 {
     fli_assert_held(&shard->lock);
@@ -80,7 +80,8 @@ static void begin_life(struct fli_large *large, struct fli_extent *extent, size_
     fli_unlock(&shard->lock);
 }
 
-/* By far the most frequent way: a spare extent of the thread's shard becomes a block at once. */
+/* The most frequent way: turns a spare extent of the thread's shard into a block under one lock. Returns NULL if no
+ * extent fits or the limit refuses. */
 static struct fli_extent *reuse(struct fli_large_shard *shard, struct fli_large *large, size_t size, bool *is_zero)
 {
     fli_lock(&shard->lock);
@@ -133,8 +134,8 @@ static enum fli_large_result judge_locked(const struct fli_extent *extent, bool 
     return FLI_LARGE_UNKNOWN;
 }
 
-/* Ends the life of the block that starts there. If all is well, its extent is in `*found`, in hand, and the lock of its
- * shard, `*home`, is held. */
+/* Ends the life of the block that starts at `block`. If the result is FLI_LARGE_DONE, its extent is in `*found`, in
+ * hand, and the lock of its shard, `*home`, is held. */
 static enum fli_large_result end_life(struct fli_large *large, const void *block, bool sized, size_t size,
                                       size_t *actual, struct fli_extent **found, struct fli_large_shard **home)
 {
@@ -166,7 +167,7 @@ enum fli_large_result fli_large_free(struct fli_large *large, void *block, bool 
     return result;
 }
 
-/* ---- Other sizes. */
+/* ---- Resizing. */
 
 /* Moves an extent in hand to other addresses. */
 static bool move(struct fli_large *large, struct fli_extent *extent, size_t mapped)
@@ -205,7 +206,7 @@ enum fli_large_result fli_large_resize(struct fli_large *large, void **block, si
     bool done = new_size <= PTRDIFF_MAX && fli_supply_charge_hard(large, extent, fli_max(old_size, new_size)) &&
                 make_fit(large, extent, new_size);
     size_t size = done ? new_size : old_size;
-    fli_supply_charge(large, extent, size); /* less than it has */
+    fli_supply_charge(large, extent, size); /* no more than it has, so this succeeds */
     *block = extent->start;
     begin_life(large, extent, size);
     return done ? FLI_LARGE_DONE : FLI_LARGE_REFUSED;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * fli_large_check. No thread works on the extents meanwhile, so atomics are relaxed here.
+ * fli_large_check: what fl_heap_check verifies of large blocks. No other thread works on the extents meanwhile, so
+ * atomics are relaxed here.
  */
 #include "base/check.h"
 #include "large/large.h"
 
 #include <errno.h>
 
-/* What has been found, to be compared with what is counted. */
+/* What was found, to be compared with what is counted. */
 struct found {
     struct fli_large_counts of[FLI_LARGE_SHARDS];
     size_t deferred;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Atomics are relaxed in this file: `kept` is a number by which nothing is ordered.
+ * Atomics are relaxed in this file: `kept` is a number that orders nothing.
  */
 #include "large/spare.h"
 #include "base/check.h"
 
-/* How many bins a block may find its extent above its own: two of eight to a doubling are at most a quarter more. */
+/* A block takes an extent from at most so many bins above its own. Two of eight steps to a doubling are at most a
+ * quarter more. */
 enum { BINS_ABOVE = 2 };
 
 void fli_spare_init(struct fli_spare *spare)

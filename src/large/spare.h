@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Spare extents: their blocks are gone, and they are kept for the next ones, by their size, up to a bound.
+ * Spare extents: they have no block and are kept for later blocks, by size, up to a bound.
  *
- *     kept bytes = bytes of the spare extents that have memory behind them <= bound + one extent, for a moment
+ *     kept = bytes of the spare extents that have memory <= bound + one extent, for a moment
  *
- * The bound begins low, so that a program that frees what it had is soon rid of it. It rises with each byte that is
- * mapped anew after as many have been given up for the bound's sake: those had better been kept. What lies here longest
- * is given up first. The caller serialises.
+ * The bound begins low, so that a program that frees its large blocks soon returns their memory to the OS. If bytes are
+ * mapped anew that were given up because of the bound, keeping them would have been better: the bound rises by them.
+ * The extent that was kept longest is given up first. Each shard (large.h) has such extents, guarded by its lock.
  */
 #ifndef FLI_SPARE_H
 #define FLI_SPARE_H
@@ -19,7 +19,7 @@
 struct fli_spare {
     FLI_ATOMIC(size_t) kept; /* bytes; read without the lock as a hint, relaxed */
     size_t bound;
-    size_t given_up;    /* bytes given up for the bound's sake and not mapped anew since */
+    size_t given_up;    /* bytes given up because of the bound and not mapped anew since */
     uint64_t filled[2]; /* a bit for each bin that is not empty */
     struct fli_link bins[FLI_EXTENT_BINS];
     struct fli_link by_age;
@@ -27,21 +27,21 @@ struct fli_spare {
 
 void fli_spare_init(struct fli_spare *spare);
 
-/* Keeps an extent, whose size has a bin. */
+/* Keeps an extent in hand, whose size has a bin. */
 void fli_spare_put(struct fli_spare *spare, struct fli_extent *extent);
 
-/* Takes an extent out that suits a block of `size` bytes, with at most a quarter more than is mapped for such blocks.
- * Returns NULL if there is none. */
+/* Takes an extent for a block of `size` bytes, at most a quarter larger than a new extent for it. Returns NULL if there
+ * is none. */
 struct fli_extent *fli_spare_take(struct fli_spare *spare, size_t size);
 
-/* Takes the extent out that has been here longest, as long as more than `kept` bytes are kept. Returns NULL if they are
- * not. */
+/* Takes the extent that was kept longest, if more than `kept` bytes are kept. Otherwise returns NULL. */
 struct fli_extent *fli_spare_take_oldest(struct fli_spare *spare, size_t kept);
 
-/* An extent has been given up for the bound's sake. */
+/* Notes that an extent was given up because of the bound. */
 void fli_spare_note_given_up(struct fli_spare *spare, size_t bytes);
 
-/* An extent has been mapped: the bound rises, to `most`, if one like it has been given up. */
+/* Notes that an extent was mapped. The bound rises by as many of its bytes as were given up before, at most to
+ * `most`. */
 void fli_spare_note_mapped(struct fli_spare *spare, size_t bytes, size_t most);
 
 #endif

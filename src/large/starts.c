@@ -16,7 +16,7 @@ static struct node *node_at(FLI_ATOMIC(void *) * slot, bool make)
     if (FLI_LIKELY(node != NULL) || !make)
         return node;
     void *made = fli_os_map(sizeof(struct node));
-    /* L2: release, pairs with L1: what was mapped is there for all; acquire, because another thread may have been first. */
+    /* L2: release, pairs with L1: the mapped node is visible; acquire, because another thread may have been first. */
     if (made == NULL || fli_cas_strong(slot, &node, made, memory_order_acq_rel, memory_order_acquire))
         return made;
     fli_os_unmap(made, sizeof(struct node));
@@ -54,7 +54,7 @@ void fli_starts_remove(struct fli_starts *starts, const void *start, struct fli_
     FLI_ATOMIC(void *) *slot = slot_of(starts, start, false);
     void *expected = extent;
     if (slot != NULL)
-        /* Relaxed: that nothing is there orders nothing. */
+        /* Relaxed: an empty slot publishes nothing. */
         fli_cas_strong(slot, &expected, NULL, memory_order_relaxed, memory_order_relaxed);
 }
 
@@ -65,7 +65,7 @@ struct fli_extent *fli_starts_find(struct fli_starts *starts, const void *addres
     return slot != NULL ? fli_load_acquire(slot) : NULL;
 }
 
-/* Returns a node and what is below it, `levels` in all. Relaxed: no other thread uses the table. */
+/* Unmaps a node and all nodes below it, `levels` levels in all. Relaxed: no other thread uses the table. */
 static void drop(struct node *node, unsigned levels)
 {
     for (unsigned i = 0; node != NULL && levels > 1 && i < SLOTS; i++)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which extent starts at an address: a table of three levels by the number of the page, 12 bits each, of addresses of 48
- * bits. It is read without a lock. Nodes are memory of their own, of which only the pages that are written exist, and
- * live as long as the table.
+ * A table that tells which extent starts at an address. The supply enters extents (supply.h); each call that is given a
+ * large block finds its extent here. The table has three levels, each indexed by 12 bits of a page's number, for
+ * addresses of 48 bits. All threads read and write it without a lock. A node is a separate mapping, so its pages take
+ * no memory until they are written. Nodes live as long as the table.
  *
  *     address    47 .. 36    35 .. 24    23 .. 12
  *                root ─────> node ─────> leaf ─────> extent
@@ -19,8 +20,8 @@ struct fli_starts {
     FLI_ATOMIC(void *) root;
 };
 
-/* Enters an extent. Returns false, and changes nothing that can be seen, if memory is refused or the address is out of
- * reach. An address that has been entered before can be entered again at any time. */
+/* Enters an extent. Returns false, and enters nothing, if memory is refused or the address has more than 48 bits. To
+ * enter at an address that was entered before always succeeds. */
 bool fli_starts_enter(struct fli_starts *starts, const void *start, struct fli_extent *extent);
 
 /* Removes the extent that was entered at the address; leaves any other that is there. */
@@ -29,7 +30,7 @@ void fli_starts_remove(struct fli_starts *starts, const void *start, struct fli_
 /* The extent that was entered at the address, or NULL. Any address. Wait-free. */
 struct fli_extent *fli_starts_find(struct fli_starts *starts, const void *address);
 
-/* Returns the table's memory. */
+/* Returns the table's memory to the OS. No other thread uses the table. */
 void fli_starts_close(struct fli_starts *starts);
 
 #endif

@@ -24,9 +24,9 @@ bool fli_supply_charge_hard(struct fli_large *large, struct fli_extent *extent, 
            (fli_supply_trim(large, 0) > 0 && fli_supply_charge(large, extent, size));
 }
 
-/* ---- Giving extents back. */
+/* ---- Giving extents up. */
 
-/* Puts the record of an extent, which is in hand and has no memory, aside for another. */
+/* Puts the record of an extent in hand, which has no memory, on the list of unused ones. */
 static void retire(struct fli_large *large, struct fli_extent *extent)
 {
     struct fli_large_shard *shard = fli_supply_shard_of(large, extent);
@@ -36,7 +36,7 @@ static void retire(struct fli_large *large, struct fli_extent *extent)
     fli_unlock(&shard->lock);
 }
 
-/* Keeps what the system would not unmap. */
+/* Keeps an extent in hand that the OS did not unmap. */
 static void keep(struct fli_large *large, struct fli_extent *extent)
 {
     struct fli_large_shard *shard = fli_supply_shard_of(large, extent);
@@ -45,8 +45,8 @@ static void keep(struct fli_large *large, struct fli_extent *extent)
     fli_unlock(&shard->lock);
 }
 
-/* Gives an extent in hand back to the system. Returns the bytes. Its place is left first: another thread may map memory
- * at once where it was. */
+/* Returns an extent in hand to the OS. Returns the bytes returned. It leaves the table first, because another thread
+ * may map memory at its address at once. */
 static size_t give_up(struct fli_large *large, struct fli_extent *extent)
 {
     size_t mapped = extent->mapped;
@@ -62,7 +62,7 @@ static size_t give_up(struct fli_large *large, struct fli_extent *extent)
     return extent->cold ? mapped : 0;
 }
 
-/* Takes the oldest spare extent of a shard in hand, as long as more than `kept` bytes are kept there. */
+/* Takes the oldest spare extent of a shard, if more than `kept` bytes are kept there. */
 static struct fli_extent *take_oldest(struct fli_large_shard *shard, size_t kept, bool for_bound)
 {
     fli_lock(&shard->lock);
@@ -73,8 +73,8 @@ static struct fli_extent *take_oldest(struct fli_large_shard *shard, size_t kept
     return extent;
 }
 
-/* Gives up spare extents of a shard until at most `kept` bytes are left. Returns the bytes given back. Only so many at
- * most as can have been there at first: what the system refuses to take comes back. */
+/* Gives up spare extents of a shard until at most `kept` bytes are left. Returns the bytes returned to the OS. Extents
+ * that the OS refuses are kept again, so the loop ends after as many bytes as were kept at first. */
 static size_t give_up_beyond(struct fli_large *large, struct fli_large_shard *shard, size_t kept, bool for_bound)
 {
     size_t left = fli_load_relaxed(&shard->spare.kept), bytes = 0; /* relaxed: a number a moment ago */
@@ -118,7 +118,7 @@ void fli_supply_flush(struct fli_large *large, unsigned shard)
     give_up_beyond(large, &large->shards[shard], FLI_SPARE_FIRST, true);
 }
 
-/* Keeps an extent in hand, under the lock of its shard, if the bound can have room for it. */
+/* Keeps an extent in hand, under the lock of its shard, if the bound allows one of its size. Returns whether it did. */
 static bool keep_locked(struct fli_large *large, struct fli_large_shard *shard, struct fli_extent *extent)
 {
     fli_assert_held(&shard->lock);
@@ -166,7 +166,7 @@ static struct fli_extent *take_elsewhere(struct fli_large *large, unsigned own, 
     return extent;
 }
 
-/* Enters a new record among all that were made. */
+/* Adds a new record to the list of all that were made. */
 static void note_made(struct fli_large *large, struct fli_extent *extent)
 {
     extent->next_made = fli_load_relaxed(&large->made); /* relaxed: the list is walked only where no thread works */
@@ -174,7 +174,7 @@ static void note_made(struct fli_large *large, struct fli_extent *extent)
         ;
 }
 
-/* Makes a record, in hand. NULL if memory is refused. Keeps errno: whoever asks may try again. */
+/* Makes a record, in hand. Returns NULL if memory is refused. Keeps errno, because the caller may try again. */
 static struct fli_extent *make_record(struct fli_large *large)
 {
     int saved = errno;
@@ -185,7 +185,7 @@ static struct fli_extent *make_record(struct fli_large *large)
     return extent;
 }
 
-/* A record without memory, in hand. NULL if memory is refused. */
+/* Takes an unused record or makes one, in hand and without memory. Returns NULL if memory is refused. */
 static struct fli_extent *obtain_record(struct fli_large *large, struct fli_large_shard *shard)
 {
     struct fli_extent *extent = NULL;
@@ -199,7 +199,8 @@ static struct fli_extent *obtain_record(struct fli_large *large, struct fli_larg
     return extent != NULL ? extent : make_record(large);
 }
 
-/* Maps memory for an extent without any, and enters it. */
+/* Maps memory for an extent without any, and enters it in the table. If the OS refuses, gives up spare extents
+ * first. */
 static bool map(struct fli_large *large, struct fli_extent *extent, size_t size)
 {
     if (!fli_extent_map(extent, size) && (fli_supply_trim(large, 0) == 0 || !fli_extent_map(extent, size)))
@@ -217,7 +218,7 @@ static void note_mapped(struct fli_large *large, struct fli_large_shard *shard, 
     fli_unlock(&shard->lock);
 }
 
-/* A new extent, in hand, that is charged for the size. */
+/* Obtains a new extent, in hand and charged for the size. Returns NULL if the limit or the OS refuses. */
 static struct fli_extent *obtain_new(struct fli_large *large, unsigned number, size_t size)
 {
     struct fli_large_shard *shard = &large->shards[number];
@@ -236,7 +237,8 @@ static struct fli_extent *obtain_new(struct fli_large *large, unsigned number, s
     return NULL;
 }
 
-/* A spare extent, in hand, that is charged for the size. */
+/* Obtains a spare extent of another shard, in hand and charged for the size. Returns NULL if there is none, or
+ * the limit refuses. */
 static struct fli_extent *obtain_spare(struct fli_large *large, unsigned number, size_t size)
 {
     struct fli_extent *extent = take_elsewhere(large, number, size);
