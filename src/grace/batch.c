@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-/* The errno value when all that can be said is that it is too early. */
+/* The error if no more is known than that the grace period has not ended. */
 enum { TOO_EARLY = -EAGAIN };
 
 void fli_batch_init(struct fli_batch *batch, const struct fli_batch_calls *calls, void *owner,
@@ -81,12 +81,12 @@ void fli_batch_forget_locked(struct fli_batch *batch)
 bool fli_batch_wait(const struct fli_batch *batch, unsigned milliseconds)
 {
     int64_t token = fli_load_hint(&batch->token);
-    /* An implementation of the host's that can be waited for says not how long. */
+    /* The host's own wait (struct fl_grace_host) has no time limit, so it does not serve here. */
     return token != 0 && batch->grace->wait_for != NULL && fli_grace_wait(batch->grace, token, milliseconds);
 }
 
-/* Takes what steps can be taken. `*token` is that of the batch that waits then, 0 if none does, and `*number` its
- * number. Returns 0, or why it cannot be waited for. */
+/* Takes the steps that can be taken. `*token` is that of the batch that waits then, 0 if none does, and `*number` is
+ * its number. Returns 0, or the error for which that batch cannot be waited for. */
 static int step(struct fli_batch *batch, int64_t *token, uint64_t *number, size_t *bytes)
 {
     fli_lock(batch->lock);
@@ -104,7 +104,7 @@ int fli_batch_drain(struct fli_batch *batch, void (*wait)(void *context, int64_t
     int64_t token;
     uint64_t number, first = 0;
     int result;
-    /* What has been collected is in the batch that waits now or in the next one. */
+    /* What was collected before is in the batch that waits now or in the next one. */
     while ((result = step(batch, &token, &number, bytes)) == 0 && token != 0) {
         if (first == 0)
             first = number;

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT
  *
- * Batches: what waits for grace periods together. There are deferred blocks, and slabs that were retired while readers
- * could look at them.
+ * Batches: things that wait together for a grace period. Their owners are the deferred blocks (pool/deferred.h) and the
+ * slabs that were retired while readers could look at them (heap/retired.h).
  *
  *     collecting ──close──> waiting ──release──> free
  *
- * Things collect until no batch waits. Then all of them become the batch, and a grace period begins for it. When that has
- * ended, the batch is released. So a thing is free when the batch that waits now and the next one have been released.
+ * Things collect while a batch waits. When none waits, all that have collected become the batch, and a grace period
+ * begins for it. When that has ended, the batch is released. So a thing is free when the batch that waits now and the
+ * next one have been released.
  *
- * A batch whose grace period cannot be had is given up or waits on, as its owner decides; if it waits on, a grace period
- * is asked for at each step.
+ * If no grace period can begin, the owner decides: the batch is given up, or it waits on. If it waits on, each step
+ * asks for a grace period again.
  *
- * No thread waits for another here: a step is taken by whichever thread finds the owner's lock free.
+ * A step does not wait for another thread: any thread that finds the owner's lock free takes the next step.
  *
- * fork: a child's batch waits for another grace period, unless the one that it has been waiting for is the host's.
+ * fork: in the child, the batch that waits asks for a new grace period, unless the host implements them.
  */
 #ifndef FLI_BATCH_H
 #define FLI_BATCH_H
@@ -23,12 +24,12 @@
 
 /* What an owner does with its batches. All are called under its lock. */
 struct fli_batch_calls {
-    /* All that has been collected becomes the batch. Returns whether that is anything. */
+    /* All that has collected becomes the batch. Returns whether the batch has anything. */
     bool (*close)(void *owner);
-    /* The grace period has ended. Adds the bytes that it releases to `*bytes`. Returns whether they are all; if not, the
-     * next step calls it again. */
+    /* Releases the batch, whose grace period has ended, and adds the bytes released to `*bytes`. Returns whether the
+     * whole batch is released. If not, the next step calls this again. */
     bool (*release)(void *owner, size_t *bytes);
-    /* No grace period can be had. Returns whether the owner has given the batch up. */
+    /* No grace period can begin. Returns whether the owner has given the batch up. */
     bool (*refuse)(void *owner);
 };
 
@@ -41,7 +42,7 @@ struct fli_batch {
 
     bool is_waiting;
     uint64_t number;           /* how many batches there have been */
-    FLI_ATOMIC(int64_t) token; /* of the grace period; 0: it could not be had yet. Written under the lock */
+    FLI_ATOMIC(int64_t) token; /* of the grace period; 0: it has not begun. Written under the lock */
     int refusal;               /* why not, a negative errno value */
     FLI_ATOMIC(uint64_t) grace_periods;
     FLI_ATOMIC(uint64_t) grace_refusals;
@@ -50,27 +51,28 @@ struct fli_batch {
 void fli_batch_init(struct fli_batch *batch, const struct fli_batch_calls *calls, void *owner,
                     const struct fli_grace *grace, struct fli_mutex *lock);
 
-/* Whether the batch, which waits, can be released, or its grace period asked for, as far as can be seen without the lock.
- * Other threads may do so, or make it impossible, meanwhile. */
+/* Whether the batch that waits can probably take a step: release, or ask for its grace period. The lock is not held, so
+ * other threads may take the step meanwhile. */
 bool fli_batch_may_advance(const struct fli_batch *batch);
 
-/* Takes what steps can be taken. Returns the bytes released. Keeps errno. Under the owner's lock. */
+/* Takes the steps that can be taken. Returns the bytes released. Keeps errno. Under the owner's lock. */
 size_t fli_batch_advance_locked(struct fli_batch *batch);
 
-/* The owner has taken back all that waits. Under its lock. */
+/* Says that the owner has taken back all that waits. Under its lock. */
 void fli_batch_forget_locked(struct fli_batch *batch);
 
-/* Waits for at most `milliseconds` for the end of the grace period that has begun, where a wait can have an end. Returns
- * whether it has ended. The calling OS thread is in no section and holds no lock. */
+/* Waits at most `milliseconds` until the grace period that has begun ends. It does not wait if the host implements
+ * grace periods, because its wait has no time limit. Returns whether the grace period has ended. The calling OS thread
+ * is in no section and holds no lock. */
 bool fli_batch_wait(const struct fli_batch *batch, unsigned milliseconds);
 
-/* Waits until all that has been collected is free, or given up. `wait` waits a while for a grace period. Adds the bytes
- * released to `*bytes`. Returns 0, or why it is not free: -EAGAIN, -ENOMEM, -ENOTSUP. Keeps errno. The calling OS thread
- * is in no section and holds no lock. */
+/* Waits until all that has collected is free or given up. `wait` waits a while for a grace period. Adds the bytes
+ * released to `*bytes`. Returns 0, or why not all is free: -EAGAIN, -ENOMEM, -ENOTSUP. Keeps errno. The calling OS
+ * thread is in no section and holds no lock. */
 int fli_batch_drain(struct fli_batch *batch, void (*wait)(void *context, int64_t token), void *context,
                     size_t *bytes);
 
-/* In the child of a fork, where no other thread runs. */
+/* Makes the batch that waits ask for a new grace period. Called in the child of a fork, where no other thread runs. */
 void fli_batch_wait_anew_stw(struct fli_batch *batch);
 
 #endif

@@ -12,7 +12,7 @@ int fli_grace_init(struct fli_grace *grace, enum fl_grace kind, const struct fl_
     return kind == FL_GRACE_QSBR || kind == FL_GRACE_BP ? fli_rcu_init(grace) : 0;
 }
 
-/* With cancellation off, as fli_grace_elapsed_host. */
+/* Cancellation is off, as in fli_grace_elapsed_host. */
 int64_t fli_grace_begin(const struct fli_grace *grace)
 {
     int state = fli_cancel_off();

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Grace periods, as the core knows them: when has every reader that could have seen this let go of it?
+ * Grace periods, as the core knows them. A grace period that begins when readers can no longer find a thing ends only
+ * after all readers have let go of it.
  *
- *     writers    ask for a grace period (begin) and get a token; it has ended (elapsed), or they wait for it
- *     readers    are OS threads; what an implementation wants to hear of them is a struct fli_reader_calls
+ *     writers    ask for a grace period (begin) and get a token; they ask whether it has ended (elapsed) or wait
+ *     readers    are OS threads; struct fli_reader_calls is what an implementation wants to be told of them
  *
- * There are liburcu's (rcu.h, two flavors) and the host's own (struct fl_grace_host), which hears of its readers by
- * itself.
+ * The implementations are liburcu's two flavors (rcu.h) and the host's own (struct fl_grace_host). The latter learns of
+ * readers from the host, not from the library.
  *
- * What was done before fli_grace_begin is visible to every reader that the grace period does not wait for; what those
- * did that it waits for happened before an fli_grace_elapsed that returns true.
+ * Readers for which a grace period does not wait see what was done before its fli_grace_begin. What the other readers
+ * did before it ended happened before an fli_grace_elapsed that returns true.
  */
 #ifndef FLI_GRACE_H
 #define FLI_GRACE_H
@@ -19,9 +20,10 @@
 
 enum { FLI_GRACE_KINDS = FL_GRACE_HOST + 1 };
 
-/* All are called by the OS thread that they concern. */
+/* The OS thread that a function concerns calls it. */
 struct fli_reader_calls {
-    /* Makes the calling OS thread a reader, online. Returns false if the host has done so, whose affair it stays. */
+    /* Makes the calling OS thread a reader, online. Returns false if the host has done so already: the host manages it
+     * then. */
     bool (*join)(void);
     void (*leave)(void);
     void (*online)(void);
@@ -29,11 +31,12 @@ struct fli_reader_calls {
     void (*quiescent)(void);
     void (*lock)(void);
     void (*unlock)(void);
-    /* Whether it is in a section that only its own end ends, so that it must not wait for a grace period. */
+    /* Whether the thread is in a section that only an unlock ends, so that it must not wait for a grace period. */
     bool (*is_inside)(void);
-    /* Takes it offline for a wait. Returns whether it was online. */
+    /* Takes the thread offline for a wait. Returns whether it was online. */
     bool (*pause)(void);
-    /* The number of the grace period that began last, and when, in nanoseconds of fli_grace_now; any thread. */
+    /* The number of the grace period that began last, and in `*begun` when, in nanoseconds of fli_grace_now. Any
+     * thread. */
     int64_t (*latest)(uint64_t *begun);
 };
 
@@ -41,16 +44,16 @@ struct fli_reader_calls {
 struct fli_grace {
     enum fl_grace kind;
     struct fl_grace_host calls;
-    /* Waits for at most this long. NULL: calls.wait is what there is. */
+    /* Waits for at most `milliseconds`. NULL: only calls.wait can wait. */
     void (*wait_for)(void *context, int64_t token, unsigned milliseconds);
-    const struct fli_reader_calls *readers; /* NULL: the host knows them */
+    const struct fli_reader_calls *readers; /* NULL: the host manages them */
 };
 
-/* Makes the grace periods of a kind; `host` is that of FL_GRACE_HOST. Returns 0, or -ENOTSUP if the library was built
- * without liburcu. */
+/* Sets up the grace periods of a kind; `host` is for FL_GRACE_HOST only. Returns 0, or -ENOTSUP if the library was
+ * built without liburcu. */
 int fli_grace_init(struct fli_grace *grace, enum fl_grace kind, const struct fl_grace_host *host);
 
-/* A token, or a negative errno value. */
+/* Asks for a grace period. Returns its token, or a negative errno value. */
 int64_t fli_grace_begin(const struct fli_grace *grace);
 
 /* Asks the host, with cancellation off, because locks of the library may be held. */
@@ -63,23 +66,26 @@ static inline bool fli_grace_elapsed(const struct fli_grace *grace, int64_t toke
     return grace->calls.elapsed(grace->calls.context, token);
 }
 
-/* Whether a grace period can be waited for. Not by a thread that forks: others may need the locks that it holds. */
+/* Whether the calling thread can wait for a grace period. A thread that forks cannot: other threads may need the locks
+ * that it holds. */
 static inline bool fli_grace_can_wait(const struct fli_grace *grace)
 {
     return (grace->wait_for != NULL || grace->calls.wait != NULL) && !fli_lock_is_forking();
 }
 
-/* Waits until a grace period has ended, about `milliseconds`, or for an implementation of the host's as long as it
- * takes; the calling OS thread is offline meanwhile. Returns whether it has ended. No lock may be held. */
+/* Waits until a grace period has ended, or for about `milliseconds`. If the host implements them, the wait has no
+ * time limit. The calling OS thread is offline meanwhile. Returns whether the grace period has ended. No lock may be
+ * held. */
 bool fli_grace_wait(const struct fli_grace *grace, int64_t token, unsigned milliseconds);
 
-/* Whether the calling OS thread is in a section of the implementation's, the host's own sections included. */
+/* Whether the calling OS thread is in a section of the implementation. Sections that the host began itself count,
+ * too. */
 bool fli_grace_is_inside(const struct fli_grace *grace);
 
-/* Nanoseconds of a clock that only goes forward. */
+/* Nanoseconds of the monotonic clock. */
 uint64_t fli_grace_now(void);
 
-/* The same some milliseconds ago, for a fraction of the time that it takes to ask. */
+/* The same clock as of some milliseconds ago, for a fraction of the cost. */
 uint64_t fli_grace_now_about(void);
 
 #endif

@@ -6,15 +6,15 @@
 #include <signal.h>
 #include <time.h>
 
-/* From the beginning of a grace period to the next one's. To begin one and to end it takes each reader and writer
- * some microseconds, which are to be few beside what they do meanwhile. */
+/* The least time from the beginning of a grace period to the next one's. Each one costs readers and writers some
+ * microseconds. These should be few beside their other work. */
 enum { PACE_NANOSECONDS = 100000 };
 
 /* ---- The thread. */
 
 static int64_t completed(struct fli_helper *helper)
 {
-    /* G2: acquire, pairs with G1 in help: what readers did before the grace period ended. */
+    /* G2: acquire, pairs with G1 in help: what readers did before the grace period ended is visible. */
     return fli_load_acquire(&helper->completed);
 }
 
@@ -33,7 +33,7 @@ static void wait_until_asked_locked(struct fli_helper *helper, int64_t number)
     helper->is_idle = false;
 }
 
-/* Leaves some time between the beginnings of two grace periods, unless somebody waits. */
+/* Leaves some time between the beginnings of two grace periods, unless a thread waits for one. */
 static void rest_locked(struct fli_helper *helper, int64_t number)
 {
     fli_assert_held(&helper->lock);
@@ -51,12 +51,12 @@ static void *help(void *arg)
         wait_until_asked_locked(helper, number + 1);
         rest_locked(helper, number + 1);
         fli_store_own(&helper->begun_at, fli_grace_now());
-        /* G3: release, pairs with G4 in latest: begun_at is not that of an earlier one. */
+        /* G3: release, pairs with G4 in latest: with this number no earlier begun_at is read. */
         fli_store_release(&helper->begun, number + 1);
         fli_unlock(&helper->lock);
         helper->wait_for_readers();
         fli_lock(&helper->lock);
-        /* G1: release, pairs with G2 in completed: what readers did before. */
+        /* G1: release, pairs with G2 in completed: what readers did before is visible. */
         fli_store_release(&helper->completed, number + 1);
         pthread_cond_broadcast(&helper->ended);
     }
@@ -75,8 +75,8 @@ static void use_clock_locked(struct fli_helper *helper)
     pthread_condattr_destroy(&attributes);
 }
 
-/* Starts the helper, with every signal blocked: the host's handlers run on threads that it knows. Returns 0 or a
- * negative errno value. */
+/* Starts the helper if there is none. It blocks every signal, so that the host's handlers run on the host's threads
+ * only. Returns 0 or a negative errno value. */
 static int start_locked(struct fli_helper *helper)
 {
     fli_assert_held(&helper->lock);
@@ -98,7 +98,7 @@ static int start_locked(struct fli_helper *helper)
     return 0;
 }
 
-/* ---- Those that ask. */
+/* ---- Asking for grace periods. */
 
 int64_t fli_helper_begin(void *of)
 {
@@ -122,7 +122,8 @@ bool fli_helper_elapsed(void *of, int64_t token)
     struct fli_helper *helper = of;
     if (completed(helper) >= token)
         return true;
-    /* Only a forked child has asked and has no helper. A stale value is corrected by a later call. */
+    /* Only in a forked child is there a token but no helper. If the value read is stale, a later call reads the new
+     * one. */
     if (FLI_UNLIKELY(!fli_load_hint(&helper->exists))) {
         fli_lock(&helper->lock);
         if (!helper->lost)
@@ -144,7 +145,7 @@ void fli_helper_wait_for(void *of, int64_t token, unsigned milliseconds)
         helper->hurry = token;
         pthread_cond_signal(&helper->asked_for);
     }
-    /* Without a clock there never was a helper, hence no token. */
+    /* Without a clock no helper was ever started, so there is no token. */
     while (helper->has_clock && completed(helper) < token &&
            fli_cond_wait_until(&helper->ended, &helper->lock, &until) == 0)
         ;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * A helper: one thread per process and kind of grace periods, which waits for readers over and over while grace periods
- * are asked for. They are numbered, and their numbers are the tokens:
+ * A helper: a thread, one per process and kind of grace periods, that waits for readers. rcu.c has one for each flavor
+ * of liburcu. While threads ask for grace periods, the helper begins and ends one after another. Grace periods are
+ * numbered, and their numbers are the tokens:
  *
  *     completed <= begun <= completed + 1        begun <= asked <= begun + 1
  *
- * A thread that asks gets the number of the next one to begin: the one under way may have begun too early for it. So all
- * that ask while one is under way share the next. (liburcu's own call_rcu aborts where its helper cannot be started;
- * here that is an error of begin.)
+ * A thread that asks gets the number of the next one to begin, because the one under way may have begun too early for
+ * it. So all threads that ask while one is under way share the next one. (liburcu's own call_rcu aborts if its helper
+ * cannot be started; here fli_helper_begin returns an error.)
  *
  *     label  operation                        order      partner
  *     G1     store of completed               release    G2
@@ -15,8 +16,8 @@
  *     G3     store of begun                   release    G4
  *     G4     load of begun                    acquire    G3
  *
- * fork: the helper does not exist in the child, and the tokens of its grace periods mean nothing there. A child that asks
- * starts a helper of its own.
+ * fork: the helper does not exist in the child, and the tokens of its grace periods mean nothing there. When the child
+ * asks for a grace period, it starts a helper of its own.
  */
 #ifndef FLI_HELPER_H
 #define FLI_HELPER_H
@@ -31,7 +32,7 @@ struct fli_helper {
     struct fli_mutex lock;          /* guards what follows */
     pthread_cond_t asked_for;
     pthread_cond_t ended;
-    bool has_clock; /* the two measure fli_grace_now */
+    bool has_clock; /* both conditions use the clock of fli_grace_now */
     bool is_idle;   /* the helper waits until it is asked */
     int64_t hurry;  /* grace periods up to this one begin at once */
     bool lost;      /* in a child that gets no more grace periods; set before there is a second thread */
@@ -48,16 +49,16 @@ struct fli_helper {
         .asked_for = PTHREAD_COND_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER                                     \
     }
 
-/* As struct fl_grace_host and struct fli_grace have them. */
+/* The calls that struct fl_grace_host (begin, elapsed) and struct fli_grace (wait_for) describe. */
 int64_t fli_helper_begin(void *helper);
 bool fli_helper_elapsed(void *helper, int64_t token);
 void fli_helper_wait_for(void *helper, int64_t token, unsigned milliseconds);
 
-/* The grace period that began last, and in `*begun_at` when. */
+/* Returns the number of the grace period that began last, and in `*begun_at` when it began. */
 int64_t fli_helper_latest(struct fli_helper *helper, uint64_t *begun_at);
 
-/* In the child of a fork, where no other thread runs and the lock is held: there is no helper, and there will be none if
- * it is `lost`. */
+/* Starts anew in the child of a fork, where no other thread runs and the lock is held. There is no helper; if it is
+ * `lost`, there will be none. Releases the lock. */
 void fli_helper_begin_anew_stw(struct fli_helper *helper, bool lost);
 
 #endif

@@ -3,11 +3,12 @@
  * Grace periods of liburcu's two flavors, each with a helper (helper.h) that calls synchronize_rcu.
  *
  * Distribution builds of liburcu are not instrumented for ThreadSanitizer, which therefore does not see that a grace
- * period orders anything. This file tells it: what a reader did before it left a section, passed a quiescent state or
+ * period orders anything. This file tells it. What a reader did before it left a section, passed a quiescent state or
  * went offline (release) happened before what follows a synchronize_rcu (acquire).
  *
- * fork: a child goes on with bp, whose locks were held across the fork if there ever was a heap of bp; with qsbr it gets
- * no more grace periods if there ever was a reader, because synchronize_rcu would wait for readers that do not exist.
+ * fork: with bp, a child goes on, because the locks of bp were held across the fork. It gets no more grace periods if
+ * the fork was inside a section. With qsbr, a child gets none if there ever was a reader: synchronize_rcu would wait
+ * for readers that do not exist.
  */
 #include "grace/rcu.h"
 #include "base/atomic.h"
@@ -17,7 +18,7 @@
 
 #include <urcu/flavor.h>
 
-/* The headers declare one flavor of a program at most. */
+/* The headers of liburcu declare this for only one flavor in a program. */
 extern const struct rcu_flavor_struct urcu_qsbr_flavor, urcu_bp_flavor;
 void urcu_bp_before_fork(void);
 void urcu_bp_after_fork_parent(void);
@@ -37,7 +38,7 @@ static struct flavor bp = {.urcu = &urcu_bp_flavor, .helper = FLI_HELPER_INITIAL
 
 /* ---- What ThreadSanitizer is told. */
 
-/* The calling reader holds no pointers. */
+/* Tells that the calling reader holds no pointers. */
 static void tell_done(struct flavor *flavor)
 {
     if (!FLI_MUTANT_UNTOLD)
@@ -46,7 +47,7 @@ static void tell_done(struct flavor *flavor)
 
 /* ---- The helpers. */
 
-/* A whole grace period, at whose end ThreadSanitizer is told. */
+/* Waits for a whole grace period, and tells ThreadSanitizer that it has ended. */
 static void wait_for_readers(struct flavor *flavor)
 {
     if (!FLI_MUTANT_NO_WAIT)
@@ -72,7 +73,7 @@ static bool qsbr_join(void)
     fli_store_relaxed(&qsbr.is_used, true); /* relaxed: read in the child of a fork */
     if (qsbr.urcu->read_ongoing())
         return false; /* the host has registered the thread and taken it online */
-    /* In a child without grace periods liburcu's list of readers leads to threads that do not exist. */
+    /* In a child without grace periods, liburcu's list of readers contains threads that do not exist. */
     if (!qsbr.helper.lost)
         qsbr.urcu->register_thread();
     return true;
@@ -136,7 +137,7 @@ static int64_t bp_latest(uint64_t *begun_at)
     return fli_helper_latest(&bp.helper, begun_at);
 }
 
-/* What a flavor has no use for. */
+/* Calls that a flavor has no use for. */
 static bool yes(void)
 {
     return true;
@@ -181,8 +182,7 @@ int fli_rcu_init(struct fli_grace *grace)
 {
     bool is_bp = grace->kind == FL_GRACE_BP;
     if (is_bp)
-        fli_store_relaxed(&bp.is_used,
-                          true); /* relaxed: of the two values that a fork at once may read, both will do */
+        fli_store_relaxed(&bp.is_used, true); /* relaxed: a fork meanwhile may read either value */
     grace->calls = (struct fl_grace_host){
         .begin = fli_helper_begin, .elapsed = fli_helper_elapsed, .context = is_bp ? &bp.helper : &qsbr.helper};
     grace->wait_for = fli_helper_wait_for;
@@ -192,17 +192,17 @@ int fli_rcu_init(struct fli_grace *grace)
 
 /* ---- fork */
 
-/* Whether the fork under way on this thread holds bp's locks: others may fork at the same time. */
+/* Whether the fork under way on this thread holds bp's locks. Other threads may fork at the same time. */
 static __thread bool bp_is_held;
 
 void fli_rcu_before_fork(void)
 {
-    /* Only where threads or our helper may hold them. Inside a section the wait for a grace period under way would
-     * not end. Relaxed: see fli_rcu_init. */
+    /* bp's locks are taken only if threads or the helper may hold them. A thread inside a section does not take them,
+     * because its wait for a grace period under way would not end. Relaxed: see fli_rcu_init. */
     bp_is_held = fli_load_relaxed(&bp.is_used) && !bp_is_inside();
     if (!bp_is_held)
         return;
-    /* Registers this thread, which a first section between the handlers would find locked. */
+    /* Registers this thread now: between the handlers, its first section would need a lock that is held. */
     bp_lock();
     bp_unlock();
     urcu_bp_before_fork();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * In the place of rcu.c where there is no liburcu.
+ * Stands in for rcu.c in a build without liburcu.
  */
 #include "grace/rcu.h"
 
