@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * How the inline fast paths work; their contract stands in freelane.h, which includes this. The layouts here are the ABI
- * that FL_ABI numbers.
+ * How the inline fast paths work; their contract stands in freelane.h, which includes this file. The layouts here are
+ * the ABI that FL_ABI numbers.
  *
  * A cache as the fast paths see it, loaded with a magazine that holds pointers to three free blocks:
  *
@@ -11,12 +11,14 @@
  *      .. | free | free | free|      | ... |     |      the magazine's slots
  *     ----+------+------+-----+------+-----+-----+
  *
- * alloc takes *--top unless top == floor; free stores *top++ unless top is a multiple of FL_MAGAZINE_BYTES, where
- * every magazine ends. What fails the test goes to the slow half, which exchanges magazines and does the same again.
- * A cache of zeros (no magazine; class 0; an unattached thread; any cache in a debug build) sends every call there.
+ *     blocks that alloc can take here = top - floor >= 0
  *
- * The slots are touched by the owning thread alone. `top` and `floor` are also read by statistics from other threads,
- * so they are stored as relaxed atomics: single numbers are read, nothing is ordered by them.
+ * alloc takes *--top unless top == floor. free stores *top++ unless top is a multiple of FL_MAGAZINE_BYTES, where every
+ * magazine ends. A call that fails this test goes to its slow half, which exchanges magazines and tries again. A cache
+ * of zeros sends every call there. It has no magazine, or it is for class 0, of a stand-in, or of a checked build.
+ *
+ * Only the owning thread touches the slots. Statistics read `top` and `floor` from other threads, so they are stored as
+ * relaxed atomics: they are single numbers and order nothing.
  */
 #ifndef FREELANE_INLINE_H
 #define FREELANE_INLINE_H
@@ -45,14 +47,15 @@ struct fl_thread {
     /* The library's own state follows. */
 };
 
-/* FREELANE_TLS_DYNAMIC leaves the model of thread-local variables to the compiler, at a call each time, where it would
- * be initial-exec. python.h's name for it does the same. */
+/* FREELANE_TLS_DYNAMIC leaves the model of thread-local variables to the compiler, which may then call a function for
+ * each access. Without it the model is initial-exec. FREELANE_PYTHON_TLS_DYNAMIC, the name in python.h, does the
+ * same. */
 #if defined(FREELANE_PYTHON_TLS_DYNAMIC) && !defined(FREELANE_TLS_DYNAMIC)
 #define FREELANE_TLS_DYNAMIC 1
 #endif
 
-/* The default heap's thread of the calling OS thread. Where that has none, because it has not used the heap yet
- * or because it is exiting, it points at a constant thread whose caches have no capacity. */
+/* The calling OS thread's handle in the default heap. Before the thread's first call and while it exits, this is a
+ * stand-in: a constant thread whose caches have no capacity. */
 #if defined(FREELANE_TLS_DYNAMIC)
 extern FL_API __thread struct fl_thread *fl_thread_current;
 #else
@@ -75,7 +78,8 @@ FL_INLINE struct fl_thread *fl_thread_self(void)
     return fl_thread_current;
 }
 
-/* Every fast path sends class 0 to its slow half. */
+/* The class that serves a size. It is 0 for size 0 and above FL_BLOCK_MAX; every fast path sends class 0 to its slow
+ * half. */
 FL_INLINE size_t fl_size_class(size_t size)
 {
     if (__builtin_expect(size <= 512, 1))
@@ -120,7 +124,7 @@ FL_INLINE struct fl_cache *fl_cache_at(struct fl_thread *thread, uint32_t offset
 /* The cache that serves `size` bytes. */
 FL_INLINE struct fl_cache *fl_cache_for(struct fl_thread *thread, size_t size)
 {
-    /* Small sizes by themselves: two shifts become a shift and a mask. */
+    /* Small sizes have a branch of their own, where two shifts become a shift and a mask. */
     if (__builtin_expect(size <= 512, 1))
         return (struct fl_cache *)(void *)((char *)thread + ((size + 15) / 16 * sizeof(struct fl_cache)));
     return &thread->cache[fl_size_class(size)];
@@ -146,7 +150,8 @@ FL_INLINE void fl_free_sized(struct fl_thread *thread, void *block, size_t size)
     fl_cache_put(cache, top, block);
 }
 
-/* What is too large to be rounded up is left as it is, and is refused as that. */
+/* `size` rounded up to a multiple of `alignment`, at least one. A size too large for that is returned as it is, and
+ * then refused. */
 FL_INLINE size_t fl_aligned_size(size_t alignment, size_t size)
 {
     size_t rounded = (size + (size == 0) + alignment - 1) & ~(alignment - 1);
@@ -178,8 +183,8 @@ FL_INLINE void fl_type_free(struct fl_thread *thread, void *object, const struct
     fl_cache_put(cache, top, object);
 }
 
-/* The two bits are tested by the bounds test: a kind other than PLAIN points dealloc_cache at the cache that never has room, and so does a type whose
- * header the library clears. */
+/* The bounds test also tests the kind. For a kind other than PLAIN, dealloc_cache leads to the cache that never has
+ * room. It does so, too, for a type whose header the library clears. */
 FL_INLINE void fl_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
     struct fl_cache *cache = fl_cache_at(thread, type->dealloc_cache);
@@ -203,8 +208,8 @@ FL_INLINE void fl_dealloc_as(struct fl_thread *thread, void *object, const struc
     fl_cache_put(cache, top, object);
 }
 
-/* Stores a block at the `top` that lies at `place`, where there is room. Returns false, and has done nothing, where there
- * is none. */
+/* Stores a block at the `top` that lies at `place`, if there is room. Returns false, and changes nothing, if there is
+ * none. */
 FL_INLINE bool fl_top_put(void ***place, void *block)
 {
     void **top = __atomic_load_n(place, __ATOMIC_RELAXED);
@@ -221,9 +226,9 @@ FL_INLINE void ***fl_top_at(struct fl_thread *thread, size_t offset)
     return (void ***)(void *)((char *)thread + offset);
 }
 
-/* Tags of types whose objects are not pushed back by themselves: where in a thread the words of the two caches of class
- * 0 lie, which are always zero, as a `top` without room. The tag of any other type, which is PLAIN, is where the `top`
- * of its cache lies. */
+/* A tag is the offset in a thread at which the `top` for a type's freed objects lies. For a type whose objects can be
+ * pushed there at once, which is PLAIN, that is the `top` of its cache. Other types have one of the tags below. These
+ * are the offsets of the words of the two caches of class 0, which are always zero: a `top` without room. */
 enum {
     FL_TAG_LEGACY = 0,
     FL_TAG_PLAIN = sizeof(void **),
@@ -254,7 +259,7 @@ FL_INLINE enum fl_dealloc_kind fl_tag_kind(unsigned tag)
     return tag == FL_TAG_LEGACY ? FL_DEALLOC_LEGACY : FL_DEALLOC_PLAIN;
 }
 
-/* The bounds test is the test of the kind, as in fl_dealloc. */
+/* The bounds test also tests the kind, as in fl_dealloc. */
 FL_INLINE void fl_dealloc_tagged(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag)
 {
     if (!fl_top_put(fl_top_at(thread, tag), object))
