@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/cache.h"
 
-/* Blocks by which the floor of a cold magazine comes down at a time. */
+/* The blocks of a stage of a cold magazine. */
 enum { STAGE_BLOCKS = FLI_RARE_PATHS ? 1 : 32 };
 
-/* Relaxed: the owner alone orders these words; statistics read single numbers. */
+/* The owner alone writes these words; statistics read single ones. */
 #define STORE(place, value) fli_store_public(&(place), (value))
 #define LOAD(place)         fli_load_public(&(place))
 
@@ -23,15 +23,15 @@ void **fli_cache_floor(const struct fl_cache *cache, unsigned capacity)
 struct fli_magazine *fli_cache_previous(const struct fl_cache *cache, const struct fli_magazines *magazines)
 {
     const struct fli_magazine *loaded = fli_cache_loaded(cache);
-    uint32_t index = loaded != NULL ? fli_load_relaxed(&loaded->next) : 0; /* relaxed: as above */
+    uint32_t index = loaded != NULL ? fli_load_hint(&loaded->next) : 0;
     return index != 0 ? fli_magazine_at(magazines, index) : NULL;
 }
 
 void fli_cache_load_owner(struct fl_cache *cache, struct fli_magazine *magazine, uint32_t previous, unsigned capacity)
 {
     void **floor = fli_magazine_floor(magazine, capacity);
-    fli_store_relaxed(&magazine->next, previous);                  /* relaxed: the magazine is ours */
-    STORE(cache->top, floor + fli_load_relaxed(&magazine->count)); /* relaxed: likewise */
+    fli_store_own(&magazine->next, previous);
+    STORE(cache->top, floor + fli_load_own(&magazine->count));
     STORE(cache->floor, floor);
 }
 
@@ -39,8 +39,7 @@ struct fli_magazine *fli_cache_unload_owner(struct fl_cache *cache, unsigned cap
 {
     struct fli_magazine *magazine = fli_cache_loaded(cache);
     if (magazine != NULL)
-        fli_store_relaxed(&magazine->count, /* relaxed: the magazine is ours */
-                          (uint16_t)(cache->top - fli_magazine_floor(magazine, capacity)));
+        fli_store_own(&magazine->count, (uint16_t)(cache->top - fli_magazine_floor(magazine, capacity)));
     STORE(cache->top, NULL);
     STORE(cache->floor, NULL);
     return magazine;
@@ -58,7 +57,7 @@ struct fli_magazine *fli_cache_push_owner(struct fl_cache *cache, struct fli_mag
 struct fli_magazine *fli_cache_take_previous_owner(struct fl_cache *cache, const struct fli_magazines *magazines)
 {
     struct fli_magazine *previous = fli_cache_previous(cache, magazines);
-    fli_store_relaxed(&fli_cache_loaded(cache)->next, 0); /* relaxed: the magazine is ours */
+    fli_store_own(&fli_cache_loaded(cache)->next, 0);
     return previous;
 }
 
@@ -69,20 +68,21 @@ void fli_cache_fill_owner(struct fl_cache *cache, unsigned count)
 
 /* ---- Cold magazines. */
 
-/* The slot `count` slots below `slot`, but not below `floor`. */
+/* The slot `count` slots below `slot`, or `floor` if that is higher. */
 static void **down(void **slot, size_t count, void **floor)
 {
     return (size_t)(slot - floor) > count ? slot - count : floor;
 }
 
-/* Fetches the first lines of blocks, in the order in which they will be taken. */
+/* Prefetches the first line of each block, in the order in which the blocks will be taken. */
 static void fetch(void **from, void **upto)
 {
     while (upto-- > from)
         __builtin_prefetch(*upto, 1);
 }
 
-/* Whether the blocks lie in the order of their addresses, judged by a sample: the processor fetches these itself. */
+/* Whether the blocks lie in the order of their addresses, judged by a sample. The processor prefetches such blocks
+ * without help. */
 static bool in_address_order(void **top, void **floor, unsigned class_index)
 {
     void **lower = down(top - 1, STAGE_BLOCKS, floor);
@@ -115,7 +115,7 @@ bool fli_cache_lower_floor_owner(struct fl_cache *cache, unsigned capacity)
 size_t fli_cache_loaded_blocks(const struct fl_cache *cache, unsigned capacity)
 {
     uintptr_t top = (uintptr_t)LOAD(cache->top), floor = (uintptr_t)fli_cache_floor(cache, capacity);
-    /* The two words may be of different magazines while the owner works; no magazine holds more than its capacity. */
+    /* While the owner works, the two words may belong to different magazines: hence the bound. */
     return top > floor ? fli_min((top - floor) / sizeof(void *), capacity) : 0;
 }
 

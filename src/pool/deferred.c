@@ -25,12 +25,12 @@ static bool count_in(struct fli_deferred *deferred, unsigned class_index, size_t
     if (fli_deferred_has_pressure(deferred))
         return false;
     set_pressure(deferred, true);
-    /* Two threads may both find that they have raised it: the host is told twice. */
+    /* Two threads may both find that they have raised it: then the host's callback runs twice. */
     fli_add_count(&deferred->pressures, 1);
     return true;
 }
 
-/* Takes from what has been submitted. Returns the bytes. */
+/* Subtracts from what has been submitted. Returns the bytes. */
 static size_t count_out(struct fli_deferred *deferred, unsigned class_index, size_t blocks, size_t bytes)
 {
     fli_sub_count(&deferred->blocks[class_index], blocks);
@@ -127,7 +127,7 @@ bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size)
 
 /* ---- Release. */
 
-/* The release of a batch's magazines, of which the part-full ones are put together. */
+/* The release of a batch's magazines, which puts the blocks of part-full ones together. */
 struct merge {
     size_t bytes;
     uint64_t has_partial[2];                      /* a bit per class */
@@ -145,7 +145,7 @@ static void push_filled(struct fli_deferred *deferred, struct fli_magazine *maga
     fli_count(&deferred->counters.exchanges, 1);
 }
 
-/* Moves blocks from one magazine to another of the class, until that is full or this is empty. */
+/* Moves blocks from one magazine to another of the class, until that is full or this one is empty. */
 static void pour(struct fli_magazine *from, struct fli_magazine *to, unsigned capacity)
 {
     uint16_t have = fli_load_own(&from->count), there = fli_load_own(&to->count);
@@ -213,7 +213,7 @@ static size_t release_magazines(struct fli_deferred *deferred)
     return merge.bytes;
 }
 
-/* Sends the blocks of a slab home that are marked and wait, if its home is not busy. Returns their bytes. */
+/* Sends home the blocks of a slab that are marked and have waited, unless its home is busy. Returns their bytes. */
 static size_t release_slab(struct fli_deferred *deferred, uint32_t slab)
 {
     struct fli_backing *backing = deferred->backing;
@@ -233,7 +233,7 @@ static size_t release_slab(struct fli_deferred *deferred, uint32_t slab)
     return bytes;
 }
 
-/* Releases what is marked. Marks in slabs whose homes are busy wait for the next step. Returns the bytes. */
+/* Releases the marked blocks. Marks in slabs whose homes are busy wait for the next step. Returns the bytes. */
 static size_t release_marks(struct fli_deferred *deferred)
 {
     struct fli_slabs *slabs = &deferred->backing->slabs;
@@ -271,7 +271,7 @@ static bool release_batch(void *owner, size_t *bytes)
     return !deferred->has_waiting_marks;
 }
 
-/* What is deferred waits until a grace period can be had. */
+/* A refused batch stays: deferred blocks wait until a grace period can be had. */
 static bool keep_batch(void *owner)
 {
     (void)owner;
@@ -295,8 +295,7 @@ void fli_deferred_close(struct fli_deferred *deferred)
     fli_mutex_close(&deferred->lock);
 }
 
-/* Whether a step can be taken, as far as can be seen without the lock. Others may take it or make it impossible
- * meanwhile. */
+/* Whether a step seems possible, seen without the lock. Other threads may take the step or prevent it meanwhile. */
 static bool can_step(struct fli_deferred *deferred)
 {
     if (fli_deferred_has_pressure(deferred))

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: MIT
  *
- * Deferred blocks: freed by the host, but readers may still be looking at them.
+ * Deferred blocks: blocks that the host has freed while readers may still look at them.
  *
  *     a thread's magazines ──submit──> collecting ──close──> waiting ──release──> pool
  *     (one per class)                  a stack               one batch            and caches
  *
- * A magazine of deferred blocks moves as a whole, as in Linux's kfree_rcu sheaves. Those that have been submitted
- * collect and wait as batches do (grace/batch.h). When a grace period has ended, its batch's full magazines go to the
- * pool as they are, and part-full ones are put together first. Blocks for which no magazine can be had are marked in
- * their slab (memory/mark.h), and large blocks in their table; these marks are of the same batches.
+ * A magazine of deferred blocks moves as a whole, as in Linux's kfree_rcu sheaves. Submitted magazines collect and
+ * wait in batches (grace/batch.h). When the grace period of a batch has ended, its full magazines go to the pool as
+ * they are. The blocks of part-full ones are put together first. A block for which no magazine can be had is marked
+ * in its slab (memory/mark.h), and a large block in its table. These marks belong to the same batches.
  *
  *     deferred blocks = in threads' magazines + submitted
  *     submitted = collecting + waiting, magazines and marks
  *
- * Each submission, quiescent state, flush, trim and barrier looks whether a step can be taken (fli_deferred_advance).
- * The lock is taken only if one can: many threads pass quiescent states. A batch whose grace period cannot be had waits
- * on.
+ * Each submission, quiescent state, flush, trim and barrier looks whether a batch can take its next step
+ * (fli_deferred_advance). It takes the lock only if that is so, because many threads pass quiescent states. If no
+ * grace period can be had, the batch goes on waiting.
  *
- * fork: the pool's rules hold for `collecting` (fork.h).
+ * A thread's magazines belong to it (`_owner`). Any thread may call the other functions but `_stw`.
+ *
+ * fork: the rules of the pool (pool.h, fork.h) hold for `collecting`.
  */
 #ifndef FLI_DEFERRED_H
 #define FLI_DEFERRED_H
@@ -38,7 +40,7 @@ struct fli_deferred {
     FLI_ATOMIC(uint64_t) over_bytes;
     FLI_ATOMIC(uint64_t) pressures;
     FLI_ATOMIC(bool) has_marks; /* since the batch was closed, blocks have been marked in slabs or the table */
-    unsigned char pressure;     /* relaxed atomic, see fl_heap_pressure */
+    unsigned char pressure;     /* not 0: there is pressure; the host reads it, see fl_heap_pressure */
 
     FLI_ON_OWN_LINE struct fli_mutex lock; /* guards what follows */
     struct fli_batch batch;
@@ -51,31 +53,32 @@ void fli_deferred_init(struct fli_deferred *deferred, struct fli_backing *backin
                        size_t bound);
 void fli_deferred_close(struct fli_deferred *deferred);
 
-/* Defers a block of a class. `place` is where the thread keeps its magazine of that class (inline.h). Returns whether
- * this has raised pressure. The owning thread only. */
+/* Defers a block of a class. `place` is where the thread keeps its magazine of that class (inline.h). Returns
+ * whether this has raised pressure. The owning thread only. */
 bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsigned class_index, void *block,
                             struct fli_owner *owner);
 
-/* Submits the thread's magazine of a class, if there is one. The owning thread, or any while it is stopped. Returns
- * as above. */
+/* Submits the thread's magazine of a class, if there is one. Returns whether this has raised pressure. The owning
+ * thread, or any other while that is stopped. */
 bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, unsigned class_index,
                                struct fli_owner *owner);
 
-/* A large block of `size` bytes has been marked in the table. Returns as above. */
+/* Counts a large block of `size` bytes that has been marked in the table. Returns whether this has raised
+ * pressure. */
 bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size);
 
-/* Takes the next step if it can be taken now and the lock is free. Returns whether blocks have been released. */
+/* Takes the next step if that is possible now and the lock is free. Returns whether blocks have been released. */
 bool fli_deferred_advance(struct fli_deferred *deferred);
 
-/* Waits until all that has been submitted is free. Returns 0, or why it is not: -EAGAIN, -ENOMEM, -ENOTSUP. `wait`
- * waits a while for a grace period. The calling OS thread is in no section and holds no lock. */
+/* Waits until all submitted blocks are free. `wait` waits a while for a grace period. Returns 0, or -EAGAIN, -ENOMEM
+ * or -ENOTSUP if no grace period can be had. The calling OS thread is in no section and holds no lock. */
 int fli_deferred_drain(struct fli_deferred *deferred, void (*wait)(void *context, int64_t token), void *context);
 
-/* Waits for at most `milliseconds` for the batch that waits, and takes the next step. Returns as above. */
+/* Waits for at most `milliseconds` for the waiting batch, and takes the next step. Returns whether blocks have been
+ * released. */
 bool fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds);
 
-/* Whether anything that has been submitted waits: in a batch, or to become one because who submitted it found the
- * lock taken. A hint. */
+/* Whether any submitted block waits, in a batch or on the stack `collecting`. A hint. */
 static inline bool fli_deferred_is_waiting(struct fli_deferred *deferred)
 {
     return fli_load_hint(&deferred->bytes) > 0;
@@ -92,7 +95,8 @@ size_t fli_deferred_unsubmitted(void ***place, unsigned class_index, const struc
 /* The magazine at a thread's place, or NULL. */
 struct fli_magazine *fli_deferred_magazine(void ***place);
 
-/* Counts anew what has been submitted, from the lists, and lets the batch wait anew. In the child of a fork, where no other thread runs. */
+/* Counts submitted blocks anew, from the lists, and lets the batch wait anew. In the child of a fork, where no other
+ * thread runs. */
 void fli_deferred_recount_stw(struct fli_deferred *deferred);
 
 #endif

@@ -2,16 +2,16 @@
 #include "pool/deliver.h"
 #include "memory/stray.h"
 
-/* Blocks that lie in a row are sent home a word at a time: so many at least, looked for every so many blocks. */
+/* A row of at least ROW_LEAST neighbours goes home a word at a time. A new row is looked for every ROW_EVERY blocks. */
 enum { ROW_LEAST = 4, ROW_EVERY = 16 };
 
-/* Sets bits of a word. Returns false, and has set none, if one of them is set already. */
+/* Sets bits of a word. Returns false and sets none if one of them is set already. */
 static inline bool set_bits(FLI_ATOMIC(uint64_t) * word, uint64_t mask)
 {
-    uint64_t before = fli_load_relaxed(word); /* relaxed: the lock orders */
+    uint64_t before = fli_load_own(word);
     if (FLI_UNLIKELY((before & mask) != 0))
         return false;
-    fli_store_relaxed(word, before | mask); /* relaxed: the lock orders */
+    fli_store_own(word, before | mask);
     return true;
 }
 
@@ -25,8 +25,8 @@ struct delivery {
     uint32_t reciprocal, blocks; /* of the slab */
 };
 
-/* Whether the next blocks lie in the order of their addresses, up or down, one beside the other. Stores the step from
- * one to the next. */
+/* Whether the next blocks are neighbours in memory, in rising or falling order. Stores the step from one to the
+ * next. */
 static inline bool begins_row(const struct delivery *d, ptrdiff_t *step)
 {
     if (d->end - d->at < ROW_LEAST)
@@ -36,7 +36,7 @@ static inline bool begins_row(const struct delivery *d, ptrdiff_t *step)
     return (size_t)(*step < 0 ? -*step : *step) == d->block_bytes && third - second == *step;
 }
 
-/* Of the next blocks, how many, at most `most`, lie in such a row. */
+/* How many of the next blocks, at most `most`, lie in such a row. */
 static inline unsigned row_length(const struct delivery *d, ptrdiff_t step, unsigned most)
 {
     const char *expected = (const char *)*d->at;
@@ -47,13 +47,13 @@ static inline unsigned row_length(const struct delivery *d, ptrdiff_t step, unsi
     return n;
 }
 
-/* The lowest `count` bits, of 1 to 64. */
+/* The lowest `count` bits, from 1 to 64. */
 static inline uint64_t low_bits(unsigned count)
 {
     return UINT64_MAX >> (64 - count);
 }
 
-/* Delivers the next blocks if they lie in a row: those of one word. Returns how many. */
+/* Delivers the next blocks if they lie in a row, as far as one word of bits goes. Returns how many. */
 static inline unsigned put_row(struct delivery *d)
 {
     ptrdiff_t step;
@@ -68,14 +68,14 @@ static inline unsigned put_row(struct delivery *d)
     return n;
 }
 
-/* Delivers the next blocks, one at a time, up to one of another slab or `most`. Notes the strays among them. Returns how
- * many were none. */
+/* Delivers the next blocks of the slab one at a time, at most `most`. Notes the strays among them. Returns how many
+ * were no strays. */
 static inline unsigned put_singly(struct fli_slabs *slabs, unsigned class_index, struct delivery *d, unsigned most)
 {
     void *const *first = d->at, *const *end = first + fli_min(most, (size_t)(d->end - first));
     unsigned strays = 0;
     for (size_t offset; d->at < end && (offset = (uintptr_t)*d->at - d->start) < FLI_SLAB_BYTES; d->at++) {
-        /* In units of 2^-32 blocks: the lower half is less than `reciprocal` if it is the start of a block. */
+        /* In units of 2^-32 blocks. At the start of a block, the lower half is less than `reciprocal`. */
         uint64_t place = (uint64_t)offset * d->reciprocal;
         uint32_t index = (uint32_t)(place >> 32);
         bool is_block = (uint32_t)place < d->reciprocal && offset < d->bytes;
@@ -87,7 +87,7 @@ static inline unsigned put_singly(struct fli_slabs *slabs, unsigned class_index,
     return (unsigned)(d->at - first) - strays;
 }
 
-/* Sends home the block at `at`, and those behind it that lie in the same slab. Returns where the others begin. */
+/* Sends home the block at `at` and those behind it of the same slab. Returns where the others begin. */
 static void *const *deliver_slab(struct fli_homes *homes, struct fli_home_class *class, unsigned class_index,
                                  void *const *at, void *const *end)
 {
@@ -111,7 +111,7 @@ static void *const *deliver_slab(struct fli_homes *homes, struct fli_home_class 
     return d.at;
 }
 
-/* Whether a block is one of the class, and `home` its slab's. */
+/* Whether a block is one of the class, and `home` is the home of its slab. */
 static inline bool is_at_home(const struct fli_slabs *slabs, struct fli_home *home, unsigned class_index,
                               const void *block)
 {
@@ -132,7 +132,7 @@ unsigned fli_deliver(struct fli_homes *homes, struct fli_home *home, unsigned cl
     return (unsigned)(left - blocks);
 }
 
-/* Notes those of the blocks that `twice` names, of a word of a slab's bits, as freed twice. */
+/* Notes the blocks that `twice` names, in one word of a slab's bits, as freed twice. */
 FLI_COLD static void note_twice(struct fli_slabs *slabs, unsigned class_index, uint32_t slab, unsigned word,
                                 uint64_t twice)
 {
@@ -149,8 +149,7 @@ void fli_deliver_bits(struct fli_homes *homes, struct fli_home *home, uint32_t s
     unsigned class_index = record->class_index;
     fli_home_assert_held(home);
     for (unsigned w = 0; w < fli_slab_words(record->blocks); w++) {
-        /* Relaxed: the lock orders. */
-        uint64_t twice = bits[w] & fli_load_relaxed(&fli_slab_free_bits(homes->slabs, slab)[w]);
+        uint64_t twice = bits[w] & fli_load_own(&fli_slab_free_bits(homes->slabs, slab)[w]);
         uint64_t mask = bits[w] & ~twice;
         note_twice(homes->slabs, class_index, slab, w, twice);
         set_bits(&fli_slab_free_bits(homes->slabs, slab)[w], mask);

@@ -3,8 +3,7 @@
 #include "base/check.h"
 #include "pool/deliver.h"
 
-/* What a thread gives away between two notifications of the heap: so many magazines, or fewer that weigh about so
- * much. */
+/* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. */
 enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16, BYTES_PER_NOTICE = 1 << 20 };
 
 /* ---- The owner's home. */
@@ -20,13 +19,13 @@ static bool come_home(struct fli_owner *owner)
     struct fli_home *home = owner->home;
     if (!fli_home_try(home) && !fli_home_try_briefly(home))
         return false;
-    if (FLI_UNLIKELY(fli_load_relaxed(&home->away))) /* relaxed: a hint */
-        fli_store_relaxed(&home->away, false);
+    if (FLI_UNLIKELY(fli_load_hint(&home->away)))
+        fli_store_hint(&home->away, false);
     fli_count(&owner->counters.home_visits, 1);
     return true;
 }
 
-/* Moves to another home, because the owner's is held by somebody who may have stopped. */
+/* Moves to another home: a thread that may have been stopped holds the lock of the owner's. */
 FLI_COLD static bool move(struct fli_backing *backing, struct fli_owner *owner)
 {
     struct fli_home *home = fli_homes_enter(&backing->homes);
@@ -41,7 +40,7 @@ FLI_COLD static bool move(struct fli_backing *backing, struct fli_owner *owner)
 static bool keep(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
                  struct fli_home *home)
 {
-    size_t most = fli_load_relaxed(&backing->rack_bytes); /* relaxed: a bound, of now or a moment ago */
+    size_t most = fli_load_hint(&backing->rack_bytes);
     most -= most / 4;
     struct fli_rack_part *part = is_small(class_index) ? &home->rack.small : &home->rack.large;
     return fli_rack_put(part, &home->classes[class_index].shelf, &backing->magazines, magazine, class_index,
@@ -55,7 +54,8 @@ static struct fli_magazine *take_kept(unsigned class_index, struct fli_backing *
     return fli_rack_take(part, &home->classes[class_index].shelf, &backing->magazines, class_index);
 }
 
-/* An empty magazine from a home, which is locked, unless that is NULL; or from the pool, or a new one; or NULL. */
+/* An empty magazine: from a home, which is locked (NULL: from none), from the pool, or carved; NULL if memory is
+ * refused. */
 static struct fli_magazine *obtain_empty(struct fli_backing *backing, struct fli_home *home, struct fli_owner *owner)
 {
     struct fli_magazines *magazines = &backing->magazines;
@@ -79,7 +79,7 @@ struct fli_magazine *fli_exchange_obtain_empty(struct fli_backing *backing, stru
 static void give_empty(struct fli_magazine *magazine, struct fli_backing *backing, struct fli_owner *owner,
                        bool at_home)
 {
-    size_t most = fli_load_relaxed(&backing->rack_bytes) / 4; /* relaxed: as above */
+    size_t most = fli_load_hint(&backing->rack_bytes) / 4;
     struct fli_rack *rack = &owner->home->rack;
     if (!at_home || !fli_rack_put(&rack->empty, &rack->empty_shelf, &backing->magazines, magazine, 0, most))
         fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, &owner->counters);
@@ -108,7 +108,7 @@ static void pool_filled(struct fli_magazine *magazine, unsigned class_index, str
     fli_count(&owner->counters.exchanges, 1);
 }
 
-/* Sends the blocks of a magazine home, to the owner's if that is `at_home`, locked, which it is no more then. */
+/* Sends the blocks of a magazine home. If it is `at_home`, the owner's home is locked; this unlocks it. */
 static void send_home(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
                       struct fli_owner *owner, bool at_home, bool waits)
 {
@@ -120,11 +120,11 @@ static void send_home(struct fli_magazine *magazine, unsigned class_index, struc
     }
     if (left > 0)
         left = fli_homes_return(&backing->homes, class_index, blocks, left, waits, &owner->counters);
-    fli_store_relaxed(&magazine->count, (uint16_t)left); /* relaxed: the magazine is ours */
+    fli_store_own(&magazine->count, (uint16_t)left);
 }
 
-/* Keeps a full magazine at a home, which is locked, and unlocks that. Returns an empty one; or NULL, and the home is
- * locked still, if there is no room or no empty one. */
+/* Keeps a full magazine at a home, which is locked. Returns an empty magazine and unlocks the home. If there is no
+ * room or no empty magazine, returns NULL and leaves the home locked. */
 static struct fli_magazine *exchange_kept(struct fli_magazine *full, unsigned class_index,
                                           struct fli_backing *backing, struct fli_home *home, struct fli_owner *owner)
 {
@@ -138,7 +138,7 @@ static struct fli_magazine *exchange_kept(struct fli_magazine *full, unsigned cl
     return empty;
 }
 
-/* The home of another thread that is there to use the blocks of a magazine, which all come from it; or NULL. */
+/* The home of another thread, present to use them, from which all blocks of a magazine come; or NULL. */
 static struct fli_home *other_home(struct fli_magazine *full, unsigned class_index, struct fli_backing *backing,
                                    const struct fli_owner *owner)
 {
@@ -148,7 +148,7 @@ static struct fli_home *other_home(struct fli_magazine *full, unsigned class_ind
     return home != NULL && !fli_load_hint(&home->away) ? home : NULL;
 }
 
-/* Hands a full magazine as it is to another home. Returns an empty one; or NULL if there is no room or no empty one. */
+/* Gives a full magazine whole to another home. Returns an empty one; or NULL if there is no room or no empty one. */
 static struct fli_magazine *hand_over(struct fli_magazine *full, unsigned class_index, struct fli_backing *backing,
                                       struct fli_home *home, struct fli_owner *owner)
 {
@@ -161,8 +161,8 @@ static struct fli_magazine *hand_over(struct fli_magazine *full, unsigned class_
     return empty;
 }
 
-/* Keeps a full magazine at home or hands it over. Returns an empty one; or NULL, and the owner's home is locked still if
- * `*at_home`. */
+/* Keeps a full magazine at home, or gives it whole to another home. Returns an empty one, and the owner's home is
+ * unlocked; or NULL, and the owner's home is still locked if `*at_home`. */
 static struct fli_magazine *put_whole(struct fli_magazine *full, unsigned class_index, struct fli_backing *backing,
                                       struct fli_owner *owner, bool *at_home)
 {
@@ -178,7 +178,7 @@ static struct fli_magazine *put_whole(struct fli_magazine *full, unsigned class_
     return hand_over(full, class_index, backing, other, owner);
 }
 
-/* A magazine with room in the place of a full one. */
+/* Returns a magazine with room for a full one. */
 static struct fli_magazine *exchange_full(struct fli_magazine *full, unsigned class_index,
                                           struct fli_backing *backing, struct fli_owner *owner)
 {
@@ -245,7 +245,7 @@ static bool load_free(struct fl_cache *cache, unsigned class_index, struct fli_b
                       struct fli_owner *owner)
 {
     unsigned capacity = backing->magazine_blocks[class_index];
-    if (fli_load_relaxed(&owner->home->classes[class_index].free) == 0) /* relaxed: the lock orders */
+    if (fli_load_own(&owner->home->classes[class_index].free) == 0)
         return false;
     if (cache->floor == NULL) {
         struct fli_magazine *empty = obtain_empty(backing, owner->home, owner);
@@ -281,7 +281,7 @@ static bool load_kept(struct fl_cache *cache, unsigned class_index, struct fli_b
     return kept != NULL;
 }
 
-/* Gets a slab home, which is locked. */
+/* Adopts a slab into a home, which is locked, or begins one there. */
 static bool get_slab(unsigned class_index, struct fli_backing *backing, struct fli_home *home, bool pressed)
 {
     if (fli_homes_adopt(&backing->homes, home, class_index, false))
@@ -319,7 +319,7 @@ size_t fli_exchange_refill_owner(struct fl_cache *cache, unsigned class_index, s
 
 /* ---- Flushing. */
 
-/* Sends home, or gives to the pool, what is in a magazine and the magazine itself. */
+/* Sends the blocks of a magazine home. Gives the magazine to the pool, empty or with the blocks of busy homes. */
 static void give_away(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
                       struct fli_owner *owner)
 {
@@ -355,7 +355,8 @@ struct fli_magazine *fli_exchange_take_kept(struct fli_backing *backing, struct 
                             : fli_rack_take(&home->rack.empty, &home->rack.empty_shelf, &backing->magazines, 0);
 }
 
-/* A magazine off a shelf of the owner's home, which is not locked; or NULL. */
+/* Takes a magazine off a shelf of the owner's home, which is not locked; NULL if there is none or the home is
+ * busy. */
 static struct fli_magazine *take_shelved(struct fli_backing *backing, struct fli_owner *owner, unsigned class_index)
 {
     struct fli_home *home = owner->home;
@@ -377,14 +378,14 @@ void fli_exchange_end_flush_owner(struct fli_backing *backing, struct fli_owner 
         fli_rack_reset_empty(&owner->home->rack);
         fli_home_unlock(owner->home);
     }
-    fli_store_relaxed(&owner->home->away, true); /* relaxed: a hint */
+    fli_store_hint(&owner->home->away, true);
 }
 
 /* ---- Counting. */
 
 size_t fli_exchange_kept_blocks(struct fli_backing *backing, unsigned class_index)
 {
-    /* A caller that looks while the owner works may have come to a stack of the pool. */
+    /* While the owner works, its top magazine may have moved to a stack of the pool: hence the bound. */
     size_t capacity = backing->magazine_blocks[class_index];
     size_t most = FLI_RACK_BYTES_MOST / (FLI_MAGAZINE_BYTES + capacity * fli_class_bytes(class_index)) * capacity;
     size_t blocks = 0;

@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* For how long a lock is tried: looks at it, and turns of the processor offered to others between. */
+/* How long a thread tries a lock: how often it looks at it in a row, and how often it yields the processor between. */
 enum { LOOKS = FLI_MODEL ? 2 : 64, TURNS = FLI_RARE_PATHS ? 1 : 8 };
 
-/* Slabs by which the start of a run of free ones is looked for. */
+/* How many slabs back the start of a run of free slabs is looked for. */
 enum { RUN_MOST = 64 };
 
 /* ---- The lock. */
@@ -20,7 +20,7 @@ bool fli_home_try(struct fli_home *home)
 {
     uint32_t open = 0;
     /* W1: acquire, pairs with W2 in fli_home_unlock. Failure: relaxed, nothing is read then. */
-    return (fli_load_relaxed(&home->lock) == 0 &&
+    return (fli_load_hint(&home->lock) == 0 &&
             fli_cas_strong(&home->lock, &open, 1, FL_MO_HOME_LOCK, memory_order_relaxed)) ||
            (FLI_UNLIKELY(fli_lock_is_forking()) && fli_lock_is_held());
 }
@@ -68,7 +68,7 @@ static void unlink_slab(struct fli_homes *homes, struct fli_home_class *class, u
     unsigned list = fli_slab_at(homes->slabs, slab)->list;
     fli_slab_list_remove(homes->slabs, &class->lists[list], slab);
     if (list == FLI_HOME_FREE)
-        fli_sub_relaxed(&homes->free_slabs, 1); /* relaxed: a counter */
+        fli_sub_count(&homes->free_slabs, 1);
 }
 
 static void link_slab(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab)
@@ -76,7 +76,7 @@ static void link_slab(struct fli_homes *homes, struct fli_home_class *class, uin
     unsigned list = fli_slab_at(homes->slabs, slab)->list;
     fli_slab_list_add(homes->slabs, &class->lists[list], slab);
     if (list == FLI_HOME_FREE)
-        fli_add_relaxed(&homes->free_slabs, 1); /* relaxed: a counter */
+        fli_add_count(&homes->free_slabs, 1);
 }
 
 /* The list on which a slab with so many free blocks belongs. */
@@ -87,7 +87,7 @@ static unsigned list_for(const struct fli_slab *record)
     return (unsigned)record->free * FLI_HOME_QUARTERS / record->blocks;
 }
 
-/* The number of free blocks at which it belongs on another one. */
+/* The number of free blocks at which the slab belongs on another list. */
 static unsigned end_of(const struct fli_slab *record)
 {
     if (record->list == FLI_HOME_FULL)
@@ -125,7 +125,8 @@ void fli_home_count_free(struct fli_homes *homes, struct fli_home_class *class, 
 
 /* ---- Taking blocks. */
 
-/* Stores pointers to the blocks that a word of bits names, lowest address first, from `end` down. */
+/* Stores pointers to the blocks that a word of bits names, lowest address first, from `end` down. Returns where it
+ * stopped. */
 static inline void **spread(uint64_t word, char *start, size_t block_bytes, void **end)
 {
     if (FLI_LIKELY(word == UINT64_MAX)) {
@@ -142,7 +143,7 @@ static inline void **spread(uint64_t word, char *start, size_t block_bytes, void
     return end;
 }
 
-/* The lowest `count` of the bits of a word that has more. */
+/* The lowest `count` of the bits of a word that has more than these. */
 static uint64_t lowest(uint64_t word, unsigned count)
 {
     uint64_t rest = word;
@@ -161,14 +162,14 @@ static unsigned take_from(struct fli_homes *homes, struct fli_home_class *class,
     char *start = fli_slab_start(homes->slabs, slab);
     unsigned left = (unsigned)fli_min(count, record->free), done = left;
     for (unsigned w = 0; left > 0; w++) {
-        uint64_t word = fli_load_relaxed(&bits[w]), taken = word; /* relaxed: the lock orders */
+        uint64_t word = fli_load_own(&bits[w]), taken = word;
         if (word == 0)
             continue;
         unsigned there = (unsigned)__builtin_popcountll(word);
         if (there > left)
             taken = lowest(word, there = left);
         end = spread(taken, start + w * 64 * block_bytes, block_bytes, end);
-        fli_store_relaxed(&bits[w], word & ~taken);
+        fli_store_own(&bits[w], word & ~taken);
         left -= there;
     }
     record->free = (uint16_t)(record->free - done);
@@ -176,20 +177,20 @@ static unsigned take_from(struct fli_homes *homes, struct fli_home_class *class,
     return done;
 }
 
-/* Whether a slab number is that of a slab of the class, at this home, with at least half of its blocks free. */
+/* Whether a slab number is that of a slab of the class at this home of which at least half of the blocks are
+ * free. */
 static bool is_roomy(struct fli_homes *homes, struct fli_home *home, unsigned class_index, uint32_t slab)
 {
     const struct fli_slabs *slabs = homes->slabs;
-    /* Relaxed: a slab at this home has its class as long as the lock is held. */
-    if (slab == 0 || slab > slabs->span >> FLI_SLAB_SHIFT ||
-        fli_load_relaxed(&slabs->classes[slab - 1]) != class_index)
+    /* Slabs of other homes may change meanwhile. A slab at this home keeps its class as long as the lock is held. */
+    if (slab == 0 || slab > slabs->span >> FLI_SLAB_SHIFT || fli_load_hint(&slabs->classes[slab - 1]) != class_index)
         return false;
     const struct fli_slab *record = fli_slab_at(slabs, slab);
-    return fli_load_relaxed(&record->home) == home && record->list >= FLI_HOME_QUARTERS / 2 &&
+    return fli_load_hint(&record->home) == home && record->list >= FLI_HOME_QUARTERS / 2 &&
            record->list <= FLI_HOME_FREE;
 }
 
-/* The lowest of the roomy slabs that lie in a row up to this one. */
+/* The lowest slab of the row of roomy slabs that ends with this one. */
 static uint32_t start_of_run(struct fli_homes *homes, struct fli_home *home, unsigned class_index, uint32_t slab)
 {
     for (unsigned n = 0; n < RUN_MOST && is_roomy(homes, home, class_index, slab - 1); n++)
@@ -197,8 +198,9 @@ static uint32_t start_of_run(struct fli_homes *homes, struct fli_home *home, uns
     return slab;
 }
 
-/* The slab whose blocks are taken next: the neighbour of the one before if it is roomy, or else one of those with most
- * free blocks but for those that are all free, which can serve others too; or 0. */
+/* The slab whose blocks refills take next, or 0. First choice is the neighbour of the slab before, if it is roomy.
+ * Then comes a slab with many free blocks. One that is all free comes late, because it can serve other classes
+ * too. */
 static uint32_t pick(struct fli_homes *homes, struct fli_home *home, unsigned class_index)
 {
     struct fli_home_class *class = &home->classes[class_index];

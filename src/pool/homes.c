@@ -7,16 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Homes that are looked at before a fresh slab is taken. */
+/* How many homes a thread looks at before it begins a slab. */
 enum { HOMES_LOOKED_AT = 8 };
 
-/* Homes that the blocks of one magazine are sent to. */
+/* How many homes the blocks of one magazine are sent to. */
 enum { RETURN_TRIES = 8 };
 
-/* Blocks of a magazine that are looked at to tell where all of them come from. */
+/* How many blocks of a magazine are looked at to tell where all of them come from. */
 enum { SAMPLES = 8 };
 
-/* ---- Who lives where. */
+/* ---- Moving in and out. */
 
 void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs)
 {
@@ -50,7 +50,7 @@ static struct fli_home *create_locked(struct fli_homes *homes)
     if (home == NULL)
         return NULL;
     memset(home, 0, sizeof *home);
-    fli_store_relaxed(&home->lock, fli_lock_is_forking()); /* relaxed: W3 publishes it */
+    fli_store_own(&home->lock, fli_lock_is_forking()); /* W3 publishes it */
     home->next = fli_homes_first(homes);
     /* W3: release, pairs with W4 in fli_homes_first: the home is whole. */
     fli_store_order(&homes->first, home, FL_MO_HOMES_ENTER);
@@ -65,7 +65,7 @@ struct fli_home *fli_homes_enter(struct fli_homes *homes)
         home = create_locked(homes);
     if (home != NULL) {
         home->vacant = false;
-        fli_store_relaxed(&home->away, false); /* relaxed: a hint */
+        fli_store_hint(&home->away, false);
     }
     fli_unlock(&homes->lock);
     return home;
@@ -74,7 +74,7 @@ struct fli_home *fli_homes_enter(struct fli_homes *homes)
 void fli_homes_leave(struct fli_homes *homes, struct fli_home *home)
 {
     fli_lock(&homes->lock);
-    fli_store_relaxed(&home->away, true); /* relaxed: a hint */
+    fli_store_hint(&home->away, true);
     home->vacant = true;
     fli_unlock(&homes->lock);
 }
@@ -83,7 +83,7 @@ size_t fli_homes_free(struct fli_homes *homes, unsigned class_index)
 {
     size_t blocks = 0;
     for (struct fli_home *home = fli_homes_first(homes); home != NULL; home = home->next)
-        blocks += fli_load_relaxed(&home->classes[class_index].free); /* relaxed: a number of a moment ago */
+        blocks += fli_load_hint(&home->classes[class_index].free);
     return blocks;
 }
 
@@ -95,7 +95,7 @@ static void remove_block(void **blocks, unsigned at, unsigned count)
     memmove(&blocks[at], &blocks[at + 1], (count - at - 1) * sizeof *blocks);
 }
 
-/* The home of a pointer freed as a block of a class, a moment ago; NULL if it can be none. */
+/* The home, a moment ago, of a pointer freed as a block of a class; NULL if the pointer is no block of it. */
 static struct fli_home *home_of(const struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
     return FLI_LIKELY(fli_slab_class_of(slabs, block) == class_index) ? fli_home_of(slabs, block) : NULL;
@@ -140,7 +140,8 @@ unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **
 
 /* ---- Adoption. */
 
-/* The slab of the class that the home can spare best; or 0. */
+/* The slab of the class that the home can spare best: one that is all free, or, if `partly`, the freest. Returns 0
+ * if there is none. */
 static uint32_t to_spare(const struct fli_home *home, unsigned class_index, bool partly)
 {
     const struct fli_home_class *class = &home->classes[class_index];
@@ -150,14 +151,13 @@ static uint32_t to_spare(const struct fli_home *home, unsigned class_index, bool
     return slab == 0 && partly ? class->current : slab;
 }
 
-/* Adopts a slab from one other home. */
+/* Adopts a slab from one other home, if that has one to spare and is not busy. */
 static bool adopt_from(struct fli_homes *homes, struct fli_home *from, struct fli_home *home, unsigned class_index,
                        bool pressed)
 {
-    /* Relaxed: hints. */
-    bool partly = pressed || fli_load_relaxed(&from->away);
+    bool partly = pressed || fli_load_hint(&from->away);
     uint32_t worth = partly ? 1 : homes->slabs->by_class[class_index].blocks;
-    if (from == home || fli_load_relaxed(&from->classes[class_index].free) < worth)
+    if (from == home || fli_load_hint(&from->classes[class_index].free) < worth)
         return false;
     if (!(pressed ? fli_home_try_briefly(from) : fli_home_try(from)))
         return false;
@@ -170,7 +170,7 @@ static bool adopt_from(struct fli_homes *homes, struct fli_home *from, struct fl
     return slab != 0;
 }
 
-/* The home to look at after the one that was looked at last. */
+/* The home behind the one that was looked at last; after the last home, the first. */
 static struct fli_home *next_to_look_at(struct fli_homes *homes, struct fli_home *home)
 {
     struct fli_home *next = home->looked_at;

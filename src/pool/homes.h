@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * All homes of a heap: who lives where, blocks that are sent home from elsewhere, and slabs that move to another home.
+ * All homes of a heap: which thread lives in which home, blocks that other threads send home, adoption of slabs.
  *
- * The list of homes only grows, and a home that nobody lives in waits on it for the next thread.
+ *     free_slabs = sum over all homes of the slabs on their lists FLI_HOME_FREE
+ *
+ * The list of homes only grows. A vacant home stays on it until the next thread moves in. Any thread may walk the
+ * list; the lock of the homes guards `vacant` and the growth of the list.
  */
 #ifndef FLI_HOMES_H
 #define FLI_HOMES_H
@@ -15,16 +18,16 @@ struct fli_homes {
     struct fli_slabs *slabs;
     FLI_ATOMIC(struct fli_home *) first;           /* a list through `next`, which only grows */
     FLI_ON_OWN_LINE FLI_ATOMIC(size_t) free_slabs; /* on the free lists of all homes */
-    FLI_ON_OWN_LINE struct fli_mutex lock;         /* guards who lives where */
+    FLI_ON_OWN_LINE struct fli_mutex lock;         /* guards which thread lives in which home */
 };
 
 void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs);
 void fli_homes_close(struct fli_homes *homes);
 
-/* A home to move into: a vacant one, or a new one; NULL if memory is refused. Locks. */
+/* Moves a thread into a home: a vacant one, or a new one; NULL if memory is refused. Locks. */
 struct fli_home *fli_homes_enter(struct fli_homes *homes);
 
-/* Moves out. Locks. */
+/* Moves the thread out: the home is vacant from then on. Locks. */
 void fli_homes_leave(struct fli_homes *homes, struct fli_home *home);
 
 static inline struct fli_home *fli_homes_first(struct fli_homes *homes)
@@ -38,20 +41,21 @@ size_t fli_homes_free(struct fli_homes *homes, unsigned class_index);
 
 /* ---- Under the lock of `home`. */
 
-/* Adopts a slab of the class that has free blocks: from homes that can spare it, of which it looks at a few; or, if it
- * is `pressed`, from any. Returns whether it has. */
+/* Adopts a slab of the class that has free blocks. It looks at a few homes, and takes a slab from one that can spare
+ * it. If it is `pressed`, it looks at all homes and takes any slab with a free block. Returns whether it has adopted
+ * one. */
 bool fli_homes_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed);
 
 /* ---- Any thread. */
 
-/* Sends blocks home, wherever that is, as far as the locks can be had at once; or `waits` for them. Moves the others
- * down to the start of the array and returns how many these are. What is no block of the class is noted as a stray. The
- * caller has no home locked. */
+/* Sends blocks home, to whichever homes they belong. It passes over homes that are busy, or `waits` for them. Moves
+ * the blocks that are left down to the start of the array and returns their number. Notes a pointer that is no block
+ * of the class as a stray. The caller holds the lock of no home. */
 unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **blocks, unsigned count, bool waits,
                           struct fli_pool_counters *counters);
 
-/* The one home, other than `own`, that blocks freed as ones of the class come from, judged by a sample, a moment ago; or
- * NULL. */
+/* The home from which blocks freed as ones of the class come, if that is one home and not `own`; or NULL. Judged by
+ * a sample, a moment ago. */
 struct fli_home *fli_homes_other(struct fli_homes *homes, const struct fli_home *own, unsigned class_index,
                                  void *const *blocks, unsigned count);
 

@@ -9,8 +9,8 @@
  *     P6     head load of counting            FL_MO_POOL_PEEK     P1 P7
  *     P7     CAS of putting a list back       FL_MO_POOL_PUSH     P2 P3 P4 P5 P6
  *
- * P2, P5 and P6 make `next` and `below` of the magazine that the head names readable; P3 and P4 make the slots of
- * what they take readable.
+ * P2, P5 and P6 make `next` and `below` of the magazine that the head names readable. P3 and P4 make the slots of the
+ * magazines that they take readable.
  */
 #include "pool/pool.h"
 #include "base/config.h"
@@ -56,11 +56,11 @@ uint64_t fli_stack_push_mpmc(struct fli_stack *stack, const struct fli_magazines
     for (;;) {
         uint32_t under = fli_tagged_index(head);
         uint64_t below = weight;
-        /* Relaxed stores and load: P1 publishes them; if the head has changed meanwhile, they are done again. */
+        /* P1 publishes both words. If the head has changed meanwhile, the loop computes them again. */
         if (under != 0)
-            below += fli_load_relaxed(&fli_magazine_at(magazines, under)->below);
-        fli_store_relaxed(&magazine->next, under);
-        fli_store_relaxed(&magazine->below, below);
+            below += fli_load_hint(&fli_magazine_at(magazines, under)->below);
+        fli_store_own(&magazine->next, under);
+        fli_store_own(&magazine->below, below);
         /* P1: release, pairs with P2, P3, P4, P5 and P6: the magazine's slots, count, next and below are visible
          * before the head names it. Failure: acquire, as P5. */
         if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, index), FL_MO_POOL_PUSH, FL_MO_POOL_PEEK)) {
@@ -80,8 +80,8 @@ struct fli_magazine *fli_stack_pop_mpmc(struct fli_stack *stack, const struct fl
     fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
     while (fli_tagged_index(head) != 0) {
         struct fli_magazine *magazine = fli_magazine_at(magazines, fli_tagged_index(head));
-        /* Relaxed: another thread may own the magazine by now and write the word; then the CAS fails. */
-        uint32_t next = fli_load_relaxed(&magazine->next);
+        /* Another thread may own the magazine by now and write the word: then the CAS fails. */
+        uint32_t next = fli_load_hint(&magazine->next);
         /* P3: acquire, pairs with P1 and P7: the slots of the magazine. Failure: acquire, as P2. */
         if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, next), FL_MO_POOL_POP, FL_MO_POOL_PEEK)) {
             fli_count(&counters->updates, 1);
@@ -96,10 +96,10 @@ uint32_t fli_stack_take_all_mpmc(struct fli_stack *stack, struct fli_pool_counte
 {
     if (fli_lock_is_forking())
         return fli_chain_end(&stack->held);
-    fli_tagged head = fli_load_relaxed(&stack->head); /* relaxed: nothing is read through it before P4 */
+    fli_tagged head = fli_load_hint(&stack->head); /* nothing is read through it before P4 */
     while (fli_tagged_index(head) != 0) {
         /* P4: acquire, pairs with P1 and P7: the slots, and the list, of all magazines taken. Failure: relaxed, as
-         * above. */
+         * the load. */
         if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, 0), FL_MO_POOL_POP, memory_order_relaxed)) {
             fli_count(&counters->updates, 1);
             return fli_tagged_index(head);
@@ -119,14 +119,14 @@ uint32_t fli_stack_top(struct fli_stack *stack)
 uint64_t fli_stack_blocks(struct fli_stack *stack, const struct fli_magazines *magazines)
 {
     uint32_t index = fli_stack_top(stack);
-    /* Relaxed: if the magazine has been taken since, the number is that of its next owner, or an older one. */
-    return index == 0 ? 0 : fli_load_relaxed(&fli_magazine_at(magazines, index)->below);
+    /* If another thread has taken the magazine since, the number is that of its next owner, or an older one. */
+    return index == 0 ? 0 : fli_load_hint(&fli_magazine_at(magazines, index)->below);
 }
 
-/* Puts a list back where nothing has been pushed since it was taken. */
+/* Puts a list back as a whole if the stack is empty. Returns whether it was. */
 static bool put_back_whole(struct fli_stack *stack, uint32_t first, struct fli_pool_counters *counters)
 {
-    fli_tagged head = fli_load_relaxed(&stack->head); /* relaxed: nothing is read through it */
+    fli_tagged head = fli_load_hint(&stack->head); /* nothing is read through it */
     while (fli_tagged_index(head) == 0) {
         /* P7: release, pairs with P2, P3, P4, P5 and P6: as P1, for the whole list. Failure: relaxed, as the load. */
         if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, first), FL_MO_POOL_PUSH, memory_order_relaxed)) {
@@ -151,6 +151,5 @@ void fli_stack_put_back_mpmc(struct fli_stack *stack, const struct fli_magazines
 
 void fli_stack_reset_stw(struct fli_stack *stack, uint32_t first)
 {
-    /* Relaxed: no other thread runs. */
     fli_store_own(&stack->head, fli_tagged_next(fli_load_own(&stack->head), first));
 }

@@ -9,7 +9,7 @@ enum {
 
 static unsigned cost(const struct fli_magazine *magazine, unsigned class_index)
 {
-    size_t blocks = fli_load_relaxed(&magazine->count); /* relaxed: ours */
+    size_t blocks = fli_load_own(&magazine->count);
     size_t bytes = class_index != 0 ? blocks * fli_class_bytes(class_index) : 0;
     return (unsigned)((FLI_MAGAZINE_BYTES + bytes + FLI_KIB - 1) / FLI_KIB);
 }
@@ -20,7 +20,8 @@ static bool has_room(const struct fli_rack_part *part, unsigned kib, size_t most
     return (part->kib + kib) * FLI_KIB <= fli_min(bound, most);
 }
 
-/* What there was no room for, of the class for which there was none last: what of others goes is not missed. */
+/* Notes what the part has turned away. It remembers one class, the latest: earlier ones no longer make the bound
+ * grow. */
 static void refuse(struct fli_rack_part *part, unsigned class_index, unsigned kib)
 {
     if (part->refused_class != class_index)
@@ -29,7 +30,7 @@ static void refuse(struct fli_rack_part *part, unsigned class_index, unsigned ki
     part->refused = (uint16_t)fli_min(part->refused + kib, MOST_KIB);
 }
 
-/* The thread has asked in vain. */
+/* The thread has missed: raises the bound by a step if the part has turned the class away. */
 static void grow(struct fli_rack_part *part, unsigned class_index)
 {
     if (part->refused == 0 || part->refused_class != class_index || part->grown >= STEPS_MOST)
