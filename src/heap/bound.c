@@ -26,7 +26,7 @@ static uint64_t reused_bytes(struct fli_slabs *slabs)
     return bytes;
 }
 
-/* The bound for the trim at hand: if the last one's work was in vain, a higher one. */
+/* The bound for the trim at hand. It is higher than before if the program has taken back what the last trim took. */
 static size_t adapt_locked(struct fl_heap *heap)
 {
     fli_assert_held(&heap->trim_lock);
@@ -43,7 +43,7 @@ static size_t adapt_locked(struct fl_heap *heap)
     return above;
 }
 
-/* Notes that the bound made a trim take so many bytes of slabs, to see how much of it will be taken back. */
+/* Notes that the bound made a trim take so many bytes of slabs, to see later how many the program takes back. */
 static void note_trim_locked(struct fl_heap *heap, size_t bytes)
 {
     fli_assert_held(&heap->trim_lock);
@@ -51,7 +51,7 @@ static void note_trim_locked(struct fl_heap *heap, size_t bytes)
     heap->bound.reused_before = reused_bytes(&heap->backing.slabs);
 }
 
-/* ---- Trims that the heap makes by itself. */
+/* ---- Trims that the bound causes. */
 
 static size_t held_bytes(struct fli_backing *backing)
 {
@@ -78,7 +78,8 @@ void fli_bound_advance_deferred(struct fl_heap *heap)
         fli_bound_keep(heap);
 }
 
-/* A trim under way is enough for all but the last thread, which leaves nobody to look at what it has flushed. */
+/* A trim under way is enough for all but the last thread. After that one, no thread is left to trim what it has
+ * flushed. */
 static bool lock_at_flush(struct fl_heap *heap, bool last)
 {
     if (!last)
@@ -87,7 +88,7 @@ static bool lock_at_flush(struct fl_heap *heap, bool last)
     return true;
 }
 
-/* The trim of a flush, unless the bound is found to have to rise instead. */
+/* The trim of a flush, unless the bound rises instead. */
 static void trim_at_flush_locked(struct fl_heap *heap)
 {
     fli_assert_held(&heap->trim_lock);

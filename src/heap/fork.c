@@ -38,8 +38,8 @@ static void lock_memory(struct fl_heap *heap)
     fli_large_for_each_lock(&heap->backing.large, fli_lock_next);
 }
 
-/* Locks all of all heaps, in the order of ranks and then of the registry: a thread that has locked its home may wait for
- * the locks after it. */
+/* Takes all locks of all heaps, in the order of ranks and then of the registry. Rank comes first because a thread
+ * that holds the lock of its home may wait for later locks. */
 static void lock_heaps(void)
 {
     struct fl_heap *heap, *first = fli_registry_heaps();
@@ -93,7 +93,7 @@ static void reset_pool(struct fl_heap *heap)
         fli_stack_reset_stw(stack_at(heap, i), fli_chain_end(&stack_at(heap, i)->held));
 }
 
-/* What cancellation was set to before the fork under way. Under all locks. */
+/* The cancellation state before the fork under way. Under all locks. */
 static int cancel_state;
 
 static void child(void);
@@ -129,8 +129,8 @@ static void parent(void)
     fli_cancel_restore(state);
 }
 
-/* Counts what the caches of a thread that no longer runs hold as lost. What it keeps at home is not: that goes into the
- * bits. */
+/* Counts the blocks in the caches of a thread that no longer runs as lost. The blocks that it keeps at home are not
+ * lost: they go home. */
 static void lose(struct fli_thread *thread)
 {
     struct fl_heap *heap = thread->heap;
@@ -147,7 +147,7 @@ static void lose(struct fli_thread *thread)
     fli_exchange_end_flush_owner(&heap->backing, &thread->owner);
 }
 
-/* Takes leave of the threads of a heap that the child does not have. */
+/* Empties and removes the threads of a heap that the child does not have. */
 static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *thread))
 {
     struct fli_thread *next;
@@ -160,7 +160,7 @@ static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *
     }
 }
 
-/* While the fork holds all locks. */
+/* The child's work while the fork holds all locks. */
 static void begin_anew(struct fl_heap *heap)
 {
     fli_deferred_recount_stw(&heap->deferred);
@@ -170,7 +170,7 @@ static void begin_anew(struct fl_heap *heap)
     reset_pool(heap);
 }
 
-/* When the heap works again: what threads that were stopped give to the pool may make it trim. */
+/* The child's work after that: flushes may make the heap trim, which takes locks. */
 static void flush_stopped(struct fl_heap *heap)
 {
     if (heap->world_stopped)
@@ -178,7 +178,7 @@ static void flush_stopped(struct fl_heap *heap)
     heap->world_stopped = false;
 }
 
-/* Runs once: as the handler, or earlier by the first lock that a handler of the host asks for. */
+/* Runs once: as the handler, or earlier when a handler of the host asks for the first lock. */
 static void child(void)
 {
     if (!fli_lock_is_forking())

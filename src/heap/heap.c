@@ -7,7 +7,7 @@
  *     | slabs                 | slab metadata | magazines    |
  *     +-----------------------+---------------+--------------+
  *
- * All of it is address space at first; regions within are committed as they grow.
+ * All of it is address space at first. Regions within are committed as they grow.
  */
 #include "heap/heap.h"
 #include "base/check.h"
@@ -33,8 +33,8 @@ static size_t mapping_bytes(size_t span)
     return span + fli_slabs_metadata_bytes(span) + fli_magazines_reserve_bytes(span);
 }
 
-/* Reserves address space for slabs of `wanted` bytes, or by default as much as the system grants. Returns the span of
- * the slabs, 0 if it is refused. */
+/* Reserves address space for slabs of `wanted` bytes, or by default as much as the OS grants. Returns the span of
+ * the slabs, 0 if the OS refuses it. */
 static size_t reserve(struct fl_heap *heap, size_t wanted)
 {
     size_t span = fli_round_up(wanted != 0 ? wanted : FLI_RESERVE_DEFAULT, FLI_MIB);
@@ -68,7 +68,7 @@ static int init_backing(struct fl_heap *heap, size_t span)
     return fli_slabs_init(&backing->slabs, heap->mapping, span, &backing->limit, heap->grace.kind != FL_GRACE_NONE);
 }
 
-/* Undoes everything that create_in did so far. */
+/* Undoes everything that create_in has done so far. */
 static void dispose(struct fl_heap *heap)
 {
     fli_service_destroy(heap);
@@ -81,7 +81,7 @@ static void dispose(struct fl_heap *heap)
     fli_os_release(heap->mapping, heap->mapping_bytes);
 }
 
-/* Makes a heap in zeroed memory. Returns 0, or -ENOMEM or -ENOTSUP with a message, having left nothing behind. */
+/* Creates a heap in zeroed memory. Returns 0; or -ENOMEM or -ENOTSUP with a message, and leaves nothing behind. */
 static int create_in(struct fl_heap *heap, char *error, size_t error_size)
 {
     if (fli_grace_init(&heap->grace, heap->options.grace, heap->options.grace_host) != 0)
@@ -160,15 +160,15 @@ struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options *option
     return fli_heap_create(options, false, error, error_size);
 }
 
-/* Whether readers may be looking at memory of the heap: at what is deferred, or with stale readers at anything. */
+/* Whether readers may be looking at memory of the heap: at deferred blocks, or with stale readers at any block. */
 static bool may_be_read(struct fl_heap *heap)
 {
     bool was_used = heap->backing.slabs.committed > 0 || fli_large_was_used(&heap->backing.large);
     return fli_load_hint(&heap->deferred.bytes) > 0 || (heap->options.header != NULL && was_used);
 }
 
-/* Waits until no reader looks at the heap. A host whose grace periods cannot be waited for vouches for its
- * readers. */
+/* Waits until no reader looks at the heap. If a host's grace periods cannot be waited for, the host guarantees
+ * that. */
 static int settle(struct fl_heap *heap)
 {
     if (heap->grace.kind == FL_GRACE_NONE || !may_be_read(heap))

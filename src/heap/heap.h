@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A heap: what its caches stand on, the threads attached to it, and what it is asked to do by itself.
+ * A heap: the memory behind its caches, the threads attached to it, its deferred blocks and its trims. heap.c
+ * creates and destroys it; the other files of this folder each own a part of struct fl_heap.
  *
  * Locks, in the order in which they are taken:
  *
@@ -9,11 +10,11 @@
  *     service               the thread that serves unattached and exited threads
  *     trim                  one trim at a time
  *     deferred              one step of the deferred blocks at a time
- *     homes                 who lives where
+ *     homes                 which thread lives in which home
  *     a home (home.h)       of several at a time only the first is waited for
  *     slabs, magazines, large, and the locks inside the grace periods
  *
- * The host's callbacks and its misuse handler are called with no lock held.
+ * No lock is held while a callback of the host or its misuse handler runs.
  */
 #ifndef FLI_HEAP_H
 #define FLI_HEAP_H
@@ -25,7 +26,7 @@
 
 struct fli_thread;
 
-/* Held while the default heap is made. */
+/* Held while the default heap is created. */
 extern struct fli_mutex fli_default_lock;
 
 /* Counters of threads that have detached. */
@@ -50,12 +51,12 @@ struct fl_heap {
     FLI_LINKS(struct fl_heap) in_registry;
     struct fli_thread *threads;
     size_t thread_count;
-    size_t leaving; /* of these, flushed for the last time */
+    size_t leaving; /* how many of these have been flushed for the last time */
     struct fli_totals detached;
     size_t lost[FL_CLASS_COUNT]; /* blocks in caches of threads that a fork left behind */
     size_t lost_magazines;
     bool world_stopped; /* the host says so, for the next fork */
-    bool has_lost;      /* a fork has left threads behind: what they had in hand is not known */
+    bool has_lost;      /* a fork has left threads behind: the blocks that they had in hand are not known */
     struct fli_mutex service_lock;
     struct fli_thread *service;
 
@@ -74,7 +75,7 @@ static inline bool fli_retired_is_waiting(struct fl_heap *heap)
     return fli_load_hint(&heap->backing.slabs.retired) > 0;
 }
 
-/* Makes a heap, of options that are resolved first. NULL with errno set, and a message. */
+/* Creates a heap with the options, whose defaults it fills in. NULL with errno set, and a message in `error`. */
 struct fl_heap *fli_heap_create(const struct fl_options *options, bool is_default, char *error, size_t error_size);
 
 #endif

@@ -99,8 +99,8 @@ static bool slice_is(struct slice slice, const char *word)
     return slice.length == strlen(word) && memcmp(slice.start, word, slice.length) == 0;
 }
 
-/* The text up to the first `end` or the end of `rest`, which then starts behind it. Returns whether `end` was there.
- */
+/* Cuts off the text up to the first `end`, or all of it; `rest` then starts behind that. Returns whether `end` was
+ * there. */
 static bool cut(struct slice *rest, char end, struct slice *piece)
 {
     const char *found = memchr(rest->start, end, rest->length);
@@ -131,7 +131,7 @@ static int suffix_shift(char suffix)
     }
 }
 
-/* Reads a number with an optional suffix. Returns false if there is anything else, or too much. */
+/* Reads a number with an optional suffix. Returns false if the text is anything else, or the number is too large. */
 static bool read_bytes(struct slice text, size_t *value)
 {
     int shift = 0;

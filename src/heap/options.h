@@ -7,15 +7,15 @@
 
 #include "base/base.h"
 
-/* Smallest and largest address space of a heap's slabs, and the default, which is halved down to its floor until the
- * system grants it. */
+/* The smallest and largest address space of a heap's slabs, and the default. That is halved, down to its floor, until
+ * the OS grants it. */
 #define FLI_RESERVE_MIN           (4 * FLI_MIB)
 #define FLI_RESERVE_MAX           (1024 * FLI_GIB)
 #define FLI_RESERVE_DEFAULT       (FLI_SANITIZED ? FLI_GIB : 64 * FLI_GIB)
 #define FLI_RESERVE_DEFAULT_FLOOR (64 * FLI_MIB)
 
-/* Copies `given` (NULL: all defaults) to `options` with every default but that of reserve_bytes filled in. Returns 0,
- * or -EINVAL and a message that names the option that makes no sense. */
+/* Copies `given` (NULL: all defaults) to `options` and fills in every default but that of reserve_bytes. Returns 0;
+ * or -EINVAL with a message that names the option that makes no sense. */
 int fli_options_resolve(const struct fl_options *given, struct fl_options *options, char *error, size_t error_size);
 
 #endif

@@ -8,14 +8,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* What is known of the calling OS thread; NULL while no handle has been bound to it. Apart from the thread's own
+/* The record of the calling OS thread; NULL while no handle has been bound to it. It is not part of the thread's own
  * storage, because a handle that outlives the thread links to it. */
 static __thread struct fli_os_thread *os_thread;
 
-/* Rounds of destructors that have come to at_exit on the calling OS thread. */
+/* How many rounds of destructors have called at_exit on the calling OS thread. */
 static __thread unsigned exit_round;
 
-/* Whether the last of them was the one that detaches. */
+/* Whether the last of them was the round that detaches. */
 static __thread bool exits;
 
 static struct fli_os_thread *os_threads; /* all that have had a handle; under the registry lock */
@@ -127,14 +127,14 @@ void fli_os_thread_forget_others_stw(void)
 
 /* ---- Exit. */
 
-/* The thread exits inside read-side sections: they end with it. */
+/* Ends the read-side sections of a thread that exits inside them. */
 static void end_sections(struct fli_thread *thread)
 {
     fli_store_own(&thread->sections, 0);
     fli_reader_end_sections(fli_thread_reader(thread), &thread->heap->grace);
 }
 
-/* What a layer above knows of it goes first, as it may use a handle. */
+/* Ends the record of a layer above. It goes first, because it may use a handle. */
 static void end_guest(struct fli_os_thread *exiting)
 {
     void *guest = exiting->guest;
@@ -143,7 +143,7 @@ static void end_guest(struct fli_os_thread *exiting)
         exiting->end_guest(guest);
 }
 
-/* A handle that is bound to the exiting OS thread, claimed; NULL if there is none. */
+/* Claims a handle that is bound to the exiting OS thread; NULL if there is none. */
 static struct fli_thread *claim_bound(struct fli_os_thread *exiting)
 {
     fli_registry_lock();
@@ -154,9 +154,10 @@ static struct fli_thread *claim_bound(struct fli_os_thread *exiting)
     return thread;
 }
 
-/* The destructor of the exit key: detaches what the exiting thread left attached. POSIX runs destructors in rounds
- * while keys are set again; waiting for the last but one lets those of the host, whatever their order, use and detach
- * their handles first. Later ones may still use the handle of fl_thread_self; from then on it is the stand-in. */
+/* The destructor of the exit key: detaches the handles that the exiting thread left attached. POSIX runs destructors
+ * in rounds while they set keys again. The first round therefore only sets the key again. In it the host's
+ * destructors, whatever their order, can use and detach their handles. Later destructors may still use the handle of
+ * fl_thread_self: from then on it is the stand-in. */
 static void at_exit(void *arg)
 {
     struct fli_os_thread *exiting = arg;

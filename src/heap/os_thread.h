@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * OS threads: which handles are bound to each, and its exit.
+ * OS threads: which handles are bound to each, and what happens at its exit.
  *
- * A handle is bound to the OS thread that attached it or last called fl_thread_online; at that thread's exit the
- * handles bound to it are detached. Whoever detaches a handle first claims it under the registry lock: from then on
- * no walk over the handles of its OS thread comes to it, unless that is the one that detaches it.
+ * A handle is bound to the OS thread that attached it or last called fl_thread_online. The exit of that thread
+ * detaches the handles bound to it. A thread that detaches a handle first claims it under the registry lock. From
+ * then on, other walks over the handles of its OS thread pass over it.
+ *
+ *     each handle is bound to at most one OS thread, and claimed by at most one
+ *
+ * The calling OS thread reads its own record without a lock. The registry lock guards the bindings and the list of
+ * records.
  */
 #ifndef FLI_OS_THREAD_H
 #define FLI_OS_THREAD_H
@@ -21,32 +26,32 @@ struct fli_os_thread {
     struct fli_thread *bound; /* the handles bound to it */
     struct fli_reader readers[FLI_GRACE_KINDS];
     long number; /* the kernel's */
-    void *guest; /* what a layer above knows of it */
+    void *guest; /* a record that a layer above keeps of it */
     void (*end_guest)(void *guest);
 };
 
 /* The calling OS thread; NULL while it has had no handle, and once it has exited. */
 struct fli_os_thread *fli_os_thread_self(void);
 
-/* Sees to it that the exit of OS threads can be watched. Returns 0 or -ENOMEM. Under the registry lock. */
+/* Makes it possible to watch the exit of OS threads. Returns 0 or -ENOMEM. Under the registry lock. */
 int fli_os_thread_prepare_locked(void);
 
-/* Sees to it that the calling OS thread is known, and detaches what is bound to it when it exits. Returns 0 or
- * -ENOMEM. */
+/* Makes a record of the calling OS thread, unless there is one, so that its exit detaches the handles bound to it.
+ * Returns 0 or -ENOMEM. */
 int fli_os_thread_watch(void);
 
-/* Hangs what a layer above knows of the calling OS thread on its record, which exists. `end` is called with it when
- * the OS thread exits, before the handles bound to it are detached. */
+/* Hangs a record of a layer above on that of the calling OS thread, which exists. When the OS thread exits, `end` is
+ * called with it, before the handles bound to the thread are detached. */
 void fli_os_thread_set_guest(void *guest, void (*end)(void *guest));
 
-/* What was set; NULL if nothing was, and once the OS thread has exited. */
+/* The record that was set; NULL if none was, and once the OS thread has exited. */
 void *fli_os_thread_guest(void);
 
-/* Whether the calling OS thread exits: `end` has been called, or is being. */
+/* Whether the calling OS thread exits: `end` has been called, or is being called. */
 bool fli_os_thread_exits(void);
 
-/* The calling OS thread is the only one of a forked child, where it has another number: releases what is known of the
- * others, to which no handle may be bound any more. */
+/* Releases the records of all other OS threads. No handle may be bound to these. In the child of a fork, where the
+ * calling OS thread is the only one and has another number. */
 void fli_os_thread_forget_others_stw(void);
 
 /* ---- Under the registry lock. */
@@ -55,11 +60,12 @@ void fli_os_thread_forget_others_stw(void);
 void fli_os_thread_bind_locked(struct fli_thread *thread);
 void fli_os_thread_unbind_locked(struct fli_thread *thread);
 
-/* Whether no other OS thread uses a handle: it is bound to the calling one, or to none, and no other detaches it. */
+/* Whether no other OS thread uses a handle: it is bound to the calling one or to none, and no other thread detaches
+ * it. */
 bool fli_os_thread_may_use_locked(const struct fli_thread *thread);
 
-/* The calling OS thread will detach a handle. Returns false if another does so already, or if it does so itself, in a
- * function that the host has not left without returning. */
+/* Claims a handle for the calling OS thread, which will detach it. Returns false if another thread has claimed it.
+ * Returns false too if this thread has, unless the host has left that call by longjmp. */
 bool fli_os_thread_claim_locked(struct fli_thread *thread, struct fli_frame here);
 
 #endif

@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT
  *
- * The registry: one process-wide lock guards which heaps there are, which threads each has, which OS threads there are,
- * and which each thread is bound to. It is taken when these change and by whoever walks them, never by an exchange of
- * magazines.
+ * The registry of heaps, their threads, OS threads, and the bindings between these. One process-wide lock guards all
+ * of it. A thread takes the lock when it changes or walks one of these, never when it exchanges magazines.
+ *
+ *     thread_count of a heap = number of threads on its list `threads`
  */
 #ifndef FLI_REGISTRY_H
 #define FLI_REGISTRY_H
 
 #include "heap/heap.h"
 
-/* Enters a heap. Returns 0, or -ENOMEM if the process refuses what watching exits takes. */
+/* Enters a heap. Returns 0, or -ENOMEM if the OS refuses what it takes to watch the exits of threads. */
 int fli_registry_enter(struct fl_heap *heap);
 
-/* The threads attached to a heap, and how many of them are inside a read-side section. */
+/* The number of threads attached to a heap. Stores how many of them are inside a read-side section. */
 size_t fli_registry_count(struct fl_heap *heap, unsigned *inside);
 
-/* Takes out a heap that no thread is attached to. */
+/* Removes a heap to which no thread is attached. */
 void fli_registry_remove(struct fl_heap *heap);
 
 void fli_registry_lock(void);

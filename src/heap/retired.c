@@ -6,7 +6,7 @@
 #include "memory/idle.h"
 #include "memory/slab_list.h"
 
-/* Takes a list of retired slabs into a home again. */
+/* Takes a list of retired slabs back into a home. */
 static void take_back(struct fl_heap *heap, uint32_t list, struct fli_home *home)
 {
     struct fli_slabs *slabs = &heap->backing.slabs;
@@ -36,7 +36,7 @@ static bool release_batch(void *owner, size_t *bytes)
     return true;
 }
 
-/* Without a grace period, the slabs are free ones of their classes again. */
+/* Without a grace period, the slabs become free slabs of their classes again. */
 static bool give_up_batch(void *owner)
 {
     struct fl_heap *heap = owner;

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT
  *
- * The service thread of a heap: a handle under a lock, which serves calls by OS threads that have none, before they attach
- * and after they have exited. It counts as no attached thread.
+ * The service thread of a heap: a handle under a lock. It serves calls by OS threads without a handle, before they
+ * attach and after they have exited. It does not count as an attached thread. Any thread may use it, between
+ * fli_service_enter and fli_service_leave.
  */
 #ifndef FLI_SERVICE_H
 #define FLI_SERVICE_H
 
 #include "heap/thread.h"
 
-/* Makes the service thread of a new heap. Returns 0 or -ENOMEM. */
+/* Creates the service thread of a new heap. Returns 0 or -ENOMEM. */
 int fli_service_create(struct fl_heap *heap);
 void fli_service_destroy(struct fl_heap *heap);
 
-/* The heap's service thread, locked. */
+/* Locks the heap's service thread and returns it. */
 struct fli_thread *fli_service_enter(struct fl_heap *heap);
 
 /* Unlocks the thread if it is a service thread. */

@@ -8,12 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STALLS_NAMED = 8 }; /* at most, of one grace period */
+enum { STALLS_NAMED = 8 }; /* the most readers that are named per grace period */
 
-/* How long a wait lasts before it looks who has stalled. */
+/* How long a wait lasts before it looks for stalled readers. */
 enum { WAIT_MILLISECONDS = 200 };
 
-/* Who defers or passes a quiescent state is not cancelled by it. */
+/* Cancellation is off: deferring and passing a quiescent state are no cancellation points. */
 static void print(struct fl_heap *heap, const struct fl_stall *stall)
 {
     int state = fli_cancel_off();
@@ -35,7 +35,7 @@ static void find_name(long number, char *name, size_t size)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/self/task/%ld/comm", number);
-    int state = fli_cancel_off(); /* the file is closed again */
+    int state = fli_cancel_off(); /* so that the file is closed again */
     FILE *file = fopen(path, "re");
     if (file == NULL || fgets(name, (int)size, file) == NULL)
         snprintf(name, size, "(no name)");
@@ -45,8 +45,8 @@ static void find_name(long number, char *name, size_t size)
     fli_cancel_restore(state);
 }
 
-/* Finds handles whose OS threads hold up grace period `number`: of all heaps, because all of a kind share it. An OS
- * thread is found once. Returns how many. */
+/* Finds handles whose OS threads hold grace period `number` up, in all heaps, because all heaps of a kind share it.
+ * Each OS thread is found once. Returns how many there are. */
 static unsigned find_readers(enum fl_grace kind, int64_t number, struct fl_stall *stalls)
 {
     unsigned count = 0;
@@ -97,7 +97,7 @@ void fli_stall_look(struct fl_heap *heap)
     uint64_t lasted = now > begun ? now - begun : 0;
     if (lasted < (uint64_t)heap->options.stall_seconds * 1000000000u)
         return;
-    /* Relaxed: of several threads one tells, whichever it is. */
+    /* Relaxed: nothing is read through the word. Of several threads, the one that changes it names the readers. */
     if (!fli_cas_strong(&heap->stall_told, &told, number, memory_order_relaxed, memory_order_relaxed))
         return;
     int saved = errno;

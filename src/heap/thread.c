@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Which part of a heap's limit all racks may have together. */
+/* All racks together may hold the limit divided by this. */
 enum { RACKS_PER_LIMIT = 8 };
 
 /* The stand-ins. Constant: no cache of theirs ever gets capacity. */
@@ -20,7 +20,8 @@ static const struct fli_thread unattached, exited;
 
 __thread struct fl_thread *fl_thread_current = (struct fl_thread *)&unattached.face;
 
-/* Sets what each thread may keep on its rack, and of large blocks: its share of what the heap retains. */
+/* Sets how much each thread may keep on its rack, and how much memory of large blocks: an equal share of what the
+ * heap retains. */
 static void share_racks_locked(struct fl_heap *heap)
 {
     fli_registry_assert_held();
@@ -115,13 +116,13 @@ struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap)
     return thread != NULL ? &thread->face : NULL;
 }
 
-/* Notes that the thread has been flushed, for the last time if it `leaves`. Returns whether no other thread of the heap
- * has anything to flush: none is attached that is not about to leave. */
+/* Notes that the thread has been flushed, for the last time if it `leaves`. Returns whether no other thread of the
+ * heap has anything left to flush: all others that are attached leave. */
 static bool note_flush(struct fli_thread *thread, bool leaves)
 {
     struct fl_heap *heap = thread->heap;
     fli_registry_lock();
-    /* A detach that the host did not let be completed has noted it before. */
+    /* A detach that a callback of the host has left by longjmp may have noted it before. */
     heap->leaving += (size_t)leaves - thread->leaves;
     thread->leaves = leaves;
     bool last = heap->thread_count == heap->leaving + !leaves;
@@ -129,7 +130,8 @@ static bool note_flush(struct fli_thread *thread, bool leaves)
     return last;
 }
 
-/* Flushes on the host's behalf, and lets the heap know. The thread `leaves` if it is not to be used again. */
+/* Flushes on the host's behalf, looks at the heap's bound, and reports strays. The thread `leaves` if no call will
+ * use it again. */
 static void flush_and_tell(struct fli_thread *thread, bool leaves)
 {
     struct fl_heap *heap = thread->heap;
@@ -142,7 +144,7 @@ static void flush_and_tell(struct fli_thread *thread, bool leaves)
     fli_stray_tell(&heap->backing.slabs, heap, leaves ? "fl_thread_detach" : "fl_thread_flush");
 }
 
-/* The handle is no longer the calling OS thread's. */
+/* Ends the handle's share in the reader that its OS thread is, if that is the calling OS thread. */
 static void stop_reading(struct fli_thread *thread, bool detached)
 {
     if (thread->os_thread != NULL && thread->os_thread == fli_os_thread_self())
@@ -165,7 +167,7 @@ void fli_thread_detach_claimed(struct fli_thread *thread)
     fli_registry_unlock();
 }
 
-/* Claims a handle for the calling OS thread to detach. Returns what speaks against it, or NULL. */
+/* Claims a handle for the calling OS thread to detach. Returns why it must not, or NULL. */
 static const char *claim(struct fli_thread *thread, struct fli_frame here)
 {
     const char *wrong = NULL;
@@ -237,10 +239,11 @@ void fli_thread_submit(struct fli_thread *thread)
     if (FLI_LIKELY(!fli_thread_submit_owner(thread)))
         return;
     fli_thread_tell_pressure(thread->heap);
-    fli_thread_submit_owner(thread); /* what the host has deferred meanwhile */
+    fli_thread_submit_owner(thread); /* blocks that the host has deferred in its callback */
 }
 
-/* The first handle bound to the calling OS thread. Others may detach those that are: under the registry lock. */
+/* The first handle bound to the calling OS thread. Under the registry lock, because other threads may detach such
+ * handles. */
 static struct fli_thread *first_bound_locked(void)
 {
     fli_registry_assert_held();
@@ -264,7 +267,7 @@ void fli_thread_submit_ours(struct fl_heap *heap)
     if (!submit_bound(heap))
         return;
     fli_thread_tell_pressure(heap);
-    submit_bound(heap); /* what the host has deferred meanwhile */
+    submit_bound(heap); /* blocks that the host has deferred in its callback */
 }
 
 static bool has_sections(struct fl_heap *heap)
@@ -340,7 +343,7 @@ void fl_thread_online(struct fl_thread *face)
     if (fli_thread_is_stand_in(face))
         return;
     struct fli_thread *thread = fli_thread_of(face);
-    /* Where the exit cannot be watched, the handle stays unbound and attached past it, which loses nothing. */
+    /* If the exit cannot be watched, the handle stays unbound, and attached past the exit: no block is lost. */
     bool watched = fli_os_thread_watch() == 0;
     if (thread->os_thread != NULL && thread->os_thread == fli_os_thread_self())
         return; /* it is online here */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Attachments of threads to heaps.
+ * Attachments of threads to heaps: attach, detach, flush, offline, online.
  *
  *     struct fli_thread, the whole behind a struct fl_thread
  *     +--------------------------------+
@@ -13,9 +13,12 @@
  *     | links                          |  under the registry lock
  *     +--------------------------------+
  *
- * Two constant handles stand in where there is none: `unattached` until an OS
- * thread first uses the default heap, and `exited` from its exit on. Their caches have no capacity, so that every
- * call on them comes to its slow half, which enters through fli_serve_enter (serve.h).
+ * The handle's thread alone uses the face, the caches and what is deferred (`_owner`). Other threads read counters and
+ * sizes for statistics, and flush the handle while it is offline.
+ *
+ * Two constant handles stand in where an OS thread has none: `unattached` until it first uses the default heap, and
+ * `exited` from its exit on. Their caches have no capacity, so every call on them takes its slow half. That enters
+ * through fli_serve_enter (serve.h).
  */
 #ifndef FLI_THREAD_H
 #define FLI_THREAD_H
@@ -28,7 +31,7 @@ struct fli_thread {
     struct fl_thread face;
 
     uintptr_t slabs_base;
-    size_t slabs_span; /* 0 in the stand-ins: no block is theirs */
+    size_t slabs_span; /* 0 in the stand-ins: they own no block */
     FLI_ATOMIC(uint8_t) * slab_classes;
 
     const struct fl_header *header; /* of the heap, where there are stale readers */
@@ -48,9 +51,9 @@ struct fli_thread {
     FLI_LINKS(struct fli_thread) in_os_thread; /* the handles bound to it */
     bool is_self;                              /* what fl_thread_self returns on its OS thread */
     bool leaves;                               /* has been flushed for the last time */
-    bool offline;                              /* nobody uses it */
-    const void *detacher;          /* the OS thread that detaches it, by an address of its own; NULL: none does */
-    struct fli_callback detaching; /* where it does so, if the host has asked for it */
+    bool offline;                              /* no thread uses it */
+    const void *detacher;          /* the OS thread that detaches it, as an address of its own; NULL: none does */
+    struct fli_callback detaching; /* the call of fl_thread_detach, if it is one that detaches it */
 };
 
 /* The whole behind a handle. */
@@ -89,26 +92,27 @@ static inline unsigned fli_thread_sections(const struct fli_thread *thread)
     return fli_load_own(&thread->sections);
 }
 
-/* Whether the handle, or its OS thread as far as grace periods of this kind go, is inside a read-side section. */
+/* Whether the handle is inside a read-side section, or its OS thread is inside one of the same kind of grace
+ * periods. */
 bool fli_thread_is_inside(const struct fli_thread *thread);
 
-/* Attaches the calling OS thread to a heap, as its fl_thread_self. NULL if it is refused, or if the thread exits. */
+/* Attaches the calling OS thread to a heap, as its fl_thread_self. NULL if memory is refused or the thread exits. */
 struct fli_thread *fli_thread_attach_self(struct fl_heap *heap);
 
-/* Makes a handle that is not attached, with a home. Returns NULL if memory is refused. */
+/* Creates a handle that is not attached, with a home. Returns NULL if memory is refused. */
 struct fli_thread *fli_thread_create(struct fl_heap *heap);
 
-/* Gives all blocks in the thread's caches to the pool. The owning thread, or any while it is stopped. */
+/* Sends all blocks in the thread's caches home. The owning thread, or any other while that is stopped. */
 void fli_thread_flush_owner(struct fli_thread *thread);
 
-/* Submits what the thread has deferred. Returns whether this has raised pressure. The owning thread, or any while it
- * is stopped. */
+/* Submits the blocks that the thread has deferred. Returns whether this has raised pressure. The owning thread, or
+ * any other while that is stopped. */
 bool fli_thread_submit_owner(struct fli_thread *thread);
 
-/* The same, and tells the host if it has. No lock may be held. */
+/* Does the same, and calls on_deferred if this has raised pressure. No lock may be held. */
 void fli_thread_submit(struct fli_thread *thread);
 
-/* Tells the host that deferred bytes have outgrown their bound. Keeps errno. No lock may be held. */
+/* Calls on_deferred. Keeps errno. No lock may be held. */
 FLI_COLD void fli_thread_tell_pressure(struct fl_heap *heap);
 
 /* Whether the calling OS thread is inside a read-side section that a grace period of the heap waits for. */
@@ -123,10 +127,10 @@ void fli_thread_flush_offline(struct fl_heap *heap);
 /* Detaches a handle that has been claimed (os_thread.h). */
 void fli_thread_detach_claimed(struct fli_thread *thread);
 
-/* The calling OS thread exits: fl_thread_self is the stand-in for that from now on. */
+/* Notes that the calling OS thread exits: fl_thread_self returns the stand-in `exited` from now on. */
 void fli_thread_note_exit(void);
 
-/* Takes a thread out of the registry and frees it. Under the registry lock. */
+/* Removes a thread from the registry and frees it. Under the registry lock. */
 void fli_thread_remove_locked(struct fli_thread *thread);
 
 #endif

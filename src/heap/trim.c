@@ -10,17 +10,17 @@
 #include "memory/slab_list.h"
 #include "memory/stray.h"
 
-/* What a heap trims by itself at a time: twice what comes between two notices. */
+/* The bytes of a slice: twice what a thread gives away between two looks at the bound (exchange.c). */
 enum { TRIM_SLICE_BYTES = 2 << 20 };
 
 /* One trim: what it works on and what it has done. */
 struct trim {
     struct fli_backing *backing;
     struct fli_pool_counters *counters;
-    bool waits;               /* for homes that are busy */
+    bool waits;               /* whether it waits for homes that are busy */
     size_t retain;            /* free bytes to leave */
     size_t warm;              /* bytes of idle slabs that may keep their memory */
-    size_t free;              /* free bytes left so far */
+    size_t free;              /* free bytes that are left at this point */
     size_t emptied;           /* bytes of slabs that have been retired */
     size_t returned;          /* bytes returned to the OS */
     struct fli_chain empties; /* magazines in hand without blocks */
@@ -35,7 +35,7 @@ static void keep_empty(struct trim *trim, struct fli_magazine *magazine)
     fli_chain_put(&trim->empties, &trim->backing->magazines, magazine);
 }
 
-/* Gives back the pages that are made up of empty magazines, in hand or in the pool. */
+/* Returns to the OS the pages that consist of empty magazines, in hand or in the pool. */
 static void return_magazines(struct trim *trim)
 {
     struct fli_backing *backing = trim->backing;
@@ -54,7 +54,7 @@ static void pool_empties(struct trim *trim)
 
 /* ---- Blocks. */
 
-/* Sends the blocks of a magazine home. Those whose homes are busy go to the pool again, in it. */
+/* Sends the blocks of a magazine home. Blocks whose homes are busy stay in it, in the pool. */
 static void send_home(struct trim *trim, unsigned class_index, struct fli_magazine *magazine)
 {
     struct fli_backing *backing = trim->backing;
@@ -68,7 +68,7 @@ static void send_home(struct trim *trim, unsigned class_index, struct fli_magazi
         fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, trim->counters);
 }
 
-/* Sends home all of the class's pooled blocks. Threads at work may go on filling the pool meanwhile. */
+/* Sends all pooled blocks of the class home. Other threads may give more to the pool meanwhile. */
 static void send_pooled_home(struct trim *trim, unsigned class_index)
 {
     struct fli_backing *backing = trim->backing;
@@ -83,7 +83,8 @@ static void send_pooled_home(struct trim *trim, unsigned class_index)
     }
 }
 
-/* Takes what a home, which is locked, keeps in magazines: filled ones to the pool, empty ones into hand. */
+/* Takes the magazines that a home keeps, which is locked: gives filled ones to the pool, takes empty ones into
+ * hand. */
 static void empty_shelves(struct trim *trim, struct fli_home *home)
 {
     struct fli_backing *backing = trim->backing;
@@ -97,7 +98,7 @@ static void empty_shelves(struct trim *trim, struct fli_home *home)
         }
 }
 
-/* The same for all homes, or for those that are away. */
+/* Does the same for all homes, or only for those that are away. */
 static void empty_all_shelves(struct trim *trim, bool away_only)
 {
     for (struct fli_home *home = fli_homes_first(&trim->backing->homes); home != NULL; home = home->next) {
@@ -130,7 +131,7 @@ static bool has_enough(const struct trim *trim)
     return trim->free <= trim->retain;
 }
 
-/* Retires slabs of a home, which is locked, that are all free, until few enough bytes are left. */
+/* Retires slabs of a home, which is locked, that are all free, until no more free bytes than wanted are left. */
 static void retire_slabs(struct trim *trim, struct fli_home *home, unsigned class_index)
 {
     struct fli_slabs *slabs = &trim->backing->slabs;
@@ -147,7 +148,7 @@ static void retire_slabs(struct trim *trim, struct fli_home *home, unsigned clas
     }
 }
 
-/* The same for all classes and homes. */
+/* Does the same for all classes and homes. */
 static void retire_from_homes(struct trim *trim)
 {
     struct fli_home *home = fli_homes_first(&trim->backing->homes);
@@ -188,13 +189,13 @@ static bool has_stale_readers(const struct fl_heap *heap)
     return heap->options.header != NULL;
 }
 
-/* What may stay with idle slabs after a trim that the heap makes by itself. */
+/* How many bytes of idle slabs stay warm after a trim that the bound causes. */
 static size_t warm_bytes(struct fl_heap *heap)
 {
     return has_stale_readers(heap) ? 0 : fli_load_own(&heap->bound.above) / 2;
 }
 
-/* With stale readers, the slabs in hand are those that collect. */
+/* Begins a trim. With stale readers, the slabs that collect are in its hand. */
 static struct trim begin_locked(struct fl_heap *heap, size_t retain)
 {
     fli_assert_held(&heap->trim_lock);
@@ -205,7 +206,7 @@ static struct trim begin_locked(struct fl_heap *heap, size_t retain)
                          .retired = has_stale_readers(heap) ? heap->retired.collecting : 0};
 }
 
-/* Gives away what is still in hand, magazines to the pool, and counts the trim. */
+/* Puts away what is still in hand, gives the magazines to the pool, and counts the trim. */
 static void finish(struct trim *trim, struct fl_heap *heap)
 {
     pool_empties(trim);
@@ -260,7 +261,7 @@ size_t fli_trim(struct fl_heap *heap, size_t retain)
     }
     trim.warm = fli_min(trim.warm, retain - fli_min(trim.free, retain));
     finish(&trim, heap);
-    fli_bound_forget_trim(&heap->bound); /* that this is taken back says nothing about the bound */
+    fli_bound_forget_trim(&heap->bound); /* the bound did not cause this trim */
     fli_slab_trim_metadata(&heap->backing.slabs);
     size_t of_kept = fli_idle_return_kept(&heap->backing.slabs);
     size_t left = trim.free + fli_idle_warm_bytes(&heap->backing.slabs);
@@ -277,7 +278,7 @@ size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
         fli_misuse("fl_heap_trim", heap, NULL, "would wait for a grace period inside a read-side section");
         return 0;
     }
-    /* What unattached threads freed lies in caches that no host can flush. */
+    /* The host cannot flush the caches of the service thread. */
     struct fli_thread *service = fli_service_enter(heap);
     fli_thread_flush_owner(service);
     fli_service_leave(service);
@@ -291,7 +292,7 @@ size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
     return returned;
 }
 
-/* ---- Trims by itself. */
+/* ---- Trims that the bound causes. */
 
 static unsigned class_with_most_pooled(struct fli_backing *backing)
 {
