@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Allocation, where the cache of the class is empty: refill it, make room, ask the host for room.
+ * Allocation when the cache of the class is empty. It tries in this order: refill the cache; make room in the heap; ask
+ * the host to make room.
  *
- * In checked builds all calls come here, and a bit per block tells whether the host has it.
+ * In checked builds all calls come here, and a bit per block tells whether the block is live.
  */
 #include "api/alloc.h"
 #include "api/serve.h"
@@ -28,8 +29,7 @@ static void *pop_owner(struct fli_thread *thread, struct fl_cache *cache, unsign
     return block;
 }
 
-/* Gives what this thread caches, and what unattached threads have freed, to the pool. What other threads cache stays
- * with them. */
+/* Sends home what this thread and the service thread cache. Other threads keep what they cache. */
 FLI_COLD static void pool_caches(struct fli_thread *thread)
 {
     if (thread != thread->heap->service)
@@ -38,7 +38,7 @@ FLI_COLD static void pool_caches(struct fli_thread *thread)
     fli_service_flush(thread->heap, thread);
 }
 
-/* Whether a block can be taken from the cache. */
+/* Whether the cache has a block, perhaps after a lower floor. */
 static bool has_blocks(struct fli_thread *thread, unsigned class_index)
 {
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
@@ -46,8 +46,8 @@ static bool has_blocks(struct fli_thread *thread, unsigned class_index)
            fli_cache_lower_floor_owner(cache, thread->heap->backing.magazine_blocks[class_index]);
 }
 
-/* Refills an empty cache; if it is `pressed`, slabs of other homes are adopted rather than none. Returns the blocks that
- * are in it then. */
+/* Refills an empty cache. If it is `pressed`, it adopts slabs of other homes before it fails. Returns the blocks in
+ * the cache. */
 static size_t refill(struct fli_thread *thread, unsigned class_index, bool pressed)
 {
     struct fl_heap *heap = thread->heap;
@@ -57,7 +57,7 @@ static size_t refill(struct fli_thread *thread, unsigned class_index, bool press
                                      &thread->owner, pressed);
 }
 
-/* What a refill has brought, for the host. */
+/* What on_refill is called with. */
 struct refilled {
     struct fli_thread *thread;
     size_t bytes;
@@ -69,8 +69,8 @@ static void call_on_refill(void *argument)
     refilled->thread->heap->options.on_refill(&refilled->thread->face, refilled->bytes);
 }
 
-/* Tells the host of a refill, with nothing in hand that could be lost if it does not return. Returns whether the cache
- * has blocks then: what the host has used up is replaced. */
+/* Calls on_refill. The blocks are in the cache, so that none is lost if the host leaves the callback by longjmp.
+ * Returns whether the cache still has a block: if the host has used them up, it is refilled again. */
 FLI_COLD static bool tell_refill(struct fli_thread *thread, unsigned class_index, size_t blocks)
 {
     struct refilled refilled = {.thread = thread, .bytes = blocks * fli_class_bytes(class_index)};
@@ -112,8 +112,8 @@ FLI_COLD static void trim_for(struct fli_thread *thread)
     fli_trim(thread->heap, 0);
 }
 
-/* Takes a block from what the heap holds free after all: of the class, retired slabs included, or else by turning
- * whole slabs of other classes into some of this one. */
+/* Takes a block from what the heap holds free elsewhere. First come blocks of the class, retired slabs included.
+ * Then a trim turns whole slabs of other classes into some of this one. */
 FLI_COLD static void *make_room(struct fli_thread *thread, unsigned class_index)
 {
     pool_caches(thread);
@@ -149,8 +149,8 @@ static void *alloc_large(struct fli_thread *thread, const struct fli_request *re
     return block;
 }
 
-/* Tries once. `*heap` is the heap that was tried, NULL if there is none. Where the heap takes only objects with
- * another header, errno is EINVAL, else ENOMEM. */
+/* Tries once. Stores the heap that was tried, NULL if there is none. On failure errno is EINVAL if the heap takes
+ * only objects with another header, else ENOMEM. */
 static void *attempt(struct fl_thread *face, const struct fli_request *request, struct fl_heap **heap)
 {
     struct fli_thread *thread = fli_serve_enter(face);
@@ -170,7 +170,7 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
     return block;
 }
 
-/* A question to the host for room, and its answer. */
+/* What on_pressure is called with, and its answer. */
 struct plea {
     struct fl_heap *heap;
     size_t size;
@@ -238,7 +238,7 @@ void *fli_alloc_quickly(struct fl_thread *face, unsigned class_index, const stru
     return alloc_block(thread, class_index);
 }
 
-/* Likewise for a block above FL_BLOCK_MAX. */
+/* Does the same for a block above FL_BLOCK_MAX. */
 static void *alloc_large_quickly(struct fl_thread *face, size_t size)
 {
     struct fli_thread *thread = fli_thread_of(face);

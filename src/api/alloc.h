@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: MIT
  *
- * The slow half of allocation: what the inline parts of inline.h and the typed functions hand on.
+ * The slow half of allocation. The inline functions (inline.h) and the typed functions (type.c) call it when they
+ * find no block in the cache.
  */
 #ifndef FLI_ALLOC_H
 #define FLI_ALLOC_H
 
 #include "heap/thread.h"
 
-/* What an allocation is asked for. */
+/* What the host asks for. */
 struct fli_request {
     const char *call; /* the public function */
     const char *type; /* the name of the type, or NULL */
     size_t size;
     bool zeroed;
-    void *block;     /* a live block above FL_BLOCK_MAX that is to get the size, which is above it too; or NULL */
-    size_t old_size; /* its size */
-    const struct fl_header *header; /* of the type */
+    void *block;     /* fl_realloc between two sizes above FL_BLOCK_MAX: the live block; otherwise NULL */
+    size_t old_size; /* the size of that block */
+    const struct fl_header *header; /* of the type; NULL for an untyped call */
 };
 
-/* Allocates on behalf of the public function. NULL with errno ENOMEM; or, where the heap does not take such objects,
- * EINVAL, after the host has been told. */
+/* Allocates on behalf of the public function. NULL with errno ENOMEM; or EINVAL, reported as misuse, if the heap
+ * does not take objects with this header. The handle's thread; no lock may be held. */
 void *fli_alloc(struct fl_thread *thread, const struct fli_request *request);
 
-/* By far the most frequent way to a slow half: an attached thread lowers its floor or exchanges a magazine, on a heap
- * whose objects have `header`. NULL in any other case, and if there is no block: fli_alloc is to be called then. */
+/* The most frequent case: the handle is attached, the heap's objects have `header`, and a lower floor or a refill
+ * brings a block. Returns NULL otherwise: then the caller calls fli_alloc. */
 void *fli_alloc_quickly(struct fl_thread *thread, unsigned class_index, const struct fl_header *header);
 
 #endif

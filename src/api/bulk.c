@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Many blocks at once: as many as a cache has, or has room for, are copied; one at a time goes the long way.
+ * Many blocks at once. As many as the cache has, or has room for, are copied. Then one block takes the slow half, which
+ * exchanges magazines, and so on.
  */
 #include "api/alloc.h"
 #include "api/free.h"

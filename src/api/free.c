@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Freeing, where the cache of the class is full or the block's class is not known: judge the free, clear the header that
- * stale readers look at, and put the block into the cache, into the magazine of deferred blocks, or where large blocks
- * are.
+ * Freeing when the cache of the class is full or the class of the block is not known. It judges the free (verify.h) and
+ * clears the header that stale readers look at. Then it puts the block into the cache or into the thread's magazine of
+ * deferred blocks, or gives it to the large blocks.
  */
 #include "api/free.h"
 #include "api/serve.h"
@@ -18,8 +18,8 @@
 
 #define CLEAR_WORD(type, place) fli_store_public((type *)(place), 0)
 
-/* What is published by it is that no reader may take hold of the object, and readers check again after they
- * have. */
+/* Clears the words that tell a reader that it may take the object. Nothing needs an order: a reader looks at them
+ * again after it has taken it. */
 static void clear_header(const struct fl_header *header, void *object)
 {
     for (unsigned i = 0; i < header->words; i++) {
@@ -42,7 +42,7 @@ static void clear_header(const struct fl_header *header, void *object)
 
 /* ---- Freeing. */
 
-/* Ends the block's life in checked builds. Of two threads that free it at once, one finds that it had ended. */
+/* Checked builds: clears the block's live bit. Of two threads that free the block at once, one finds it cleared. */
 static enum fli_verdict end_life(struct fli_slabs *slabs, unsigned class_index, void *block)
 {
     return fli_block_mark_live(slabs, class_index, block, false) ? FLI_IN_ORDER : FLI_DOUBLE_FREE;
@@ -62,14 +62,14 @@ static bool push_owner(struct fli_thread *thread, unsigned class_index, void *bl
     return true;
 }
 
-/* Puts the block into the thread's magazine of deferred ones. Returns whether this has raised pressure. */
+/* Puts the block into the thread's magazine of deferred blocks. Returns whether this has raised pressure. */
 static bool defer_owner(struct fli_thread *thread, unsigned class_index, void *block)
 {
     struct fl_heap *heap = thread->heap;
     bool raised = fli_deferred_put_owner(&heap->deferred, fli_thread_deferred(thread, class_index), class_index,
                                          block, &thread->owner);
     thread->deferring[class_index / 64] |= (uint64_t)1 << class_index % 64;
-    if (FLI_UNLIKELY(thread == heap->service)) /* it passes no quiescent states */
+    if (FLI_UNLIKELY(thread == heap->service)) /* which passes no quiescent states, so it submits at once */
         raised |= fli_thread_submit_owner(thread);
     else if (fli_deferred_is_waiting(&heap->deferred))
         fli_stall_look(heap);
@@ -92,7 +92,7 @@ static enum fli_verdict verdict_of(enum fli_large_result result)
     return FLI_IN_ORDER;
 }
 
-/* Stale readers may look at a large block too: it is deferred in any case. */
+/* Frees or defers a large block. On a heap with stale readers it always defers, because they may look at it. */
 static void free_large(struct fli_thread *thread, void *block, const struct fli_free *how,
                        struct fli_outcome *outcome)
 {
@@ -102,7 +102,7 @@ static void free_large(struct fli_thread *thread, void *block, const struct fli_
         outcome->verdict = verdict_of(fli_large_free(large, block, how->sized, how->size, &outcome->actual));
         return;
     }
-    /* Before readers may go on without it, and only if all is well. */
+    /* The header is cleared before the block is deferred, and only if the free is in order. */
     size_t actual = thread->header != NULL ? fli_large_size(large, block) : 0;
     if (actual != 0 && (!how->sized || how->size == actual))
         clear_header(thread->header, block);
@@ -148,7 +148,7 @@ static struct fli_outcome free_owner(struct fli_thread *thread, void *block, con
     return outcome;
 }
 
-/* Frees on an entered thread, leaves it, and tells what was wrong. */
+/* Frees on an entered thread, leaves it, and then reports misuse. */
 static void free_and_leave(struct fli_thread *thread, void *block, const struct fli_free *how)
 {
     struct fli_outcome outcome = {.verdict = FLI_NO_HEAP};
@@ -185,7 +185,7 @@ void fl_free(struct fl_thread *face, void *block)
         free_slow(face, block);
         return;
     }
-    /* Relaxed: see fli_slab_class_of. Class 0 has no room in any cache. */
+    /* Relaxed: see fli_slab_class_of. The cache of class 0 never has room. */
     struct fl_cache *cache = &face->cache[fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT])];
     void **top = fl_cache_top(cache);
     if (FLI_UNLIKELY(fl_cache_is_full(top))) {
@@ -225,7 +225,7 @@ bool fli_defer_quickly(struct fl_thread *face, void *block, unsigned class_index
     return true;
 }
 
-/* Likewise for a block above FL_BLOCK_MAX. */
+/* Does the same for a block above FL_BLOCK_MAX. */
 static bool free_large_quickly(struct fl_thread *face, void *block, size_t size)
 {
     const struct fli_thread *thread = fli_thread_of(face);

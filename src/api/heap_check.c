@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * fl_heap_check: walks every place where the library keeps a free block, with no thread at work (so its atomics are
- * relaxed), and verifies
+ * fl_heap_check: walks every place where the library holds a free block, and verifies the equations below. No other
+ * thread uses the heap meanwhile, so all accesses here are relaxed.
  *
  *     - each free block is the start of a carved block of a slab of its class, and is found once;
  *     - `below` of each pooled magazine is what lies on the stack from it downwards;
- *     - carved = live + cached + pooled + parked + deferred + lost, with what was found in the places of the right side
- *       (checked builds know `live` of their own, by the live bits);
+ *     - carved = live + cached + pooled + parked + deferred + lost, with the blocks found in the places on the right
+ *       (checked builds count `live` by the live bits);
  *     - magazines in existence = in caches + deferred + on stacks + lost;
  *     - large blocks and the extents that are kept for others = those in existence (large.h);
  *     - slabs in existence = at home + warm + cold + retired;
@@ -31,7 +31,7 @@ struct walk {
     size_t found;   /* blocks found free in the class at hand */
     size_t magazines;
     uint32_t used;     /* slabs found at home */
-    size_t free_slabs; /* of these, on lists of such as are all free */
+    size_t free_slabs; /* how many of these are on lists of slabs that are all free */
     char *error;
     size_t error_size;
 };
@@ -79,7 +79,7 @@ static void **floor_of(const struct walk *walk, struct fli_magazine *magazine, u
 #define POOL "the pool"
 #define RACK "a home's rack"
 
-/* A stack of the pool or a shelf of a rack, from its top down; `place` says which. */
+/* Walks a stack of the pool or a shelf of a rack, from its top down; `place` says which. */
 static int walk_list(struct walk *walk, uint32_t index, unsigned class_index, const char *place)
 {
     const struct fli_magazines *magazines = &walk->heap->backing.magazines;
@@ -122,7 +122,7 @@ static int walk_cache(struct walk *walk, struct fli_thread *thread, unsigned cla
     return failed;
 }
 
-/* A thread's magazine of deferred blocks. */
+/* Walks a thread's magazine of deferred blocks. */
 static int walk_deferred(struct walk *walk, struct fli_thread *thread, unsigned class_index)
 {
     void ***place = fli_thread_deferred(thread, class_index);
@@ -135,7 +135,7 @@ static int walk_deferred(struct walk *walk, struct fli_thread *thread, unsigned 
                    "a magazine of deferred blocks");
 }
 
-/* The submitted magazines of a chain that have blocks of the class. */
+/* Walks the submitted magazines of a chain that have blocks of the class. */
 static int walk_submitted(struct walk *walk, struct fli_chain chain, unsigned class_index)
 {
     const struct fli_magazines *magazines = &walk->heap->backing.magazines;
@@ -181,7 +181,7 @@ static int walk_slab(struct walk *walk, unsigned class_index, uint32_t slab, siz
     return failed;
 }
 
-/* What is known of a slab at a home. */
+/* Verifies that a slab is in the place at its home that fits its free blocks. */
 static int check_place(struct walk *walk, const struct fli_home *home, unsigned class_index, uint32_t slab)
 {
     const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
@@ -195,7 +195,7 @@ static int check_place(struct walk *walk, const struct fli_home *home, unsigned 
                         record->class_index, record->free, record->blocks, record->list);
 }
 
-/* The slabs on one list of a home: each says that it is there. Adds how many there are to `*listed`. */
+/* Walks the slabs on one list of a home: each says that it is there. Adds their number to `*listed`. */
 static int walk_home_list(struct walk *walk, const struct fli_home *home, unsigned class_index, unsigned list,
                           uint32_t *listed)
 {
@@ -214,7 +214,7 @@ static int walk_home_list(struct walk *walk, const struct fli_home *home, unsign
     return 0;
 }
 
-/* The lists of a home, on which there are to be `expected` slabs. */
+/* Walks the lists of a home, on which `expected` slabs are to be found. */
 static int walk_home_lists(struct walk *walk, const struct fli_home *home, unsigned class_index, uint32_t expected)
 {
     uint32_t listed = 0;
@@ -228,7 +228,7 @@ static int walk_home_lists(struct walk *walk, const struct fli_home *home, unsig
     return failed;
 }
 
-/* All slabs of the class, by what each says of itself: the free blocks of a home are those of its slabs. */
+/* Walks all slabs of the class, by their records. The free blocks that the home counts are those of its slabs. */
 static int walk_slabs_of(struct walk *walk, struct fli_home *home, unsigned class_index, size_t *live)
 {
     uint32_t free_blocks = 0, on_lists = 0;
@@ -253,7 +253,7 @@ static int walk_slabs_of(struct walk *walk, struct fli_home *home, unsigned clas
     return failed == 0 ? walk_home_lists(walk, home, class_index, on_lists) : failed;
 }
 
-/* The slabs and shelves of all homes. */
+/* Walks the slabs and shelves of all homes. */
 static int walk_homes(struct walk *walk, unsigned class_index, size_t *live)
 {
     int failed = 0;
@@ -276,7 +276,7 @@ static uint32_t count_list(const struct walk *walk, uint32_t first)
     return count;
 }
 
-/* Cold slabs, by the bits of the chunks; and in `*kept` those of them that are kept. */
+/* Counts cold slabs, by the bits of the chunks. Stores how many of them are kept. */
 static uint32_t count_cold(const struct fli_slabs *slabs, uint32_t *kept)
 {
     uint32_t count = 0;
@@ -289,12 +289,12 @@ static uint32_t count_cold(const struct fli_slabs *slabs, uint32_t *kept)
     return count;
 }
 
-/* Every slab is in use, warm, cold or retired. */
+/* Verifies that every slab is at home, warm, cold or retired. */
 static int check_slabs(struct walk *walk)
 {
     const struct fli_slabs *slabs = walk->slabs;
     uint32_t kept, warm = count_list(walk, slabs->warm), cold = count_cold(slabs, &kept);
-    uint32_t retired = fli_load_relaxed(&slabs->retired); /* relaxed: no thread uses the heap */
+    uint32_t retired = fli_load_relaxed(&slabs->retired);
     if (walk->used + warm + cold + retired != slabs->committed)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "%u slabs exist, but %u are in use, %u warm, %u cold and %u retired", slabs->committed,
@@ -364,7 +364,7 @@ static int check_magazines(struct walk *walk)
         failed = walk_list(walk, fli_load_relaxed(&home->rack.empty_shelf.first), 0, RACK);
     size_t exist = fli_magazines_count(&walk->heap->backing.magazines);
     size_t found = walk->magazines + walk->heap->lost_magazines;
-    /* What a thread had in hand when a fork left it behind is not known. */
+    /* The magazines that a thread had in hand when a fork left it behind are not known. */
     bool wrong = walk->heap->has_lost ? found > exist : found != exist;
     if (failed == 0 && wrong)
         failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a host calls on behalf of readers: quiescent states, read-side sections, pressure, and the barrier.
+ * The host's calls on behalf of readers: quiescent states, read-side sections, pressure, and the barrier. The grace
+ * periods behind them are those of grace/; the deferred blocks are those of pool/deferred.h.
  */
 #include "base/check.h"
 #include "heap/stall.h"
 
 #include <errno.h>
 
-/* How long a quiescent state helps where deferred bytes have outgrown their bound. */
+/* How long a quiescent state helps while deferred bytes exceed their bound. */
 enum { HELP_MILLISECONDS = 1 };
 
-/* The handle's whole, if it is attached, online and its heap has grace periods; else NULL, after the host has been
- * told. */
+/* The whole behind the handle. NULL, reported as misuse, unless it is attached, online, and its heap has grace
+ * periods. */
 static struct fli_thread *reader(struct fl_thread *face, const char *call)
 {
     struct fli_thread *thread = fli_thread_of(face);
@@ -54,7 +55,7 @@ void fl_read_unlock(struct fl_thread *face)
 
 /* ---- Quiescent states. */
 
-/* Sees to what waits for grace periods, now that the calling thread may. */
+/* Moves on what waits for grace periods, now that the calling thread has passed a quiescent state. */
 FLI_COLD static void move_on(struct fl_heap *heap)
 {
     bool released = fli_deferred_has_pressure(&heap->deferred) ? fli_deferred_help(&heap->deferred, HELP_MILLISECONDS)
@@ -79,7 +80,7 @@ void fl_quiescent(struct fl_thread *face)
     fli_reader_quiescent(fli_thread_reader(thread), &heap->grace);
     bool is_waiting = fli_deferred_is_waiting(&heap->deferred),
          has_pressure = fli_deferred_has_pressure(&heap->deferred);
-    /* While a batch waits, what is part-full can as well go on filling: it would only wait for its turn. */
+    /* While a batch waits, part-full magazines can go on filling: submitted, they would only wait for its end. */
     bool submits = (thread->deferring[0] | thread->deferring[1]) != 0 && (!is_waiting || has_pressure);
     if (submits)
         fli_thread_submit(thread);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Other sizes for blocks: those of one size class stay where they are, those above all classes get memory that moves
- * with them, and all others are copied.
+ * Changing the size of a block. Within a size class the block stays where it is. Above all classes its memory may move
+ * without a copy. Otherwise the block is copied into a new one.
  */
 #include "api/alloc.h"
 #include "api/serve.h"
@@ -11,7 +11,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Whether the block is one of the size class that serves both sizes, as far as can be told at once. */
+/* Whether the block is one of the size class that serves both sizes. False also where only the slow half can
+ * tell. */
 static bool stays(const struct fli_thread *thread, const void *block, size_t old_size, size_t new_size)
 {
     size_t offset = (uintptr_t)block - thread->slabs_base, class_index = fl_size_class(new_size);
@@ -34,7 +35,7 @@ static void *copy(struct fl_thread *face, void *block, size_t old_size, const st
     return other;
 }
 
-/* Gives a block that is live another size. */
+/* Changes the size of a block that is live. */
 static void *resize(struct fl_thread *face, void *block, size_t old_size, size_t new_size)
 {
     struct fli_request request = {.call = "fl_realloc", .size = new_size};

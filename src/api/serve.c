@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * The default heap, made at its first use, and the thread that serves a call on a stand-in.
+ * The default heap, which its first use creates, and the thread that serves a call on a stand-in.
  */
 #include "api/serve.h"
 #include "base/check.h"
@@ -26,14 +26,14 @@ static struct fl_heap *create_default(char *error, size_t error_size)
     return fli_heap_create(&options, true, error, error_size);
 }
 
-/* Says why there is no default heap: malformed options are misuse, of what the system refuses there is one line. */
+/* Says why there is no default heap. Malformed options are misuse; a refusal by the OS prints one line. */
 FLI_COLD static void tell_refusal(int reason, const char *error)
 {
     static FLI_ATOMIC(bool) was_told;
     bool untold = false;
     if (reason == EINVAL)
         fli_misuse("FREELANE_OPTIONS", NULL, NULL, "%s", error);
-    /* Relaxed: of several threads one tells. */
+    /* Relaxed: nothing is read through the word. Of several threads, the one that changes it prints. */
     else if (fli_cas_strong(&was_told, &untold, true, memory_order_relaxed, memory_order_relaxed))
         fprintf(stderr, "freelane: the default heap cannot be made: %s\n", error);
 }

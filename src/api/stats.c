@@ -18,7 +18,7 @@ static void count_class_slabs_locked(const struct fli_slabs *slabs, unsigned cla
     stats->carved = stats->slabs * class->blocks;
 }
 
-/* All that is known of slabs, of one moment: between two moments slabs go from one class to another. */
+/* Counts all slabs at one moment: between two moments, slabs go from one class to another. */
 static void count_slabs(struct fli_slabs *slabs, struct fl_stats *stats)
 {
     fli_lock(&slabs->lock);
@@ -42,7 +42,7 @@ static size_t unsubmitted_blocks(struct fli_thread *thread, unsigned class_index
     return fli_deferred_unsubmitted(fli_thread_deferred(thread, class_index), class_index, &thread->heap->backing);
 }
 
-/* What the library holds of a class. */
+/* Counts the blocks of a class that the library holds. */
 static void count_held_locked(struct fl_heap *heap, unsigned class_index, struct fl_class_stats *stats)
 {
     struct fli_backing *backing = &heap->backing;
@@ -71,15 +71,15 @@ void fli_stats_count_class_locked(struct fl_heap *heap, unsigned class_index, st
     stats->live = stats->carved > held ? stats->carved - held : 0;
 }
 
-/* Takes a number of blocks out of those that are left. */
+/* Limits a number of blocks to those that are left, and subtracts it from these. */
 static void take(size_t *blocks, size_t *left)
 {
     *blocks = fli_min(*blocks, *left);
     *left -= *blocks;
 }
 
-/* Makes the equation of the class hold. While threads work, what they hold was counted before the slabs were, and may
- * have left the class since with its slab. */
+/* Makes the equation of the class hold. While threads work, the blocks that they hold were counted before the slabs.
+ * A slab may have left the class since, and its blocks with it. */
 static void balance(struct fl_class_stats *stats)
 {
     size_t left = stats->carved;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Type descriptors: the two bits, the rules by which a type gets them from what it says and what its base demands,
- * and the dispatch on them when an object dies.
+ * Type descriptors: the kind of a type, in two bits, and the dispatch on it when an object dies. fl_type_ready finds
+ * the kind from what the type says and from what its base demands.
  *
  *     kind       callbacks it must have    it must not have
  *     LEGACY     dealloc
@@ -9,9 +9,9 @@
  *     CLEAR      clear                     dealloc, finalize
  *     FINALIZE   finalize                  dealloc
  *
- * where what a type leaves out may come from its base. All of this is settled in fl_type_ready; per object there is
- * one test, and for PLAIN no call. PLAIN runs no code of the host's, now or ever: it drains no queue and polls
- * nothing.
+ * A type inherits from its base the callbacks that it leaves out. fl_type_ready settles all of this once per type.
+ * Per object there is one test, and for PLAIN no call. PLAIN never runs code of the host: it drains no queue and
+ * polls nothing.
  */
 #include "api/alloc.h"
 #include "api/free.h"
@@ -20,7 +20,7 @@
 #include <errno.h>
 #include <stddef.h>
 
-/* What blocks of any size have. */
+/* The alignment of every block. */
 enum { ALIGNMENT_DEFAULT = 16 };
 
 static const char *kind_name(enum fl_dealloc_kind kind)
@@ -68,7 +68,7 @@ static int inherit_alignment(struct fl_type *type, const struct complaint *compl
     return 0;
 }
 
-/* A header is the base's, and lies inside of the object. */
+/* A subtype has its base's header, and the header lies inside the object. */
 static int inherit_header(struct fl_type *type, const struct complaint *complaint)
 {
     const struct fl_type *base = type->base;
@@ -82,7 +82,7 @@ static int inherit_header(struct fl_type *type, const struct complaint *complain
     return 0;
 }
 
-/* The kind that a type asks for by what it says of itself. */
+/* The kind that a type asks for by its own fields. */
 static enum fl_dealloc_kind own_kind(const struct fl_type *type)
 {
     const struct fl_type *base = type->base;
@@ -95,7 +95,8 @@ static enum fl_dealloc_kind own_kind(const struct fl_type *type)
     return base != NULL ? base->kind : FL_DEALLOC_LEGACY;
 }
 
-/* A subtype's kind is never weaker than its base's. A LEGACY base demands nothing of one that says what it is. */
+/* The kind of a subtype, which is never weaker than its base's. A LEGACY base does not restrict a subtype with a
+ * kind. */
 static enum fl_dealloc_kind demanded_kind(enum fl_dealloc_kind own, const struct fl_type *base)
 {
     if (base == NULL || own == FL_DEALLOC_LEGACY)
@@ -162,7 +163,7 @@ static int check_needed_callbacks(const struct fl_type *type, const struct compl
     return 0;
 }
 
-/* The size of the blocks that instances are. */
+/* The size of the blocks that hold instances. */
 static size_t block_size(const struct fl_type *type)
 {
     return type->alignment > ALIGNMENT_DEFAULT ? fl_aligned_size(type->alignment, type->size) : type->size;
@@ -173,8 +174,8 @@ static unsigned class_of(const struct fl_type *type)
     return (unsigned)fl_size_class(block_size(type));
 }
 
-/* Cache 0, and place 0 of the deferred ones, have neither blocks nor room: what points there always takes its slow
- * half. */
+/* Cache 0, and place 0 of the deferred blocks, have neither blocks nor room. An offset of 0 therefore sends every
+ * call to its slow half. */
 static void find_caches(struct fl_type *type)
 {
     unsigned class_index = class_of(type);
@@ -223,7 +224,8 @@ int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error,
 
 /* ---- Allocation and deallocation by type. */
 
-/* A type that is not ready finds no cache with blocks or room, so all calls with it come to a slow half. */
+/* Whether a type is ready; reports misuse if not. The offsets of such a type are 0, so every call with it comes to a
+ * slow half. */
 static bool is_ready(const struct fl_type *type, const void *object, const char *call)
 {
     if (FLI_UNLIKELY(!type->ready))
@@ -284,7 +286,8 @@ void fl_type_free_deferred(struct fl_thread *thread, void *object, const struct 
     defer_instance(thread, object, type, "fl_type_free_deferred");
 }
 
-/* Finalizes an object unless that has been done. Returns whether it is to stay: it was resurrected. */
+/* Finalizes an object unless that has happened before. Returns whether the object stays allocated: it was
+ * resurrected, or `finalize` returned on another OS thread. */
 static bool finalize(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)
 {
     if (type->finalized_mask != 0) {
@@ -298,8 +301,7 @@ static bool finalize(struct fl_thread *thread, void *object, const struct fl_typ
     return !fli_came_back(caller, call, object, type->name, "has a finalize") || resurrected;
 }
 
-/* Clears an object. Returns false, after the host has been told, if the handle is not the calling OS thread's any
- * more. */
+/* Clears an object. Returns false, reported as misuse, if `clear` returned on another OS thread. */
 static bool clear(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)
 {
     if (type->clear == NULL)
@@ -309,7 +311,7 @@ static bool clear(struct fl_thread *thread, void *object, const struct fl_type *
     return fli_came_back(caller, call, object, type->name, "has a clear");
 }
 
-/* Whether the object can be one of the type in the thread's heap; tells the host if not. */
+/* Whether the object can be one of the type in the thread's heap; reports misuse if not. */
 static bool is_live(struct fl_thread *thread, const void *object, const struct fl_type *type, const char *call,
                     bool deferred)
 {
@@ -326,7 +328,7 @@ static bool is_live(struct fl_thread *thread, const void *object, const struct f
 static bool end_object(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call,
                        bool deferred)
 {
-    /* Before the host's callbacks run on it. */
+    /* This comes before the host's callbacks run on the object. */
     if (!is_live(thread, object, type, call, deferred))
         return false;
     if (type->kind == FL_DEALLOC_FINALIZE && finalize(thread, object, type, call))
@@ -334,7 +336,7 @@ static bool end_object(struct fl_thread *thread, void *object, const struct fl_t
     return clear(thread, object, type, call);
 }
 
-/* Ends an object of a kind that needs more than its memory freed, or whose memory finds no room in its cache. */
+/* Ends an object of a kind other than PLAIN, or a PLAIN object whose cache has no room. */
 void fl_dealloc_slow(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
     if (!is_ready(type, object, "fl_dealloc"))

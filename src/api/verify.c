@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Judging a free: by the call, by the block's class and size, and in checked builds by the bit that tells whether the
- * host has the block.
+ * Judging a free: by the call, and by the block's class and size. Checked builds also judge by the bit that tells
+ * whether the block is live.
  */
 #include "api/verify.h"
 #include "base/check.h"
@@ -65,7 +65,7 @@ enum fli_verdict fli_verify_call(const struct fl_heap *heap, bool is_offline, co
         return FLI_NO_GRACE;
     if (how->deferred && is_offline)
         return FLI_OFFLINE;
-    /* Who does not know the type may free a block; the heap knows what to clear. */
+    /* Untyped frees are allowed: the heap's header says what to clear. */
     bool says = how->typed || how->deferred;
     return says && how->header != heap->options.header ? FLI_OTHER_HEADER : FLI_IN_ORDER;
 }
@@ -75,7 +75,7 @@ bool fli_check_live(struct fl_thread *face, const void *block, const struct fli_
     const struct fli_thread *thread = fli_thread_of(face);
     struct fl_heap *heap = fl_thread_heap(face);
     struct fli_outcome outcome = {.verdict = heap != NULL ? FLI_FOREIGN : FLI_NO_HEAP, .heap = heap};
-    bool is_offline = thread->heap != NULL && thread->os_thread == NULL; /* a stand-in is served, it never is */
+    bool is_offline = thread->heap != NULL && thread->os_thread == NULL; /* a stand-in never is */
     enum fli_verdict call = heap != NULL ? fli_verify_call(heap, is_offline, how) : FLI_IN_ORDER;
     unsigned class_index = heap != NULL ? fli_slab_class_of(&heap->backing.slabs, block) : 0;
     if (call != FLI_IN_ORDER) {

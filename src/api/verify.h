@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a free says of its block, and whether that is true.
+ * Judging a free: what the call says of its block, and whether that is true. The slow half of freeing (free.c), the
+ * typed deallocations (type.c) and fl_realloc call this. It changes nothing, so any thread may.
  */
 #ifndef FLI_VERIFY_H
 #define FLI_VERIFY_H
@@ -9,16 +10,16 @@
 
 /* What a free knows and is checked against. */
 struct fli_free {
-    const char *call; /* the public function */
-    const char *type; /* the name of the type, or NULL */
-    size_t size;      /* the size it says the block has */
-    bool sized;       /* whether it says so */
-    bool typed;       /* it knows the header */
-    bool deferred;    /* after a grace period */
-    const struct fl_header *header;
+    const char *call;               /* the public function */
+    const char *type;               /* the name of the type, or NULL */
+    size_t size;                    /* the size that the call says the block has */
+    bool sized;                     /* whether the call says a size */
+    bool typed;                     /* whether the call knows the header */
+    bool deferred;                  /* whether the block is freed after a grace period */
+    const struct fl_header *header; /* of the type */
 };
 
-/* What is wrong with a free. It is told to the host once no lock is held. */
+/* What is wrong with a free. The host hears of it once no lock is held. */
 enum fli_verdict {
     FLI_IN_ORDER,
     FLI_FOREIGN,
@@ -35,20 +36,21 @@ struct fli_outcome {
     enum fli_verdict verdict;
     const struct fl_heap *heap;
     size_t actual; /* WRONG_SIZE: the size that the block has */
-    bool pressure; /* deferring it has raised pressure */
+    bool pressure; /* deferring the block has raised pressure */
 };
 
-/* Judges what does not depend on the block. */
+/* Judges the part of a free that does not depend on the block. */
 enum fli_verdict fli_verify_call(const struct fl_heap *heap, bool is_offline, const struct fli_free *how);
 
 /* Judges a free of a block that lies in a slab. */
 enum fli_verdict fli_verify_block(struct fli_slabs *slabs, unsigned class_index, const void *block,
                                   const struct fli_free *how);
 
-/* Tells the host what is wrong. No lock may be held. */
+/* Reports what is wrong to the misuse handler. No lock may be held. */
 FLI_COLD void fli_verify_report(const void *block, const struct fli_free *how, struct fli_outcome outcome);
 
-/* Whether a free of the block would be in order, as far as the build can tell; tells the host if not. */
+/* Whether a free of the block would be in order, as far as the build can tell. Reports misuse if not. No lock may be
+ * held. */
 bool fli_check_live(struct fl_thread *thread, const void *block, const struct fli_free *how);
 
 #endif
