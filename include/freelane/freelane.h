@@ -314,7 +314,7 @@ FL_API struct fl_heap *fl_heap_default(void);
  *
  * It takes what exited and flushed threads have left, and empties handles that are offline. If that is not enough,
  * it takes what other threads keep beyond their caches. It does not touch the caches of online handles, two
- * magazines per size class: call fl_thread_flush on these before.
+ * magazines per size class: call fl_thread_flush on these before, or fl_heap_flush_stopped.
  *
  * Memory that is locked (mlock, mlockall) stays. It counts in idle_bytes, the heap uses it first, and a later call
  * tries again.
@@ -323,6 +323,13 @@ FL_API struct fl_heap *fl_heap_default(void);
  * quiescent state of the caller and a cancellation point, and a call inside a read-side section is misuse and does
  * nothing. Any thread. May lock. */
 FL_API size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes);
+
+/* Empties the caches of all threads of the heap, with all that they keep, for a host that has stopped the world. The
+ * caller guarantees that every other thread of the heap is stopped outside of the library. What these threads have
+ * deferred is submitted. After it fl_heap_trim can return all memory that no live block lies in. Any thread, with or
+ * without a handle. Locks; waits for no grace period and calls no callback. A host is told of deferred bytes past their
+ * bound at the next deferred free. */
+FL_API void fl_heap_flush_stopped(struct fl_heap *heap);
 
 /* Whether `block` is a live or free block of this heap: any address inside a slab, or the start of a live large
  * block. Any thread. Wait-free. */

@@ -300,13 +300,23 @@ void fli_thread_flush_owner(struct fli_thread *thread)
     fli_exchange_end_flush_owner(backing, &thread->owner);
 }
 
-void fli_thread_flush_offline(struct fl_heap *heap)
+static void flush_all(struct fl_heap *heap, bool offline_only)
 {
     fli_registry_lock();
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
-        if (thread->offline && thread->detacher == NULL)
+        if (!offline_only || (thread->offline && thread->detacher == NULL))
             fli_thread_flush_owner(thread);
     fli_registry_unlock();
+}
+
+void fli_thread_flush_offline(struct fl_heap *heap)
+{
+    flush_all(heap, true);
+}
+
+void fl_heap_flush_stopped(struct fl_heap *heap)
+{
+    flush_all(heap, false);
 }
 
 void fl_thread_flush(struct fl_thread *face)
