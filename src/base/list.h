@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Lists of records that contain their links (FLI_LINKS). A list is a pointer to its first record. The caller
- * serialises.
+ * Lists of records that contain their links, and rings: lists that know their last record as well as their first. The
+ * caller serialises.
  *
  *     first ──> record ──next──> record ──next──> NULL
  *       ^────────at         ^───────at
@@ -9,7 +9,10 @@
 #ifndef FLI_LIST_H
 #define FLI_LIST_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+/* ---- Lists. A list is a pointer to its first record. */
 
 /* The links of a record on one list. `at` points to the pointer that points to the record. */
 #define FLI_LINKS(type)                                                                                              \
@@ -34,5 +37,39 @@
         if ((record)->links.next != NULL)                                                                            \
             (record)->links.next->links.at = (record)->links.at;                                                     \
     } while (0)
+
+/* ---- Rings. A ring is itself a link, whose neighbours are the first record's link and the last one's. */
+
+struct fli_link {
+    struct fli_link *next, *previous;
+};
+
+/* The record, of type `type`, whose `member` is the link at `link`. */
+#define FLI_RING_OF(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
+
+static inline void fli_ring_init(struct fli_link *ring)
+{
+    ring->next = ring->previous = ring;
+}
+
+static inline bool fli_ring_is_empty(const struct fli_link *ring)
+{
+    return ring->next == ring;
+}
+
+static inline void fli_ring_put_first(struct fli_link *ring, struct fli_link *link)
+{
+    link->next = ring->next;
+    link->previous = ring;
+    ring->next->previous = link;
+    ring->next = link;
+}
+
+/* Removes a record's link from the ring that it is on. */
+static inline void fli_ring_remove(struct fli_link *link)
+{
+    link->next->previous = link->previous;
+    link->previous->next = link->next;
+}
 
 #endif

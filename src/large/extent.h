@@ -24,8 +24,8 @@
 
 #include "base/atomic.h"
 #include "base/base.h"
-#include "base/limit.h"
-#include "base/ring.h"
+#include "memory/limit.h"
+#include "base/list.h"
 
 /* Sizes of extents; the smallest step between two is a page. Extents of up to 2^KEPT_LOG2 bytes may be kept for another
  * block, and BINS is how many such sizes there are. */

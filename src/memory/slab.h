@@ -30,10 +30,10 @@
 #define FLI_SLAB_H
 
 #include "base/atomic.h"
-#include "base/limit.h"
+#include "memory/limit.h"
 #include "base/lock.h"
 #include "base/os.h"
-#include "base/sizeclass.h"
+#include "memory/sizeclass.h"
 
 #include <pthread.h>
 

@@ -28,7 +28,7 @@
 #ifndef FLI_CACHE_H
 #define FLI_CACHE_H
 
-#include "base/sizeclass.h"
+#include "memory/sizeclass.h"
 #include "memory/magazine.h"
 
 /* The loaded magazine, or NULL. */

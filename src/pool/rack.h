@@ -26,7 +26,7 @@
 #define FLI_RACK_H
 
 #include "base/config.h"
-#include "base/sizeclass.h"
+#include "memory/sizeclass.h"
 #include "memory/chain.h"
 #include "pool/pool.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "base/sizeclass.h"
+#include "memory/sizeclass.h"
 
 /* What the sanitizers are told: sizes that no machine has are refused, as they are without them. */
 const char *__asan_default_options(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "base/limit.h"
+#include "memory/limit.h"
 
 static void what_is_left_can_be_taken_to_the_last_byte(void **state)
 {

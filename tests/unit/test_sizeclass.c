@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "base/sizeclass.h"
+#include "memory/sizeclass.h"
 #include "memory/magazine.h"
 
 static void every_size_fits_its_class_and_not_the_one_below(void **state)

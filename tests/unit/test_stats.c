@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "grace_support.h"
 
-#include "base/sizeclass.h"
+#include "memory/sizeclass.h"
 
 enum { SIZE = 48, MANY = 1000 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "base/sizeclass.h"
+#include "memory/sizeclass.h"
 
 enum { SIZE = 64 };
 

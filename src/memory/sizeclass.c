@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "base/sizeclass.h"
+#include "memory/sizeclass.h"
 
 /* Bytes of blocks that a magazine holds: they bound what a thread caches. A magazine holds at least eight blocks, or
  * two if eight would be more than 1/1024 of the heap's limit. */
