@@ -3,7 +3,6 @@
 #include "base/check.h"
 #include "base/os.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "large/supply.h"
-#include "base/check.h"
-#include "base/os.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -146,13 +146,14 @@ FLI_COLD static void note_twice(struct fli_slabs *slabs, unsigned class_index, u
 void fli_deliver_bits(struct fli_homes *homes, struct fli_home *home, uint32_t slab, const uint64_t *bits)
 {
     const struct fli_slab *record = fli_slab_at(homes->slabs, slab);
-    unsigned class_index = record->class_index;
+    FLI_ATOMIC(uint64_t) *free_bits = fli_slab_free_bits(homes->slabs, slab);
+    unsigned class_index = record->class_index, count = 0;
     fli_home_assert_held(home);
     for (unsigned w = 0; w < fli_slab_words(record->blocks); w++) {
-        uint64_t twice = bits[w] & fli_load_own(&fli_slab_free_bits(homes->slabs, slab)[w]);
-        uint64_t mask = bits[w] & ~twice;
+        uint64_t twice = bits[w] & fli_load_own(&free_bits[w]), mask = bits[w] & ~twice;
         note_twice(homes->slabs, class_index, slab, w, twice);
-        set_bits(&fli_slab_free_bits(homes->slabs, slab)[w], mask);
-        fli_home_count_free(homes, &home->classes[class_index], slab, (unsigned)__builtin_popcountll(mask));
+        set_bits(&free_bits[w], mask);
+        count += (unsigned)__builtin_popcountll(mask);
     }
+    fli_home_count_free(homes, &home->classes[class_index], slab, count);
 }
