@@ -368,7 +368,7 @@ static void direct(struct tally *tally)
 static void make_pool(void)
 {
     size_t bytes = (size_t)4 << 20;
-    char *base = fli_os_reserve(bytes, FLI_PAGE);
+    char *base = fli_os_reserve(bytes, fli_os_page());
     STRESS_REQUIRE(base);
     fli_magazines_init(&magazines, base, bytes);
     fli_pool_init(&pool);

@@ -75,7 +75,7 @@ extern "C" {
 /* The largest size in bytes that slabs serve. A larger block has memory of its own from the OS. */
 #define FL_BLOCK_MAX 32768
 
-/* The largest alignment in bytes that a call or a type may ask for: a page. */
+/* The largest alignment in bytes that a call or a type may ask for: the smallest page that systems have. */
 #define FL_ALIGNMENT_MAX 4096
 
 /* Size classes are numbered from 1 to FL_CLASS_COUNT - 1; class 0 stands for "none of them". */
@@ -276,7 +276,7 @@ FL_API struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options 
  *
  *     EINVAL     the options make no sense
  *     ENOMEM     the OS refuses memory or address space
- *     ENOTSUP    FL_ABI is another one, the system's pages are not of 4 KiB, or the library lacks the liburcu flavor
+ *     ENOTSUP    FL_ABI is another one, the system's pages exceed 64 KiB, or the library lacks the liburcu flavor
  *
  * `error` has `error_size` bytes; it may be NULL if that is 0. Any thread. May lock. */
 static inline struct fl_heap *fl_heap_create(const struct fl_options *options, char *error, size_t error_size)

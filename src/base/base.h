@@ -18,12 +18,9 @@
 #define FLI_CACHE_LINE  128
 #define FLI_ON_OWN_LINE __attribute__((aligned(FLI_CACHE_LINE)))
 
-/* Size of small pages: memory is committed, and returned to the OS, in multiples of it. */
-#define FLI_PAGE ((size_t)4096)
-
-#define FLI_KIB  ((size_t)1 << 10)
-#define FLI_MIB  ((size_t)1 << 20)
-#define FLI_GIB  ((size_t)1 << 30)
+#define FLI_KIB         ((size_t)1 << 10)
+#define FLI_MIB         ((size_t)1 << 20)
+#define FLI_GIB         ((size_t)1 << 30)
 
 #if !defined(__cplusplus)
 _Static_assert(sizeof(void *) == 8, "Freelane packs indexes and tags into 64-bit words");

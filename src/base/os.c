@@ -43,9 +43,9 @@ void fli_os_advise_huge(void *base, size_t size, bool huge)
     errno = saved;
 }
 
-bool fli_os_has_small_pages(void)
+size_t fli_os_page(void)
 {
-    return sysconf(_SC_PAGESIZE) == (long)FLI_PAGE;
+    return (size_t)sysconf(_SC_PAGESIZE);
 }
 
 size_t fli_os_cache_bytes(void)
@@ -93,7 +93,7 @@ int fli_region_reach(struct fli_region *region, size_t bytes, size_t step)
         return 0;
     if (bytes > region->reserved)
         return -ENOMEM;
-    size_t upto = fli_min(region->reserved, fli_round_up(fli_max(bytes, region->committed + step), FLI_PAGE));
+    size_t upto = fli_min(region->reserved, fli_round_up(fli_max(bytes, region->committed + step), fli_os_page()));
     int saved = errno;
     if (mprotect(region->base + region->committed, upto - region->committed, PROT_READ | PROT_WRITE) != 0) {
         errno = saved;

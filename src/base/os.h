@@ -17,8 +17,8 @@
  * behind it. NULL with errno ENOMEM. */
 void *fli_os_reserve(size_t size, size_t alignment);
 
-/* Whether pages of the OS have FLI_PAGE bytes. */
-bool fli_os_has_small_pages(void);
+/* Bytes of a page, a power of two. Memory is committed, and returned to the OS, in multiples of it. */
+size_t fli_os_page(void);
 
 /* Bytes of a processor's second-level cache, or a usual size if the OS does not say. */
 size_t fli_os_cache_bytes(void);
@@ -26,14 +26,14 @@ size_t fli_os_cache_bytes(void);
 /* Returns reserved address space to the OS. */
 void fli_os_release(void *base, size_t size);
 
-/* Returns the memory of the pages to the OS. They stay readable and writable and read as zeros. Returns 0 or a negative
+/* Returns the memory of whole pages to the OS. They stay readable and writable and read as zeros. Returns 0 or a negative
  * errno value; on failure the pages keep their contents. Keeps errno. */
 int fli_os_decommit(void *base, size_t size);
 
 /* Asks for huge pages, or for none, where the OS has them. A refusal changes nothing else. Keeps errno. */
 void fli_os_advise_huge(void *base, size_t size, bool huge);
 
-/* ---- Separate mappings. Sizes are multiples of FLI_PAGE; errno is kept. */
+/* ---- Separate mappings. The OS rounds sizes up to whole pages. errno is kept. */
 
 /* Maps memory that reads as zeros. NULL if the OS refuses. */
 void *fli_os_map(size_t size);

@@ -120,9 +120,10 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
 struct fl_heap *fli_heap_create(const struct fl_options *options, bool is_default, char *error, size_t error_size)
 {
     struct fl_options resolved;
-    if (!fli_os_has_small_pages()) {
+    if (fli_os_page() > FLI_SLAB_BYTES) {
         errno = ENOTSUP;
-        fli_complain(-ENOTSUP, error, error_size, "the system's pages do not have %zu bytes", FLI_PAGE);
+        fli_complain(-ENOTSUP, error, error_size, "the system's pages have %zu bytes, more than the %d of a slab",
+                     fli_os_page(), FLI_SLAB_BYTES);
         return NULL;
     }
     int failed = fli_options_resolve(options, &resolved, error, error_size);

@@ -28,7 +28,7 @@ static FLI_ATOMIC(void *) * slot_of(struct fli_starts *starts, const void *addre
 {
     uintptr_t key = (uintptr_t)address;
     FLI_ATOMIC(void *) *slot = &starts->root;
-    if (key % FLI_PAGE != 0 || key >> ADDRESS_BITS != 0)
+    if (key % ((uintptr_t)1 << PAGE_BITS) != 0 || key >> ADDRESS_BITS != 0)
         return NULL;
     for (unsigned shift = ADDRESS_BITS - SLOT_BITS; shift >= PAGE_BITS; shift -= SLOT_BITS) {
         struct node *node = node_at(slot, make);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The region of magazines. Indexes are carved from the bottom. A byte per magazine tells which magazines have been
- * returned; these are carved again before the region grows. A page is returned to the OS when both of its magazines
+ * returned; these are carved again before the region grows. A page is returned to the OS when all of its magazines
  * are.
  */
 #include "memory/magazine.h"
@@ -15,22 +15,28 @@ enum { COMMIT_STEP = 1 << 20 };
 
 enum magazine_state { IN_USE, IN_HAND, GIVEN_BACK };
 
+static uint32_t magazines_per_page(void)
+{
+    return (uint32_t)(fli_os_page() / FLI_MAGAZINE_BYTES);
+}
+
 size_t fli_magazines_reserve_bytes(size_t slab_bytes)
 {
     /* Room for half of all blocks to be free, even if all are of the smallest size. Blocks freed beyond that are parked
      * in their slabs. The region has whole pages, because memory is returned to the OS in pages. */
     size_t count = fli_min(slab_bytes / 4 / FLI_MAGAZINE_BYTES, FLI_INDEX_MAX);
-    count &= ~(size_t)(FLI_MAGAZINES_PER_PAGE - 1);
-    return count * FLI_MAGAZINE_BYTES + fli_round_up(count, FLI_PAGE);
+    count &= ~(size_t)(magazines_per_page() - 1);
+    return count * FLI_MAGAZINE_BYTES + fli_round_up(count, fli_os_page());
 }
 
 void fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes)
 {
-    size_t count = bytes / (FLI_MAGAZINE_BYTES + 1) & ~(size_t)(FLI_MAGAZINES_PER_PAGE - 1);
+    size_t count = bytes / (FLI_MAGAZINE_BYTES + 1) & ~(size_t)(magazines_per_page() - 1);
     size_t slots = count * FLI_MAGAZINE_BYTES;
     magazines->base = base;
     magazines->region = (struct fli_region){.base = base, .reserved = slots};
     magazines->states = (struct fli_region){.base = base + slots, .reserved = bytes - slots};
+    magazines->per_page = magazines_per_page();
     magazines->carved = 1;
     magazines->returned = 0;
     magazines->search_from = 1;
@@ -93,23 +99,36 @@ static void mark_locked(struct fli_magazines *magazines, struct fli_chain *chain
 
 enum page_state { NOTHING_IN_HAND, PARTLY_IN_HAND, ALL_IN_HAND };
 
-/* How much of a page is in hand. A magazine that has been returned already counts as in hand if the other one is. */
-static enum page_state page_state(const char *states, uint32_t page)
-{
-    const char *pair = states + page * FLI_MAGAZINES_PER_PAGE;
-    if (pair[0] != IN_HAND && pair[1] != IN_HAND)
-        return NOTHING_IN_HAND;
-    return pair[0] == IN_USE || pair[1] == IN_USE ? PARTLY_IN_HAND : ALL_IN_HAND;
-}
-
-/* Puts the magazine of a page that is in hand on the chain `kept`. */
-static void keep_locked(struct fli_magazines *magazines, uint32_t page, struct fli_chain *kept)
+/* How much of a page is in hand. Magazines that have been returned already count as in hand if another one is. */
+static enum page_state page_state_locked(const struct fli_magazines *magazines, uint32_t page)
 {
     fli_assert_held(&magazines->lock);
-    uint32_t index = page * FLI_MAGAZINES_PER_PAGE;
-    index += magazines->states.base[index] != IN_HAND;
-    magazines->states.base[index] = IN_USE;
-    fli_chain_put(kept, magazines, fli_magazine_at(magazines, index));
+    const char *states = magazines->states.base + (size_t)page * magazines->per_page;
+    if (memchr(states, IN_HAND, magazines->per_page) == NULL)
+        return NOTHING_IN_HAND;
+    return memchr(states, IN_USE, magazines->per_page) != NULL ? PARTLY_IN_HAND : ALL_IN_HAND;
+}
+
+/* Puts the magazines from `index` up to `end` that are in hand on the chain `kept`. */
+static void keep_locked(struct fli_magazines *magazines, uint32_t index, uint32_t end, struct fli_chain *kept)
+{
+    fli_assert_held(&magazines->lock);
+    for (; index < end; index++)
+        if (magazines->states.base[index] == IN_HAND) {
+            magazines->states.base[index] = IN_USE;
+            fli_chain_put(kept, magazines, fli_magazine_at(magazines, index));
+        }
+}
+
+/* Notes that the magazines from `index` up to `end` that are in hand have been returned. */
+static void note_returned_locked(struct fli_magazines *magazines, uint32_t index, uint32_t end)
+{
+    fli_assert_held(&magazines->lock);
+    for (; index < end; index++)
+        if (magazines->states.base[index] == IN_HAND) {
+            magazines->states.base[index] = GIVEN_BACK;
+            magazines->returned++;
+        }
 }
 
 /* Returns a run of pages in hand to the OS. If the OS refuses, their magazines go on existing, on the chain `kept`.
@@ -117,20 +136,14 @@ static void keep_locked(struct fli_magazines *magazines, uint32_t page, struct f
 static size_t decommit_locked(struct fli_magazines *magazines, uint32_t page, uint32_t end, struct fli_chain *kept)
 {
     fli_assert_held(&magazines->lock);
-    char *states = magazines->states.base;
-    size_t run = (end - page) * FLI_PAGE;
-    bool given = fli_os_decommit(magazines->base + page * FLI_PAGE, run) == 0;
-    for (uint32_t i = page * FLI_MAGAZINES_PER_PAGE; i < end * FLI_MAGAZINES_PER_PAGE; i++) {
-        if (states[i] != IN_HAND)
-            continue;
-        if (!given) {
-            keep_locked(magazines, i / FLI_MAGAZINES_PER_PAGE, kept);
-            continue;
-        }
-        magazines->returned++;
-        states[i] = GIVEN_BACK;
+    uint32_t first = page * magazines->per_page, behind = end * magazines->per_page;
+    size_t run = (size_t)(behind - first) * FLI_MAGAZINE_BYTES;
+    if (fli_os_decommit(fli_magazine_at(magazines, first), run) != 0) {
+        keep_locked(magazines, first, behind, kept);
+        return 0;
     }
-    return given ? run : 0;
+    note_returned_locked(magazines, first, behind);
+    return run;
 }
 
 size_t fli_magazines_return(struct fli_magazines *magazines, struct fli_chain *empties)
@@ -140,16 +153,15 @@ size_t fli_magazines_return(struct fli_magazines *magazines, struct fli_chain *e
         return 0;
     fli_lock(&magazines->lock);
     mark_locked(magazines, empties);
-    const char *states = magazines->states.base;
-    uint32_t pages = (magazines->carved + FLI_MAGAZINES_PER_PAGE - 1) / FLI_MAGAZINES_PER_PAGE;
+    uint32_t per_page = magazines->per_page, pages = (magazines->carved + per_page - 1) / per_page;
     for (uint32_t page = 0, end; page < pages; page = end) {
-        enum page_state state = page_state(states, page);
+        enum page_state state = page_state_locked(magazines, page);
         end = page + 1;
         if (state == PARTLY_IN_HAND)
-            keep_locked(magazines, page, empties);
+            keep_locked(magazines, page * per_page, end * per_page, empties);
         if (state != ALL_IN_HAND)
             continue;
-        while (end < pages && page_state(states, end) == ALL_IN_HAND)
+        while (end < pages && page_state_locked(magazines, end) == ALL_IN_HAND)
             end++;
         bytes += decommit_locked(magazines, page, end, empties);
     }

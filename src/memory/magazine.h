@@ -30,7 +30,7 @@
 
 #include <pthread.h>
 
-enum { FLI_MAGAZINE_BYTES = FL_MAGAZINE_BYTES, FLI_MAGAZINES_PER_PAGE = 2 };
+enum { FLI_MAGAZINE_BYTES = FL_MAGAZINE_BYTES };
 
 /* As many slots as fill the magazine. */
 #if !defined(FREELANE_MODEL)
@@ -51,6 +51,7 @@ struct fli_magazines {
     struct fli_mutex lock; /* guards what follows */
     struct fli_region region;
     struct fli_region states; /* one byte per magazine, see magazine.c */
+    uint32_t per_page;        /* magazines that fill a page */
     uint32_t carved;          /* indexes carved so far, 0 included */
     uint32_t returned;        /* of these, returned */
     uint32_t search_from;     /* no index below this one is returned */
@@ -107,7 +108,6 @@ static inline uint32_t fli_magazine_weight(const struct fli_magazine *magazine)
 
 #if !defined(__cplusplus)
 _Static_assert(sizeof(struct fli_magazine) == FLI_MAGAZINE_BYTES, "the slots fill the magazine");
-_Static_assert(FLI_MAGAZINE_BYTES *FLI_MAGAZINES_PER_PAGE == 4096, "magazines fill pages");
 #endif
 
 #endif

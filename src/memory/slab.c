@@ -45,14 +45,14 @@ size_t fli_slabs_metadata_bytes(size_t span)
 {
     size_t bytes = 0;
     for (unsigned part = FLI_SLAB_MEMORY + 1; part < FLI_SLAB_PARTS; part++)
-        bytes += fli_round_up(part_bytes(part, slab_count(span)), FLI_PAGE);
+        bytes += fli_round_up(part_bytes(part, slab_count(span)), fli_os_page());
     return bytes;
 }
 
 static void lay_out(struct fli_slabs *slabs, char *at, size_t count)
 {
     for (unsigned part = 0; part < FLI_SLAB_PARTS; part++) {
-        size_t reserved = fli_round_up(part_bytes(part, count), FLI_PAGE);
+        size_t reserved = fli_round_up(part_bytes(part, count), fli_os_page());
         slabs->parts[part] = (struct fli_region){.base = at, .reserved = reserved};
         at += reserved;
     }
@@ -222,14 +222,15 @@ static bool are_idle_locked(const struct fli_slabs *slabs, uint32_t first, uint3
 
 size_t fli_slab_trim_metadata(struct fli_slabs *slabs)
 {
-    const uint32_t slabs_per_page = FLI_PAGE / (FLI_SLAB_BIT_WORDS * sizeof(uint64_t));
+    const size_t page = fli_os_page();
+    const uint32_t slabs_per_page = (uint32_t)(page / (FLI_SLAB_BIT_WORDS * sizeof(uint64_t)));
     size_t bytes = 0;
     fli_lock(&slabs->lock);
     for (uint32_t first = 0, end; first <= slabs->committed; first = end + slabs_per_page) {
         for (end = first; end <= slabs->committed; end += slabs_per_page)
             if (!are_idle_locked(slabs, end, (uint32_t)fli_min(end + slabs_per_page, slabs->committed + 1)))
                 break;
-        size_t run = (end - first) / slabs_per_page * FLI_PAGE;
+        size_t run = (end - first) / slabs_per_page * page;
         if (run > 0 && fli_os_decommit(fli_slab_free_bits(slabs, first), run) == 0)
             bytes += run;
     }

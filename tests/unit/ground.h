@@ -14,7 +14,7 @@
 #include "memory/stray.h"
 #include "pool/deliver.h"
 
-enum { GROUND_SLABS = 128 };
+enum { GROUND_SLABS = 512 };
 
 struct ground {
     struct fli_slabs slabs;

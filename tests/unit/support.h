@@ -255,7 +255,7 @@ static inline size_t resident_bytes(void)
     assert_non_null(file);
     assert_int_equal(fscanf(file, "%zu %zu", &total, &resident), 2);
     fclose(file);
-    return resident * (size_t)sysconf(_SC_PAGESIZE);
+    return resident * (size_t)getpagesize();
 }
 
 /* A small generator of pseudo-random numbers (xorshift), the same on every run. */

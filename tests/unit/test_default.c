@@ -73,7 +73,7 @@ static void assert_said_once(struct refusal refusal, const char *why)
 static void a_system_that_it_cannot_run_on_is_named(void **state)
 {
     (void)state;
-    assert_said_once((struct refusal){.page_size = 65536, .error = ENOTSUP}, "pages");
+    assert_said_once((struct refusal){.page_size = 131072, .error = ENOTSUP}, "pages have 131072 bytes");
 }
 
 static void address_space_that_is_refused_is_named(void **state)

@@ -89,7 +89,7 @@ static size_t address_space(void)
     FILE *file = fopen("/proc/self/statm", "r");
     EXPECT(file != NULL && fscanf(file, "%zu", &pages) == 1);
     fclose(file);
-    return pages * FLI_PAGE;
+    return pages * (size_t)getpagesize();
 }
 
 static void all_its_address_space_goes_with_a_heap(void **state)

@@ -56,7 +56,7 @@ static size_t resident(void)
     FILE *statm = fopen("/proc/self/statm", "r");
     EXPECT(statm != NULL && fscanf(statm, "%zu %zu", &total, &pages) == 2);
     fclose(statm);
-    return pages * FLI_PAGE;
+    return pages * (size_t)getpagesize();
 }
 
 static void lock_and_trim(void *argument)

@@ -6,7 +6,7 @@
 static void a_reservation_starts_at_its_alignment(void **state)
 {
     (void)state;
-    for (size_t alignment = FLI_PAGE; alignment <= 64 * FLI_MIB; alignment *= 4) {
+    for (size_t alignment = fli_os_page(); alignment <= 64 * FLI_MIB; alignment *= 4) {
         void *base = fli_os_reserve(FLI_MIB, alignment);
         assert_non_null(base);
         assert_int_equal((uintptr_t)base % alignment, 0);
@@ -18,7 +18,7 @@ static void a_reservation_that_no_machine_has_is_refused_with_ENOMEM(void **stat
 {
     (void)state;
     errno = 0;
-    assert_null(fli_os_reserve((size_t)1 << 60, FLI_PAGE));
+    assert_null(fli_os_reserve((size_t)1 << 60, fli_os_page()));
     assert_int_equal(errno, ENOMEM);
 }
 
@@ -30,9 +30,9 @@ static void touch(void *address)
 static void reserved_space_cannot_be_touched_before_it_is_committed(void **state)
 {
     (void)state;
-    char *base = fli_os_reserve(FLI_MIB, FLI_PAGE);
+    char *base = fli_os_reserve(FLI_MIB, fli_os_page());
     struct fli_region region = {.base = base, .reserved = FLI_MIB};
-    assert_int_equal(fli_region_reach(&region, FLI_PAGE, 0), 0);
+    assert_int_equal(fli_region_reach(&region, fli_os_page(), 0), 0);
     touch(base);
     struct child_end end = run_child(touch, base + FLI_MIB - 1);
     assert_false(WIFEXITED(end.status) && WEXITSTATUS(end.status) == 0);
@@ -43,14 +43,14 @@ static void reserved_space_cannot_be_touched_before_it_is_committed(void **state
 static void a_region_grows_by_its_step_and_not_past_its_end(void **state)
 {
     (void)state;
-    char *base = fli_os_reserve(FLI_MIB, FLI_PAGE);
+    char *base = fli_os_reserve(FLI_MIB, fli_os_page());
     struct fli_region region = {.base = base, .reserved = FLI_MIB};
     assert_int_equal(fli_region_reach(&region, 1, 0), 0);
-    assert_int_equal(region.committed, FLI_PAGE);
-    assert_int_equal(fli_region_reach(&region, FLI_PAGE, 16 * FLI_PAGE), 0);
-    assert_int_equal(region.committed, FLI_PAGE);
-    assert_int_equal(fli_region_reach(&region, FLI_PAGE + 1, 16 * FLI_PAGE), 0);
-    assert_int_equal(region.committed, 17 * FLI_PAGE);
+    assert_int_equal(region.committed, fli_os_page());
+    assert_int_equal(fli_region_reach(&region, fli_os_page(), 8 * fli_os_page()), 0);
+    assert_int_equal(region.committed, fli_os_page());
+    assert_int_equal(fli_region_reach(&region, fli_os_page() + 1, 8 * fli_os_page()), 0);
+    assert_int_equal(region.committed, 9 * fli_os_page());
     assert_int_equal(fli_region_reach(&region, FLI_MIB, FLI_MIB), 0);
     assert_int_equal(region.committed, FLI_MIB);
     memset(base, 1, FLI_MIB);
@@ -64,17 +64,17 @@ static void a_region_grows_by_its_step_and_not_past_its_end(void **state)
 static void decommitted_pages_read_as_zeros_and_can_be_written_again(void **state)
 {
     (void)state;
-    char *base = fli_os_reserve(FLI_MIB, FLI_PAGE);
+    char *base = fli_os_reserve(FLI_MIB, fli_os_page());
     struct fli_region region = {.base = base, .reserved = FLI_MIB};
     assert_int_equal(fli_region_reach(&region, FLI_MIB, 0), 0);
     memset(base, 1, FLI_MIB);
-    assert_int_equal(fli_os_decommit(base + FLI_PAGE, FLI_MIB - 2 * FLI_PAGE), 0);
-    assert_int_equal(base[FLI_PAGE - 1], 1);
-    assert_int_equal(base[FLI_MIB - FLI_PAGE], 1);
-    for (size_t i = FLI_PAGE; i < FLI_MIB - FLI_PAGE; i++)
+    assert_int_equal(fli_os_decommit(base + fli_os_page(), FLI_MIB - 2 * fli_os_page()), 0);
+    assert_int_equal(base[fli_os_page() - 1], 1);
+    assert_int_equal(base[FLI_MIB - fli_os_page()], 1);
+    for (size_t i = fli_os_page(); i < FLI_MIB - fli_os_page(); i++)
         assert_int_equal(base[i], 0);
-    base[FLI_PAGE] = 2;
-    assert_int_equal(base[FLI_PAGE], 2);
+    base[fli_os_page()] = 2;
+    assert_int_equal(base[fli_os_page()], 2);
     fli_region_close(&region);
     fli_os_release(base, FLI_MIB);
 }
@@ -82,9 +82,9 @@ static void decommitted_pages_read_as_zeros_and_can_be_written_again(void **stat
 static void decommitting_what_is_not_mapped_is_an_error(void **state)
 {
     (void)state;
-    char *base = fli_os_reserve(FLI_MIB, FLI_PAGE);
+    char *base = fli_os_reserve(FLI_MIB, fli_os_page());
     fli_os_release(base, FLI_MIB);
-    assert_true(fli_os_decommit(base + 1, FLI_PAGE) < 0);
+    assert_true(fli_os_decommit(base + 1, fli_os_page()) < 0);
 }
 
 static unsigned mappings(void)

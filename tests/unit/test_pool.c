@@ -20,7 +20,7 @@ static int basin_up(void **state)
     assert_non_null(basin);
     memset(basin, 0, sizeof *basin);
     basin->bytes = fli_magazines_reserve_bytes((size_t)4 * MAGAZINES * FLI_MAGAZINE_BYTES);
-    basin->base = fli_os_reserve(basin->bytes, FLI_PAGE);
+    basin->base = fli_os_reserve(basin->bytes, fli_os_page());
     assert_non_null(basin->base);
     fli_magazines_init(&basin->magazines, basin->base, basin->bytes);
     fli_pool_init(&basin->pool);

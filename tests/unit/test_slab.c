@@ -192,7 +192,7 @@ static void strays_beyond_those_that_are_kept_are_counted(void **state)
 static void pages_of_bits_go_back_where_no_slab_has_a_class(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
-    const unsigned slabs_per_page = FLI_PAGE / (FLI_SLAB_BIT_WORDS * sizeof(uint64_t));
+    const unsigned slabs_per_page = (unsigned)(fli_os_page() / (FLI_SLAB_BIT_WORDS * sizeof(uint64_t)));
     unsigned c = fl_size_class(16);
     uint32_t list = 0, kept = 0;
     for (unsigned i = 0; i < 3 * slabs_per_page; i++) {
@@ -202,7 +202,7 @@ static void pages_of_bits_go_back_where_no_slab_has_a_class(void **state)
             list = begin_and_retire(slabs, c, list);
     }
     fli_idle_make(slabs, list, 0);
-    assert_int_equal(fli_slab_trim_metadata(slabs), 3 * FLI_PAGE);
+    assert_int_equal(fli_slab_trim_metadata(slabs), 3 * fli_os_page());
     for (unsigned i = 0; i < FLI_SLAB_BYTES / 16; i++)
         assert_true(fli_block_is_free(slabs, c, block_at(slabs, kept, i)));
 }
