@@ -220,6 +220,9 @@ typedef void (*fl_stall_callback)(struct fl_heap *heap, const struct fl_stall *s
  * states. It runs on the thread that deferred, with no lock held, and may allocate and free. */
 typedef void (*fl_deferred_callback)(struct fl_heap *heap, size_t deferred_bytes, void *context);
 
+/* For fl_options.decay_ms: what the heap holds stays until something else takes it. In text it is decay=0. */
+#define FL_DECAY_NEVER 0xffffffffu
+
 /* Options of a heap. Zero in every field is the default. */
 struct fl_options {
     /* Bytes of address space for slabs, from 4 MiB to 1 TiB. The default is 64 GiB, halved until the OS grants it, down
@@ -236,6 +239,10 @@ struct fl_options {
     size_t retain_bytes;
     /* The most bytes of slabs and large blocks in use. Default: no limit. */
     size_t limit_bytes;
+    /* Milliseconds after which memory that the heap holds, and that was not used, returns to the OS. It does so as long
+     * as some thread comes to the slow half of an allocation or a free now and then. Default 1000; with FL_DECAY_NEVER,
+     * and with retain_bytes SIZE_MAX, never. */
+    unsigned decay_ms;
     /* The largest magazine, in blocks, from 2 to 254. Default 254. */
     unsigned magazine_blocks;
     /* Called after a refill. Default none. */

@@ -53,6 +53,8 @@ static size_t refill(struct fli_thread *thread, unsigned class_index, bool press
     struct fl_heap *heap = thread->heap;
     if (fli_deferred_is_waiting(&heap->deferred))
         fli_bound_advance_deferred(heap);
+    if (FLI_UNLIKELY(fli_decay_is_due(&heap->decay)))
+        fli_decay_look(heap);
     return fli_exchange_refill_owner(fli_thread_cache(thread, class_index), class_index, &heap->backing,
                                      &thread->owner, pressed);
 }

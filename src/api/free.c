@@ -57,6 +57,8 @@ static bool push_owner(struct fli_thread *thread, unsigned class_index, void *bl
             return false;
         if (FLI_UNLIKELY(fli_exchange_has_given_much_owner(&thread->owner)))
             fli_bound_keep(thread->heap);
+        if (FLI_UNLIKELY(fli_decay_is_due(&thread->heap->decay)))
+            fli_decay_look(thread->heap);
     }
     fl_cache_put(cache, fl_cache_top(cache), block);
     return true;

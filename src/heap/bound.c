@@ -51,6 +51,14 @@ static void note_trim_locked(struct fl_heap *heap, size_t bytes)
     heap->bound.reused_before = reused_bytes(&heap->backing.slabs);
 }
 
+void fli_bound_fall_locked(struct fl_heap *heap, size_t bytes)
+{
+    fli_assert_held(&heap->trim_lock);
+    size_t above = fli_load_own(&heap->bound.above), least = fli_min(heap->options.retain_bytes, ABOVE_FIRST);
+    fli_store_own(&heap->bound.above, above - fli_min(above - fli_min(above, least), bytes));
+    fli_bound_forget_trim(&heap->bound);
+}
+
 /* ---- Trims that the bound causes. */
 
 static size_t held_bytes(struct fli_backing *backing)

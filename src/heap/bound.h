@@ -36,6 +36,9 @@ static inline void fli_bound_forget_trim(struct fli_bound *bound)
     bound->took = 0;
 }
 
+/* Lowers the bound by so many bytes, because the program has not used them. Under the trim lock. */
+void fli_bound_fall_locked(struct fl_heap *heap, size_t bytes);
+
 /* Called after a thread has given blocks away. Trims if the heap holds more than its bound, unless a trim is under
  * way. */
 void fli_bound_keep(struct fl_heap *heap);

@@ -97,6 +97,7 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
     heap->options.reserve_bytes = span;
     fli_mutex_init(&heap->trim_lock, FLI_RANK_TRIM);
     fli_bound_init(heap);
+    fli_decay_init(heap);
     fli_retired_init(heap);
     int failed = init_backing(heap, span);
     const char *what = "memory for the slab table";

@@ -21,6 +21,7 @@
 
 #include "base/list.h"
 #include "heap/bound.h"
+#include "heap/decay.h"
 #include "heap/retired.h"
 #include "pool/deferred.h"
 
@@ -62,6 +63,7 @@ struct fl_heap {
 
     struct fli_mutex trim_lock;
     struct fli_bound bound;
+    struct fli_decay decay;
     struct fli_retired retired;
     struct fli_pool_counters trim_counters;
     FLI_ATOMIC(uint64_t) flushes;

@@ -12,7 +12,7 @@
 
 #define DEFER_DEFAULT  (64 * FLI_MIB)
 
-enum { STALL_SECONDS_DEFAULT = 10 };
+enum { STALL_SECONDS_DEFAULT = 10, DECAY_MS_DEFAULT = 1000 };
 
 enum { MAGAZINE_BLOCKS_DEFAULT = FLI_RARE_PATHS ? 2 : FLI_MAGAZINE_SLOTS };
 
@@ -76,6 +76,8 @@ int fli_options_resolve(const struct fl_options *given, struct fl_options *optio
         resolved.defer_bytes = DEFER_DEFAULT;
     if (resolved.stall_seconds == 0)
         resolved.stall_seconds = STALL_SECONDS_DEFAULT;
+    if (resolved.decay_ms == 0)
+        resolved.decay_ms = DECAY_MS_DEFAULT;
     if (resolved.retain_bytes == 0)
         resolved.retain_bytes = RETAIN_DEFAULT;
     if (resolved.limit_bytes == 0)
@@ -171,6 +173,9 @@ static int set(struct fl_options *options, struct slice key, struct slice value,
     if (slice_is(key, "stall") && number > UINT_MAX)
         return fli_complain(-EINVAL, error, error_size, "option stall is %zu seconds, more than %u", number,
                             UINT_MAX);
+    if (slice_is(key, "decay") && number >= FL_DECAY_NEVER)
+        return fli_complain(-EINVAL, error, error_size, "option decay is %zu milliseconds, it goes from 0 to %u",
+                            number, FL_DECAY_NEVER - 1);
     if (slice_is(key, "magazine") && number > UINT_MAX)
         return fli_complain(-EINVAL, error, error_size, "option magazine is %zu blocks, it goes from 2 to %d", number,
                             FLI_MAGAZINE_SLOTS);
@@ -184,12 +189,14 @@ static int set(struct fl_options *options, struct slice key, struct slice value,
         options->magazine_blocks = (unsigned)number;
     else if (slice_is(key, "defer"))
         options->defer_bytes = number;
+    else if (slice_is(key, "decay"))
+        options->decay_ms = number != 0 ? (unsigned)number : FL_DECAY_NEVER;
     else if (slice_is(key, "stall"))
         options->stall_seconds = (unsigned)number;
     else
         return fli_complain(
             -EINVAL, error, error_size,
-            "unknown option '%.*s'; there are reserve, retain, limit, magazine, grace, defer and stall",
+            "unknown option '%.*s'; there are reserve, retain, limit, decay, magazine, grace, defer and stall",
             (int)key.length, key.start);
     if (!is_number)
         return fli_complain(-EINVAL, error, error_size,

@@ -323,3 +323,14 @@ size_t fli_trim_down_locked(struct fl_heap *heap, size_t held, size_t retain)
     finish(&trim, heap);
     return trim.emptied;
 }
+
+size_t fli_trim_return_locked(struct fl_heap *heap, size_t bytes)
+{
+    struct trim trim = begin_locked(heap, 0);
+    size_t warm = fli_idle_warm_bytes(&trim.backing->slabs), of_warm = fli_min(warm, bytes);
+    trim.free = bytes - of_warm;
+    retire_from_homes(&trim);
+    trim.warm = warm - of_warm;
+    finish(&trim, heap);
+    return trim.returned;
+}

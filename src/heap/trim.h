@@ -34,6 +34,11 @@ size_t fli_trim(struct fl_heap *heap, size_t retain);
  * lock. */
 size_t fli_trim_slice_locked(struct fl_heap *heap, size_t bytes);
 
+/* Returns about `bytes` bytes to the OS: of warm slabs, and of slabs that are all free. With stale readers the latter
+ * wait for a grace period first. Passes over homes that are busy. Returns the bytes that went to the OS now. Under the
+ * trim lock. */
+size_t fli_trim_return_locked(struct fl_heap *heap, size_t bytes);
+
 /* Trims a heap that holds `held` free bytes in the pool and in free slabs until at most `retain` are left. Passes
  * over homes that are busy. Returns the bytes of the slabs that it has retired. Under the trim lock. */
 size_t fli_trim_down_locked(struct fl_heap *heap, size_t held, size_t retain);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Decay: memory that a heap holds and has not used for options.decay_ms goes back to the OS.
+ *
+ *     held = bytes of slabs that are all free + those of warm idle slabs + those of spare extents
+ *     low  = the least of what was held at the looks of a period: nothing of it was used meanwhile
+ *     due  = what was low in the period before: it goes back in the course of this one
+ *
+ * A look is taken by a slow half that finds it due, eight times in a period. So a heap that falls quiet shrinks as long
+ * as a trickle of allocations or frees goes on. After a silence longer than a period the first look makes all that is
+ * held due at once. A look returns no more than a thread can be made to wait for; the next one comes earlier then.
+ *
+ * The bound on what the heap holds (bound.h) falls by what goes back.
+ */
+#ifndef FLI_DECAY_H
+#define FLI_DECAY_H
+
+#include "base/atomic.h"
+#include "grace/grace.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct fl_heap;
+
+/* Under the trim lock, but for `next` and what is constant. */
+struct fli_decay {
+    uint64_t step;             /* ns between two looks, constant; 0: there is no decay */
+    FLI_ATOMIC(uint64_t) next; /* when the next look is due, fli_grace_now_about */
+    unsigned looks;            /* taken in this period */
+    size_t low, due;           /* bytes */
+};
+
+/* The decay of a new heap. */
+void fli_decay_init(struct fl_heap *heap);
+
+/* Takes a look, unless a trim is under way. No lock may be held. Keeps errno. */
+FLI_COLD void fli_decay_look(struct fl_heap *heap);
+
+/* Whether a look is due. A hint. */
+static inline bool fli_decay_is_due(struct fli_decay *decay)
+{
+    return decay->step != 0 && fli_grace_now_about() >= fli_load_hint(&decay->next);
+}
+
+#endif

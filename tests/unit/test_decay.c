@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a heap holds and does not use goes back to the OS. The clock is the test's.
+ */
+/* link: -Wl,--wrap=clock_gettime */
+#include "support.h"
+
+#include <time.h>
+
+enum { SIZE = 1024, MANY = 64 * 1024, LARGE = 1 << 20, PERIOD_MS = 1000, LOOKS = 8 };
+
+static uint64_t now_ms;
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+    (void)clock;
+    uint64_t ms = __atomic_load_n(&now_ms, __ATOMIC_RELAXED) + 1000;
+    *now = (struct timespec){.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    return 0;
+}
+
+static void pass_time(uint64_t ms)
+{
+    __atomic_fetch_add(&now_ms, ms, __ATOMIC_RELAXED);
+}
+
+static struct bed bed_that_retains(unsigned decay_ms)
+{
+    return bed_with(&(struct fl_options){.retain_bytes = 512 * FLI_MIB, .decay_ms = decay_ms});
+}
+
+/* Uses 64 MiB, twice so that the heap comes to retain them, and frees them. */
+static void burst(struct fl_thread *thread)
+{
+    static void *blocks[MANY];
+    for (unsigned wave = 0; wave < 4; wave++) {
+        for (unsigned i = 0; i < MANY; i++)
+            memset(blocks[i] = fl_alloc(thread, SIZE), 1, SIZE);
+        for (unsigned i = 0; i < MANY; i++)
+            fl_free_sized(thread, blocks[i], SIZE);
+    }
+    fl_thread_flush(thread);
+}
+
+/* A few allocations and frees that need a magazine. */
+static void trickle(struct fl_thread *thread)
+{
+    fl_free_sized(thread, fl_alloc(thread, 16), 16);
+    fl_thread_flush(thread);
+    fl_free_sized(thread, fl_alloc(thread, 16), 16);
+}
+
+static void trickle_for(struct fl_thread *thread, unsigned ms)
+{
+    for (unsigned passed = 0; passed < ms; passed += PERIOD_MS / LOOKS) {
+        pass_time(PERIOD_MS / LOOKS);
+        trickle(thread);
+    }
+}
+
+/* Bytes with memory behind them that nothing lives in. */
+static size_t held(struct fl_heap *heap)
+{
+    struct fl_stats stats = stats_of(heap);
+    return stats.parked_bytes + stats.pooled_bytes + stats.idle_bytes + stats.spare_bytes;
+}
+
+static void what_was_not_used_for_two_periods_goes_back(void **state)
+{
+    (void)state;
+    struct bed bed = bed_that_retains(0);
+    burst(bed.thread);
+    assert_true(held(bed.heap) > MANY * SIZE / 4);
+    trickle_for(bed.thread, 3 * PERIOD_MS);
+    assert_true(held(bed.heap) < 2 * FLI_MIB);
+    end_bed(&bed);
+}
+
+static void after_a_silence_the_first_looks_return_all(void **state)
+{
+    (void)state;
+    struct bed bed = bed_that_retains(0);
+    burst(bed.thread);
+    pass_time(10 * PERIOD_MS);
+    for (unsigned i = 0; i < LOOKS; i++) {
+        trickle(bed.thread);
+        pass_time(PERIOD_MS / LOOKS);
+    }
+    assert_true(held(bed.heap) < 2 * FLI_MIB);
+    end_bed(&bed);
+}
+
+static void what_is_used_in_each_period_stays(void **state)
+{
+    (void)state;
+    struct bed bed = bed_that_retains(0);
+    burst(bed.thread);
+    uint64_t trimmed = stats_of(bed.heap).trimmed_bytes;
+    void *blocks[MANY / 8];
+    for (unsigned look = 0; look < 4 * LOOKS; look++) {
+        for (unsigned i = 0; i < COUNT_OF(blocks); i++)
+            blocks[i] = fl_alloc(bed.thread, SIZE);
+        pass_time(PERIOD_MS / LOOKS);
+        trickle(bed.thread); /* the look finds them in use */
+        for (unsigned i = 0; i < COUNT_OF(blocks); i++)
+            fl_free_sized(bed.thread, blocks[i], SIZE);
+    }
+    size_t gone = (size_t)(stats_of(bed.heap).trimmed_bytes - trimmed);
+    assert_true(held(bed.heap) >= COUNT_OF(blocks) * SIZE / 2);
+    assert_true(gone <= MANY * SIZE);
+    end_bed(&bed);
+}
+
+static void spare_large_blocks_go_back_too(void **state)
+{
+    (void)state;
+    struct bed bed = bed_that_retains(0);
+    void *blocks[16];
+    for (unsigned wave = 0; wave < 8; wave++) {
+        for (unsigned i = 0; i < COUNT_OF(blocks); i++)
+            memset(blocks[i] = fl_alloc(bed.thread, LARGE), 1, LARGE);
+        for (unsigned i = 0; i < COUNT_OF(blocks); i++)
+            fl_free_sized(bed.thread, blocks[i], LARGE);
+    }
+    assert_true(stats_of(bed.heap).spare_bytes >= LARGE);
+    trickle_for(bed.thread, 3 * PERIOD_MS);
+    assert_true(stats_of(bed.heap).spare_bytes < LARGE);
+    end_bed(&bed);
+}
+
+static void it_can_be_switched_off(void **state)
+{
+    (void)state;
+    struct bed bed = bed_that_retains(FL_DECAY_NEVER);
+    burst(bed.thread);
+    size_t before = held(bed.heap);
+    trickle_for(bed.thread, 3 * PERIOD_MS);
+    assert_true(held(bed.heap) >= before - FLI_MIB);
+    end_bed(&bed);
+}
+
+static void the_text_of_the_option_counts_milliseconds(void **state)
+{
+    (void)state;
+    struct fl_options options = {0};
+    assert_int_equal(fl_options_parse("decay=250", &options, NULL, 0), 0);
+    assert_int_equal(options.decay_ms, 250);
+    assert_int_equal(fl_options_parse("decay=0", &options, NULL, 0), 0);
+    assert_int_equal(options.decay_ms, FL_DECAY_NEVER);
+    char error[256];
+    assert_int_equal(fl_options_parse("decay=4G", &options, error, sizeof error), -EINVAL);
+    assert_non_null(strstr(error, "decay"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_not_used_for_two_periods_goes_back),
+        cmocka_unit_test(after_a_silence_the_first_looks_return_all),
+        cmocka_unit_test(what_is_used_in_each_period_stays),
+        cmocka_unit_test(spare_large_blocks_go_back_too),
+        cmocka_unit_test(it_can_be_switched_off),
+        cmocka_unit_test(the_text_of_the_option_counts_milliseconds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
