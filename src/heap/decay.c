@@ -27,7 +27,7 @@ static size_t held_bytes(struct fl_heap *heap)
 {
     struct fli_backing *backing = &heap->backing;
     return fli_trim_free_slab_bytes(backing) + fli_idle_warm_bytes(&backing->slabs) +
-           fli_supply_kept(&backing->large);
+           fli_homes_large_kept(&backing->homes) + fli_trim_pooled_bytes(backing) + fli_supply_kept(&backing->large);
 }
 
 /* Returns about so many bytes of what the heap holds, slabs first. */

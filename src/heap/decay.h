@@ -2,7 +2,8 @@
  *
  * Decay: memory that a heap holds and has not used for options.decay_ms goes back to the OS.
  *
- *     held = bytes of slabs that are all free + those of warm idle slabs + those of spare extents
+ *     held = bytes of slabs that are all free + those of warm idle slabs + those of spare extents + pooled ones
+ *            + those of large blocks in racks
  *     low  = the least of what was held at the looks of a period: nothing of it was used meanwhile
  *     due  = what was low in the period before: it goes back in the course of this one
  *

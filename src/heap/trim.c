@@ -83,19 +83,29 @@ static void send_pooled_home(struct trim *trim, unsigned class_index)
     }
 }
 
+/* Gives the pool filled magazines of the class that a home keeps, which is locked, until they have `most` bytes.
+ * Returns the bytes of their blocks. */
+static size_t unshelve(struct trim *trim, struct fli_home *home, unsigned class_index, size_t most)
+{
+    struct fli_backing *backing = trim->backing;
+    struct fli_magazine *magazine;
+    size_t bytes = 0;
+    while (bytes < most && (magazine = fli_exchange_take_kept(backing, home, class_index)) != NULL) {
+        bytes += fli_load_own(&magazine->count) * fli_class_bytes(class_index);
+        fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, trim->counters);
+    }
+    return bytes;
+}
+
 /* Takes the magazines that a home keeps, which is locked: gives filled ones to the pool, takes empty ones into
  * hand. */
 static void empty_shelves(struct trim *trim, struct fli_home *home)
 {
-    struct fli_backing *backing = trim->backing;
     struct fli_magazine *magazine;
-    while ((magazine = fli_exchange_take_kept(backing, home, 0)) != NULL)
+    while ((magazine = fli_exchange_take_kept(trim->backing, home, 0)) != NULL)
         keep_empty(trim, magazine);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
-        while ((magazine = fli_exchange_take_kept(backing, home, c)) != NULL) {
-            trim->free += fli_load_own(&magazine->count) * fli_class_bytes(c);
-            fli_stack_push_mpmc(&backing->pool.filled[c], &backing->magazines, magazine, trim->counters);
-        }
+        trim->free += unshelve(trim, home, c, SIZE_MAX);
 }
 
 /* Does the same for all homes, or only for those that are away. */
@@ -106,6 +116,21 @@ static void empty_all_shelves(struct trim *trim, bool away_only)
             continue;
         fli_home_wait(home);
         empty_shelves(trim, home);
+        fli_home_unlock(home);
+    }
+}
+
+/* Gives the pool about `bytes` bytes of what the racks keep of large blocks. Passes over homes that are busy. */
+static void unshelve_large(struct trim *trim, size_t bytes)
+{
+    struct fli_backing *backing = trim->backing;
+    size_t done = 0;
+    for (struct fli_home *home = fli_homes_first(&backing->homes); home != NULL && done < bytes; home = home->next) {
+        if (fli_rack_bytes(&home->rack.large) == 0 || !fli_home_try_briefly(home))
+            continue;
+        for (unsigned c = FL_CLASS_COUNT - 1; fli_class_bytes(c) > FLI_HOME_BLOCK_MOST && done < bytes; c--)
+            done += unshelve(trim, home, c, bytes - done);
+        fli_rack_forget(&home->rack.large);
         fli_home_unlock(home);
     }
 }
@@ -330,6 +355,11 @@ size_t fli_trim_return_locked(struct fl_heap *heap, size_t bytes)
     size_t warm = fli_idle_warm_bytes(&trim.backing->slabs), of_warm = fli_min(warm, bytes);
     trim.free = bytes - of_warm;
     retire_from_homes(&trim);
+    if (trim.free > 0) {
+        unshelve_large(&trim, trim.free);
+        send_some_home(&trim, class_with_most_pooled(trim.backing), trim.free);
+        retire_from_homes(&trim);
+    }
     trim.warm = warm - of_warm;
     finish(&trim, heap);
     return trim.returned;

@@ -34,9 +34,10 @@ size_t fli_trim(struct fl_heap *heap, size_t retain);
  * lock. */
 size_t fli_trim_slice_locked(struct fl_heap *heap, size_t bytes);
 
-/* Returns about `bytes` bytes to the OS: of warm slabs, and of slabs that are all free. With stale readers the latter
- * wait for a grace period first. Passes over homes that are busy. Returns the bytes that went to the OS now. Under the
- * trim lock. */
+/* Returns about `bytes` bytes to the OS: of warm slabs, then of slabs that are all free, then of pooled blocks and of
+ * large ones in racks, as far as these leave slabs all free. With stale readers only warm slabs go at once, the others
+ * after a grace period. Passes over homes that are busy. Returns the bytes that went to the OS now. Under the trim
+ * lock. */
 size_t fli_trim_return_locked(struct fl_heap *heap, size_t bytes);
 
 /* Trims a heap that holds `held` free bytes in the pool and in free slabs until at most `retain` are left. Passes

@@ -87,6 +87,14 @@ size_t fli_homes_free(struct fli_homes *homes, unsigned class_index)
     return blocks;
 }
 
+size_t fli_homes_large_kept(struct fli_homes *homes)
+{
+    size_t bytes = 0;
+    for (struct fli_home *home = fli_homes_first(homes); home != NULL; home = home->next)
+        bytes += fli_rack_bytes(&home->rack.large);
+    return bytes;
+}
+
 /* ---- Sending blocks home. */
 
 /* Removes a block from an array of `count`. */

@@ -39,6 +39,9 @@ static inline struct fli_home *fli_homes_first(struct fli_homes *homes)
 /* The free blocks of a class in the slabs of all homes. */
 size_t fli_homes_free(struct fli_homes *homes, unsigned class_index);
 
+/* Bytes of magazines with blocks above FLI_HOME_BLOCK_MOST that all homes keep. */
+size_t fli_homes_large_kept(struct fli_homes *homes);
+
 /* ---- Under the lock of `home`. */
 
 /* Adopts a slab of the class that has free blocks. It looks at a few homes, and takes a slab from one that can spare

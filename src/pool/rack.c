@@ -17,7 +17,7 @@ static unsigned cost(const struct fli_magazine *magazine, unsigned class_index)
 static bool has_room(const struct fli_rack_part *part, unsigned kib, size_t most)
 {
     size_t bound = FLI_RACK_BYTES_FIRST + part->grown * STEP_KIB * FLI_KIB;
-    return (part->kib + kib) * FLI_KIB <= fli_min(bound, most);
+    return fli_rack_bytes(part) + kib * FLI_KIB <= fli_min(bound, most);
 }
 
 /* Notes what the part has turned away. It remembers one class, the latest: earlier ones no longer make the bound
@@ -48,7 +48,7 @@ bool fli_rack_put(struct fli_rack_part *part, struct fli_chain *shelf, const str
         return false;
     }
     fli_chain_put(shelf, magazines, magazine);
-    part->kib = (uint16_t)(part->kib + kib);
+    fli_store_own(&part->kib, (uint16_t)(fli_load_own(&part->kib) + kib));
     return true;
 }
 
@@ -60,15 +60,20 @@ struct fli_magazine *fli_rack_take(struct fli_rack_part *part, struct fli_chain 
         grow(part, class_index);
         return NULL;
     }
-    part->kib = (uint16_t)(part->kib - cost(magazine, class_index));
+    fli_store_own(&part->kib, (uint16_t)(fli_load_own(&part->kib) - cost(magazine, class_index)));
     return magazine;
+}
+
+void fli_rack_forget(struct fli_rack_part *part)
+{
+    part->refused = part->refused_class = part->grown = 0;
 }
 
 void fli_rack_reset_empty(struct fli_rack *rack)
 {
-    struct fli_rack_part *parts[] = {&rack->small, &rack->large, &rack->empty};
-    if (rack->small.kib + rack->large.kib + rack->empty.kib > 0)
+    if (fli_rack_bytes(&rack->small) + fli_rack_bytes(&rack->large) + fli_rack_bytes(&rack->empty) > 0)
         return;
-    for (unsigned i = 0; i < sizeof parts / sizeof *parts; i++)
-        parts[i]->refused = parts[i]->refused_class = parts[i]->grown = 0;
+    fli_rack_forget(&rack->small);
+    fli_rack_forget(&rack->large);
+    fli_rack_forget(&rack->empty);
 }

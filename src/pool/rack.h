@@ -37,7 +37,7 @@ enum {
 };
 
 struct fli_rack_part {
-    FLI_PLAIN(uint16_t) kib;          /* of its magazines and their blocks, each rounded up */
+    FLI_ATOMIC(uint16_t) kib;         /* of its magazines and their blocks, each rounded up */
     FLI_PLAIN(uint16_t) refused;      /* KiB of one class turned away, less what the bound has grown by since */
     FLI_PLAIN(uint8_t) refused_class; /* that class; 0: empty magazines */
     FLI_PLAIN(uint8_t) grown;         /* steps by which the bound has grown */
@@ -57,6 +57,15 @@ bool fli_rack_put(struct fli_rack_part *part, struct fli_chain *shelf, const str
  * bound grow if the part has turned such a magazine away. Under the home's lock. */
 struct fli_magazine *fli_rack_take(struct fli_rack_part *part, struct fli_chain *shelf,
                                    const struct fli_magazines *magazines, unsigned class_index);
+
+/* Lowers the bound of a part to the first one, because what it kept was not used. Under the home's lock. */
+void fli_rack_forget(struct fli_rack_part *part);
+
+/* Bytes in a part, a moment ago. Any thread. */
+static inline size_t fli_rack_bytes(const struct fli_rack_part *part)
+{
+    return (size_t)fli_load_hint(&part->kib) * FLI_KIB;
+}
 
 /* Resets the bounds of a rack that holds nothing to the first ones. Under the home's lock. */
 void fli_rack_reset_empty(struct fli_rack *rack);

@@ -60,6 +60,19 @@ static void trickle_for(struct fl_thread *thread, unsigned ms)
     }
 }
 
+/* The same without flushes, which would empty the rack: exchanges of the magazines of another class. */
+static void trickle_without_flush_for(struct fl_thread *thread, unsigned ms)
+{
+    void *blocks[3 * 254];
+    for (unsigned passed = 0; passed < ms; passed += PERIOD_MS / LOOKS) {
+        pass_time(PERIOD_MS / LOOKS);
+        for (unsigned i = 0; i < COUNT_OF(blocks); i++)
+            blocks[i] = fl_alloc(thread, 16);
+        for (unsigned i = 0; i < COUNT_OF(blocks); i++)
+            fl_free_sized(thread, blocks[i], 16);
+    }
+}
+
 /* Bytes with memory behind them that nothing lives in. */
 static size_t held(struct fl_heap *heap)
 {
@@ -113,6 +126,25 @@ static void what_is_used_in_each_period_stays(void **state)
     end_bed(&bed);
 }
 
+/* Racks keep blocks of this size whole, up to 32 MiB a thread. */
+static void magazines_of_large_blocks_go_back_too(void **state)
+{
+    (void)state;
+    enum { BLOCK = 16 * 1024, BLOCKS = 1024 };
+    struct bed bed = bed_that_retains(0);
+    static void *blocks[BLOCKS];
+    for (unsigned wave = 0; wave < 64; wave++) {
+        for (unsigned i = 0; i < BLOCKS; i++)
+            memset(blocks[i] = fl_alloc(bed.thread, BLOCK), 1, BLOCK);
+        for (unsigned i = 0; i < BLOCKS; i++)
+            fl_free_sized(bed.thread, blocks[i], BLOCK);
+    }
+    assert_true(held(bed.heap) + stats_of(bed.heap).cached_bytes >= BLOCKS * BLOCK / 2);
+    trickle_without_flush_for(bed.thread, 4 * PERIOD_MS);
+    assert_true(held(bed.heap) + stats_of(bed.heap).cached_bytes < 2 * FLI_MIB);
+    end_bed(&bed);
+}
+
 static void spare_large_blocks_go_back_too(void **state)
 {
     (void)state;
@@ -160,6 +192,7 @@ int main(void)
         cmocka_unit_test(what_was_not_used_for_two_periods_goes_back),
         cmocka_unit_test(after_a_silence_the_first_looks_return_all),
         cmocka_unit_test(what_is_used_in_each_period_stays),
+        cmocka_unit_test(magazines_of_large_blocks_go_back_too),
         cmocka_unit_test(spare_large_blocks_go_back_too),
         cmocka_unit_test(it_can_be_switched_off),
         cmocka_unit_test(the_text_of_the_option_counts_milliseconds),
