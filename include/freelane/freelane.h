@@ -60,7 +60,7 @@ extern "C" {
 #define FL_VERSION_PATCH 0 /* raised by a correction */
 
 /* The layout that the inline fast paths assume. The library refuses callers compiled for another one. */
-#define FL_ABI 5
+#define FL_ABI 6
 
 /* A function that the library exports. */
 #if defined(FREELANE_STATIC)
@@ -243,6 +243,10 @@ struct fl_options {
      * as some thread comes to the slow half of an allocation or a free now and then. Default 1000; with FL_DECAY_NEVER,
      * and with retain_bytes SIZE_MAX, never. */
     unsigned decay_ms;
+    /* A thread of the library, one per process, sees to it that this happens even when no thread of the host allocates
+     * or frees. Creation fails if the OS refuses the thread. It blocks all signals. The child of a fork starts one of
+     * its own at the first look that is due. Not with FL_GRACE_HOST. Default false; in text decay_thread=1. */
+    bool decay_thread;
     /* The largest magazine, in blocks, from 2 to 254. Default 254. */
     unsigned magazine_blocks;
     /* Called after a refill. Default none. */

@@ -40,14 +40,15 @@ static inline void fli_cancel_restore(int state)
 /* The ranks of locks, in the order in which locks are taken. A thread that holds a lock waits only for locks of a later
  * rank, or uses fli_lock_next. It may try any lock. */
 enum fli_rank {
-    FLI_RANK_DEFAULT,  /* the default heap's creation */
-    FLI_RANK_REGISTRY, /* heaps, threads of each heap, their bindings to OS threads */
-    FLI_RANK_SERVICE,  /* the thread that serves unattached and exited threads */
-    FLI_RANK_TRIM,     /* one trim at a time */
-    FLI_RANK_DEFERRED, /* one step of the deferred blocks at a time */
-    FLI_RANK_HOMES,    /* which thread has which home; the locks of homes come after it (home.h) */
-    FLI_RANK_MEMORY,   /* slabs, magazines, large blocks; none is taken inside another */
-    FLI_RANK_GRACE,    /* a kind of grace periods */
+    FLI_RANK_DEFAULT,   /* the default heap's creation */
+    FLI_RANK_REGISTRY,  /* heaps, threads of each heap, their bindings to OS threads */
+    FLI_RANK_CARETAKER, /* the heaps in the care of the library's own thread */
+    FLI_RANK_SERVICE,   /* the thread that serves unattached and exited threads */
+    FLI_RANK_TRIM,      /* one trim at a time */
+    FLI_RANK_DEFERRED,  /* one step of the deferred blocks at a time */
+    FLI_RANK_HOMES,     /* which thread has which home; the locks of homes come after it (home.h) */
+    FLI_RANK_MEMORY,    /* slabs, magazines, large blocks; none is taken inside another */
+    FLI_RANK_GRACE,     /* a kind of grace periods */
     FLI_RANKS
 };
 

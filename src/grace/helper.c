@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "grace/helper.h"
+#include "base/background.h"
 #include "grace/grace.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <time.h>
 
 /* The least time from the beginning of a grace period to the next one's. Each one costs readers and writers some
  * microseconds. These should be few beside their other work. */
@@ -16,12 +15,6 @@ static int64_t completed(struct fli_helper *helper)
 {
     /* G2: acquire, pairs with G1 in help: what readers did before the grace period ended is visible. */
     return fli_load_acquire(&helper->completed);
-}
-
-static struct timespec time_at(uint64_t nanoseconds)
-{
-    return (struct timespec){.tv_sec = (time_t)(nanoseconds / 1000000000u),
-                             .tv_nsec = (long)(nanoseconds % 1000000000u)};
 }
 
 static void wait_until_asked_locked(struct fli_helper *helper, int64_t number)
@@ -37,7 +30,7 @@ static void wait_until_asked_locked(struct fli_helper *helper, int64_t number)
 static void rest_locked(struct fli_helper *helper, int64_t number)
 {
     fli_assert_held(&helper->lock);
-    struct timespec until = time_at(fli_load_own(&helper->begun_at) + PACE_NANOSECONDS);
+    struct timespec until = fli_background_time(fli_load_own(&helper->begun_at) + PACE_NANOSECONDS);
     while (helper->hurry < number && fli_cond_wait_until(&helper->asked_for, &helper->lock, &until) == 0)
         ;
 }
@@ -66,36 +59,20 @@ static void *help(void *arg)
 static void use_clock_locked(struct fli_helper *helper)
 {
     fli_assert_held(&helper->lock);
-    pthread_condattr_t attributes;
-    if (helper->has_clock || pthread_condattr_init(&attributes) != 0)
-        return;
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    helper->has_clock = pthread_cond_init(&helper->ended, &attributes) == 0 &&
-                        pthread_cond_init(&helper->asked_for, &attributes) == 0;
-    pthread_condattr_destroy(&attributes);
+    helper->has_clock = helper->has_clock || (fli_background_init_condition(&helper->ended) &&
+                                              fli_background_init_condition(&helper->asked_for));
 }
 
-/* Starts the helper if there is none. It blocks every signal, so that the host's handlers run on the host's threads
- * only. Returns 0 or a negative errno value. */
+/* Starts the helper if there is none. Returns 0 or a negative errno value. */
 static int start_locked(struct fli_helper *helper)
 {
     fli_assert_held(&helper->lock);
     if (fli_load_own(&helper->exists))
         return 0;
     use_clock_locked(helper);
-    if (!helper->has_clock)
-        return -ENOMEM;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_t thread;
-    int failed = pthread_create(&thread, NULL, help, helper);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed != 0)
-        return -failed;
-    pthread_detach(thread);
-    fli_store_own(&helper->exists, true);
-    return 0;
+    int failed = helper->has_clock ? fli_background_start(help, helper) : -ENOMEM;
+    fli_store_own(&helper->exists, failed == 0);
+    return failed;
 }
 
 /* ---- Asking for grace periods. */
@@ -138,7 +115,7 @@ void fli_helper_wait_for(void *of, int64_t token, unsigned milliseconds)
     struct fli_helper *helper = of;
     if (fli_helper_elapsed(helper, token))
         return;
-    struct timespec until = time_at(fli_grace_now() + (uint64_t)milliseconds * 1000000u);
+    struct timespec until = fli_background_time(fli_grace_now() + (uint64_t)milliseconds * 1000000u);
     int state = fli_cancel_off();
     fli_lock(&helper->lock);
     if (helper->hurry < token) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap/decay.h"
 #include "base/lock.h"
-#include "heap/heap.h"
+#include "heap/caretaker.h"
 #include "heap/trim.h"
 #include "large/supply.h"
 #include "memory/idle.h"
@@ -23,7 +23,7 @@ void fli_decay_init(struct fl_heap *heap)
     fli_store_own(&heap->decay.next, fli_grace_now_about() + heap->decay.step);
 }
 
-static size_t held_bytes(struct fl_heap *heap)
+size_t fli_decay_held(struct fl_heap *heap)
 {
     struct fli_backing *backing = &heap->backing;
     return fli_trim_free_slab_bytes(backing) + fli_idle_warm_bytes(&backing->slabs) +
@@ -76,16 +76,17 @@ static void look_locked(struct fl_heap *heap, uint64_t now)
     uint64_t next = fli_load_own(&decay->next);
     if (now < next)
         return; /* another thread has taken it */
-    size_t held = held_bytes(heap), bytes = take_due(decay, held, now - next);
+    size_t held = fli_decay_held(heap), bytes = take_due(decay, held, now - next);
     if (bytes > 0)
         give_back_locked(heap, bytes);
     if (++decay->looks >= LOOKS_PER_PERIOD)
-        begin_period(decay, held_bytes(heap));
+        begin_period(decay, fli_decay_held(heap));
     fli_store_hint(&decay->next, now + (bytes == LOOK_BYTES ? decay->step / HURRY : decay->step));
 }
 
 void fli_decay_look(struct fl_heap *heap)
 {
+    fli_caretaker_return(heap);
     if (!fli_trylock(&heap->trim_lock))
         return;
     int saved = errno;

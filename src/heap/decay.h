@@ -38,6 +38,9 @@ void fli_decay_init(struct fl_heap *heap);
 /* Takes a look, unless a trim is under way. No lock may be held. Keeps errno. */
 FLI_COLD void fli_decay_look(struct fl_heap *heap);
 
+/* Bytes that the heap holds, as a number of a moment ago. */
+size_t fli_decay_held(struct fl_heap *heap);
+
 /* Whether a look is due. A hint. */
 static inline bool fli_decay_is_due(struct fli_decay *decay)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap/fork.h"
 #include "grace/rcu.h"
+#include "heap/caretaker.h"
 #include "heap/registry.h"
 #include "heap/thread.h"
 #include "heap/trim.h"
@@ -104,6 +105,7 @@ static void prepare(void)
     fli_rcu_before_fork();
     fli_lock(&fli_default_lock);
     fli_registry_lock();
+    fli_caretaker_lock();
     lock_heaps();
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
         set_pool_aside(heap);
@@ -123,6 +125,7 @@ static void parent(void)
         put_pool_back(heap);
         unlock_heap(heap);
     }
+    fli_caretaker_unlock();
     fli_registry_unlock();
     fli_unlock(&fli_default_lock);
     fli_rcu_after_fork_parent();
@@ -194,6 +197,8 @@ static void child(void)
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
         flush_stopped(heap);
     fli_os_thread_forget_others_stw();
+    fli_caretaker_begin_anew_stw();
+    fli_caretaker_unlock();
     fli_registry_unlock();
     fli_unlock(&fli_default_lock);
     fli_cancel_restore(state);

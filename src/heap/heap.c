@@ -12,6 +12,7 @@
 #include "heap/heap.h"
 #include "base/check.h"
 #include "base/pin.h"
+#include "heap/caretaker.h"
 #include "heap/fork.h"
 #include "heap/options.h"
 #include "heap/registry.h"
@@ -71,6 +72,7 @@ static int init_backing(struct fl_heap *heap, size_t span)
 /* Undoes everything that create_in has done so far. */
 static void dispose(struct fl_heap *heap)
 {
+    fli_caretaker_give_up(heap);
     fli_service_destroy(heap);
     fli_deferred_close(&heap->deferred);
     fli_large_close(&heap->backing.large);
@@ -105,9 +107,17 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
         failed = -ENOMEM;
         what = "memory for a thread";
     }
-    if (failed == 0 && (fli_fork_watch() != 0 || fli_registry_enter(heap) != 0)) {
+    if (failed == 0 && fli_fork_watch() != 0) {
         failed = -ENOMEM;
-        what = "a thread-specific key or a fork handler";
+        what = "a fork handler";
+    }
+    if (failed == 0 && fli_caretaker_adopt(heap) != 0) {
+        failed = -ENOMEM;
+        what = "a thread for option decay_thread";
+    }
+    if (failed == 0 && fli_registry_enter(heap) != 0) {
+        failed = -ENOMEM;
+        what = "a thread-specific key";
     }
     if (failed == 0)
         fli_fork_adopt(heap);

@@ -7,6 +7,7 @@
  *
  *     default               the default heap's creation
  *     registry (registry.h) the list of heaps, the threads of each heap, their bindings to OS threads
+ *     caretaker             the heaps that a thread of the library looks after (caretaker.h)
  *     service               the thread that serves unattached and exited threads
  *     trim                  one trim at a time
  *     deferred              one step of the deferred blocks at a time
@@ -44,6 +45,7 @@ struct fl_heap {
     struct fl_options options;
     struct fli_grace grace;
     bool is_default;
+    bool is_in_care; /* of the caretaker */
 
     struct fli_deferred deferred;
     FLI_ATOMIC(int64_t) stall_told; /* the grace period whose stalled readers have been named */
@@ -64,6 +66,7 @@ struct fl_heap {
     struct fli_mutex trim_lock;
     struct fli_bound bound;
     struct fli_decay decay;
+    FLI_LINKS(struct fl_heap) in_care; /* under the caretaker's lock */
     struct fli_retired retired;
     struct fli_pool_counters trim_counters;
     FLI_ATOMIC(uint64_t) flushes;

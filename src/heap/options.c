@@ -54,6 +54,11 @@ static int check_grace(const struct fl_options *options, char *error, size_t err
     if (options->grace == FL_GRACE_HOST && (host == NULL || host->begin == NULL || host->elapsed == NULL))
         return fli_complain(-EINVAL, error, error_size,
                             "option grace is the host's own, but grace_host does not say how they begin and elapse");
+    if (options->grace == FL_GRACE_HOST && options->decay_thread)
+        return fli_complain(
+            -EINVAL, error, error_size,
+            "option decay_thread does not go with the host's own grace periods, which only its threads "
+            "may ask for");
     return check_header(options, error, error_size);
 }
 
@@ -191,13 +196,15 @@ static int set(struct fl_options *options, struct slice key, struct slice value,
         options->defer_bytes = number;
     else if (slice_is(key, "decay"))
         options->decay_ms = number != 0 ? (unsigned)number : FL_DECAY_NEVER;
+    else if (slice_is(key, "decay_thread"))
+        options->decay_thread = number != 0;
     else if (slice_is(key, "stall"))
         options->stall_seconds = (unsigned)number;
     else
-        return fli_complain(
-            -EINVAL, error, error_size,
-            "unknown option '%.*s'; there are reserve, retain, limit, decay, magazine, grace, defer and stall",
-            (int)key.length, key.start);
+        return fli_complain(-EINVAL, error, error_size,
+                            "unknown option '%.*s'; there are reserve, retain, limit, decay, decay_thread, magazine, "
+                            "grace, defer and stall",
+                            (int)key.length, key.start);
     if (!is_number)
         return fli_complain(-EINVAL, error, error_size,
                             "option '%.*s' has the value '%.*s'; it takes a number, with an optional K, M, G or T",
