@@ -8,14 +8,10 @@ struct node {
     FLI_ATOMIC(void *) slots[SLOTS];
 };
 
-/* The node at a slot, made if there is none and `make` says so. */
-static struct node *node_at(FLI_ATOMIC(void *) * slot, bool make)
+/* Makes the node of an empty slot. NULL if memory is refused. */
+FLI_COLD static struct node *make_node(FLI_ATOMIC(void *) * slot)
 {
-    /* L1: acquire, pairs with L2: the node can be read. */
-    void *node = fli_load_acquire(slot);
-    if (FLI_LIKELY(node != NULL) || !make)
-        return node;
-    void *made = fli_os_map(sizeof(struct node));
+    void *node = NULL, *made = fli_os_map(sizeof(struct node));
     /* L2: release, pairs with L1: the mapped node is visible; acquire, because another thread may have been first. */
     if (made == NULL || fli_cas_strong(slot, &node, made, memory_order_acq_rel, memory_order_acquire))
         return made;
@@ -23,20 +19,30 @@ static struct node *node_at(FLI_ATOMIC(void *) * slot, bool make)
     return node;
 }
 
+/* The node at a slot, made if there is none and `make` says so. */
+static inline struct node *node_at(FLI_ATOMIC(void *) * slot, bool make)
+{
+    /* L1: acquire, pairs with L2: the node can be read. */
+    void *node = fli_load_acquire(slot);
+    return FLI_LIKELY(node != NULL) || !make ? node : make_node(slot);
+}
+
+/* The slot in the node at a slot, or NULL. */
+static inline FLI_ATOMIC(void *) * step(FLI_ATOMIC(void *) * slot, uintptr_t key, unsigned shift, bool make)
+{
+    struct node *node = slot != NULL ? node_at(slot, make) : NULL;
+    return node != NULL ? &node->slots[key >> shift & (SLOTS - 1)] : NULL;
+}
+
 /* The slot of an address in a leaf. NULL if there is no such leaf. */
-static FLI_ATOMIC(void *) * slot_of(struct fli_starts *starts, const void *address, bool make)
+static inline FLI_ATOMIC(void *) * slot_of(struct fli_starts *starts, const void *address, bool make)
 {
     uintptr_t key = (uintptr_t)address;
-    FLI_ATOMIC(void *) *slot = &starts->root;
-    if (key % ((uintptr_t)1 << PAGE_BITS) != 0 || key >> ADDRESS_BITS != 0)
+    if (FLI_UNLIKELY(key % ((uintptr_t)1 << PAGE_BITS) != 0 || key >> ADDRESS_BITS != 0))
         return NULL;
-    for (unsigned shift = ADDRESS_BITS - SLOT_BITS; shift >= PAGE_BITS; shift -= SLOT_BITS) {
-        struct node *node = node_at(slot, make);
-        if (node == NULL)
-            return NULL;
-        slot = &node->slots[key >> shift & (SLOTS - 1)];
-    }
-    return slot;
+    FLI_ATOMIC(void *) *slot = step(&starts->root, key, PAGE_BITS + 2 * SLOT_BITS, make);
+    slot = step(slot, key, PAGE_BITS + SLOT_BITS, make);
+    return step(slot, key, PAGE_BITS, make);
 }
 
 bool fli_starts_enter(struct fli_starts *starts, const void *start, struct fli_extent *extent)
