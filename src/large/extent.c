@@ -86,9 +86,3 @@ bool fli_extent_move(struct fli_extent *extent, char *target, size_t mapped)
     enter_again(extent, done ? target : extent->start, done ? mapped : extent->mapped);
     return done;
 }
-
-void fli_extent_show(struct fli_extent *extent, size_t size)
-{
-    fli_unpoison(extent->start, size);
-    fli_poison(extent->start + size, extent->mapped - size);
-}

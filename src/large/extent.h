@@ -24,8 +24,9 @@
 
 #include "base/atomic.h"
 #include "base/base.h"
-#include "memory/limit.h"
 #include "base/list.h"
+#include "base/sanitizer.h"
+#include "memory/limit.h"
 
 /* Sizes of extents; the smallest step between two is a page. Extents of up to 2^KEPT_LOG2 bytes may be kept for another
  * block, and BINS is how many such sizes there are. */
@@ -37,17 +38,20 @@ enum {
 };
 
 enum fli_extent_state {
-    FLI_EXTENT_IN_HAND, /* a thread has it, to map, unmap or move it */
-    FLI_EXTENT_UNUSED,  /* it has no memory */
-    FLI_EXTENT_LIVE,
+    FLI_EXTENT_OUT,      /* on no list: a thread has it in hand, it has a live block, or it is in a tray (tray.h) */
+    FLI_EXTENT_UNUSED,   /* it has no memory */
     FLI_EXTENT_DEFERRED, /* its block waits for a grace period */
     FLI_EXTENT_SPARE     /* it is kept for another block (spare.h) */
 };
 
-/* The lock of the shard guards an extent. Atomics are also read without it, relaxed: while its owner asks about a
- * block, the numbers of that block do not change. */
+/* Set in the size of an extent whose block is deferred. */
+#define FLI_EXTENT_IS_DEFERRED ((size_t)1 << (8 * sizeof(size_t) - 1))
+
+/* An extent belongs to the thread that has it in hand, or to the lock of the list that it is on. From a live block a
+ * thread takes it in hand by a compare-and-swap of `size`, so of two that free a block one succeeds. Any thread may
+ * read the size: while its owner asks about a block, that does not change. */
 struct fli_extent {
-    FLI_ATOMIC(size_t) size;    /* of the live block; 0: there is none */
+    FLI_ATOMIC(size_t) size;    /* of the live or deferred block; 0: there is none */
     FLI_ATOMIC(unsigned) shard; /* where it is counted (large.h) */
     enum fli_extent_state state;
     char *start;
@@ -97,6 +101,10 @@ bool fli_extent_resize(struct fli_extent *extent, size_t mapped);
 bool fli_extent_move(struct fli_extent *extent, char *target, size_t mapped);
 
 /* Tells AddressSanitizer that the first `size` bytes are a block; 0: there is no block. */
-void fli_extent_show(struct fli_extent *extent, size_t size);
+static inline void fli_extent_show(struct fli_extent *extent, size_t size)
+{
+    fli_unpoison(extent->start, size);
+    fli_poison(extent->start + size, extent->mapped - size);
+}
 
 #endif

@@ -30,10 +30,12 @@ void fli_large_for_each_lock(struct fli_large *large, void (*operation)(struct f
 
 void fli_large_close(struct fli_large *large)
 {
+    for (unsigned i = 0; i < FLI_LARGE_SHARDS; i++)
+        fli_tray_close(&large->shards[i].trays);
     struct fli_extent *extent = fli_load_relaxed(&large->made); /* relaxed: no other thread uses them */
     for (struct fli_extent *next; extent != NULL; extent = next) {
         next = extent->next_made;
-        if (extent->state != FLI_EXTENT_UNUSED && extent->state != FLI_EXTENT_IN_HAND)
+        if (fli_large_has_memory(extent))
             fli_extent_unmap(extent);
         free(extent);
     }
@@ -49,7 +51,10 @@ bool fli_large_was_used(struct fli_large *large)
 void fli_large_share(struct fli_large *large, size_t most, size_t threads)
 {
     size_t shards = fli_min(fli_max(threads, 1), FLI_LARGE_SHARDS);
-    fli_store_relaxed(&large->most, most / shards); /* relaxed: a bound */
+    bool shrinks = most / shards < fli_load_hint(&large->most);
+    fli_store_hint(&large->most, most / shards);
+    if (shrinks)
+        fli_supply_revoke(large);
 }
 
 unsigned fli_large_next_shard(struct fli_large *large)
@@ -59,58 +64,22 @@ unsigned fli_large_next_shard(struct fli_large *large)
 
 /* ---- Beginning a block's life. */
 
-/* Makes a live block of an extent in hand, and counts it. */
-static void begin_life_locked(struct fli_large_shard *shard, struct fli_extent *extent, size_t size)
+/* Makes a live block of an extent in hand. */
+static void begin_life(struct fli_extent *extent, size_t size)
 {
-    fli_assert_held(&shard->lock);
-    extent->state = FLI_EXTENT_LIVE;
     extent->cold = false;
-    fli_store_relaxed(&extent->size, size); /* relaxed: see struct fli_extent */
     fli_extent_show(extent, size);
-    shard->blocks++;
-    shard->bytes += size;
-}
-
-static void begin_life(struct fli_large *large, struct fli_extent *extent, size_t size)
-{
-    struct fli_large_shard *shard = fli_supply_shard_of(large, extent);
-    fli_lock(&shard->lock);
-    begin_life_locked(shard, extent, size);
-    fli_unlock(&shard->lock);
-}
-
-/* The most frequent way: turns a spare extent of the thread's shard into a block under one lock. Returns NULL if no
- * extent fits or the limit refuses. */
-static struct fli_extent *reuse(struct fli_large_shard *shard, struct fli_large *large, size_t size, bool *is_zero)
-{
-    fli_lock(&shard->lock);
-    struct fli_extent *extent = fli_spare_take(&shard->spare, size);
-    if (FLI_LIKELY(extent != NULL)) {
-        *is_zero = extent->cold;
-        if (FLI_LIKELY(fli_supply_charge(large, extent, size))) {
-            begin_life_locked(shard, extent, size);
-        } else {
-            fli_spare_put(&shard->spare, extent);
-            extent = NULL;
-        }
-    }
-    fli_unlock(&shard->lock);
-    return extent;
+    /* E5: release, pairs with E6: what the record says of the extent is visible to the thread that frees the block. */
+    fli_store_release(&extent->size, size);
 }
 
 void *fli_large_alloc(struct fli_large *large, unsigned shard, size_t size, bool zeroed)
 {
-    if (size > PTRDIFF_MAX)
+    struct fli_extent *extent = fli_supply_obtain(large, shard, size);
+    if (FLI_UNLIKELY(extent == NULL))
         return NULL;
-    bool is_zero;
-    struct fli_extent *extent = reuse(&large->shards[shard], large, size, &is_zero);
-    if (FLI_UNLIKELY(extent == NULL)) {
-        extent = fli_supply_obtain(large, shard, size);
-        if (extent == NULL)
-            return NULL;
-        is_zero = extent->cold;
-        begin_life(large, extent, size);
-    }
+    bool is_zero = extent->cold;
+    begin_life(extent, size);
     return zeroed && !is_zero ? memset(extent->start, 0, size) : extent->start;
 }
 
@@ -118,51 +87,48 @@ void *fli_large_alloc(struct fli_large *large, unsigned shard, size_t size, bool
 
 size_t fli_large_size(struct fli_large *large, const void *block)
 {
-    const struct fli_extent *extent = fli_starts_find(&large->starts, block);
-    return extent != NULL ? fli_load_relaxed(&extent->size) : 0; /* relaxed: see struct fli_extent */
+    struct fli_extent *extent = fli_starts_find(&large->starts, block);
+    size_t size = extent != NULL ? fli_load_hint(&extent->size) : 0; /* a hint: see struct fli_extent */
+    return (size & FLI_EXTENT_IS_DEFERRED) == 0 ? size : 0;
 }
 
-static enum fli_large_result judge_locked(const struct fli_extent *extent, bool sized, size_t size, size_t *actual)
+static enum fli_large_result judge(size_t found, bool sized, size_t size, size_t *actual)
 {
-    *actual = extent->charged;
-    if (extent->state == FLI_EXTENT_DEFERRED)
+    *actual = found & ~FLI_EXTENT_IS_DEFERRED;
+    if (FLI_UNLIKELY(found != *actual))
         return FLI_LARGE_IS_DEFERRED;
-    if (FLI_LIKELY(extent->state == FLI_EXTENT_LIVE))
-        return sized && size != extent->charged ? FLI_LARGE_WRONG_SIZE : FLI_LARGE_DONE;
-    *actual = 0;
-    return FLI_LARGE_UNKNOWN;
+    if (FLI_UNLIKELY(found == 0))
+        return FLI_LARGE_UNKNOWN;
+    return sized && size != found ? FLI_LARGE_WRONG_SIZE : FLI_LARGE_DONE;
 }
 
-/* Ends the life of the block that starts at `block`. If the result is FLI_LARGE_DONE, its extent is in `*found`, in
- * hand, and the lock of its shard, `*home`, is held. */
-static enum fli_large_result end_life(struct fli_large *large, const void *block, bool sized, size_t size,
-                                      size_t *actual, struct fli_extent **found, struct fli_large_shard **home)
+/* Ends the life of the block that starts at `block`. If the result is FLI_LARGE_DONE, its extent is in `*ended`, in
+ * hand, and marked as deferred if the block `waits`. */
+static enum fli_large_result end_life(struct fli_large *large, const void *block, bool sized, size_t size, bool waits,
+                                      size_t *actual, struct fli_extent **ended)
 {
-    struct fli_extent *extent = *found = fli_starts_find(&large->starts, block);
+    struct fli_extent *extent = *ended = fli_starts_find(&large->starts, block);
     *actual = 0;
-    if (extent == NULL)
+    if (FLI_UNLIKELY(extent == NULL))
         return FLI_LARGE_UNKNOWN;
-    struct fli_large_shard *shard = *home = fli_supply_shard_of(large, extent);
-    fli_lock(&shard->lock);
-    enum fli_large_result result = judge_locked(extent, sized, size, actual);
-    if (FLI_UNLIKELY(result != FLI_LARGE_DONE)) {
-        fli_unlock(&shard->lock);
-        return result;
-    }
-    extent->state = FLI_EXTENT_IN_HAND;
-    fli_store_relaxed(&extent->size, 0); /* relaxed: see struct fli_extent */
-    shard->blocks--;
-    shard->bytes -= extent->charged;
+    size_t found = fli_load_hint(&extent->size);
+    enum fli_large_result result;
+    do {
+        result = judge(found, sized, size, actual);
+        if (FLI_UNLIKELY(result != FLI_LARGE_DONE))
+            return result;
+        /* E6: acquire, pairs with E5. */
+    } while (FLI_UNLIKELY(!fli_cas_weak(&extent->size, &found, waits ? found | FLI_EXTENT_IS_DEFERRED : 0,
+                                        memory_order_acquire, memory_order_relaxed)));
     return FLI_LARGE_DONE;
 }
 
 enum fli_large_result fli_large_free(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual)
 {
     struct fli_extent *extent;
-    struct fli_large_shard *shard;
-    enum fli_large_result result = end_life(large, block, sized, size, actual, &extent, &shard);
+    enum fli_large_result result = end_life(large, block, sized, size, false, actual, &extent);
     if (FLI_LIKELY(result == FLI_LARGE_DONE))
-        fli_supply_put_away(large, shard, extent);
+        fli_supply_put_away(large, extent);
     return result;
 }
 
@@ -197,17 +163,15 @@ enum fli_large_result fli_large_resize(struct fli_large *large, void **block, si
                                        size_t *actual)
 {
     struct fli_extent *extent;
-    struct fli_large_shard *shard;
-    enum fli_large_result result = end_life(large, *block, true, old_size, actual, &extent, &shard);
+    enum fli_large_result result = end_life(large, *block, true, old_size, false, actual, &extent);
     if (result != FLI_LARGE_DONE)
         return result;
-    fli_unlock(&shard->lock);
     bool done = new_size <= PTRDIFF_MAX && fli_supply_charge_hard(large, extent, fli_max(old_size, new_size)) &&
                 make_fit(large, extent, new_size);
     size_t size = done ? new_size : old_size;
     fli_supply_charge(large, extent, size); /* no more than it has, so this succeeds */
     *block = extent->start;
-    begin_life(large, extent, size);
+    begin_life(extent, size);
     return done ? FLI_LARGE_DONE : FLI_LARGE_REFUSED;
 }
 
@@ -216,6 +180,7 @@ enum fli_large_result fli_large_resize(struct fli_large *large, void **block, si
 static void collect(struct fli_large *large, struct fli_extent *extent)
 {
     fli_lock(&large->lock);
+    extent->state = FLI_EXTENT_DEFERRED;
     unsigned batch = large->collecting;
     fli_ring_put_first(&large->deferred_of[batch], &extent->link);
     large->deferred[batch]++;
@@ -226,13 +191,9 @@ static void collect(struct fli_large *large, struct fli_extent *extent)
 enum fli_large_result fli_large_defer(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual)
 {
     struct fli_extent *extent;
-    struct fli_large_shard *shard;
-    enum fli_large_result result = end_life(large, block, sized, size, actual, &extent, &shard);
-    if (result == FLI_LARGE_DONE) {
-        extent->state = FLI_EXTENT_DEFERRED;
-        fli_unlock(&shard->lock);
+    enum fli_large_result result = end_life(large, block, sized, size, true, actual, &extent);
+    if (result == FLI_LARGE_DONE)
         collect(large, extent);
-    }
     return result;
 }
 
@@ -255,6 +216,7 @@ static struct fli_extent *take_waiting(struct fli_large *large)
     if (!fli_ring_is_empty(&large->deferred_of[batch])) {
         extent = FLI_RING_OF(large->deferred_of[batch].next, struct fli_extent, link);
         fli_ring_remove(&extent->link);
+        extent->state = FLI_EXTENT_OUT;
         large->deferred[batch]--;
         large->deferred_bytes[batch] -= extent->charged;
     }
@@ -268,22 +230,29 @@ size_t fli_large_release_deferred(struct fli_large *large, size_t *blocks)
     *blocks = 0;
     for (struct fli_extent *extent; (extent = take_waiting(large)) != NULL; ++*blocks) {
         bytes += extent->charged;
-        struct fli_large_shard *shard = fli_supply_shard_of(large, extent);
-        fli_lock(&shard->lock);
-        fli_supply_put_away(large, shard, extent);
+        fli_store_own(&extent->size, 0);
+        fli_supply_put_away(large, extent);
     }
     return bytes;
+}
+
+static void count_live(struct fli_large *large, struct fli_large_counts *counts)
+{
+    /* E4: acquire, pairs with E3. */
+    const struct fli_extent *extent = fli_load_acquire(&large->made);
+    for (; extent != NULL; extent = extent->next_made) {
+        size_t size = fli_load_hint(&extent->size);
+        if (size == 0 || (size & FLI_EXTENT_IS_DEFERRED) != 0)
+            continue;
+        counts->blocks++;
+        counts->bytes += size;
+    }
 }
 
 struct fli_large_counts fli_large_count(struct fli_large *large)
 {
     struct fli_large_counts counts = {.kept_bytes = fli_supply_kept(large)};
-    for (unsigned i = 0; i < FLI_LARGE_SHARDS; i++) {
-        fli_lock(&large->shards[i].lock);
-        counts.blocks += large->shards[i].blocks;
-        counts.bytes += large->shards[i].bytes;
-        fli_unlock(&large->shards[i].lock);
-    }
+    count_live(large, &counts);
     fli_lock(&large->lock);
     counts.deferred_bytes = large->deferred_bytes[0] + large->deferred_bytes[1];
     fli_unlock(&large->lock);

@@ -7,9 +7,11 @@
  *     extents with memory  = live + deferred + spare + in hand
  *     taken from the limit = bytes of live and deferred blocks + bytes of the last blocks of spare extents
  *
- * Threads are spread over shards. A shard has a lock, the counts of the blocks that its threads allocated, and spare
- * extents. An extent whose block was freed stays in its shard. A thread whose shard has no spare extent looks in the
- * others before it asks the OS. A thread holds one of these locks at a time, and none while it calls the OS.
+ * Threads are spread over shards, which keep spare extents: in trays, without a lock (tray.h), and in lists under a
+ * lock (spare.h). An extent whose block was freed stays in its shard. A thread whose shard has no spare extent looks in
+ * the others before it asks the OS. A thread holds one of these locks at a time, and none while it calls the OS.
+ *
+ * An extent that a thread has in hand at a fork is lost to the child, with what it takes of the limit.
  *
  * Deferred blocks go through two batches: one collects while the other waits for its grace period (pool/deferred.h).
  */
@@ -19,12 +21,13 @@
 #include "base/lock.h"
 #include "large/spare.h"
 #include "large/starts.h"
+#include "large/tray.h"
 
 enum { FLI_LARGE_SHARDS = FLI_RARE_PATHS ? 2 : 8 };
 
 struct fli_large_shard {
-    FLI_ON_OWN_LINE struct fli_mutex lock; /* guards what follows, and the extents that are counted here */
-    size_t blocks, bytes;                  /* live */
+    FLI_ON_OWN_LINE struct fli_trays trays;
+    struct fli_mutex lock; /* guards what follows, and room in the trays */
     struct fli_spare spare;
     struct fli_link unused; /* extents without memory */
 };
@@ -99,9 +102,16 @@ struct fli_large_counts {
     size_t kept_bytes;     /* of spare extents */
 };
 
+/* Whether an extent has memory and no thread has it in hand; not told of one in a tray. No other thread uses it. */
+static inline bool fli_large_has_memory(struct fli_extent *extent)
+{
+    return extent->state == FLI_EXTENT_OUT ? fli_load_own(&extent->size) != 0 : extent->state != FLI_EXTENT_UNUSED;
+}
+
+/* Counts what a walk over all extents finds: each was there a moment ago. */
 struct fli_large_counts fli_large_count(struct fli_large *large);
 
-/* Verifies the first equation above, shard by shard, and that each extent is found where it starts. Returns 0, or
+/* Verifies what the shards keep, and that each extent is found where it starts. Returns 0, or
  * -EUCLEAN and a message. No other thread uses the heap. */
 int fli_large_check(struct fli_large *large, char *error, size_t error_size);
 

@@ -10,8 +10,8 @@
 
 /* What was found, to be compared with what is counted. */
 struct found {
-    struct fli_large_counts of[FLI_LARGE_SHARDS];
-    size_t deferred;
+    size_t kept[FLI_LARGE_SHARDS]; /* bytes */
+    size_t deferred;               /* extents */
 };
 
 static int check_place(struct fli_large *large, const struct fli_extent *extent, char *error, size_t error_size)
@@ -23,51 +23,72 @@ static int check_place(struct fli_large *large, const struct fli_extent *extent,
     if (size > extent->mapped)
         return fli_complain(-EUCLEAN, error, error_size, "the large block %p has %zu bytes, of which %zu are mapped",
                             start, size, extent->mapped);
-    if (fli_load_relaxed(&extent->size) != (extent->state == FLI_EXTENT_LIVE ? size : 0))
+    size_t told = fli_load_relaxed(&extent->size) & ~FLI_EXTENT_IS_DEFERRED;
+    if (told != (extent->state == FLI_EXTENT_SPARE ? 0 : size))
         return fli_complain(-EUCLEAN, error, error_size, "the large block %p is said to have %zu bytes, not %zu",
-                            start, fli_load_relaxed(&extent->size), size);
+                            start, told, size);
     return 0;
 }
 
 static void add(struct found *found, const struct fli_extent *extent)
 {
-    struct fli_large_counts *counts = &found->of[fli_load_relaxed(&extent->shard)];
-    if (extent->state == FLI_EXTENT_LIVE) {
-        counts->blocks++;
-        counts->bytes += extent->charged;
-    } else if (extent->state == FLI_EXTENT_SPARE) {
-        counts->kept_bytes += extent->cold ? 0 : extent->mapped;
-    } else {
+    if (extent->state == FLI_EXTENT_SPARE)
+        found->kept[fli_load_relaxed(&extent->shard)] += extent->cold ? 0 : extent->mapped;
+    else if (extent->state == FLI_EXTENT_DEFERRED)
         found->deferred++;
-    }
 }
 
-static int check_shard(const struct fli_large_shard *shard, const struct fli_large_counts *found, char *error,
-                       size_t error_size)
+/* Bytes of the room that the trays of a shard have been granted. */
+static size_t room_in(struct fli_trays *trays)
 {
-    if (shard->blocks != found->blocks || shard->bytes != found->bytes)
-        return fli_complain(-EUCLEAN, error, error_size,
-                            "there are %zu large blocks of %zu bytes, but %zu of %zu are counted", found->blocks,
-                            found->bytes, shard->blocks, shard->bytes);
-    size_t kept = fli_load_relaxed(&shard->spare.kept);
-    if (kept != found->kept_bytes)
-        return fli_complain(-EUCLEAN, error, error_size, "%zu bytes are kept for large blocks, but %zu are counted",
-                            found->kept_bytes, kept);
+    size_t bytes = 0;
+    const struct fli_tray *of = fli_load_relaxed(&trays->of);
+    for (unsigned i = 0; of != NULL && i < FLI_TRAYS; i++)
+        bytes += fli_load_relaxed(&of[i].room) * fli_load_relaxed(&of[i].bytes);
+    return bytes;
+}
+
+static int check_tray(struct fli_tray *tray, unsigned bin, char *error, size_t error_size)
+{
+    for (unsigned i = 0; i < FLI_TRAY_SLOTS; i++) {
+        struct fli_extent *extent = fli_load_relaxed(&tray->slots[i]);
+        if (extent != NULL && (extent->state != FLI_EXTENT_OUT || fli_load_relaxed(&extent->size) != 0 ||
+                               extent->bin != bin || extent->mapped != fli_load_relaxed(&tray->bytes)))
+            return fli_complain(-EUCLEAN, error, error_size, "an extent of %zu bytes is in tray %u by mistake",
+                                extent->mapped, bin);
+    }
     return 0;
+}
+
+static int check_shard(struct fli_large_shard *shard, size_t found, char *error, size_t error_size)
+{
+    int failed = 0;
+    struct fli_tray *of = fli_load_relaxed(&shard->trays.of);
+    for (unsigned i = 0; of != NULL && i < FLI_TRAYS && failed == 0; i++)
+        failed = check_tray(&of[i], i, error, error_size);
+    size_t kept = fli_load_relaxed(&shard->spare.kept);
+    if (failed == 0 && kept != found)
+        failed = fli_complain(-EUCLEAN, error, error_size, "%zu bytes are kept for large blocks, but %zu are counted",
+                              found, kept);
+    size_t room = room_in(&shard->trays), granted = fli_load_relaxed(&shard->trays.granted);
+    if (failed == 0 && room != granted)
+        failed = fli_complain(-EUCLEAN, error, error_size, "trays have room for %zu bytes, but %zu are granted", room,
+                              granted);
+    return failed;
 }
 
 int fli_large_check(struct fli_large *large, char *error, size_t error_size)
 {
     struct found found = {.deferred = 0};
     int failed = 0;
-    const struct fli_extent *extent = fli_load_relaxed(&large->made);
+    struct fli_extent *extent = fli_load_relaxed(&large->made);
     for (; extent != NULL && failed == 0; extent = extent->next_made)
-        if (extent->state != FLI_EXTENT_UNUSED && extent->state != FLI_EXTENT_IN_HAND) {
+        if (fli_large_has_memory(extent)) {
             failed = check_place(large, extent, error, error_size);
             add(&found, extent);
         }
     for (unsigned i = 0; i < FLI_LARGE_SHARDS && failed == 0; i++)
-        failed = check_shard(&large->shards[i], &found.of[i], error, error_size);
+        failed = check_shard(&large->shards[i], found.kept[i], error, error_size);
     size_t deferred = large->deferred[0] + large->deferred[1];
     if (failed == 0 && found.deferred != deferred)
         failed = fli_complain(-EUCLEAN, error, error_size, "%zu large blocks are deferred, but %zu are counted",

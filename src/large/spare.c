@@ -5,10 +5,6 @@
 #include "large/spare.h"
 #include "base/check.h"
 
-/* A block takes an extent from at most so many bins above its own. Two of eight steps to a doubling are at most a
- * quarter more. */
-enum { BINS_ABOVE = 2 };
-
 void fli_spare_init(struct fli_spare *spare)
 {
     *spare = (struct fli_spare){.bound = FLI_SPARE_FIRST};
@@ -45,7 +41,7 @@ static struct fli_extent *take(struct fli_spare *spare, struct fli_extent *exten
     fli_ring_remove(&extent->by_age);
     if (fli_ring_is_empty(&spare->bins[bin]))
         spare->filled[bin / 64] &= ~((uint64_t)1 << bin % 64);
-    extent->state = FLI_EXTENT_IN_HAND;
+    extent->state = FLI_EXTENT_OUT;
     fli_count(&spare->kept, -bytes_of(extent));
     return extent;
 }
@@ -53,7 +49,7 @@ static struct fli_extent *take(struct fli_spare *spare, struct fli_extent *exten
 struct fli_extent *fli_spare_take(struct fli_spare *spare, size_t size)
 {
     unsigned first = fli_extent_bin(size);
-    for (unsigned bin = first; bin <= first + BINS_ABOVE && bin < FLI_EXTENT_BINS; bin++)
+    for (unsigned bin = first; bin <= first + FLI_SPARE_BINS_ABOVE && bin < FLI_EXTENT_BINS; bin++)
         if (is_filled(spare, bin))
             return take(spare, FLI_RING_OF(spare->bins[bin].next, struct fli_extent, link));
     return NULL;

@@ -2,11 +2,13 @@
  *
  * Spare extents: they have no block and are kept for later blocks, by size, up to a bound.
  *
- *     kept = bytes of the spare extents that have memory <= bound + one extent, for a moment
+ *     kept = bytes of the spare extents here that have memory
+ *     kept + room granted in trays (tray.h) <= bound + one extent, for a moment
  *
  * The bound begins low, so that a program that frees its large blocks soon returns their memory to the OS. If bytes are
  * mapped anew that were given up because of the bound, keeping them would have been better: the bound rises by them.
- * The extent that was kept longest is given up first. Each shard (large.h) has such extents, guarded by its lock.
+ * The extent that was kept longest is given up first. Each shard (large.h) has such extents, which its lock
+ * guards.
  */
 #ifndef FLI_SPARE_H
 #define FLI_SPARE_H
@@ -15,6 +17,10 @@
 
 /* Where the bound begins. */
 #define FLI_SPARE_FIRST (FLI_RARE_PATHS ? 128 * FLI_KIB : 512 * FLI_KIB)
+
+/* A block takes an extent from at most so many bins above its own. Two of eight steps to a doubling are at most a
+ * quarter more. */
+enum { FLI_SPARE_BINS_ABOVE = 2 };
 
 struct fli_spare {
     FLI_ATOMIC(size_t) kept; /* bytes; read without the lock as a hint, relaxed */

@@ -84,6 +84,25 @@ static size_t give_up_beyond(struct fli_large *large, struct fli_large_shard *sh
     return bytes;
 }
 
+static size_t kept_in(struct fli_large_shard *shard)
+{
+    return fli_load_hint(&shard->spare.kept) + fli_tray_bytes(&shard->trays);
+}
+
+static void revoke_in(struct fli_large_shard *shard)
+{
+    fli_lock(&shard->lock);
+    fli_tray_revoke(&shard->trays, &shard->spare);
+    fli_unlock(&shard->lock);
+}
+
+void fli_supply_revoke(struct fli_large *large)
+{
+    for (unsigned i = 0; i < FLI_LARGE_SHARDS; i++)
+        if (fli_load_hint(&large->shards[i].trays.granted) > 0)
+            revoke_in(&large->shards[i]);
+}
+
 /* The most that a shard may keep. */
 static size_t bound_of(struct fli_large *large, const struct fli_large_shard *shard)
 {
@@ -94,15 +113,16 @@ size_t fli_supply_kept(struct fli_large *large)
 {
     size_t kept = 0;
     for (unsigned i = 0; i < FLI_LARGE_SHARDS; i++)
-        kept += fli_load_relaxed(&large->shards[i].spare.kept); /* relaxed: a number a moment ago */
+        kept += kept_in(&large->shards[i]);
     return kept;
 }
 
 size_t fli_supply_trim(struct fli_large *large, size_t retain)
 {
     size_t bytes = 0;
-    for (unsigned i = 0; i < FLI_LARGE_SHARDS; i++) {
+    for (unsigned i = 0; i < FLI_LARGE_SHARDS && fli_supply_kept(large) > retain; i++) {
         struct fli_large_shard *shard = &large->shards[i];
+        revoke_in(shard);
         size_t all = fli_supply_kept(large), here = fli_load_relaxed(&shard->spare.kept); /* relaxed: as above */
         size_t excess = fli_min(all - fli_min(all, retain), here);
         if (excess > 0)
@@ -113,40 +133,61 @@ size_t fli_supply_trim(struct fli_large *large, size_t retain)
 
 void fli_supply_flush(struct fli_large *large, unsigned shard)
 {
+    revoke_in(&large->shards[shard]);
     give_up_beyond(large, &large->shards[shard], FLI_SPARE_FIRST, true);
 }
 
-/* Keeps an extent in hand, under the lock of its shard, if the bound allows one of its size. Returns whether it did. */
-static bool keep_locked(struct fli_large *large, struct fli_large_shard *shard, struct fli_extent *extent)
+/* Whether the shard keeps more than it may, if all room in its trays counts as filled. */
+static bool is_over_locked(const struct fli_large_shard *shard, size_t bound)
 {
     fli_assert_held(&shard->lock);
-    size_t mapped = extent->mapped;
-    if (extent->bin < FLI_EXTENT_BINS && mapped <= bound_of(large, shard)) {
-        fli_extent_show(extent, 0);
-        fli_spare_put(&shard->spare, extent);
+    return fli_load_own(&shard->spare.kept) + fli_load_own(&shard->trays.granted) > bound;
+}
+
+/* Puts an extent in hand into a tray, which is granted room for it within the bound. Returns whether it did. */
+static bool make_room_locked(struct fli_large_shard *shard, struct fli_extent *extent, size_t bound)
+{
+    fli_assert_held(&shard->lock);
+    size_t kept = fli_load_own(&shard->spare.kept);
+    bool granted = fli_tray_grant(&shard->trays, extent, bound - fli_min(bound, kept));
+    return granted && fli_tray_put(&shard->trays, extent);
+}
+
+/* Keeps an extent in hand, if the bound allows one of its size. Returns whether it did. */
+static bool keep_locked(struct fli_large_shard *shard, struct fli_extent *extent, size_t bound)
+{
+    if (extent->bin < FLI_EXTENT_BINS && extent->mapped <= bound) {
+        if (!make_room_locked(shard, extent, bound))
+            fli_spare_put(&shard->spare, extent);
         return true;
     }
     if (extent->bin < FLI_EXTENT_BINS)
-        fli_spare_note_given_up(&shard->spare, mapped);
+        fli_spare_note_given_up(&shard->spare, extent->mapped);
     return false;
 }
 
-void fli_supply_put_away(struct fli_large *large, struct fli_large_shard *shard, struct fli_extent *extent)
+void fli_supply_put_away_slowly(struct fli_large *large, struct fli_extent *extent)
 {
-    bool kept = keep_locked(large, shard, extent);
+    struct fli_large_shard *shard = fli_supply_shard_of(large, extent);
+    if (extent->bin < FLI_TRAYS)
+        fli_tray_make(&shard->trays);
+    fli_lock(&shard->lock);
     size_t bound = bound_of(large, shard);
-    bool is_over = fli_load_relaxed(&shard->spare.kept) > bound; /* relaxed: the lock is held */
+    bool kept = keep_locked(shard, extent, bound);
+    bool is_over = is_over_locked(shard, bound);
+    if (is_over)
+        fli_tray_revoke(&shard->trays, &shard->spare);
     fli_unlock(&shard->lock);
-    if (FLI_UNLIKELY(!kept))
+    if (!kept)
         give_up(large, extent);
-    if (FLI_UNLIKELY(is_over))
+    if (is_over)
         give_up_beyond(large, shard, bound, true);
 }
 
 /* ---- Getting extents. */
 
-/* Takes a spare extent of a shard. */
-static struct fli_extent *take_spare(struct fli_large_shard *shard, size_t size)
+/* Takes a spare extent off the lists of a shard. */
+static struct fli_extent *take_listed(struct fli_large_shard *shard, size_t size)
 {
     fli_lock(&shard->lock);
     struct fli_extent *extent = fli_spare_take(&shard->spare, size);
@@ -154,21 +195,45 @@ static struct fli_extent *take_spare(struct fli_large_shard *shard, size_t size)
     return extent;
 }
 
+/* Takes an extent out of the trays of a shard. */
+static struct fli_extent *take_from_trays(struct fli_large_shard *shard, size_t size)
+{
+    struct fli_extent *extent = NULL;
+    unsigned first = fli_extent_bin(size);
+    for (unsigned bin = first; extent == NULL && bin <= first + FLI_SPARE_BINS_ABOVE; bin++)
+        extent = fli_tray_take(&shard->trays, bin);
+    return extent;
+}
+
+/* Takes a spare extent of the thread's shard. */
+static struct fli_extent *take_here(struct fli_large_shard *shard, size_t size)
+{
+    struct fli_extent *extent = take_listed(shard, size);
+    return extent != NULL ? extent : take_from_trays(shard, size);
+}
+
+/* Takes a spare extent of a shard that may have none. */
+static struct fli_extent *try_shard(struct fli_large_shard *shard, size_t size)
+{
+    struct fli_extent *extent = fli_load_hint(&shard->spare.kept) > 0 ? take_listed(shard, size) : NULL;
+    return extent != NULL ? extent : take_from_trays(shard, size);
+}
+
 /* Takes a spare extent of any other shard. */
 static struct fli_extent *take_elsewhere(struct fli_large *large, unsigned own, size_t size)
 {
     struct fli_extent *extent = NULL;
     for (unsigned i = (own + 1) % FLI_LARGE_SHARDS; extent == NULL && i != own; i = (i + 1) % FLI_LARGE_SHARDS)
-        if (fli_load_relaxed(&large->shards[i].spare.kept) > 0) /* relaxed: a hint */
-            extent = take_spare(&large->shards[i], size);
+        extent = try_shard(&large->shards[i], size);
     return extent;
 }
 
 /* Adds a new record to the list of all that were made. */
 static void note_made(struct fli_large *large, struct fli_extent *extent)
 {
-    extent->next_made = fli_load_relaxed(&large->made); /* relaxed: the list is walked only where no thread works */
-    while (!fli_cas_weak(&large->made, &extent->next_made, extent, memory_order_relaxed, memory_order_relaxed))
+    extent->next_made = fli_load_hint(&large->made);
+    /* E3: release, pairs with E4: the record can be read. */
+    while (!fli_cas_weak(&large->made, &extent->next_made, extent, memory_order_release, memory_order_relaxed))
         ;
 }
 
@@ -191,7 +256,7 @@ static struct fli_extent *obtain_record(struct fli_large *large, struct fli_larg
     if (!fli_ring_is_empty(&shard->unused)) {
         extent = FLI_RING_OF(shard->unused.next, struct fli_extent, link);
         fli_ring_remove(&extent->link);
-        extent->state = FLI_EXTENT_IN_HAND;
+        extent->state = FLI_EXTENT_OUT;
     }
     fli_unlock(&shard->lock);
     return extent != NULL ? extent : make_record(large);
@@ -235,22 +300,26 @@ static struct fli_extent *obtain_new(struct fli_large *large, unsigned number, s
     return NULL;
 }
 
-/* Obtains a spare extent of another shard, in hand and charged for the size. Returns NULL if there is none, or
- * the limit refuses. */
-static struct fli_extent *obtain_spare(struct fli_large *large, unsigned number, size_t size)
+/* Charges a spare extent in hand for the size. If the limit refuses, gives it up. */
+static bool charge_spare(struct fli_large *large, struct fli_extent *extent, size_t size)
 {
-    struct fli_extent *extent = take_elsewhere(large, number, size);
-    if (extent == NULL)
-        return NULL;
-    fli_store_relaxed(&extent->shard, number); /* relaxed: it is in hand */
-    if (fli_supply_charge_hard(large, extent, size))
-        return extent;
+    if (FLI_LIKELY(fli_supply_charge_hard(large, extent, size)))
+        return true;
     give_up(large, extent);
-    return NULL;
+    return false;
 }
 
-struct fli_extent *fli_supply_obtain(struct fli_large *large, unsigned shard, size_t size)
+struct fli_extent *fli_supply_obtain_slowly(struct fli_large *large, unsigned shard, size_t size,
+                                            struct fli_extent *extent)
 {
-    struct fli_extent *extent = obtain_spare(large, shard, size);
-    return extent != NULL ? extent : obtain_new(large, shard, size);
+    if (size > PTRDIFF_MAX)
+        return NULL;
+    if (extent == NULL)
+        extent = take_here(&large->shards[shard], size);
+    if (extent == NULL)
+        extent = take_elsewhere(large, shard, size);
+    if (extent == NULL || !charge_spare(large, extent, size))
+        return obtain_new(large, shard, size);
+    fli_store_own(&extent->shard, shard);
+    return extent;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Where extents of large blocks come from and where they go: the spare extents of a shard, those of other shards, the
- * OS. A thread that has taken an extent from its list, under the shard's lock, has it in hand: no other thread touches
- * it. No lock is held while the OS is called.
+ * OS. A thread that has taken an extent out of a tray, off a list or from a block that ends has it in hand: no other
+ * thread touches it. No lock is held while the OS is called.
  *
  *     in hand  <──obtain──  spare, here or in another shard  <──put away──  in hand
  *                           the OS, charged to the limit     <──give up───
@@ -25,18 +25,39 @@ bool fli_supply_charge(struct fli_large *large, struct fli_extent *extent, size_
 /* The same, but gives up spare extents if necessary. No lock may be held. */
 bool fli_supply_charge_hard(struct fli_large *large, struct fli_extent *extent, size_t size);
 
-/* Obtains an extent, in hand and charged for the size: a spare one of another shard, or a new one. Returns NULL if the
- * limit or the OS refuses. */
-struct fli_extent *fli_supply_obtain(struct fli_large *large, unsigned shard, size_t size);
+/* Does the same as fli_supply_obtain. `extent` is a spare one in hand, of another charge, or NULL. */
+struct fli_extent *fli_supply_obtain_slowly(struct fli_large *large, unsigned shard, size_t size,
+                                            struct fli_extent *extent);
 
-/* Keeps an extent in hand, or gives it up. Under the lock of its shard, which it releases. */
-void fli_supply_put_away(struct fli_large *large, struct fli_large_shard *shard, struct fli_extent *extent);
+/* Obtains an extent, in hand and charged for the size: a spare one, or a new one. Returns NULL if the limit or the OS
+ * refuses. */
+static inline struct fli_extent *fli_supply_obtain(struct fli_large *large, unsigned shard, size_t size)
+{
+    struct fli_extent *extent = fli_tray_take(&large->shards[shard].trays, fli_extent_bin(size));
+    if (FLI_LIKELY(extent != NULL && extent->charged == size))
+        return extent;
+    return fli_supply_obtain_slowly(large, shard, size, extent);
+}
+
+/* Does the same as fli_supply_put_away, where the tray has no room. */
+void fli_supply_put_away_slowly(struct fli_large *large, struct fli_extent *extent);
+
+/* Keeps an extent in hand in its shard, or gives it up. */
+static inline void fli_supply_put_away(struct fli_large *large, struct fli_extent *extent)
+{
+    fli_extent_show(extent, 0);
+    if (FLI_UNLIKELY(!fli_tray_put(&fli_supply_shard_of(large, extent)->trays, extent)))
+        fli_supply_put_away_slowly(large, extent);
+}
 
 /* Returns spare extents to the OS until at most `retain` bytes are kept. Returns the bytes returned. */
 size_t fli_supply_trim(struct fli_large *large, size_t retain);
 
 /* Called when a thread flushes: its shard gives up spare extents beyond FLI_SPARE_FIRST, where bounds begin. */
 void fli_supply_flush(struct fli_large *large, unsigned shard);
+
+/* Takes the room of the trays of all shards away. */
+void fli_supply_revoke(struct fli_large *large);
 
 /* Bytes of spare extents that are kept, as a number of a moment ago. */
 size_t fli_supply_kept(struct fli_large *large);
