@@ -128,7 +128,8 @@ FL_API fl_misuse_handler fl_set_misuse_handler(fl_misuse_handler handler);
  *                                 fl_thread_offline, fl_thread_detach, fl_quiescent, fl_heap_barrier, fl_heap_trim
  *                                 or fl_heap_destroy is incomplete and can be repeated.
  *     finalize, clear, dealloc    The object stays allocated, in the state that the callback left it in. It can be
- *                                 deallocated again (it counts as finalized), or only freed.
+ *                                 deallocated again (it counts as finalized), or only freed. After a longjmp the host
+ *                                 calls fl_thread_unwound first, see "Destruction".
  *     the misuse handler          As if it had returned.
  *
  * The host must not leave the functions of struct fl_grace_host this way, nor any callback while its OS thread exits.
@@ -300,7 +301,8 @@ static inline struct fl_heap *fl_heap_create(const struct fl_options *options, c
  * host's grace periods cannot be waited for, the host guarantees that no reader looks at the heap any more. Returns
  * 0; otherwise the heap stays as it was:
  *
- *     -EBUSY     threads are attached, offline handles included; reported as misuse
+ *     -EBUSY     threads are attached, offline handles included; reported as misuse. Or dead objects wait that threads
+ *                have left (see "Destruction")
  *     -EPERM     it is the default heap; reported as misuse
  *     -EINVAL    it would wait for a grace period inside a read-side section; reported as misuse
  *     other      no grace period can be had; the value is what fl_heap_barrier returns then
@@ -655,6 +657,14 @@ enum fl_dealloc_kind {
     FL_DEALLOC_FINALIZE = 3 /* calls `finalize` (which may resurrect), then `clear` if there is one, then frees */
 };
 
+/* What a type may ask for, in `flags`. A subtype takes what its base has. */
+enum fl_type_flags {
+    /* Objects are destroyed where they are dropped, see "Destruction". */
+    FL_TYPE_AT_ONCE = 1,
+    /* A dead object has two words that the library may use while the object waits: `words_offset`. */
+    FL_TYPE_HAS_WORDS = 2
+};
+
 /* A type descriptor. Freelane prescribes no object header: each call is passed the type. The host fills in the first
  * part and calls fl_type_ready. From then on the descriptor is constant, and all threads and heaps may share it. */
 struct fl_type {
@@ -676,6 +686,13 @@ struct fl_type {
     uint32_t finalized_offset;
     uint8_t finalized_mask; /* the bits; 0: none */
 
+    uint32_t flags; /* of enum fl_type_flags */
+    /* With FL_TYPE_HAS_WORDS: where two words of 8 bytes lie in an object, at a multiple of 8. In a dead object that waits
+     * while memory is refused, the first is a link, and the second the address of this descriptor. The callbacks find
+     * 0 in the first, and the address in the second. An object whose reference count is followed by its type can name
+     * these: a dead object needs no count. Words of a base serve its subtypes. */
+    uint32_t words_offset;
+
     /* The header of the heap with stale readers where instances live; NULL takes the base's. */
     const struct fl_header *header;
 
@@ -685,6 +702,8 @@ struct fl_type {
     uint32_t free_cache;     /* the same; or the cache that never has room, if the library clears the header */
     uint32_t dealloc_cache;  /* for PLAIN as free_cache; for the other kinds the cache that never has room */
     uint32_t deferred_cache; /* where in a struct fl_thread the deferred blocks of this size class lie, in bytes */
+    uint32_t class_index;    /* the size class, 0 above FL_BLOCK_MAX */
+    uint32_t waiting_class;  /* the same, if its dead objects wait inside callbacks; else no class */
     bool ready;              /* whether fl_type_ready has succeeded */
 };
 
@@ -703,7 +722,9 @@ struct fl_type {
  *   - a size of 0, or below the base's or its header's; a header other than the base's;
  *   - an alignment that is no power of two, above FL_ALIGNMENT_MAX, or below the base's;
  *   - PLAIN with any callback, CLEAR with a `finalize`, a `dealloc` with another kind than LEGACY;
- *   - a kind without the callback that it needs, a finalized byte outside the object.
+ *   - a kind without the callback that it needs, a finalized byte outside the object;
+ *   - unknown flags; words outside the object, at no multiple of 8, in the header that stale readers look at, or with
+ *     the finalized byte among them.
  *
  * `error` has `error_size` bytes; it may be NULL if that is 0. Called once per type, by one thread. Wait-free. */
 FL_API int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size);
@@ -720,9 +741,9 @@ FL_INLINE void *fl_type_alloc(struct fl_thread *thread, const struct fl_type *ty
  * fl_free_sized. */
 FL_INLINE void fl_type_free(struct fl_thread *thread, void *object, const struct fl_type *type);
 
-/* Deallocates an object, not NULL, whose last reference is gone, as its type's kind says. For kinds other than PLAIN, the
- * callbacks run on the calling thread before this returns. Called by the handle's thread. Progress as fl_free_sized,
- * beside what the callbacks do. */
+/* Deallocates an object, not NULL, whose last reference is gone, as its type's kind says. The callbacks of kinds other
+ * than PLAIN run on the calling thread: before this returns, unless it is called inside a callback (see "Destruction"
+ * below). Called by the handle's thread. Progress as fl_free_sized, beside what the callbacks do. */
 FL_INLINE void fl_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type);
 
 /* fl_dealloc for a host that keeps the two bits in a flags word of its own, and passes them as `kind`. A kind other
@@ -741,8 +762,8 @@ FL_INLINE enum fl_dealloc_kind fl_tag_kind(unsigned tag);
  * tag other than the type's is misuse, reported where the call reads the type. Thread and progress as fl_dealloc. */
 FL_INLINE void fl_dealloc_tagged(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag);
 
-/* Deallocates an object whose last reference is gone while readers may still look at it. The callbacks run at once,
- * on the calling thread; the memory is freed after a grace period. A LEGACY type is misuse, because its `dealloc`
+/* Deallocates an object whose last reference is gone while readers may still look at it. The callbacks run as those of
+ * fl_dealloc; the memory is freed after a grace period. A LEGACY type is misuse, because its `dealloc`
  * frees the object: let that end in fl_type_free_deferred instead. Misuse if the handle is offline or the heap has
  * no grace periods. Called by the handle's thread. Progress as fl_free_deferred, beside what the callbacks do. */
 FL_INLINE void fl_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);
@@ -750,6 +771,57 @@ FL_INLINE void fl_dealloc_deferred(struct fl_thread *thread, void *object, const
 /* Frees the memory of an instance after a grace period and does nothing else: for the end of a LEGACY `dealloc`.
  * Misuse, thread and progress as fl_free_deferred. */
 FL_API void fl_type_free_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);
+
+/* ---- Destruction
+ *
+ * The death of one object may drop many others. fl_dealloc does not recurse through them:
+ *
+ *     fl_dealloc(root)              no call destroys on this handle and stack: this one does, it is the drain
+ *       finalize(root), clear(root)
+ *         fl_dealloc(child)         inside a callback: the child waits
+ *       the block of the root is freed
+ *       finalize(child), clear(child), ... until nothing waits
+ *
+ *   - A CLEAR or FINALIZE object that a callback drops waits, and is destroyed after that callback has returned and the
+ *     block of its object is freed. So `clear` must follow no borrowed pointer to a parent. Until then the object is as
+ *     its last owner left it, and counts as live.
+ *   - Objects are prefetched when they are dropped. While more than 16 wait, the last 16 are not taken: the one dropped
+ *     just before them is destroyed next. Else the last one is. So a cold graph is read at the speed of memory, not at
+ *     its latency. A host must not rely on more of the order.
+ *   - Waiting objects lie in magazines. When memory is refused, an object of a type with FL_TYPE_HAS_WORDS is linked
+ *     through its words, and the order is another one. An object without such words is then destroyed where it is
+ *     dropped, inside the callback. So chains, trees and arrays of any length die on a small stack, and with
+ *     FL_TYPE_HAS_WORDS whether memory can be had or not.
+ *   - A type with FL_TYPE_AT_ONCE has its objects destroyed where they are dropped, children before their parent's
+ *     block. Its chains recurse.
+ *   - LEGACY objects end where they are dropped, as their `dealloc` is called at once. A LEGACY object that drops CLEAR
+ *     objects, and these LEGACY ones, does not recurse. Chains of LEGACY objects alone do.
+ *   - PLAIN objects are freed where they are dropped. fl_dealloc of one runs nothing else.
+ *   - A resurrected object is not cleared. Its children stay with it.
+ *   - A callback may allocate, free and deallocate, through this handle and others. Each handle has a drain of its own.
+ *     It may flush the handle. It must not detach it: that is misuse, and nothing happens.
+ *   - If the host leaves a callback by a C++ exception or pthread_exit, its object stays allocated, and the drain ends.
+ *     What waits is destroyed by the next fl_dealloc of the handle that runs callbacks, or by fl_thread_unwound.
+ *   - If the host leaves it by longjmp, the library does not notice. What is dropped may wait from then on, until
+ *     fl_thread_unwound.
+ *   - What still waits when a handle is detached, when its thread exits, or in the child of a fork when it is gone, is
+ *     left to the heap. A call of fl_dealloc of any other handle that runs callbacks destroys it. fl_heap_destroy
+ *     returns -EBUSY while there is some. */
+
+/* Names the stack that the handle's thread is on from now on: any word that no other stack of the handle has; NULL at
+ * first. A host that switches stacks (fibers, coroutines, greenlets that copy slices of a stack) calls this at each
+ * switch, because addresses do not tell stacks apart. Drains, and the objects that wait, belong to a handle and a stack:
+ * what dies on one stack never waits for a drain that is parked on another. For such a drain a handle needs one magazine
+ * more for each stack; where that is refused, destruction on the other stack recurses.
+ *
+ * Before a stack ends whose drain is parked, the host names that stack and calls fl_thread_unwound. Ignored for the
+ * handles of unattached and exited threads. Called by the handle's thread. Wait-free: one store. */
+FL_API void fl_thread_set_stack(struct fl_thread *thread, const void *stack);
+
+/* Says that the host has left callbacks of the handle on its present stack by longjmp. Then destroys what waits there,
+ * before it returns. If the stack shows that such a callback still runs, it does nothing. Called by the handle's thread.
+ * Progress as fl_dealloc. */
+FL_API void fl_thread_unwound(struct fl_thread *thread);
 
 #ifdef __cplusplus
 }

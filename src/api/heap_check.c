@@ -362,6 +362,8 @@ static int check_magazines(struct walk *walk)
     struct fli_home *home = fli_homes_first(&walk->heap->backing.homes);
     for (; home != NULL && failed == 0; home = home->next)
         failed = walk_list(walk, fli_load_relaxed(&home->rack.empty_shelf.first), 0, RACK);
+    if (failed == 0)
+        failed = fli_dead_check_locked(walk->heap, &walk->magazines, walk->error, walk->error_size);
     size_t exist = fli_magazines_count(&walk->heap->backing.magazines);
     size_t found = walk->magazines + walk->heap->lost_magazines;
     /* The magazines that a thread had in hand when a fork left it behind are not known. */

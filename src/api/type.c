@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Type descriptors: the kind of a type, in two bits, and the dispatch on it when an object dies. fl_type_ready finds
- * the kind from what the type says and from what its base demands.
+ * Type descriptors: the kind of a type, in two bits. fl_type_ready finds the kind from what the type says and from what
+ * its base demands.
  *
  *     kind       callbacks it must have    it must not have
  *     LEGACY     dealloc
@@ -13,17 +13,14 @@
  * Per object there is one test, and for PLAIN no call. PLAIN never runs code of the host: it drains no queue and
  * polls nothing.
  */
-#include "api/alloc.h"
-#include "api/free.h"
+#include "api/instance.h"
 #include "base/check.h"
+#include "memory/block.h"
 
 #include <errno.h>
 #include <stddef.h>
 
-/* The alignment of every block. */
-enum { ALIGNMENT_DEFAULT = 16 };
-
-static const char *kind_name(enum fl_dealloc_kind kind)
+const char *fli_kind_name(enum fl_dealloc_kind kind)
 {
     static const char *const names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"};
     return (unsigned)kind < sizeof names / sizeof *names ? names[kind] : "unknown";
@@ -58,7 +55,7 @@ static int inherit_alignment(struct fl_type *type, const struct complaint *compl
 {
     const struct fl_type *base = type->base;
     if (type->alignment == 0)
-        type->alignment = base != NULL ? base->alignment : ALIGNMENT_DEFAULT;
+        type->alignment = base != NULL ? base->alignment : FLI_ALIGNMENT;
     if (!fli_is_alignment(type->alignment))
         return REFUSE(complaint, "has an alignment of %zu, which is no power of two up to %d", complaint->name,
                       type->alignment, FL_ALIGNMENT_MAX);
@@ -116,7 +113,7 @@ static int check_own_callbacks(const struct fl_type *type, const struct complain
     else if (type->kind != FL_DEALLOC_FINALIZE && type->kind != FL_DEALLOC_LEGACY && type->finalize != NULL)
         excess = "finalize";
     if (excess != NULL)
-        return REFUSE(complaint, "is %s but has a '%s'", complaint->name, kind_name(type->kind), excess);
+        return REFUSE(complaint, "is %s but has a '%s'", complaint->name, fli_kind_name(type->kind), excess);
     return 0;
 }
 
@@ -154,7 +151,7 @@ static int check_needed_callbacks(const struct fl_type *type, const struct compl
     else if (type->kind == FL_DEALLOC_FINALIZE && type->finalize == NULL)
         missing = "finalize";
     if (missing != NULL)
-        return REFUSE(complaint, "is %s but has no '%s'%s%s%s", complaint->name, kind_name(type->kind), missing,
+        return REFUSE(complaint, "is %s but has no '%s'%s%s%s", complaint->name, fli_kind_name(type->kind), missing,
                       type->base != NULL ? ", nor has its base '" : "", type->base != NULL ? type->base->name : "",
                       type->base != NULL ? "'" : "");
     if (type->finalized_mask != 0 && type->finalized_offset >= type->size)
@@ -163,25 +160,59 @@ static int check_needed_callbacks(const struct fl_type *type, const struct compl
     return 0;
 }
 
-/* The size of the blocks that hold instances. */
-static size_t block_size(const struct fl_type *type)
+/* A subtype has what its base asks for. Its own words replace those of the base. */
+static void inherit_flags(struct fl_type *type)
 {
-    return type->alignment > ALIGNMENT_DEFAULT ? fl_aligned_size(type->alignment, type->size) : type->size;
+    const struct fl_type *base = type->base;
+    if (base == NULL)
+        return;
+    if ((type->flags & FL_TYPE_HAS_WORDS) == 0)
+        type->words_offset = base->words_offset;
+    type->flags |= base->flags;
 }
 
-static unsigned class_of(const struct fl_type *type)
+static bool has_finalized_byte_at(const struct fl_type *type, uint32_t offset, uint32_t bytes)
 {
-    return (unsigned)fl_size_class(block_size(type));
+    return type->finalized_mask != 0 && type->finalized_offset - offset < bytes;
+}
+
+static int check_words(const struct fl_type *type, const struct complaint *complaint)
+{
+    uint32_t at = type->words_offset;
+    if ((type->flags & FL_TYPE_HAS_WORDS) == 0)
+        return 0;
+    if (at % sizeof(void *) != 0)
+        return REFUSE(complaint, "has its two words at %u, which is no multiple of %zu", complaint->name,
+                      (unsigned)at, sizeof(void *));
+    if (type->size < FLI_WORDS_BYTES || at > type->size - FLI_WORDS_BYTES)
+        return REFUSE(complaint, "has its two words at %u, outside of its %zu bytes", complaint->name, (unsigned)at,
+                      type->size);
+    if (type->header != NULL && at < type->header->bytes)
+        return REFUSE(complaint, "has its two words at %u, in the header of %u bytes that stale readers look at",
+                      complaint->name, (unsigned)at, (unsigned)type->header->bytes);
+    if (has_finalized_byte_at(type, at, FLI_WORDS_BYTES))
+        return REFUSE(complaint, "has its finalized byte at %u, in its two words at %u", complaint->name,
+                      (unsigned)type->finalized_offset, (unsigned)at);
+    return 0;
+}
+
+static int check_flags(const struct fl_type *type, const struct complaint *complaint)
+{
+    uint32_t unknown = type->flags & ~(uint32_t)(FL_TYPE_AT_ONCE | FL_TYPE_HAS_WORDS);
+    if (unknown != 0)
+        return REFUSE(complaint, "has unknown flags, 0x%x", complaint->name, (unsigned)unknown);
+    return check_words(type, complaint);
 }
 
 /* Cache 0, and place 0 of the deferred blocks, have neither blocks nor room. An offset of 0 therefore sends every
  * call to its slow half. */
 static void find_caches(struct fl_type *type)
 {
-    unsigned class_index = class_of(type);
+    unsigned class_index = (unsigned)fl_size_class(fli_instance_size(type));
     bool is_plain = type->kind == FL_DEALLOC_PLAIN;
     bool is_cleared = type->header != NULL && type->header->words > 0;
     unsigned first = type->header != NULL ? FL_CLASS_COUNT : 0;
+    type->class_index = class_index;
     type->alloc_cache = class_index != 0 ? (uint32_t)((first + class_index) * sizeof(struct fl_cache)) : 0;
     type->free_cache = is_cleared ? 0 : type->alloc_cache;
     type->dealloc_cache = is_plain ? type->free_cache : 0;
@@ -213,174 +244,15 @@ int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error,
         return failed;
     ready.kind = demanded_kind(own_kind(&ready), base);
     inherit_callbacks(&ready);
+    inherit_flags(&ready);
     failed = check_needed_callbacks(&ready, &complaint);
+    if (failed == 0)
+        failed = check_flags(&ready, &complaint);
     if (failed != 0)
         return failed;
     find_caches(&ready);
+    ready.waiting_class = fli_instance_waits(&ready) && ready.class_index != 0 ? ready.class_index : FL_CLASS_COUNT;
     ready.ready = true;
     *type = ready;
     return 0;
-}
-
-/* ---- Allocation and deallocation by type. */
-
-/* Whether a type is ready; reports misuse if not. The offsets of such a type are 0, so every call with it comes to a
- * slow half. */
-static bool is_ready(const struct fl_type *type, const void *object, const char *call)
-{
-    if (FLI_UNLIKELY(!type->ready))
-        fli_misuse(call, object, type->name, "was given a type that is not ready");
-    return type->ready;
-}
-
-void *fl_type_alloc_slow(struct fl_thread *thread, const struct fl_type *type)
-{
-    if (!is_ready(type, NULL, "fl_type_alloc"))
-        return NULL;
-    void *object = fli_alloc_quickly(thread, class_of(type), type->header);
-    if (FLI_LIKELY(object != NULL))
-        return object;
-    return fli_alloc(
-        thread, &(struct fli_request){
-                    .call = "fl_type_alloc", .type = type->name, .size = block_size(type), .header = type->header});
-}
-
-static struct fli_free how_to_free(const char *call, const struct fl_type *type)
-{
-    return (struct fli_free){.call = call,
-                             .type = type->name,
-                             .size = block_size(type),
-                             .sized = true,
-                             .typed = true,
-                             .header = type->header};
-}
-
-static void free_instance(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)
-{
-    if (FLI_LIKELY(fli_free_quickly(thread, object, class_of(type), type->header)))
-        return;
-    struct fli_free how = how_to_free(call, type);
-    fli_free(thread, object, &how);
-}
-
-static void defer_instance(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)
-{
-    if (FLI_LIKELY(fli_defer_quickly(thread, object, class_of(type), type->header)))
-        return;
-    struct fli_free how = how_to_free(call, type);
-    how.deferred = true;
-    fli_free(thread, object, &how);
-}
-
-void fl_type_free_slow(struct fl_thread *thread, void *object, const struct fl_type *type)
-{
-    if (!is_ready(type, object, "fl_type_free"))
-        return;
-    free_instance(thread, object, type, "fl_type_free");
-}
-
-void fl_type_free_deferred(struct fl_thread *thread, void *object, const struct fl_type *type)
-{
-    if (!is_ready(type, object, "fl_type_free_deferred"))
-        return;
-    defer_instance(thread, object, type, "fl_type_free_deferred");
-}
-
-/* Finalizes an object unless that has happened before. Returns whether the object stays allocated: it was
- * resurrected, or `finalize` returned on another OS thread. */
-static bool finalize(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)
-{
-    if (type->finalized_mask != 0) {
-        unsigned char *byte = (unsigned char *)object + type->finalized_offset;
-        if ((*byte & type->finalized_mask) != 0)
-            return false;
-        *byte |= type->finalized_mask;
-    }
-    uintptr_t caller = fli_calling_thread();
-    bool resurrected = type->finalize(thread, object, type);
-    return !fli_came_back(caller, call, object, type->name, "has a finalize") || resurrected;
-}
-
-/* Clears an object. Returns false, reported as misuse, if `clear` returned on another OS thread. */
-static bool clear(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)
-{
-    if (type->clear == NULL)
-        return true;
-    uintptr_t caller = fli_calling_thread();
-    type->clear(thread, object, type);
-    return fli_came_back(caller, call, object, type->name, "has a clear");
-}
-
-/* Whether the object can be one of the type in the thread's heap; reports misuse if not. */
-static bool is_live(struct fl_thread *thread, const void *object, const struct fl_type *type, const char *call,
-                    bool deferred)
-{
-    const struct fl_heap *heap = fli_thread_of(thread)->heap;
-    if (!FLI_CHECKED && !deferred && FLI_LIKELY(heap != NULL && class_of(type) != 0) &&
-        heap->options.header == type->header && fli_slab_class_of(&heap->backing.slabs, object) == class_of(type))
-        return true;
-    struct fli_free how = how_to_free(call, type);
-    how.deferred = deferred;
-    return fli_check_live(thread, object, &how);
-}
-
-/* Runs the callbacks of a CLEAR or FINALIZE object. Returns whether its memory is to be freed. */
-static bool end_object(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call,
-                       bool deferred)
-{
-    /* This comes before the host's callbacks run on the object. */
-    if (!is_live(thread, object, type, call, deferred))
-        return false;
-    if (type->kind == FL_DEALLOC_FINALIZE && finalize(thread, object, type, call))
-        return false;
-    return clear(thread, object, type, call);
-}
-
-/* Ends an object of a kind other than PLAIN, or a PLAIN object whose cache has no room. */
-void fl_dealloc_slow(struct fl_thread *thread, void *object, const struct fl_type *type)
-{
-    if (!is_ready(type, object, "fl_dealloc"))
-        return;
-    if (type->kind == FL_DEALLOC_LEGACY)
-        type->dealloc(thread, object, type);
-    else if (type->kind == FL_DEALLOC_PLAIN)
-        free_instance(thread, object, type, "fl_dealloc");
-    else if (end_object(thread, object, type, "fl_dealloc", false))
-        fl_type_free(thread, object, type);
-}
-
-void fl_dealloc_deferred_slow(struct fl_thread *thread, void *object, const struct fl_type *type)
-{
-    if (!is_ready(type, object, "fl_dealloc_deferred"))
-        return;
-    if (type->kind == FL_DEALLOC_LEGACY)
-        fli_misuse("fl_dealloc_deferred", object, type->name,
-                   "is LEGACY, whose dealloc frees by itself; it may end in fl_type_free_deferred");
-    else if (type->kind == FL_DEALLOC_PLAIN || end_object(thread, object, type, "fl_dealloc_deferred", true))
-        defer_instance(thread, object, type, "fl_dealloc_deferred");
-}
-
-void fl_dealloc_as_slow(struct fl_thread *thread, void *object, const struct fl_type *type, enum fl_dealloc_kind kind)
-{
-    if (!is_ready(type, object, "fl_dealloc_as"))
-        return;
-    if (kind != type->kind) {
-        fli_misuse("fl_dealloc_as", object, type->name, "is %s, not %s", kind_name(type->kind), kind_name(kind));
-        return;
-    }
-    fl_dealloc_slow(thread, object, type);
-}
-
-_Static_assert(2 * FL_CLASS_COUNT * sizeof(struct fl_cache) <= 1 << FL_TAG_BITS, "a tag is small");
-_Static_assert(offsetof(struct fl_thread, cache) == 0 && offsetof(struct fl_cache, top) == 0, "a tag is a place");
-
-void fl_dealloc_tagged_slow(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag)
-{
-    if (!is_ready(type, object, "fl_dealloc_tagged"))
-        return;
-    if (tag != fl_type_tag(type)) {
-        fli_misuse("fl_dealloc_tagged", object, type->name, "has the tag %u, not %zu", fl_type_tag(type), tag);
-        return;
-    }
-    fl_dealloc_slow(thread, object, type);
 }

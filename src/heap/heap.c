@@ -212,6 +212,8 @@ int fl_heap_destroy(struct fl_heap *heap)
                    attached, inside);
         return -EBUSY;
     }
+    if (fli_load_hint(&heap->left_dead) != NULL)
+        return -EBUSY;
     int failed = settle(heap);
     if (failed != 0)
         return failed;

@@ -26,6 +26,7 @@
 #include "heap/retired.h"
 #include "pool/deferred.h"
 
+struct fli_dead;
 struct fli_thread;
 
 /* Held while the default heap is created. */
@@ -60,6 +61,8 @@ struct fl_heap {
     size_t lost_magazines;
     bool world_stopped; /* the host says so, for the next fork */
     bool has_lost;      /* a fork has left threads behind: the blocks that they had in hand are not known */
+    FLI_ATOMIC(struct fli_dead *)
+    left_dead; /* dead objects that threads have left; drains look whether there are any */
     struct fli_mutex service_lock;
     struct fli_thread *service;
 

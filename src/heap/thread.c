@@ -46,6 +46,7 @@ void fli_thread_remove_locked(struct fli_thread *thread)
     fli_registry_assert_held();
     struct fl_heap *heap = thread->heap;
     fli_os_thread_unbind_locked(thread);
+    fli_dead_leave_locked(thread);
     FLI_LIST_REMOVE(thread, in_heap);
     heap->thread_count--;
     heap->leaving -= thread->leaves;
@@ -65,8 +66,10 @@ struct fli_thread *fli_thread_create(struct fl_heap *heap)
     struct fli_thread *thread = calloc(1, sizeof *thread);
     if (thread == NULL)
         return NULL;
-    thread->owner.home = fli_homes_enter(&heap->backing.homes);
+    thread->dead = fli_dead_create();
+    thread->owner.home = thread->dead != NULL ? fli_homes_enter(&heap->backing.homes) : NULL;
     if (thread->owner.home == NULL) {
+        fli_dead_destroy(thread->dead);
         free(thread);
         return NULL;
     }
@@ -188,6 +191,8 @@ int fl_thread_detach(struct fl_thread *face)
         wrong = "is not an attached thread";
     else if (fli_thread_sections(thread) > 0)
         wrong = "is inside a read-side section";
+    else if (fli_dead_drains(thread))
+        wrong = "is destroying an object, whose callback must not detach it";
     else
         wrong = claim(thread, FLI_FRAME_HERE);
     if (wrong != NULL) {
@@ -294,6 +299,7 @@ void fli_thread_flush_owner(struct fli_thread *thread)
 {
     struct fli_backing *backing = &thread->heap->backing;
     fli_thread_submit_owner(thread);
+    fli_dead_flush_owner(thread);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         if (fli_thread_cache(thread, c)->floor != NULL) /* else it has no previous magazine either */
             fli_exchange_flush_owner(fli_thread_cache(thread, c), c, backing, &thread->owner);
@@ -370,6 +376,12 @@ void fl_thread_online(struct fl_thread *face)
 }
 
 /* ---- Small queries. */
+
+void fl_thread_set_stack(struct fl_thread *face, const void *stack)
+{
+    if (!fli_thread_is_stand_in(face))
+        fli_thread_of(face)->stack = stack;
+}
 
 void fl_thread_set_context(struct fl_thread *face, void *context)
 {

@@ -10,6 +10,7 @@
  *     | heap, home                     |
  *     | checked caches                 |  checked builds: the real ones; the face's stay without capacity
  *     | what is deferred               |  which places of the face are in use
+ *     | dead objects                   |  those that wait for their callbacks (dead.h)
  *     | links                          |  under the registry lock
  *     +--------------------------------+
  *
@@ -24,6 +25,7 @@
 #define FLI_THREAD_H
 
 #include "base/list.h"
+#include "heap/dead.h"
 #include "heap/heap.h"
 #include "heap/os_thread.h"
 
@@ -41,6 +43,9 @@ struct fli_thread {
     struct fli_owner owner;
     void *context;
     struct fli_callback refilling; /* on_refill */
+    const void *stack;             /* the host's name for the stack that the thread is on */
+    struct fli_dead *dead;         /* dead objects of a stack, if it is the present one */
+    struct fli_dead *other_dead;   /* those of other stacks */
     struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     void **checked_deferred[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     uint64_t deferring[2]; /* a bit per class of which it has a magazine of deferred blocks */

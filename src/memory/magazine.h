@@ -19,7 +19,10 @@
  * late reader then finds zeros. An exchange carves magazines (pool/exchange.h), and a trim returns empty ones
  * (heap/trim.h).
  *
- *     magazines carved = in caches and on racks + on the pool's stacks + in hand + returned + lost in a fork
+ * Dead objects wait in magazines, too, each with its type (heap/dead.h).
+ *
+ *     magazines carved = in caches and on racks + on the pool's stacks + with dead objects + in hand + returned
+ *                        + lost in a fork
  */
 #ifndef FLI_MAGAZINE_H
 #define FLI_MAGAZINE_H

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Destroying CLEAR and FINALIZE objects: their callbacks, and the drain, which runs them one after the other. dead.h
+ * says where objects wait meanwhile.
+ *
+ *     the calling frame lies below the drain's, on its stack    a drain runs: the object waits
+ *     otherwise                                                 the call becomes the drain
+ *
+ * A drain that the host has left by longjmp is noticed by the first test once the stack is as short as when it began.
+ * Before, the host says so (fl_thread_unwound). A drain that is taken to run, or to be gone, in error does no harm: an
+ * object waits longer, or two drains empty one list.
+ *
+ * A thread that exits has no list. There the list lies in the frame of its drain, which is never left but by return.
+ */
+#include "api/instance.h"
+#include "api/serve.h"
+#include "base/check.h"
+#include "heap/service.h"
+
+#include <errno.h>
+
+static const char *call_of(uintptr_t entry)
+{
+    return (entry & FLI_DEAD_DEFERRED) != 0 ? "fl_dealloc_deferred" : "fl_dealloc";
+}
+
+/* ---- One object. */
+
+/* Whether the object can be one of the type in the thread's heap; reports misuse if not. */
+FLI_COLD static bool is_live(struct fl_thread *thread, uintptr_t entry, const struct fl_type *type)
+{
+    struct fli_free how = fli_instance_free_of(type, call_of(entry), (entry & FLI_DEAD_DEFERRED) != 0);
+    return fli_check_live(thread, fli_dead_address(entry), &how);
+}
+
+/* The most frequent case of it, for an object that waits inside callbacks. Returns false too if that is not clear. */
+static inline bool is_clearly_live(const struct fli_thread *thread, const void *object, const struct fl_type *type)
+{
+    size_t offset = (uintptr_t)object - thread->slabs_base;
+    if (FLI_CHECKED || FLI_UNLIKELY(offset >= thread->slabs_span || thread->header != type->header))
+        return false;
+    /* Relaxed: see fli_slab_class_of. */
+    return fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT]) == type->waiting_class;
+}
+
+/* Finalizes an object unless that has happened before. Returns whether the object stays allocated: it was
+ * resurrected, or `finalize` returned on another OS thread. */
+static bool finalize(struct fl_thread *thread, uintptr_t entry, const struct fl_type *type)
+{
+    void *object = fli_dead_address(entry);
+    if (type->finalized_mask != 0) {
+        unsigned char *byte = (unsigned char *)object + type->finalized_offset;
+        if ((*byte & type->finalized_mask) != 0)
+            return false;
+        *byte |= type->finalized_mask;
+    }
+    uintptr_t caller = fli_calling_thread();
+    bool resurrected = type->finalize(thread, object, type);
+    return !fli_came_back(caller, call_of(entry), object, type->name, "has a finalize") || resurrected;
+}
+
+/* Clears an object. Returns false, reported as misuse, if `clear` returned on another OS thread. */
+static bool clear(struct fl_thread *thread, uintptr_t entry, const struct fl_type *type)
+{
+    uintptr_t caller = fli_calling_thread();
+    type->clear(thread, fli_dead_address(entry), type);
+    return fli_came_back(caller, call_of(entry), fli_dead_address(entry), type->name, "has a clear");
+}
+
+/* Runs the callbacks of an object and frees it. */
+static inline __attribute__((always_inline)) void end_object_inline(struct fl_thread *thread, uintptr_t entry,
+                                                                    const struct fl_type *type)
+{
+    if (type->kind != FL_DEALLOC_CLEAR && finalize(thread, entry, type))
+        return;
+    if ((type->kind == FL_DEALLOC_CLEAR || type->clear != NULL) && !clear(thread, entry, type))
+        return;
+    if (FLI_UNLIKELY((entry & FLI_DEAD_DEFERRED) != 0))
+        fli_instance_defer(thread, fli_dead_address(entry), type, call_of(entry));
+    else
+        fl_type_free(thread, fli_dead_address(entry), type);
+}
+
+static void end_object(struct fl_thread *thread, uintptr_t entry, const struct fl_type *type)
+{
+    end_object_inline(thread, entry, type);
+}
+
+/* ---- The drain. */
+
+/* Gives back magazines that a list has needed. If other threads have left objects to the heap, takes these. */
+FLI_COLD static bool adopt(struct fl_thread *face, struct fl_heap *heap, struct fli_dead *list,
+                           struct fli_dead_object *object)
+{
+    struct fli_dead *left = fli_dead_take_left(heap);
+    struct fli_thread *server = fli_serve_enter(face);
+    fli_dead_give_empties(list, &heap->backing, &server->owner.counters, true);
+    if (left != NULL)
+        fli_dead_adopt(list, left, server);
+    fli_service_leave(server);
+    return left != NULL && fli_dead_take(list, &heap->backing.magazines, object);
+}
+
+/* The next object to destroy. Returns false if there is none. */
+static inline bool take(struct fl_thread *face, struct fl_heap *heap, struct fli_dead *list,
+                        struct fli_dead_object *object)
+{
+    if (fli_dead_take(list, &heap->backing.magazines, object))
+        return true;
+    if (FLI_LIKELY(!fli_dead_has_empties(list) && fli_load_hint(&heap->left_dead) == NULL))
+        return false;
+    return adopt(face, heap, list, object);
+}
+
+/* Ends a drain, also if an exception leaves it. */
+static void stop(struct fli_dead **list)
+{
+    (*list)->drain.caller.address = 0;
+}
+
+/* Destroys an object, and then all that waits in the list. In checked builds, each is looked at before its turn. */
+__attribute__((noinline)) static void drain(struct fl_thread *thread, struct fl_heap *heap, struct fli_dead *list,
+                                            struct fli_dead_object object)
+{
+    __attribute__((cleanup(stop))) struct fli_dead *drained = list;
+    drained->drain.caller = FLI_FRAME_HERE;
+    do {
+        if (!FLI_CHECKED || is_live(thread, object.entry, object.type))
+            end_object_inline(thread, object.entry, object.type);
+    } while (take(thread, heap, list, &object));
+}
+
+/* Has an object wait where the stack of the list is full, or ends it if there is no place for it. */
+FLI_COLD static void wait_full(struct fl_thread *face, struct fli_dead *list, struct fli_dead_object object)
+{
+    struct fli_thread *server = fli_serve_enter(face);
+    bool waits = fli_dead_put_full(list, object, server);
+    if (server != NULL)
+        fli_service_leave(server);
+    if (!waits)
+        end_object(face, object.entry, object.type);
+}
+
+static inline void wait(struct fl_thread *face, struct fli_dead *list, uintptr_t entry, const struct fl_type *type)
+{
+    if (FLI_UNLIKELY(!fli_dead_put(list, entry, type)))
+        wait_full(face, list, (struct fli_dead_object){entry, type});
+}
+
+/* Whether a drain of the list runs, as far as the calling frame tells. */
+static inline __attribute__((always_inline)) bool is_draining(const struct fli_dead *list)
+{
+    return (uintptr_t)__builtin_frame_address(0) < list->drain.caller.address;
+}
+
+/* ---- Where there is no list, or another one. */
+
+static __thread struct fli_dead *late_list;
+
+/* The drain of an OS thread that exits. Its objects are those of the default heap. */
+static void drain_late(struct fl_thread *face, struct fl_heap *heap, struct fli_dead_object object)
+{
+    struct fli_dead list = {0};
+    late_list = &list;
+    drain(face, heap, &list, object);
+    late_list = NULL;
+    struct fli_thread *server = fli_serve_enter(face);
+    fli_dead_give_empties(&list, &heap->backing, &server->owner.counters, false);
+    fli_service_leave(server);
+}
+
+/* Destroys an object of the default heap on an OS thread that has no handle for it and can have none. */
+static void destroy_late(struct fl_thread *face, struct fli_dead_object object)
+{
+    if (!fli_os_thread_exits())
+        end_object(face, object.entry, object.type);
+    else if (late_list != NULL)
+        wait(face, late_list, object.entry, object.type);
+    else
+        drain_late(face, fl_heap_default(), object);
+}
+
+/* The attached thread that a handle stands for; NULL if none can be had. Keeps errno. */
+static struct fli_thread *attached(struct fl_thread *face)
+{
+    if (!fli_thread_is_stand_in(face))
+        return fli_thread_of(face);
+    if (!fli_thread_is_stand_in(fl_thread_current))
+        return fli_thread_of(fl_thread_current);
+    int saved = errno;
+    struct fli_thread *thread = fli_thread_attach_self(fl_heap_default());
+    errno = saved;
+    return thread;
+}
+
+/* Ends a CLEAR or FINALIZE object: destroys it, or has it wait. `entry` is its address, and FLI_DEAD_DEFERRED if its
+ * memory is freed after a grace period. Reports misuse of fl_dealloc or fl_dealloc_deferred. */
+static void destroy_carefully(struct fl_thread *face, uintptr_t entry, const struct fl_type *type)
+{
+    struct fli_dead_object object = {entry, type};
+    if (!is_live(face, entry, type))
+        return;
+    struct fli_thread *thread = attached(face);
+    struct fli_dead *list = thread != NULL ? fli_dead_find_owner(thread, true) : NULL;
+    if (thread == NULL)
+        destroy_late(face, object);
+    else if (list == NULL || !fli_instance_waits(type))
+        end_object(&thread->face, entry, type);
+    else if (is_draining(list))
+        wait(&thread->face, list, entry, type);
+    else
+        drain(&thread->face, thread->heap, list, object);
+}
+
+void fl_thread_unwound(struct fl_thread *face)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    struct fli_dead *list = thread->heap != NULL ? fli_dead_find_owner(thread, false) : NULL;
+    struct fli_dead_object object;
+    if (list == NULL || fli_dead_drains(thread))
+        return;
+    list->drain.caller.address = 0;
+    if (take(face, thread->heap, list, &object))
+        drain(face, thread->heap, list, object);
+}
+
+/* ---- Dispatch. */
+
+/* Ends an object where that is not as simple as below. */
+__attribute__((noinline)) static void dealloc_carefully(struct fl_thread *thread, void *object,
+                                                        const struct fl_type *type)
+{
+    if (FLI_UNLIKELY(!type->ready))
+        fli_instance_is_ready(type, object, "fl_dealloc");
+    else if (type->kind == FL_DEALLOC_LEGACY)
+        type->dealloc(thread, object, type);
+    else if (type->kind == FL_DEALLOC_PLAIN)
+        fli_instance_free(thread, object, type, "fl_dealloc");
+    else
+        destroy_carefully(thread, (uintptr_t)object, type);
+}
+
+/* Ends an object of a kind other than PLAIN, or a PLAIN object whose cache has no room. */
+void fl_dealloc_slow(struct fl_thread *face, void *object, const struct fl_type *type)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    struct fli_dead *list = thread->dead;
+    if (FLI_UNLIKELY(!is_clearly_live(thread, object, type) || list->stack != thread->stack))
+        dealloc_carefully(face, object, type);
+    else if (is_draining(list))
+        wait(face, list, (uintptr_t)object, type);
+    else
+        drain(face, thread->heap, list, (struct fli_dead_object){(uintptr_t)object, type});
+}
+
+void fl_dealloc_deferred_slow(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    if (!fli_instance_is_ready(type, object, "fl_dealloc_deferred"))
+        return;
+    if (type->kind == FL_DEALLOC_LEGACY)
+        fli_misuse("fl_dealloc_deferred", object, type->name,
+                   "is LEGACY, whose dealloc frees by itself; it may end in fl_type_free_deferred");
+    else if (type->kind == FL_DEALLOC_PLAIN)
+        fli_instance_defer(thread, object, type, "fl_dealloc_deferred");
+    else
+        destroy_carefully(thread, (uintptr_t)object | FLI_DEAD_DEFERRED, type);
+}
+
+void fl_dealloc_as_slow(struct fl_thread *thread, void *object, const struct fl_type *type, enum fl_dealloc_kind kind)
+{
+    if (!fli_instance_is_ready(type, object, "fl_dealloc_as"))
+        return;
+    if (kind != type->kind) {
+        fli_misuse("fl_dealloc_as", object, type->name, "is %s, not %s", fli_kind_name(type->kind),
+                   fli_kind_name(kind));
+        return;
+    }
+    fl_dealloc_slow(thread, object, type);
+}
+
+_Static_assert(2 * FL_CLASS_COUNT * sizeof(struct fl_cache) <= 1 << FL_TAG_BITS, "a tag is small");
+_Static_assert(offsetof(struct fl_thread, cache) == 0 && offsetof(struct fl_cache, top) == 0, "a tag is a place");
+
+void fl_dealloc_tagged_slow(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag)
+{
+    if (!fli_instance_is_ready(type, object, "fl_dealloc_tagged"))
+        return;
+    if (tag != fl_type_tag(type)) {
+        fli_misuse("fl_dealloc_tagged", object, type->name, "has the tag %u, not %zu", fl_type_tag(type), tag);
+        return;
+    }
+    fl_dealloc_slow(thread, object, type);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Instances of a type: their blocks, which are allocated and freed by the type's descriptor (type.c).
+ */
+#ifndef FLI_INSTANCE_H
+#define FLI_INSTANCE_H
+
+#include "api/free.h"
+
+enum {
+    /* The alignment of every block. */
+    FLI_ALIGNMENT = 16,
+    /* Bytes of the two words that a type may name. */
+    FLI_WORDS_BYTES = 2 * sizeof(void *),
+};
+
+/* The name of a kind, for error texts. */
+const char *fli_kind_name(enum fl_dealloc_kind kind);
+
+/* The size of the blocks that hold instances. */
+static inline size_t fli_instance_size(const struct fl_type *type)
+{
+    return type->alignment > FLI_ALIGNMENT ? fl_aligned_size(type->alignment, type->size) : type->size;
+}
+
+/* Whether dead objects of the type wait inside callbacks. */
+static inline bool fli_instance_waits(const struct fl_type *type)
+{
+    return type->kind >= FL_DEALLOC_CLEAR && (type->flags & FL_TYPE_AT_ONCE) == 0;
+}
+
+/* Whether a type is ready; reports misuse if not. The offsets of such a type are 0, so every call with it comes to a
+ * slow half. */
+bool fli_instance_is_ready(const struct fl_type *type, const void *object, const char *call);
+
+/* What a free of an instance knows. */
+struct fli_free fli_instance_free_of(const struct fl_type *type, const char *call, bool deferred);
+
+/* Frees the memory of an instance, at once or after a grace period, on behalf of the public function. Keeps errno. The
+ * handle's thread; no lock may be held. */
+void fli_instance_free(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call);
+void fli_instance_defer(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call);
+
+#endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Dead objects that wait for their callbacks, each with its type.
+ *
+ *              put                 take, if more than a window waits     take, else
+ *               │                     ↑                                     ↑
+ *     stack: ┌──v───┬─────────────────┴──────────────────┬────────┐         │
+ *            │ last │ window: 16 objects before the last │ others │       last
+ *            └──────┴────────────────────────────────────┴────────┘
+ *                                                        spill ↓ ↑ refill
+ *     pile:                         pairs in magazines, and objects linked through words of their own
+ *
+ *     nothing on the stack  =>  nothing on the pile
+ *     piled = pairs in the magazines + linked objects
+ *
+ * An object is prefetched when it is put, and others are taken before it. One that has lain deeper is prefetched again
+ * when a window is left above it. A full stack spills its lower half onto the pile, which grows by empty magazines. If
+ * none can be had, an object of a type with FL_TYPE_HAS_WORDS is linked. Other objects then stay on the stack, and when
+ * that is full, they find no place.
+ *
+ *     a linked object                       the list
+ *     ┌─────┬──────┬──────┬───              ──> words of the last one ──> words of the one before ──> 0
+ *     │     │ link │ type │                     The lowest bit of a link is that of the entry it leads to.
+ *     └─────┴──────┴──────┴───
+ *
+ * A list belongs to a thread and to a stack of it, which the host names (fl_thread_set_stack). The call that empties the
+ * list is its drain. The list keeps no state across callbacks but what is written here, so a callback can be left at
+ * any time, and two drains of one list do no harm. A thread has one list, and others for stacks on which drains are
+ * parked. These lie in magazines. What a thread leaves is left to its heap.
+ *
+ * The owning thread alone uses a list. In the child of a fork, the list of a thread that is gone is as that thread had it
+ * at that instant. So a count is lowered before its objects move, and raised after. An object that moved just then
+ * counts as live in the child.
+ */
+#ifndef FLI_DEAD_H
+#define FLI_DEAD_H
+
+#include "base/callback.h"
+#include "memory/chain.h"
+#include "pool/exchange.h"
+
+struct fli_thread;
+
+enum {
+    FLI_DEAD_WINDOW = FLI_RARE_PATHS ? 2 : 16,
+    FLI_DEAD_STACK = FLI_RARE_PATHS ? 8 : 64,
+    FLI_DEAD_PAIRS = FLI_RARE_PATHS ? 2 : FLI_MAGAZINE_SLOTS / 2,
+    /* The bit of an entry whose memory is freed after a grace period. */
+    FLI_DEAD_DEFERRED = 1,
+};
+
+/* An object and its type. */
+struct fli_dead_object {
+    uintptr_t entry; /* the object's address, and a bit */
+    const struct fl_type *type;
+};
+
+/* Where the objects of a list are. */
+struct fli_dead_places {
+    FLI_ATOMIC(uint32_t) count;   /* objects on the stack */
+    FLI_ATOMIC(size_t) piled;     /* objects on the pile */
+    FLI_ATOMIC(uintptr_t) linked; /* the words of the last linked object, and its bit */
+    struct fli_chain magazines;   /* the first has room, or is full as the others are */
+    /* The stack. Entry and type are apart, so that no compiler copies them as one word: a processor would wait for the two
+     * stores that made it. */
+    uintptr_t entries[FLI_DEAD_STACK];
+    const struct fl_type *types[FLI_DEAD_STACK];
+};
+
+struct fli_dead {
+    struct fli_callback drain;     /* the call that empties the list; address 0: none does */
+    const void *stack;             /* the host's name for the stack */
+    struct fli_dead_places places; /* of the objects */
+    struct fli_chain empties;      /* magazines that the pile needed, and may need again */
+    struct fli_magazine *holder;   /* the magazine that the list lies in; NULL: it has memory of its own */
+    struct fli_dead *next;         /* of the thread's other lists, or of those left to the heap */
+};
+
+static inline void *fli_dead_address(uintptr_t entry)
+{
+    return (void *)(entry & ~(uintptr_t)FLI_DEAD_DEFERRED);
+}
+
+static inline bool fli_dead_is_empty(const struct fli_dead *list)
+{
+    return fli_load_own(&list->places.count) == 0;
+}
+
+/* Prefetches the ends of an object. A small one may lie across two cache lines. */
+static inline void fli_dead_prefetch(uintptr_t entry, const struct fl_type *type)
+{
+    __builtin_prefetch((const void *)entry);
+    __builtin_prefetch((const void *)(entry + type->size - 1));
+}
+
+/* Puts an object onto the stack. Returns false if that is full. The owning thread. */
+static inline bool fli_dead_put(struct fli_dead *list, uintptr_t entry, const struct fl_type *type)
+{
+    struct fli_dead_places *places = &list->places;
+    uint32_t count = fli_load_own(&places->count);
+    if (FLI_UNLIKELY(count == FLI_DEAD_STACK))
+        return false;
+    fli_dead_prefetch(entry, type);
+    places->entries[count] = entry;
+    places->types[count] = type;
+    /* D1: release, pairs with D2 in leave_locked: the object is on the stack. */
+    fli_store_release(&places->count, count + 1);
+    return true;
+}
+
+/* Makes room on a full stack. Returns false if the object, which is to be put, finds no place; else it has one. `server`
+ * is the thread that serves the owner's calls (api/serve.h), or NULL if none does. The owning thread. */
+bool fli_dead_put_full(struct fli_dead *list, struct fli_dead_object object, struct fli_thread *server);
+
+/* Moves objects from the pile, which has some, under those on the stack. The owning thread. */
+void fli_dead_refill(struct fli_dead *list, const struct fli_magazines *magazines);
+
+/* Takes the last object. */
+static inline struct fli_dead_object fli_dead_take_last(struct fli_dead_places *places, uint32_t count)
+{
+    fli_store_own(&places->count, count - 1);
+    return (struct fli_dead_object){places->entries[count - 1], places->types[count - 1]};
+}
+
+/* Takes the object under the window. The last one takes its place. */
+static inline struct fli_dead_object fli_dead_take_under(struct fli_dead_places *places, uint32_t count)
+{
+    uint32_t place = count - 1 - FLI_DEAD_WINDOW;
+    struct fli_dead_object object = {places->entries[place], places->types[place]};
+    if (FLI_UNLIKELY(place >= FLI_DEAD_WINDOW))
+        fli_dead_prefetch(places->entries[place - FLI_DEAD_WINDOW], places->types[place - FLI_DEAD_WINDOW]);
+    struct fli_dead_object last = fli_dead_take_last(places, count);
+    places->entries[place] = last.entry;
+    places->types[place] = last.type;
+    return object;
+}
+
+/* Takes an object. Returns false if there is none. The owning thread. */
+static inline bool fli_dead_take(struct fli_dead *list, const struct fli_magazines *magazines,
+                                 struct fli_dead_object *object)
+{
+    struct fli_dead_places *places = &list->places;
+    uint32_t count = fli_load_own(&places->count);
+    if (count <= FLI_DEAD_WINDOW && FLI_UNLIKELY(fli_load_own(&places->piled) != 0)) {
+        fli_dead_refill(list, magazines);
+        count = fli_load_own(&places->count);
+    }
+    if (count == 0)
+        return false;
+    *object = count > FLI_DEAD_WINDOW ? fli_dead_take_under(places, count) : fli_dead_take_last(places, count);
+    return true;
+}
+
+/* Whether magazines can be given to the pool. */
+static inline bool fli_dead_has_empties(const struct fli_dead *list)
+{
+    return fli_load_own(&list->empties.first) != 0;
+}
+
+/* Gives magazines that the list does not need to the pool; all but one, if it `keeps` one. */
+void fli_dead_give_empties(struct fli_dead *list, struct fli_backing *backing, struct fli_pool_counters *counters,
+                           bool keeps);
+
+/* ---- The lists of a thread. */
+
+/* The list of the thread's present stack. It makes one if that is needed and `makes` says so. NULL if there is none,
+ * or if memory is refused. The owning thread. */
+struct fli_dead *fli_dead_find_owner(struct fli_thread *thread, bool makes);
+
+/* Whether a drain of the thread's present stack is certain to run. The owning thread. */
+bool fli_dead_drains(struct fli_thread *thread);
+
+/* Gives all magazines that the lists of a thread do not need to the pool. The owning thread, or any other while that is
+ * stopped. */
+void fli_dead_flush_owner(struct fli_thread *thread);
+
+/* Ends the lists of a thread that is removed. What waits is left to the heap. */
+void fli_dead_leave_locked(struct fli_thread *thread);
+
+/* Takes a list that a thread has left to the heap; NULL if there is none. Locks. */
+FLI_COLD struct fli_dead *fli_dead_take_left(struct fl_heap *heap);
+
+/* Moves what waits in such a list into an empty one, and disposes of it. `server` as above. The owning thread. */
+void fli_dead_adopt(struct fli_dead *list, struct fli_dead *left, struct fli_thread *server);
+
+/* The linked object whose words a link leads to. Moves the link on to the object before. */
+struct fli_dead_object fli_dead_behind(uintptr_t *link);
+
+/* Verifies the lists of a heap, and adds the magazines that they consist of to `*magazines`. Returns 0, or -EUCLEAN with
+ * a message. */
+int fli_dead_check_locked(struct fl_heap *heap, size_t *magazines, char *error, size_t error_size);
+
+/* A list with memory of its own; NULL if that is refused. */
+struct fli_dead *fli_dead_create(void);
+
+/* Ends such a list, which has never been used. */
+void fli_dead_destroy(struct fli_dead *list);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What fl_heap_check verifies of dead objects that wait: they are counted, and each lies in a live block of its type.
+ */
+#include "base/check.h"
+#include "heap/dead.h"
+#include "heap/registry.h"
+#include "heap/thread.h"
+#include "memory/block.h"
+
+#include <errno.h>
+
+struct walk {
+    struct fl_heap *heap;
+    size_t magazines, objects;
+    char *error;
+    size_t error_size;
+};
+
+/* Verifies an object. A block above FL_BLOCK_MAX is not looked up. */
+static int see(struct walk *walk, struct fli_dead_object object)
+{
+    struct fli_slabs *slabs = &walk->heap->backing.slabs;
+    const void *address = fli_dead_address(object.entry);
+    unsigned class_index = fli_slab_class_of(slabs, address);
+    walk->objects++;
+    if (class_index == object.type->class_index &&
+        (class_index == 0 || fli_block_is_start(slabs, class_index, address)) &&
+        (class_index == 0 || !fli_block_is_free(slabs, class_index, address)))
+        return 0;
+    return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%p waits as a dead '%s', but is none", address,
+                        object.type->name);
+}
+
+static int see_all(struct walk *walk, const struct fli_dead_object *objects, size_t count)
+{
+    int failed = 0;
+    for (size_t i = 0; i < count && failed == 0; i++)
+        failed = see(walk, objects[i]);
+    return failed;
+}
+
+static int walk_stack(struct walk *walk, const struct fli_dead_places *places)
+{
+    int failed = 0;
+    for (uint32_t i = 0; i < fli_load_own(&places->count) && failed == 0; i++)
+        failed = see(walk, (struct fli_dead_object){places->entries[i], places->types[i]});
+    return failed;
+}
+
+static int walk_chain(struct walk *walk, struct fli_chain chain)
+{
+    const struct fli_magazines *magazines = &walk->heap->backing.magazines;
+    int failed = 0;
+    for (struct fli_magazine *magazine; failed == 0 && (magazine = fli_chain_take(&chain, magazines)) != NULL;) {
+        walk->magazines++;
+        failed = see_all(walk, (struct fli_dead_object *)(void *)magazine->slots, fli_magazine_count(magazine));
+    }
+    return failed;
+}
+
+static int walk_linked(struct walk *walk, struct fli_dead *list)
+{
+    int failed = 0;
+    for (uintptr_t link = fli_load_own(&list->places.linked); link != 0 && failed == 0;) {
+        struct fli_dead_object object = fli_dead_behind(&link);
+        failed = see(walk, object);
+    }
+    return failed;
+}
+
+static int walk_list(struct walk *walk, struct fli_dead *list)
+{
+    walk->objects = 0;
+    walk->magazines += list->holder != NULL;
+    int failed = walk_chain(walk, list->places.magazines);
+    if (failed == 0)
+        failed = walk_linked(walk, list);
+    size_t piled = fli_load_own(&list->places.piled);
+    if (failed == 0 && walk->objects != piled)
+        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                              "%zu dead objects are on a pile, but counted are %zu", walk->objects, piled);
+    if (failed == 0)
+        failed = walk_chain(walk, list->empties);
+    return failed == 0 ? walk_stack(walk, &list->places) : failed;
+}
+
+static int walk_lists(struct walk *walk, struct fli_dead *list)
+{
+    int failed = 0;
+    for (; list != NULL && failed == 0; list = list->next)
+        failed = walk_list(walk, list);
+    return failed;
+}
+
+int fli_dead_check_locked(struct fl_heap *heap, size_t *magazines, char *error, size_t error_size)
+{
+    struct walk walk = {.heap = heap, .error = error, .error_size = error_size};
+    fli_registry_assert_held();
+    int failed = walk_lists(&walk, fli_load_own(&heap->left_dead));
+    for (struct fli_thread *thread = heap->threads; thread != NULL && failed == 0; thread = thread->in_heap.next) {
+        failed = walk_list(&walk, thread->dead);
+        if (failed == 0)
+            failed = walk_lists(&walk, thread->other_dead);
+    }
+    *magazines += walk.magazines;
+    return failed;
+}
