@@ -370,7 +370,7 @@ static void make_pool(void)
     size_t bytes = (size_t)4 << 20;
     char *base = fli_os_reserve(bytes, fli_os_page());
     STRESS_REQUIRE(base);
-    fli_magazines_init(&magazines, base, bytes);
+    STRESS_REQUIRE(fli_magazines_init(&magazines, base, bytes, 0) == 0);
     fli_pool_init(&pool);
     magazine_count = 2 * args.threads + 2;
     owners = calloc(magazine_count + 1, sizeof *owners);
@@ -396,7 +396,7 @@ static void unmake_pool(void)
     if (found != magazine_count)
         stress_fail("%u magazines are left of %u", found, magazine_count);
     fli_magazines_close(&magazines);
-    fli_os_release(magazines.base, (size_t)4 << 20);
+    fli_os_release(magazines.states[0], (size_t)4 << 20);
     free(exchangers);
     free(owners);
 }

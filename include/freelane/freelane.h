@@ -226,8 +226,13 @@ typedef void (*fl_deferred_callback)(struct fl_heap *heap, size_t deferred_bytes
 
 /* Options of a heap. Zero in every field is the default. */
 struct fl_options {
-    /* Bytes of address space for slabs, from 4 MiB to 1 TiB. The default is 64 GiB, halved until the OS grants it, down
-     * to 64 MiB. A size given here is never halved: creation fails if the OS refuses it. */
+    /* Bytes of address space for slabs, from 4 MiB to 1 TiB. A size given here is reserved at once and is a bound:
+     * creation fails if the OS refuses it, and the heap never has more.
+     *
+     * By default a heap reserves 1 GiB at first. It reserves less where the OS refuses that, down to 4 MiB. It takes at
+     * most a 32nd of what the process may have (RLIMIT_AS). When its slabs are used up, it reserves as much again as it
+     * has, but at most an eighth of that limit, until it has 64 GiB. Untyped frees (fl_free) of blocks that lie beyond
+     * the first reservation take some instructions more. */
     size_t reserve_bytes;
     /* The heap returns slabs to the OS when its pool and its slabs that are all free hold more than this many bytes.
      * The default is 256 MiB; 1 retains as little as possible, SIZE_MAX everything.

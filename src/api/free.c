@@ -179,22 +179,35 @@ FLI_COLD static void free_slow(struct fl_thread *thread, void *block)
         fli_free(thread, block, &(struct fli_free){.call = "fl_free"});
 }
 
-void fl_free(struct fl_thread *face, void *block)
+/* Frees a block of a class; one of class 0, whose cache never has room, in the slow half. */
+static inline void free_of_class(struct fl_thread *face, void *block, unsigned class_index)
 {
-    const struct fli_thread *thread = fli_thread_of(face);
-    size_t offset = (uintptr_t)block - thread->slabs_base;
-    if (FLI_UNLIKELY(offset >= thread->slabs_span)) {
-        free_slow(face, block);
-        return;
-    }
-    /* Relaxed: see fli_slab_class_of. The cache of class 0 never has room. */
-    struct fl_cache *cache = &face->cache[fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT])];
+    struct fl_cache *cache = &face->cache[class_index];
     void **top = fl_cache_top(cache);
     if (FLI_UNLIKELY(fl_cache_is_full(top))) {
         free_slow(face, block);
         return;
     }
     fl_cache_put(cache, top, block);
+}
+
+/* Frees a block that lies in no slab of the first range. */
+static __attribute__((noinline)) void free_beyond(struct fl_thread *face, void *block)
+{
+    const struct fl_heap *heap = fli_thread_of(face)->heap;
+    free_of_class(face, block, heap != NULL ? fli_slab_class_of(&heap->backing.slabs, block) : 0);
+}
+
+void fl_free(struct fl_thread *face, void *block)
+{
+    const struct fli_thread *thread = fli_thread_of(face);
+    size_t offset = (uintptr_t)block - thread->slabs_base;
+    if (FLI_UNLIKELY(offset >= thread->slabs_span)) {
+        free_beyond(face, block);
+        return;
+    }
+    /* Relaxed: see fli_slab_class_of. */
+    free_of_class(face, block, fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT]));
 }
 
 static bool is_simple(const struct fli_thread *thread, const void *block, unsigned class_index,

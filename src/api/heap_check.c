@@ -235,7 +235,7 @@ static int walk_slabs_of(struct walk *walk, struct fli_home *home, unsigned clas
     int failed = 0;
     for (uint32_t slab = 1; slab <= walk->slabs->committed && failed == 0; slab++) {
         const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
-        if (fli_load_relaxed(&walk->slabs->classes[slab - 1]) != class_index ||
+        if (fli_load_relaxed(fli_slab_class_at(walk->slabs, slab)) != class_index ||
             fli_load_relaxed(&record->home) != home)
             continue;
         walk->used++;
@@ -282,7 +282,7 @@ static uint32_t count_cold(const struct fli_slabs *slabs, uint32_t *kept)
     uint32_t count = 0;
     *kept = 0;
     for (uint32_t slab = 0; slab < slabs->committed; slab += FLI_CHUNK_SLABS) {
-        const struct fli_chunk *chunk = &slabs->chunks[slab / FLI_CHUNK_SLABS];
+        const struct fli_chunk *chunk = fli_idle_chunk(slabs, slab / FLI_CHUNK_SLABS);
         count += (uint32_t)__builtin_popcount(chunk->cold);
         *kept += (uint32_t)__builtin_popcount(chunk->cold & chunk->kept);
     }

@@ -26,8 +26,7 @@ static void count_slabs(struct fli_slabs *slabs, struct fl_stats *stats)
         count_class_slabs_locked(slabs, c, &stats->classes[c]);
     stats->idle_bytes = ((size_t)slabs->warm_count + slabs->kept_count) << FLI_SLAB_SHIFT;
     stats->retired_bytes = (size_t)fli_load_own(&slabs->retired) << FLI_SLAB_SHIFT;
-    for (unsigned part = 0; part < FLI_SLAB_PARTS; part++)
-        stats->mapped_bytes += slabs->parts[part].committed;
+    stats->mapped_bytes += fli_ranges_committed(&slabs->ranges);
     fli_unlock(&slabs->lock);
 }
 
@@ -117,9 +116,7 @@ static void count_large(struct fli_large *large, struct fl_stats *stats)
 static void count_magazines(struct fli_backing *backing, struct fl_stats *stats)
 {
     struct fli_magazines *magazines = &backing->magazines;
-    fli_lock(&magazines->lock);
-    stats->mapped_bytes += magazines->region.committed + magazines->states.committed;
-    fli_unlock(&magazines->lock);
+    stats->mapped_bytes += fli_magazines_committed(magazines);
     stats->magazines = fli_magazines_count(magazines);
     stats->empty_magazines = fli_stack_blocks(&backing->pool.empty, magazines);
 }
@@ -175,7 +172,7 @@ void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats)
     count_large(&backing->large, stats);
     count_magazines(backing, stats);
     stats->slab_bytes = stats->slabs << FLI_SLAB_SHIFT;
-    stats->reserved_bytes = backing->slabs.span;
+    stats->reserved_bytes = fli_slabs_reserved(&backing->slabs);
     stats->trims = fli_load_hint(&heap->trims);
     stats->trimmed_bytes = fli_load_hint(&heap->trimmed_bytes);
     count_grace(heap, stats);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 void *fli_os_reserve(size_t size, size_t alignment)
@@ -46,6 +47,13 @@ void fli_os_advise_huge(void *base, size_t size, bool huge)
 size_t fli_os_page(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+size_t fli_os_address_limit(void)
+{
+    struct rlimit limit;
+    bool limited = getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    return limited ? (size_t)limit.rlim_cur : SIZE_MAX;
 }
 
 size_t fli_os_cache_bytes(void)

@@ -20,6 +20,9 @@ void *fli_os_reserve(size_t size, size_t alignment);
 /* Bytes of a page, a power of two. Memory is committed, and returned to the OS, in multiples of it. */
 size_t fli_os_page(void);
 
+/* The most bytes of address space that the process may have, as far as it is limited; SIZE_MAX if it is not. */
+size_t fli_os_address_limit(void);
+
 /* Bytes of a processor's second-level cache, or a usual size if the OS does not say. */
 size_t fli_os_cache_bytes(void);
 

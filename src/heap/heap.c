@@ -2,12 +2,13 @@
  *
  * Creating and destroying heaps.
  *
- *     the one mapping of a heap
+ *     what a heap reserves when it is created
  *     +-----------------------+---------------+--------------+
  *     | slabs                 | slab metadata | magazines    |
  *     +-----------------------+---------------+--------------+
  *
- * All of it is address space at first. Regions within are committed as they grow.
+ * All of it is address space at first. Regions within are committed as they grow. When the slabs are used up, the heap
+ * reserves more of them (memory/range.h), unless the host has said how many it wants.
  */
 #include "heap/heap.h"
 #include "base/check.h"
@@ -25,21 +26,31 @@
 #include <string.h>
 
 /* Slabs start at a multiple of this, so that huge pages can lie under them. */
-#define HEAP_ALIGNMENT (2 * FLI_MIB)
+#define HEAP_ALIGNMENT ((size_t)FLI_CHUNK_BYTES)
 
 struct fli_mutex fli_default_lock = FLI_MUTEX_INITIALIZER(FLI_RANK_DEFAULT);
 
 static size_t mapping_bytes(size_t span)
 {
-    return span + fli_slabs_metadata_bytes(span) + fli_magazines_reserve_bytes(span);
+    return span + fli_range_metadata_bytes(span) + fli_magazines_reserve_bytes(span);
 }
 
-/* Reserves address space for slabs of `wanted` bytes, or by default as much as the OS grants. Returns the span of
- * the slabs, 0 if the OS refuses it. */
+/* The bytes of slabs that a heap begins with by default: so few that its mapping takes at most a 32nd of the address
+ * space that the process may have. */
+static size_t modest_span(void)
+{
+    size_t span = FLI_RESERVE_FIRST, share = fli_os_address_limit() / 32;
+    while (span > FLI_RESERVE_MIN && mapping_bytes(span) > share)
+        span /= 2;
+    return span;
+}
+
+/* Reserves address space for slabs of `wanted` bytes, or by default for some, as much as the OS grants. Returns the span
+ * of the slabs, 0 if the OS refuses it. */
 static size_t reserve(struct fl_heap *heap, size_t wanted)
 {
-    size_t span = fli_round_up(wanted != 0 ? wanted : FLI_RESERVE_DEFAULT, FLI_MIB);
-    size_t least = wanted != 0 ? span : FLI_RESERVE_DEFAULT_FLOOR;
+    size_t span = wanted != 0 ? fli_round_up(wanted, FLI_MIB) : modest_span();
+    size_t least = wanted != 0 ? span : FLI_RESERVE_MIN;
     for (; span >= least; span /= 2) {
         heap->mapping = fli_os_reserve(mapping_bytes(span), HEAP_ALIGNMENT);
         if (heap->mapping != NULL) {
@@ -53,7 +64,8 @@ static size_t reserve(struct fl_heap *heap, size_t wanted)
 static int init_backing(struct fl_heap *heap, size_t span)
 {
     struct fli_backing *backing = &heap->backing;
-    size_t metadata = fli_slabs_metadata_bytes(span);
+    size_t metadata = fli_range_metadata_bytes(span), given = heap->options.reserve_bytes;
+    size_t most = given != 0 ? span : fli_max(span, FLI_RESERVE_DEFAULT);
     backing->limit.most = heap->options.limit_bytes;
     backing->small_bytes = FLI_RARE_PATHS ? 4 * FLI_MAGAZINE_BYTES : fli_os_cache_bytes() / 2;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
@@ -62,11 +74,14 @@ static int init_backing(struct fl_heap *heap, size_t span)
     fli_pool_init(&backing->pool);
     fli_homes_init(&backing->homes, &backing->slabs);
     fli_large_init(&backing->large, &backing->limit);
-    fli_magazines_init(&backing->magazines, heap->mapping + span + metadata, fli_magazines_reserve_bytes(span));
+    int failed = fli_magazines_init(&backing->magazines, heap->mapping + span + metadata,
+                                    fli_magazines_reserve_bytes(span), most);
     fli_deferred_init(&heap->deferred, backing, &heap->grace, heap->options.defer_bytes);
     backing->slabs.huge_pages = !FLI_SANITIZED;
     backing->slabs.stale_bytes = heap->options.header != NULL ? heap->options.header->bytes : 0;
-    return fli_slabs_init(&backing->slabs, heap->mapping, span, &backing->limit, heap->grace.kind != FL_GRACE_NONE);
+    int refused = fli_slabs_init(&backing->slabs, heap->mapping, span, most, &backing->limit,
+                                 heap->grace.kind != FL_GRACE_NONE);
+    return failed != 0 ? failed : refused;
 }
 
 /* Undoes everything that create_in has done so far. */
@@ -95,8 +110,7 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
     if (span == 0)
         return fli_complain(-ENOMEM, error, error_size,
                             "the system refuses to reserve address space for %zu bytes of slabs (option reserve)",
-                            wanted != 0 ? wanted : FLI_RESERVE_DEFAULT_FLOOR);
-    heap->options.reserve_bytes = span;
+                            wanted != 0 ? wanted : FLI_RESERVE_MIN);
     fli_mutex_init(&heap->trim_lock, FLI_RANK_TRIM);
     fli_bound_init(heap);
     fli_decay_init(heap);

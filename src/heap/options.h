@@ -7,12 +7,12 @@
 
 #include "base/base.h"
 
-/* The smallest and largest address space of a heap's slabs, and the default. That is halved, down to its floor, until
- * the OS grants it. */
-#define FLI_RESERVE_MIN           (4 * FLI_MIB)
-#define FLI_RESERVE_MAX           (1024 * FLI_GIB)
-#define FLI_RESERVE_DEFAULT       (FLI_SANITIZED ? FLI_GIB : 64 * FLI_GIB)
-#define FLI_RESERVE_DEFAULT_FLOOR (64 * FLI_MIB)
+/* The smallest and largest address space of a heap's slabs. By default a heap begins with FIRST, which is halved until
+ * the OS grants it and it is modest, but not below MIN. Then it grows to at most DEFAULT. */
+#define FLI_RESERVE_MIN     (4 * FLI_MIB)
+#define FLI_RESERVE_MAX     (1024 * FLI_GIB)
+#define FLI_RESERVE_FIRST   (FLI_RARE_PATHS ? FLI_RESERVE_MIN : FLI_GIB)
+#define FLI_RESERVE_DEFAULT (FLI_SANITIZED ? FLI_GIB : 64 * FLI_GIB)
 
 /* Copies `given` (NULL: all defaults) to `options` and fills in every default but that of reserve_bytes. Returns 0;
  * or -EINVAL with a message that names the option that makes no sense. */

@@ -77,9 +77,9 @@ struct fli_thread *fli_thread_create(struct fl_heap *heap)
     thread->owner.large_shard = fli_large_next_shard(&heap->backing.large);
     thread->header = heap->options.header;
     thread->first_class = thread->header != NULL ? FL_CLASS_COUNT : 0;
-    thread->slabs_base = (uintptr_t)heap->backing.slabs.base;
-    thread->slabs_span = heap->backing.slabs.span;
-    thread->slab_classes = heap->backing.slabs.classes;
+    thread->slabs_base = (uintptr_t)heap->backing.slabs.ranges.at[0].base;
+    thread->slabs_span = heap->backing.slabs.ranges.at[0].span;
+    thread->slab_classes = heap->backing.slabs.ranges.at[0].classes;
     return thread;
 }
 

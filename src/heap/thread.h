@@ -6,7 +6,7 @@
  *     +--------------------------------+
  *     | face: caches as fast paths see |  ABI (inline.h)
  *     +--------------------------------+
- *     | where blocks lie               |  what fl_free looks up a block's class with
+ *     | the first range of slabs       |  what fl_free looks up a block's class with
  *     | heap, home                     |
  *     | checked caches                 |  checked builds: the real ones; the face's stay without capacity
  *     | what is deferred               |  which places of the face are in use
@@ -32,6 +32,7 @@
 struct fli_thread {
     struct fl_thread face;
 
+    /* Of the heap's first range (memory/range.h). */
     uintptr_t slabs_base;
     size_t slabs_span; /* 0 in the stand-ins: they own no block */
     FLI_ATOMIC(uint8_t) * slab_classes;

@@ -18,13 +18,13 @@ static uint64_t bit_of(uint32_t index)
 bool fli_block_is_free(const struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
     uint32_t index = fli_slab_block_index(slabs, class_index, block);
-    uint64_t word = fli_load_hint(&fli_slab_free_bits(slabs, fli_slab_number(slabs, block))[index / 64]);
+    uint64_t word = fli_load_hint(&fli_slab_row_of(slabs, block)->free_bits[index / 64]);
     return (word & bit_of(index)) != 0;
 }
 
 static FLI_ATOMIC(uint64_t) * live_word(const struct fli_slabs *slabs, const void *block, uint32_t index)
 {
-    return &slabs->live_bits[(size_t)fli_slab_number(slabs, block) * FLI_SLAB_BIT_WORDS + index / 64];
+    return &fli_slab_row_of(slabs, block)->live_bits[index / 64];
 }
 
 bool fli_block_mark_live(struct fli_slabs *slabs, unsigned class_index, const void *block, bool live)

@@ -10,11 +10,6 @@ enum { SMALL_CHUNKS = 2 };
 /* All slabs of a chunk. */
 #define ALL_SLABS UINT32_MAX
 
-static uint32_t chunk_of(uint32_t slab)
-{
-    return (slab - 1) / FLI_CHUNK_SLABS;
-}
-
 static uint32_t bit_of(uint32_t slab)
 {
     return (uint32_t)1 << (slab - 1) % FLI_CHUNK_SLABS;
@@ -22,33 +17,34 @@ static uint32_t bit_of(uint32_t slab)
 
 static char *chunk_start(const struct fli_slabs *slabs, uint32_t chunk)
 {
-    return slabs->base + (size_t)chunk * FLI_CHUNK_BYTES;
+    return fli_slab_start(slabs, chunk * FLI_CHUNK_SLABS + 1);
 }
 
 /* ---- Huge pages. */
 
 void fli_idle_advise_new(struct fli_slabs *slabs, size_t before)
 {
-    size_t from = fli_max(before, SMALL_CHUNKS * (size_t)FLI_CHUNK_BYTES),
-           upto = slabs->parts[FLI_SLAB_MEMORY].committed;
-    if (slabs->huge_pages && from < upto)
-        fli_os_advise_huge(slabs->base + from, upto - from, true);
+    const struct fli_region *last = fli_ranges_last(&slabs->ranges);
+    bool is_first = last->base == slabs->ranges.at[0].base;
+    size_t from = fli_max(before, is_first ? SMALL_CHUNKS * (size_t)FLI_CHUNK_BYTES : 0);
+    if (slabs->huge_pages && from < last->committed)
+        fli_os_advise_huge(last->base + from, last->committed - from, true);
 }
 
 /* Gives a chunk small pages, because with huge ones the OS may bring back memory that was returned. */
 static void make_small(struct fli_slabs *slabs, uint32_t chunk)
 {
-    if (slabs->chunks[chunk].small)
+    if (fli_idle_chunk(slabs, chunk)->small)
         return;
-    slabs->chunks[chunk].small = 1;
+    fli_idle_chunk(slabs, chunk)->small = 1;
     fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, false);
 }
 
 static void make_huge(struct fli_slabs *slabs, uint32_t chunk)
 {
-    if (!slabs->chunks[chunk].small)
+    if (!fli_idle_chunk(slabs, chunk)->small)
         return;
-    slabs->chunks[chunk].small = 0;
+    fli_idle_chunk(slabs, chunk)->small = 0;
     if (slabs->huge_pages && chunk >= SMALL_CHUNKS)
         fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, true);
 }
@@ -71,7 +67,7 @@ static uint32_t take_warm(struct fli_slabs *slabs)
 /* The first chunk with cold slabs. There is one. */
 static uint32_t find_cold(struct fli_slabs *slabs)
 {
-    while (slabs->chunks[slabs->lowest_cold].cold == 0)
+    while (fli_idle_chunk(slabs, slabs->lowest_cold)->cold == 0)
         slabs->lowest_cold++;
     return slabs->lowest_cold;
 }
@@ -79,12 +75,12 @@ static uint32_t find_cold(struct fli_slabs *slabs)
 /* Makes all slabs of a chunk warm if all are cold and one huge page can serve them. Returns whether it did. */
 static bool warm_up_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
-    bool huge = slabs->huge_pages && chunk >= SMALL_CHUNKS && slabs->chunks[chunk].cold == ALL_SLABS &&
-                slabs->chunks[chunk].kept == 0;
+    bool huge = slabs->huge_pages && chunk >= SMALL_CHUNKS && fli_idle_chunk(slabs, chunk)->cold == ALL_SLABS &&
+                fli_idle_chunk(slabs, chunk)->kept == 0;
     if (!huge || !fli_limit_take(slabs->limit, FLI_CHUNK_BYTES))
         return false;
     make_huge(slabs, chunk);
-    slabs->chunks[chunk].cold = 0;
+    fli_idle_chunk(slabs, chunk)->cold = 0;
     slabs->cold_count -= FLI_CHUNK_SLABS;
     for (uint32_t slab = (chunk + 1) * FLI_CHUNK_SLABS; slab > chunk * FLI_CHUNK_SLABS; slab--)
         keep_warm(slabs, slab);
@@ -94,7 +90,7 @@ static bool warm_up_chunk(struct fli_slabs *slabs, uint32_t chunk)
 /* Takes the lowest cold slab of a chunk. There is one, and its bytes have been taken from the limit. */
 static uint32_t take_cold(struct fli_slabs *slabs, uint32_t chunk)
 {
-    struct fli_chunk *of = &slabs->chunks[chunk];
+    struct fli_chunk *of = fli_idle_chunk(slabs, chunk);
     uint32_t slab = chunk * FLI_CHUNK_SLABS + (uint32_t)__builtin_ctz(of->cold) + 1;
     slabs->kept_count -= (of->kept & bit_of(slab)) != 0;
     of->kept &= ~bit_of(slab);
@@ -140,7 +136,7 @@ uint32_t fli_idle_obtain(struct fli_slabs *slabs)
 static void lose_class(struct fli_slabs *slabs, uint32_t slab)
 {
     /* Relaxed: no thread holds a block of the slab, so none needs its class. */
-    fli_store_relaxed(&slabs->classes[slab - 1], 0);
+    fli_store_relaxed(fli_slab_class_at(slabs, slab), 0);
     fli_count(&slabs->retired, (uint32_t)-1);
 }
 
@@ -164,7 +160,7 @@ static void make_warm(struct fli_slabs *slabs, uint32_t *retired, size_t most)
 /* Chooses the page size of a chunk of which slabs have become cold. */
 static void settle_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
-    if (slabs->chunks[chunk].cold != ALL_SLABS)
+    if (fli_idle_chunk(slabs, chunk)->cold != ALL_SLABS)
         make_small(slabs, chunk);
     else /* Returns the chunk once more as a whole: this frees its page table, whose place a huge page can take. */
         fli_os_decommit(chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
@@ -174,12 +170,12 @@ static void settle_chunk(struct fli_slabs *slabs, uint32_t chunk)
  * memory. */
 static void keep_cold(struct fli_slabs *slabs, uint32_t first, uint32_t count, bool kept)
 {
-    uint32_t chunk = chunk_of(first);
+    uint32_t chunk = fli_idle_chunk_of(first);
     fli_lock(&slabs->lock);
     for (uint32_t slab = first; slab < first + count; slab++) {
         lose_class(slabs, slab);
-        slabs->chunks[chunk].cold |= bit_of(slab);
-        slabs->chunks[chunk].kept |= kept ? bit_of(slab) : 0;
+        fli_idle_chunk(slabs, chunk)->cold |= bit_of(slab);
+        fli_idle_chunk(slabs, chunk)->kept |= kept ? bit_of(slab) : 0;
     }
     slabs->cold_count += count;
     slabs->kept_count += kept ? count : 0;
@@ -210,8 +206,8 @@ static size_t make_run_cold(struct fli_slabs *slabs, uint32_t first, uint32_t co
  * them, and in `*count` how many they are. */
 static uint32_t take_run(struct fli_slabs *slabs, uint32_t *list, uint32_t *count)
 {
-    uint32_t lowest = fli_slab_list_take(slabs, list), chunk = chunk_of(lowest);
-    for (*count = 1; *list != 0 && *list == lowest - 1 && chunk_of(*list) == chunk; ++*count)
+    uint32_t lowest = fli_slab_list_take(slabs, list), chunk = fli_idle_chunk_of(lowest);
+    for (*count = 1; *list != 0 && *list == lowest - 1 && fli_idle_chunk_of(*list) == chunk; ++*count)
         lowest = fli_slab_list_take(slabs, list);
     return lowest;
 }
@@ -233,11 +229,11 @@ size_t fli_idle_make(struct fli_slabs *slabs, uint32_t retired, size_t warm_most
 static size_t return_kept_of(struct fli_slabs *slabs, uint32_t chunk)
 {
     size_t returned = 0;
-    for (uint32_t left = slabs->chunks[chunk].kept; left != 0; left &= left - 1) {
+    for (uint32_t left = fli_idle_chunk(slabs, chunk)->kept; left != 0; left &= left - 1) {
         uint32_t slab = chunk * FLI_CHUNK_SLABS + (uint32_t)__builtin_ctz(left) + 1;
         if (fli_os_decommit(fli_slab_start(slabs, slab), FLI_SLAB_BYTES) != 0)
             continue;
-        slabs->chunks[chunk].kept &= ~bit_of(slab);
+        fli_idle_chunk(slabs, chunk)->kept &= ~bit_of(slab);
         slabs->kept_count--;
         returned += FLI_SLAB_BYTES;
     }

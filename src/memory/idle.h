@@ -23,13 +23,31 @@
 
 #include "memory/slab.h"
 
-enum { FLI_CHUNK_SLABS = 32, FLI_CHUNK_BYTES = FLI_CHUNK_SLABS * FLI_SLAB_BYTES };
+/* The chunk that a slab lies in. Chunks are numbered from 0, on from range to range. */
+static inline uint32_t fli_idle_chunk_of(uint32_t slab)
+{
+    return (slab - 1) / FLI_CHUNK_SLABS;
+}
+
+/* What is known of a chunk. Under the lock. */
+static inline struct fli_chunk *fli_idle_chunk(const struct fli_slabs *slabs, uint32_t chunk)
+{
+    uint32_t slab = chunk * FLI_CHUNK_SLABS + 1;
+    const struct fli_range *range = fli_range_of_slab(&slabs->ranges, slab);
+    return &range->chunks[(slab - range->first) / FLI_CHUNK_SLABS];
+}
+
+/* Whether a slab that has been in use is cold. Under the lock. */
+static inline bool fli_idle_is_cold(const struct fli_slabs *slabs, uint32_t slab)
+{
+    return (fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->cold >> (slab - 1) % FLI_CHUNK_SLABS & 1) != 0;
+}
 
 /* Takes a slab without a class, and gives it memory if it has none. Returns 0 if the limit or the OS refuses. Under the
  * lock. */
 uint32_t fli_idle_obtain(struct fli_slabs *slabs);
 
-/* Asks for huge pages for the memory committed since it was `before` bytes. Under the lock. */
+/* Asks for huge pages for the memory of the last range committed since that was `before` bytes. Under the lock. */
 void fli_idle_advise_new(struct fli_slabs *slabs, size_t before);
 
 /* Makes a list of retired slabs idle, and leaves at most `warm_most` slabs warm. Returns the bytes

@@ -1,86 +1,203 @@
 /* SPDX-License-Identifier: MIT
  *
- * The region of magazines. Indexes are carved from the bottom. A byte per magazine tells which magazines have been
- * returned; these are carved again before the region grows. A page is returned to the OS when all of its magazines
- * are.
+ * The ranges of magazines. Indexes are carved from the bottom. A byte per magazine tells which magazines have been
+ * returned; these are carved again before more memory is committed. A page is returned to the OS when all of its
+ * magazines are. Ranges consist of whole pages, so none lies in two of them.
+ *
+ *     a range
+ *     +--------+-----------+----------+
+ *     | states | magazines | reserved |
+ *     +--------+-----------+----------+
  */
 #include "memory/magazine.h"
 #include "base/check.h"
 #include "base/lock.h"
 #include "memory/chain.h"
 
+#include <errno.h>
 #include <string.h>
 
 enum { COMMIT_STEP = 1 << 20 };
 
 enum magazine_state { IN_USE, IN_HAND, GIVEN_BACK };
 
+/* ---- Looking a magazine up. */
+
+struct fli_magazine *fli_magazine_beyond(const struct fli_magazines *magazines, uint32_t index)
+{
+    /* M2: acquire, pairs with M1 in grow_locked: the ranges can be read. */
+    const struct fli_magazine_range *range = &magazines->at[fli_load_acquire(&magazines->ranges) - 1];
+    while (index < range->first)
+        range--;
+    return (struct fli_magazine *)(void *)(range->base + (size_t)(index - range->first) * FLI_MAGAZINE_BYTES);
+}
+
+uint32_t fli_magazine_index_beyond(const struct fli_magazines *magazines, const struct fli_magazine *magazine)
+{
+    /* M3: acquire, pairs with M1 in grow_locked: the ranges can be read. */
+    const struct fli_magazine_range *range = &magazines->at[fli_load_acquire(&magazines->ranges) - 1];
+    size_t index;
+    while ((index = ((uintptr_t)magazine - (uintptr_t)range->base) / FLI_MAGAZINE_BYTES) >= range->count)
+        range--;
+    return range->first + (uint32_t)index;
+}
+
+/* The state of a magazine. */
+static char *state_of_locked(const struct fli_magazines *magazines, uint32_t index)
+{
+    fli_assert_held(&magazines->lock);
+    uint32_t range = fli_load_own(&magazines->ranges) - 1;
+    while (index < magazines->at[range].first)
+        range--;
+    return magazines->states[range] + (index - magazines->at[range].first);
+}
+
+/* ---- How a range is laid out. */
+
 static uint32_t magazines_per_page(void)
 {
     return (uint32_t)(fli_os_page() / FLI_MAGAZINE_BYTES);
 }
 
-size_t fli_magazines_reserve_bytes(size_t slab_bytes)
+/* Magazines for so many bytes of slabs, in whole pages. They have room for half of all blocks to be free, even if all
+ * are of the smallest size. Blocks freed beyond that are parked in their slabs. */
+static uint32_t magazines_for(size_t slab_bytes)
 {
-    /* Room for half of all blocks to be free, even if all are of the smallest size. Blocks freed beyond that are parked
-     * in their slabs. The region has whole pages, because memory is returned to the OS in pages. */
     size_t count = fli_min(slab_bytes / 4 / FLI_MAGAZINE_BYTES, FLI_INDEX_MAX);
-    count &= ~(size_t)(magazines_per_page() - 1);
-    return count * FLI_MAGAZINE_BYTES + fli_round_up(count, fli_os_page());
+    return (uint32_t)(count & ~(size_t)(magazines_per_page() - 1));
 }
 
-void fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes)
+static size_t range_bytes(uint32_t count)
 {
-    size_t count = bytes / (FLI_MAGAZINE_BYTES + 1) & ~(size_t)(magazines_per_page() - 1);
-    size_t slots = count * FLI_MAGAZINE_BYTES;
-    magazines->base = base;
-    magazines->region = (struct fli_region){.base = base, .reserved = slots};
-    magazines->states = (struct fli_region){.base = base + slots, .reserved = bytes - slots};
+    return fli_round_up(count, fli_os_page()) + (size_t)count * FLI_MAGAZINE_BYTES;
+}
+
+size_t fli_magazines_reserve_bytes(size_t slab_bytes)
+{
+    return range_bytes(magazines_for(slab_bytes));
+}
+
+/* Lays a range of `count` magazines out at `base`, and makes its states usable. Returns 0 or -ENOMEM. */
+static int lay_out(struct fli_magazines *magazines, uint32_t range, char *base, uint32_t count)
+{
+    size_t states = fli_round_up(count, fli_os_page());
+    struct fli_region *memory = &magazines->memory[range];
+    magazines->states[range] = base;
+    magazines->at[range] = (struct fli_magazine_range){base + states, magazines->room, count};
+    *memory = (struct fli_region){.base = base, .reserved = states + (size_t)count * FLI_MAGAZINE_BYTES};
+    return fli_region_reach(memory, states, 0);
+}
+
+int fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes, size_t most_slab_bytes)
+{
+    uint32_t count = (uint32_t)(bytes / (FLI_MAGAZINE_BYTES + 1)) & ~(magazines_per_page() - 1);
     magazines->per_page = magazines_per_page();
+    magazines->room = 0;
+    int failed = lay_out(magazines, 0, base, count);
+    magazines->room = count;
+    magazines->room_most = (uint32_t)fli_max(count, magazines_for(most_slab_bytes));
+    fli_store_own(&magazines->ranges, 1);
     magazines->carved = 1;
     magazines->returned = 0;
     magazines->search_from = 1;
     fli_mutex_init(&magazines->lock, FLI_RANK_MEMORY);
+    return failed;
 }
 
 void fli_magazines_close(struct fli_magazines *magazines)
 {
-    fli_region_close(&magazines->region);
-    fli_region_close(&magazines->states);
+    for (uint32_t range = 0; range < fli_load_own(&magazines->ranges); range++) {
+        fli_region_close(&magazines->memory[range]);
+        if (range > 0)
+            fli_os_release(magazines->memory[range].base, magazines->memory[range].reserved);
+    }
     fli_mutex_close(&magazines->lock);
 }
 
+size_t fli_magazines_committed(struct fli_magazines *magazines)
+{
+    size_t bytes = 0;
+    fli_lock(&magazines->lock);
+    for (uint32_t range = 0; range < fli_load_own(&magazines->ranges); range++)
+        bytes += magazines->memory[range].committed;
+    fli_unlock(&magazines->lock);
+    return bytes;
+}
+
+/* ---- Carving. */
+
+/* Reserves a range of `count` magazines behind all others. */
+static bool reserve_locked(struct fli_magazines *magazines, uint32_t count)
+{
+    fli_assert_held(&magazines->lock);
+    uint32_t range = fli_load_own(&magazines->ranges);
+    char *base = fli_os_reserve(range_bytes(count), fli_os_page());
+    if (base == NULL)
+        return false;
+    if (lay_out(magazines, range, base, count) == 0)
+        return true;
+    fli_os_release(base, range_bytes(count));
+    return false;
+}
+
+/* Reserves one more range, as large as all before together, or smaller if the OS refuses that. */
+static bool grow_locked(struct fli_magazines *magazines)
+{
+    fli_assert_held(&magazines->lock);
+    uint32_t range = fli_load_own(&magazines->ranges);
+    uint32_t count = (uint32_t)fli_min(magazines->room, magazines->room_most - magazines->room);
+    if (range == FLI_MAGAZINE_RANGES_MOST)
+        return false;
+    while (count >= magazines->per_page && !reserve_locked(magazines, count))
+        count = count / 2 & ~(magazines->per_page - 1);
+    if (count < magazines->per_page)
+        return false;
+    magazines->room += count;
+    /* M1: release, pairs with M2 in fli_magazine_beyond and M3 in fli_magazine_index_beyond: the range is whole. */
+    fli_store_release(&magazines->ranges, range + 1);
+    return true;
+}
+
+/* Finds a magazine that has been returned. There is one, and none of a lower index than `search_from`. */
 static uint32_t reuse_locked(struct fli_magazines *magazines)
 {
     fli_assert_held(&magazines->lock);
-    char *states = magazines->states.base;
-    uint32_t from = magazines->search_from;
-    char *found = memchr(states + from, GIVEN_BACK, magazines->carved - from);
-    FLI_ASSERT(found != NULL);
+    const struct fli_magazine_range *range = magazines->at;
+    char *found = NULL;
+    for (uint32_t from = magazines->search_from; found == NULL; range++) {
+        uint32_t end = (uint32_t)fli_min(magazines->carved, range->first + range->count);
+        if (from < end)
+            found = memchr(state_of_locked(magazines, from), GIVEN_BACK, end - from);
+        from = (uint32_t)fli_max(from, end);
+    }
+    range--;
     *found = IN_USE;
     magazines->returned--;
-    magazines->search_from = (uint32_t)(found - states);
+    magazines->search_from = range->first + (uint32_t)(found - magazines->states[range - magazines->at]);
     return magazines->search_from;
 }
 
-static uint32_t grow_locked(struct fli_magazines *magazines)
+static uint32_t carve_new_locked(struct fli_magazines *magazines)
 {
     fli_assert_held(&magazines->lock);
-    size_t count = (size_t)magazines->carved + 1;
-    if (count * FLI_MAGAZINE_BYTES > magazines->region.reserved)
+    uint32_t index = magazines->carved;
+    if (index == magazines->room && !grow_locked(magazines))
         return 0;
-    if (fli_region_reach(&magazines->states, count, COMMIT_STEP / FLI_MAGAZINE_BYTES) != 0 ||
-        fli_region_reach(&magazines->region, count * FLI_MAGAZINE_BYTES, COMMIT_STEP) != 0)
+    uint32_t last = fli_load_own(&magazines->ranges) - 1;
+    const struct fli_magazine_range *range = &magazines->at[last];
+    struct fli_region *memory = &magazines->memory[last];
+    size_t states = (size_t)(range->base - magazines->states[last]);
+    if (fli_region_reach(memory, states + (size_t)(index - range->first + 1) * FLI_MAGAZINE_BYTES, COMMIT_STEP) != 0)
         return 0;
-    if (magazines->carved == 1)
-        magazines->states.base[0] = GIVEN_BACK; /* magazine 0 does not exist, so it does not keep its page */
+    if (index == 1)
+        magazines->states[0][0] = GIVEN_BACK; /* magazine 0 does not exist, so it does not keep its page */
     return magazines->carved++;
 }
 
 struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines)
 {
     fli_lock(&magazines->lock);
-    uint32_t index = magazines->returned > 0 ? reuse_locked(magazines) : grow_locked(magazines);
+    uint32_t index = magazines->returned > 0 ? reuse_locked(magazines) : carve_new_locked(magazines);
     fli_unlock(&magazines->lock);
     if (index == 0)
         return NULL;
@@ -94,7 +211,7 @@ static void mark_locked(struct fli_magazines *magazines, struct fli_chain *chain
 {
     fli_assert_held(&magazines->lock);
     for (struct fli_magazine *magazine; (magazine = fli_chain_take(chain, magazines)) != NULL;)
-        magazines->states.base[fli_magazine_index(magazines, magazine)] = IN_HAND;
+        *state_of_locked(magazines, fli_magazine_index(magazines, magazine)) = IN_HAND;
 }
 
 enum page_state { NOTHING_IN_HAND, PARTLY_IN_HAND, ALL_IN_HAND };
@@ -103,7 +220,7 @@ enum page_state { NOTHING_IN_HAND, PARTLY_IN_HAND, ALL_IN_HAND };
 static enum page_state page_state_locked(const struct fli_magazines *magazines, uint32_t page)
 {
     fli_assert_held(&magazines->lock);
-    const char *states = magazines->states.base + (size_t)page * magazines->per_page;
+    const char *states = state_of_locked(magazines, page * magazines->per_page);
     if (memchr(states, IN_HAND, magazines->per_page) == NULL)
         return NOTHING_IN_HAND;
     return memchr(states, IN_USE, magazines->per_page) != NULL ? PARTLY_IN_HAND : ALL_IN_HAND;
@@ -113,9 +230,10 @@ static enum page_state page_state_locked(const struct fli_magazines *magazines, 
 static void keep_locked(struct fli_magazines *magazines, uint32_t index, uint32_t end, struct fli_chain *kept)
 {
     fli_assert_held(&magazines->lock);
-    for (; index < end; index++)
-        if (magazines->states.base[index] == IN_HAND) {
-            magazines->states.base[index] = IN_USE;
+    char *state = state_of_locked(magazines, index);
+    for (; index < end; index++, state++)
+        if (*state == IN_HAND) {
+            *state = IN_USE;
             fli_chain_put(kept, magazines, fli_magazine_at(magazines, index));
         }
 }
@@ -124,9 +242,10 @@ static void keep_locked(struct fli_magazines *magazines, uint32_t index, uint32_
 static void note_returned_locked(struct fli_magazines *magazines, uint32_t index, uint32_t end)
 {
     fli_assert_held(&magazines->lock);
-    for (; index < end; index++)
-        if (magazines->states.base[index] == IN_HAND) {
-            magazines->states.base[index] = GIVEN_BACK;
+    char *state = state_of_locked(magazines, index);
+    for (; index < end; index++, state++)
+        if (*state == IN_HAND) {
+            *state = GIVEN_BACK;
             magazines->returned++;
         }
 }
@@ -146,6 +265,27 @@ static size_t decommit_locked(struct fli_magazines *magazines, uint32_t page, ui
     return run;
 }
 
+/* Returns pages of magazines in hand, from page `page` up to `pages` of one range. Puts magazines in hand of other
+ * pages on the chain `kept`. Returns the bytes returned to the OS. */
+static size_t return_pages_locked(struct fli_magazines *magazines, uint32_t page, uint32_t pages,
+                                  struct fli_chain *kept)
+{
+    fli_assert_held(&magazines->lock);
+    size_t bytes = 0;
+    for (uint32_t end; page < pages; page = end) {
+        enum page_state state = page_state_locked(magazines, page);
+        end = page + 1;
+        if (state == PARTLY_IN_HAND)
+            keep_locked(magazines, page * magazines->per_page, end * magazines->per_page, kept);
+        if (state != ALL_IN_HAND)
+            continue;
+        while (end < pages && page_state_locked(magazines, end) == ALL_IN_HAND)
+            end++;
+        bytes += decommit_locked(magazines, page, end, kept);
+    }
+    return bytes;
+}
+
 size_t fli_magazines_return(struct fli_magazines *magazines, struct fli_chain *empties)
 {
     size_t bytes = 0;
@@ -154,16 +294,10 @@ size_t fli_magazines_return(struct fli_magazines *magazines, struct fli_chain *e
     fli_lock(&magazines->lock);
     mark_locked(magazines, empties);
     uint32_t per_page = magazines->per_page, pages = (magazines->carved + per_page - 1) / per_page;
-    for (uint32_t page = 0, end; page < pages; page = end) {
-        enum page_state state = page_state_locked(magazines, page);
-        end = page + 1;
-        if (state == PARTLY_IN_HAND)
-            keep_locked(magazines, page * per_page, end * per_page, empties);
-        if (state != ALL_IN_HAND)
-            continue;
-        while (end < pages && page_state_locked(magazines, end) == ALL_IN_HAND)
-            end++;
-        bytes += decommit_locked(magazines, page, end, empties);
+    for (uint32_t i = 0; i < fli_load_own(&magazines->ranges); i++) {
+        const struct fli_magazine_range *range = &magazines->at[i];
+        uint32_t end = (range->first + range->count) / per_page;
+        bytes += return_pages_locked(magazines, range->first / per_page, (uint32_t)fli_min(end, pages), empties);
     }
     magazines->search_from = 1;
     fli_unlock(&magazines->lock);

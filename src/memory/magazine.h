@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Magazines: arrays of pointers to free blocks, named by an index into a region of their own.
+ * Magazines: arrays of pointers to free blocks, named by an index.
  *
  *     0        4       6       8               16                                    2048
  *     +--------+-------+-------+---------------+---------+---------+--   --+---------+
@@ -21,8 +21,16 @@
  *
  * Dead objects wait in magazines, too, each with its type (heap/dead.h).
  *
+ * Magazines lie in ranges of reserved address space, as slabs do (range.h): mostly in one, which is looked at first, by
+ * one compare. When all are carved, a further range is reserved, as large as all before together. Indexes go on from
+ * range to range. A range is published before an index of it is.
+ *
  *     magazines carved = in caches and on racks + on the pool's stacks + with dead objects + in hand + returned
  *                        + lost in a fork
+ *
+ *     label  order    where                            pairs with
+ *     M1     release  a new range is published         M2 M3: the range is whole
+ *     M2 M3  acquire  the further ranges are searched  M1
  */
 #ifndef FLI_MAGAZINE_H
 #define FLI_MAGAZINE_H
@@ -33,7 +41,7 @@
 
 #include <pthread.h>
 
-enum { FLI_MAGAZINE_BYTES = FL_MAGAZINE_BYTES };
+enum { FLI_MAGAZINE_BYTES = FL_MAGAZINE_BYTES, FLI_MAGAZINE_RANGES_MOST = 32 };
 
 /* As many slots as fill the magazine. */
 #if !defined(FREELANE_MODEL)
@@ -48,24 +56,37 @@ struct fli_magazine {
     void *slots[FLI_MAGAZINE_SLOTS];
 };
 
-/* All magazines of a heap. */
+/* Magazines with consecutive indexes: i lies at base + (i - first) * FLI_MAGAZINE_BYTES. */
+struct fli_magazine_range {
+    char *base;
+    uint32_t first, count;
+};
+
+/* All magazines of a heap. There is no magazine 0. */
 struct fli_magazines {
-    char *base;            /* magazine i lies at base + i * FLI_MAGAZINE_BYTES; there is no magazine 0 */
-    struct fli_mutex lock; /* guards what follows */
-    struct fli_region region;
-    struct fli_region states; /* one byte per magazine, see magazine.c */
-    uint32_t per_page;        /* magazines that fill a page */
-    uint32_t carved;          /* indexes carved so far, 0 included */
-    uint32_t returned;        /* of these, returned */
-    uint32_t search_from;     /* no index below this one is returned */
+    struct fli_magazine_range at[FLI_MAGAZINE_RANGES_MOST];
+    FLI_ATOMIC(uint32_t) ranges; /* how many there are; written under the lock */
+    struct fli_mutex lock;       /* guards what follows */
+    struct fli_region memory[FLI_MAGAZINE_RANGES_MOST];
+    char *states[FLI_MAGAZINE_RANGES_MOST]; /* of each range: one byte per magazine, see magazine.c */
+    uint32_t room;                          /* indexes of all ranges */
+    uint32_t room_most;                     /* as far as they may grow */
+    uint32_t per_page;                      /* magazines that fill a page */
+    uint32_t carved;                        /* indexes carved so far, 0 included */
+    uint32_t returned;                      /* of these, returned */
+    uint32_t search_from;                   /* no index below this one is returned */
 };
 
 /* Address space that magazines for `slab_bytes` bytes of slabs take. */
 size_t fli_magazines_reserve_bytes(size_t slab_bytes);
 
-/* Lays the magazines out in `bytes` bytes of reserved address space at `base`. */
-void fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes);
+/* Lays the first range out in `bytes` bytes of reserved address space at `base`. Further ranges are reserved until there
+ * is room for magazines for `most_slab_bytes` bytes of slabs. Returns 0 or -ENOMEM. */
+int fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes, size_t most_slab_bytes);
 void fli_magazines_close(struct fli_magazines *magazines);
+
+/* Bytes committed. Locks. */
+size_t fli_magazines_committed(struct fli_magazines *magazines);
 
 /* Carves a magazine, which has no blocks. Returns NULL if memory is refused. Locks. */
 struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines);
@@ -80,14 +101,23 @@ size_t fli_magazines_return(struct fli_magazines *magazines, struct fli_chain *e
 /* How many magazines exist: carved and not returned. Locks. */
 size_t fli_magazines_count(struct fli_magazines *magazines);
 
+/* The magazine with an index, and the index of a magazine, that lie beyond the first range. */
+struct fli_magazine *fli_magazine_beyond(const struct fli_magazines *magazines, uint32_t index);
+uint32_t fli_magazine_index_beyond(const struct fli_magazines *magazines, const struct fli_magazine *magazine);
+
 static inline struct fli_magazine *fli_magazine_at(const struct fli_magazines *magazines, uint32_t index)
 {
-    return (struct fli_magazine *)(void *)(magazines->base + (size_t)index * FLI_MAGAZINE_BYTES);
+    const struct fli_magazine_range *first = &magazines->at[0];
+    if (FLI_UNLIKELY(index >= first->count))
+        return fli_magazine_beyond(magazines, index);
+    return (struct fli_magazine *)(void *)(first->base + (size_t)index * FLI_MAGAZINE_BYTES);
 }
 
 static inline uint32_t fli_magazine_index(const struct fli_magazines *magazines, const struct fli_magazine *magazine)
 {
-    return (uint32_t)((size_t)((const char *)magazine - magazines->base) / FLI_MAGAZINE_BYTES);
+    const struct fli_magazine_range *first = &magazines->at[0];
+    size_t index = ((uintptr_t)magazine - (uintptr_t)first->base) / FLI_MAGAZINE_BYTES;
+    return FLI_LIKELY(index < first->count) ? (uint32_t)index : fli_magazine_index_beyond(magazines, magazine);
 }
 
 /* The first slot that a magazine of this capacity uses. */

@@ -11,7 +11,8 @@ static unsigned waiting_row(const struct fli_marks *marks)
 
 static uint64_t *row_of(const struct fli_slabs *slabs, uint32_t slab, unsigned row)
 {
-    return slabs->marks.bits + (2 * (size_t)slab + row) * FLI_SLAB_BIT_WORDS;
+    const struct fli_range *range = fli_range_of_slab(&slabs->ranges, slab);
+    return range->marks + (2 * (size_t)(slab - range->first) + row) * FLI_SLAB_BIT_WORDS;
 }
 
 static uint64_t bit_of(uint32_t index)

@@ -14,56 +14,6 @@
 
 enum { COMMIT_SLABS = 64 }; /* slabs committed at a time, at least */
 
-static size_t slab_count(size_t span)
-{
-    return span >> FLI_SLAB_SHIFT;
-}
-
-/* ---- The parts of the mapping. */
-
-/* Bytes that a part takes for so many slabs. Records and bits have room for a slab 0, which does not exist. */
-static size_t part_bytes(unsigned part, size_t slabs)
-{
-    const size_t row = FLI_SLAB_BIT_WORDS * sizeof(uint64_t);
-    switch (part) {
-    case FLI_SLAB_MEMORY:
-        return slabs << FLI_SLAB_SHIFT;
-    case FLI_SLAB_CLASSES:
-        return slabs;
-    case FLI_SLAB_RECORDS:
-        return (slabs + 1) * sizeof(struct fli_slab);
-    case FLI_SLAB_MARKS:
-        return (slabs + 1) * 2 * row;
-    case FLI_SLAB_CHUNKS:
-        return (slabs / FLI_CHUNK_SLABS + 1) * sizeof(struct fli_chunk);
-    default:
-        return (slabs + 1) * row;
-    }
-}
-
-size_t fli_slabs_metadata_bytes(size_t span)
-{
-    size_t bytes = 0;
-    for (unsigned part = FLI_SLAB_MEMORY + 1; part < FLI_SLAB_PARTS; part++)
-        bytes += fli_round_up(part_bytes(part, slab_count(span)), fli_os_page());
-    return bytes;
-}
-
-static void lay_out(struct fli_slabs *slabs, char *at, size_t count)
-{
-    for (unsigned part = 0; part < FLI_SLAB_PARTS; part++) {
-        size_t reserved = fli_round_up(part_bytes(part, count), fli_os_page());
-        slabs->parts[part] = (struct fli_region){.base = at, .reserved = reserved};
-        at += reserved;
-    }
-    slabs->classes = (void *)slabs->parts[FLI_SLAB_CLASSES].base;
-    slabs->records = (void *)slabs->parts[FLI_SLAB_RECORDS].base;
-    slabs->free_bits = (void *)slabs->parts[FLI_SLAB_FREE_BITS].base;
-    slabs->marks.bits = (void *)slabs->parts[FLI_SLAB_MARKS].base;
-    slabs->live_bits = (void *)slabs->parts[FLI_SLAB_LIVE_BITS].base;
-    slabs->chunks = (void *)slabs->parts[FLI_SLAB_CHUNKS].base;
-}
-
 static void describe_class(struct fli_slab_class *class, size_t bytes)
 {
     class->block_bytes = bytes;
@@ -71,55 +21,40 @@ static void describe_class(struct fli_slab_class *class, size_t bytes)
     class->reciprocal = (uint32_t)((((uint64_t)1 << 32) + bytes - 1) / bytes);
 }
 
-int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, struct fli_limit *limit, bool defers)
+int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, size_t most, struct fli_limit *limit,
+                   bool defers)
 {
-    size_t count = slab_count(span);
-    lay_out(slabs, base, count);
-    slabs->base = base;
-    slabs->span = span;
     slabs->limit = limit;
     slabs->defers = defers;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         describe_class(&slabs->by_class[c], fli_class_bytes(c));
     fli_mutex_init(&slabs->lock, FLI_RANK_MEMORY);
-    /* Every class byte is readable from the start, so that any address in the range can be looked up. */
-    return fli_region_reach(&slabs->parts[FLI_SLAB_CLASSES], count, 0);
+    return fli_ranges_init(&slabs->ranges, base, span, most, defers);
 }
 
 void fli_slabs_close(struct fli_slabs *slabs)
 {
-    for (unsigned part = 0; part < FLI_SLAB_PARTS; part++)
-        fli_region_close(&slabs->parts[part]);
+    fli_ranges_close(&slabs->ranges);
     fli_mutex_close(&slabs->lock);
 }
 
-/* Whether a part is needed in this build and heap. */
-static bool is_wanted(const struct fli_slabs *slabs, unsigned part)
+size_t fli_slabs_reserved(struct fli_slabs *slabs)
 {
-    return (part != FLI_SLAB_MARKS || slabs->defers) && (part != FLI_SLAB_LIVE_BITS || FLI_CHECKED);
-}
-
-/* Makes a part usable for `count` slabs, and for some more if it has to grow. Returns whether it is. */
-static bool reach(struct fli_slabs *slabs, unsigned part, size_t count)
-{
-    size_t ahead = fli_max(COMMIT_SLABS, slabs->committed / 8);
-    return !is_wanted(slabs, part) ||
-           fli_region_reach(&slabs->parts[part], part_bytes(part, count), part_bytes(part, ahead)) == 0;
+    fli_lock(&slabs->lock);
+    size_t bytes = slabs->ranges.span;
+    fli_unlock(&slabs->lock);
+    return bytes;
 }
 
 int fli_slab_commit(struct fli_slabs *slabs)
 {
     fli_assert_held(&slabs->lock);
-    size_t count = (size_t)slabs->committed + 1, before = slabs->parts[FLI_SLAB_MEMORY].committed;
-    if (count > slab_count(slabs->span))
-        return -ENOMEM;
-    for (unsigned part = FLI_SLAB_RECORDS; part < FLI_SLAB_PARTS; part++)
-        if (!reach(slabs, part, count))
-            return -ENOMEM;
-    if (!reach(slabs, FLI_SLAB_MEMORY, count))
-        return -ENOMEM;
-    fli_idle_advise_new(slabs, before);
-    return 0;
+    const struct fli_region *last = fli_ranges_last(&slabs->ranges);
+    size_t before = last->committed, ahead = fli_max(COMMIT_SLABS, slabs->committed / 8);
+    int failed = fli_ranges_commit(&slabs->ranges, slabs->committed + 1, ahead);
+    if (failed == 0)
+        fli_idle_advise_new(slabs, last == fli_ranges_last(&slabs->ranges) ? before : 0);
+    return failed;
 }
 
 static uint64_t bit_mask(uint32_t block)
@@ -162,7 +97,7 @@ uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index)
         if (FLI_CHECKED)
             fli_poison(fli_slab_start(slabs, slab), FLI_SLAB_BYTES);
         /* Relaxed: blocks of the slab reach other threads only through the pool or the host, and both order. */
-        fli_store_relaxed(&slabs->classes[slab - 1], (uint8_t)class_index);
+        fli_store_relaxed(fli_slab_class_at(slabs, slab), (uint8_t)class_index);
     }
     fli_unlock(&slabs->lock);
     return slab;
@@ -211,28 +146,46 @@ void fli_slab_unretire(struct fli_slabs *slabs, uint32_t slab)
     fli_unlock(&slabs->lock);
 }
 
-/* Whether no slab from `first` up to `end` has a class. Their bits are then zero, and no thread writes to them. */
-static bool are_idle_locked(const struct fli_slabs *slabs, uint32_t first, uint32_t end)
+/* ---- Metadata. */
+
+/* Whether a page of rows tells only of cold slabs, and of such as were never in use. It can then be all zero. */
+static bool tells_nothing_locked(struct fli_slabs *slabs, const struct fli_range *range, const char *page,
+                                 size_t bytes)
 {
-    for (uint32_t slab = first == 0 ? 1 : first; slab < end; slab++)
-        if (fli_load_own(&slabs->classes[slab - 1]) != 0)
+    fli_assert_held(&slabs->lock);
+    size_t offset = (size_t)(page - (const char *)range->rows), row = sizeof(struct fli_row);
+    uint32_t first = range->first + (uint32_t)(offset / row);
+    uint32_t end = range->first + (uint32_t)((offset + bytes - 1) / row) + 1;
+    for (uint32_t slab = first; slab < end && slab <= slabs->committed; slab++)
+        if (!fli_idle_is_cold(slabs, slab))
             return false;
     return true;
 }
 
+/* Returns pages of the rows of a range to the OS, of which the first `used` have been in use. */
+static size_t trim_rows_locked(struct fli_slabs *slabs, const struct fli_range *range, size_t used)
+{
+    fli_assert_held(&slabs->lock);
+    size_t page = fli_os_page(), bytes = 0;
+    char *at = (char *)fli_round_up((uintptr_t)range->rows, page), *end;
+    char *upto = (char *)fli_round_up((uintptr_t)(range->rows + used), page);
+    for (; at < upto; at = end + page) {
+        for (end = at; end < upto && tells_nothing_locked(slabs, range, end, page); end += page)
+            ;
+        if (end > at && fli_os_decommit(at, (size_t)(end - at)) == 0)
+            bytes += (size_t)(end - at);
+    }
+    return bytes;
+}
+
 size_t fli_slab_trim_metadata(struct fli_slabs *slabs)
 {
-    const size_t page = fli_os_page();
-    const uint32_t slabs_per_page = (uint32_t)(page / (FLI_SLAB_BIT_WORDS * sizeof(uint64_t)));
     size_t bytes = 0;
     fli_lock(&slabs->lock);
-    for (uint32_t first = 0, end; first <= slabs->committed; first = end + slabs_per_page) {
-        for (end = first; end <= slabs->committed; end += slabs_per_page)
-            if (!are_idle_locked(slabs, end, (uint32_t)fli_min(end + slabs_per_page, slabs->committed + 1)))
-                break;
-        size_t run = (end - first) / slabs_per_page * page;
-        if (run > 0 && fli_os_decommit(fli_slab_free_bits(slabs, first), run) == 0)
-            bytes += run;
+    for (uint32_t i = 0; i < fli_load_own(&slabs->ranges.count); i++) {
+        const struct fli_range *range = &slabs->ranges.at[i];
+        uint32_t used = slabs->committed - fli_min(slabs->committed, range->first - 1);
+        bytes += trim_rows_locked(slabs, range, fli_min(used, range->slabs));
     }
     fli_unlock(&slabs->lock);
     return bytes;

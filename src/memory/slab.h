@@ -3,15 +3,15 @@
  * Slabs: 64 KiB each, aligned, divided into blocks of one size class. Blocks have no header, and the library never
  * writes them. All that is known of a slab lies apart from it:
  *
- *     classes    a byte per slab: its size class, 0 if it has none  read without a lock, written under the slabs' lock
- *     records    a struct fli_slab each, on a line of its own       see below
+ *     class      a byte: its size class, 0 if it has none           read without a lock, written under the slabs' lock
+ *     record     a struct fli_slab, on a line of its own            see below
  *     free_bits  a bit per block: free, but in no magazine          as the record
- *     marks      two bits per block: deferred (mark.h)              the slabs' lock
  *     live_bits  a bit per block: the host has it (checked builds)  atomic (block.h)
+ *     marks      two bits per block: deferred (mark.h)              the slabs' lock
  *
- * The slabs of a heap lie in one reserved address range. So one compare tells whether a block is the heap's, and one
- * shift gives the number of its slab. Slabs are numbered from 1; 0 is no slab. A slab is in one of these states, and
- * the lock in the last column guards its record:
+ * The slabs of a heap lie in ranges of reserved address space (range.h), mostly in one. So one compare tells whether a
+ * block is the heap's, and one shift gives the number of its slab. Slabs are numbered from 1; 0 is no slab. A slab is
+ * in one of these states, and the lock in the last column guards its record:
  *
  *     at home    it has a class and belongs to a home                                  the home's lock (home.h)
  *     in hand    it has a class, all its blocks are free, and one thread has it        none
@@ -32,14 +32,12 @@
 #include "base/atomic.h"
 #include "memory/limit.h"
 #include "base/lock.h"
-#include "base/os.h"
+#include "memory/range.h"
 #include "memory/sizeclass.h"
 
 #include <pthread.h>
 
 enum {
-    FLI_SLAB_SHIFT = 16,
-    FLI_SLAB_BYTES = 1 << FLI_SLAB_SHIFT,
     FLI_SLAB_BLOCKS_MAX = FLI_SLAB_BYTES / 16,
     FLI_SLAB_BIT_WORDS = FLI_SLAB_BLOCKS_MAX / 64, /* 64-bit words that hold a bit for each block of a slab */
     FLI_SLAB_RECORD_BYTES = 64,                    /* a cache line, so that no two homes write to the same one */
@@ -68,6 +66,13 @@ struct fli_slab {
     uint16_t marks; /* of its blocks; under the slabs' lock in every state */
 } __attribute__((aligned(FLI_SLAB_RECORD_BYTES)));
 
+/* A slab's record, its free bits and its live bits. For a cold slab, all of it may be zero. */
+struct fli_row {
+    struct fli_slab record;
+    FLI_ATOMIC(uint64_t) free_bits[FLI_SLAB_BIT_WORDS];
+    FLI_ATOMIC(uint64_t) live_bits[FLI_CHECKED ? FLI_SLAB_BIT_WORDS : 0];
+};
+
 /* What is known of all slabs of one class. */
 struct fli_slab_class {
     size_t block_bytes;
@@ -87,34 +92,16 @@ struct fli_stray {
 /* How many strays are kept until the host is told of them. */
 enum { FLI_STRAYS_MOST = 16 };
 
-/* Parts of the heap's mapping that grow with its slabs. */
-enum fli_slab_part {
-    FLI_SLAB_MEMORY,
-    FLI_SLAB_CLASSES,
-    FLI_SLAB_RECORDS,
-    FLI_SLAB_FREE_BITS,
-    FLI_SLAB_MARKS,
-    FLI_SLAB_LIVE_BITS,
-    FLI_SLAB_CHUNKS,
-    FLI_SLAB_PARTS
-};
-
 /* Marks of deferred blocks, see mark.h. */
 struct fli_marks {
-    uint64_t *bits;      /* two rows a slab, one behind the other */
     unsigned collecting; /* the row to which marks are added */
     size_t count[2];     /* bits set in each row, of all slabs */
 };
 
 struct fli_slabs {
+    struct fli_ranges ranges;
+
     /* Constant once made. */
-    char *base;
-    size_t span; /* bytes of reserved address space */
-    FLI_ATOMIC(uint8_t) * classes;
-    struct fli_slab *records;         /* records[0] is no slab's */
-    FLI_ATOMIC(uint64_t) * free_bits; /* the same */
-    FLI_ATOMIC(uint64_t) * live_bits; /* the same */
-    struct fli_chunk *chunks;         /* see idle.h; under the lock */
     struct fli_limit *limit;
     bool huge_pages;    /* are asked for */
     bool defers;        /* blocks can be deferred */
@@ -123,7 +110,6 @@ struct fli_slabs {
     FLI_ATOMIC(bool) has_strays; /* written under the lock, seldom */
 
     FLI_ON_OWN_LINE struct fli_mutex lock; /* guards what follows */
-    struct fli_region parts[FLI_SLAB_PARTS];
     struct fli_marks marks;
     uint32_t committed; /* slabs that have been in use */
     uint32_t warm;      /* a list of the warm slabs */
@@ -139,12 +125,10 @@ struct fli_slabs {
     struct fli_slab_class by_class[FL_CLASS_COUNT];
 };
 
-/* Bytes of address space for the metadata of `span` bytes of slabs. */
-size_t fli_slabs_metadata_bytes(size_t span);
-
-/* Lays slabs out in `span` bytes at `base` (a multiple of 2 MiB) and their metadata right behind them. Returns 0 or
- * -ENOMEM. */
-int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, struct fli_limit *limit, bool defers);
+/* Lays slabs out in `span` bytes at `base` (a multiple of 2 MiB) and their metadata right behind them. They may grow to
+ * `most` bytes, in further ranges. Returns 0 or -ENOMEM. */
+int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, size_t most, struct fli_limit *limit,
+                   bool defers);
 void fli_slabs_close(struct fli_slabs *slabs);
 
 /* Takes an idle slab and gives it the class, with all its blocks free. The caller has it in hand, and takes it home.
@@ -153,6 +137,9 @@ uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index);
 
 /* Commits the memory of the next slab and of its metadata, and some ahead. Returns 0 or -ENOMEM. Under the lock. */
 int fli_slab_commit(struct fli_slabs *slabs);
+
+/* Bytes of address space reserved for slabs. Locks. */
+size_t fli_slabs_reserved(struct fli_slabs *slabs);
 
 /* The highest number of a slab that has ever been in use. Locks. */
 uint32_t fli_slab_committed(struct fli_slabs *slabs);
@@ -165,47 +152,64 @@ bool fli_slab_retire(struct fli_slabs *slabs, uint32_t slab);
 /* Undoes fli_slab_retire: the slab is in hand, as if it had just begun. Locks. */
 void fli_slab_unretire(struct fli_slabs *slabs, uint32_t slab);
 
-/* Returns metadata pages that are all zero to the OS. Returns the bytes returned. Locks. */
+/* Returns metadata pages that tell only of cold slabs to the OS. Returns the bytes returned. Locks. */
 size_t fli_slab_trim_metadata(struct fli_slabs *slabs);
 
 /* ---- Inline functions. */
 
-static inline size_t fli_slab_offset(const struct fli_slabs *slabs, const void *block)
-{
-    return (size_t)((uintptr_t)block - (uintptr_t)slabs->base);
-}
-
 /* The class of the slab that an address lies in; 0 if in none. */
 static inline unsigned fli_slab_class_of(const struct fli_slabs *slabs, const void *address)
 {
-    size_t offset = fli_slab_offset(slabs, address);
-    if (offset >= slabs->span)
+    const struct fli_range *range = fli_range_of(&slabs->ranges, address);
+    if (FLI_UNLIKELY(range == NULL))
         return 0;
     /* Relaxed: a thread that holds a block learned of it after its slab got its class. The slab keeps the class
      * meanwhile. */
-    return fli_load_relaxed(&slabs->classes[offset >> FLI_SLAB_SHIFT]);
+    return fli_load_relaxed(&range->classes[((uintptr_t)address - (uintptr_t)range->base) >> FLI_SLAB_SHIFT]);
 }
 
-/* The number of the slab that an address within the span lies in. */
+/* The number of the slab that an address in a slab lies in. */
 static inline uint32_t fli_slab_number(const struct fli_slabs *slabs, const void *block)
 {
-    return (uint32_t)(fli_slab_offset(slabs, block) >> FLI_SLAB_SHIFT) + 1;
+    const struct fli_range *range = fli_range_of(&slabs->ranges, block);
+    return (uint32_t)(((uintptr_t)block - (uintptr_t)range->base) >> FLI_SLAB_SHIFT) + range->first;
+}
+
+static inline struct fli_row *fli_slab_row(const struct fli_slabs *slabs, uint32_t slab)
+{
+    const struct fli_range *range = fli_range_of_slab(&slabs->ranges, slab);
+    return &range->rows[slab - range->first];
+}
+
+/* The row of the slab that an address in a slab lies in. */
+static inline struct fli_row *fli_slab_row_of(const struct fli_slabs *slabs, const void *block)
+{
+    const struct fli_range *range = fli_range_of(&slabs->ranges, block);
+    return &range->rows[((uintptr_t)block - (uintptr_t)range->base) >> FLI_SLAB_SHIFT];
 }
 
 static inline struct fli_slab *fli_slab_at(const struct fli_slabs *slabs, uint32_t slab)
 {
-    return &slabs->records[slab];
-}
-
-static inline char *fli_slab_start(const struct fli_slabs *slabs, uint32_t slab)
-{
-    return slabs->base + ((size_t)(slab - 1) << FLI_SLAB_SHIFT);
+    return &fli_slab_row(slabs, slab)->record;
 }
 
 /* The bits of a slab's free blocks. */
 static inline FLI_ATOMIC(uint64_t) * fli_slab_free_bits(const struct fli_slabs *slabs, uint32_t slab)
 {
-    return slabs->free_bits + (size_t)slab * FLI_SLAB_BIT_WORDS;
+    return fli_slab_row(slabs, slab)->free_bits;
+}
+
+static inline char *fli_slab_start(const struct fli_slabs *slabs, uint32_t slab)
+{
+    const struct fli_range *range = fli_range_of_slab(&slabs->ranges, slab);
+    return range->base + ((size_t)(slab - range->first) << FLI_SLAB_SHIFT);
+}
+
+/* Where the class of a slab stands. NULL if there is no slab with this number. */
+static inline FLI_ATOMIC(uint8_t) * fli_slab_class_at(const struct fli_slabs *slabs, uint32_t slab)
+{
+    const struct fli_range *range = fli_range_of_slab(&slabs->ranges, slab);
+    return FLI_LIKELY(range != NULL) ? &range->classes[slab - range->first] : NULL;
 }
 
 /* Words in which a slab of so many blocks has bits. */
@@ -217,7 +221,7 @@ static inline unsigned fli_slab_words(unsigned blocks)
 /* Which block of its slab an address lies in. */
 static inline uint32_t fli_slab_block_index(const struct fli_slabs *slabs, unsigned class_index, const void *block)
 {
-    uint32_t within = (uint32_t)fli_slab_offset(slabs, block) & (FLI_SLAB_BYTES - 1);
+    uint32_t within = (uint32_t)(uintptr_t)block & (FLI_SLAB_BYTES - 1);
     return (uint32_t)(((uint64_t)within * slabs->by_class[class_index].reciprocal) >> 32);
 }
 

@@ -96,9 +96,9 @@ static void *const *deliver_slab(struct fli_homes *homes, struct fli_home_class 
     const struct fli_slab_class *of = &slabs->by_class[class_index];
     struct delivery d = {at,
                          end,
-                         (uintptr_t)fli_slab_start(slabs, slab),
+                         (uintptr_t)*at & ~(uintptr_t)(FLI_SLAB_BYTES - 1),
                          of->blocks * of->block_bytes,
-                         fli_slab_free_bits(slabs, slab),
+                         fli_slab_row_of(slabs, *at)->free_bits,
                          of->block_bytes,
                          of->reciprocal,
                          of->blocks};

@@ -183,7 +183,8 @@ static bool is_roomy(struct fli_homes *homes, struct fli_home *home, unsigned cl
 {
     const struct fli_slabs *slabs = homes->slabs;
     /* Slabs of other homes may change meanwhile. A slab at this home keeps its class as long as the lock is held. */
-    if (slab == 0 || slab > slabs->span >> FLI_SLAB_SHIFT || fli_load_hint(&slabs->classes[slab - 1]) != class_index)
+    FLI_ATOMIC(uint8_t) *class = slab != 0 ? fli_slab_class_at(slabs, slab) : NULL;
+    if (class == NULL || fli_load_hint(class) != class_index)
         return false;
     const struct fli_slab *record = fli_slab_at(slabs, slab);
     return fli_load_hint(&record->home) == home && record->list >= FLI_HOME_QUARTERS / 2 &&

@@ -115,7 +115,7 @@ static inline struct fli_home *fli_home_of_slab(const struct fli_slab *record)
 
 static inline struct fli_home *fli_home_of(const struct fli_slabs *slabs, const void *block)
 {
-    return fli_home_of_slab(fli_slab_at(slabs, fli_slab_number(slabs, block)));
+    return fli_home_of_slab(&fli_slab_row_of(slabs, block)->record);
 }
 
 #endif

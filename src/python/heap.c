@@ -57,8 +57,8 @@ int fli_py_heap_ready(void)
     fli_py_heap = create_heap(error, sizeof error);
     if (fli_py_heap == NULL)
         goto failed;
-    const struct fli_slabs *slabs = &fli_py_heap->backing.slabs;
-    fl_py_slabs = (struct fl_py_slabs){.base = (uintptr_t)slabs->base, .bytes = slabs->span};
+    const struct fli_range *range = &fli_py_heap->backing.slabs.ranges.at[0];
+    fl_py_slabs = (struct fl_py_slabs){.base = (uintptr_t)range->base, .bytes = range->span};
     return 0;
 failed:
     PyErr_Format(PyExc_MemoryError, "freelane: %s", error);

@@ -75,18 +75,19 @@ struct cache_model : rl::test_suite<scenario, threads> {
     ground here;
     rl::var<unsigned> owner[BLOCKS_MOST];
     FLI_ATOMIC(uint8_t) classes[SLABS_MOST];
-    alignas(fli_slab) char record_memory[(SLABS_MOST + 1) * sizeof(fli_slab)];
-    alignas(FLI_CACHE_LINE) char bit_memory[(SLABS_MOST + 1) * FLI_SLAB_BIT_WORDS * sizeof(FLI_ATOMIC(uint64_t))];
+    alignas(fli_row) char row_memory[SLABS_MOST * sizeof(fli_row)];
     char memory[(MAGAZINES_MOST + 2) * FLI_MAGAZINE_BYTES];
 
     void lay_out_slabs()
     {
         fli_slabs *slabs = &backing.slabs;
-        slabs->base = (char *)((uintptr_t)1 << 32); /* no block is touched */
-        slabs->span = (size_t)SLABS_MOST << FLI_SLAB_SHIFT;
-        slabs->classes = classes;
-        slabs->records = (fli_slab *)(void *)record_memory;
-        slabs->free_bits = (FLI_ATOMIC(uint64_t) *)(void *)bit_memory;
+        fli_range *range = &slabs->ranges.at[0];
+        range->base = (char *)((uintptr_t)1 << 32); /* no block is touched */
+        range->span = (size_t)SLABS_MOST << FLI_SLAB_SHIFT;
+        range->first = 1;
+        range->slabs = SLABS_MOST;
+        range->classes = classes;
+        range->rows = (fli_row *)(void *)row_memory;
         size_t bytes = fli_class_bytes(class_index);
         slabs->by_class[class_index].block_bytes = bytes;
         slabs->by_class[class_index].blocks = SLAB_BLOCKS;
@@ -102,7 +103,7 @@ struct cache_model : rl::test_suite<scenario, threads> {
     void lay_out_magazines(uint32_t magazines)
     {
         uintptr_t start = fli_round_up((uintptr_t)memory, FLI_MAGAZINE_BYTES);
-        backing.magazines.base = (char *)start;
+        backing.magazines.at[0] = {(char *)start, 0, magazines + 1};
         for (uint32_t index = 1; index <= magazines; index++)
             ::new (fli_magazine_at(&backing.magazines, index)) fli_magazine;
         fli_stack_init(&backing.pool.empty);
@@ -573,10 +574,30 @@ uint32_t fli_slab_begin(fli_slabs *slabs, unsigned class_index)
         record->blocks = record->free = SLAB_BLOCKS;
         record->class_index = (uint16_t)class_index;
         fli_store_relaxed(fli_slab_free_bits(slabs, slab), ((uint64_t)1 << SLAB_BLOCKS) - 1);
-        fli_store_relaxed(&slabs->classes[slab - 1], (uint8_t)class_index);
+        fli_store_relaxed(fli_slab_class_at(slabs, slab), (uint8_t)class_index);
     }
     fli_unlock(&slabs->lock);
     return slab;
+}
+
+const fli_range *fli_range_beyond(const fli_ranges *, uint32_t)
+{
+    return nullptr;
+}
+
+const fli_range *fli_range_around(const fli_ranges *, const void *)
+{
+    return nullptr;
+}
+
+fli_magazine *fli_magazine_beyond(const fli_magazines *, uint32_t)
+{
+    return nullptr;
+}
+
+uint32_t fli_magazine_index_beyond(const fli_magazines *, const fli_magazine *)
+{
+    return 0;
 }
 
 void fli_stray_note(fli_slabs *, unsigned, const void *, bool)

@@ -41,7 +41,7 @@ template <typename scenario> struct pool_model : rl::test_suite<scenario, 3> {
     /* The magazines' slots are `slot` here, so that the model sees them; those in memory are not touched. */
     void before()
     {
-        magazines.base = memory;
+        magazines.at[0] = {memory, 0, MAGAZINES + 1};
         fli_store_relaxed(&filled.head, fli_tagged_empty(0));
         fli_store_relaxed(&empty.head, fli_tagged_empty(0));
         for (uint32_t index = 1; index <= MAGAZINES; index++) {
@@ -157,6 +157,17 @@ struct take_all : pool_model<take_all> {
 };
 
 } // namespace
+
+/* In place of what finds magazines of further ranges. */
+fli_magazine *fli_magazine_beyond(const fli_magazines *, uint32_t)
+{
+    return nullptr;
+}
+
+uint32_t fli_magazine_index_beyond(const fli_magazines *, const fli_magazine *)
+{
+    return 0;
+}
 
 int main(int argc, char **argv)
 {

@@ -31,10 +31,10 @@ static inline int ground_up(void **state)
     memset(ground, 0, sizeof *ground);
     size_t span = (size_t)GROUND_SLABS * FLI_SLAB_BYTES;
     ground->limit.most = SIZE_MAX;
-    ground->bytes = span + fli_slabs_metadata_bytes(span);
+    ground->bytes = span + fli_range_metadata_bytes(span);
     ground->base = fli_os_reserve(ground->bytes, 2 * FLI_MIB);
     assert_non_null(ground->base);
-    assert_int_equal(fli_slabs_init(&ground->slabs, ground->base, span, &ground->limit, true), 0);
+    assert_int_equal(fli_slabs_init(&ground->slabs, ground->base, span, span, &ground->limit, true), 0);
     fli_homes_init(&ground->homes, &ground->slabs);
     *state = ground;
     return 0;

@@ -126,7 +126,7 @@ static void a_pointer_from_elsewhere_is_found(void **state)
 {
     struct ward *ward = *state;
     plant(ward, &ward->cache->floor[0], &ward, "not a block of 48 bytes");
-    plant(ward, &ward->cache->floor[0], (char *)ward->bed.heap->backing.slabs.base - 16, "not a block");
+    plant(ward, &ward->cache->floor[0], (char *)ward->bed.heap->backing.slabs.ranges.at[0].base - 16, "not a block");
 }
 
 static void the_inside_of_a_block_is_found(void **state)

@@ -79,7 +79,7 @@ static void a_system_that_it_cannot_run_on_is_named(void **state)
 static void address_space_that_is_refused_is_named(void **state)
 {
     (void)state;
-    assert_said_once((struct refusal){.refuses = true, .error = ENOMEM}, "67108864 bytes of slabs (option reserve)");
+    assert_said_once((struct refusal){.refuses = true, .error = ENOMEM}, "4194304 bytes of slabs (option reserve)");
     assert_said_once((struct refusal){.options = "reserve=1G", .refuses = true, .error = ENOMEM},
                      "1073741824 bytes of slabs (option reserve)");
 }

@@ -14,7 +14,7 @@ static void a_heap_without_options_has_the_defaults(void **state)
     (void)state;
     struct fl_heap *heap = heap_with(NULL);
     struct fl_stats stats = stats_of(heap);
-    assert_int_equal(stats.reserved_bytes, FLI_RESERVE_DEFAULT);
+    assert_int_equal(stats.reserved_bytes, FLI_RESERVE_FIRST);
     assert_int_equal(stats.threads, 0);
     assert_int_equal(stats.slabs, 0);
     assert_int_equal(stats.live_blocks, 0);
@@ -563,7 +563,7 @@ static void create_in_little_space(void *argument)
     EXPECT(heap != NULL);
     struct fl_stats stats;
     fl_heap_stats(heap, &stats);
-    EXPECT(stats.reserved_bytes >= 64 * FLI_MIB && stats.reserved_bytes < FLI_GIB);
+    EXPECT(stats.reserved_bytes >= FLI_RESERVE_MIN && stats.reserved_bytes <= FLI_GIB / 32);
     struct fl_thread *thread = fl_thread_attach(heap);
     for (unsigned i = 0; i < 10000; i++)
         EXPECT(fl_alloc(thread, 1024) != NULL);
@@ -576,7 +576,7 @@ static void create_in_little_space(void *argument)
     EXPECT_SOUND(heap);
 }
 
-static void a_default_reservation_is_halved_until_it_is_granted(void **state)
+static void a_default_reservation_is_a_modest_share_of_the_limit(void **state)
 {
     (void)state;
     if (FLI_SANITIZED)
@@ -587,7 +587,7 @@ static void a_default_reservation_is_halved_until_it_is_granted(void **state)
 static void create_in_no_space(void *argument)
 {
     (void)argument;
-    limit_address_space(32 * FLI_MIB);
+    limit_address_space(4 * FLI_MIB);
     char error[256] = "";
     errno = 0;
     EXPECT(fl_heap_create(NULL, error, sizeof error) == NULL);
@@ -599,7 +599,8 @@ static void create_in_no_space(void *argument)
     errno = 0;
     EXPECT(fl_alloc(fl_thread_self(), SIZE) == NULL);
     EXPECT(errno == ENOMEM);
-    /* A smaller one is granted; and with more room, the default. */
+    /* With more room, they are granted. */
+    limit_address_space(32 * FLI_MIB);
     struct fl_heap *small = fl_heap_create(&(struct fl_options){.reserve_bytes = 8 * FLI_MIB}, error, sizeof error);
     EXPECT(small != NULL);
     EXPECT(fl_heap_destroy(small) == 0);
@@ -642,7 +643,7 @@ int main(void)
         cmocka_unit_test(by_default_a_malformed_environment_ends_the_process_with_a_message),
         cmocka_unit_test(the_default_heap_cannot_be_destroyed),
         cmocka_unit_test(threads_that_race_for_the_default_heap_get_one),
-        cmocka_unit_test(a_default_reservation_is_halved_until_it_is_granted),
+        cmocka_unit_test(a_default_reservation_is_a_modest_share_of_the_limit),
         cmocka_unit_test(a_reservation_that_is_refused_is_an_error_and_can_be_tried_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -218,7 +218,8 @@ static void what_is_no_block_or_was_free_is_noted_and_the_rest_goes_home(void **
             void *twice[] = {free_block};
             assert_int_equal(put(&town, town.home, c, twice, 1), 0);
             assert_stray(town.slabs, free_block, true);
-            void *foreign[] = {&outside, blocks[4], NULL, slab == 1 ? town.slabs->base - 16 : town.slabs->base};
+            void *foreign[] = {&outside, blocks[4], NULL,
+                               slab == 1 ? town.slabs->ranges.at[0].base - 16 : town.slabs->ranges.at[0].base};
             assert_int_equal(fli_homes_return(town.homes, c, foreign, 3, false, &town.counters), 0);
             strays = 0;
             while (fli_stray_take(town.slabs, &stray))

@@ -26,7 +26,7 @@ static int room_up(void **state)
     room->bytes = fli_magazines_reserve_bytes((size_t)4 * MAGAZINES * FLI_MAGAZINE_BYTES);
     room->base = fli_os_reserve(room->bytes, fli_os_page());
     assert_non_null(room->base);
-    fli_magazines_init(&room->magazines, room->base, room->bytes);
+    assert_int_equal(fli_magazines_init(&room->magazines, room->base, room->bytes, 0), 0);
     *state = room;
     return 0;
 }
@@ -182,7 +182,48 @@ static void returning_nothing_changes_nothing(void **state)
     assert_int_equal(fli_magazines_count(magazines), 1);
 }
 
-#define ROOM_TEST(test) cmocka_unit_test_setup_teardown(test, room_up, room_down)
+/* ---- Several ranges. */
+
+enum { MOST = 8 * MAGAZINES };
+
+static int growing_room_up(void **state)
+{
+    assert_int_equal(room_up(state), 0);
+    struct room *room = *state;
+    fli_magazines_close(&room->magazines);
+    return fli_magazines_init(&room->magazines, room->base, room->bytes, (size_t)4 * MOST * FLI_MAGAZINE_BYTES);
+}
+
+static void indexes_go_on_from_range_to_range(void **state)
+{
+    struct fli_magazines *magazines = &((struct room *)*state)->magazines;
+    for (uint32_t i = 1; i < MOST; i++) {
+        struct fli_magazine *magazine = fli_magazine_carve(magazines);
+        assert_non_null(magazine);
+        assert_ptr_equal(fli_magazine_at(magazines, i), magazine);
+        assert_int_equal(fli_magazine_index(magazines, magazine), i);
+        memset(magazine->slots, (int)i, sizeof magazine->slots);
+    }
+    assert_null(fli_magazine_carve(magazines));
+    assert_int_equal(fli_magazines_count(magazines), MOST - 1);
+    for (uint32_t i = 1; i < MOST; i++)
+        assert_int_equal(*(unsigned char *)fli_magazine_at(magazines, i)->slots, i & 0xff);
+}
+
+static void pages_of_all_ranges_are_given_back_and_carved_again(void **state)
+{
+    struct fli_magazines *magazines = &((struct room *)*state)->magazines;
+    size_t kept;
+    assert_int_equal(carve_all(magazines), MOST - 1);
+    assert_int_equal(return_some(magazines, per_page(), MOST, 1, &kept), (MOST / per_page() - 1) * fli_os_page());
+    assert_int_equal(kept, 0);
+    assert_int_equal(carve_all(magazines), MOST - per_page());
+    assert_int_equal(return_some(magazines, per_page(), MOST, 2, &kept), 0);
+    assert_int_equal(kept, (MOST - per_page()) / 2);
+}
+
+#define GROWING_TEST(test) cmocka_unit_test_setup_teardown(test, growing_room_up, room_down)
+#define ROOM_TEST(test)    cmocka_unit_test_setup_teardown(test, room_up, room_down)
 
 int main(void)
 {
@@ -196,6 +237,8 @@ int main(void)
         ROOM_TEST(a_returned_magazine_reads_as_zeros),
         ROOM_TEST(a_chain_knows_how_many_blocks_it_has),
         ROOM_TEST(returning_nothing_changes_nothing),
+        GROWING_TEST(indexes_go_on_from_range_to_range),
+        GROWING_TEST(pages_of_all_ranges_are_given_back_and_carved_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

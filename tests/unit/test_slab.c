@@ -8,7 +8,7 @@ static void blocks_of_every_class_lie_apart_inside_their_slab(void **state)
         size_t bytes = fli_class_bytes(c);
         uint32_t slab = fli_slab_begin(slabs, c);
         const struct fli_slab *record = fli_slab_at(slabs, slab);
-        assert_int_equal((size_t)(fli_slab_start(slabs, slab) - slabs->base) % FLI_SLAB_BYTES, 0);
+        assert_int_equal((uintptr_t)fli_slab_start(slabs, slab) % FLI_SLAB_BYTES, 0);
         assert_int_equal(record->blocks, FLI_SLAB_BYTES / bytes);
         for (unsigned i = 0; i < record->blocks; i++) {
             assert_int_equal(fli_slab_class_of(slabs, block_at(slabs, slab, i)), c);
@@ -55,12 +55,13 @@ static void addresses_outside_the_range_have_no_class(void **state)
     struct fli_slabs *slabs = &ground->slabs;
     assert_int_equal(fli_slab_begin(slabs, 1), 1);
     assert_int_equal(fli_slab_class_of(slabs, NULL), 0);
-    assert_int_equal(fli_slab_class_of(slabs, slabs->base - 1), 0);
-    assert_int_equal(fli_slab_class_of(slabs, slabs->base + slabs->span), 0);
-    assert_int_equal(fli_slab_class_of(slabs, slabs->base + slabs->span - 1), 0);
+    const struct fli_range *range = &slabs->ranges.at[0];
+    assert_int_equal(fli_slab_class_of(slabs, range->base - 1), 0);
+    assert_int_equal(fli_slab_class_of(slabs, range->base + range->span), 0);
+    assert_int_equal(fli_slab_class_of(slabs, range->base + range->span - 1), 0);
     assert_int_equal(fli_slab_class_of(slabs, (void *)UINTPTR_MAX), 0);
     assert_int_equal(fli_slab_class_of(slabs, &ground), 0);
-    assert_int_equal(fli_slab_class_of(slabs, slabs->base), 1);
+    assert_int_equal(fli_slab_class_of(slabs, range->base), 1);
 }
 
 static void when_the_range_is_used_up_no_slab_begins(void **state)
@@ -151,11 +152,11 @@ static void a_stray_is_not_marked(void **state)
     struct fli_home *home = fli_homes_enter(&ground->homes);
     int outside;
     /* Before there is any slab. */
-    assert_false(fli_mark_set(slabs, c, slabs->base));
-    assert_stray(slabs, slabs->base, false);
+    assert_false(fli_mark_set(slabs, c, slabs->ranges.at[0].base));
+    assert_stray(slabs, slabs->ranges.at[0].base, false);
     uint32_t slab = begin_in_use(ground, home, c);
     char *block = block_at(slabs, slab, 0);
-    const void *const strays[] = {&outside, NULL, block + 16, slabs->base + FLI_SLAB_BYTES};
+    const void *const strays[] = {&outside, NULL, block + 16, slabs->ranges.at[0].base + FLI_SLAB_BYTES};
     for (size_t i = 0; i < COUNT_OF(strays); i++) {
         assert_false(fli_mark_set(slabs, c, strays[i]));
         assert_stray(slabs, strays[i], false);
@@ -189,22 +190,30 @@ static void strays_beyond_those_that_are_kept_are_counted(void **state)
 
 /* ---- Metadata. */
 
-static void pages_of_bits_go_back_where_no_slab_has_a_class(void **state)
+static void pages_of_rows_go_back_where_all_slabs_are_cold(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
-    const unsigned slabs_per_page = (unsigned)(fli_os_page() / (FLI_SLAB_BIT_WORDS * sizeof(uint64_t)));
+    const size_t page = fli_os_page();
+    const unsigned per_page = (unsigned)(page / sizeof(struct fli_row) + 1);
     unsigned c = fl_size_class(16);
     uint32_t list = 0, kept = 0;
-    for (unsigned i = 0; i < 3 * slabs_per_page; i++) {
-        if (i == slabs_per_page)
-            kept = fli_slab_begin(slabs, c); /* in the second page of bits, as slabs are numbered from 1 */
+    for (unsigned i = 0; i < 4 * per_page; i++) {
+        if (i == 2 * per_page)
+            kept = fli_slab_begin(slabs, c);
         else
             list = begin_and_retire(slabs, c, list);
     }
     fli_idle_make(slabs, list, 0);
-    assert_int_equal(fli_slab_trim_metadata(slabs), 3 * fli_os_page());
+    size_t returned = fli_slab_trim_metadata(slabs);
+    assert_int_equal(returned % page, 0);
+    assert_in_range(returned, 2 * page, 4 * page);
     for (unsigned i = 0; i < FLI_SLAB_BYTES / 16; i++)
         assert_true(fli_block_is_free(slabs, c, block_at(slabs, kept, i)));
+    for (unsigned i = 1; i < 4 * per_page; i++) {
+        uint32_t slab = fli_slab_begin(slabs, fl_size_class(FL_BLOCK_MAX));
+        assert_true(slab != 0 && slab != kept);
+        assert_int_equal(fli_slab_at(slabs, slab)->free, 2);
+    }
 }
 
 static void the_live_bit_tells_what_it_was(void **state)
@@ -235,7 +244,7 @@ int main(void)
         GROUND_TEST(marked_blocks_wait_as_the_batch_that_was_closed),
         GROUND_TEST(a_stray_is_not_marked),
         GROUND_TEST(strays_beyond_those_that_are_kept_are_counted),
-        GROUND_TEST(pages_of_bits_go_back_where_no_slab_has_a_class),
+        GROUND_TEST(pages_of_rows_go_back_where_all_slabs_are_cold),
         GROUND_TEST(the_live_bit_tells_what_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

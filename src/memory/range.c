@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+#include "memory/range.h"
+#include "memory/slab.h"
+
+#include <errno.h>
+
+/* The smallest range that is reserved when the OS refuses larger ones. */
+#define RANGE_LEAST ((size_t)FLI_CHUNK_BYTES)
+
+/* ---- Looking a range up. */
+
+const struct fli_range *fli_range_beyond(const struct fli_ranges *ranges, uint32_t slab)
+{
+    /* R2: acquire, pairs with R1 in publish_locked: the ranges can be read. */
+    uint32_t count = fli_load_acquire(&ranges->count);
+    for (uint32_t i = 1; i < count; i++)
+        if (slab - ranges->at[i].first < ranges->at[i].slabs)
+            return &ranges->at[i];
+    return NULL;
+}
+
+const struct fli_range *fli_range_around(const struct fli_ranges *ranges, const void *address)
+{
+    /* R3: acquire, pairs with R1 in publish_locked: the ranges can be read. */
+    uint32_t count = fli_load_acquire(&ranges->count);
+    for (uint32_t i = 1; i < count; i++)
+        if (fli_range_has(&ranges->at[i], address))
+            return &ranges->at[i];
+    return NULL;
+}
+
+/* ---- How a range is laid out. */
+
+static size_t chunk_count(size_t slabs)
+{
+    return (slabs + FLI_CHUNK_SLABS - 1) / FLI_CHUNK_SLABS;
+}
+
+/* Where in the table of so many slabs the chunks begin, and the rows. */
+static size_t chunks_offset(size_t slabs)
+{
+    return fli_round_up(slabs, _Alignof(struct fli_chunk));
+}
+
+static size_t rows_offset(size_t slabs)
+{
+    return fli_round_up(chunks_offset(slabs) + chunk_count(slabs) * sizeof(struct fli_chunk),
+                        _Alignof(struct fli_row));
+}
+
+/* Bytes that a part takes for the first `used` of so many slabs. */
+static size_t part_bytes(unsigned part, size_t slabs, size_t used)
+{
+    if (part == FLI_RANGE_SLABS)
+        return used << FLI_SLAB_SHIFT;
+    if (part == FLI_RANGE_TABLE)
+        return rows_offset(slabs) + used * sizeof(struct fli_row);
+    return used * 2 * FLI_SLAB_BIT_WORDS * sizeof(uint64_t);
+}
+
+size_t fli_range_metadata_bytes(size_t span)
+{
+    size_t slabs = span >> FLI_SLAB_SHIFT, page = fli_os_page();
+    return fli_round_up(part_bytes(FLI_RANGE_TABLE, slabs, slabs), page) +
+           fli_round_up(part_bytes(FLI_RANGE_MARKS, slabs, slabs), page);
+}
+
+static void lay_out(struct fli_range *range, struct fli_region *parts, char *base, size_t span)
+{
+    size_t slabs = span >> FLI_SLAB_SHIFT;
+    char *at = base;
+    for (unsigned part = 0; part < FLI_RANGE_PARTS; part++) {
+        size_t reserved = fli_round_up(part_bytes(part, slabs, slabs), fli_os_page());
+        parts[part] = (struct fli_region){.base = at, .reserved = reserved};
+        at += reserved;
+    }
+    char *table = parts[FLI_RANGE_TABLE].base;
+    range->base = base;
+    range->span = span;
+    range->slabs = (uint32_t)slabs;
+    range->classes = (void *)table;
+    range->chunks = (void *)(table + chunks_offset(slabs));
+    range->rows = (void *)(table + rows_offset(slabs));
+    range->marks = (void *)parts[FLI_RANGE_MARKS].base;
+}
+
+/* Makes the classes and chunks of a range readable. Returns 0 or -ENOMEM. */
+static int open_range(const struct fli_range *range, struct fli_region *parts)
+{
+    return fli_region_reach(&parts[FLI_RANGE_TABLE], part_bytes(FLI_RANGE_TABLE, range->slabs, 0), 0);
+}
+
+int fli_ranges_init(struct fli_ranges *ranges, char *base, size_t span, size_t most, bool defers)
+{
+    struct fli_range *first = &ranges->at[0];
+    lay_out(first, ranges->parts[0], base, span);
+    first->first = 1;
+    ranges->span = span;
+    ranges->span_most = most;
+    ranges->defers = defers;
+    fli_store_own(&ranges->count, 1);
+    return open_range(first, ranges->parts[0]);
+}
+
+static void close_parts(struct fli_region *parts)
+{
+    for (unsigned part = 0; part < FLI_RANGE_PARTS; part++)
+        fli_region_close(&parts[part]);
+}
+
+static void release(struct fli_range *range)
+{
+    fli_os_release(range->base, range->span + fli_range_metadata_bytes(range->span));
+}
+
+void fli_ranges_close(struct fli_ranges *ranges)
+{
+    for (uint32_t i = 0; i < fli_load_own(&ranges->count); i++) {
+        close_parts(ranges->parts[i]);
+        if (i > 0)
+            release(&ranges->at[i]);
+    }
+}
+
+/* ---- Growing. */
+
+/* Reserves a range of `span` bytes behind all others, which cannot be seen yet. */
+static bool reserve_locked(struct fli_ranges *ranges, size_t span)
+{
+    uint32_t count = fli_load_own(&ranges->count);
+    char *base = fli_os_reserve(span + fli_range_metadata_bytes(span), FLI_CHUNK_BYTES);
+    if (base == NULL)
+        return false;
+    struct fli_range *range = &ranges->at[count];
+    lay_out(range, ranges->parts[count], base, span);
+    range->first = ranges->at[count - 1].first + ranges->at[count - 1].slabs;
+    if (open_range(range, ranges->parts[count]) == 0)
+        return true;
+    close_parts(ranges->parts[count]);
+    release(range);
+    return false;
+}
+
+static void publish_locked(struct fli_ranges *ranges)
+{
+    uint32_t count = fli_load_own(&ranges->count);
+    ranges->span += ranges->at[count].span;
+    /* R1: release, pairs with R2 in fli_range_beyond and R3 in fli_range_around: the range is whole. */
+    fli_store_release(&ranges->count, count + 1);
+}
+
+/* Reserves one more range. Returns false if the heap may not grow, or the OS refuses. */
+static bool grow_locked(struct fli_ranges *ranges)
+{
+    size_t span = fli_min(fli_min(ranges->span, fli_os_address_limit() / 8), ranges->span_most - ranges->span);
+    if (fli_load_own(&ranges->count) == FLI_RANGES_MOST)
+        return false;
+    for (; span >= RANGE_LEAST; span /= 2) {
+        span &= ~((size_t)FLI_CHUNK_BYTES - 1);
+        if (reserve_locked(ranges, span)) {
+            publish_locked(ranges);
+            return true;
+        }
+    }
+    return false;
+}
+
+int fli_ranges_commit(struct fli_ranges *ranges, uint32_t slab, size_t ahead)
+{
+    uint32_t last = fli_load_own(&ranges->count) - 1;
+    if (slab - ranges->at[last].first >= ranges->at[last].slabs) {
+        if (!grow_locked(ranges))
+            return -ENOMEM;
+        last++;
+    }
+    const struct fli_range *range = &ranges->at[last];
+    size_t used = slab - range->first + 1;
+    /* The slabs come last: all that is committed of them has its metadata. */
+    for (unsigned part = FLI_RANGE_PARTS; part-- > 0;) {
+        if (part == FLI_RANGE_MARKS && !ranges->defers)
+            continue;
+        size_t step = part_bytes(part, range->slabs, ahead) - part_bytes(part, range->slabs, 0);
+        if (fli_region_reach(&ranges->parts[last][part], part_bytes(part, range->slabs, used), step) != 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+const struct fli_region *fli_ranges_last(const struct fli_ranges *ranges)
+{
+    return &ranges->parts[fli_load_own(&ranges->count) - 1][FLI_RANGE_SLABS];
+}
+
+size_t fli_ranges_committed(const struct fli_ranges *ranges)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < fli_load_own(&ranges->count); i++)
+        for (unsigned part = 0; part < FLI_RANGE_PARTS; part++)
+            bytes += ranges->parts[i][part].committed;
+    return bytes;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Ranges: the address space of a heap's slabs. Behind the slabs of a range lies what is known of them:
+ *
+ *     the slabs                     their table                             their marks
+ *     +-------------+------------+  +---------+--------+-------+---------+  +-------+-------------+
+ *     | committed   | reserved   |  | classes | chunks | rows  |reserved |  | rows  | reserved    |
+ *     +-------------+------------+  +---------+--------+-------+---------+  +-------+-------------+
+ *
+ *     classes    a byte per slab: its size class, 0 if it has none; readable from the start
+ *     chunks     what is known of each 2 MiB of slabs (idle.h); readable from the start
+ *     rows       struct fli_row (slab.h), one per slab
+ *     marks      two rows of bits per slab (mark.h), in a heap that defers
+ *
+ * Each of the three parts is committed from its start, so a range has four mappings, or six with marks.
+ *
+ * A heap begins with one range. When its slabs are used up, a further range is reserved: as large as all before
+ * together, but at most an eighth of the process's limit, and smaller if the OS refuses that. Slabs are numbered on from
+ * range to range:
+ *
+ *     first of a range = 1 + slabs of all ranges before it
+ *
+ * Most programs need only the first range. So it is looked at first, by one compare, and the others by calls. A range
+ * never changes once it is published, and lives as long as the heap. `count` publishes: a thread that holds a block, or
+ * the number of a slab, learned of it after the slab's range was published.
+ *
+ *     label  order    where                            pairs with
+ *     R1     release  a new range is published         R2 R3: the range is whole
+ *     R2 R3  acquire  the further ranges are searched  R1
+ */
+#ifndef FLI_RANGE_H
+#define FLI_RANGE_H
+
+#include "base/atomic.h"
+#include "base/os.h"
+
+enum {
+    FLI_SLAB_SHIFT = 16,
+    FLI_SLAB_BYTES = 1 << FLI_SLAB_SHIFT,
+    FLI_CHUNK_SLABS = 32,
+    FLI_CHUNK_BYTES = FLI_CHUNK_SLABS * FLI_SLAB_BYTES, /* the size of a huge page */
+    /* Enough for what the smallest first range grows to, with as many that are smaller than wanted. */
+    FLI_RANGES_MOST = 40,
+};
+
+struct fli_row;
+struct fli_chunk;
+
+struct fli_range {
+    char *base;     /* of its slabs, a multiple of FLI_CHUNK_BYTES */
+    size_t span;    /* bytes of its slabs */
+    uint32_t first; /* the number of its first slab */
+    uint32_t slabs; /* how many it has */
+    FLI_ATOMIC(uint8_t) * classes;
+    struct fli_row *rows;
+    struct fli_chunk *chunks;
+    uint64_t *marks;
+} __attribute__((aligned(64)));
+
+/* The parts of a range that are committed as its slabs come into use. */
+enum fli_range_part { FLI_RANGE_SLABS, FLI_RANGE_TABLE, FLI_RANGE_MARKS, FLI_RANGE_PARTS };
+
+struct fli_ranges {
+    struct fli_range at[FLI_RANGES_MOST];
+    FLI_ATOMIC(uint32_t) count;
+    /* The lock of the slabs guards what follows. */
+    size_t span;      /* of all ranges */
+    size_t span_most; /* as far as the heap may grow */
+    bool defers;      /* there are marks */
+    struct fli_region parts[FLI_RANGES_MOST][FLI_RANGE_PARTS];
+};
+
+/* Bytes of address space for the metadata of `span` bytes of slabs. */
+size_t fli_range_metadata_bytes(size_t span);
+
+/* Lays the first range out: `span` bytes of slabs at `base`, a multiple of FLI_CHUNK_BYTES, and their metadata right
+ * behind them. The ranges may grow to `most` bytes of slabs in all. Returns 0 or -ENOMEM. */
+int fli_ranges_init(struct fli_ranges *ranges, char *base, size_t span, size_t most, bool defers);
+
+/* Returns the address space of all ranges but the first to the OS. */
+void fli_ranges_close(struct fli_ranges *ranges);
+
+/* Commits the memory of a slab and of its metadata, and `ahead` slabs more if something has to grow. Reserves a range
+ * for it if it is the first slab that lies in none. Returns 0 or -ENOMEM. Under the lock of the slabs. */
+int fli_ranges_commit(struct fli_ranges *ranges, uint32_t slab, size_t ahead);
+
+/* Bytes committed, of slabs and of metadata. Under the lock of the slabs. */
+size_t fli_ranges_committed(const struct fli_ranges *ranges);
+
+/* The slabs of the last range. Under the lock of the slabs. */
+const struct fli_region *fli_ranges_last(const struct fli_ranges *ranges);
+
+/* The range of a slab, or around an address, if it is not the first range; NULL if there is none. */
+const struct fli_range *fli_range_beyond(const struct fli_ranges *ranges, uint32_t slab);
+const struct fli_range *fli_range_around(const struct fli_ranges *ranges, const void *address);
+
+static inline bool fli_range_has(const struct fli_range *range, const void *address)
+{
+    return (uintptr_t)address - (uintptr_t)range->base < range->span;
+}
+
+/* The range in which a slab lies, NULL if there is no such slab. Slabs are numbered from 1. */
+static inline const struct fli_range *fli_range_of_slab(const struct fli_ranges *ranges, uint32_t slab)
+{
+    return FLI_LIKELY(slab <= ranges->at[0].slabs) ? &ranges->at[0] : fli_range_beyond(ranges, slab);
+}
+
+/* The range in whose slabs an address lies, NULL if it lies in none. */
+static inline const struct fli_range *fli_range_of(const struct fli_ranges *ranges, const void *address)
+{
+    return FLI_LIKELY(fli_range_has(&ranges->at[0], address)) ? &ranges->at[0] : fli_range_around(ranges, address);
+}
+
+#endif
