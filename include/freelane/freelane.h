@@ -224,6 +224,13 @@ typedef void (*fl_deferred_callback)(struct fl_heap *heap, size_t deferred_bytes
 /* For fl_options.decay_ms: what the heap holds stays until something else takes it. In text it is decay=0. */
 #define FL_DECAY_NEVER 0xffffffffu
 
+/* Whether slabs lie in huge pages, where the OS has them. */
+enum fl_huge {
+    FL_HUGE_DEFAULT = 0, /* the heap asks for them beyond its first 4 MiB of slabs */
+    FL_HUGE_ALWAYS,      /* it asks for them from the start */
+    FL_HUGE_NEVER        /* it asks for small pages, whatever the OS gives by default */
+};
+
 /* Options of a heap. Zero in every field is the default. */
 struct fl_options {
     /* Bytes of address space for slabs, from 4 MiB to 1 TiB. A size given here is reserved at once and is a bound:
@@ -275,11 +282,14 @@ struct fl_options {
     fl_deferred_callback on_deferred;
     /* Called for a reader that holds a grace period up. Default: a line to stderr. */
     fl_stall_callback on_stall;
+    /* Huge pages for slabs. Where the OS gives them, what a trim has returned stays returned nevertheless: a part of a
+     * huge page goes back, and the rest has small pages until all of it is in use again. */
+    enum fl_huge huge;
 };
 
 /* Reads options from text such as "retain=64M,limit=2G,reserve=16G,magazine=64,grace=bp,defer=16M,stall=5" into
  * `options`. The keys are the fields of struct fl_options without the unit. Numbers may end in K, M, G or T (powers
- * of 1024). `grace` is none, qsbr or bp. Fields that the text does not name keep their values. Returns 0; or -EINVAL
+ * of 1024). `grace` is none, qsbr or bp. `huge` is default, always or never. Fields that the text does not name keep their values. Returns 0; or -EINVAL
  * with a message in `error` that names the culprit, and then leaves `options` unchanged. `error` has `error_size`
  * bytes; it may be NULL if that is 0. Any thread. Wait-free. */
 FL_API int fl_options_parse(const char *text, struct fl_options *options, char *error, size_t error_size);

@@ -13,6 +13,9 @@
 #endif
 
 #include <sys/mman.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 #include <time.h>
 #include <unistd.h>
 
@@ -76,6 +79,13 @@
 #define FLI_SC_CACHE_BYTES _SC_LEVEL2_CACHE_SIZE
 #else
 #define FLI_SC_CACHE_BYTES (-1)
+#endif
+
+/* Names a mapping for those who read /proc/PID/maps, where the system has such names. */
+#if defined(PR_SET_VMA) && defined(PR_SET_VMA_ANON_NAME)
+#define FLI_NAME_MAPPING(base, size, name) prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, (base), (size), (name))
+#else
+#define FLI_NAME_MAPPING(base, size, name) ((void)(base), (void)(size), -1)
 #endif
 
 /* Without mremap, the library copies memory that is to move or to change its size. */

@@ -7,6 +7,14 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+/* Gives new mappings their name. A system without names refuses, which changes nothing else. */
+static void name(void *base, size_t size)
+{
+    int saved = errno;
+    (void)FLI_NAME_MAPPING(base, size, "freelane");
+    errno = saved;
+}
+
 void *fli_os_reserve(size_t size, size_t alignment)
 {
     size_t wanted = size + alignment;
@@ -20,6 +28,7 @@ void *fli_os_reserve(size_t size, size_t alignment)
         munmap(start, (size_t)(base - start));
     if (base + size < start + wanted)
         munmap(base + size, (size_t)(start + wanted - (base + size)));
+    name(base, size);
     return base;
 }
 
@@ -68,7 +77,10 @@ void *fli_os_map(size_t size)
     int saved = errno;
     void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     errno = saved;
-    return base != MAP_FAILED ? base : NULL;
+    if (base == MAP_FAILED)
+        return NULL;
+    name(base, size);
+    return base;
 }
 
 bool fli_os_unmap(void *base, size_t size)

@@ -77,7 +77,9 @@ static int init_backing(struct fl_heap *heap, size_t span)
     int failed = fli_magazines_init(&backing->magazines, heap->mapping + span + metadata,
                                     fli_magazines_reserve_bytes(span), most);
     fli_deferred_init(&heap->deferred, backing, &heap->grace, heap->options.defer_bytes);
-    backing->slabs.huge_pages = !FLI_SANITIZED;
+    backing->slabs.huge_pages = !FLI_SANITIZED && heap->options.huge != FL_HUGE_NEVER;
+    backing->slabs.huge_at_once = heap->options.huge == FL_HUGE_ALWAYS;
+    backing->slabs.small_pages = heap->options.huge == FL_HUGE_NEVER;
     backing->slabs.stale_bytes = heap->options.header != NULL ? heap->options.header->bytes : 0;
     int refused = fli_slabs_init(&backing->slabs, heap->mapping, span, most, &backing->limit,
                                  heap->grace.kind != FL_GRACE_NONE);

@@ -75,6 +75,9 @@ int fli_options_resolve(const struct fl_options *given, struct fl_options *optio
     if (resolved.limit_bytes != 0 && resolved.limit_bytes < FLI_SLAB_BYTES)
         return fli_complain(-EINVAL, error, error_size, "option limit is %zu bytes, less than a slab of %d",
                             resolved.limit_bytes, FLI_SLAB_BYTES);
+    if ((unsigned)resolved.huge > FL_HUGE_NEVER)
+        return fli_complain(-EINVAL, error, error_size, "option huge is %u, it goes from 0 to %d",
+                            (unsigned)resolved.huge, FL_HUGE_NEVER);
     if (check_grace(&resolved, error, error_size) != 0)
         return -EINVAL;
     if (resolved.defer_bytes == 0)
@@ -169,10 +172,26 @@ static int set_grace(struct fl_options *options, struct slice value, char *error
                         (int)value.length, value.start);
 }
 
+static const char *const huge_names[] = {"default", "always", "never"};
+
+static int set_huge(struct fl_options *options, struct slice value, char *error, size_t error_size)
+{
+    for (unsigned i = 0; i < sizeof huge_names / sizeof *huge_names; i++)
+        if (slice_is(value, huge_names[i])) {
+            options->huge = (enum fl_huge)i;
+            return 0;
+        }
+    return fli_complain(-EINVAL, error, error_size,
+                        "option 'huge' has the value '%.*s'; it takes default, always or never", (int)value.length,
+                        value.start);
+}
+
 static int set(struct fl_options *options, struct slice key, struct slice value, char *error, size_t error_size)
 {
     if (slice_is(key, "grace"))
         return set_grace(options, value, error, error_size);
+    if (slice_is(key, "huge"))
+        return set_huge(options, value, error, error_size);
     size_t number = 0;
     bool is_number = read_bytes(value, &number);
     if (slice_is(key, "stall") && number > UINT_MAX)
@@ -203,7 +222,7 @@ static int set(struct fl_options *options, struct slice key, struct slice value,
     else
         return fli_complain(-EINVAL, error, error_size,
                             "unknown option '%.*s'; there are reserve, retain, limit, decay, decay_thread, magazine, "
-                            "grace, defer and stall",
+                            "grace, defer, stall and huge",
                             (int)key.length, key.start);
     if (!is_number)
         return fli_complain(-EINVAL, error, error_size,

@@ -22,13 +22,19 @@ static char *chunk_start(const struct fli_slabs *slabs, uint32_t chunk)
 
 /* ---- Huge pages. */
 
+/* How many chunks at the start of the heap have small pages though huge ones are asked for. */
+static uint32_t small_chunks(const struct fli_slabs *slabs)
+{
+    return slabs->huge_at_once ? 0 : SMALL_CHUNKS;
+}
+
 void fli_idle_advise_new(struct fli_slabs *slabs, size_t before)
 {
     const struct fli_region *last = fli_ranges_last(&slabs->ranges);
     bool is_first = last->base == slabs->ranges.at[0].base;
-    size_t from = fli_max(before, is_first ? SMALL_CHUNKS * (size_t)FLI_CHUNK_BYTES : 0);
-    if (slabs->huge_pages && from < last->committed)
-        fli_os_advise_huge(last->base + from, last->committed - from, true);
+    size_t from = fli_max(before, is_first && slabs->huge_pages ? small_chunks(slabs) * (size_t)FLI_CHUNK_BYTES : 0);
+    if ((slabs->huge_pages || slabs->small_pages) && from < last->committed)
+        fli_os_advise_huge(last->base + from, last->committed - from, slabs->huge_pages);
 }
 
 /* Gives a chunk small pages, because with huge ones the OS may bring back memory that was returned. */
@@ -45,7 +51,7 @@ static void make_huge(struct fli_slabs *slabs, uint32_t chunk)
     if (!fli_idle_chunk(slabs, chunk)->small)
         return;
     fli_idle_chunk(slabs, chunk)->small = 0;
-    if (slabs->huge_pages && chunk >= SMALL_CHUNKS)
+    if (slabs->huge_pages && chunk >= small_chunks(slabs))
         fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, true);
 }
 
@@ -75,8 +81,8 @@ static uint32_t find_cold(struct fli_slabs *slabs)
 /* Makes all slabs of a chunk warm if all are cold and one huge page can serve them. Returns whether it did. */
 static bool warm_up_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
-    bool huge = slabs->huge_pages && chunk >= SMALL_CHUNKS && fli_idle_chunk(slabs, chunk)->cold == ALL_SLABS &&
-                fli_idle_chunk(slabs, chunk)->kept == 0;
+    bool huge = slabs->huge_pages && chunk >= small_chunks(slabs) &&
+                fli_idle_chunk(slabs, chunk)->cold == ALL_SLABS && fli_idle_chunk(slabs, chunk)->kept == 0;
     if (!huge || !fli_limit_take(slabs->limit, FLI_CHUNK_BYTES))
         return false;
     make_huge(slabs, chunk);

@@ -85,6 +85,8 @@ static int lay_out(struct fli_magazines *magazines, uint32_t range, char *base, 
     magazines->states[range] = base;
     magazines->at[range] = (struct fli_magazine_range){base + states, magazines->room, count};
     *memory = (struct fli_region){.base = base, .reserved = states + (size_t)count * FLI_MAGAZINE_BYTES};
+    /* With huge pages, the OS could bring back what a trim has returned. */
+    fli_os_advise_huge(base, memory->reserved, false);
     return fli_region_reach(memory, states, 0);
 }
 

@@ -75,6 +75,8 @@ static void lay_out(struct fli_range *range, struct fli_region *parts, char *bas
         at += reserved;
     }
     char *table = parts[FLI_RANGE_TABLE].base;
+    /* With huge pages, the OS could bring back what a trim has returned. */
+    fli_os_advise_huge(table, (size_t)(at - table), false);
     range->base = base;
     range->span = span;
     range->slabs = (uint32_t)slabs;

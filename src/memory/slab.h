@@ -104,6 +104,8 @@ struct fli_slabs {
     /* Constant once made. */
     struct fli_limit *limit;
     bool huge_pages;    /* are asked for */
+    bool huge_at_once;  /* for the first chunks, too */
+    bool small_pages;   /* are asked for everywhere */
     bool defers;        /* blocks can be deferred */
     size_t stale_bytes; /* bytes of a free block that stale readers may read */
 

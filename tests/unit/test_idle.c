@@ -140,6 +140,12 @@ static void begin_and_make_cold(struct fli_slabs *slabs, uint32_t count, uint32_
     fli_idle_make(slabs, list, 0);
 }
 
+static void begin_all(struct fli_slabs *slabs, uint32_t first)
+{
+    for (uint32_t slab = first; slab <= GROUND_SLABS; slab++)
+        assert_int_equal(fli_slab_begin(slabs, 1), slab);
+}
+
 static void memory_past_the_first_chunks_asks_for_huge_pages(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
@@ -162,6 +168,29 @@ static void without_the_wish_for_huge_pages_none_are_asked_for(void **state)
     for (uint32_t slab = 1; slab <= GROUND_SLABS; slab++)
         assert_int_equal(fli_slab_begin(slabs, 1), slab);
     assert_int_equal(huge, 0);
+}
+
+static void with_small_pages_all_memory_asks_for_them(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    slabs->small_pages = true;
+    forget_calls();
+    assert_int_equal(fli_slab_begin(slabs, 1), 1);
+    if (FLI_HAVE_HUGE_PAGES)
+        assert_int_equal(small, 1);
+    begin_all(slabs, 2);
+    assert_int_equal(huge, 0);
+}
+
+static void huge_pages_can_be_asked_for_from_the_start(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    slabs->huge_pages = slabs->huge_at_once = true;
+    forget_calls();
+    assert_int_equal(fli_slab_begin(slabs, 1), 1);
+    if (FLI_HAVE_HUGE_PAGES)
+        assert_int_equal(huge, 1);
+    begin_all(slabs, 2);
 }
 
 static void a_chunk_of_which_a_part_is_cold_has_small_pages_until_it_is_used_again(void **state)
@@ -214,6 +243,8 @@ int main(void)
         GROUND_TEST(warm_slabs_beyond_what_may_be_warm_get_cold),
         GROUND_TEST(memory_past_the_first_chunks_asks_for_huge_pages),
         GROUND_TEST(without_the_wish_for_huge_pages_none_are_asked_for),
+        GROUND_TEST(with_small_pages_all_memory_asks_for_them),
+        GROUND_TEST(huge_pages_can_be_asked_for_from_the_start),
         GROUND_TEST(a_chunk_of_which_a_part_is_cold_has_small_pages_until_it_is_used_again),
         GROUND_TEST(the_slabs_of_a_chunk_that_is_all_cold_get_warm_together),
     };

@@ -19,6 +19,7 @@ static void accepted(const char *text, struct fl_options expected)
     assert_int_equal(options.grace, expected.grace);
     assert_int_equal(options.defer_bytes, expected.defer_bytes);
     assert_int_equal(options.stall_seconds, expected.stall_seconds);
+    assert_int_equal(options.huge, expected.huge);
 }
 
 static void every_option_is_read_in_any_order_with_any_suffix(void **state)
@@ -36,6 +37,9 @@ static void every_option_is_read_in_any_order_with_any_suffix(void **state)
     accepted("retain=18446744073709551615", (struct fl_options){.retain_bytes = SIZE_MAX});
     accepted("retain=16777215T", (struct fl_options){.retain_bytes = (size_t)16777215 << 40});
     accepted("retain=1,retain=2", (struct fl_options){.retain_bytes = 2});
+    accepted("huge=always", (struct fl_options){.huge = FL_HUGE_ALWAYS});
+    accepted("huge=never", (struct fl_options){.huge = FL_HUGE_NEVER});
+    accepted("huge=never,huge=default", (struct fl_options){0});
     accepted("grace=bp", (struct fl_options){.grace = FL_GRACE_BP});
     accepted("grace=qsbr,defer=16M,stall=5",
              (struct fl_options){.grace = FL_GRACE_QSBR, .defer_bytes = 16 * FLI_MIB, .stall_seconds = 5});
@@ -98,6 +102,7 @@ static void malformed_text_is_refused_naming_the_culprit(void **state)
         {"grace=host", "'host'"},
         {"grace=1", "'1'"},
         {"grace=QSBR", "'QSBR'"},
+        {"huge=2", "'2'; it takes default, always or never"},
         {"defer=x", "'defer' has the value 'x'"},
         {"stall=", "'stall' has the value ''"},
         {"stall=4294967296", "stall"},

@@ -122,6 +122,31 @@ static void growing_and_decommitting_split_no_mapping(void **state)
     assert_true(mappings() <= before + 8);
 }
 
+static void mappings_have_names_where_the_system_gives_them(void **state)
+{
+    (void)state;
+    char *base = fli_os_reserve(FLI_MIB, fli_os_page());
+    struct fli_region region = {.base = base, .reserved = FLI_MIB};
+    assert_int_equal(fli_region_reach(&region, FLI_MIB / 2, 0), 0);
+    char line[512], start[32];
+    unsigned named = 0;
+    if (FLI_NAME_MAPPING(base, FLI_MIB, "freelane") == 0) {
+        FILE *maps = fopen("/proc/self/maps", "r");
+        assert_non_null(maps);
+        snprintf(start, sizeof start, "%lx-", (unsigned long)base);
+        while (fgets(line, sizeof line, maps) != NULL)
+            named += strncmp(line, start, strlen(start)) == 0 && strstr(line, "[anon:freelane]") != NULL;
+        fclose(maps);
+        assert_int_equal(named, 1);
+    }
+    fli_region_close(&region);
+    fli_os_release(base, FLI_MIB);
+    if (named == 0) {
+        print_message("this kernel gives mappings no names\n");
+        skip();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -132,6 +157,7 @@ int main(void)
         cmocka_unit_test(decommitted_pages_read_as_zeros_and_can_be_written_again),
         cmocka_unit_test(decommitting_what_is_not_mapped_is_an_error),
         BED_TEST(growing_and_decommitting_split_no_mapping),
+        cmocka_unit_test(mappings_have_names_where_the_system_gives_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
