@@ -194,10 +194,8 @@ static void resume_victim(void)
 static bool is_victims(struct fli_mutex *lock)
 {
     for (unsigned i = 0; i < TRIES; i++) {
-        if (pthread_mutex_trylock(&lock->mutex) == 0) {
-            pthread_mutex_unlock(&lock->mutex);
+        if (fli_load_hint(&lock->word) == 0)
             return false;
-        }
         nap(100000);
     }
     return true;

@@ -12,7 +12,7 @@
  *                                                                  the success order, hence acq_rel)
  *     FL_MO_POOL_POP        CAS that takes a magazine              acquire
  *     FL_MO_POOL_PEEK       load of a stack's head                 acquire
- *     FL_MO_HOME_LOCK       CAS that takes a home's lock           acquire
+ *     FL_MO_HOME_LOCK       CAS that takes a home's lock           acquire; seq_cst for a fork (lock.h)
  *     FL_MO_HOME_UNLOCK     store that releases it                 release
  *     FL_MO_HOMES_ENTER     store that enters a new home           release
  *     FL_MO_HOMES_WALK      load of the first home                 acquire
@@ -43,6 +43,7 @@
 #define fli_sub_relaxed(p, v)        atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
 #define fli_or_relaxed(p, v)         atomic_fetch_or_explicit((p), (v), memory_order_relaxed)
 #define fli_and_relaxed(p, v)        atomic_fetch_and_explicit((p), (v), memory_order_relaxed)
+#define fli_exchange(p, v, order)    atomic_exchange_explicit((p), (v), (order))
 #define fli_cas_strong(p, expected, desired, success, failure)                                                       \
     atomic_compare_exchange_strong_explicit((p), (expected), (desired), (success), (failure))
 #define fli_cas_weak(p, expected, desired, success, failure)                                                         \
@@ -80,7 +81,7 @@
 #define FL_MO_POOL_PEEK memory_order_acquire
 #endif
 #if !defined(FL_MO_HOME_LOCK)
-#define FL_MO_HOME_LOCK memory_order_acquire
+#define FL_MO_HOME_LOCK memory_order_seq_cst
 #endif
 #if !defined(FL_MO_HOME_UNLOCK)
 #define FL_MO_HOME_UNLOCK memory_order_release

@@ -16,14 +16,3 @@ int fli_background_start(void *(*run)(void *), void *argument)
     pthread_detach(thread);
     return 0;
 }
-
-bool fli_background_init_condition(pthread_cond_t *condition)
-{
-    pthread_condattr_t attributes;
-    if (pthread_condattr_init(&attributes) != 0)
-        return false;
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    bool made = pthread_cond_init(condition, &attributes) == 0;
-    pthread_condattr_destroy(&attributes);
-    return made;
-}

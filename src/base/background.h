@@ -16,10 +16,7 @@
  * Returns 0 or a negative errno value. */
 int fli_background_start(void *(*run)(void *), void *argument);
 
-/* Makes a condition whose waits end by the clock of fli_grace_now. Returns whether the system can. */
-bool fli_background_init_condition(pthread_cond_t *condition);
-
-/* A time of that clock, in nanoseconds, as waits take it. */
+/* A time of the clock of fli_grace_now, in nanoseconds, as waits take it. */
 static inline struct timespec fli_background_time(uint64_t nanoseconds)
 {
     return (struct timespec){.tv_sec = (time_t)(nanoseconds / 1000000000u),

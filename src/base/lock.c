@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/lock.h"
+#include "base/base.h"
 
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 FLI_ATOMIC(uintptr_t) fli_lock_holder;
+FLI_ATOMIC(unsigned) fli_lock_gate;
+
+/* Held by the thread that forks. Its rank does not matter: only its word is used. */
+static struct fli_mutex fork_lock;
 
 /* What fli_lock_hold_all was given, and its process. Only the thread that forks reads them. */
 static pid_t holder_pid;
@@ -16,6 +24,50 @@ bool fli_lock_is_held(void)
     if (getpid() != holder_pid)
         run_in_child();
     return fli_lock_is_forking();
+}
+
+/* ---- Words that threads wait for (U. Drepper, Futexes Are Tricky, 2011). */
+
+enum { FREE, HELD, AWAITED /* held, and other threads may wait */ };
+
+/* Waits until the word is woken, but not if it has another value than `seen`. Returns early at signals, and at a time
+ * of the monotonic clock if there is one. */
+static void wait_for(FLI_ATOMIC(uint32_t) * word, uint32_t seen, const struct timespec *until)
+{
+    syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, seen, until, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+static void wake(FLI_ATOMIC(uint32_t) * word, int most)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, most, NULL, NULL, 0);
+}
+
+static bool try_word(struct fli_mutex *mutex)
+{
+    uint32_t word = FREE;
+    /* K1: seq_cst, pairs with K4 in fli_lock_await, and with K6 in release_word: what was done under the lock.
+     * Failure: relaxed, nothing is read then. */
+    return fli_cas_strong(&mutex->word, &word, HELD, memory_order_seq_cst, memory_order_relaxed);
+}
+
+FLI_COLD static void wait_for_word(struct fli_mutex *mutex)
+{
+    /* K7: seq_cst, pairs with K4 and K6: what was done under the lock. */
+    while (fli_exchange(&mutex->word, AWAITED, memory_order_seq_cst) != FREE)
+        wait_for(&mutex->word, AWAITED, NULL);
+}
+
+static void take_word(struct fli_mutex *mutex)
+{
+    if (FLI_UNLIKELY(!try_word(mutex)))
+        wait_for_word(mutex);
+}
+
+static void release_word(struct fli_mutex *mutex)
+{
+    /* K6: release, pairs with K1, K4 and K7: what was done under the lock. */
+    if (FLI_UNLIKELY(fli_exchange(&mutex->word, FREE, memory_order_release) == AWAITED))
+        wake(&mutex->word, 1);
 }
 
 /* ---- Checked builds: owners and ranks. */
@@ -54,7 +106,12 @@ static void lock_in_order(struct fli_mutex *mutex, unsigned rank)
     if (fli_lock_is_held())
         return;
     assert_order(rank);
-    pthread_mutex_lock(&mutex->mutex);
+    take_word(mutex);
+    while (FLI_UNLIKELY(fli_lock_is_closed(mutex->rank))) {
+        release_word(mutex);
+        fli_lock_wait_for_fork(mutex->rank);
+        take_word(mutex);
+    }
     note_taken(mutex);
 }
 
@@ -72,8 +129,12 @@ bool fli_trylock(struct fli_mutex *mutex)
 {
     if (fli_lock_is_held())
         return true;
-    if (pthread_mutex_trylock(&mutex->mutex) != 0)
+    if (!try_word(mutex))
         return false;
+    if (FLI_UNLIKELY(fli_lock_is_closed(mutex->rank))) {
+        release_word(mutex);
+        return false;
+    }
     note_taken(mutex);
     return true;
 }
@@ -83,25 +144,68 @@ void fli_unlock(struct fli_mutex *mutex)
     if (fli_lock_is_forking())
         return;
     note_released(mutex);
-    pthread_mutex_unlock(&mutex->mutex);
+    release_word(mutex);
 }
 
-void fli_cond_wait(pthread_cond_t *condition, struct fli_mutex *mutex)
+/* ---- Conditions. */
+
+static void wait_for_change(struct fli_condition *condition, struct fli_mutex *mutex, const struct timespec *until)
 {
-    note_released(mutex);
-    pthread_cond_wait(condition, &mutex->mutex);
-    note_taken(mutex);
+    uint32_t seen = fli_load_own(&condition->changes); /* it changes only under the lock */
+    fli_unlock(mutex);
+    wait_for(&condition->changes, seen, until);
+    fli_lock(mutex);
 }
 
-int fli_cond_wait_until(pthread_cond_t *condition, struct fli_mutex *mutex, const struct timespec *until)
+void fli_condition_wait(struct fli_condition *condition, struct fli_mutex *mutex)
 {
-    note_released(mutex);
-    int result = pthread_cond_timedwait(condition, &mutex->mutex, until);
-    note_taken(mutex);
-    return result;
+    wait_for_change(condition, mutex, NULL);
+}
+
+bool fli_condition_wait_until(struct fli_condition *condition, struct fli_mutex *mutex, const struct timespec *until)
+{
+    struct timespec now;
+    wait_for_change(condition, mutex, until);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec != until->tv_sec ? now.tv_sec < until->tv_sec : now.tv_nsec < until->tv_nsec;
+}
+
+void fli_condition_signal(struct fli_condition *condition)
+{
+    fli_count(&condition->changes, 1);
+    wake(&condition->changes, INT_MAX);
 }
 
 /* ---- The thread that forks. */
+
+bool fli_lock_wait_for_fork(enum fli_rank rank)
+{
+    if (!fli_lock_is_closed(rank) || fli_lock_is_forking())
+        return false;
+    take_word(&fork_lock);
+    release_word(&fork_lock);
+    return true;
+}
+
+void fli_lock_begin_fork(void)
+{
+    take_word(&fork_lock);
+}
+
+void fli_lock_close(enum fli_rank rank)
+{
+    /* K3: seq_cst, pairs with K2 in fli_lock_is_closed. */
+    fli_store_order(&fli_lock_gate, (unsigned)rank, memory_order_seq_cst);
+}
+
+void fli_lock_await(struct fli_mutex *mutex)
+{
+    /* K4: seq_cst, pairs with K1, K6 and K7: what was done under the lock. */
+    while (fli_load_order(&mutex->word, memory_order_seq_cst) != FREE) {
+        take_word(mutex);
+        release_word(mutex);
+    }
+}
 
 void fli_lock_hold_all(void (*in_child)(void))
 {
@@ -115,19 +219,20 @@ void fli_lock_note_child(void)
     holder_pid = getpid();
 }
 
+void fli_lock_free_stw(struct fli_mutex *mutex)
+{
+    if (fli_load_own(&mutex->word) != FREE)
+        fli_store_own(&mutex->word, FREE);
+}
+
 void fli_lock_release_all(void)
 {
     fli_store_own(&fli_lock_holder, 0);
 }
 
-void fli_lock_adopt(struct fli_mutex *mutex)
+void fli_lock_end_fork(void)
 {
-    if (pthread_mutex_trylock(&mutex->mutex) == 0)
-        note_taken(mutex);
-}
-
-void fli_lock_give_up(struct fli_mutex *mutex)
-{
-    note_released(mutex);
-    pthread_mutex_unlock(&mutex->mutex);
+    /* K5: seq_cst, pairs with K2 in fli_lock_is_closed: what the fork has changed. */
+    fli_store_order(&fli_lock_gate, 0, memory_order_seq_cst);
+    release_word(&fork_lock);
 }

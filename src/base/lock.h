@@ -1,10 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * The locks of the library, and the thread that holds all of them because it forks.
+ * The locks of the library, and the thread that forks.
  *
- * A fork holds every lock from its prepare handler to the handler after it. In between, on the same thread, handlers of
- * the host may call the library. In such a call every lock counts as held already, so to take one does nothing. Other
- * threads wait for the locks as usual.
+ * A fork must find all locks free, so that nothing they guard is copied half changed. It takes the first ones, and
+ * closes the ranks of the others: those of the heaps. It closes one rank after another, and waits until each lock of
+ * the rank is free. A thread that takes a lock looks afterwards whether its rank is closed. If so, it releases the lock
+ * and waits for the end of the fork. So a fork only reads the locks of a heap that is at rest. To write to them would
+ * make the kernel copy their pages.
+ *
+ *     thread that takes a lock        thread that forks
+ *       word = held   (K1)              gate = rank   (K3)
+ *       gate?         (K2)              word?         (K4)
+ *
+ * All four are sequentially consistent: at least one of the two threads sees what the other has done.
+ *
+ * Between the handlers of a fork, handlers of the host may call the library on the same thread. In such a call every
+ * lock counts as held, so to take one does nothing.
  *
  *     holder == the calling thread    between the handlers of its fork: locks are held, the pool is set aside (pool.h)
  *     otherwise                       locks are taken and released
@@ -23,6 +34,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <time.h>
 
 /* Turns cancellation of the calling thread off. Returns what fli_cancel_restore takes. */
 static inline int fli_cancel_off(void)
@@ -46,29 +58,23 @@ enum fli_rank {
     FLI_RANK_SERVICE,   /* the thread that serves unattached and exited threads */
     FLI_RANK_TRIM,      /* one trim at a time */
     FLI_RANK_DEFERRED,  /* one step of the deferred blocks at a time */
-    FLI_RANK_HOMES,     /* which thread has which home; the locks of homes come after it (home.h) */
+    FLI_RANK_HOMES,     /* which thread has which home */
+    FLI_RANK_HOME,      /* a home (home.h) */
     FLI_RANK_MEMORY,    /* slabs, magazines, large blocks; none is taken inside another */
     FLI_RANK_GRACE,     /* a kind of grace periods */
     FLI_RANKS
 };
 
-/* A lock that knows its rank, and in checked builds its owner. */
+#if defined(FREELANE_MODEL)
+
 struct fli_mutex {
     pthread_mutex_t mutex;
-    enum fli_rank rank;
-    FLI_ATOMIC(uintptr_t) owner; /* checked builds: the thread that holds it; 0: none does */
 };
-
-#define FLI_MUTEX_INITIALIZER(of_rank)                                                                               \
-    {                                                                                                                \
-        .mutex = PTHREAD_MUTEX_INITIALIZER, .rank = (of_rank)                                                        \
-    }
 
 static inline void fli_mutex_init(struct fli_mutex *mutex, enum fli_rank rank)
 {
+    (void)rank;
     pthread_mutex_init(&mutex->mutex, NULL);
-    mutex->rank = rank;
-    fli_store_own(&mutex->owner, 0);
 }
 
 static inline void fli_mutex_close(struct fli_mutex *mutex)
@@ -76,7 +82,17 @@ static inline void fli_mutex_close(struct fli_mutex *mutex)
     pthread_mutex_destroy(&mutex->mutex);
 }
 
-#if defined(FREELANE_MODEL)
+static inline bool fli_lock_is_closed(enum fli_rank rank)
+{
+    (void)rank;
+    return false;
+}
+
+static inline bool fli_lock_wait_for_fork(enum fli_rank rank)
+{
+    (void)rank;
+    return false;
+}
 
 static inline bool fli_lock_is_forking(void)
 {
@@ -105,6 +121,49 @@ static inline void fli_assert_held(const struct fli_mutex *mutex)
 
 #else
 
+/* A lock that knows its rank, and in checked builds its owner. Threads wait for it in the kernel. */
+struct fli_mutex {
+    FLI_ATOMIC(uint32_t) word; /* 0: free; see lock.c */
+    enum fli_rank rank;
+    FLI_ATOMIC(uintptr_t) owner; /* checked builds: the thread that holds it; 0: none does */
+};
+
+/* What threads wait for under a lock: a change of the number. */
+struct fli_condition {
+    FLI_ATOMIC(uint32_t) changes;
+};
+
+#define FLI_MUTEX_INITIALIZER(of_rank)                                                                               \
+    {                                                                                                                \
+        .word = 0, .rank = (of_rank)                                                                                 \
+    }
+
+static inline void fli_mutex_init(struct fli_mutex *mutex, enum fli_rank rank)
+{
+    fli_store_own(&mutex->word, 0);
+    mutex->rank = rank;
+    fli_store_own(&mutex->owner, 0);
+}
+
+static inline void fli_mutex_close(struct fli_mutex *mutex)
+{
+    (void)mutex;
+}
+
+/* The latest rank that a fork has closed; 0: the gate is open. */
+extern FLI_ATOMIC(unsigned) fli_lock_gate;
+
+/* Whether a fork under way has closed the rank. Asked by a thread that has just taken a lock of that rank. */
+static inline bool fli_lock_is_closed(enum fli_rank rank)
+{
+    /* K2: seq_cst, pairs with K3 and K5 in lock.c: see the head of this file. */
+    unsigned gate = fli_load_order(&fli_lock_gate, memory_order_seq_cst);
+    return __builtin_expect(gate != 0, 0) && rank >= FLI_RANK_SERVICE && rank <= gate;
+}
+
+/* If a fork of another thread has closed the rank, waits for its end. Returns whether it had. */
+bool fli_lock_wait_for_fork(enum fli_rank rank);
+
 /* The thread that holds all locks, as an integer; 0: none does. */
 extern FLI_ATOMIC(uintptr_t) fli_lock_holder;
 
@@ -130,9 +189,13 @@ void fli_lock_next(struct fli_mutex *mutex);
 /* Returns whether the lock was free and has been taken. */
 bool fli_trylock(struct fli_mutex *mutex);
 
-/* pthread_cond_wait and pthread_cond_timedwait, for a lock of the library. */
-void fli_cond_wait(pthread_cond_t *condition, struct fli_mutex *mutex);
-int fli_cond_wait_until(pthread_cond_t *condition, struct fli_mutex *mutex, const struct timespec *until);
+/* Releases the lock until the condition is signalled, or earlier for no reason. The second one waits at most until a
+ * time of the monotonic clock, and returns whether that has not passed. */
+void fli_condition_wait(struct fli_condition *condition, struct fli_mutex *mutex);
+bool fli_condition_wait_until(struct fli_condition *condition, struct fli_mutex *mutex, const struct timespec *until);
+
+/* Wakes all threads that wait for the condition. Under the lock. */
+void fli_condition_signal(struct fli_condition *condition);
 
 /* Asserts that the calling thread holds the lock, or its fork does. */
 static inline void fli_assert_held(const struct fli_mutex *mutex)
@@ -142,20 +205,32 @@ static inline void fli_assert_held(const struct fli_mutex *mutex)
     (void)mutex;
 }
 
-/* Says that the calling thread has taken every lock, for a fork. The first request for a lock in the child calls
- * `in_child`, with all locks held. Before any request of its own, `in_child` calls fli_lock_note_child. */
+/* ---- The thread that forks.
+ *
+ *     fli_lock_begin_fork         no other thread forks meanwhile
+ *     fli_lock_close              for one rank after another; then fli_lock_await for each of its locks
+ *     fli_lock_hold_all           from now on, all locks count as held
+ *     fli_lock_release_all        until now
+ *     fli_lock_end_fork           the ranks are open again */
+
+void fli_lock_begin_fork(void);
+void fli_lock_close(enum fli_rank rank);
+
+/* Waits until a lock, whose rank is closed, is free. */
+void fli_lock_await(struct fli_mutex *mutex);
+
+/* The first request for a lock in the child calls `in_child`, with all locks held. Before any request of its own,
+ * `in_child` calls fli_lock_note_child. */
 void fli_lock_hold_all(void (*in_child)(void));
 
 /* Says that `in_child` has begun: locks that it requests are held. */
 void fli_lock_note_child(void);
 
-/* Says that locks are taken and released again. Afterwards the calling thread releases the locks that its fork held. */
-void fli_lock_release_all(void);
+/* Frees a lock in the child. A thread that found its rank closed may have had it for that moment. */
+void fli_lock_free_stw(struct fli_mutex *mutex);
 
-/* Adds a lock to those that the fork under way holds, or releases it. The thread that forks calls this when it makes or
- * destroys a heap. No other thread knows the lock, so it is free, and its rank does not matter. */
-void fli_lock_adopt(struct fli_mutex *mutex);
-void fli_lock_give_up(struct fli_mutex *mutex);
+void fli_lock_release_all(void);
+void fli_lock_end_fork(void);
 
 #endif
 

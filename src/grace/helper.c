@@ -22,7 +22,7 @@ static void wait_until_asked_locked(struct fli_helper *helper, int64_t number)
     fli_assert_held(&helper->lock);
     helper->is_idle = true;
     while (helper->asked < number)
-        fli_cond_wait(&helper->asked_for, &helper->lock);
+        fli_condition_wait(&helper->asked_for, &helper->lock);
     helper->is_idle = false;
 }
 
@@ -31,7 +31,7 @@ static void rest_locked(struct fli_helper *helper, int64_t number)
 {
     fli_assert_held(&helper->lock);
     struct timespec until = fli_background_time(fli_load_own(&helper->begun_at) + PACE_NANOSECONDS);
-    while (helper->hurry < number && fli_cond_wait_until(&helper->asked_for, &helper->lock, &until) == 0)
+    while (helper->hurry < number && fli_condition_wait_until(&helper->asked_for, &helper->lock, &until))
         ;
 }
 
@@ -51,16 +51,9 @@ static void *help(void *arg)
         fli_lock(&helper->lock);
         /* G1: release, pairs with G2 in completed: what readers did before is visible. */
         fli_store_release(&helper->completed, number + 1);
-        pthread_cond_broadcast(&helper->ended);
+        fli_condition_signal(&helper->ended);
     }
     return NULL;
-}
-
-static void use_clock_locked(struct fli_helper *helper)
-{
-    fli_assert_held(&helper->lock);
-    helper->has_clock = helper->has_clock || (fli_background_init_condition(&helper->ended) &&
-                                              fli_background_init_condition(&helper->asked_for));
 }
 
 /* Starts the helper if there is none. Returns 0 or a negative errno value. */
@@ -69,8 +62,7 @@ static int start_locked(struct fli_helper *helper)
     fli_assert_held(&helper->lock);
     if (fli_load_own(&helper->exists))
         return 0;
-    use_clock_locked(helper);
-    int failed = helper->has_clock ? fli_background_start(help, helper) : -ENOMEM;
+    int failed = fli_background_start(help, helper);
     fli_store_own(&helper->exists, failed == 0);
     return failed;
 }
@@ -87,7 +79,7 @@ int64_t fli_helper_begin(void *of)
         if (helper->asked < token) {
             helper->asked = token;
             if (helper->is_idle)
-                pthread_cond_signal(&helper->asked_for);
+                fli_condition_signal(&helper->asked_for);
         }
     }
     fli_unlock(&helper->lock);
@@ -120,11 +112,9 @@ void fli_helper_wait_for(void *of, int64_t token, unsigned milliseconds)
     fli_lock(&helper->lock);
     if (helper->hurry < token) {
         helper->hurry = token;
-        pthread_cond_signal(&helper->asked_for);
+        fli_condition_signal(&helper->asked_for);
     }
-    /* Without a clock no helper was ever started, so there is no token. */
-    while (helper->has_clock && completed(helper) < token &&
-           fli_cond_wait_until(&helper->ended, &helper->lock, &until) == 0)
+    while (completed(helper) < token && fli_condition_wait_until(&helper->ended, &helper->lock, &until))
         ;
     fli_unlock(&helper->lock);
     fli_cancel_restore(state);
@@ -145,7 +135,6 @@ void fli_helper_begin_anew_stw(struct fli_helper *helper, bool lost)
     helper->lost = helper->lost || lost;
     fli_store_own(&helper->begun, fli_load_own(&helper->completed));
     fli_store_own(&helper->exists, false);
-    helper->has_clock = false;
     helper->is_idle = false;
     fli_unlock(&helper->lock);
 }

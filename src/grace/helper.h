@@ -30,12 +30,10 @@
 struct fli_helper {
     void (*wait_for_readers)(void); /* one grace period, from its beginning to its end */
     struct fli_mutex lock;          /* guards what follows */
-    pthread_cond_t asked_for;
-    pthread_cond_t ended;
-    bool has_clock; /* both conditions use the clock of fli_grace_now */
-    bool is_idle;   /* the helper waits until it is asked */
-    int64_t hurry;  /* grace periods up to this one begin at once */
-    bool lost;      /* in a child that gets no more grace periods; set before there is a second thread */
+    struct fli_condition asked_for, ended;
+    bool is_idle;  /* the helper waits until it is asked */
+    int64_t hurry; /* grace periods up to this one begin at once */
+    bool lost;     /* in a child that gets no more grace periods; set before there is a second thread */
     int64_t asked;
     FLI_ATOMIC(bool) exists;
     FLI_ATOMIC(int64_t) begun;
@@ -46,7 +44,6 @@ struct fli_helper {
 #define FLI_HELPER_INITIALIZER(waits_for_readers)                                                                    \
     {                                                                                                                \
         .wait_for_readers = (waits_for_readers), .lock = FLI_MUTEX_INITIALIZER(FLI_RANK_GRACE),                      \
-        .asked_for = PTHREAD_COND_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER                                     \
     }
 
 /* The calls that struct fl_grace_host (begin, elapsed) and struct fli_grace (wait_for) describe. */

@@ -2,8 +2,6 @@
 #include "heap/caretaker.h"
 #include "base/background.h"
 
-#include <errno.h>
-
 /* Where nothing is held, it rests so many steps longer. */
 enum { LONG_PAUSES = 8 };
 
@@ -13,8 +11,7 @@ enum { PAUSE_LEAST = 10000000 };
 static struct fli_mutex lock = FLI_MUTEX_INITIALIZER(FLI_RANK_CARETAKER); /* guards what follows */
 static struct fl_heap *in_care;
 static FLI_ATOMIC(bool) exists; /* written under the lock */
-static bool has_condition;
-static pthread_cond_t called;
+static struct fli_condition called;
 
 /* Takes the looks that are due. Returns when the next one is. */
 static uint64_t look_after_locked(void)
@@ -35,7 +32,7 @@ static void *take_care(void *unused)
     fli_lock(&lock);
     while (in_care != NULL) {
         struct timespec until = fli_background_time(look_after_locked());
-        fli_cond_wait_until(&called, &lock, &until);
+        fli_condition_wait_until(&called, &lock, &until);
     }
     fli_store_own(&exists, false);
     fli_unlock(&lock);
@@ -47,8 +44,7 @@ static int start_locked(void)
     fli_assert_held(&lock);
     if (fli_load_own(&exists))
         return 0;
-    has_condition = has_condition || fli_background_init_condition(&called);
-    int failed = has_condition ? fli_background_start(take_care, NULL) : -ENOMEM;
+    int failed = fli_background_start(take_care, NULL);
     fli_store_own(&exists, failed == 0);
     return failed;
 }
@@ -63,7 +59,7 @@ int fli_caretaker_adopt(struct fl_heap *heap)
     if (failed != 0)
         FLI_LIST_REMOVE(heap, in_care);
     else
-        pthread_cond_signal(&called);
+        fli_condition_signal(&called);
     heap->is_in_care = failed == 0;
     fli_unlock(&lock);
     return failed;
@@ -76,7 +72,7 @@ void fli_caretaker_give_up(struct fl_heap *heap)
     fli_lock(&lock);
     FLI_LIST_REMOVE(heap, in_care);
     if (in_care == NULL)
-        pthread_cond_signal(&called);
+        fli_condition_signal(&called);
     fli_unlock(&lock);
 }
 
@@ -102,5 +98,4 @@ void fli_caretaker_unlock(void)
 void fli_caretaker_begin_anew_stw(void)
 {
     fli_store_own(&exists, false);
-    has_condition = false;
 }

@@ -8,59 +8,58 @@
 
 #include <errno.h>
 
-/* Applies an operation to every lock of a heap but those of its homes, in the order of heap.h. */
-static void for_each_lock(struct fl_heap *heap, void (*operation)(struct fli_mutex *))
-{
-    operation(&heap->service_lock);
-    operation(&heap->trim_lock);
-    operation(&heap->deferred.lock);
-    operation(&heap->backing.homes.lock);
-    operation(&heap->backing.slabs.lock);
-    operation(&heap->backing.magazines.lock);
-    fli_large_for_each_lock(&heap->backing.large, operation);
-}
-
 static void for_each_home(struct fl_heap *heap, void (*operation)(struct fli_home *))
 {
     for (struct fli_home *home = fli_homes_first(&heap->backing.homes); home != NULL; home = home->next)
         operation(home);
 }
 
-static void lock_homes(struct fl_heap *heap)
+/* Applies operations to every lock of a heap of the rank. */
+static void for_each_lock(struct fl_heap *heap, enum fli_rank rank, void (*operation)(struct fli_mutex *),
+                          void (*home_operation)(struct fli_home *))
 {
-    fli_lock_next(&heap->backing.homes.lock);
-    for_each_home(heap, fli_home_wait);
+    struct fli_backing *backing = &heap->backing;
+    switch (rank) {
+    case FLI_RANK_SERVICE:
+        operation(&heap->service_lock);
+        break;
+    case FLI_RANK_TRIM:
+        operation(&heap->trim_lock);
+        break;
+    case FLI_RANK_DEFERRED:
+        operation(&heap->deferred.lock);
+        break;
+    case FLI_RANK_HOMES:
+        operation(&backing->homes.lock);
+        break;
+    case FLI_RANK_HOME:
+        for_each_home(heap, home_operation);
+        break;
+    default:
+        operation(&backing->slabs.lock);
+        operation(&backing->magazines.lock);
+        fli_large_for_each_lock(&backing->large, operation);
+    }
 }
 
-static void lock_memory(struct fl_heap *heap)
+/* Waits until all locks of all heaps are free, in the order of ranks: a thread that holds a lock may wait for one of a
+ * later rank. */
+static void close_heaps(void)
 {
-    fli_lock_next(&heap->backing.slabs.lock);
-    fli_lock_next(&heap->backing.magazines.lock);
-    fli_large_for_each_lock(&heap->backing.large, fli_lock_next);
+    for (enum fli_rank rank = FLI_RANK_SERVICE; rank <= FLI_RANK_MEMORY; rank++) {
+        fli_lock_close(rank);
+        for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
+            for_each_lock(heap, rank, fli_lock_await, fli_home_await);
+    }
 }
 
-/* Takes all locks of all heaps, in the order of ranks and then of the registry. Rank comes first because a thread
- * that holds the lock of its home may wait for later locks. */
-static void lock_heaps(void)
+static void free_locks(struct fl_heap *heap)
 {
-    struct fl_heap *heap, *first = fli_registry_heaps();
-    for (heap = first; heap != NULL; heap = heap->in_registry.next)
-        fli_lock_next(&heap->service_lock);
-    for (heap = first; heap != NULL; heap = heap->in_registry.next)
-        fli_lock_next(&heap->trim_lock);
-    for (heap = first; heap != NULL; heap = heap->in_registry.next)
-        fli_lock_next(&heap->deferred.lock);
-    for (heap = first; heap != NULL; heap = heap->in_registry.next)
-        lock_homes(heap);
-    for (heap = first; heap != NULL; heap = heap->in_registry.next)
-        lock_memory(heap);
+    for (enum fli_rank rank = FLI_RANK_SERVICE; rank <= FLI_RANK_MEMORY; rank++)
+        for_each_lock(heap, rank, fli_lock_free_stw, fli_home_free_stw);
 }
 
-static void unlock_heap(struct fl_heap *heap)
-{
-    for_each_home(heap, fli_home_unlock);
-    for_each_lock(heap, fli_unlock);
-}
+/* ---- The pool. */
 
 enum { STACKS = FL_CLASS_COUNT + 1 };
 
@@ -71,27 +70,58 @@ static struct fli_stack *stack_at(struct fl_heap *heap, unsigned number)
     return number == 0 ? &heap->backing.pool.empty : &heap->backing.pool.filled[number];
 }
 
+/* Whether other OS threads may use the pool during the fork. The pool is empty unless magazines have been carved, and
+ * none is carved meanwhile. A thread without a handle would need a lock. */
+static bool is_shared(const struct fl_heap *heap)
+{
+    bool shared = false;
+    for (const struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
+        shared = shared || !fli_os_thread_is_ours_locked(thread);
+    return shared && heap->backing.magazines.carved > 1;
+}
+
 static void set_pool_aside(struct fl_heap *heap)
 {
+    if (!is_shared(heap))
+        return;
+    heap->pool_is_aside = true;
     for (unsigned i = 0; i < STACKS; i++) {
         struct fli_stack *stack = stack_at(heap, i);
         fli_chain_begin(&stack->held, fli_stack_take_all_mpmc(stack, &heap->service->owner.counters));
+        stack->is_aside = true;
     }
+}
+
+/* The magazines that were set aside, which from now on are so no longer. */
+static uint32_t take_held(struct fli_stack *stack)
+{
+    stack->is_aside = false;
+    return fli_chain_end(&stack->held);
 }
 
 static void put_pool_back(struct fl_heap *heap)
 {
-    for (unsigned i = 0; i < STACKS; i++) {
-        struct fli_stack *stack = stack_at(heap, i);
-        fli_stack_put_back_mpmc(stack, &heap->backing.magazines, fli_chain_end(&stack->held),
+    if (!heap->pool_is_aside)
+        return;
+    heap->pool_is_aside = false;
+    for (unsigned i = 0; i < STACKS; i++)
+        fli_stack_put_back_mpmc(stack_at(heap, i), &heap->backing.magazines, take_held(stack_at(heap, i)),
                                 &heap->service->owner.counters);
-    }
 }
 
 static void reset_pool(struct fl_heap *heap)
 {
+    if (!heap->pool_is_aside)
+        return;
+    heap->pool_is_aside = false;
     for (unsigned i = 0; i < STACKS; i++)
-        fli_stack_reset_stw(stack_at(heap, i), fli_chain_end(&stack_at(heap, i)->held));
+        fli_stack_reset_stw(stack_at(heap, i), take_held(stack_at(heap, i)));
+}
+
+static void forget_stopped(struct fl_heap *heap)
+{
+    if (heap->world_stopped)
+        heap->world_stopped = false;
 }
 
 /* The cancellation state before the fork under way. Under all locks. */
@@ -103,10 +133,11 @@ static void prepare(void)
 {
     int state = fli_cancel_off();
     fli_rcu_before_fork();
+    fli_lock_begin_fork();
     fli_lock(&fli_default_lock);
     fli_registry_lock();
     fli_caretaker_lock();
-    lock_heaps();
+    close_heaps();
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
         set_pool_aside(heap);
     fli_rcu_lock();
@@ -121,10 +152,10 @@ static void parent(void)
     int state = cancel_state;
     fli_lock_release_all();
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next) {
-        heap->world_stopped = false;
+        forget_stopped(heap);
         put_pool_back(heap);
-        unlock_heap(heap);
     }
+    fli_lock_end_fork();
     fli_caretaker_unlock();
     fli_registry_unlock();
     fli_unlock(&fli_default_lock);
@@ -163,11 +194,14 @@ static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *
     }
 }
 
-/* The child's work while the fork holds all locks. */
+/* The child's work while all locks count as held. */
 static void begin_anew(struct fl_heap *heap)
 {
-    fli_deferred_recount_stw(&heap->deferred);
-    fli_retired_wait_anew_stw(heap);
+    free_locks(heap);
+    if (heap->grace.kind != FL_GRACE_NONE) {
+        fli_deferred_recount_stw(&heap->deferred);
+        fli_retired_wait_anew_stw(heap);
+    }
     if (!heap->world_stopped)
         leave_behind(heap, lose);
     reset_pool(heap);
@@ -178,7 +212,7 @@ static void flush_stopped(struct fl_heap *heap)
 {
     if (heap->world_stopped)
         leave_behind(heap, fli_thread_flush_owner);
-    heap->world_stopped = false;
+    forget_stopped(heap);
 }
 
 /* Runs once: as the handler, or earlier when a handler of the host asks for the first lock. */
@@ -191,8 +225,7 @@ static void child(void)
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
         begin_anew(heap);
     fli_lock_release_all();
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
-        unlock_heap(heap);
+    fli_lock_end_fork();
     fli_rcu_after_fork_child();
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
         flush_stopped(heap);
@@ -202,18 +235,6 @@ static void child(void)
     fli_registry_unlock();
     fli_unlock(&fli_default_lock);
     fli_cancel_restore(state);
-}
-
-void fli_fork_adopt(struct fl_heap *heap)
-{
-    if (fli_lock_is_forking())
-        for_each_lock(heap, fli_lock_adopt);
-}
-
-void fli_fork_give_up(struct fl_heap *heap)
-{
-    if (fli_lock_is_forking())
-        for_each_lock(heap, fli_lock_give_up);
 }
 
 int fli_fork_watch(void)

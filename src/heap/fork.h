@@ -2,12 +2,11 @@
  *
  * fork(): every heap works in the child as before.
  *
- *     prepare   takes every lock, so that nothing they guard is copied half changed. It also takes every magazine
- *               out of the pool, and out of those that collect deferred blocks: the kernel copies page after page while
+ *     prepare   waits until every lock is free, and keeps others from taking them, so that nothing they guard is copied
+ *               half changed (lock.h). It also takes every magazine out of the pool, and out of those that collect deferred blocks: the kernel copies page after page while
  *               other threads work, so it may copy a stack and the magazines on it at different moments
- *     parent    puts the magazines back and releases the locks
- *     child     resets the pool to those magazines, deals with the threads that it does not have, and releases the
- *               locks, which its only thread took:
+ *     parent    puts the magazines back and lets others take locks
+ *     child     resets the pool to those magazines, deals with the threads that it does not have, and frees the locks:
  *
  *         handle bound to the forking OS thread, or offline     stays
  *         handle of another OS thread, world stopped            its blocks go home, the handle is gone
@@ -19,6 +18,9 @@
  * they take and give are those that were set aside (pool.h). In the child, the first lock that they ask for runs the
  * child handler. Between the handlers nothing waits, because other threads may need the locks, and cancellation is
  * off.
+ *
+ * Nothing is written to a heap that is at rest. A process with many heaps would otherwise spend most of a fork on copies
+ * of their pages.
  *
  * Deferred blocks wait for grace periods of the child. A thread's magazines of deferred blocks share the fate of its
  * caches.
@@ -33,10 +35,5 @@ struct fl_heap;
 
 /* Registers the handlers, once. Returns 0, or -ENOMEM if the OS refuses. */
 int fli_fork_watch(void);
-
-/* Called when a heap has entered the registry or left it. If the calling thread is between the handlers of a fork,
- * the locks of the fork include, or no longer include, the heap's. */
-void fli_fork_adopt(struct fl_heap *heap);
-void fli_fork_give_up(struct fl_heap *heap);
 
 #endif

@@ -135,8 +135,6 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
         failed = -ENOMEM;
         what = "a thread-specific key";
     }
-    if (failed == 0)
-        fli_fork_adopt(heap);
     if (failed != 0) {
         dispose(heap);
         return fli_complain(-ENOMEM, error, error_size, "the system refuses %s", what);
@@ -234,7 +232,6 @@ int fl_heap_destroy(struct fl_heap *heap)
     if (failed != 0)
         return failed;
     fli_registry_remove(heap);
-    fli_fork_give_up(heap);
     dispose(heap);
     free(heap);
     return 0;

@@ -51,18 +51,20 @@ struct fl_heap {
     struct fli_deferred deferred;
     FLI_ATOMIC(int64_t) stall_told; /* the grace period whose stalled readers have been named */
 
-    /* Under the registry lock. */
-    FLI_LINKS(struct fl_heap) in_registry;
-    struct fli_thread *threads;
-    size_t thread_count;
-    size_t leaving; /* how many of these have been flushed for the last time */
+    /* Under the registry lock. Those behind the counters share a line with locks: a fork reads them. */
     struct fli_totals detached;
     size_t lost[FL_CLASS_COUNT]; /* blocks in caches of threads that a fork left behind */
     size_t lost_magazines;
+    FLI_ON_OWN_LINE FLI_LINKS(struct fl_heap) in_registry;
+    struct fli_thread *threads;
+    size_t thread_count;
+    size_t leaving;     /* how many of these have been flushed for the last time */
     bool world_stopped; /* the host says so, for the next fork */
+    bool pool_is_aside; /* during a fork */
     bool has_lost;      /* a fork has left threads behind: the blocks that they had in hand are not known */
     FLI_ATOMIC(struct fli_dead *)
     left_dead; /* dead objects that threads have left; drains look whether there are any */
+
     struct fli_mutex service_lock;
     struct fli_thread *service;
 

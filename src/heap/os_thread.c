@@ -53,6 +53,11 @@ bool fli_os_thread_may_use_locked(const struct fli_thread *thread)
     return thread->os_thread == NULL || thread->os_thread == os_thread;
 }
 
+bool fli_os_thread_is_ours_locked(const struct fli_thread *thread)
+{
+    return thread->os_thread != NULL && fli_os_thread_may_use_locked(thread);
+}
+
 bool fli_os_thread_claim_locked(struct fli_thread *thread, struct fli_frame here)
 {
     fli_registry_assert_held();

@@ -64,6 +64,9 @@ void fli_os_thread_unbind_locked(struct fli_thread *thread);
  * it. */
 bool fli_os_thread_may_use_locked(const struct fli_thread *thread);
 
+/* Whether a handle is bound to the calling OS thread and no other thread detaches it. */
+bool fli_os_thread_is_ours_locked(const struct fli_thread *thread);
+
 /* Claims a handle for the calling OS thread, which will detach it. Returns false if another thread has claimed it.
  * Returns false too if this thread has, unless the host has left that call by longjmp. */
 bool fli_os_thread_claim_locked(struct fli_thread *thread, struct fli_frame here);

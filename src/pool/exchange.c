@@ -25,9 +25,14 @@ static bool come_home(struct fli_owner *owner)
     return true;
 }
 
-/* Moves to another home: a thread that may have been stopped holds the lock of the owner's. */
+/* Waits for a fork in the way. Otherwise moves to another home: a stopped thread may hold the lock of the owner's. */
 FLI_COLD static bool move(struct fli_backing *backing, struct fli_owner *owner)
 {
+    for (bool forked = true; forked;) {
+        forked = fli_lock_wait_for_fork(FLI_RANK_HOME);
+        if (come_home(owner))
+            return true;
+    }
     struct fli_home *home = fli_homes_enter(&backing->homes);
     if (home == NULL)
         return false;

@@ -16,13 +16,31 @@ enum { RUN_MOST = 64 };
 
 /* ---- The lock. */
 
-bool fli_home_try(struct fli_home *home)
+static bool take_lock(struct fli_home *home)
 {
     uint32_t open = 0;
-    /* W1: acquire, pairs with W2 in fli_home_unlock. Failure: relaxed, nothing is read then. */
-    return (fli_load_hint(&home->lock) == 0 &&
-            fli_cas_strong(&home->lock, &open, 1, FL_MO_HOME_LOCK, memory_order_relaxed)) ||
-           (FLI_UNLIKELY(fli_lock_is_forking()) && fli_lock_is_held());
+    /* W1: seq_cst, pairs with W2 in fli_home_unlock, and with W7 in fli_home_await. Failure: relaxed, nothing is read
+     * then. */
+    return fli_load_hint(&home->lock) == 0 &&
+           fli_cas_strong(&home->lock, &open, 1, FL_MO_HOME_LOCK, memory_order_relaxed);
+}
+
+static void release_lock(struct fli_home *home)
+{
+    /* W2: release, pairs with W1 in take_lock and W7 in fli_home_await: all that was done under the lock. */
+    fli_store_order(&home->lock, 0, FL_MO_HOME_UNLOCK);
+}
+
+bool fli_home_try(struct fli_home *home)
+{
+    if (FLI_UNLIKELY(fli_lock_is_forking()) && fli_lock_is_held())
+        return true;
+    if (!take_lock(home))
+        return false;
+    if (FLI_LIKELY(!fli_lock_is_closed(FLI_RANK_HOME)))
+        return true;
+    release_lock(home);
+    return false;
 }
 
 static bool try_a_while(struct fli_home *home)
@@ -46,14 +64,27 @@ bool fli_home_try_briefly(struct fli_home *home)
 void fli_home_wait(struct fli_home *home)
 {
     while (!try_a_while(home))
-        sched_yield();
+        if (!fli_lock_wait_for_fork(FLI_RANK_HOME))
+            sched_yield();
 }
 
 void fli_home_unlock(struct fli_home *home)
 {
-    /* W2: release, pairs with W1 in fli_home_try: all that was done under the lock. */
     if (FLI_LIKELY(!fli_lock_is_forking()))
-        fli_store_order(&home->lock, 0, FL_MO_HOME_UNLOCK);
+        release_lock(home);
+}
+
+void fli_home_await(struct fli_home *home)
+{
+    /* W7: seq_cst, pairs with W1 in take_lock and W2 in release_lock: all that was done under the lock. */
+    while (fli_load_order(&home->lock, FL_MO_HOME_LOCK) != 0)
+        sched_yield();
+}
+
+void fli_home_free_stw(struct fli_home *home)
+{
+    if (fli_load_own(&home->lock) != 0)
+        fli_store_own(&home->lock, 0);
 }
 
 /* ---- The lists. */

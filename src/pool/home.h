@@ -31,12 +31,13 @@
  * magazines come after it.
  *
  *     label  order    where                            pairs with
- *     W1     acquire  the lock is taken                W2: what the holder before wrote to the home and its slabs
- *     W2     release  the lock is given back           W1
+ *     W1     seq_cst  the lock is taken                W2: what the holder before wrote to the home and its slabs
+ *     W2     release  the lock is given back           W1 W7
  *     W3     release  a new home is entered            W4: the home is whole
  *     W4     acquire  the list of homes is walked      W3
  *     W5     release  a slab gets a home               W6: the home is whole
  *     W6     acquire  the home of a slab is read       W5
+ *     W7     seq_cst  a fork waits for the lock        W2, and with W1 as lock.h says
  */
 #ifndef FLI_HOME_H
 #define FLI_HOME_H
@@ -79,10 +80,14 @@ bool fli_home_try_briefly(struct fli_home *home);
 void fli_home_wait(struct fli_home *home);
 void fli_home_unlock(struct fli_home *home);
 
-/* Asserts that the lock is held; it does not know by which thread. */
+/* For the thread that forks, as fli_lock_await and fli_lock_free_stw (lock.h). */
+void fli_home_await(struct fli_home *home);
+void fli_home_free_stw(struct fli_home *home);
+
+/* Asserts that the lock is held, or counts as held; it does not know by which thread. */
 static inline void fli_home_assert_held(struct fli_home *home)
 {
-    FLI_ASSERT(fli_load_own(&home->lock) != 0);
+    FLI_ASSERT(fli_load_own(&home->lock) != 0 || fli_lock_is_forking());
     (void)home;
 }
 

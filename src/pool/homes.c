@@ -50,7 +50,6 @@ static struct fli_home *create_locked(struct fli_homes *homes)
     if (home == NULL)
         return NULL;
     memset(home, 0, sizeof *home);
-    fli_store_own(&home->lock, fli_lock_is_forking()); /* W3 publishes it */
     home->next = fli_homes_first(homes);
     /* W3: release, pairs with W4 in fli_homes_first: the home is whole. */
     fli_store_order(&homes->first, home, FL_MO_HOMES_ENTER);

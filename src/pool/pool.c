@@ -24,6 +24,7 @@ void fli_stack_init(struct fli_stack *stack)
     uint64_t tag = FLI_RARE_PATHS ? ((uint64_t)1 << FLI_TAG_BITS) - RARE_CHANGES_BEFORE_WRAP : 0;
     fli_store_own(&stack->head, fli_tagged_empty(tag));
     fli_chain_begin(&stack->held, 0);
+    stack->is_aside = false;
 }
 
 void fli_pool_init(struct fli_pool *pool)
@@ -34,6 +35,12 @@ void fli_pool_init(struct fli_pool *pool)
 }
 
 /* ---- Chains that a fork has set aside. */
+
+/* Whether the calling thread forks and has set the stack aside. */
+static bool is_aside(const struct fli_stack *stack)
+{
+    return FLI_UNLIKELY(fli_lock_is_forking()) && stack->is_aside;
+}
 
 static uint64_t push_held(struct fli_stack *stack, const struct fli_magazines *magazines,
                           struct fli_magazine *magazine)
@@ -47,7 +54,7 @@ static uint64_t push_held(struct fli_stack *stack, const struct fli_magazines *m
 uint64_t fli_stack_push_mpmc(struct fli_stack *stack, const struct fli_magazines *magazines,
                              struct fli_magazine *magazine, struct fli_pool_counters *counters)
 {
-    if (fli_lock_is_forking())
+    if (is_aside(stack))
         return push_held(stack, magazines, magazine);
     uint32_t index = fli_magazine_index(magazines, magazine);
     uint64_t weight = fli_magazine_weight(magazine);
@@ -74,7 +81,7 @@ uint64_t fli_stack_push_mpmc(struct fli_stack *stack, const struct fli_magazines
 struct fli_magazine *fli_stack_pop_mpmc(struct fli_stack *stack, const struct fli_magazines *magazines,
                                         struct fli_pool_counters *counters)
 {
-    if (fli_lock_is_forking())
+    if (is_aside(stack))
         return fli_chain_take(&stack->held, magazines);
     /* P2: acquire, pairs with P1 and P7: `next` of the magazine that the head names. */
     fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
@@ -94,7 +101,7 @@ struct fli_magazine *fli_stack_pop_mpmc(struct fli_stack *stack, const struct fl
 
 uint32_t fli_stack_take_all_mpmc(struct fli_stack *stack, struct fli_pool_counters *counters)
 {
-    if (fli_lock_is_forking())
+    if (is_aside(stack))
         return fli_chain_end(&stack->held);
     fli_tagged head = fli_load_hint(&stack->head); /* nothing is read through it before P4 */
     while (fli_tagged_index(head) != 0) {
@@ -113,7 +120,7 @@ uint32_t fli_stack_top(struct fli_stack *stack)
 {
     /* P6: acquire, pairs with P1 and P7: `below` of the magazine that the head names. */
     fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
-    return fli_lock_is_forking() ? fli_load_own(&stack->held.first) : fli_tagged_index(head);
+    return is_aside(stack) ? fli_load_own(&stack->held.first) : fli_tagged_index(head);
 }
 
 uint64_t fli_stack_blocks(struct fli_stack *stack, const struct fli_magazines *magazines)

@@ -21,7 +21,7 @@
  * While the head names a magazine, neither number changes. The top therefore tells the depth of a stack, and no
  * counter of its own needs a shared read-modify-write.
  *
- * During a fork, the magazines of a stack are set aside as a chain (fork.h). The forking thread works on that chain,
+ * During a fork, the magazines of a stack that other threads may use are set aside as a chain (fork.h). The forking thread works on that chain,
  * which no other thread sees. Parent and child then both find in it what the thread has left there.
  */
 #ifndef FLI_POOL_H
@@ -32,6 +32,7 @@
 struct fli_stack {
     FLI_ON_OWN_LINE FLI_ATOMIC(fli_tagged) head;
     struct fli_chain held; /* during a fork: the magazines that were set aside */
+    bool is_aside;         /* during a fork: the thread that forks works on `held` */
 };
 
 struct fli_pool {

@@ -34,10 +34,12 @@
 #undef memory_order_acquire
 #undef memory_order_release
 #undef memory_order_acq_rel
+#undef memory_order_seq_cst
 #define memory_order_relaxed         rl::mo_relaxed
 #define memory_order_acquire         rl::mo_acquire
 #define memory_order_release         rl::mo_release
 #define memory_order_acq_rel         rl::mo_acq_rel
+#define memory_order_seq_cst         rl::mo_seq_cst
 
 #define FLI_ATOMIC(T)                fli_model_atomic<T>
 #define FLI_PLAIN(T)                 fli_model_plain<T>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "grace_support.h"
+#include "heap/thread.h"
+
+#include <sys/resource.h>
 
 enum { SIZE = 48, MANY = 2000 };
 
@@ -347,6 +350,85 @@ static void forks_at_any_moment_leave_parent_and_child_sound(void **state)
     }
     assert_int_equal(stats_of(bed->heap).live_blocks, 0);
     assert_int_equal(stats_of(bed->heap).lost_bytes, 0);
+}
+
+/* ---- What a fork costs. */
+
+/* The first access to a page after a fork, if it is a write, takes a page fault. */
+static long faults_of_a_fork(void)
+{
+    struct rusage before, after;
+    getrusage(RUSAGE_SELF, &before);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(0);
+    getrusage(RUSAGE_SELF, &after);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    return after.ru_minflt - before.ru_minflt;
+}
+
+static struct fl_heap *make_heap_at_rest(void)
+{
+    struct fl_options options = {.reserve_bytes = 4 * FLI_MIB};
+    struct fl_heap *heap = heap_with(&options);
+    struct fl_thread *thread = fl_thread_attach(heap);
+    assert_non_null(thread);
+    fl_free(thread, fl_alloc(thread, SIZE));
+    assert_int_equal(fl_thread_detach(thread), 0);
+    return heap;
+}
+
+static void a_fork_writes_to_no_heap_that_is_at_rest(void **state)
+{
+    (void)state;
+    struct fl_heap *heaps[200];
+    for (size_t i = 0; i < COUNT_OF(heaps); i++)
+        heaps[i] = make_heap_at_rest();
+    long faults = faults_of_a_fork();
+    for (size_t i = 0; i < COUNT_OF(heaps); i++)
+        end_heap(heaps[i]);
+    if (!FLI_SANITIZED)
+        assert_true(faults < (long)COUNT_OF(heaps) / 2);
+}
+
+/* A thread that refills, and counts how often it moves to another home. */
+struct mover {
+    struct worker worker;
+    unsigned moves;
+};
+
+static void *refill_on_and_on(void *argument)
+{
+    struct mover *mover = argument;
+    struct fl_thread *thread = fl_thread_attach(mover->worker.heap);
+    const struct fli_owner *owner = &fli_thread_of(thread)->owner;
+    while (!__atomic_load_n(&mover->worker.stop, __ATOMIC_RELAXED)) {
+        const struct fli_home *home = owner->home;
+        void *blocks[MANY];
+        fl_alloc_many(thread, SIZE, COUNT_OF(blocks), blocks);
+        fl_free_many(thread, SIZE, COUNT_OF(blocks), blocks);
+        mover->moves += owner->home != home;
+    }
+    fl_thread_detach(thread);
+    return NULL;
+}
+
+static void a_thread_keeps_its_home_while_another_forks(void **state)
+{
+    struct bed *bed = *state;
+    struct mover mover = {.worker.heap = bed->heap};
+    enum { FORKS = 40 };
+    char *ballast = malloc(64 * FLI_MIB); /* so that a fork takes a while */
+    assert_non_null(ballast);
+    memset(ballast, 1, 64 * FLI_MIB);
+    assert_int_equal(pthread_create(&mover.worker.thread, NULL, refill_on_and_on, &mover), 0);
+    for (unsigned i = 0; i < FORKS; i++)
+        faults_of_a_fork();
+    __atomic_store_n(&mover.worker.stop, 1, __ATOMIC_RELAXED);
+    assert_int_equal(pthread_join(mover.worker.thread, NULL), 0);
+    free(ballast);
+    assert_true(mover.moves < FORKS / 8);
 }
 
 /* ---- Grace periods. */
@@ -795,6 +877,8 @@ int main(void)
         cmocka_unit_test(children_of_children_go_on_with_the_default_heap),
         BED_TEST(a_thread_that_never_attached_can_fork),
         BED_TEST(forks_at_any_moment_leave_parent_and_child_sound),
+        cmocka_unit_test(a_fork_writes_to_no_heap_that_is_at_rest),
+        BED_TEST(a_thread_keeps_its_home_while_another_forks),
         /* First: before a grace period of bp has been asked for. */
         cmocka_unit_test(a_child_of_bp_reclaims_though_another_thread_was_in_a_section),
         cmocka_unit_test(a_child_of_bp_reclaims_though_a_grace_period_was_under_way),

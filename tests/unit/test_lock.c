@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct fli_mutex early = FLI_MUTEX_INITIALIZER(FLI_RANK_TRIM), late = FLI_MUTEX_INITIALIZER(FLI_RANK_MEMORY);
@@ -89,8 +90,107 @@ static void locks_are_taken_in_the_order_of_ranks(void **state)
     assert_true(aborts(unlocked_by_another));
 }
 
+/* ---- The thread that forks. */
+
+/* A thread that takes a lock in the middle of a fork. */
+struct taker {
+    struct fli_mutex *mutex;
+    unsigned char has_it;
+};
+
+static void *take(void *argument)
+{
+    struct taker *taker = argument;
+    fli_lock(taker->mutex);
+    __atomic_store_n(&taker->has_it, 1, __ATOMIC_RELAXED);
+    fli_unlock(taker->mutex);
+    return NULL;
+}
+
+static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+}
+
+static void a_lock_of_a_closed_rank_is_had_when_the_fork_is_over(void **state)
+{
+    (void)state;
+    struct taker taker = {.mutex = &early};
+    pthread_t thread;
+    fli_lock_begin_fork();
+    fli_lock_close(early.rank);
+    fli_lock_await(&early);
+    assert_int_equal(pthread_create(&thread, NULL, take, &taker), 0);
+    nap();
+    assert_false(fli_trylock(&early));
+    assert_true(fli_trylock(&late)); /* a later rank, which is still open */
+    fli_unlock(&late);
+    assert_int_equal(__atomic_load_n(&taker.has_it, __ATOMIC_RELAXED), 0);
+    fli_lock_end_fork();
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(taker.has_it, 1);
+}
+
+/* A thread that has a lock when a fork closes its rank. */
+struct holder {
+    struct fli_mutex *mutex;
+    pthread_barrier_t has_it;
+    unsigned char is_done;
+};
+
+static void *hold_a_while(void *argument)
+{
+    struct holder *holder = argument;
+    fli_lock(holder->mutex);
+    pthread_barrier_wait(&holder->has_it);
+    nap();
+    __atomic_store_n(&holder->is_done, 1, __ATOMIC_RELAXED);
+    fli_unlock(holder->mutex);
+    return NULL;
+}
+
+static void a_fork_waits_for_the_holder_of_a_lock(void **state)
+{
+    (void)state;
+    struct holder holder = {.mutex = &late};
+    pthread_t thread;
+    pthread_barrier_init(&holder.has_it, NULL, 2);
+    assert_int_equal(pthread_create(&thread, NULL, hold_a_while, &holder), 0);
+    pthread_barrier_wait(&holder.has_it);
+    fli_lock_begin_fork();
+    fli_lock_close(late.rank);
+    fli_lock_await(&late);
+    assert_int_equal(__atomic_load_n(&holder.is_done, __ATOMIC_RELAXED), 1);
+    fli_lock_end_fork();
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    pthread_barrier_destroy(&holder.has_it);
+}
+
+/* ---- Conditions. */
+
+static void a_wait_ends_at_its_time(void **state)
+{
+    (void)state;
+    struct fli_condition condition = {0};
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec++;
+    fli_lock(&early);
+    while (fli_condition_wait_until(&condition, &early, &until))
+        ;
+    fli_unlock(&early);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    assert_true(now.tv_sec > until.tv_sec || (now.tv_sec == until.tv_sec && now.tv_nsec >= until.tv_nsec));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(locks_are_taken_in_the_order_of_ranks)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(locks_are_taken_in_the_order_of_ranks),
+        cmocka_unit_test(a_lock_of_a_closed_rank_is_had_when_the_fork_is_over),
+        cmocka_unit_test(a_fork_waits_for_the_holder_of_a_lock),
+        cmocka_unit_test(a_wait_ends_at_its_time),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
