@@ -469,10 +469,15 @@ FL_INLINE struct fl_thread *fl_thread_self(void);
 FL_API struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap);
 
 /* Attaches to a heap: each call returns a new handle, bound to the calling OS thread. If the handle is still bound
- * to that thread when the thread exits, the exit detaches it in the second round of the thread's destructors.
- * Destructors of the host run in the first round, so they may use the handle and detach it. A handle first attached
- * in a later round is not detached. Returns NULL with errno ENOMEM, or ENOTSUP (another FL_ABI). Any thread. May
- * lock. */
+ * to that thread when the thread exits, the exit detaches it in the second round of the thread's destructors. Those of
+ * C++ thread_local objects, and those of the first round, may use the handle and detach it.
+ *
+ * In later rounds destructors may still allocate and free through the handle, and detach it, which does nothing then.
+ * Such calls lock: the heap serves them as fl_heap_free. They may defer, but not read. A handle attached in a later
+ * round is of this kind from the beginning, or is detached once the thread is gone. With FL_GRACE_QSBR, a thread must
+ * not attach for the first time in its last two rounds. Once a heap is destroyed, no destructor may use its handles.
+ *
+ * Returns NULL with errno ENOMEM, or ENOTSUP (another FL_ABI). Any thread. May lock. */
 static inline struct fl_thread *fl_thread_attach(struct fl_heap *heap)
 {
     return fl_thread_attach_abi(FL_ABI, heap);
@@ -487,7 +492,7 @@ static inline struct fl_thread *fl_thread_attach(struct fl_heap *heap)
  *
  * Called by the handle's thread, or by any other while that thread does not use the handle. Meanwhile the bound OS
  * thread may wait for grace periods, and may detach its other handles. The exit of the bound OS thread detaches the
- * handle: no thread may use it from then on. May lock. */
+ * handle: only destructors of that thread may use it from then on. May lock. */
 FL_API int fl_thread_detach(struct fl_thread *thread);
 
 /* Sends home every block in the thread's caches and in the magazines that it keeps beyond these. Then a trim can

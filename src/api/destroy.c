@@ -156,12 +156,14 @@ static inline __attribute__((always_inline)) bool is_draining(const struct fli_d
 /* ---- Where there is no list, or another one. */
 
 static __thread struct fli_dead *late_list;
+static __thread struct fl_heap *late_heap; /* whose objects these are */
 
-/* The drain of an OS thread that exits. Its objects are those of the default heap. */
+/* The drain of an OS thread that exits. Its objects are those of one heap. */
 static void drain_late(struct fl_thread *face, struct fl_heap *heap, struct fli_dead_object object)
 {
     struct fli_dead list = {0};
     late_list = &list;
+    late_heap = heap;
     drain(face, heap, &list, object);
     late_list = NULL;
     struct fli_thread *server = fli_serve_enter(face);
@@ -169,15 +171,16 @@ static void drain_late(struct fl_thread *face, struct fl_heap *heap, struct fli_
     fli_service_leave(server);
 }
 
-/* Destroys an object of the default heap on an OS thread that has no handle for it and can have none. */
+/* Destroys an object on an OS thread that has no handle for it but one that is left, and can have none. */
 static void destroy_late(struct fl_thread *face, struct fli_dead_object object)
 {
-    if (!fli_os_thread_exits())
+    struct fl_heap *heap = fl_thread_heap(face);
+    if (!fli_os_thread_exits() || (late_list != NULL && late_heap != heap))
         end_object(face, object.entry, object.type);
     else if (late_list != NULL)
         wait(face, late_list, object.entry, object.type);
     else
-        drain_late(face, fl_heap_default(), object);
+        drain_late(face, heap, object);
 }
 
 /* The attached thread that a handle stands for; NULL if none can be had. Keeps errno. */

@@ -5,6 +5,7 @@
 #include "api/serve.h"
 #include "base/check.h"
 #include "base/pin.h"
+#include "base/sanitizer.h"
 #include "heap/service.h"
 
 #include <errno.h>
@@ -70,6 +71,11 @@ struct fli_thread *fli_serve_enter(struct fl_thread *face)
 {
     if (!fli_thread_is_stand_in(face))
         return fli_thread_of(face);
+    struct fl_heap *left = fli_thread_of(face)->left;
+    if (left != NULL) {
+        fli_tsan_release(face); /* what follows does not use the handle: another thread may free it (os_thread.h) */
+        return fli_service_enter(left);
+    }
     if (!fli_thread_is_stand_in(fl_thread_current))
         return fli_thread_of(fl_thread_current);
     struct fl_heap *heap = fl_heap_default();
@@ -81,5 +87,8 @@ struct fli_thread *fli_serve_enter(struct fl_thread *face)
 
 struct fl_heap *fl_thread_heap(const struct fl_thread *face)
 {
-    return fli_thread_is_stand_in(face) ? fl_heap_default() : fli_thread_of(face)->heap;
+    const struct fli_thread *thread = fli_thread_of(face);
+    if (thread->heap != NULL)
+        return thread->heap;
+    return thread->left != NULL ? thread->left : fl_heap_default();
 }

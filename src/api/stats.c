@@ -158,6 +158,7 @@ void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats)
 {
     struct fli_backing *backing = &heap->backing;
     memset(stats, 0, sizeof *stats);
+    fli_os_thread_reap(true);
     fli_registry_lock();
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         count_held_locked(heap, c, &stats->classes[c]);

@@ -7,6 +7,7 @@
 #include "heap/trim.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 static void for_each_home(struct fl_heap *heap, void (*operation)(struct fli_home *))
 {
@@ -191,6 +192,7 @@ static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *
             continue;
         empty(thread);
         fli_thread_remove_locked(thread);
+        free(thread);
     }
 }
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap/os_thread.h"
+#include "base/sanitizer.h"
 #include "heap/registry.h"
 #include "heap/thread.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,7 +20,9 @@ static __thread unsigned exit_round;
 /* Whether the last of them was the round that detaches. */
 static __thread bool exits;
 
-static struct fli_os_thread *os_threads; /* all that have had a handle; under the registry lock */
+/* All that have had a handle: those whose exit has not been seen, and those whose exit has. Under the registry lock. */
+static struct fli_os_thread *os_threads, *ended;
+
 static pthread_key_t exit_key;
 static bool exit_key_exists;
 
@@ -73,33 +77,74 @@ bool fli_os_thread_claim_locked(struct fli_thread *thread, struct fli_frame here
 
 /* ---- Records. */
 
-static void enter_os_thread(struct fli_os_thread *record)
+static struct fli_os_thread *create_record(void)
 {
-    fli_registry_lock();
-    FLI_LIST_ADD(&os_threads, record, in_process);
-    fli_registry_unlock();
+    struct fli_os_thread *record = calloc(1, sizeof *record);
+    if (record == NULL)
+        return NULL;
+    record->number = syscall(SYS_gettid);
+    fli_life_begin(&record->life);
+    return record;
 }
 
-static void release_os_thread_locked(struct fli_os_thread *record)
+/* Frees a record with the handles that are left. */
+static void free_record(struct fli_os_thread *record)
 {
-    fli_registry_assert_held();
-    FLI_LIST_REMOVE(record, in_process);
+    for (struct fli_thread *thread; (thread = record->left) != NULL; free(thread))
+        FLI_LIST_REMOVE(thread, in_os_thread);
     free(record);
+}
+
+static void enter_record(struct fli_os_thread *record, struct fli_os_thread **list)
+{
+    fli_registry_lock();
+    FLI_LIST_ADD(list, record, in_process);
+    fli_registry_unlock();
 }
 
 int fli_os_thread_watch(void)
 {
+    if (exits)
+        return -ENOMEM;
     if (os_thread != NULL)
         return 0;
-    struct fli_os_thread *record = calloc(1, sizeof *record);
-    if (record == NULL || pthread_setspecific(exit_key, record) != 0) {
-        free(record);
+    fli_os_thread_reap(false);
+    struct fli_os_thread *record = create_record();
+    if (record == NULL)
+        return -ENOMEM;
+    if (pthread_setspecific(exit_key, record) != 0) {
+        fli_life_end(&record->life);
+        free_record(record);
         return -ENOMEM;
     }
-    record->number = syscall(SYS_gettid);
-    enter_os_thread(record);
+    enter_record(record, &os_threads);
     os_thread = record;
     return 0;
+}
+
+/* Keeps a handle that is left until the calling OS thread is gone. Returns 0 or -ENOMEM. */
+static int keep_left(struct fli_thread *thread)
+{
+    if (os_thread == NULL) {
+        if ((os_thread = create_record()) == NULL)
+            return -ENOMEM;
+        enter_record(os_thread, &ended);
+    }
+    fli_registry_lock();
+    FLI_LIST_ADD(&os_thread->left, thread, in_os_thread);
+    fli_registry_unlock();
+    return 0;
+}
+
+struct fli_thread *fli_os_thread_attach_left(struct fl_heap *heap)
+{
+    struct fli_thread *thread = calloc(1, sizeof *thread);
+    if (thread == NULL || keep_left(thread) != 0) {
+        free(thread);
+        return NULL;
+    }
+    thread->left = heap;
+    return thread;
 }
 
 void fli_os_thread_set_guest(void *guest, void (*end)(void *guest))
@@ -118,16 +163,26 @@ bool fli_os_thread_exits(void)
     return exits;
 }
 
-void fli_os_thread_forget_others_stw(void)
+static void forget_others(struct fli_os_thread *list)
 {
     struct fli_os_thread *next;
-    for (struct fli_os_thread *record = os_threads; record != NULL; record = next) {
+    for (struct fli_os_thread *record = list; record != NULL; record = next) {
         next = record->in_process.next;
-        if (record != os_thread)
-            release_os_thread_locked(record);
-        else
-            record->number = syscall(SYS_gettid);
+        if (record == os_thread)
+            continue;
+        FLI_LIST_REMOVE(record, in_process);
+        free_record(record);
     }
+}
+
+void fli_os_thread_forget_others_stw(void)
+{
+    forget_others(os_threads);
+    forget_others(ended);
+    if (os_thread == NULL)
+        return;
+    os_thread->number = syscall(SYS_gettid);
+    fli_life_begin(&os_thread->life);
 }
 
 /* ---- Exit. */
@@ -148,21 +203,41 @@ static void end_guest(struct fli_os_thread *exiting)
         exiting->end_guest(guest);
 }
 
-/* Claims a handle that is bound to the exiting OS thread; NULL if there is none. */
+/* Claims a handle that is bound to an OS thread that exits or is gone; NULL if there is none. */
 static struct fli_thread *claim_bound(struct fli_os_thread *exiting)
 {
     fli_registry_lock();
     struct fli_thread *thread = exiting->bound;
+    if (thread != NULL && exiting != os_thread)
+        thread->detacher = NULL; /* it may have been the one that is gone */
     if (thread != NULL)
         fli_os_thread_claim_locked(thread, (struct fli_frame){0, 0});
     fli_registry_unlock();
     return thread;
 }
 
+/* Detaches a claimed handle, and makes it one that is left. */
+static void leave(struct fli_thread *thread)
+{
+    fli_thread_end_claimed(thread);
+    thread->left = thread->heap;
+    thread->heap = NULL;
+    thread->slabs_span = 0;
+    thread->dead = thread->other_dead = NULL;
+    memset(&thread->face, 0, sizeof thread->face);
+    keep_left(thread); /* the record exists */
+}
+
+static void close_readers(struct fli_os_thread *exiting)
+{
+    for (unsigned kind = 0; kind < FLI_GRACE_KINDS; kind++)
+        fli_reader_close(&exiting->readers[kind]);
+}
+
 /* The destructor of the exit key: detaches the handles that the exiting thread left attached. POSIX runs destructors
  * in rounds while they set keys again. The first round therefore only sets the key again. In it the host's
- * destructors, whatever their order, can use and detach their handles. Later destructors may still use the handle of
- * fl_thread_self: from then on it is the stand-in. */
+ * destructors, whatever their order, use their handles at full speed, and can read and defer. Later destructors may
+ * still use the handles, which are left, and that of fl_thread_self: from then on it is the stand-in. */
 static void at_exit(void *arg)
 {
     struct fli_os_thread *exiting = arg;
@@ -174,14 +249,50 @@ static void at_exit(void *arg)
     struct fli_thread *thread;
     while ((thread = claim_bound(exiting)) != NULL) {
         end_sections(thread);
-        fli_thread_detach_claimed(thread);
+        leave(thread);
     }
-    for (unsigned kind = 0; kind < FLI_GRACE_KINDS; kind++)
-        fli_reader_close(&exiting->readers[kind]);
-    os_thread = NULL;
+    close_readers(exiting);
     fli_registry_lock();
-    release_os_thread_locked(exiting);
+    FLI_LIST_REMOVE(exiting, in_process);
+    FLI_LIST_ADD(&ended, exiting, in_process);
     fli_registry_unlock();
+}
+
+/* ---- OS threads that are gone. */
+
+/* Takes the record of an OS thread that is gone off a list. Returns NULL if there is none. */
+static struct fli_os_thread *take_gone(struct fli_os_thread **list)
+{
+    fli_registry_lock();
+    struct fli_os_thread *record = *list;
+    while (record != NULL && (record == os_thread || !fli_life_is_over(&record->life)))
+        record = record->in_process.next;
+    if (record != NULL)
+        FLI_LIST_REMOVE(record, in_process);
+    fli_registry_unlock();
+    return record;
+}
+
+static void reap(struct fli_os_thread **list)
+{
+    struct fli_os_thread *gone;
+    struct fli_thread *thread;
+    while ((gone = take_gone(list)) != NULL) {
+        while ((thread = claim_bound(gone)) != NULL) {
+            fli_thread_end_claimed(thread);
+            free(thread);
+        }
+        for (thread = gone->left; thread != NULL; thread = thread->in_os_thread.next)
+            fli_tsan_acquire(thread);
+        free_record(gone);
+    }
+}
+
+void fli_os_thread_reap(bool all)
+{
+    reap(&ended);
+    if (all)
+        reap(&os_threads);
 }
 
 int fli_os_thread_prepare_locked(void)

@@ -8,6 +8,9 @@
  *
  *     each handle is bound to at most one OS thread, and claimed by at most one
  *
+ * Destructors of the host may use their handles in every round of destructors, before and after the library's. So the
+ * exit leaves handles that can still be used (thread.h). They are freed when the OS thread is gone (life.h).
+ *
  * The calling OS thread reads its own record without a lock. The registry lock guards the bindings and the list of
  * records.
  */
@@ -15,6 +18,7 @@
 #define FLI_OS_THREAD_H
 
 #include "base/callback.h"
+#include "base/life.h"
 #include "base/list.h"
 #include "grace/reader.h"
 
@@ -25,6 +29,8 @@ struct fli_os_thread {
     FLI_LINKS(struct fli_os_thread) in_process;
     struct fli_thread *bound; /* the handles bound to it */
     struct fli_reader readers[FLI_GRACE_KINDS];
+    struct fli_thread *left; /* handles that its exit has detached */
+    struct fli_life life;
     long number; /* the kernel's */
     void *guest; /* a record that a layer above keeps of it */
     void (*end_guest)(void *guest);
@@ -39,6 +45,13 @@ int fli_os_thread_prepare_locked(void);
 /* Makes a record of the calling OS thread, unless there is one, so that its exit detaches the handles bound to it.
  * Returns 0 or -ENOMEM. */
 int fli_os_thread_watch(void);
+
+/* Makes a handle that is left (thread.h) for the calling OS thread, which exits. NULL if memory is refused. */
+struct fli_thread *fli_os_thread_attach_left(struct fl_heap *heap);
+
+/* Frees what OS threads that are gone have left. Those whose exit has been seen are few; `all` OS threads are looked
+ * at for the sake of those that attached in the last round of destructors. No lock may be held. */
+void fli_os_thread_reap(bool all);
 
 /* Hangs a record of a layer above on that of the calling OS thread, which exists. When the OS thread exits, `end` is
  * called with it, before the handles bound to the thread are detached. */

@@ -41,6 +41,7 @@ int fli_registry_enter(struct fl_heap *heap)
 size_t fli_registry_count(struct fl_heap *heap, unsigned *inside)
 {
     *inside = 0;
+    fli_os_thread_reap(true);
     fli_registry_lock();
     size_t count = heap->thread_count;
     for (const struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)

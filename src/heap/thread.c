@@ -56,7 +56,6 @@ void fli_thread_remove_locked(struct fli_thread *thread)
     heap->detached.updates += fli_load_hint(&thread->owner.counters.updates);
     heap->detached.cas_failures += fli_load_hint(&thread->owner.counters.cas_failures);
     heap->detached.home_visits += fli_load_hint(&thread->owner.counters.home_visits);
-    free(thread);
 }
 
 /* ---- Attaching and detaching. */
@@ -115,7 +114,7 @@ struct fl_thread *fl_thread_attach_abi(unsigned abi, struct fl_heap *heap)
         errno = ENOTSUP;
         return NULL;
     }
-    struct fli_thread *thread = attach(heap);
+    struct fli_thread *thread = fli_os_thread_exits() ? fli_os_thread_attach_left(heap) : attach(heap);
     return thread != NULL ? &thread->face : NULL;
 }
 
@@ -159,7 +158,7 @@ void fli_thread_note_exit(void)
     fl_thread_current = (struct fl_thread *)&exited.face;
 }
 
-void fli_thread_detach_claimed(struct fli_thread *thread)
+void fli_thread_end_claimed(struct fli_thread *thread)
 {
     flush_and_tell(thread, true);
     stop_reading(thread, true);
@@ -187,6 +186,8 @@ int fl_thread_detach(struct fl_thread *face)
 {
     struct fli_thread *thread = fli_thread_of(face);
     const char *wrong;
+    if (thread->left != NULL)
+        return 0; /* the exit of its OS thread has detached it */
     if (fli_thread_is_stand_in(face))
         wrong = "is not an attached thread";
     else if (fli_thread_sections(thread) > 0)
@@ -199,7 +200,8 @@ int fl_thread_detach(struct fl_thread *face)
         fli_misuse("fl_thread_detach", face, NULL, "%s", wrong);
         return -EINVAL;
     }
-    fli_thread_detach_claimed(thread);
+    fli_thread_end_claimed(thread);
+    free(thread);
     return 0;
 }
 

@@ -20,6 +20,9 @@
  * Two constant handles stand in where an OS thread has none: `unattached` until it first uses the default heap, and
  * `exited` from its exit on. Their caches have no capacity, so every call on them takes its slow half. That enters
  * through fli_serve_enter (serve.h).
+ *
+ * A handle is left once the exit of its OS thread has detached it. Later destructors of that thread may still use it.
+ * Like a stand-in it has no capacity, but its heap serves its calls. It is freed when the OS thread is gone.
  */
 #ifndef FLI_THREAD_H
 #define FLI_THREAD_H
@@ -40,7 +43,8 @@ struct fli_thread {
     const struct fl_header *header; /* of the heap, where there are stale readers */
     unsigned first_class;           /* where in `face` the caches of class 0 and up begin */
     FLI_ATOMIC(unsigned) sections;  /* read-side sections begun and not ended through this handle */
-    struct fl_heap *heap;           /* NULL in the stand-ins */
+    struct fl_heap *heap;           /* NULL in the stand-ins, and once the handle is left */
+    struct fl_heap *left;           /* the heap that it was of, once the exit of its OS thread has detached it */
     struct fli_owner owner;
     void *context;
     struct fli_callback refilling; /* on_refill */
@@ -68,6 +72,7 @@ static inline struct fli_thread *fli_thread_of(const struct fl_thread *face)
     return (struct fli_thread *)(void *)face;
 }
 
+/* Whether a handle is a stand-in, or is left. */
 static inline bool fli_thread_is_stand_in(const struct fl_thread *face)
 {
     return fli_thread_of(face)->heap == NULL;
@@ -130,13 +135,13 @@ void fli_thread_submit_ours(struct fl_heap *heap);
 /* Flushes the handles of a heap that are offline. */
 void fli_thread_flush_offline(struct fl_heap *heap);
 
-/* Detaches a handle that has been claimed (os_thread.h). */
-void fli_thread_detach_claimed(struct fli_thread *thread);
+/* Ends the attachment of a handle that has been claimed (os_thread.h). The caller frees the handle. */
+void fli_thread_end_claimed(struct fli_thread *thread);
 
 /* Notes that the calling OS thread exits: fl_thread_self returns the stand-in `exited` from now on. */
 void fli_thread_note_exit(void);
 
-/* Removes a thread from the registry and frees it. Under the registry lock. */
+/* Removes a thread from the registry. Under the registry lock. */
 void fli_thread_remove_locked(struct fli_thread *thread);
 
 #endif

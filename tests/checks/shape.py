@@ -11,7 +11,7 @@ import sys
 from source import report, sources
 
 LINES_MAX = 400
-MAY_LOCK = "src/base/lock."
+MAY_LOCK = ("src/base/life.", "src/base/lock.")
 MAY_HAVE_VARIANTS = {"src/base/os.c", "src/grace/rcu.c"}
 
 FORBIDDEN = [

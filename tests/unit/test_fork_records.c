@@ -99,6 +99,7 @@ static void what_is_known_of_other_threads_is_released_in_the_child(void **state
         sem_post(&sleepers[i].wake);
         assert_int_equal(pthread_join(sleepers[i].thread, NULL), 0);
     }
+    assert_int_equal(stats_of(bed->heap).threads, 1); /* this looks for threads that are gone */
     assert_int_equal(count_records(), before);
 }
 

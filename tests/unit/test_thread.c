@@ -421,6 +421,129 @@ static void destructors_may_use_self_in_every_round_of_a_threads_exit(void **sta
     assert_sound(heap);
 }
 
+/* What a host still holds while its thread exits. Its destructor runs before the library's in each round if its key is
+ * the earlier one. */
+static pthread_key_t early_key;
+
+struct estate {
+    pthread_key_t key;
+    struct fl_heap *heap; /* NULL: the default heap's handle is in hand */
+    struct fl_thread *thread;
+    unsigned rounds;
+    void *blocks[ROUNDS], *sized[ROUNDS], *large[ROUNDS], *objects[ROUNDS];
+};
+
+/* Clears nothing. */
+static void clear_object(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)object, (void)type;
+}
+
+static struct fl_type object_type = {.name = "object", .size = SIZE, .kind = FL_DEALLOC_CLEAR, .clear = clear_object};
+
+static void settle_some(void *argument)
+{
+    struct estate *estate = argument;
+    unsigned round = estate->rounds++;
+    fl_free(estate->thread, estate->blocks[round]);
+    fl_free_sized(estate->thread, estate->sized[round], SIZE);
+    fl_free(estate->thread, estate->large[round]);
+    fl_dealloc(estate->thread, estate->objects[round], &object_type);
+    void *block = fl_alloc(estate->thread, SIZE);
+    assert_non_null(block);
+    block = fl_realloc(estate->thread, block, SIZE, 4 * SIZE);
+    assert_non_null(block);
+    fl_free_many(estate->thread, 4 * SIZE, 1, &block);
+    fl_thread_flush(estate->thread);
+    assert_ptr_equal(fl_thread_heap(estate->thread), estate->heap);
+    if (estate->rounds < ROUNDS)
+        pthread_setspecific(estate->key, estate);
+    else if (estate->heap != fl_heap_default())
+        assert_int_equal(fl_thread_detach(estate->thread), 0);
+}
+
+static void *leave_estate(void *argument)
+{
+    struct estate *estate = argument;
+    bool is_default = estate->heap == fl_heap_default();
+    if (is_default)
+        fl_free(fl_thread_self(), fl_alloc(fl_thread_self(), SIZE)); /* attaches */
+    estate->thread = is_default ? fl_thread_self() : fl_thread_attach(estate->heap);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        estate->large[i] = fl_alloc(estate->thread, 50000);
+        estate->objects[i] = fl_type_alloc(estate->thread, &object_type);
+    }
+    fl_alloc_many(estate->thread, SIZE, ROUNDS, estate->blocks);
+    fl_alloc_many(estate->thread, SIZE, ROUNDS, estate->sized);
+    pthread_setspecific(estate->key, estate);
+    return NULL;
+}
+
+static void settle_in_every_round(struct fl_heap *heap, pthread_key_t key)
+{
+    struct estate estate = {.key = key, .heap = heap};
+    struct fl_stats before = stats_of(heap);
+    run_on_thread(leave_estate, &estate);
+    assert_int_equal(estate.rounds, ROUNDS);
+    struct fl_stats after = stats_of(heap);
+    assert_int_equal(after.live_blocks, before.live_blocks);
+    assert_int_equal(after.large_blocks, before.large_blocks);
+    assert_int_equal(after.threads, before.threads);
+    assert_sound(heap);
+}
+
+static void destructors_may_free_through_their_handles_in_every_round(void **state)
+{
+    struct bed *bed = *state;
+    assert_int_equal(pthread_key_create(&late_key, settle_some), 0);
+    assert_int_equal(object_type.ready ? 0 : fl_type_ready(&object_type, NULL, NULL, 0), 0);
+    settle_in_every_round(bed->heap, early_key);
+    settle_in_every_round(bed->heap, late_key);
+    settle_in_every_round(fl_heap_default(), early_key);
+    settle_in_every_round(fl_heap_default(), late_key);
+    assert_int_equal(pthread_key_delete(late_key), 0);
+}
+
+/* A thread that attaches first in a round of its destructors. */
+struct latecomer {
+    struct fl_heap *heap;
+    unsigned round, waits;
+};
+
+static void attach_in_a_round(void *argument)
+{
+    struct latecomer *latecomer = argument;
+    if (++latecomer->round < latecomer->waits) {
+        pthread_setspecific(late_key, latecomer);
+        return;
+    }
+    struct fl_thread *thread = fl_thread_attach(latecomer->heap);
+    assert_non_null(thread);
+    fl_free(thread, fl_alloc(thread, SIZE));
+}
+
+static void *come_late(void *argument)
+{
+    pthread_setspecific(late_key, argument);
+    return NULL;
+}
+
+static void what_is_first_attached_in_any_round_of_destructors_ends_with_the_thread(void **state)
+{
+    struct bed *bed = *state;
+    assert_int_equal(pthread_key_create(&late_key, attach_in_a_round), 0);
+    /* What is attached in the second round may be detached in the last. */
+    unsigned last = FLI_THREAD_SANITIZER ? 1 : ROUNDS;
+    for (unsigned round = 1; round <= last; round++) {
+        struct latecomer latecomer = {.heap = bed->heap, .waits = round};
+        run_on_thread(come_late, &latecomer);
+        assert_int_equal(latecomer.round, round);
+        assert_int_equal(threads_of(bed->heap), 1);
+    }
+    assert_int_equal(stats_of(bed->heap).live_blocks, 0);
+    assert_int_equal(pthread_key_delete(late_key), 0);
+}
+
 static struct fl_heap *late_heap;
 
 static void attach_late(void *argument)
@@ -490,6 +613,8 @@ static void a_hosts_destructor_may_use_and_detach_its_handle_whenever_it_runs(vo
 
 int main(void)
 {
+    if (pthread_key_create(&early_key, settle_some) != 0) /* before the first heap makes the library's key */
+        return 1;
     const struct CMUnitTest tests[] = {
         BED_TEST(every_attach_is_a_new_handle_on_its_own),
         BED_TEST(another_abi_is_refused),
@@ -511,6 +636,8 @@ int main(void)
         BED_TEST(many_threads_may_free_unattached_at_once),
         cmocka_unit_test(destructors_may_use_self_in_every_round_of_a_threads_exit),
         BED_TEST(a_hosts_destructor_may_use_and_detach_its_handle_whenever_it_runs),
+        BED_TEST(destructors_may_free_through_their_handles_in_every_round),
+        BED_TEST(what_is_first_attached_in_any_round_of_destructors_ends_with_the_thread),
         BED_TEST(an_attachment_made_by_a_destructor_ends_with_the_thread_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
