@@ -612,7 +612,9 @@ FL_API void fl_free_many(struct fl_thread *thread, size_t size, size_t count, vo
  * fork: a bp heap works in the child as before, if the fork was outside a read-side section. A qsbr heap gets no more
  * grace periods in the child: deferred blocks stay deferred, and fl_heap_barrier returns -ENOTSUP. With FL_GRACE_HOST
  * this is up to the host. Once a bp heap has existed, Freelane calls urcu_bp_before_fork and its siblings; a host that
- * uses bp must not call them too. Such a fork waits for the grace period of bp that is under way. */
+ * uses bp must not call them too. Such a fork waits for the grace period of bp that is under way, for at most a second.
+ * If a reader holds that up for longer, the child's bp heaps get no more grace periods, as after a fork inside a
+ * section. Other threads use their heaps meanwhile. A host's own synchronize_rcu of bp delays a fork without a bound. */
 
 /* Frees a block of the thread's heap after a grace period, given the size in bytes that it was allocated with. The
  * block is not NULL. Never fails, never waits, keeps errno. Misuse if the handle is offline or the heap has no grace

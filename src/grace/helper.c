@@ -21,7 +21,7 @@ static void wait_until_asked_locked(struct fli_helper *helper, int64_t number)
 {
     fli_assert_held(&helper->lock);
     helper->is_idle = true;
-    while (helper->asked < number)
+    while (helper->asked < number || helper->forks > 0)
         fli_condition_wait(&helper->asked_for, &helper->lock);
     helper->is_idle = false;
 }
@@ -41,8 +41,10 @@ static void *help(void *arg)
     fli_lock(&helper->lock);
     for (;;) {
         int64_t number = fli_load_own(&helper->begun);
-        wait_until_asked_locked(helper, number + 1);
-        rest_locked(helper, number + 1);
+        do {
+            wait_until_asked_locked(helper, number + 1);
+            rest_locked(helper, number + 1);
+        } while (helper->forks > 0);
         fli_store_own(&helper->begun_at, fli_grace_now());
         /* G3: release, pairs with G4 in latest: with this number no earlier begun_at is read. */
         fli_store_release(&helper->begun, number + 1);
@@ -130,11 +132,33 @@ int64_t fli_helper_latest(struct fli_helper *helper, uint64_t *begun_at)
 
 /* ---- fork */
 
+bool fli_helper_pause(struct fli_helper *helper, unsigned milliseconds)
+{
+    struct timespec until = fli_background_time(fli_grace_now() + (uint64_t)milliseconds * 1000000u);
+    fli_lock(&helper->lock);
+    helper->forks++;
+    while (completed(helper) < fli_load_own(&helper->begun) &&
+           fli_condition_wait_until(&helper->ended, &helper->lock, &until))
+        ;
+    bool rests = completed(helper) == fli_load_own(&helper->begun);
+    fli_unlock(&helper->lock);
+    return rests;
+}
+
+void fli_helper_resume(struct fli_helper *helper)
+{
+    fli_lock(&helper->lock);
+    helper->forks--;
+    fli_condition_signal(&helper->asked_for);
+    fli_unlock(&helper->lock);
+}
+
 void fli_helper_begin_anew_stw(struct fli_helper *helper, bool lost)
 {
     helper->lost = helper->lost || lost;
     fli_store_own(&helper->begun, fli_load_own(&helper->completed));
     fli_store_own(&helper->exists, false);
     helper->is_idle = false;
+    helper->forks = 0;
     fli_unlock(&helper->lock);
 }

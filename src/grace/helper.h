@@ -31,9 +31,10 @@ struct fli_helper {
     void (*wait_for_readers)(void); /* one grace period, from its beginning to its end */
     struct fli_mutex lock;          /* guards what follows */
     struct fli_condition asked_for, ended;
-    bool is_idle;  /* the helper waits until it is asked */
-    int64_t hurry; /* grace periods up to this one begin at once */
-    bool lost;     /* in a child that gets no more grace periods; set before there is a second thread */
+    bool is_idle;   /* the helper waits until it is asked */
+    unsigned forks; /* forks under way, for which it begins no grace period */
+    int64_t hurry;  /* grace periods up to this one begin at once */
+    bool lost;      /* in a child that gets no more grace periods; set before there is a second thread */
     int64_t asked;
     FLI_ATOMIC(bool) exists;
     FLI_ATOMIC(int64_t) begun;
@@ -53,6 +54,11 @@ void fli_helper_wait_for(void *helper, int64_t token, unsigned milliseconds);
 
 /* Returns the number of the grace period that began last, and in `*begun_at` when it began. */
 int64_t fli_helper_latest(struct fli_helper *helper, uint64_t *begun_at);
+
+/* For a fork: keeps the helper from beginning grace periods, and waits for the one under way to end, for at most
+ * `milliseconds`. Returns whether none is under way. fli_helper_resume ends this in the parent in any case. */
+bool fli_helper_pause(struct fli_helper *helper, unsigned milliseconds);
+void fli_helper_resume(struct fli_helper *helper);
 
 /* Starts anew in the child of a fork, where no other thread runs and the lock is held. There is no helper; if it is
  * `lost`, there will be none. Releases the lock. */

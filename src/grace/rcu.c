@@ -7,7 +7,7 @@
  * went offline (release) happened before what follows a synchronize_rcu (acquire).
  *
  * fork: with bp, a child goes on, because the locks of bp were held across the fork. It gets no more grace periods if
- * the fork was inside a section. With qsbr, a child gets none if there ever was a reader: synchronize_rcu would wait
+ * the fork was inside a section, or if the grace period under way did not end in time for them to be had. With qsbr, a child gets none if there ever was a reader: synchronize_rcu would wait
  * for readers that do not exist.
  */
 #include "grace/rcu.h"
@@ -116,15 +116,18 @@ static int64_t qsbr_latest(uint64_t *begun_at)
     return fli_helper_latest(&qsbr.helper, begun_at);
 }
 
+/* In a child without grace periods, liburcu's lock for new readers may be held for ever. */
 static void bp_lock(void)
 {
-    bp.urcu->read_lock();
+    if (!bp.helper.lost)
+        bp.urcu->read_lock();
 }
 
 static void bp_unlock(void)
 {
     tell_done(&bp);
-    bp.urcu->read_unlock();
+    if (!bp.helper.lost || bp.urcu->read_ongoing() != 0)
+        bp.urcu->read_unlock();
 }
 
 static bool bp_is_inside(void)
@@ -192,14 +195,19 @@ int fli_rcu_init(struct fli_grace *grace)
 
 /* ---- fork */
 
-/* Whether the fork under way on this thread holds bp's locks. Other threads may fork at the same time. */
-static __thread bool bp_is_held;
+/* How long a fork waits for the grace period under way. */
+enum { FORK_WAITS_MILLISECONDS = 1000 };
+
+/* Whether the fork under way on this thread has paused the helper of bp, and holds bp's locks. Other threads may fork
+ * at the same time. */
+static __thread bool bp_is_paused, bp_is_held;
 
 void fli_rcu_before_fork(void)
 {
     /* bp's locks are taken only if threads or the helper may hold them. A thread inside a section does not take them,
      * because its wait for a grace period under way would not end. Relaxed: see fli_rcu_init. */
-    bp_is_held = fli_load_relaxed(&bp.is_used) && !bp_is_inside();
+    bp_is_paused = fli_load_relaxed(&bp.is_used) && !bp_is_inside();
+    bp_is_held = bp_is_paused && fli_helper_pause(&bp.helper, FORK_WAITS_MILLISECONDS);
     if (!bp_is_held)
         return;
     /* Registers this thread now: between the handlers, its first section would need a lock that is held. */
@@ -220,6 +228,8 @@ void fli_rcu_after_fork_parent(void)
     fli_unlock(&qsbr.helper.lock);
     if (bp_is_held)
         urcu_bp_after_fork_parent();
+    if (bp_is_paused)
+        fli_helper_resume(&bp.helper);
 }
 
 void fli_rcu_after_fork_child(void)

@@ -527,6 +527,47 @@ static void a_child_of_a_fork_inside_a_section_is_told_that_it_gets_no_grace_per
     end_bed(&bed);
 }
 
+static void *read_and_detach(void *argument)
+{
+    struct fl_thread *thread = fl_thread_attach(argument);
+    fl_read_lock(thread);
+    fl_read_unlock(thread);
+    EXPECT(fl_thread_detach(thread) == 0);
+    return NULL;
+}
+
+static void go_on_without_grace_periods(void *argument)
+{
+    struct bed *bed = argument;
+    alarm(CHILD_SECONDS);
+    EXPECT(fl_heap_barrier(bed->heap) == -ENOTSUP);
+    EXPECT(child_class_stats(bed->heap).deferred == MANY);
+    pthread_t thread;
+    EXPECT(pthread_create(&thread, NULL, read_and_detach, bed->heap) == 0);
+    EXPECT(pthread_join(thread, NULL) == 0);
+    read_and_detach(bed->heap);
+    go_on(bed->heap);
+}
+
+static void a_fork_does_not_wait_for_ever_for_a_reader(void **state)
+{
+    (void)state;
+    struct bed bed = bed_of(FL_GRACE_BP);
+    struct lingerer lingerer = {0};
+    begin_lingering(&lingerer, bed.heap, FL_GRACE_BP);
+    defer_some(bed.thread, SIZE, MANY);
+    fl_thread_flush(bed.thread); /* a grace period begins, and cannot end */
+    while (class_stats_of(bed.heap, SIZE).deferred != MANY)
+        sleep_ms(1);
+    sleep_ms(20); /* the helper begins to wait */
+    assert_child_succeeds(go_on_without_grace_periods, &bed);
+    assert_int_equal(class_stats_of(bed.heap, SIZE).deferred, MANY);
+    end_lingering(&lingerer);
+    assert_int_equal(fl_heap_barrier(bed.heap), 0);
+    assert_int_equal(class_stats_of(bed.heap, SIZE).deferred, 0);
+    end_bed(&bed);
+}
+
 static void *defer_on_a_new_thread(void *argument)
 {
     struct fl_thread *thread = fl_thread_attach(argument);
@@ -883,6 +924,7 @@ int main(void)
         cmocka_unit_test(a_child_of_bp_reclaims_though_another_thread_was_in_a_section),
         cmocka_unit_test(a_child_of_bp_reclaims_though_a_grace_period_was_under_way),
         cmocka_unit_test(a_child_of_a_fork_inside_a_section_is_told_that_it_gets_no_grace_periods),
+        cmocka_unit_test(a_fork_does_not_wait_for_ever_for_a_reader),
         cmocka_unit_test(a_child_of_qsbr_keeps_what_is_deferred_and_says_so),
         cmocka_unit_test(retired_slabs_go_back_in_a_child_of_bp),
         cmocka_unit_test(retired_slabs_serve_again_in_a_child_of_qsbr),
