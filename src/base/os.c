@@ -3,6 +3,7 @@
 #include "base/sanitizer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -43,6 +44,35 @@ int fli_os_decommit(void *base, size_t size)
     int result = madvise(base, size, MADV_DONTNEED) == 0 ? 0 : -errno;
     errno = saved;
     return result;
+}
+
+bool fli_os_is_strict(void)
+{
+    int saved = errno, file = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+    char mode = '0';
+    bool is_known = file >= 0 && read(file, &mode, 1) == 1;
+    if (file >= 0)
+        close(file);
+    errno = saved;
+    return is_known && mode == '2';
+}
+
+bool fli_os_withdraw(void *base, size_t size)
+{
+    int saved = errno;
+    bool done = mmap(base, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == base;
+    if (done)
+        name(base, size);
+    errno = saved;
+    return done;
+}
+
+bool fli_os_restore(void *base, size_t size)
+{
+    int saved = errno;
+    bool done = mprotect(base, size, PROT_READ | PROT_WRITE) == 0;
+    errno = saved;
+    return done;
 }
 
 void fli_os_advise_huge(void *base, size_t size, bool huge)

@@ -34,6 +34,17 @@ void fli_os_release(void *base, size_t size);
  * errno value; on failure the pages keep their contents. Keeps errno. */
 int fli_os_decommit(void *base, size_t size);
 
+/* Whether the OS counts all memory that could be written, and refuses what it could not serve (vm.overcommit_memory
+ * is 2). Keeps errno. */
+bool fli_os_is_strict(void);
+
+/* Returns the memory of whole pages to the OS and makes them address space again, which does not count as committed.
+ * Returns false, and changes nothing, if the OS refuses. Keeps errno. */
+bool fli_os_withdraw(void *base, size_t size);
+
+/* Makes what was withdrawn usable again. It reads as zeros. Returns false if the OS refuses. Keeps errno. */
+bool fli_os_restore(void *base, size_t size);
+
 /* Asks for huge pages, or for none, where the OS has them. A refusal changes nothing else. Keeps errno. */
 void fli_os_advise_huge(void *base, size_t size, bool huge);
 

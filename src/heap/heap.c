@@ -79,6 +79,7 @@ static int init_backing(struct fl_heap *heap, size_t span)
     fli_deferred_init(&heap->deferred, backing, &heap->grace, heap->options.defer_bytes);
     backing->slabs.huge_pages = !FLI_SANITIZED && heap->options.huge != FL_HUGE_NEVER;
     backing->slabs.huge_at_once = heap->options.huge == FL_HUGE_ALWAYS;
+    backing->slabs.strict = fli_os_is_strict();
     backing->slabs.small_pages = heap->options.huge == FL_HUGE_NEVER;
     backing->slabs.stale_bytes = heap->options.header != NULL ? heap->options.header->bytes : 0;
     int refused = fli_slabs_init(&backing->slabs, heap->mapping, span, most, &backing->limit,

@@ -55,6 +55,29 @@ static void make_huge(struct fli_slabs *slabs, uint32_t chunk)
         fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, true);
 }
 
+/* ---- Where memory that could be written counts. */
+
+static void withdraw_chunk(struct fli_slabs *slabs, uint32_t chunk)
+{
+    struct fli_chunk *of = fli_idle_chunk(slabs, chunk);
+    if (!slabs->strict || of->cold != ALL_SLABS || of->kept != 0 || of->withdrawn)
+        return;
+    of->withdrawn = fli_os_withdraw(chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
+    of->small |= of->withdrawn; /* what was asked for is forgotten */
+}
+
+/* Makes a chunk usable again if it was withdrawn. Returns whether it is. */
+static bool restore_chunk(struct fli_slabs *slabs, uint32_t chunk)
+{
+    struct fli_chunk *of = fli_idle_chunk(slabs, chunk);
+    if (!of->withdrawn)
+        return true;
+    of->withdrawn = !fli_os_restore(chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
+    if (!of->withdrawn && !slabs->huge_pages)
+        fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, false);
+    return !of->withdrawn;
+}
+
 /* ---- Taking a slab. */
 
 static void keep_warm(struct fli_slabs *slabs, uint32_t slab)
@@ -111,6 +134,8 @@ static uint32_t take_cold(struct fli_slabs *slabs, uint32_t chunk)
  * refused. */
 static uint32_t warm_up(struct fli_slabs *slabs)
 {
+    if (slabs->cold_count > 0 && !restore_chunk(slabs, find_cold(slabs)))
+        return 0;
     if (slabs->cold_count > 0 && warm_up_chunk(slabs, find_cold(slabs))) {
         slabs->reused_bytes += FLI_SLAB_BYTES;
         return take_warm(slabs);
@@ -188,6 +213,7 @@ static void keep_cold(struct fli_slabs *slabs, uint32_t first, uint32_t count, b
     slabs->lowest_cold = chunk < slabs->lowest_cold ? chunk : slabs->lowest_cold;
     if (count < FLI_CHUNK_SLABS)
         settle_chunk(slabs, chunk);
+    withdraw_chunk(slabs, chunk);
     fli_unlock(&slabs->lock);
     fli_limit_give(slabs->limit, (size_t)count << FLI_SLAB_SHIFT);
 }

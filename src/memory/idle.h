@@ -13,6 +13,10 @@
  * back memory that was returned. When a whole chunk is cold, the first use of a slab brings memory for all, so all
  * become warm at once. Cold slabs are taken lowest address first.
  *
+ * Where the OS counts memory that could be written (vm.overcommit_memory is 2), a chunk that is all cold is withdrawn: it
+ * becomes address space, until a slab of it is used again. The OS may refuse either; a chunk that it does not restore
+ * stays cold.
+ *
  *     cold_count = number of cold bits of all chunks        kept_count = number of kept bits of all chunks
  *     the kept bits of a chunk are among its cold bits
  *

@@ -48,8 +48,9 @@ struct fli_home;
 /* What is known of the idle slabs of a chunk (idle.h). A bit per slab. */
 struct fli_chunk {
     uint32_t cold;
-    uint32_t kept;  /* of these, the ones whose memory the OS did not take */
-    uint32_t small; /* 1: it has small pages */
+    uint32_t kept;      /* of these, the ones whose memory the OS did not take */
+    uint32_t small;     /* 1: it has small pages */
+    uint32_t withdrawn; /* 1: all of it is cold, and address space alone */
 };
 
 /* One slab. */
@@ -106,6 +107,7 @@ struct fli_slabs {
     bool huge_pages;    /* are asked for */
     bool huge_at_once;  /* for the first chunks, too */
     bool small_pages;   /* are asked for everywhere */
+    bool strict;        /* the OS counts memory that could be written: cold chunks are withdrawn */
     bool defers;        /* blocks can be deferred */
     size_t stale_bytes; /* bytes of a free block that stale readers may read */
 

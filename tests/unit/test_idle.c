@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* link: -Wl,--wrap=madvise */
+/* link: -Wl,--wrap=madvise -Wl,--wrap=mprotect */
 #include "ground.h"
 
 #include <sys/mman.h>
@@ -16,6 +16,19 @@ int __wrap_madvise(void *address, size_t length, int advice)
     huge += advice == FLI_ADVICE_HUGE;
     small += advice == FLI_ADVICE_SMALL;
     return __real_madvise(address, length, advice);
+}
+
+static bool refuses; /* the system refuses to make memory writable */
+
+int __real_mprotect(void *address, size_t length, int protection);
+int __wrap_mprotect(void *address, size_t length, int protection);
+
+int __wrap_mprotect(void *address, size_t length, int protection)
+{
+    if (!refuses)
+        return __real_mprotect(address, length, protection);
+    errno = ENOMEM;
+    return -1;
 }
 
 static void forget_calls(void)
@@ -234,6 +247,58 @@ static void the_slabs_of_a_chunk_that_is_all_cold_get_warm_together(void **state
     assert_int_equal(fli_slab_begin(slabs, 1), 0);
 }
 
+/* ---- Strict overcommit. */
+
+/* KiB of a line of a file in /proc; 0 if there is no such line. */
+static size_t kib_of(const char *path, const char *key)
+{
+    char line[256];
+    size_t kib = 0;
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, key, strlen(key)) == 0)
+            kib = strtoul(line + strlen(key), NULL, 10);
+    fclose(file);
+    return kib;
+}
+
+static void cold_chunks_do_not_count_where_the_system_is_strict(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    enum { SLABS = 8 * FLI_CHUNK_SLABS, KIB = SLABS * FLI_SLAB_BYTES / 1024 };
+    size_t before = kib_of("/proc/self/status", "VmData:");
+    slabs->strict = true;
+    begin_and_make_cold(slabs, SLABS, 0);
+    assert_true(kib_of("/proc/self/status", "VmData:") < before + KIB / 2);
+    refuses = true;
+    assert_int_equal(fli_slab_begin(slabs, 1), 0);
+    refuses = false;
+    for (uint32_t slab = 1; slab <= SLABS; slab++) {
+        assert_int_equal(fli_slab_begin(slabs, 1), slab);
+        if (!FLI_CHECKED) /* checked builds poison what nobody has allocated */
+            assert_int_equal(*(fli_slab_start(slabs, slab) + 5), 0);
+    }
+    assert_int_equal(slabs->cold_count, 0);
+}
+
+static void committed_memory_falls_where_the_system_is_strict(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    if (!fli_os_is_strict()) {
+        print_message("vm.overcommit_memory is not 2\n");
+        skip();
+    }
+    slabs->strict = true;
+    unsigned c = fl_size_class(FL_BLOCK_MAX);
+    uint32_t list = 0;
+    for (uint32_t slab = 1; slab <= GROUND_SLABS; slab++)
+        list = begin_and_retire(slabs, c, list);
+    size_t before = kib_of("/proc/meminfo", "Committed_AS:");
+    fli_idle_make(slabs, list, 0);
+    assert_true(kib_of("/proc/meminfo", "Committed_AS:") < before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +310,8 @@ int main(void)
         GROUND_TEST(without_the_wish_for_huge_pages_none_are_asked_for),
         GROUND_TEST(with_small_pages_all_memory_asks_for_them),
         GROUND_TEST(huge_pages_can_be_asked_for_from_the_start),
+        GROUND_TEST(cold_chunks_do_not_count_where_the_system_is_strict),
+        GROUND_TEST(committed_memory_falls_where_the_system_is_strict),
         GROUND_TEST(a_chunk_of_which_a_part_is_cold_has_small_pages_until_it_is_used_again),
         GROUND_TEST(the_slabs_of_a_chunk_that_is_all_cold_get_warm_together),
     };
