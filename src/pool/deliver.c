@@ -5,6 +5,9 @@
 /* A row of at least ROW_LEAST neighbours goes home a word at a time. A new row is looked for every ROW_EVERY blocks. */
 enum { ROW_LEAST = 4, ROW_EVERY = 16 };
 
+/* So many blocks ahead, the bits are prefetched of a block in another slab. */
+enum { AHEAD = 8 };
+
 /* Sets bits of a word. Returns false and sets none if one of them is set already. */
 static inline bool set_bits(FLI_ATOMIC(uint64_t) * word, uint64_t mask)
 {
@@ -87,6 +90,16 @@ static inline unsigned put_singly(struct fli_slabs *slabs, unsigned class_index,
     return (unsigned)(d->at - first) - strays;
 }
 
+/* Prefetches the bit of a block, which lies in a slab of the class if it is in order. */
+static inline void prefetch_bit(const struct fli_slabs *slabs, const struct fli_slab_class *of, const void *block)
+{
+    const struct fli_range *range = fli_range_of(&slabs->ranges, block);
+    if (FLI_UNLIKELY(range == NULL))
+        return;
+    uint64_t index = ((uintptr_t)block % FLI_SLAB_BYTES * of->reciprocal) >> 32;
+    __builtin_prefetch((const void *)&fli_slab_row_of(slabs, block)->free_bits[index / 64]);
+}
+
 /* Sends home the block at `at` and those behind it of the same slab. Returns where the others begin. */
 static void *const *deliver_slab(struct fli_homes *homes, struct fli_home_class *class, unsigned class_index,
                                  void *const *at, void *const *end)
@@ -103,6 +116,8 @@ static void *const *deliver_slab(struct fli_homes *homes, struct fli_home_class 
                          of->reciprocal,
                          of->blocks};
     unsigned count = 0;
+    if (end - at > AHEAD)
+        prefetch_bit(slabs, of, at[AHEAD]);
     while (d.at < end && (uintptr_t)*d.at - d.start < FLI_SLAB_BYTES) {
         unsigned row = put_row(&d);
         count += row > 0 ? row : put_singly(slabs, class_index, &d, ROW_EVERY);
