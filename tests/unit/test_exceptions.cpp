@@ -54,8 +54,12 @@ void on_deferred(fl_heap *, size_t, void *)
     act();
 }
 
-void clear(fl_thread *, void *, const fl_type *)
+void *cleared_last_in_vain = nullptr; /* the object whose `clear` threw last */
+
+void clear(fl_thread *, void *object, const fl_type *)
 {
+    if (throws)
+        cleared_last_in_vain = object;
     act();
 }
 
@@ -217,6 +221,53 @@ void objects_stay_and_can_be_deallocated_again()
     }
 }
 
+/* An array that holds objects of a type. */
+struct Array {
+    fl_type *of;
+    std::vector<void *> *held;
+};
+
+void clear_array(fl_thread *thread, void *object, const fl_type *)
+{
+    const Array *array = static_cast<Array *>(object);
+    for (void *held : *array->held)
+        fl_dealloc(thread, held, array->of);
+}
+
+/* An exception ends the drain. The next one goes on. */
+void what_waits_is_destroyed_later()
+{
+    fl_type cleared = {}, array = {};
+    cleared.name = "cleared";
+    cleared.size = kSize;
+    cleared.clear = clear;
+    array.name = "array";
+    array.size = sizeof(Array);
+    array.clear = clear_array;
+    REQUIRE(fl_type_ready(&cleared, nullptr, nullptr, 0) == 0);
+    REQUIRE(fl_type_ready(&array, nullptr, nullptr, 0) == 0);
+    Bed bed(fl_options{});
+    for (int round = 0; round < 20; round++) {
+        std::vector<void *> held;
+        for (size_t i = 0; i < kMany; i++)
+            held.push_back(fl_type_alloc(bed.thread, &cleared));
+        void *object = fl_type_alloc(bed.thread, &array);
+        *static_cast<Array *>(object) = {&cleared, &held};
+        throws = true;
+        int before = calls;
+        REQUIRE(is_thrown_deeper(round, [&] { fl_dealloc(bed.thread, object, &array); }));
+        REQUIRE(calls == before + 1);
+        REQUIRE(bed.live() == kMany);
+        throws = false;
+        REQUIRE(!is_thrown_deeper(20 - round,
+                                  [&] { fl_dealloc(bed.thread, fl_type_alloc(bed.thread, &cleared), &cleared); }));
+        REQUIRE(calls == before + 1 + 1 + static_cast<int>(kMany) - 1);
+        REQUIRE(bed.live() == 1);
+        fl_type_free(bed.thread, cleared_last_in_vain, &cleared);
+        REQUIRE(bed.live() == 0);
+    }
+}
+
 void misuse_can_be_an_exception()
 {
     Bed bed(fl_options{});
@@ -241,5 +292,6 @@ int main()
     pressure_is_asked_for_each_time();
     deferred_blocks_are_deferred();
     objects_stay_and_can_be_deallocated_again();
+    what_waits_is_destroyed_later();
     misuse_can_be_an_exception();
 }
