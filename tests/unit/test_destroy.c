@@ -279,6 +279,24 @@ static void all_of_them_die_with_every_mapping_refused(void **state)
     assert_int_equal(stats_of(bed->heap).live_blocks, 0);
 }
 
+static void deep_children_of_a_wide_array_are_linked_if_memory_is_refused(void **state)
+{
+    struct bed *bed = *state;
+    enum { WIDTH = MANY };
+    struct node *array = new_array(bed->thread, &cleared, WIDTH);
+    for (struct node *node = array->other; node != NULL; node = node->other)
+        if (node->number >= WIDTH - 2)
+            node->next = new_chain(bed->thread, DEEP, &(const struct fl_type *){&cleared}, 1);
+    fl_thread_flush(bed->thread);
+    fl_heap_trim(bed->heap, 0);
+    refuses = true;
+    small.root = array;
+    run_on_small_stack(destroy_root, bed->thread);
+    refuses = false;
+    assert_true(refused > 0);
+    assert_int_equal(seen.ended, WIDTH + 2 * DEEP);
+}
+
 static void without_words_or_memory_an_object_ends_where_it_is_dropped(void **state)
 {
     struct bed *bed = *state;
@@ -583,6 +601,26 @@ static void what_dies_on_one_stack_does_not_wait_for_a_drain_on_another(void **s
     assert_int_equal(seen.ended, 99);
 }
 
+/* The parked drain lies above the other stack, as a caller's frame would. */
+static void run_a_fiber(struct fl_thread *thread, struct node *node)
+{
+    seen.act = NULL;
+    assert_int_equal(node->number, 0);
+    prepare_fiber(new_short_chain(1000));
+    switch_to("fiber");
+    assert_int_equal(seen.ended, 1 + 100);
+    assert_sound(fl_thread_heap(thread));
+}
+
+static void a_fiber_does_not_wait_for_the_drain_that_runs_it(void **state)
+{
+    struct bed *bed = *state;
+    fibers = bed->thread;
+    seen.act = run_a_fiber;
+    drop(bed->thread, new_short_chain(0));
+    assert_int_equal(seen.ended, 200);
+}
+
 /* Greenlets copy their slices of one stack away, and back. Here the second runs where the first is parked. */
 static void stacks_that_reuse_a_range_of_addresses_are_told_apart(void **state)
 {
@@ -827,6 +865,7 @@ int main(void)
         DESTROY_TEST(a_tree_dies_on_a_small_stack),
         DESTROY_TEST(an_array_dies_on_a_small_stack),
         DESTROY_TEST(all_of_them_die_with_every_mapping_refused),
+        DESTROY_TEST(deep_children_of_a_wide_array_are_linked_if_memory_is_refused),
         DESTROY_TEST(without_words_or_memory_an_object_ends_where_it_is_dropped),
         DESTROY_TEST(a_parent_is_freed_before_its_children_are_destroyed),
         DESTROY_TEST(a_type_may_ask_for_children_that_end_before_their_parent_is_freed),
@@ -838,6 +877,7 @@ int main(void)
         DESTROY_TEST(each_handle_has_a_drain_of_its_own),
         DESTROY_TEST(a_thread_without_a_handle_destroys_on_a_small_stack),
         DESTROY_TEST(what_dies_on_one_stack_does_not_wait_for_a_drain_on_another),
+        DESTROY_TEST(a_fiber_does_not_wait_for_the_drain_that_runs_it),
         DESTROY_TEST(stacks_that_reuse_a_range_of_addresses_are_told_apart),
         DESTROY_TEST(a_stack_that_ends_leaves_what_waits_to_be_destroyed),
         DESTROY_TEST(what_waits_after_a_longjmp_is_destroyed_when_the_host_says_so),
