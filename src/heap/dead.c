@@ -66,7 +66,7 @@ static bool has_room(struct fli_magazine *magazine)
 static struct fli_magazine *obtain_empty(struct fli_thread *server)
 {
     int saved = errno;
-    struct fli_magazine *magazine = fli_exchange_obtain_empty(&server->heap->backing, &server->owner);
+    struct fli_magazine *magazine = fli_owner_obtain_empty_anywhere(&server->heap->backing, &server->owner);
     errno = saved;
     return magazine;
 }

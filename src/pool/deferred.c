@@ -105,7 +105,7 @@ bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsign
             raised = fli_deferred_submit_owner(deferred, place, class_index, owner);
             fli_deferred_advance(deferred);
         }
-        struct fli_magazine *empty = fli_exchange_obtain_empty(deferred->backing, owner);
+        struct fli_magazine *empty = fli_owner_obtain_empty_anywhere(deferred->backing, owner);
         if (empty == NULL) {
             bool by_mark = mark(deferred, class_index, block);
             fli_deferred_advance(deferred);

@@ -6,90 +6,6 @@
 /* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. */
 enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16, BYTES_PER_NOTICE = 1 << 20 };
 
-/* ---- The owner's home. */
-
-static bool is_small(unsigned class_index)
-{
-    return fli_class_bytes(class_index) <= FLI_HOME_BLOCK_MOST;
-}
-
-/* Locks the owner's home, if that is possible within a moment. */
-static bool come_home(struct fli_owner *owner)
-{
-    struct fli_home *home = owner->home;
-    if (!fli_home_try(home) && !fli_home_try_briefly(home))
-        return false;
-    if (FLI_UNLIKELY(fli_load_hint(&home->away)))
-        fli_store_hint(&home->away, false);
-    fli_count(&owner->counters.home_visits, 1);
-    return true;
-}
-
-/* Waits for a fork in the way. Otherwise moves to another home: a stopped thread may hold the lock of the owner's. */
-FLI_COLD static bool move(struct fli_backing *backing, struct fli_owner *owner)
-{
-    for (bool forked = true; forked;) {
-        forked = fli_lock_wait_for_fork(FLI_RANK_HOME);
-        if (come_home(owner))
-            return true;
-    }
-    struct fli_home *home = fli_homes_enter(&backing->homes);
-    if (home == NULL)
-        return false;
-    fli_homes_leave(&backing->homes, owner->home);
-    owner->home = home;
-    return come_home(owner);
-}
-
-/* Keeps a filled magazine at home, which is locked, if there is room. */
-static bool keep(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
-                 struct fli_home *home)
-{
-    size_t most = fli_load_hint(&backing->rack_bytes);
-    most -= most / 4;
-    struct fli_rack_part *part = is_small(class_index) ? &home->rack.small : &home->rack.large;
-    return fli_rack_put(part, &home->classes[class_index].shelf, &backing->magazines, magazine, class_index,
-                        is_small(class_index) ? fli_min(most, backing->small_bytes) : most);
-}
-
-/* A filled magazine that is kept at home, which is locked; or NULL. */
-static struct fli_magazine *take_kept(unsigned class_index, struct fli_backing *backing, struct fli_home *home)
-{
-    struct fli_rack_part *part = is_small(class_index) ? &home->rack.small : &home->rack.large;
-    return fli_rack_take(part, &home->classes[class_index].shelf, &backing->magazines, class_index);
-}
-
-/* An empty magazine: from a home, which is locked (NULL: from none), from the pool, or carved; NULL if memory is
- * refused. */
-static struct fli_magazine *obtain_empty(struct fli_backing *backing, struct fli_home *home, struct fli_owner *owner)
-{
-    struct fli_magazines *magazines = &backing->magazines;
-    struct fli_magazine *magazine = NULL;
-    if (home != NULL)
-        magazine = fli_rack_take(&home->rack.empty, &home->rack.empty_shelf, magazines, 0);
-    if (magazine == NULL)
-        magazine = fli_stack_pop_mpmc(&backing->pool.empty, magazines, &owner->counters);
-    return magazine != NULL ? magazine : fli_magazine_carve(magazines);
-}
-
-struct fli_magazine *fli_exchange_obtain_empty(struct fli_backing *backing, struct fli_owner *owner)
-{
-    bool at_home = fli_home_try(owner->home);
-    struct fli_magazine *magazine = obtain_empty(backing, at_home ? owner->home : NULL, owner);
-    if (at_home)
-        fli_home_unlock(owner->home);
-    return magazine;
-}
-
-static void give_empty(struct fli_magazine *magazine, struct fli_backing *backing, struct fli_owner *owner,
-                       bool at_home)
-{
-    size_t most = fli_load_hint(&backing->rack_bytes) / 4;
-    struct fli_rack *rack = &owner->home->rack;
-    if (!at_home || !fli_rack_put(&rack->empty, &rack->empty_shelf, &backing->magazines, magazine, 0, most))
-        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, &owner->counters);
-}
-
 /* ---- What leaves the caches. */
 
 static void note_given(size_t blocks, unsigned class_index, struct fli_owner *owner)
@@ -133,13 +49,13 @@ static void send_home(struct fli_magazine *magazine, unsigned class_index, struc
 static struct fli_magazine *exchange_kept(struct fli_magazine *full, unsigned class_index,
                                           struct fli_backing *backing, struct fli_home *home, struct fli_owner *owner)
 {
-    if (!keep(full, class_index, backing, home))
+    if (!fli_owner_keep(full, class_index, backing, home))
         return NULL;
-    struct fli_magazine *empty = obtain_empty(backing, home, owner);
+    struct fli_magazine *empty = fli_owner_obtain_empty(backing, home, owner);
     if (empty != NULL)
         fli_home_unlock(home);
     else
-        take_kept(class_index, backing, home); /* the full one */
+        fli_owner_take_kept(class_index, backing, home); /* the full one */
     return empty;
 }
 
@@ -172,7 +88,7 @@ static struct fli_magazine *put_whole(struct fli_magazine *full, unsigned class_
                                       struct fli_owner *owner, bool *at_home)
 {
     struct fli_magazine *empty = *at_home ? exchange_kept(full, class_index, backing, owner->home, owner) : NULL;
-    if (empty != NULL || !is_small(class_index))
+    if (empty != NULL || !fli_owner_is_small(class_index))
         return empty;
     struct fli_home *other = other_home(full, class_index, backing, owner);
     if (FLI_LIKELY(other == NULL))
@@ -188,17 +104,17 @@ static struct fli_magazine *exchange_full(struct fli_magazine *full, unsigned cl
                                           struct fli_backing *backing, struct fli_owner *owner)
 {
     unsigned capacity = backing->magazine_blocks[class_index];
-    bool at_home = come_home(owner);
+    bool at_home = fli_owner_come_home(owner);
     struct fli_magazine *empty = put_whole(full, class_index, backing, owner, &at_home);
     if (empty != NULL)
         return empty;
-    if (is_small(class_index))
+    if (fli_owner_is_small(class_index))
         send_home(full, class_index, backing, owner, at_home, false);
     else if (at_home)
         fli_home_unlock(owner->home);
     if (fli_magazine_count(full) < capacity)
         return full;
-    empty = fli_exchange_obtain_empty(backing, owner);
+    empty = fli_owner_obtain_empty_anywhere(backing, owner);
     if (empty != NULL)
         pool_filled(full, class_index, backing, owner);
     else
@@ -218,7 +134,7 @@ bool fli_exchange_make_room_owner(struct fl_cache *cache, unsigned class_index, 
     }
     room = previous != NULL
                ? exchange_full(fli_cache_take_previous_owner(cache, &backing->magazines), class_index, backing, owner)
-               : fli_exchange_obtain_empty(backing, owner);
+               : fli_owner_obtain_empty_anywhere(backing, owner);
     if (room == NULL && cache->floor == NULL)
         return false;
     if (room == NULL) {
@@ -241,7 +157,7 @@ static void load_filled(struct fl_cache *cache, struct fli_magazine *filled, uns
     struct fli_magazine *empty = fli_cache_push_owner(cache, filled, backing->magazine_blocks[class_index],
                                                       &backing->magazines);
     if (empty != NULL)
-        give_empty(empty, backing, owner, at_home);
+        fli_owner_give_empty(empty, backing, owner, at_home);
     fli_cache_stage_owner(cache, class_index);
 }
 
@@ -253,7 +169,7 @@ static bool load_free(struct fl_cache *cache, unsigned class_index, struct fli_b
     if (fli_load_own(&owner->home->classes[class_index].free) == 0)
         return false;
     if (cache->floor == NULL) {
-        struct fli_magazine *empty = obtain_empty(backing, owner->home, owner);
+        struct fli_magazine *empty = fli_owner_obtain_empty(backing, owner->home, owner);
         if (empty == NULL)
             return false;
         fli_cache_load_owner(cache, empty, 0, capacity);
@@ -280,7 +196,7 @@ static bool load_pooled(struct fl_cache *cache, unsigned class_index, struct fli
 static bool load_kept(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                       struct fli_owner *owner)
 {
-    struct fli_magazine *kept = take_kept(class_index, backing, owner->home);
+    struct fli_magazine *kept = fli_owner_take_kept(class_index, backing, owner->home);
     if (kept != NULL)
         load_filled(cache, kept, class_index, backing, owner, true);
     return kept != NULL;
@@ -308,12 +224,12 @@ size_t fli_exchange_refill_owner(struct fl_cache *cache, unsigned class_index, s
         fli_cache_push_owner(cache, previous, capacity, &backing->magazines);
         return fli_cache_loaded_blocks(cache, capacity);
     }
-    bool at_home = come_home(owner);
+    bool at_home = fli_owner_come_home(owner);
     bool loaded = at_home &&
                   (load_kept(cache, class_index, backing, owner) || load_free(cache, class_index, backing, owner));
     loaded = loaded || load_pooled(cache, class_index, backing, owner, at_home);
     if (!loaded) {
-        at_home = at_home || move(backing, owner);
+        at_home = at_home || fli_owner_move(backing, owner);
         loaded = at_home && get_slab(class_index, backing, owner->home, pressed) &&
                  load_free(cache, class_index, backing, owner);
     }
@@ -356,7 +272,7 @@ struct fli_magazine *fli_exchange_take_kept(struct fli_backing *backing, struct 
 {
     if (fli_chain_first(shelf_of(home, class_index), &backing->magazines) == NULL)
         return NULL;
-    return class_index != 0 ? take_kept(class_index, backing, home)
+    return class_index != 0 ? fli_owner_take_kept(class_index, backing, home)
                             : fli_rack_take(&home->rack.empty, &home->rack.empty_shelf, &backing->magazines, 0);
 }
 

@@ -17,33 +17,7 @@
 #ifndef FLI_EXCHANGE_H
 #define FLI_EXCHANGE_H
 
-#include "large/large.h"
-#include "pool/cache.h"
-#include "pool/homes.h"
-
-/* What the caches of a heap stand on. */
-struct fli_backing {
-    struct fli_pool pool;
-    struct fli_magazines magazines;
-    struct fli_slabs slabs;
-    struct fli_homes homes;
-    struct fli_large large;
-    struct fli_limit limit;
-    unsigned magazine_blocks[FL_CLASS_COUNT]; /* blocks a magazine of each class holds */
-    size_t small_bytes;                       /* the most bytes of small blocks that a home keeps in magazines */
-    FLI_ATOMIC(size_t) rack_bytes; /* the most that a thread's rack may hold; written under the registry lock */
-};
-
-/* The most bytes of a small block: these go home one by one. Larger blocks stay in their magazines. */
-enum { FLI_HOME_BLOCK_MOST = FLI_MODEL ? 16 : 2048 };
-
-/* What the slow halves know of the thread whose caches they work on. */
-struct fli_owner {
-    struct fli_home *home;
-    struct fli_pool_counters counters;     /* what the thread did to the pool */
-    uint32_t given_magazines, given_bytes; /* what it gave away since the heap last looked */
-    unsigned large_shard;                  /* where its large blocks are counted */
-};
+#include "pool/owner.h"
 
 /* Gets at least one block into an empty loaded magazine. Returns the blocks in it, or 0 if the limit or the OS
  * refuses memory. If it is `pressed`, it adopts a slab of any home before it fails. The owning thread
@@ -75,8 +49,5 @@ size_t fli_exchange_kept_blocks(struct fli_backing *backing, unsigned class_inde
 /* Takes a magazine that a home keeps: one with blocks of the class, or for class 0 an empty one; NULL if there is
  * none. Under the lock of the home. */
 struct fli_magazine *fli_exchange_take_kept(struct fli_backing *backing, struct fli_home *home, unsigned class_index);
-
-/* An empty magazine, which the caller then owns; NULL if memory is refused. The owning thread only. */
-struct fli_magazine *fli_exchange_obtain_empty(struct fli_backing *backing, struct fli_owner *owner);
 
 #endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A thread as the owner of caches that lives in a home, and what its caches stand on. The owner comes home to take
+ * blocks and to bring them; magazines that are filled, and empty ones, rest there on shelves (rack.h).
+ */
+#ifndef FLI_OWNER_H
+#define FLI_OWNER_H
+
+#include "large/large.h"
+#include "pool/cache.h"
+#include "pool/homes.h"
+
+/* What the caches of a heap stand on. */
+struct fli_backing {
+    struct fli_pool pool;
+    struct fli_magazines magazines;
+    struct fli_slabs slabs;
+    struct fli_homes homes;
+    struct fli_large large;
+    struct fli_limit limit;
+    unsigned magazine_blocks[FL_CLASS_COUNT]; /* blocks a magazine of each class holds */
+    size_t small_bytes;                       /* the most bytes of small blocks that a home keeps in magazines */
+    FLI_ATOMIC(size_t) rack_bytes; /* the most that a thread's rack may hold; written under the registry lock */
+};
+
+/* The most bytes of a small block: these go home one by one. Larger blocks stay in their magazines. */
+enum { FLI_HOME_BLOCK_MOST = FLI_MODEL ? 16 : 2048 };
+
+/* What the slow halves know of the thread whose caches they work on. */
+struct fli_owner {
+    struct fli_home *home;
+    struct fli_pool_counters counters;     /* what the thread did to the pool */
+    uint32_t given_magazines, given_bytes; /* what it gave away since the heap last looked */
+    unsigned large_shard;                  /* where its large blocks are counted */
+};
+
+/* Whether blocks of the class are small. */
+static inline bool fli_owner_is_small(unsigned class_index)
+{
+    return fli_class_bytes(class_index) <= FLI_HOME_BLOCK_MOST;
+}
+
+/* Locks the owner's home, if that is possible within a moment. The owning thread only, here and below. */
+bool fli_owner_come_home(struct fli_owner *owner);
+
+/* Waits for a fork in the way. Otherwise moves to another home and locks it: a stopped thread may hold the lock of the
+ * owner's. */
+FLI_COLD bool fli_owner_move(struct fli_backing *backing, struct fli_owner *owner);
+
+/* Keeps a filled magazine at a home, which is locked, if there is room. */
+bool fli_owner_keep(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                    struct fli_home *home);
+
+/* A filled magazine that is kept at a home, which is locked; or NULL. */
+struct fli_magazine *fli_owner_take_kept(unsigned class_index, struct fli_backing *backing, struct fli_home *home);
+
+/* An empty magazine: from a home, which is locked (NULL: from none), from the pool, or carved; NULL if memory is
+ * refused. */
+struct fli_magazine *fli_owner_obtain_empty(struct fli_backing *backing, struct fli_home *home,
+                                            struct fli_owner *owner);
+
+/* The same, from the owner's home if it is not locked. */
+struct fli_magazine *fli_owner_obtain_empty_anywhere(struct fli_backing *backing, struct fli_owner *owner);
+
+/* Puts an empty magazine away: at home, if the owner is `at_home`, or into the pool. */
+void fli_owner_give_empty(struct fli_magazine *magazine, struct fli_backing *backing, struct fli_owner *owner,
+                          bool at_home);
+
+#endif
