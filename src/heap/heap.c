@@ -72,7 +72,7 @@ static int init_backing(struct fl_heap *heap, size_t span)
         backing->magazine_blocks[c] = fli_class_magazine_blocks(c, heap->options.magazine_blocks,
                                                                 heap->options.limit_bytes);
     fli_pool_init(&backing->pool);
-    fli_homes_init(&backing->homes, &backing->slabs);
+    fli_homes_init(&backing->homes, &backing->slabs, heap->options.limit_bytes != SIZE_MAX);
     fli_large_init(&backing->large, &backing->limit);
     int failed = fli_magazines_init(&backing->magazines, heap->mapping + span + metadata,
                                     fli_magazines_reserve_bytes(span), most);

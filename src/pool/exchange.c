@@ -6,6 +6,9 @@
 /* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. */
 enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16, BYTES_PER_NOTICE = 1 << 20 };
 
+/* How many blocks of a class come from a shared slab when a thread first needs some (home.h). */
+enum { FIRST_BLOCKS = 12 };
+
 /* ---- What leaves the caches. */
 
 static void note_given(size_t blocks, unsigned class_index, struct fli_owner *owner)
@@ -66,7 +69,8 @@ static struct fli_home *other_home(struct fli_magazine *full, unsigned class_ind
     void **blocks = fli_magazine_floor(full, backing->magazine_blocks[class_index]);
     struct fli_home *home = fli_homes_other(&backing->homes, owner->home, class_index, blocks,
                                             fli_magazine_count(full));
-    return home != NULL && !fli_load_hint(&home->away) ? home : NULL;
+    bool is_used = home != NULL && !fli_load_hint(&home->away) && home != fli_homes_shared(&backing->homes);
+    return is_used ? home : NULL;
 }
 
 /* Gives a full magazine whole to another home. Returns an empty one; or NULL if there is no room or no empty one. */
@@ -161,12 +165,12 @@ static void load_filled(struct fl_cache *cache, struct fli_magazine *filled, uns
     fli_cache_stage_owner(cache, class_index);
 }
 
-/* Fills the loaded magazine with free blocks of slabs at home, which is locked. */
+/* Fills the loaded magazine with free blocks of slabs at a home, which is locked, but with no more than `most`. */
 static bool load_free(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
-                      struct fli_owner *owner)
+                      struct fli_owner *owner, struct fli_home *home, unsigned most)
 {
     unsigned capacity = backing->magazine_blocks[class_index];
-    if (fli_load_own(&owner->home->classes[class_index].free) == 0)
+    if (fli_load_own(&home->classes[class_index].free) == 0)
         return false;
     if (cache->floor == NULL) {
         struct fli_magazine *empty = fli_owner_obtain_empty(backing, owner->home, owner);
@@ -174,7 +178,8 @@ static bool load_free(struct fl_cache *cache, unsigned class_index, struct fli_b
             return false;
         fli_cache_load_owner(cache, empty, 0, capacity);
     }
-    unsigned count = fli_home_take(&backing->homes, owner->home, class_index, capacity, cache->floor);
+    unsigned wanted = most < capacity ? most : capacity;
+    unsigned count = fli_home_take(&backing->homes, home, class_index, wanted, cache->floor);
     fli_cache_fill_owner(cache, count);
     if (count > 0)
         fli_cache_stage_owner(cache, class_index);
@@ -214,6 +219,34 @@ static bool get_slab(unsigned class_index, struct fli_backing *backing, struct f
     return true;
 }
 
+/* Brings a thread its first blocks of a class from the slabs that threads share, if there are many threads. */
+static bool load_first(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                       struct fli_owner *owner)
+{
+    struct fli_home *shared = fli_homes_shared(&backing->homes);
+    unsigned had = owner->home->first[class_index];
+    if (shared == NULL || had >= FIRST_BLOCKS || !fli_owner_is_small(class_index) || !fli_home_try_briefly(shared))
+        return false;
+    if (fli_load_hint(&shared->away))
+        fli_store_hint(&shared->away, false);
+    bool loaded = (fli_load_own(&shared->classes[class_index].free) > 0 ||
+                   get_slab(class_index, backing, shared, false)) &&
+                  load_free(cache, class_index, backing, owner, shared, FIRST_BLOCKS - had);
+    fli_home_unlock(shared);
+    if (loaded)
+        owner->home->first[class_index] = (uint8_t)(had + fli_cache_loaded_blocks(
+                                                              cache, backing->magazine_blocks[class_index]));
+    return loaded;
+}
+
+/* Fills the loaded magazine from a slab that the owner's home, which is locked, adopts or begins. */
+static bool load_new(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                     struct fli_owner *owner, bool pressed)
+{
+    return get_slab(class_index, backing, owner->home, pressed) &&
+           load_free(cache, class_index, backing, owner, owner->home, FLI_MAGAZINE_SLOTS);
+}
+
 size_t fli_exchange_refill_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                  struct fli_owner *owner, bool pressed)
 {
@@ -225,13 +258,13 @@ size_t fli_exchange_refill_owner(struct fl_cache *cache, unsigned class_index, s
         return fli_cache_loaded_blocks(cache, capacity);
     }
     bool at_home = fli_owner_come_home(owner);
-    bool loaded = at_home &&
-                  (load_kept(cache, class_index, backing, owner) || load_free(cache, class_index, backing, owner));
+    bool loaded = at_home && (load_kept(cache, class_index, backing, owner) ||
+                              load_free(cache, class_index, backing, owner, owner->home, FLI_MAGAZINE_SLOTS));
     loaded = loaded || load_pooled(cache, class_index, backing, owner, at_home);
     if (!loaded) {
         at_home = at_home || fli_owner_move(backing, owner);
-        loaded = at_home && get_slab(class_index, backing, owner->home, pressed) &&
-                 load_free(cache, class_index, backing, owner);
+        loaded = at_home && (load_first(cache, class_index, backing, owner) ||
+                             load_new(cache, class_index, backing, owner, pressed));
     }
     if (at_home)
         fli_home_unlock(owner->home);

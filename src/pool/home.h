@@ -27,6 +27,10 @@
  * or has flushed. A home is never unmapped while the heap exists, so a stale pointer to one is harmless. Under the
  * lock of a home, the slab says whether that is still its home.
  *
+ * Most threads need a few blocks of a few classes. Where there are many threads, a slab of each such class for each of
+ * them would be memory that nobody else can use. So threads share slabs at one home, that of the heap's own thread. A
+ * thread gets its first blocks of a class from there, and only with the next refill a slab of its own.
+ *
  * Locks: a thread that takes the locks of several homes may wait only for the first. The locks of the slabs and
  * magazines come after it.
  *
@@ -68,6 +72,7 @@ struct fli_home {
     FLI_PLAIN(struct fli_home *) next;      /* constant once entered */
     FLI_PLAIN(struct fli_home *) looked_at; /* the home last looked at for a slab to adopt, or NULL */
     struct fli_rack rack;
+    FLI_PLAIN(uint8_t) first[FL_CLASS_COUNT]; /* blocks that its thread has had from shared slabs, per class */
     struct fli_home_class classes[FL_CLASS_COUNT];
 };
 

@@ -10,6 +10,9 @@
 /* How many homes a thread looks at before it begins a slab. */
 enum { HOMES_LOOKED_AT = 8 };
 
+/* How many homes there are before threads share slabs. */
+enum { SHARED_FROM = FLI_RARE_PATHS ? 4 : 8, SHARED_FROM_SCARCE = 3 };
+
 /* How many homes the blocks of one magazine are sent to. */
 enum { RETURN_TRIES = 8 };
 
@@ -18,9 +21,10 @@ enum { SAMPLES = 8 };
 
 /* ---- Moving in and out. */
 
-void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs)
+void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs, bool is_scarce)
 {
     homes->slabs = slabs;
+    homes->shared_from = is_scarce ? SHARED_FROM_SCARCE : SHARED_FROM;
     fli_mutex_init(&homes->lock, FLI_RANK_HOMES);
 }
 
@@ -53,6 +57,9 @@ static struct fli_home *create_locked(struct fli_homes *homes)
     home->next = fli_homes_first(homes);
     /* W3: release, pairs with W4 in fli_homes_first: the home is whole. */
     fli_store_order(&homes->first, home, FL_MO_HOMES_ENTER);
+    fli_count(&homes->count, 1u);
+    if (home->next == NULL)
+        homes->shared = home;
     return home;
 }
 

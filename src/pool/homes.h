@@ -18,10 +18,14 @@ struct fli_homes {
     struct fli_slabs *slabs;
     FLI_ATOMIC(struct fli_home *) first;           /* a list through `next`, which only grows */
     FLI_ON_OWN_LINE FLI_ATOMIC(size_t) free_slabs; /* on the free lists of all homes */
-    FLI_ON_OWN_LINE struct fli_mutex lock;         /* guards which thread lives in which home */
+    struct fli_home *shared;                       /* the first home entered; constant from then on */
+    unsigned shared_from;                          /* with so many homes, threads get first blocks there; constant */
+    FLI_ON_OWN_LINE struct fli_mutex lock;         /* guards which thread lives in which home, and what follows */
+    FLI_ATOMIC(unsigned) count;                    /* of all homes */
 };
 
-void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs);
+/* Where memory `is_scarce`, threads share slabs as soon as there are two. */
+void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs, bool is_scarce);
 void fli_homes_close(struct fli_homes *homes);
 
 /* Moves a thread into a home: a vacant one, or a new one; NULL if memory is refused. Locks. */
@@ -34,6 +38,12 @@ static inline struct fli_home *fli_homes_first(struct fli_homes *homes)
 {
     /* W4: acquire, pairs with W3 in fli_homes_enter. */
     return fli_load_order(&homes->first, FL_MO_HOMES_WALK);
+}
+
+/* The home from which threads get their first blocks of a class; NULL while there are few threads. */
+static inline struct fli_home *fli_homes_shared(struct fli_homes *homes)
+{
+    return fli_load_hint(&homes->count) >= homes->shared_from ? homes->shared : NULL;
 }
 
 /* The free blocks of a class in the slabs of all homes. */

@@ -123,7 +123,7 @@ struct cache_model : rl::test_suite<scenario, threads> {
         fli_store_relaxed(&backing.rack_bytes, rack_bytes);
         lay_out_slabs();
         lay_out_magazines(magazines);
-        fli_homes_init(&backing.homes, &backing.slabs);
+        fli_homes_init(&backing.homes, &backing.slabs, false);
         fli_store_relaxed(&backing.homes.first, nullptr);
         std::memset(caches, 0, sizeof caches);
         for (fli_owner &one : owners) {

@@ -35,7 +35,7 @@ static inline int ground_up(void **state)
     ground->base = fli_os_reserve(ground->bytes, 2 * FLI_MIB);
     assert_non_null(ground->base);
     assert_int_equal(fli_slabs_init(&ground->slabs, ground->base, span, span, &ground->limit, true), 0);
-    fli_homes_init(&ground->homes, &ground->slabs);
+    fli_homes_init(&ground->homes, &ground->slabs, false);
     *state = ground;
     return 0;
 }

@@ -52,10 +52,14 @@ static inline struct fl_class_stats class_stats_of(struct fl_heap *heap, size_t 
     return stats_of(heap).classes[fl_size_class(size)];
 }
 
+/* The passing of time changes nothing in the heap, unless the options ask for that. */
 static inline struct fl_heap *heap_with(const struct fl_options *options)
 {
     char error[256] = "";
-    struct fl_heap *heap = fl_heap_create(options, error, sizeof error);
+    struct fl_options timeless = options != NULL ? *options : (struct fl_options){0};
+    if (timeless.decay_ms == 0)
+        timeless.decay_ms = FL_DECAY_NEVER;
+    struct fl_heap *heap = fl_heap_create(&timeless, error, sizeof error);
     if (heap == NULL)
         fail_msg("fl_heap_create: %s", error);
     return heap;

@@ -28,7 +28,12 @@ static void pass_time(uint64_t ms)
 
 static struct bed bed_that_retains(unsigned decay_ms)
 {
-    return bed_with(&(struct fl_options){.retain_bytes = 512 * FLI_MIB, .decay_ms = decay_ms});
+    struct fl_options options = {.retain_bytes = 512 * FLI_MIB, .decay_ms = decay_ms};
+    struct bed bed = {.heap = fl_heap_create(&options, NULL, 0)};
+    assert_non_null(bed.heap);
+    bed.thread = fl_thread_attach(bed.heap);
+    assert_non_null(bed.thread);
+    return bed;
 }
 
 /* Uses 64 MiB, twice so that the heap comes to retain them, and frees them. */

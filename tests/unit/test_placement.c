@@ -265,10 +265,10 @@ static void threads_that_die_with_a_few_blocks_leave_their_slabs_to_others(void 
         leave_some(bed.heap, left + (size_t)i * EACH);
     size_t slabs = class_stats_of(bed.heap, SIZE).slabs;
     assert_in_range(slabs, 1, AT_ONCE + 2);
-    /* The survivor gets what is free in them before there is a fresh one. */
+    /* The survivor gets what is free in them before there is a fresh one, but for a slab that threads share. */
     unsigned count = (unsigned)slabs * blocks_of_slab(SIZE) - DEAD * EACH;
     make(bed.thread, SIZE, count);
-    assert_int_equal(class_stats_of(bed.heap, SIZE).slabs, slabs);
+    assert_in_range(class_stats_of(bed.heap, SIZE).slabs, slabs, slabs + 1);
     fl_free_many(bed.thread, SIZE, DEAD * EACH, left);
     fl_free_many(bed.thread, SIZE, count, blocks);
     end_bed(&bed);

@@ -39,7 +39,7 @@ static int growing_ground_up(void **state)
     int failed = fli_slabs_init(&ground->slabs, ground->base, span, (size_t)MOST * FLI_SLAB_BYTES, &ground->limit,
                                 true);
     assert_int_equal(failed, 0);
-    fli_homes_init(&ground->homes, &ground->slabs);
+    fli_homes_init(&ground->homes, &ground->slabs, false);
     granted = SIZE_MAX;
     *state = ground;
     return 0;

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Many threads that each use a few blocks and then sleep, online: what they keep from others.
+ */
+#include "support.h"
+
+#include <pthread.h>
+
+enum { THREADS = 200, CLASSES = 10, BLOCKS = 10, STEP = 32 };
+
+struct crowd {
+    struct fl_heap *heap;
+    pthread_t threads[THREADS];
+    pthread_barrier_t asleep, awake;
+};
+
+/* Uses and frees ten blocks of each of ten classes. */
+static void use_a_few(struct fl_thread *thread)
+{
+    void *blocks[BLOCKS];
+    for (unsigned c = 1; c <= CLASSES; c++) {
+        for (unsigned i = 0; i < BLOCKS; i++) {
+            assert_non_null(blocks[i] = fl_alloc(thread, c * STEP));
+            memset(blocks[i], 1, c * STEP);
+        }
+        for (unsigned i = 0; i < BLOCKS; i++)
+            fl_free_sized(thread, blocks[i], c * STEP);
+    }
+}
+
+static void *sleeper(void *arg)
+{
+    struct crowd *crowd = arg;
+    struct fl_thread *thread = fl_thread_attach(crowd->heap);
+    use_a_few(thread);
+    pthread_barrier_wait(&crowd->asleep);
+    pthread_barrier_wait(&crowd->awake);
+    use_a_few(thread);
+    fl_thread_detach(thread);
+    return NULL;
+}
+
+static void gather(struct crowd *crowd, struct fl_heap *heap)
+{
+    crowd->heap = heap;
+    pthread_barrier_init(&crowd->asleep, NULL, THREADS + 1);
+    pthread_barrier_init(&crowd->awake, NULL, THREADS + 1);
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&crowd->threads[i], NULL, sleeper, crowd), 0);
+    pthread_barrier_wait(&crowd->asleep);
+}
+
+static void disperse(struct crowd *crowd)
+{
+    pthread_barrier_wait(&crowd->awake);
+    for (unsigned i = 0; i < THREADS; i++)
+        pthread_join(crowd->threads[i], NULL);
+    pthread_barrier_destroy(&crowd->asleep);
+    pthread_barrier_destroy(&crowd->awake);
+}
+
+static void few_blocks_of_many_threads_share_slabs(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(NULL);
+    struct crowd crowd;
+    gather(&crowd, bed.heap);
+    /* One slab a thread and class would be 125 MiB. */
+    assert_true(stats_of(bed.heap).slab_bytes < 24 * FLI_MIB);
+    disperse(&crowd);
+    end_bed(&bed);
+}
+
+static void sleepers_leave_the_others_95_percent_of_the_limit(void **state)
+{
+    (void)state;
+    enum { SIZE = 1024 };
+    size_t limit = 192 * FLI_MIB;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = limit});
+    struct crowd crowd;
+    gather(&crowd, bed.heap);
+    void *list = NULL;
+    size_t had = 0;
+    for (void *block; (block = fl_alloc(bed.thread, SIZE)) != NULL; list = block, had += SIZE)
+        *(void **)block = list;
+    assert_true(had >= limit / 100 * 95);
+    while (list != NULL) {
+        void *next = *(void **)list;
+        fl_free_sized(bed.thread, list, SIZE);
+        list = next;
+    }
+    fl_thread_flush(bed.thread);
+    disperse(&crowd);
+    end_bed(&bed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(few_blocks_of_many_threads_share_slabs),
+        cmocka_unit_test(sleepers_leave_the_others_95_percent_of_the_limit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
