@@ -43,7 +43,7 @@ struct fli_thread;
 
 enum {
     FLI_DEAD_WINDOW = FLI_RARE_PATHS ? 2 : 16,
-    FLI_DEAD_STACK = FLI_RARE_PATHS ? 8 : 64,
+    FLI_DEAD_STACK = FLI_RARE_PATHS ? 8 : 48,
     FLI_DEAD_PAIRS = FLI_RARE_PATHS ? 2 : FLI_MAGAZINE_SLOTS / 2,
     /* The bit of an entry whose memory is freed after a grace period. */
     FLI_DEAD_DEFERRED = 1,
