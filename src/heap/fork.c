@@ -71,21 +71,8 @@ static struct fli_stack *stack_at(struct fl_heap *heap, unsigned number)
     return number == 0 ? &heap->backing.pool.empty : &heap->backing.pool.filled[number];
 }
 
-/* Whether other OS threads may use the pool during the fork. The pool is empty unless magazines have been carved, and
- * none is carved meanwhile. A thread without a handle would need a lock. */
-static bool is_shared(const struct fl_heap *heap)
-{
-    bool shared = false;
-    for (const struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
-        shared = shared || !fli_os_thread_is_ours_locked(thread);
-    return shared && heap->backing.magazines.carved > 1;
-}
-
 static void set_pool_aside(struct fl_heap *heap)
 {
-    if (!is_shared(heap))
-        return;
-    heap->pool_is_aside = true;
     for (unsigned i = 0; i < STACKS; i++) {
         struct fli_stack *stack = stack_at(heap, i);
         fli_chain_begin(&stack->held, fli_stack_take_all_mpmc(stack, &heap->service->owner.counters));
@@ -102,9 +89,6 @@ static uint32_t take_held(struct fli_stack *stack)
 
 static void put_pool_back(struct fl_heap *heap)
 {
-    if (!heap->pool_is_aside)
-        return;
-    heap->pool_is_aside = false;
     for (unsigned i = 0; i < STACKS; i++)
         fli_stack_put_back_mpmc(stack_at(heap, i), &heap->backing.magazines, take_held(stack_at(heap, i)),
                                 &heap->service->owner.counters);
@@ -112,11 +96,45 @@ static void put_pool_back(struct fl_heap *heap)
 
 static void reset_pool(struct fl_heap *heap)
 {
-    if (!heap->pool_is_aside)
-        return;
-    heap->pool_is_aside = false;
     for (unsigned i = 0; i < STACKS; i++)
         fli_stack_reset_stw(stack_at(heap, i), take_held(stack_at(heap, i)));
+}
+
+/* ---- What threads share without a lock. */
+
+/* Whether other OS threads may use the heap during the fork: a thread without a handle would need a lock. */
+static bool is_shared(const struct fl_heap *heap)
+{
+    for (const struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
+        if (!fli_os_thread_is_ours_locked(thread))
+            return true;
+    return false;
+}
+
+static void set_aside(struct fl_heap *heap)
+{
+    if (!is_shared(heap))
+        return;
+    heap->is_aside = true;
+    set_pool_aside(heap);
+    fli_large_set_aside(&heap->backing.large);
+}
+
+static void put_back(struct fl_heap *heap)
+{
+    if (!heap->is_aside)
+        return;
+    heap->is_aside = false;
+    put_pool_back(heap);
+}
+
+static void reset(struct fl_heap *heap)
+{
+    if (!heap->is_aside)
+        return;
+    heap->is_aside = false;
+    reset_pool(heap);
+    fli_large_forget_stw(&heap->backing.large);
 }
 
 static void forget_stopped(struct fl_heap *heap)
@@ -140,7 +158,7 @@ static void prepare(void)
     fli_caretaker_lock();
     close_heaps();
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
-        set_pool_aside(heap);
+        set_aside(heap);
     fli_rcu_lock();
     cancel_state = state;
     fli_lock_hold_all(child);
@@ -154,7 +172,7 @@ static void parent(void)
     fli_lock_release_all();
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next) {
         forget_stopped(heap);
-        put_pool_back(heap);
+        put_back(heap);
     }
     fli_lock_end_fork();
     fli_caretaker_unlock();
@@ -206,7 +224,7 @@ static void begin_anew(struct fl_heap *heap)
     }
     if (!heap->world_stopped)
         leave_behind(heap, lose);
-    reset_pool(heap);
+    reset(heap);
 }
 
 /* The child's work after that: flushes may make the heap trim, which takes locks. */

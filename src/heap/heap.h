@@ -60,7 +60,7 @@ struct fl_heap {
     size_t thread_count;
     size_t leaving;     /* how many of these have been flushed for the last time */
     bool world_stopped; /* the host says so, for the next fork */
-    bool pool_is_aside; /* during a fork */
+    bool is_aside;      /* during a fork: what its threads share without a lock */
     bool has_lost;      /* a fork has left threads behind: the blocks that they had in hand are not known */
     FLI_ATOMIC(struct fli_dead *)
     left_dead; /* dead objects that threads have left; drains look whether there are any */

@@ -258,3 +258,18 @@ struct fli_large_counts fli_large_count(struct fli_large *large)
     fli_unlock(&large->lock);
     return counts;
 }
+
+/* ---- fork */
+
+void fli_large_set_aside(struct fli_large *large)
+{
+    for (unsigned i = 0; i < FLI_LARGE_SHARDS; i++)
+        if (fli_load_own(&large->shards[i].trays.used) != 0)
+            fli_tray_revoke(&large->shards[i].trays, &large->shards[i].spare);
+}
+
+void fli_large_forget_stw(struct fli_large *large)
+{
+    for (unsigned i = 0; i < FLI_LARGE_SHARDS; i++)
+        fli_tray_forget_stw(&large->shards[i].trays);
+}

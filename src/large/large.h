@@ -115,6 +115,12 @@ struct fli_large_counts fli_large_count(struct fli_large *large);
  * -EUCLEAN and a message. No other thread uses the heap. */
 int fli_large_check(struct fli_large *large, char *error, size_t error_size);
 
+/* For a fork, whose ranks of locks are closed: puts what is in the trays under the locks, so that other threads neither
+ * take nor put anything there while the kernel copies the process. The child forgets what such a thread put down late:
+ * of an extent that was copied at two moments, it may have two owners. */
+void fli_large_set_aside(struct fli_large *large);
+void fli_large_forget_stw(struct fli_large *large);
+
 /* Applies an operation to each lock. */
 void fli_large_for_each_lock(struct fli_large *large, void (*operation)(struct fli_mutex *));
 

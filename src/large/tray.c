@@ -55,6 +55,14 @@ void fli_tray_revoke(struct fli_trays *trays, struct fli_spare *spare)
     fli_store_hint(&trays->granted, 0);
 }
 
+void fli_tray_forget_stw(struct fli_trays *trays)
+{
+    struct fli_tray *of = fli_load_own(&trays->of);
+    for (uint64_t used = fli_load_own(&trays->used); of != NULL && used != 0; used &= used - 1)
+        while (fli_tray_take_below(&of[__builtin_ctzll(used)], FLI_TRAY_SLOTS) != NULL)
+            ;
+}
+
 static size_t bytes_in(struct fli_tray *tray)
 {
     size_t extents = 0;

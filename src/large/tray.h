@@ -105,6 +105,9 @@ bool fli_tray_grant(struct fli_trays *trays, const struct fli_extent *extent, si
 /* Revokes all room, and moves what is in the trays to the spare extents. Under the lock of the shard. */
 void fli_tray_revoke(struct fli_trays *trays, struct fli_spare *spare);
 
+/* In the child of a fork, before which all room was revoked: forgets what other threads have put down since. */
+void fli_tray_forget_stw(struct fli_trays *trays);
+
 /* Bytes in the trays, as a number of a moment ago. */
 size_t fli_tray_bytes(struct fli_trays *trays);
 
