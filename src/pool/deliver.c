@@ -100,18 +100,18 @@ static inline void prefetch_bit(const struct fli_slabs *slabs, const struct fli_
     __builtin_prefetch((const void *)&fli_slab_row_of(slabs, block)->free_bits[index / 64]);
 }
 
-/* Sends home the block at `at` and those behind it of the same slab. Returns where the others begin. */
+/* Sends home the block at `at` and those behind it of the same slab, which has the row. Returns where the others
+ * begin. */
 static void *const *deliver_slab(struct fli_homes *homes, struct fli_home_class *class, unsigned class_index,
-                                 void *const *at, void *const *end)
+                                 struct fli_row *row, void *const *at, void *const *end)
 {
     struct fli_slabs *slabs = homes->slabs;
-    uint32_t slab = fli_slab_number(slabs, *at);
     const struct fli_slab_class *of = &slabs->by_class[class_index];
     struct delivery d = {at,
                          end,
                          (uintptr_t)*at & ~(uintptr_t)(FLI_SLAB_BYTES - 1),
                          of->blocks * of->block_bytes,
-                         fli_slab_row_of(slabs, *at)->free_bits,
+                         row->free_bits,
                          of->block_bytes,
                          of->reciprocal,
                          of->blocks};
@@ -119,18 +119,21 @@ static void *const *deliver_slab(struct fli_homes *homes, struct fli_home_class 
     if (end - at > AHEAD)
         prefetch_bit(slabs, of, at[AHEAD]);
     while (d.at < end && (uintptr_t)*d.at - d.start < FLI_SLAB_BYTES) {
-        unsigned row = put_row(&d);
-        count += row > 0 ? row : put_singly(slabs, class_index, &d, ROW_EVERY);
+        unsigned in_row = put_row(&d);
+        count += in_row > 0 ? in_row : put_singly(slabs, class_index, &d, ROW_EVERY);
     }
-    fli_home_count_free(homes, class, slab, count);
+    fli_home_count_free(homes, class, fli_slab_number(slabs, *at), count);
     return d.at;
 }
 
-/* Whether a block is one of the class, and `home` is the home of its slab. */
-static inline bool is_at_home(const struct fli_slabs *slabs, struct fli_home *home, unsigned class_index,
-                              const void *block)
+/* The row of a block's slab, if the block is one of the class and `home` is its home; or NULL. */
+static inline struct fli_row *row_at_home(const struct fli_slabs *slabs, struct fli_home *home, unsigned class_index,
+                                          const void *block)
 {
-    return FLI_LIKELY(fli_slab_class_of(slabs, block) == class_index && fli_home_of(slabs, block) == home);
+    if (FLI_UNLIKELY(fli_slab_class_of(slabs, block) != class_index))
+        return NULL;
+    struct fli_row *row = fli_slab_row_of(slabs, block);
+    return FLI_LIKELY(fli_home_of_slab(&row->record) == home) ? row : NULL;
 }
 
 unsigned fli_deliver(struct fli_homes *homes, struct fli_home *home, unsigned class_index, void **blocks,
@@ -139,11 +142,13 @@ unsigned fli_deliver(struct fli_homes *homes, struct fli_home *home, unsigned cl
     void *const *end = blocks + count;
     void **left = blocks;
     fli_home_assert_held(home);
-    for (void *const *at = blocks; at < end;)
-        if (is_at_home(homes->slabs, home, class_index, *at))
-            at = deliver_slab(homes, &home->classes[class_index], class_index, at, end);
+    for (void *const *at = blocks; at < end;) {
+        struct fli_row *row = row_at_home(homes->slabs, home, class_index, *at);
+        if (FLI_LIKELY(row != NULL))
+            at = deliver_slab(homes, &home->classes[class_index], class_index, row, at, end);
         else
             *left++ = *at++;
+    }
     return (unsigned)(left - blocks);
 }
 
