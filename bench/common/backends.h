@@ -22,6 +22,7 @@
  *     alloc(size, was)  returns a block; `was` is what the slot held before, which `none` returns
  *     free(block, size)
  *     purge()           returns free memory to the OS; it is called before each run, while no backend is alive
+ *     background()      starts a thread that returns memory in silence, where the allocator has one
  */
 #ifndef FREELANE_BENCH_BACKENDS_H
 #define FREELANE_BENCH_BACKENDS_H
@@ -77,6 +78,9 @@ class Freelane
     {
         fl_heap_trim(fl_heap_default(), 0);
     }
+    static void background()
+    {
+    }
 
     Freelane() : thread_(fl_thread_attach(fl_heap_default()))
     {
@@ -130,6 +134,10 @@ template <PeerId Id> class Pointers
     static void purge()
     {
         peers[Id].purge();
+    }
+    static void background()
+    {
+        peers[Id].background();
     }
 
     Pointers() : malloc_(peers[Id].malloc), free_(peers[Id].free)
@@ -234,6 +242,9 @@ class None
         return true;
     }
     static void purge()
+    {
+    }
+    static void background()
     {
     }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/child.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,15 +52,13 @@ bool run_child(const MeasureOptions &options, const std::vector<std::string> &wo
     pointers.push_back(nullptr);
 
     int ends[2];
-    if (pipe(ends) != 0) {
+    if (pipe2(ends, O_CLOEXEC) != 0) { /* several children may run at once */
         std::perror("pipe");
         return false;
     }
     pid_t child = fork();
     if (child == 0) {
         dup2(ends[1], STDOUT_FILENO);
-        close(ends[0]);
-        close(ends[1]);
         execv(pointers[0], pointers.data());
         _exit(127);
     }

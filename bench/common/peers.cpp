@@ -71,6 +71,11 @@ template <PeerId Id> struct Jemalloc {
         thread_done();
         control("arena.4096.purge", nullptr, nullptr, nullptr, 0); /* 4096 stands for all arenas */
     }
+    static void background()
+    {
+        bool on = true;
+        control("background_thread", nullptr, nullptr, &on, sizeof on);
+    }
 };
 
 template <PeerId Id> struct Tcmalloc {
@@ -192,21 +197,21 @@ void *open_library(const std::string &library, const char *source, std::string *
 const bool kThreadSanitizer = BENCH_THREAD_SANITIZER;
 
 Peer peers[kPeerCount] = {
-    {"glibc", nullptr, nullptr, malloc, free, glibc_purge, nothing, gnu_get_libc_version()},
+    {"glibc", nullptr, nullptr, malloc, free, glibc_purge, nothing, nothing, gnu_get_libc_version()},
     {"mimalloc", "libmimalloc.so.2", "apt-get install libmimalloc2.0", nullptr, nullptr, Mimalloc<kMimalloc>::purge,
-     nothing, ""},
+     nothing, nothing, ""},
     {"jemalloc", "libjemalloc.so.2", "apt-get install libjemalloc2", nullptr, nullptr, Jemalloc<kJemalloc>::purge,
-     Jemalloc<kJemalloc>::thread_done, ""},
+     Jemalloc<kJemalloc>::thread_done, Jemalloc<kJemalloc>::background, ""},
     {"tcmalloc", "libtcmalloc_minimal.so.4", "apt-get install libtcmalloc-minimal4", nullptr, nullptr,
-     Tcmalloc<kTcmalloc>::purge, Tcmalloc<kTcmalloc>::thread_done, ""},
+     Tcmalloc<kTcmalloc>::purge, Tcmalloc<kTcmalloc>::thread_done, nothing, ""},
     {"mimalloc-new", "peers/mimalloc.so", "bench/common/get-peers", nullptr, nullptr, Mimalloc<kMimallocNew>::purge,
-     nothing, ""},
+     nothing, nothing, ""},
     {"jemalloc-new", "peers/jemalloc.so", "bench/common/get-peers", nullptr, nullptr, Jemalloc<kJemallocNew>::purge,
-     Jemalloc<kJemallocNew>::thread_done, ""},
+     Jemalloc<kJemallocNew>::thread_done, Jemalloc<kJemallocNew>::background, ""},
     {"tcmalloc-new", "peers/tcmalloc.so", "bench/common/get-peers", nullptr, nullptr, Tcmalloc<kTcmallocNew>::purge,
-     Tcmalloc<kTcmallocNew>::thread_done, ""},
+     Tcmalloc<kTcmallocNew>::thread_done, nothing, ""},
     {"freelane-call", nullptr, nullptr, freelane_call_malloc, freelane_call_free, freelane_call_purge,
-     freelane_call_thread_done, ""},
+     freelane_call_thread_done, nothing, ""},
 };
 
 void execute_with_static_tls(char **argv)

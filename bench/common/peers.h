@@ -34,6 +34,7 @@ struct Peer {
     void (*free)(void *block);
     void (*purge)();       /* gives what the calling thread and the allocator hold free back to the system */
     void (*thread_done)(); /* what a thread does to be rid of its cache before it goes on without allocating */
+    void (*background)();  /* starts a thread that returns memory in silence, where the allocator has one */
     std::string version;
 };
 

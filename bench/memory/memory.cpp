@@ -13,6 +13,9 @@
  *               on a heap that returns nothing until a trim, and on heaps with grace periods, where all frees are
  *               deferred
  *
+ *     quiet     1 GiB made and dropped by four threads in three waves, and then 30 seconds in which they are silent, or
+ *               one of them allocates a block each millisecond (quiet.h)
+ *
  * All bytes are resident bytes over the start. At the start the workload's own arrays are in memory, and a thread has
  * lived and ended. What a library allocated for itself while it was loaded is added.
  *
@@ -22,6 +25,7 @@
  *               jemalloc's purge of all arenas or MallocExtension_ReleaseFreeMemory; on a heap with grace periods
  *               after fl_heap_barrier
  *     trim      how many seconds that took
+ *     seconds   of `quiet`: what was resident when all was freed, and after each second; `left` is the last of these
  *
  * The counters are Freelane's alone: exchanges of magazines, shared read-modify-writes and visits to homes. They are
  * taken in `handoff`, and in a steady state inside one thread, where none of them may rise: ten million pairs, and a
@@ -30,6 +34,8 @@
  * With --smoke everything is brief, and the program fails unless the counters are as promised.
  */
 #include "memory/burst.h"
+#include "memory/heaps.h"
+#include "memory/quiet.h"
 #include "common/child.h"
 #include "common/handoff.h"
 #include "common/larson.h"
@@ -53,14 +59,15 @@ struct Scale {
     uint64_t sizes_replacements;
     unsigned larson_lives;
     size_t handoff_blocks;
-    size_t burst_bytes;
+    size_t burst_bytes, quiet_bytes;
+    unsigned quiet_seconds;
     unsigned steady_rounds;
     unsigned repetitions;
 };
 
-constexpr Scale kFull = {1000000, 20000, 10000000, 50, 5000000, 512 << 20, 100000, 3};
-constexpr Scale kQuick = {1000000, 20000, 2000000, 10, 1000000, 128 << 20, 10000, 1};
-constexpr Scale kSmoke = {20000, 1000, 20000, 2, 50000, 8 << 20, 100, 1};
+constexpr Scale kFull = {1000000, 20000, 10000000, 50, 5000000, 512 << 20, 1 << 30, 30, 100000, 3};
+constexpr Scale kQuick = {1000000, 20000, 2000000, 10, 1000000, 128 << 20, 128 << 20, 5, 10000, 1};
+constexpr Scale kSmoke = {20000, 1000, 20000, 2, 50000, 8 << 20, 8 << 20, 1, 100, 1};
 constexpr unsigned kLines = 2;
 
 const Scale &scale_of(const MeasureOptions &options)
@@ -184,6 +191,30 @@ struct Measure {
     }
 };
 
+/* Prints the members "seconds" and "left". */
+template <class B> bool measure_quiet(const Scale &scale, bool trickles)
+{
+    B::background();
+    std::thread([] {}).join();
+    uint64_t start = resident();
+    std::vector<uint64_t> taken = Quiet<B>{scale.quiet_bytes, scale.quiet_seconds, trickles}.run();
+    std::printf("\"seconds\": [");
+    for (size_t i = 0; i < taken.size(); i++)
+        std::printf("%s%" PRIu64, i > 0 ? ", " : "", taken[i] > start ? taken[i] - start : 0);
+    std::printf("], \"left\": %" PRIu64, taken.back() > start ? taken.back() - start : 0);
+    return true;
+}
+
+struct MeasureQuiet {
+    const Scale &scale;
+    bool trickles;
+
+    template <class B> void visit()
+    {
+        measure_quiet<B>(scale, trickles);
+    }
+};
+
 /* Backends of `burst` alone. */
 template <class... Kinds> struct FreelaneHeaps {
     /* Measures the one of this name. Returns whether there is one. */
@@ -265,9 +296,53 @@ bool count_steady(const Scale &scale)
     return after.shared() == before.shared() || 2 * after.magazine_blocks < kBatch;
 }
 
+/* How `quiet` goes on after the waves, and which backends are measured in it. */
+struct QuietWay {
+    const char *workload;
+    bool trickles;
+    std::vector<std::string> backends;
+};
+const QuietWay kQuietWays[] = {
+    {"quiet/silence", false, {"freelane", "freelane-thread", "glibc", "mimalloc-new", "jemalloc-new"}},
+    {"quiet/trickle", true, {"freelane", "glibc", "mimalloc-new", "jemalloc-new"}},
+};
+
+bool run_quiet_child(const Scale &scale, const QuietWay &way, const std::string &backend)
+{
+    if (backend == DecaysInSilence::kName)
+        return measure_quiet<FreelaneHeap<DecaysInSilence>>(scale, way.trickles);
+    load_backend(backend);
+    MeasureQuiet measurement{scale, way.trickles};
+    return visit_backend(backend, measurement);
+}
+
+/* Measures one way, all backends at the same time: most of it is sleep. Appends a row for each. */
+bool measure_quiet_way(const MeasureOptions &options, const QuietWay &way, const std::vector<std::string> &found,
+                       std::vector<std::string> *results)
+{
+    std::vector<std::string> names;
+    for (const std::string &name : way.backends)
+        if (name == DecaysInSilence::kName || std::find(found.begin(), found.end(), name) != found.end())
+            names.push_back(name);
+    std::vector<std::string> outputs(names.size());
+    std::vector<char> good(names.size());
+    std::vector<std::thread> runs;
+    for (size_t i = 0; i < names.size(); i++)
+        runs.emplace_back([&, i] { good[i] = run_child(options, {way.workload, names[i]}, &outputs[i]); });
+    for (std::thread &run : runs)
+        run.join();
+    for (size_t i = 0; i < names.size(); i++)
+        results->push_back("    {\"workload\": \"" + std::string(way.workload) + "\", \"backend\": \"" + names[i] +
+                           "\", \"repetition\": 0, " + outputs[i] + "}");
+    return std::all_of(good.begin(), good.end(), [](char one) { return one; });
+}
+
 int run_as_child(const MeasureOptions &options)
 {
     const Scale &scale = scale_of(options);
+    for (const QuietWay &way : kQuietWays)
+        if (options.child[0] == way.workload)
+            return !run_quiet_child(scale, way, options.child.at(1));
     if (options.child[0] == "counters")
         return !(options.child.at(1) == "handoff" ? count_handoff(scale) : count_steady(scale));
     bool good = false;
@@ -299,6 +374,9 @@ int run_as_parent(const MeasureOptions &options)
             }
         }
     }
+    for (const QuietWay &way : kQuietWays)
+        if (!measure_quiet_way(options, way, backends, &results))
+            return 1;
     for (const char *what : {"handoff", "steady"}) {
         if (!run_child(options, {"counters", what}, &output))
             return 1;

@@ -29,6 +29,7 @@ COLORS = {
     "rwlock": "#b9617f",
     "rwlock-w": "#cf93a8",
     "freelane-keep": "#2f9187",
+    "freelane-thread": "#5eb5ac",
     "freelane-qsbr": "#2f9187",
     "freelane-bp": "#2f9187",
 }
@@ -268,6 +269,29 @@ def plot_memory(results, path):
     draw(script, *size, path)
 
 
+def plot_quiet(results, path):
+    """Resident memory by second after a burst."""
+    titles = {"quiet/silence": "four silent threads", "quiet/trickle": "an allocation each millisecond"}
+    size, places = grid_of(2, 2, 1080, 330, top=20)
+    names = list(dict.fromkeys(name for _, name, _ in results.quiet()))
+    script = ""
+    for number, (place, (workload, note)) in enumerate(zip(places, titles.items())):
+        rows = {name: taken for of, name, taken in results.quiet() if of == workload}
+        if not rows:
+            continue
+        for i, taken in enumerate(rows.values()):
+            data = "\n".join(f"{second} {value / (1 << 20)}" for second, value in enumerate(taken))
+            script += f"$quiet{number}_{i} << EOD\n{data}\nEOD\n"
+        most = max(max(taken) for taken in rows.values()) / (1 << 20)
+        script += place.frame(52, 10, 44, 38) + place.title(workload, note + "; MiB resident")
+        script += lines_key(size, names, 14) if number == 0 else ""
+        script += "set xtics autofreq\nset ytics autofreq\nset xlabel 'seconds after the burst' offset 0,0.3\n"
+        script += f"set grid ytics\nset xrange [0:*]\nset yrange [0:{1.08 * most}]\n"
+        curves = [f"$quiet{number}_{i} using 1:2 with lines " + line_style(name) for i, name in enumerate(rows)]
+        script += "plot " + ", ".join(reversed(curves)) + "\nunset label\n"
+    draw(script, *size, path)
+
+
 def plot_grace(results, path):
     """Deferred frees, readers, and what is left after a burst."""
 
@@ -342,6 +366,8 @@ PLOTS = [
     ("threads", "Throughput by number of threads", "Higher is better.", plot_threads),
     ("memory", "Memory", "Resident memory over what was resident before the workload began. Shorter is better.",
      plot_memory),
+    ("quiet", "Memory after a burst", "Four threads make and drop 1 GiB three times, and live on. <code>freelane-thread</code> is "
+     "a heap with <code>decay_thread</code>; jemalloc has its background thread. Lower is better.", plot_quiet),
     ("grace", "Grace periods and bursts", "Memory that readers may still be looking at, against <code>call_rcu</code> and a "
      "reader-writer lock, and <code>batch</code> and <code>free</code>, which wait for nobody. What is left after a burst, and "
      "what it takes to give it back.", plot_grace),

@@ -106,6 +106,14 @@ def burst_table(results):
     return rows
 
 
+def quiet_table(results):
+    rows = [["MiB after three waves of 1 GiB", "", "at once", "5 s", "10 s", "the end"]]
+    for workload, name, taken in results.quiet():
+        shown = [taken[min(second, len(taken) - 1)] for second in (0, 5, 10, len(taken))]
+        rows.append([workload, name, *(f"{value / (1 << 20):.1f}" for value in shown)])
+    return rows
+
+
 def latency_table(results):
     rows = [["one operation", "", OURS, *PEERS, "none"]]
     for operation in ("alloc", "free"):
@@ -177,6 +185,7 @@ def print_report(results, verdicts):
     print("Memory: peak while it ran; idle when all was freed and all threads had ended; held after a trim\n")
     print_table(memory_table(results))
     print_table(burst_table(results), left=1)
+    print_table(quiet_table(results))
     for title, _, rows in workload_tables(results, True):
         print(title + "\n")
         print_table(rows)
@@ -314,14 +323,16 @@ repetitions, on {html.escape(results.context.get("cpu", "an unknown CPU"))} with
 The times are those of the last round.</p>{programs}</section>
 {figures[0] if figures else ""}
 {times_section(results)}
-{"".join(figures[1:3])}
+{"".join(figures[1:4])}
 <section><h2>Memory in numbers</h2><p><code>peak</code> is the highest while the workload ran, <code>idle</code> what was
 left when all was freed and all threads had ended, <code>held</code> what was left after the allocator was told to give back
 what it can.</p>{html_table(memory_table(results), "l")}
 <p><br>After a burst by four threads, each block freed by another thread than the one that allocated it. <code>freelane-keep</code> gives
-nothing back before the trim; on <code>freelane-qsbr</code> and <code>freelane-bp</code> all frees are deferred.</p>{html_table(burst_table(results), "l")}</section>
+nothing back before the trim; on <code>freelane-qsbr</code> and <code>freelane-bp</code> all frees are deferred.</p>{html_table(burst_table(results), "l")}
+<p><br>After three waves of 1 GiB by four threads that live on: silent, or with one allocation a millisecond.
+<code>freelane-thread</code> has a thread of the library's own, and jemalloc its background thread.</p>{html_table(quiet_table(results), "l")}</section>
 {counter_sections(results)}
-{"".join(figures[3:])}
+{"".join(figures[4:])}
 <section><h2>Latency in numbers</h2><p>The timer's own time is subtracted; it moves in steps of the processor's time
 stamp counter, about 10 ns on many machines.</p>{html_table(latency_table(results), "l")}</section>
 {python_report.sections(results.raw["python"], directory, html_table, figure, with_plots)}

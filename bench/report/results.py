@@ -151,6 +151,15 @@ class Results:
         given = row["idle"] - row["held"] if row else 0
         return row["trim"] * (1 << 30) / given if given >= 1 << 22 else None
 
+    def quiet(self):
+        """Of each row of quiet/*: its workload, its backend, and the bytes resident after each second."""
+        return [
+            (workload, backend, row["seconds"])
+            for workload, backends in self.memory.items()
+            if workload.startswith("quiet/")
+            for backend, row in backends.items()
+        ]
+
     def spread(self, workload, backend, threads=1):
         """The quartiles."""
         samples = self.samples[workload, threads][backend]
