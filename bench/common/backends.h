@@ -22,6 +22,7 @@
  *     alloc(size, was)  returns a block; `was` is what the slot held before, which `none` returns
  *     free(block, size)
  *     purge()           returns free memory to the OS; it is called before each run, while no backend is alive
+ *     give_back()       returns what the calling thread keeps, as far as the allocator can
  *     background()      starts a thread that returns memory in silence, where the allocator has one
  */
 #ifndef FREELANE_BENCH_BACKENDS_H
@@ -111,6 +112,10 @@ class Freelane
     {
         fl_free_sized(thread_, block, size);
     }
+    void give_back()
+    {
+        fl_thread_flush(thread_);
+    }
     struct fl_thread *thread()
     {
         return thread_;
@@ -150,6 +155,10 @@ template <PeerId Id> class Pointers
     Pointers(const Pointers &) = delete;
     Pointers &operator=(const Pointers &) = delete;
 
+    void give_back()
+    {
+        peers[Id].thread_done();
+    }
     void supply(size_t, size_t)
     {
     }
@@ -248,6 +257,9 @@ class None
     {
     }
 
+    void give_back()
+    {
+    }
     void supply(size_t, size_t)
     {
     }

@@ -14,11 +14,14 @@
  * of two readings with nothing between them is subtracted, and results below that are 0. `none` times nothing: its tail
  * is interrupts and preemption, which the tail of each backend has too. A histogram keeps 1/32 of each value.
  *
+ * Then it measures what a fork costs another thread (forks.h): the median and the most of some forks.
+ *
  * For each backend, operation and repetition the document gives the nanoseconds at p50, p99, p99.99 and the maximum.
  * "curve" gives the nanoseconds at 1 - 10^-x, for x from 0.25 in steps of a quarter. With --smoke everything is brief,
  * and the program fails unless what it counted and sorted is consistent.
  */
 #include "common/child.h"
+#include "latency/forks.h"
 
 #include <time.h>
 
@@ -42,12 +45,13 @@ constexpr size_t kSize = 48;
 constexpr unsigned kLog2Least = 6;
 
 struct Scale {
-    unsigned log2_most, cycles, repetitions;
+    unsigned log2_most, cycles, repetitions, forks;
+    size_t fork_bytes;
 };
 
-constexpr Scale kFull = {21, 3, 3};
-constexpr Scale kQuick = {21, 1, 1};
-constexpr Scale kSmoke = {12, 1, 1};
+constexpr Scale kFull = {21, 3, 3, 15, size_t(2) << 30};
+constexpr Scale kQuick = {21, 1, 1, 5, 256 << 20};
+constexpr Scale kSmoke = {12, 1, 1, 2, 1 << 20};
 
 const Scale &scale_of(const MeasureOptions &options)
 {
@@ -241,8 +245,28 @@ struct Measure {
     }
 };
 
+struct MeasureForks {
+    const Scale &scale;
+    bool good = false;
+
+    template <class B> void visit()
+    {
+        std::vector<double> lost = Forks<B>{scale.fork_bytes, scale.forks}.run();
+        good = !lost.empty();
+        if (good)
+            std::printf("\"lost_ms\": %.3f, \"most_ms\": %.3f", lost[lost.size() / 2], lost.back());
+    }
+};
+
+constexpr const char *kForking[] = {"freelane", "glibc", "mimalloc-new", "jemalloc-new"};
+
 int run_as_child(const MeasureOptions &options)
 {
+    if (options.child[0] == "fork") {
+        load_backend(options.child.at(1));
+        MeasureForks measurement{scale_of(options)};
+        return !visit_backend(options.child.at(1), measurement) || !measurement.good;
+    }
     load_backend(options.child[0]);
     Measure measurement{scale_of(options)};
     return !visit_backend(options.child[0], measurement) || !measurement.good;
@@ -263,7 +287,16 @@ int run_as_parent(const MeasureOptions &options)
                        output + "}";
         }
     }
-    return !write_document(options, {"\"latency\": [" + results + "]"});
+    std::string forks;
+    for (const std::string backend : kForking) {
+        if (std::find(backends.begin(), backends.end(), backend) == backends.end())
+            continue;
+        if (!run_child(options, {"fork", backend}, &output))
+            return 1;
+        forks += (forks.empty() ? "\n" : ",\n");
+        forks += "    {\"backend\": \"" + backend + "\", " + output + "}";
+    }
+    return !write_document(options, {"\"latency\": [" + results + "]", "\"forks\": [" + forks + "]"});
 }
 
 } // namespace

@@ -13,6 +13,7 @@
  *               on a heap that returns nothing until a trim, and on heaps with grace periods, where all frees are
  *               deferred
  *
+ *     crowd     2000 sleeping threads that have used a few blocks; after a flush, too (crowd.h)
  *     quiet     1 GiB made and dropped by four threads in three waves, and then 30 seconds in which they are silent, or
  *               one of them allocates a block each millisecond (quiet.h)
  *
@@ -25,6 +26,7 @@
  *               jemalloc's purge of all arenas or MallocExtension_ReleaseFreeMemory; on a heap with grace periods
  *               after fl_heap_barrier
  *     trim      how many seconds that took
+ *     each      of `crowd`: what was resident for each thread, its stack included
  *     seconds   of `quiet`: what was resident when all was freed, and after each second; `left` is the last of these
  *
  * The counters are Freelane's alone: exchanges of magazines, shared read-modify-writes and visits to homes. They are
@@ -34,6 +36,7 @@
  * With --smoke everything is brief, and the program fails unless the counters are as promised.
  */
 #include "memory/burst.h"
+#include "memory/crowd.h"
 #include "memory/heaps.h"
 #include "memory/quiet.h"
 #include "common/child.h"
@@ -60,14 +63,14 @@ struct Scale {
     unsigned larson_lives;
     size_t handoff_blocks;
     size_t burst_bytes, quiet_bytes;
-    unsigned quiet_seconds;
+    unsigned quiet_seconds, crowd_threads;
     unsigned steady_rounds;
     unsigned repetitions;
 };
 
-constexpr Scale kFull = {1000000, 20000, 10000000, 50, 5000000, 512 << 20, 1 << 30, 30, 100000, 3};
-constexpr Scale kQuick = {1000000, 20000, 2000000, 10, 1000000, 128 << 20, 128 << 20, 5, 10000, 1};
-constexpr Scale kSmoke = {20000, 1000, 20000, 2, 50000, 8 << 20, 8 << 20, 1, 100, 1};
+constexpr Scale kFull = {1000000, 20000, 10000000, 50, 5000000, 512 << 20, 1 << 30, 30, 2000, 100000, 3};
+constexpr Scale kQuick = {1000000, 20000, 2000000, 10, 1000000, 128 << 20, 128 << 20, 5, 2000, 10000, 1};
+constexpr Scale kSmoke = {20000, 1000, 20000, 2, 50000, 8 << 20, 8 << 20, 1, 50, 100, 1};
 constexpr unsigned kLines = 2;
 
 const Scale &scale_of(const MeasureOptions &options)
@@ -172,6 +175,16 @@ template <class B, template <class> class Run> bool measure(const Scale &scale, 
     return good && highest >= start;
 }
 
+/* Prints the member "each". */
+template <class B> bool measure_crowd(const Scale &scale, bool gives_back)
+{
+    B warm;
+    warm.free(warm.alloc(1 << 10, nullptr), 1 << 10);
+    std::thread([] {}).join();
+    std::printf("\"each\": %" PRIu64, Crowd<B>{scale.crowd_threads, gives_back}.run());
+    return true;
+}
+
 struct Measure {
     const std::string &workload;
     const Scale &scale;
@@ -188,6 +201,8 @@ struct Measure {
             good = measure<B, HandoffRun>(scale, library);
         else if (workload == "burst")
             good = measure<B, BurstRun>(scale, library);
+        else if (workload == "crowd" || workload == "crowd/flushed")
+            good = measure_crowd<B>(scale, workload == "crowd/flushed");
     }
 };
 
@@ -365,7 +380,7 @@ int run_as_parent(const MeasureOptions &options)
     std::vector<std::string> with_heaps = backends, heaps = BurstHeaps::names();
     with_heaps.insert(with_heaps.begin() + 1, heaps.begin(), heaps.end());
     for (unsigned repetition = 0; repetition < scale.repetitions; repetition++) {
-        for (const std::string workload : {"sizes", "larson", "handoff", "burst"}) {
+        for (const std::string workload : {"sizes", "larson", "handoff", "burst", "crowd", "crowd/flushed"}) {
             for (const std::string &backend : workload == "burst" ? with_heaps : backends) {
                 if (!run_child(options, {workload, backend}, &output))
                     return 1;

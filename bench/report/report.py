@@ -106,6 +106,21 @@ def burst_table(results):
     return rows
 
 
+def crowd_table(results):
+    rows = [["2000 sleeping threads", OURS, *PEERS]]
+    for workload, title in (("crowd", "KiB for each"), ("crowd/flushed", "the same, after a flush")):
+        cells = results.memory.get(workload, {})
+        rows.append([title, *(f"{cells[name]['each'] / 1024:.1f}" if name in cells else "" for name in rows[0][1:])])
+    return rows
+
+
+def fork_table(results):
+    rows = [["a fork with 2 GiB written", *results.forks]]
+    for what, title in (("lost_ms", "ms that another thread loses"), ("most_ms", "at most")):
+        rows.append([title, *(f"{row[what]:.1f}" for row in results.forks.values())])
+    return rows
+
+
 def quiet_table(results):
     rows = [["MiB after three waves of 1 GiB", "", "at once", "5 s", "10 s", "the end"]]
     for workload, name, taken in results.quiet():
@@ -186,11 +201,13 @@ def print_report(results, verdicts):
     print_table(memory_table(results))
     print_table(burst_table(results), left=1)
     print_table(quiet_table(results))
+    print_table(crowd_table(results), left=1)
     for title, _, rows in workload_tables(results, True):
         print(title + "\n")
         print_table(rows)
     print("Latency\n")
     print_table(latency_table(results))
+    print_table(fork_table(results), left=1)
     for title, rows, left in python_report.tables(results.raw["python"]):
         print(title + "\n")
         print_table(rows, left)
@@ -330,11 +347,13 @@ what it can.</p>{html_table(memory_table(results), "l")}
 <p><br>After a burst by four threads, each block freed by another thread than the one that allocated it. <code>freelane-keep</code> gives
 nothing back before the trim; on <code>freelane-qsbr</code> and <code>freelane-bp</code> all frees are deferred.</p>{html_table(burst_table(results), "l")}
 <p><br>After three waves of 1 GiB by four threads that live on: silent, or with one allocation a millisecond.
-<code>freelane-thread</code> has a thread of the library's own, and jemalloc its background thread.</p>{html_table(quiet_table(results), "l")}</section>
+<code>freelane-thread</code> has a thread of the library's own, and jemalloc its background thread.</p>{html_table(quiet_table(results), "l")}
+<p><br>2000 threads that have used a hundred blocks each and sleep, their stacks included.</p>{html_table(crowd_table(results), "l")}</section>
 {counter_sections(results)}
 {"".join(figures[4:])}
 <section><h2>Latency in numbers</h2><p>The timer's own time is subtracted; it moves in steps of the processor's time
-stamp counter, about 10 ns on many machines.</p>{html_table(latency_table(results), "l")}</section>
+stamp counter, about 10 ns on many machines.</p>{html_table(latency_table(results), "l")}
+<p><br>What a thread that allocates and frees all the time loses while another one forks.</p>{html_table(fork_table(results), "l")}</section>
 {python_report.sections(results.raw["python"], directory, html_table, figure, with_plots)}
 <section><h2>Floors</h2><p>What this run had to show.</p>{html_table(floor_table(verdicts), "f")}</section>
 <section><h2>The machine</h2><dl>{facts}</dl></section>

@@ -66,6 +66,7 @@ class Results:
             for operation in ("alloc", "free")
         ]
         self.latency = self._medians(latency, lambda row: row["operation"])
+        self.forks = {row["backend"]: row for row in self.raw["latency"]["forks"]}
 
     def _path(self, name):
         return os.path.join(self.directory, name + ".json")
@@ -243,6 +244,8 @@ class Results:
             return Verdict(*self.use.judge(floor))
         if "workload" in floor:
             return self._judge_time(floor)
+        if "fork" in floor:
+            return self._judge_fork(floor)
         return self._judge_memory(floor) if "memory" in floor else self._judge_counter(floor)
 
     def _ratio_of(self, floor):
@@ -304,7 +307,7 @@ class Results:
         subject = f"{workload}, {what} memory" + (f", {floor['backend']}" if "backend" in floor else "")
         if "at_most_bytes" in floor:
             limit = floor["at_most_bytes"]
-            wanted = f"ours ≤ {megabytes(limit)} over the start"
+            wanted = f"ours ≤ {megabytes(limit)}" + ("" if what == "each" else " over the start")
             return Verdict(subject, wanted, megabytes(ours), ours is not None and ours <= limit)
         peers = {peer: rows[peer][what] for peer in PEERS if peer in rows}
         wanted = "ours ≤ the best peer's"
@@ -313,6 +316,11 @@ class Results:
         best = min(peers, key=peers.get)
         measured = f"{megabytes(ours)} against {megabytes(peers[best])} ({best})"
         return Verdict(subject, wanted, measured, ours <= floor["at_most"] * peers[best])
+
+    def _judge_fork(self, floor):
+        ours, theirs = (self.forks[name][floor["fork"]] for name in (OURS, floor["against"]))
+        wanted, measured = f"ours ≤ {floor['against']}'s", f"{ours:.1f} ms against {theirs:.1f} ms"
+        return Verdict("fork, what another thread loses", wanted, measured, ours <= floor["at_most"] * theirs)
 
     def _judge_counter(self, floor):
         counts = self.counters[floor["counter"]]

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The workload `fork` of the program `latency`: what a fork costs another thread. One thread forks, with 2 GiB in
+ * blocks of 512 bytes that it has written. Another allocates and frees all the time, 32 operations at a time, and keeps
+ * up to 20 000 blocks. What such a turn takes beyond 20 us, while a fork is under way, is lost.
+ */
+#ifndef FREELANE_BENCH_FORKS_H
+#define FREELANE_BENCH_FORKS_H
+
+#include "common/backends.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+namespace bench
+{
+
+template <class B> class Forks
+{
+  public:
+    Forks(size_t bytes, unsigned forks) : written_(bytes / kSize), forks_(forks)
+    {
+    }
+
+    /* Milliseconds that the other thread loses to each fork, sorted. Empty if a fork was refused. */
+    std::vector<double> run()
+    {
+        B backend;
+        for (void *&block : written_)
+            std::memset(block = require(backend.alloc(kSize, nullptr)), 1, kSize);
+        std::thread other([this] { work(); });
+        std::vector<double> lost;
+        for (unsigned i = 0; i < forks_ && fork_once(); i++)
+            lost.push_back(1e3 * lost_.exchange(0));
+        done_ = true;
+        other.join();
+        for (void *block : written_)
+            backend.free(block, kSize);
+        std::sort(lost.begin(), lost.end());
+        return lost.size() == forks_ ? lost : std::vector<double>();
+    }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+    static constexpr size_t kSize = 512, kKept = 20000;
+    static constexpr double kNotLost = 20e-6;
+
+    /* Returns whether there was a child, and waits for its end. */
+    bool fork_once()
+    {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        forking_ = true;
+        pid_t child = fork();
+        if (child == 0)
+            _exit(0);
+        std::this_thread::sleep_for(std::chrono::milliseconds(1)); /* the other ends its turn */
+        forking_ = false;
+        return child > 0 && waitpid(child, nullptr, 0) == child;
+    }
+
+    void work()
+    {
+        B backend;
+        std::vector<void *> kept(kKept);
+        uint64_t seed = 1;
+        while (!done_) {
+            bool forking = forking_;
+            Clock::time_point before = Clock::now();
+            take_turn(backend, kept, &seed);
+            double seconds = std::chrono::duration<double>(Clock::now() - before).count();
+            if ((forking || forking_) && seconds > kNotLost)
+                lost_ = lost_ + seconds;
+        }
+        for (size_t i = 0; i < kKept; i++)
+            if (kept[i])
+                backend.free(kept[i], size_of(i));
+    }
+
+    static void take_turn(B &backend, std::vector<void *> &kept, uint64_t *seed)
+    {
+        for (unsigned i = 0; i < 32; i++) {
+            uint32_t at = random_below(seed, kKept);
+            if (kept[at]) {
+                backend.free(kept[at], size_of(at));
+                kept[at] = nullptr;
+            } else {
+                touch(kept[at] = require(backend.alloc(size_of(at), nullptr)), at);
+            }
+        }
+    }
+
+    static void *require(void *block)
+    {
+        if (!block)
+            std::abort();
+        return block;
+    }
+
+    static size_t size_of(size_t at)
+    {
+        return 16u << at % 6;
+    }
+
+    std::vector<void *> written_;
+    unsigned forks_;
+    std::atomic<bool> forking_{false}, done_{false};
+    std::atomic<double> lost_{0};
+};
+
+} // namespace bench
+
+#endif
