@@ -58,6 +58,7 @@ struct fl_heap {
     FLI_ON_OWN_LINE FLI_LINKS(struct fl_heap) in_registry;
     struct fli_thread *threads;
     size_t thread_count;
+    size_t levelled;    /* the share of a rack when racks were last looked at, see share.h */
     size_t leaving;     /* how many of these have been flushed for the last time */
     bool world_stopped; /* the host says so, for the next fork */
     bool is_aside;      /* during a fork: what its threads share without a lock */

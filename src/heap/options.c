@@ -8,9 +8,7 @@
 #include <limits.h>
 #include <string.h>
 
-#define RETAIN_DEFAULT (256 * FLI_MIB)
-
-#define DEFER_DEFAULT  (64 * FLI_MIB)
+#define DEFER_DEFAULT (64 * FLI_MIB)
 
 enum { STALL_SECONDS_DEFAULT = 10, DECAY_MS_DEFAULT = 1000 };
 
@@ -87,7 +85,7 @@ int fli_options_resolve(const struct fl_options *given, struct fl_options *optio
     if (resolved.decay_ms == 0)
         resolved.decay_ms = DECAY_MS_DEFAULT;
     if (resolved.retain_bytes == 0)
-        resolved.retain_bytes = RETAIN_DEFAULT;
+        resolved.retain_bytes = FLI_RETAIN_DEFAULT;
     if (resolved.limit_bytes == 0)
         resolved.limit_bytes = SIZE_MAX;
     if (resolved.magazine_blocks == 0)

@@ -14,6 +14,9 @@
 #define FLI_RESERVE_FIRST   (FLI_RARE_PATHS ? FLI_RESERVE_MIN : FLI_GIB)
 #define FLI_RESERVE_DEFAULT (FLI_SANITIZED ? FLI_GIB : 64 * FLI_GIB)
 
+/* Bytes that a heap retains by default. */
+#define FLI_RETAIN_DEFAULT (256 * FLI_MIB)
+
 /* Copies `given` (NULL: all defaults) to `options` and fills in every default but that of reserve_bytes. Returns 0;
  * or -EINVAL with a message that names the option that makes no sense. */
 int fli_options_resolve(const struct fl_options *given, struct fl_options *options, char *error, size_t error_size);

@@ -5,6 +5,7 @@
 #include "heap/thread.h"
 #include "base/check.h"
 #include "heap/registry.h"
+#include "heap/share.h"
 #include "large/supply.h"
 #include "memory/stray.h"
 
@@ -12,24 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* All racks together may hold the limit divided by this. */
-enum { RACKS_PER_LIMIT = 8 };
-
 /* The stand-ins. Constant: no cache of theirs ever gets capacity. */
 static const struct fli_thread unattached, exited;
 
 __thread struct fl_thread *fl_thread_current = (struct fl_thread *)&unattached.face;
-
-/* Sets how much each thread may keep on its rack, and how much memory of large blocks: an equal share of what the
- * heap retains. */
-static void share_racks_locked(struct fl_heap *heap)
-{
-    fli_registry_assert_held();
-    size_t all = fli_min(heap->options.retain_bytes, heap->options.limit_bytes / RACKS_PER_LIMIT);
-    size_t share = heap->thread_count > 0 ? all / heap->thread_count : 0;
-    fli_store_own(&heap->backing.rack_bytes, fli_min(share, FLI_RACK_BYTES_MOST));
-    fli_large_share(&heap->backing.large, fli_min(heap->options.retain_bytes / 2, all), heap->thread_count);
-}
 
 static void enter_locked(struct fli_thread *thread)
 {
@@ -37,7 +24,7 @@ static void enter_locked(struct fli_thread *thread)
     struct fl_heap *heap = thread->heap;
     FLI_LIST_ADD(&heap->threads, thread, in_heap);
     heap->thread_count++;
-    share_racks_locked(heap);
+    fli_share_racks_locked(heap);
     fli_os_thread_bind_locked(thread);
 }
 
@@ -51,7 +38,7 @@ void fli_thread_remove_locked(struct fli_thread *thread)
     heap->thread_count--;
     heap->leaving -= thread->leaves;
     fli_homes_leave(&heap->backing.homes, thread->owner.home);
-    share_racks_locked(heap);
+    fli_share_racks_locked(heap);
     heap->detached.exchanges += fli_load_hint(&thread->owner.counters.exchanges);
     heap->detached.updates += fli_load_hint(&thread->owner.counters.updates);
     heap->detached.cas_failures += fli_load_hint(&thread->owner.counters.cas_failures);

@@ -120,19 +120,26 @@ static void empty_all_shelves(struct trim *trim, bool away_only)
     }
 }
 
-/* Gives the pool about `bytes` bytes of what the racks keep of large blocks. Passes over homes that are busy. */
-static void unshelve_large(struct trim *trim, size_t bytes)
+/* Gives the pool about `bytes` bytes of the large blocks that a home keeps, if it is not busy. Returns how many. */
+static size_t unshelve_large(struct trim *trim, struct fli_home *home, size_t bytes)
 {
-    struct fli_backing *backing = trim->backing;
     size_t done = 0;
-    for (struct fli_home *home = fli_homes_first(&backing->homes); home != NULL && done < bytes; home = home->next) {
-        if (fli_rack_bytes(&home->rack.large) == 0 || !fli_home_try_briefly(home))
-            continue;
-        for (unsigned c = FL_CLASS_COUNT - 1; fli_class_bytes(c) > FLI_HOME_BLOCK_MOST && done < bytes; c--)
-            done += unshelve(trim, home, c, bytes - done);
-        fli_rack_forget(&home->rack.large);
-        fli_home_unlock(home);
-    }
+    if (!fli_home_try_briefly(home))
+        return 0;
+    for (unsigned c = FL_CLASS_COUNT - 1; fli_class_bytes(c) > FLI_HOME_BLOCK_MOST && done < bytes; c--)
+        done += unshelve(trim, home, c, bytes - done);
+    fli_rack_forget(&home->rack.large);
+    fli_home_unlock(home);
+    return done;
+}
+
+/* Does so for one home after another, until `bytes` bytes are in the pool. */
+static void unshelve_all_large(struct trim *trim, size_t bytes)
+{
+    struct fli_home *home = fli_homes_first(&trim->backing->homes);
+    for (size_t done = 0; home != NULL && done < bytes; home = home->next)
+        if (fli_rack_bytes(&home->rack.large) > 0)
+            done += unshelve_large(trim, home, bytes - done);
 }
 
 /* Sends home about `bytes` bytes of the class's pooled blocks. */
@@ -356,11 +363,25 @@ size_t fli_trim_return_locked(struct fl_heap *heap, size_t bytes)
     trim.free = bytes - of_warm;
     retire_from_homes(&trim);
     if (trim.free > 0) {
-        unshelve_large(&trim, trim.free);
+        unshelve_all_large(&trim, trim.free);
         send_some_home(&trim, class_with_most_pooled(trim.backing), trim.free);
         retire_from_homes(&trim);
     }
     trim.warm = warm - of_warm;
     finish(&trim, heap);
     return trim.returned;
+}
+
+bool fli_trim_racks(struct fl_heap *heap, size_t most)
+{
+    if (!fli_trylock(&heap->trim_lock))
+        return false;
+    struct trim trim = {.backing = &heap->backing, .counters = &heap->trim_counters};
+    for (struct fli_home *home = fli_homes_first(&heap->backing.homes); home != NULL; home = home->next) {
+        size_t bytes = fli_rack_bytes(&home->rack.large);
+        if (bytes > most)
+            unshelve_large(&trim, home, bytes - most);
+    }
+    fli_unlock(&heap->trim_lock);
+    return true;
 }

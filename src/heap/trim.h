@@ -40,6 +40,10 @@ size_t fli_trim_slice_locked(struct fl_heap *heap, size_t bytes);
  * lock. */
 size_t fli_trim_return_locked(struct fl_heap *heap, size_t bytes);
 
+/* Gives the pool what racks keep of large blocks beyond `most` bytes each. Passes over homes that are busy. Returns
+ * false, and does nothing, while a trim is under way. */
+bool fli_trim_racks(struct fl_heap *heap, size_t most);
+
 /* Trims a heap that holds `held` free bytes in the pool and in free slabs until at most `retain` are left. Passes
  * over homes that are busy. Returns the bytes of the slabs that it has retired. Under the trim lock. */
 size_t fli_trim_down_locked(struct fl_heap *heap, size_t held, size_t retain);

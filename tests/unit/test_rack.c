@@ -304,9 +304,41 @@ static void with_a_limit_racks_keep_an_eighth_of_it_at_most(void **state)
 
 #define RACK_TEST(test) cmocka_unit_test_setup_teardown(test, up, down)
 
+/* Frees and allocates blocks above 2 KiB in waves, so that the bound on the rack rises. */
+static void fill_rack(struct fl_thread *thread)
+{
+    enum { IN_A_WAVE = 1024, WAVES = 24 };
+    void *wave[IN_A_WAVE];
+    for (unsigned i = 0; i < WAVES; i++) {
+        assert_int_equal(fl_alloc_many(thread, LARGE, IN_A_WAVE, wave), 0);
+        fl_free_many(thread, LARGE, IN_A_WAVE, wave);
+    }
+}
+
+static void racks_of_idle_threads_shrink_as_others_attach(void **state)
+{
+    (void)state;
+    enum { THREADS = 32 };
+    size_t retain = 16 * FLI_MIB, caches = 2 * LARGE_MAGAZINE * LARGE, most = 0;
+    struct fl_heap *heap = heap_with(&(struct fl_options){.retain_bytes = retain});
+    struct fl_thread *threads[THREADS];
+    for (unsigned i = 0; i < THREADS; i++) {
+        assert_non_null(threads[i] = fl_thread_attach(heap));
+        fill_rack(threads[i]);
+        size_t cached = stats_of(heap).cached_bytes;
+        most = fli_max(most, cached);
+        assert_true(cached <= retain + (i + 1) * caches);
+    }
+    assert_true(FLI_RARE_PATHS || most > retain / 4);
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(fl_thread_detach(threads[i]), 0);
+    end_heap(heap);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(racks_of_idle_threads_shrink_as_others_attach),
         RACK_TEST(what_a_thread_frees_and_allocates_again_touches_nothing_shared),
         RACK_TEST(blocks_come_back_with_what_was_written_by_one_owner_only),
         RACK_TEST(a_rack_keeps_no_more_than_its_bound_and_the_rest_goes_home),

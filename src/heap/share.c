@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#include "heap/share.h"
+#include "heap/options.h"
+#include "heap/registry.h"
+#include "heap/trim.h"
+#include "large/supply.h"
+
+/* All racks together may hold the limit divided by this. */
+enum { RACKS_PER_LIMIT = 8 };
+
+/* The bytes that all racks may hold. A heap that retains everything does not keep everything from other threads. */
+static size_t all_racks(const struct fl_options *options)
+{
+    size_t retain = options->retain_bytes != SIZE_MAX ? options->retain_bytes : FLI_RETAIN_DEFAULT;
+    return fli_min(retain, options->limit_bytes / RACKS_PER_LIMIT);
+}
+
+static size_t three_quarters(size_t bytes)
+{
+    return bytes - bytes / 4;
+}
+
+/* Sees to it that no rack has more than the share, though its thread may be idle. */
+static void level_racks_locked(struct fl_heap *heap, size_t share)
+{
+    fli_registry_assert_held();
+    bool levelled = share < three_quarters(heap->levelled) && fli_trim_racks(heap, three_quarters(share));
+    if (levelled || share > heap->levelled)
+        heap->levelled = share;
+}
+
+void fli_share_racks_locked(struct fl_heap *heap)
+{
+    fli_registry_assert_held();
+    const struct fl_options *options = &heap->options;
+    size_t all = all_racks(options), share = heap->thread_count > 0 ? all / heap->thread_count : 0;
+    share = fli_min(share, FLI_RACK_BYTES_MOST);
+    fli_store_own(&heap->backing.rack_bytes, share);
+    fli_large_share(&heap->backing.large, fli_min(options->retain_bytes / 2, all), heap->thread_count);
+    if (heap->thread_count > 0)
+        level_racks_locked(heap, share);
+}

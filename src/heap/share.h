@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What each thread may keep: an equal share of what all racks together may hold (rack.h), and of the spare extents of
+ * large blocks (large.h).
+ *
+ *     share = all / threads, at most FLI_RACK_BYTES_MOST
+ *     large blocks of a rack <= 3/4 of the share when it was filled, and <= the share at every moment
+ *
+ * The share falls as threads attach. An idle thread's rack does not shrink by itself. So when the share has fallen
+ * below 3/4 of what it was when racks were last looked at, what a rack has beyond 3/4 of the new share goes to the pool.
+ */
+#ifndef FLI_SHARE_H
+#define FLI_SHARE_H
+
+#include "heap/heap.h"
+
+/* Shares anew, after a thread has come or gone. */
+void fli_share_racks_locked(struct fl_heap *heap);
+
+#endif
