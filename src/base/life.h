@@ -6,6 +6,8 @@
 #ifndef FLI_LIFE_H
 #define FLI_LIFE_H
 
+#include "base/base.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 

@@ -3,7 +3,6 @@
 #include "base/base.h"
 
 #include <limits.h>
-#include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -30,16 +29,21 @@ bool fli_lock_is_held(void)
 
 enum { FREE, HELD, AWAITED /* held, and other threads may wait */ };
 
+/* Operations of futex(2). A C library may come without the kernel's headers. */
+enum { OF_THIS_PROCESS = 128, WAIT_UNTIL = 9 | OF_THIS_PROCESS, WAKE = 1 | OF_THIS_PROCESS };
+
+#define ANY_WAKER 0xffffffffu
+
 /* Waits until the word is woken, but not if it has another value than `seen`. Returns early at signals, and at a time
  * of the monotonic clock if there is one. */
 static void wait_for(FLI_ATOMIC(uint32_t) * word, uint32_t seen, const struct timespec *until)
 {
-    syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, seen, until, NULL, FUTEX_BITSET_MATCH_ANY);
+    syscall(SYS_futex, word, WAIT_UNTIL, seen, until, NULL, ANY_WAKER);
 }
 
 static void wake(FLI_ATOMIC(uint32_t) * word, int most)
 {
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, most, NULL, NULL, 0);
+    syscall(SYS_futex, word, WAKE, most, NULL, NULL, 0);
 }
 
 static bool try_word(struct fli_mutex *mutex)
