@@ -247,6 +247,14 @@ static bool load_new(struct fl_cache *cache, unsigned class_index, struct fli_ba
            load_free(cache, class_index, backing, owner, owner->home, FLI_MAGAZINE_SLOTS);
 }
 
+/* Loads what the owner has at home, which is locked. */
+static bool load_own(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                     struct fli_owner *owner)
+{
+    return load_kept(cache, class_index, backing, owner) ||
+           load_free(cache, class_index, backing, owner, owner->home, FLI_MAGAZINE_SLOTS);
+}
+
 size_t fli_exchange_refill_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                  struct fli_owner *owner, bool pressed)
 {
@@ -258,14 +266,15 @@ size_t fli_exchange_refill_owner(struct fl_cache *cache, unsigned class_index, s
         return fli_cache_loaded_blocks(cache, capacity);
     }
     bool at_home = fli_owner_come_home(owner);
-    bool loaded = at_home && (load_kept(cache, class_index, backing, owner) ||
-                              load_free(cache, class_index, backing, owner, owner->home, FLI_MAGAZINE_SLOTS));
+    bool loaded = at_home && load_own(cache, class_index, backing, owner);
     loaded = loaded || load_pooled(cache, class_index, backing, owner, at_home);
-    if (!loaded) {
-        at_home = at_home || fli_owner_move(backing, owner);
-        loaded = at_home && (load_first(cache, class_index, backing, owner) ||
-                             load_new(cache, class_index, backing, owner, pressed));
+    if (!loaded && !at_home) {
+        at_home = fli_owner_move(backing, owner); /* to another home, or to the same one after a while */
+        loaded = at_home && load_own(cache, class_index, backing, owner);
     }
+    if (!loaded && at_home)
+        loaded = load_first(cache, class_index, backing, owner) ||
+                 load_new(cache, class_index, backing, owner, pressed);
     if (at_home)
         fli_home_unlock(owner->home);
     return loaded ? fli_cache_loaded_blocks(cache, capacity) : 0;
