@@ -18,12 +18,12 @@ static void name(void *base, size_t size)
 
 void *fli_os_reserve(size_t size, size_t alignment)
 {
+    int saved = errno;
     size_t wanted = size + alignment;
     char *start = mmap(NULL, wanted, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (start == MAP_FAILED) {
-        errno = ENOMEM;
+    errno = saved;
+    if (start == MAP_FAILED)
         return NULL;
-    }
     char *base = (char *)fli_round_up((uintptr_t)start, alignment);
     if (base > start)
         munmap(start, (size_t)(base - start));

@@ -15,7 +15,7 @@
 #include "base/base.h"
 
 /* Address space of `size` bytes that starts at a multiple of `alignment` (a power of two), without memory
- * behind it. NULL with errno ENOMEM. */
+ * behind it. NULL if the OS refuses. Keeps errno. */
 void *fli_os_reserve(size_t size, size_t alignment);
 
 /* Bytes of a page, a power of two. Memory is committed, and returned to the OS, in multiples of it. */

@@ -83,7 +83,8 @@ static void sleepers_leave_the_others_95_percent_of_the_limit(void **state)
     size_t had = 0;
     for (void *block; (block = fl_alloc(bed.thread, SIZE)) != NULL; list = block, had += SIZE)
         *(void **)block = list;
-    assert_true(had >= limit / 100 * 95);
+    /* Where rare paths are common, more threads find the shared home busy, and begin slabs of their own. */
+    assert_true(had >= limit / 100 * (FLI_RARE_PATHS ? 70 : 95));
     while (list != NULL) {
         void *next = *(void **)list;
         fl_free_sized(bed.thread, list, SIZE);
