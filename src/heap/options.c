@@ -157,31 +157,33 @@ static bool read_bytes(struct slice text, size_t *value)
     return text.length > 0 && *value >> shift == number;
 }
 
-static const char *const grace_names[] = {"none", "qsbr", "bp"};
+/* The values of an option that takes one of three names. The name's place here is the value of its enum. */
+static const char *const grace_names[] = {"none", "qsbr", "bp"}, *const huge_names[] = {"default", "always", "never"};
+
+/* Finds the value among three names. Returns its place; or -EINVAL with a message. */
+static int find_name(const char *option, const char *const *names, struct slice value, char *error, size_t error_size)
+{
+    for (int i = 0; i < 3; i++)
+        if (slice_is(value, names[i]))
+            return i;
+    return fli_complain(-EINVAL, error, error_size, "option '%s' has the value '%.*s'; it takes %s, %s or %s", option,
+                        (int)value.length, value.start, names[0], names[1], names[2]);
+}
 
 static int set_grace(struct fl_options *options, struct slice value, char *error, size_t error_size)
 {
-    for (unsigned i = 0; i < sizeof grace_names / sizeof *grace_names; i++)
-        if (slice_is(value, grace_names[i])) {
-            options->grace = (enum fl_grace)i;
-            return 0;
-        }
-    return fli_complain(-EINVAL, error, error_size, "option 'grace' has the value '%.*s'; it takes none, qsbr or bp",
-                        (int)value.length, value.start);
+    int place = find_name("grace", grace_names, value, error, error_size);
+    if (place >= 0)
+        options->grace = (enum fl_grace)place;
+    return place < 0 ? place : 0;
 }
-
-static const char *const huge_names[] = {"default", "always", "never"};
 
 static int set_huge(struct fl_options *options, struct slice value, char *error, size_t error_size)
 {
-    for (unsigned i = 0; i < sizeof huge_names / sizeof *huge_names; i++)
-        if (slice_is(value, huge_names[i])) {
-            options->huge = (enum fl_huge)i;
-            return 0;
-        }
-    return fli_complain(-EINVAL, error, error_size,
-                        "option 'huge' has the value '%.*s'; it takes default, always or never", (int)value.length,
-                        value.start);
+    int place = find_name("huge", huge_names, value, error, error_size);
+    if (place >= 0)
+        options->huge = (enum fl_huge)place;
+    return place < 0 ? place : 0;
 }
 
 static int set(struct fl_options *options, struct slice key, struct slice value, char *error, size_t error_size)
