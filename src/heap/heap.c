@@ -101,6 +101,20 @@ static void dispose(struct fl_heap *heap)
     fli_os_release(heap->mapping, heap->mapping_bytes);
 }
 
+/* Makes what a heap consists of, and enters it. Returns NULL, or what the system refuses. */
+static const char *make_parts(struct fl_heap *heap, size_t span)
+{
+    if (init_backing(heap, span) != 0)
+        return "memory for the slab table";
+    if (fli_service_create(heap) != 0)
+        return "memory for a thread";
+    if (fli_fork_watch() != 0)
+        return "a fork handler";
+    if (fli_caretaker_adopt(heap) != 0)
+        return "a thread for option decay_thread";
+    return fli_registry_enter(heap) != 0 ? "a thread-specific key" : NULL;
+}
+
 /* Creates a heap in zeroed memory. Returns 0; or -ENOMEM or -ENOTSUP with a message, and leaves nothing behind. */
 static int create_in(struct fl_heap *heap, char *error, size_t error_size)
 {
@@ -118,27 +132,10 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
     fli_bound_init(heap);
     fli_decay_init(heap);
     fli_retired_init(heap);
-    int failed = init_backing(heap, span);
-    const char *what = "memory for the slab table";
-    if (fli_service_create(heap) != 0 && failed == 0) {
-        failed = -ENOMEM;
-        what = "memory for a thread";
-    }
-    if (failed == 0 && fli_fork_watch() != 0) {
-        failed = -ENOMEM;
-        what = "a fork handler";
-    }
-    if (failed == 0 && fli_caretaker_adopt(heap) != 0) {
-        failed = -ENOMEM;
-        what = "a thread for option decay_thread";
-    }
-    if (failed == 0 && fli_registry_enter(heap) != 0) {
-        failed = -ENOMEM;
-        what = "a thread-specific key";
-    }
-    if (failed != 0) {
+    const char *refused = make_parts(heap, span);
+    if (refused != NULL) {
         dispose(heap);
-        return fli_complain(-ENOMEM, error, error_size, "the system refuses %s", what);
+        return fli_complain(-ENOMEM, error, error_size, "the system refuses %s", refused);
     }
     return 0;
 }
