@@ -61,19 +61,14 @@ void fli_bound_fall_locked(struct fl_heap *heap, size_t bytes)
 
 /* ---- Trims that the bound causes. */
 
-static size_t held_bytes(struct fli_backing *backing)
-{
-    return fli_trim_pooled_bytes(backing) + fli_trim_free_slab_bytes(backing);
-}
-
 void fli_bound_keep(struct fl_heap *heap)
 {
     struct fli_backing *backing = &heap->backing;
-    if (held_bytes(backing) <= fli_load_hint(&heap->bound.above) || !fli_trylock(&heap->trim_lock))
+    if (fli_trim_held_bytes(backing) <= fli_load_hint(&heap->bound.above) || !fli_trylock(&heap->trim_lock))
         return;
     int saved = errno;
     size_t above = adapt_locked(heap);
-    size_t held = held_bytes(backing);
+    size_t held = fli_trim_held_bytes(backing);
     if (held > above)
         note_trim_locked(heap, fli_trim_slice_locked(heap, held - above / 2));
     fli_unlock(&heap->trim_lock);
@@ -101,7 +96,7 @@ static void trim_at_flush_locked(struct fl_heap *heap)
 {
     fli_assert_held(&heap->trim_lock);
     size_t above = adapt_locked(heap);
-    size_t held = held_bytes(&heap->backing);
+    size_t held = fli_trim_held_bytes(&heap->backing);
     if (held > above)
         note_trim_locked(heap, fli_trim_down_locked(heap, held, above / 2));
 }
@@ -115,7 +110,7 @@ void fli_bound_keep_at_flush(struct fl_heap *heap, bool last)
     uint64_t flushes = fli_load_hint(&heap->flushes) + 1;
     fli_store_hint(&heap->flushes, flushes);
     bool look = last || fli_trim_free_slab_bytes(backing) > above || flushes % FLUSHES_PER_LOOK == 0;
-    if (above == SIZE_MAX || !look || held_bytes(backing) <= above || !lock_at_flush(heap, last))
+    if (above == SIZE_MAX || !look || fli_trim_held_bytes(backing) <= above || !lock_at_flush(heap, last))
         return;
     int saved = errno;
     trim_at_flush_locked(heap);

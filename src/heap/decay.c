@@ -26,8 +26,8 @@ void fli_decay_init(struct fl_heap *heap)
 size_t fli_decay_held(struct fl_heap *heap)
 {
     struct fli_backing *backing = &heap->backing;
-    return fli_trim_free_slab_bytes(backing) + fli_idle_warm_bytes(&backing->slabs) +
-           fli_homes_large_kept(&backing->homes) + fli_trim_pooled_bytes(backing) + fli_supply_kept(&backing->large);
+    return fli_trim_held_bytes(backing) + fli_idle_warm_bytes(&backing->slabs) +
+           fli_homes_large_kept(&backing->homes) + fli_supply_kept(&backing->large);
 }
 
 /* Returns about so many bytes of what the heap holds, slabs first. */

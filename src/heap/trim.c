@@ -216,6 +216,11 @@ size_t fli_trim_free_slab_bytes(struct fli_backing *backing)
     return fli_load_hint(&backing->homes.free_slabs) * FLI_SLAB_BYTES;
 }
 
+size_t fli_trim_held_bytes(struct fli_backing *backing)
+{
+    return fli_trim_pooled_bytes(backing) + fli_trim_free_slab_bytes(backing);
+}
+
 static bool has_stale_readers(const struct fl_heap *heap)
 {
     return heap->options.header != NULL;

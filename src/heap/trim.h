@@ -52,4 +52,7 @@ size_t fli_trim_down_locked(struct fl_heap *heap, size_t held, size_t retain);
 size_t fli_trim_pooled_bytes(struct fli_backing *backing);
 size_t fli_trim_free_slab_bytes(struct fli_backing *backing);
 
+/* Both together. */
+size_t fli_trim_held_bytes(struct fli_backing *backing);
+
 #endif
