@@ -185,11 +185,16 @@ static inline struct fli_row *fli_slab_row(const struct fli_slabs *slabs, uint32
     return &range->rows[slab - range->first];
 }
 
+/* The row of the slab that an address in a range lies in. */
+static inline struct fli_row *fli_slab_row_in(const struct fli_range *range, const void *block)
+{
+    return &range->rows[((uintptr_t)block - (uintptr_t)range->base) >> FLI_SLAB_SHIFT];
+}
+
 /* The row of the slab that an address in a slab lies in. */
 static inline struct fli_row *fli_slab_row_of(const struct fli_slabs *slabs, const void *block)
 {
-    const struct fli_range *range = fli_range_of(&slabs->ranges, block);
-    return &range->rows[((uintptr_t)block - (uintptr_t)range->base) >> FLI_SLAB_SHIFT];
+    return fli_slab_row_in(fli_range_of(&slabs->ranges, block), block);
 }
 
 static inline struct fli_slab *fli_slab_at(const struct fli_slabs *slabs, uint32_t slab)

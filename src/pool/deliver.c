@@ -97,7 +97,7 @@ static inline void prefetch_bit(const struct fli_slabs *slabs, const struct fli_
     if (FLI_UNLIKELY(range == NULL))
         return;
     uint64_t index = ((uintptr_t)block % FLI_SLAB_BYTES * of->reciprocal) >> 32;
-    __builtin_prefetch((const void *)&fli_slab_row_of(slabs, block)->free_bits[index / 64]);
+    __builtin_prefetch((const void *)&fli_slab_row_in(range, block)->free_bits[index / 64]);
 }
 
 /* Sends home the block at `at` and those behind it of the same slab, which has the row. Returns where the others
