@@ -24,19 +24,25 @@ struct ground {
     size_t bytes;
 };
 
-static inline int ground_up(void **state)
+/* Slabs of which the first range has `first` and all ranges together may have `most`. */
+static inline struct ground *ground_of(unsigned first, unsigned most)
 {
     struct ground *ground = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *ground, FLI_CACHE_LINE));
     assert_non_null(ground);
     memset(ground, 0, sizeof *ground);
-    size_t span = (size_t)GROUND_SLABS * FLI_SLAB_BYTES;
+    size_t span = (size_t)first * FLI_SLAB_BYTES, all = (size_t)most * FLI_SLAB_BYTES;
     ground->limit.most = SIZE_MAX;
     ground->bytes = span + fli_range_metadata_bytes(span);
-    ground->base = fli_os_reserve(ground->bytes, 2 * FLI_MIB);
+    ground->base = fli_os_reserve(ground->bytes, FLI_CHUNK_BYTES);
     assert_non_null(ground->base);
-    assert_int_equal(fli_slabs_init(&ground->slabs, ground->base, span, span, &ground->limit, true), 0);
+    assert_int_equal(fli_slabs_init(&ground->slabs, ground->base, span, all, &ground->limit, true), 0);
     fli_homes_init(&ground->homes, &ground->slabs, false);
-    *state = ground;
+    return ground;
+}
+
+static inline int ground_up(void **state)
+{
+    *state = ground_of(GROUND_SLABS, GROUND_SLABS);
     return 0;
 }
 

@@ -199,6 +199,16 @@ static inline void run_on_thread(void *(*body)(void *), void *argument)
         }                                                                                                            \
     } while (0)
 
+/* Address space of the process, in bytes. */
+static inline size_t address_space(void)
+{
+    size_t pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    EXPECT(file != NULL && fscanf(file, "%zu", &pages) == 1);
+    fclose(file);
+    return pages * (size_t)getpagesize();
+}
+
 struct child_end {
     int status;        /* as waitpid tells it */
     char output[4096]; /* what it wrote to stderr */

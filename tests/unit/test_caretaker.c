@@ -100,28 +100,6 @@ static void the_child_of_a_fork_has_one_too(void **state)
     end_bed(&bed);
 }
 
-static int64_t begin(void *context)
-{
-    (void)context;
-    return 1;
-}
-
-static bool elapsed(void *context, int64_t token)
-{
-    (void)context, (void)token;
-    return true;
-}
-
-static void it_does_not_ask_for_the_hosts_grace_periods(void **state)
-{
-    (void)state;
-    struct fl_grace_host host = {.begin = begin, .elapsed = elapsed};
-    struct fl_options options = {.grace = FL_GRACE_HOST, .grace_host = &host, .decay_thread = true};
-    char error[256] = "";
-    assert_null(fl_heap_create(&options, error, sizeof error));
-    assert_non_null(strstr(error, "decay_thread"));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,7 +107,6 @@ int main(void)
         cmocka_unit_test(without_it_nothing_falls_in_silence),
         cmocka_unit_test(heaps_come_and_go),
         cmocka_unit_test(the_child_of_a_fork_has_one_too),
-        cmocka_unit_test(it_does_not_ask_for_the_hosts_grace_periods),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

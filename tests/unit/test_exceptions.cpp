@@ -3,6 +3,8 @@
  * C++ exceptions that callbacks throw pass through the library; the handle goes on working, and the callbacks are
  * called again.
  */
+#include "require.h"
+
 #include <freelane/freelane.h>
 
 #include <cstdlib>
@@ -15,14 +17,6 @@ namespace
 
 constexpr size_t kSize = 64;
 constexpr size_t kMany = 500;
-
-#define REQUIRE(condition)                                                                                           \
-    do {                                                                                                             \
-        if (!(condition)) {                                                                                          \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                  \
-            abort();                                                                                                 \
-        }                                                                                                            \
-    } while (0)
 
 struct Thrown {
     int number;

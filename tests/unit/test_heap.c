@@ -82,16 +82,6 @@ static void live_blocks_go_with_their_heap(void **state)
     end_bed(&bed);
 }
 
-/* Address space of the process, in bytes. */
-static size_t address_space(void)
-{
-    size_t pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    EXPECT(file != NULL && fscanf(file, "%zu", &pages) == 1);
-    fclose(file);
-    return pages * (size_t)getpagesize();
-}
-
 static void all_its_address_space_goes_with_a_heap(void **state)
 {
     (void)state;

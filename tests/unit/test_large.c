@@ -1,42 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "support.h"
-
-#include "base/atomic.h"
-#include "large/supply.h"
+#include "table.h"
 
 enum { LARGE = FL_BLOCK_MAX + 1 };
-
-/* A table of its own, outside of any heap. */
-struct table {
-    struct fli_large large;
-    struct fli_limit limit;
-};
-
-static int table_up(void **state)
-{
-    struct table *table = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *table, FLI_CACHE_LINE));
-    assert_non_null(table);
-    table->limit = (struct fli_limit){.most = SIZE_MAX};
-    fli_large_init(&table->large, &table->limit);
-    *state = table;
-    return 0;
-}
-
-static void assert_in_order(struct fli_large *large)
-{
-    char error[256] = "";
-    if (fli_large_check(large, error, sizeof error) != 0)
-        fail_msg("fli_large_check: %s", error);
-}
-
-static int table_down(void **state)
-{
-    struct table *table = *state;
-    assert_in_order(&table->large);
-    fli_large_close(&table->large);
-    free(table);
-    return 0;
-}
 
 static void a_large_block_is_known_until_it_is_freed(void **state)
 {
@@ -431,8 +396,6 @@ static void address_sanitizer_finds_uses_of_what_is_no_block(void **state)
     assert_contains(run_child(read_freed, *state).output, "use-after-poison");
     assert_contains(run_child(read_past, *state).output, "use-after-poison");
 }
-
-#define TABLE_TEST(test) cmocka_unit_test_setup_teardown(test, table_up, table_down)
 
 int main(void)
 {

@@ -188,6 +188,8 @@ static void grace_periods_that_make_no_sense_are_refused(void **state)
     refused((struct fl_options){.grace = FL_GRACE_HOST, .grace_host = &no_begin}, "grace_host");
     refused((struct fl_options){.grace = FL_GRACE_HOST, .grace_host = &no_elapsed}, "grace_host");
     end_heap(heap_with(&(struct fl_options){.grace = FL_GRACE_HOST, .grace_host = &whole}));
+    /* Only the host's threads may ask for these. */
+    refused((struct fl_options){.grace = FL_GRACE_HOST, .grace_host = &whole, .decay_thread = true}, "decay_thread");
 }
 
 static void headers_that_make_no_sense_are_refused(void **state)

@@ -28,18 +28,7 @@ enum { FIRST = 2 * FLI_CHUNK_SLABS, MOST = 16 * FIRST };
 /* Slabs of which the first range has FIRST and all ranges together MOST. */
 static int growing_ground_up(void **state)
 {
-    struct ground *ground = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *ground, FLI_CACHE_LINE));
-    assert_non_null(ground);
-    memset(ground, 0, sizeof *ground);
-    size_t span = (size_t)FIRST * FLI_SLAB_BYTES;
-    ground->limit.most = SIZE_MAX;
-    ground->bytes = span + fli_range_metadata_bytes(span);
-    ground->base = fli_os_reserve(ground->bytes, FLI_CHUNK_BYTES);
-    assert_non_null(ground->base);
-    int failed = fli_slabs_init(&ground->slabs, ground->base, span, (size_t)MOST * FLI_SLAB_BYTES, &ground->limit,
-                                true);
-    assert_int_equal(failed, 0);
-    fli_homes_init(&ground->homes, &ground->slabs, false);
+    struct ground *ground = ground_of(FIRST, MOST);
     granted = SIZE_MAX;
     *state = ground;
     return 0;
@@ -210,15 +199,6 @@ static void a_size_that_was_asked_for_is_a_bound(void **state)
 }
 
 /* ---- What is left to the program. */
-
-static size_t address_space(void)
-{
-    size_t pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    EXPECT(file != NULL && fscanf(file, "%zu", &pages) == 1);
-    fclose(file);
-    return pages * (size_t)getpagesize();
-}
 
 /* Sanitizers reserve terabytes. This file is compiled without the thread sanitizer, whose constant tells nothing. */
 static bool is_sanitized(void)

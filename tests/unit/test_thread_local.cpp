@@ -2,6 +2,8 @@
  *
  * Destructors of C++ thread_local objects that free through a handle: of objects older and younger than the handle.
  */
+#include "require.h"
+
 #include <freelane/freelane.h>
 
 #include <cstdio>
@@ -13,14 +15,6 @@ namespace
 
 constexpr size_t kSize = 48;
 constexpr int kMany = 1000;
-
-#define REQUIRE(condition)                                                                                           \
-    do {                                                                                                             \
-        if (!(condition)) {                                                                                          \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                                  \
-            abort();                                                                                                 \
-        }                                                                                                            \
-    } while (0)
 
 /* Frees what it holds when its thread ends. */
 struct Holder {
