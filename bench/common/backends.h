@@ -64,6 +64,14 @@ inline uint32_t random_below(uint64_t *state, uint32_t bound)
     return static_cast<uint32_t>(((*state >> 32) * bound) >> 32);
 }
 
+/* The block; ends the program if there is none. */
+inline void *require(void *block)
+{
+    if (!block)
+        std::abort();
+    return block;
+}
+
 class Freelane
 {
   public:

@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <vector>
@@ -95,13 +94,6 @@ template <class B> class Forks
                 touch(kept[at] = require(backend.alloc(size_of(at), nullptr)), at);
             }
         }
-    }
-
-    static void *require(void *block)
-    {
-        if (!block)
-            std::abort();
-        return block;
     }
 
     static size_t size_of(size_t at)

@@ -62,8 +62,7 @@ template <class B> class Crowd
         B backend;
         void *blocks[kSizes * kBlocks];
         for (unsigned i = 0; i < kSizes * kBlocks; i++) {
-            if (!(blocks[i] = backend.alloc(size_of(i), nullptr)))
-                std::abort();
+            blocks[i] = require(backend.alloc(size_of(i), nullptr));
             std::memset(blocks[i], 1, size_of(i));
         }
         for (unsigned i = 0; i < kSizes * kBlocks; i++)

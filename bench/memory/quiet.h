@@ -15,7 +15,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <vector>
@@ -70,9 +69,7 @@ template <class B> class Quiet
     static Node *make(B &backend, uint64_t *seed, Node *next)
     {
         size_t size = kLeast + random_below(seed, kMost - kLeast + 1);
-        Node *node = static_cast<Node *>(backend.alloc(size, nullptr));
-        if (!node)
-            std::abort();
+        Node *node = static_cast<Node *>(require(backend.alloc(size, nullptr)));
         std::memset(node, 1, size);
         *node = {next, size};
         return node;
