@@ -290,9 +290,9 @@ struct fl_options {
 
 /* Reads options from text such as "retain=64M,limit=2G,reserve=16G,magazine=64,grace=bp,defer=16M,stall=5" into
  * `options`. The keys are the fields of struct fl_options without the unit. Numbers may end in K, M, G or T (powers
- * of 1024). `grace` is none, qsbr or bp. `huge` is default, always or never. Fields that the text does not name keep their values. Returns 0; or -EINVAL
- * with a message in `error` that names the culprit, and then leaves `options` unchanged. `error` has `error_size`
- * bytes; it may be NULL if that is 0. Any thread. Wait-free. */
+ * of 1024). `grace` is none, qsbr or bp. `huge` is default, always or never. Fields that the text does not name keep
+ * their values. Returns 0; or -EINVAL with a message in `error` that names the culprit, and then leaves `options`
+ * unchanged. `error` has `error_size` bytes; it may be NULL if that is 0. Any thread. Wait-free. */
 FL_API int fl_options_parse(const char *text, struct fl_options *options, char *error, size_t error_size);
 
 /* fl_heap_create for a caller that was compiled for FL_ABI `abi`. */

@@ -7,8 +7,8 @@
  * went offline (release) happened before what follows a synchronize_rcu (acquire).
  *
  * fork: with bp, a child goes on, because the locks of bp were held across the fork. It gets no more grace periods if
- * the fork was inside a section, or if the grace period under way did not end in time for them to be had. With qsbr, a child gets none if there ever was a reader: synchronize_rcu would wait
- * for readers that do not exist.
+ * the fork was inside a section, or if the grace period under way did not end in time for the locks to be had. With
+ * qsbr, a child gets none if there ever was a reader: synchronize_rcu would wait for readers that do not exist.
  */
 #include "grace/rcu.h"
 #include "base/atomic.h"

@@ -137,6 +137,7 @@ static void reset(struct fl_heap *heap)
     fli_large_forget_stw(&heap->backing.large);
 }
 
+/* Writes only where there is something to forget (fork.h). */
 static void forget_stopped(struct fl_heap *heap)
 {
     if (heap->world_stopped)

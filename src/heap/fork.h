@@ -3,8 +3,9 @@
  * fork(): every heap works in the child as before.
  *
  *     prepare   waits until every lock is free, and keeps others from taking them, so that nothing they guard is copied
- *               half changed (lock.h). It also takes every magazine out of the pool, and out of those that collect deferred blocks: the kernel copies page after page while
- *               other threads work, so it may copy a stack and the magazines on it at different moments
+ *               half changed (lock.h). It also takes every magazine out of the pool, and out of those that collect
+ *               deferred blocks: the kernel copies page after page while other threads work, so it may copy a stack
+ *               and the magazines on it at different moments
  *     parent    puts the magazines back and lets others take locks
  *     child     resets the pool to those magazines, deals with the threads that it does not have, and frees the locks:
  *

@@ -21,8 +21,9 @@
  * While the head names a magazine, neither number changes. The top therefore tells the depth of a stack, and no
  * counter of its own needs a shared read-modify-write.
  *
- * During a fork, the magazines of a stack that other threads may use are set aside as a chain (fork.h). The forking thread works on that chain,
- * which no other thread sees. Parent and child then both find in it what the thread has left there.
+ * During a fork, the magazines of a stack that other threads may use are set aside as a chain (fork.h). The forking
+ * thread works on that chain, which no other thread sees. Parent and child then both find in it what the thread has
+ * left there.
  */
 #ifndef FLI_POOL_H
 #define FLI_POOL_H
