@@ -348,6 +348,19 @@ class Finalizers(TestCase):
             self.assertRaises(OSError, os.write, writer, b"x")
             os.close(reader)
 
+    def test_one_of_zeros_closes_nothing(self):
+        reader, writer = os.pipe()
+        was_input = os.dup(0)
+        os.dup2(reader, 0)
+        try:
+            for type_ in types(["Handle", "GCHandle"]):
+                demo.new_beside(type_)
+            os.fstat(0)
+        finally:
+            os.dup2(was_input, 0)
+            for descriptor in (reader, writer, was_input):
+                os.close(descriptor)
+
     def test_a_resurrected_object_lives_on(self):
         for type_ in types(["Handle", "GCHandle"], FREELANE + TWINS):
             kept = []

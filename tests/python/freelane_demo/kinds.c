@@ -141,6 +141,7 @@ static const struct kind weak_pair = {.name = "WeakPair",
 
 typedef struct {
     PyObject_HEAD int descriptor;
+    bool is_open; /* false in an object of zeros, which has no descriptor */
     PyObject *on_close;
 } Handle;
 
@@ -154,6 +155,7 @@ static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     Handle *self = (Handle *)type->tp_alloc(type, 0);
     if (self != NULL) {
         self->descriptor = descriptor;
+        self->is_open = descriptor >= 0;
         self->on_close = Py_XNewRef(on_close);
     }
     return (PyObject *)self;
@@ -170,8 +172,9 @@ static void handle_finalize(PyObject *object)
 {
     Handle *self = (Handle *)object;
     PyObject *exception = PyErr_GetRaisedException();
-    if (self->descriptor >= 0)
+    if (self->is_open)
         (void)close(self->descriptor);
+    self->is_open = false;
     self->descriptor = -1;
     PyObject *on_close = self->on_close;
     self->on_close = NULL;
