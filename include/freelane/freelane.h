@@ -236,7 +236,7 @@ struct fl_options {
     /* Bytes of address space for slabs, from 4 MiB to 1 TiB. A size given here is reserved at once and is a bound:
      * creation fails if the OS refuses it, and the heap never has more.
      *
-     * By default a heap reserves 1 GiB at first. It reserves less where the OS refuses that, down to 4 MiB. It takes at
+     * By default a heap reserves 128 MiB at first. It reserves less where the OS refuses that, down to 4 MiB. It takes at
      * most a 32nd of what the process may have (RLIMIT_AS). When its slabs are used up, it reserves as much again as it
      * has, but at most an eighth of that limit, until it has 64 GiB. Untyped frees (fl_free) of blocks that lie beyond
      * the first reservation take some instructions more. */

@@ -11,7 +11,7 @@
  * the OS grants it and it is modest, but not below MIN. Then it grows to at most DEFAULT. */
 #define FLI_RESERVE_MIN     (4 * FLI_MIB)
 #define FLI_RESERVE_MAX     (1024 * FLI_GIB)
-#define FLI_RESERVE_FIRST   (FLI_RARE_PATHS ? FLI_RESERVE_MIN : FLI_GIB)
+#define FLI_RESERVE_FIRST   (FLI_RARE_PATHS ? FLI_RESERVE_MIN : 128 * FLI_MIB)
 #define FLI_RESERVE_DEFAULT (FLI_SANITIZED ? FLI_GIB : 64 * FLI_GIB)
 
 /* Bytes that a heap retains by default. */
