@@ -3,24 +3,38 @@
 
 #include <stdio.h>
 
-struct number {
+struct node {
     double value;
-}; /* an object of a host */
+    struct node *next; /* the node owns a reference to it */
+};                     /* an object of a host */
 
-static struct fl_type number_type = {.name = "number", .size = sizeof(struct number), .kind = FL_DEALLOC_PLAIN};
+/* Drops what a dead node owns. Here every node has one reference, so dropping it is the end of the next node. */
+static void drop(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    struct node *node = object;
+    if (node->next != NULL)
+        fl_dealloc(thread, node->next, type);
+}
+
+static struct fl_type node_type = {
+    .name = "node", .size = sizeof(struct node), .kind = FL_DEALLOC_CLEAR, .clear = drop};
 
 int main(void)
 {
     char error[256];
-    if (fl_type_ready(&number_type, NULL, error, sizeof error) != 0) {
+    if (fl_type_ready(&node_type, NULL, error, sizeof error) != 0) {
         fprintf(stderr, "%s\n", error);
         return 1;
     }
     struct fl_thread *thread = fl_thread_self();
-    struct number *number = fl_type_alloc(thread, &number_type);
-    if (number == NULL)
-        return 1;
-    number->value = 1.5;
-    fl_dealloc(thread, number, &number_type); /* onto the thread's freelist: 9 instructions */
+    struct node *list = NULL;
+    for (int i = 0; i < 10000000; i++) {
+        struct node *node = fl_type_alloc(thread, &node_type);
+        if (node == NULL)
+            return 1;
+        *node = (struct node){.value = i, .next = list};
+        list = node;
+    }
+    fl_dealloc(thread, list, &node_type); /* ten million nodes end one after the other: the stack does not grow */
     return 0;
 }
