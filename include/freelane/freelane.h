@@ -60,7 +60,7 @@ extern "C" {
 #define FL_VERSION_PATCH 0 /* raised by a correction */
 
 /* The layout that the inline fast paths assume. The library refuses callers compiled for another one. */
-#define FL_ABI 6
+#define FL_ABI 7
 
 /* A function that the library exports. */
 #if defined(FREELANE_STATIC)
@@ -127,9 +127,10 @@ FL_API fl_misuse_handler fl_set_misuse_handler(fl_misuse_handler handler);
  *     on_deferred, on_stall       A block that was passed to a deferred free is deferred. A call of fl_thread_flush,
  *                                 fl_thread_offline, fl_thread_detach, fl_quiescent, fl_heap_barrier, fl_heap_trim
  *                                 or fl_heap_destroy is incomplete and can be repeated.
- *     finalize, clear, dealloc    The object stays allocated, in the state that the callback left it in. It can be
- *                                 deallocated again (it counts as finalized), or only freed. After a longjmp the host
- *                                 calls fl_thread_unwound first, see "Destruction".
+ *     finalize, clear,            The object stays allocated, in the state that the callback left it in. It can be
+ *     clear_some, dealloc         deallocated again (it counts as finalized), or only freed. After a longjmp the host
+ *                                 calls fl_thread_unwound first, see "Destruction". What fl_run_pending has not come
+ *                                 to stays pending.
  *     the misuse handler          As if it had returned.
  *
  * The host must not leave the functions of struct fl_grace_host this way, nor any callback while its OS thread exits.
@@ -231,6 +232,13 @@ enum fl_huge {
     FL_HUGE_NEVER        /* it asks for small pages, whatever the OS gives by default */
 };
 
+/* Which objects end later, see "Code that runs later". */
+enum fl_later {
+    FL_LATER_NONE = 0, /* those of types with FL_TYPE_LATER */
+    FL_LATER_CODE,     /* also FINALIZE and LEGACY objects, whose end may run any code of the host */
+    FL_LATER_ALL       /* also CLEAR objects */
+};
+
 /* Options of a heap. Zero in every field is the default. */
 struct fl_options {
     /* Bytes of address space for slabs, from 4 MiB to 1 TiB. A size given here is reserved at once and is a bound:
@@ -286,13 +294,16 @@ struct fl_options {
     /* Huge pages for slabs. Where the OS gives them, what a trim has returned stays returned nevertheless: a part of a
      * huge page goes back, and the rest has small pages until all of it is in use again. */
     enum fl_huge huge;
+    /* Which objects wait for fl_run_pending, unless their type says otherwise. Default FL_LATER_NONE. */
+    enum fl_later later;
 };
 
 /* Reads options from text such as "retain=64M,limit=2G,reserve=16G,magazine=64,grace=bp,defer=16M,stall=5" into
  * `options`. The keys are the fields of struct fl_options without the unit. Numbers may end in K, M, G or T (powers
- * of 1024). `grace` is none, qsbr or bp. `huge` is default, always or never. Fields that the text does not name keep
- * their values. Returns 0; or -EINVAL with a message in `error` that names the culprit, and then leaves `options`
- * unchanged. `error` has `error_size` bytes; it may be NULL if that is 0. Any thread. Wait-free. */
+ * of 1024). `grace` is none, qsbr or bp. `huge` is default, always or never. `later` is none, code or all. Fields that
+ * the text does not name keep their values. Returns 0; or -EINVAL with a message in `error` that names the culprit, and
+ * then leaves `options` unchanged. `error` has `error_size` bytes; it may be NULL if that is 0. Any thread.
+ * Wait-free. */
 FL_API int fl_options_parse(const char *text, struct fl_options *options, char *error, size_t error_size);
 
 /* fl_heap_create for a caller that was compiled for FL_ABI `abi`. */
@@ -318,7 +329,7 @@ static inline struct fl_heap *fl_heap_create(const struct fl_options *options, c
  * 0; otherwise the heap stays as it was:
  *
  *     -EBUSY     threads are attached, offline handles included; reported as misuse. Or dead objects wait that threads
- *                have left (see "Destruction")
+ *                have left: fl_dealloc destroys them ("Destruction"), or fl_run_pending ("Code that runs later")
  *     -EPERM     it is the default heap; reported as misuse
  *     -EINVAL    it would wait for a grace period inside a read-side section; reported as misuse
  *     other      no grace period can be had; the value is what fl_heap_barrier returns then
@@ -680,12 +691,17 @@ enum fl_dealloc_kind {
     FL_DEALLOC_FINALIZE = 3 /* calls `finalize` (which may resurrect), then `clear` if there is one, then frees */
 };
 
-/* What a type may ask for, in `flags`. A subtype takes what its base has. */
+/* What a type may ask for, in `flags`. A subtype takes what its base has, but may replace FL_TYPE_LATER by
+ * FL_TYPE_NOT_LATER, and the other way round. */
 enum fl_type_flags {
     /* Objects are destroyed where they are dropped, see "Destruction". */
     FL_TYPE_AT_ONCE = 1,
     /* A dead object has two words that the library may use while the object waits: `words_offset`. */
-    FL_TYPE_HAS_WORDS = 2
+    FL_TYPE_HAS_WORDS = 2,
+    /* Objects end later on every heap, see "Code that runs later". The type has words. */
+    FL_TYPE_LATER = 4,
+    /* Objects do not end later, whatever the heap asks for. */
+    FL_TYPE_NOT_LATER = 8
 };
 
 /* A type descriptor. Freelane prescribes no object header: each call is passed the type. The host fills in the first
@@ -700,6 +716,9 @@ struct fl_type {
     void (*dealloc)(struct fl_thread *thread, void *object, const struct fl_type *type);
     /* Drops what the object holds. */
     void (*clear)(struct fl_thread *thread, void *object, const struct fl_type *type);
+    /* Does the same piece by piece, for objects that may hold much: drops some, and returns true while more is left.
+     * Takes the place of `clear`. Between two pieces other dead objects are destroyed, or fl_run_pending returns. */
+    bool (*clear_some)(struct fl_thread *thread, void *object, const struct fl_type *type);
     /* Returns true if the object was resurrected: it stays allocated. */
     bool (*finalize)(struct fl_thread *thread, void *object, const struct fl_type *type);
 
@@ -727,6 +746,8 @@ struct fl_type {
     uint32_t deferred_cache; /* where in a struct fl_thread the deferred blocks of this size class lie, in bytes */
     uint32_t class_index;    /* the size class, 0 above FL_BLOCK_MAX */
     uint32_t waiting_class;  /* the same, if its dead objects wait inside callbacks; else no class */
+    uint32_t later_class;    /* the same, if they may end later and have words; else no class */
+    uint8_t later;           /* a bit for each value of enum fl_later: whether they end later on such a heap */
     bool ready;              /* whether fl_type_ready has succeeded */
 };
 
@@ -734,10 +755,11 @@ struct fl_type {
  * finds its size class.
  *
  *   - A type that gives a `dealloc` is LEGACY. One with kind 0 and no `dealloc` takes the kind that its own
- *     callbacks ask for (`finalize`: FINALIZE, `clear`: CLEAR), else its base's.
+ *     callbacks ask for (`finalize`: FINALIZE, `clear` or `clear_some`: CLEAR), else its base's.
  *   - A subtype is never weaker than its base: PLAIN under CLEAR becomes CLEAR, CLEAR under FINALIZE becomes
  *     FINALIZE. Under a LEGACY base it is LEGACY unless its kind says otherwise.
- *   - A subtype's callback replaces its base's. It calls that of the base itself, if that is to run too.
+ *   - A subtype's callback replaces its base's. It calls that of the base itself, if that is to run too. `clear` and
+ *     `clear_some` replace each other.
  *
  * Returns 0. Returns -EINVAL, leaves the type as it was, and writes a message to `error` that names the types, for:
  *
@@ -745,7 +767,8 @@ struct fl_type {
  *   - a size of 0, or below the base's or its header's; a header other than the base's;
  *   - an alignment that is no power of two, above FL_ALIGNMENT_MAX, or below the base's;
  *   - PLAIN with any callback, CLEAR with a `finalize`, a `dealloc` with another kind than LEGACY;
- *   - a kind without the callback that it needs, a finalized byte outside the object;
+ *   - a kind without the callback that it needs, both `clear` and `clear_some`, a finalized byte outside the object;
+ *   - FL_TYPE_LATER with PLAIN, without words, or with FL_TYPE_AT_ONCE or FL_TYPE_NOT_LATER;
  *   - unknown flags; words outside the object, at no multiple of 8, in the header that stale readers look at, or with
  *     the finalized byte among them.
  *
@@ -815,6 +838,8 @@ FL_API void fl_type_free_deferred(struct fl_thread *thread, void *object, const 
  *     through its words, and the order is another one. An object without such words is then destroyed where it is
  *     dropped, inside the callback. So chains, trees and arrays of any length die on a small stack, and with
  *     FL_TYPE_HAS_WORDS whether memory can be had or not.
+ *   - An object with `clear_some` waits again after each piece, like one that is dropped. So of a list of ten million
+ *     objects, only some wait at a time. Where the list finds no place, its next piece follows at once.
  *   - A type with FL_TYPE_AT_ONCE has its objects destroyed where they are dropped, children before their parent's
  *     block. Its chains recurse.
  *   - LEGACY objects end where they are dropped, as their `dealloc` is called at once. A LEGACY object that drops CLEAR
@@ -845,6 +870,53 @@ FL_API void fl_thread_set_stack(struct fl_thread *thread, const void *stack);
  * before it returns. If the stack shows that such a callback still runs, it does nothing. Called by the handle's thread.
  * Progress as fl_dealloc. */
 FL_API void fl_thread_unwound(struct fl_thread *thread);
+
+/* ---- Code that runs later
+ *
+ * A host that cannot have any code run inside the drop of a reference has dead objects end later. options.later says of
+ * which kinds, and a type may override it by FL_TYPE_LATER, FL_TYPE_NOT_LATER or FL_TYPE_AT_ONCE. PLAIN objects never
+ * wait.
+ *
+ *     fl_dealloc(object)                   puts the object into the queue of its thread: no callback runs
+ *     *fl_thread_pending(thread) != 0      the host's eval breaker sees it
+ *     fl_run_pending(thread, budget)       finalize(object), clear(object), ... as long as the budget lasts
+ *
+ *   - Until its turn an object is as its last owner left it, and counts as live. The order is not promised.
+ *   - fl_dealloc of such an object calls nothing of the host, and its work does not depend on what the object holds.
+ *     When memory is refused, the object is linked through its words. So a type with FL_TYPE_LATER has words.
+ *   - A type without FL_TYPE_HAS_WORDS that options.later names is misuse on that heap, unless it has FL_TYPE_NOT_LATER
+ *     or FL_TYPE_AT_ONCE. fl_dealloc reports it and does nothing. fl_type_alloc reports it in its slow half.
+ *   - fl_dealloc_deferred likewise: the callbacks run later, and then the memory waits for its grace period.
+ *   - All that a callback of fl_run_pending drops goes to the queue, CLEAR objects included that would otherwise end in
+ *     fl_dealloc. If memory is refused for one without words, it ends where it is dropped.
+ *   - What is pending when a handle is detached, when its thread exits, or in the child of a fork when it is gone, is
+ *     left to the heap. So is what OS threads drop that can have no handle. The next fl_run_pending of any handle of
+ *     the heap adopts it. The bytes of all handles tell of it.
+ *   - fl_heap_destroy returns -EBUSY while anything is left. */
+
+/* How much one call of fl_run_pending may begin. At least one field is not 0. */
+struct fl_budget {
+    size_t objects;        /* the most objects; of one with `clear_some` each piece counts. 0: any number */
+    uint64_t microseconds; /* the time by the monotonic clock, from the call on, after which nothing begins. 0: any */
+};
+
+/* A budget of at most so many objects. Any thread. Wait-free. */
+FL_INLINE struct fl_budget fl_budget_objects(size_t objects);
+/* A budget of so much time. Any thread. Wait-free. */
+FL_INLINE struct fl_budget fl_budget_microseconds(uint64_t microseconds);
+
+/* Destroys pending objects, until none is left or the budget is used up. The time of one callback is the host's: it may
+ * outlast the budget. The clock is looked at before each `finalize`, `dealloc` and `clear_some`, and before every
+ * eighth object that only has a `clear`. Returns 1 if some are left, 0 if none are. Returns -EINVAL, reported as
+ * misuse, for a budget of zero. May be called inside a callback. On an OS thread that can have no handle it does
+ * nothing and returns 0. Called by the handle's thread. Progress as fl_dealloc; locks to adopt what was left to the
+ * heap. */
+FL_API int fl_run_pending(struct fl_thread *thread, struct fl_budget budget);
+
+/* A byte that is not zero if fl_run_pending of the handle has something to do. A host includes it in its eval breaker.
+ * Read it as a relaxed atomic. Where several threads are told of what was left to the heap, the first adopts it; the
+ * others find nothing. The pointer is valid while the handle is attached. Called by any thread. Wait-free. */
+FL_API const unsigned char *fl_thread_pending(struct fl_thread *thread);
 
 #ifdef __cplusplus
 }

@@ -278,6 +278,18 @@ FL_INLINE void fl_dealloc_deferred(struct fl_thread *thread, void *object, const
         fl_dealloc_deferred_slow(thread, object, type);
 }
 
+FL_INLINE struct fl_budget fl_budget_objects(size_t objects)
+{
+    struct fl_budget budget = {objects, 0};
+    return budget;
+}
+
+FL_INLINE struct fl_budget fl_budget_microseconds(uint64_t microseconds)
+{
+    struct fl_budget budget = {0, microseconds};
+    return budget;
+}
+
 #ifdef __cplusplus
 }
 #endif

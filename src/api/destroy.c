@@ -11,8 +11,11 @@
  * object waits longer, or two drains empty one list.
  *
  * A thread that exits has no list. There the list lies in the frame of its drain, which is never left but by return.
+ *
+ * An object that ends later goes to the queue (pending.h). While fl_run_pending is the drain, so does all that waits.
  */
-#include "api/instance.h"
+#include "api/destroy.h"
+#include "api/pending.h"
 #include "api/serve.h"
 #include "base/check.h"
 #include "heap/service.h"
@@ -44,15 +47,16 @@ static bool is_live(struct fl_thread *face, uintptr_t entry, const struct fl_typ
     return judge(face, entry, type);
 }
 
-/* The most frequent case, for an object in the heap's first range that waits inside callbacks. Returns false too if that
+/* The most frequent case: the object lies in the heap's first range, in a slab of the class. Returns false too if that
  * is not clear. */
-static inline bool is_clearly_live(const struct fli_thread *thread, const void *object, const struct fl_type *type)
+static inline bool is_clearly_of(const struct fli_thread *thread, const void *object, const struct fl_type *type,
+                                 uint32_t class_index)
 {
     size_t offset = (uintptr_t)object - thread->slabs_base;
     if (FLI_CHECKED || FLI_UNLIKELY(offset >= thread->slabs_span || thread->header != type->header))
         return false;
     /* Relaxed: see fli_slab_class_of. */
-    return fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT]) == type->waiting_class;
+    return fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT]) == class_index;
 }
 
 /* Finalizes an object unless that has happened before. Returns whether the object stays allocated: it was
@@ -71,6 +75,37 @@ static bool finalize(struct fl_thread *thread, uintptr_t entry, const struct fl_
     return !fli_came_back(caller, call_of(entry), object, type->name, "has a finalize") || resurrected;
 }
 
+/* Has an object of which `clear_some` has left more wait for its next turn. Returns false if that comes at once: the
+ * object does not wait, or finds no place. */
+static bool wait_again(struct fl_thread *face, uintptr_t entry, const struct fl_type *type)
+{
+    if (fli_thread_is_stand_in(face))
+        return false;
+    struct fli_thread *thread = fli_thread_of(face);
+    struct fli_dead *list = fli_dead_find_owner(thread, false);
+    struct fli_dead_object object = {entry | FLI_DEAD_BEGUN, type};
+    if (fli_pending_is_later(thread, type) || (list != NULL && list->runs))
+        return fli_pending_put_owner(thread, object);
+    if (list == NULL || !fli_instance_waits(type))
+        return false;
+    return fli_dead_put(list, object.entry, type) || fli_dead_put_full(list, object, thread);
+}
+
+/* Clears an object piece by piece. Returns whether it is done. */
+static bool clear_some(struct fl_thread *thread, uintptr_t entry, const struct fl_type *type)
+{
+    void *object = fli_dead_address(entry);
+    do {
+        uintptr_t caller = fli_calling_thread();
+        bool more = type->clear_some(thread, object, type);
+        if (!fli_came_back(caller, call_of(entry), object, type->name, "has a clear_some"))
+            return false;
+        if (!more)
+            return true;
+    } while (!wait_again(thread, entry, type));
+    return false;
+}
+
 /* Clears an object. Returns false, reported as misuse, if `clear` returned on another OS thread. */
 static bool clear(struct fl_thread *thread, uintptr_t entry, const struct fl_type *type)
 {
@@ -83,19 +118,31 @@ static bool clear(struct fl_thread *thread, uintptr_t entry, const struct fl_typ
 static inline __attribute__((always_inline)) void end_object_inline(struct fl_thread *thread, uintptr_t entry,
                                                                     const struct fl_type *type)
 {
-    if (type->kind != FL_DEALLOC_CLEAR && finalize(thread, entry, type))
+    if (type->kind != FL_DEALLOC_CLEAR && (entry & FLI_DEAD_BEGUN) == 0 && finalize(thread, entry, type))
         return;
-    if ((type->kind == FL_DEALLOC_CLEAR || type->clear != NULL) && !clear(thread, entry, type))
+    if (FLI_LIKELY(type->clear != NULL)) {
+        if (!clear(thread, entry, type))
+            return;
+    } else if (type->clear_some != NULL && !clear_some(thread, entry, type)) {
         return;
+    }
     if (FLI_UNLIKELY((entry & FLI_DEAD_DEFERRED) != 0))
         fli_instance_defer(thread, fli_dead_address(entry), type, call_of(entry));
     else
         fl_type_free(thread, fli_dead_address(entry), type);
 }
 
-static void end_object(struct fl_thread *thread, uintptr_t entry, const struct fl_type *type)
+void fli_destroy_end(struct fl_thread *thread, struct fli_dead_object object)
 {
-    end_object_inline(thread, entry, type);
+    if (object.type->kind == FL_DEALLOC_LEGACY)
+        object.type->dealloc(thread, fli_dead_address(object.entry), object.type);
+    else
+        end_object_inline(thread, object.entry, object.type);
+}
+
+bool fli_destroy_is_live(struct fl_thread *thread, struct fli_dead_object object)
+{
+    return is_live(thread, object.entry, object.type);
 }
 
 /* ---- The drain. */
@@ -106,7 +153,7 @@ FLI_COLD static bool adopt(struct fl_thread *face, struct fl_heap *heap, struct 
 {
     struct fli_dead *left = fli_dead_take_left(heap);
     struct fli_thread *server = fli_serve_enter(face);
-    fli_dead_give_empties(list, &heap->backing, &server->owner.counters, true);
+    fli_pile_give_empties(&list->places.pile, &heap->backing, &server->owner.counters, true);
     if (left != NULL)
         fli_dead_adopt(list, left, server);
     fli_service_leave(server);
@@ -150,13 +197,20 @@ FLI_COLD static void wait_full(struct fl_thread *face, struct fli_dead *list, st
     if (server != NULL)
         fli_service_leave(server);
     if (!waits)
-        end_object(face, object.entry, object.type);
+        fli_destroy_end(face, object);
 }
 
 static inline void wait(struct fl_thread *face, struct fli_dead *list, uintptr_t entry, const struct fl_type *type)
 {
     if (FLI_UNLIKELY(!fli_dead_put(list, entry, type)))
         wait_full(face, list, (struct fli_dead_object){entry, type});
+}
+
+/* Begins a drain where the one before, which the host has left, may have been fl_run_pending. */
+static void drain_anew(struct fli_thread *thread, struct fli_dead *list, struct fli_dead_object object)
+{
+    fli_dead_set_runs(list, false, thread->heap->options.later == FL_LATER_NONE);
+    drain(&thread->face, thread->heap, list, object);
 }
 
 /* Whether a drain of the list runs, as far as the calling frame tells. */
@@ -179,7 +233,7 @@ static void drain_late(struct fl_thread *face, struct fl_heap *heap, struct fli_
     drain(face, heap, &list, object);
     late_list = NULL;
     struct fli_thread *server = fli_serve_enter(face);
-    fli_dead_give_empties(&list, &heap->backing, &server->owner.counters, false);
+    fli_pile_give_empties(&list.places.pile, &heap->backing, &server->owner.counters, false);
     fli_service_leave(server);
 }
 
@@ -187,16 +241,17 @@ static void drain_late(struct fl_thread *face, struct fl_heap *heap, struct fli_
 static void destroy_late(struct fl_thread *face, struct fli_dead_object object)
 {
     struct fl_heap *heap = fl_thread_heap(face);
-    if (!fli_os_thread_exits() || (late_list != NULL && late_heap != heap))
-        end_object(face, object.entry, object.type);
+    if (heap != NULL && fli_pending_queue_late(face, heap, object))
+        return;
+    if (object.type->kind == FL_DEALLOC_LEGACY || !fli_os_thread_exits() || (late_list != NULL && late_heap != heap))
+        fli_destroy_end(face, object);
     else if (late_list != NULL)
         wait(face, late_list, object.entry, object.type);
     else
         drain_late(face, heap, object);
 }
 
-/* The attached thread that a handle stands for; NULL if none can be had. Keeps errno. */
-static struct fli_thread *attached(struct fl_thread *face)
+struct fli_thread *fli_destroy_attached(struct fl_thread *face)
 {
     if (!fli_thread_is_stand_in(face))
         return fli_thread_of(face);
@@ -208,23 +263,34 @@ static struct fli_thread *attached(struct fl_thread *face)
     return thread;
 }
 
-/* Ends a CLEAR or FINALIZE object: destroys it, or has it wait. `entry` is its address, and FLI_DEAD_DEFERRED if its
+/* Ends an object of an attached thread. */
+static void destroy_attached(struct fli_thread *thread, struct fli_dead_object object)
+{
+    struct fli_dead *list = fli_dead_find_owner(thread, true);
+    if (fli_pending_is_later(thread, object.type))
+        fli_pending_queue(thread, object);
+    else if (list == NULL || !fli_instance_waits(object.type))
+        fli_destroy_end(&thread->face, object);
+    else if (!is_draining(list))
+        drain_anew(thread, list, object);
+    else if (list->runs)
+        fli_pending_queue(thread, object);
+    else
+        wait(&thread->face, list, object.entry, object.type);
+}
+
+/* Ends a CLEAR or FINALIZE object, or one that may end later: destroys it, or has it wait. `entry` is its address, and FLI_DEAD_DEFERRED if its
  * memory is freed after a grace period. Reports misuse of fl_dealloc or fl_dealloc_deferred. */
 static void destroy_carefully(struct fl_thread *face, uintptr_t entry, const struct fl_type *type)
 {
     struct fli_dead_object object = {entry, type};
-    if (!is_live(face, entry, type))
+    if (type->kind != FL_DEALLOC_LEGACY && !is_live(face, entry, type))
         return;
-    struct fli_thread *thread = attached(face);
-    struct fli_dead *list = thread != NULL ? fli_dead_find_owner(thread, true) : NULL;
-    if (thread == NULL)
-        destroy_late(face, object);
-    else if (list == NULL || !fli_instance_waits(type))
-        end_object(&thread->face, entry, type);
-    else if (is_draining(list))
-        wait(&thread->face, list, entry, type);
+    struct fli_thread *thread = fli_destroy_attached(face);
+    if (thread != NULL)
+        destroy_attached(thread, object);
     else
-        drain(&thread->face, thread->heap, list, object);
+        destroy_late(face, object);
 }
 
 void fl_thread_unwound(struct fl_thread *face)
@@ -236,10 +302,20 @@ void fl_thread_unwound(struct fl_thread *face)
         return;
     list->drain.caller.address = 0;
     if (take(face, thread->heap, list, &object))
-        drain(face, thread->heap, list, object);
+        drain_anew(thread, list, object);
 }
 
 /* ---- Dispatch. */
+
+/* Puts an object that ends later into the queue. Returns false, and does nothing, where that is not as simple. */
+static inline bool queue_quickly(struct fli_thread *thread, void *object, const struct fl_type *type)
+{
+    struct fli_dead_object dead = {(uintptr_t)object, type};
+    if (!fli_pending_is_later(thread, type) || !is_clearly_of(thread, object, type, type->later_class))
+        return false;
+    fli_store_hint(&thread->is_pending, 1);
+    return fli_pile_put_quickly(&thread->pending->pile, &thread->heap->backing.magazines, dead);
+}
 
 /* Ends an object where that is not as simple as below. */
 __attribute__((noinline)) static void dealloc_carefully(struct fl_thread *thread, void *object,
@@ -247,10 +323,12 @@ __attribute__((noinline)) static void dealloc_carefully(struct fl_thread *thread
 {
     if (FLI_UNLIKELY(!type->ready))
         fli_instance_is_ready(type, object, "fl_dealloc");
-    else if (type->kind == FL_DEALLOC_LEGACY)
-        type->dealloc(thread, object, type);
     else if (type->kind == FL_DEALLOC_PLAIN)
         fli_instance_free(thread, object, type, "fl_dealloc");
+    else if (queue_quickly(fli_thread_of(thread), object, type))
+        return;
+    else if (type->kind == FL_DEALLOC_LEGACY && !fli_pending_is_later(fli_thread_of(thread), type))
+        type->dealloc(thread, object, type);
     else
         destroy_carefully(thread, (uintptr_t)object, type);
 }
@@ -260,7 +338,7 @@ void fl_dealloc_slow(struct fl_thread *face, void *object, const struct fl_type 
 {
     struct fli_thread *thread = fli_thread_of(face);
     struct fli_dead *list = thread->dead;
-    if (FLI_UNLIKELY(!is_clearly_live(thread, object, type) || list->stack != thread->stack))
+    if (FLI_UNLIKELY(!is_clearly_of(thread, object, type, type->waiting_class) || list->quick_stack != thread->stack))
         dealloc_carefully(face, object, type);
     else if (is_draining(list))
         wait(face, list, (uintptr_t)object, type);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/instance.h"
 #include "api/alloc.h"
+#include "api/pending.h"
 #include "base/check.h"
+
+#include <errno.h>
 
 bool fli_instance_is_ready(const struct fl_type *type, const void *object, const char *call)
 {
@@ -10,10 +13,23 @@ bool fli_instance_is_ready(const struct fl_type *type, const void *object, const
     return type->ready;
 }
 
+/* Whether dead objects of the type are to end later in the thread's heap, though they have no words. */
+static bool lacks_words(const struct fl_thread *face, const struct fl_type *type)
+{
+    const struct fli_thread *thread = fli_thread_of(face);
+    return FLI_UNLIKELY(fli_pending_is_later(thread, type)) && thread->heap != NULL &&
+           (type->flags & FL_TYPE_HAS_WORDS) == 0;
+}
+
 void *fl_type_alloc_slow(struct fl_thread *thread, const struct fl_type *type)
 {
     if (!fli_instance_is_ready(type, NULL, "fl_type_alloc"))
         return NULL;
+    if (lacks_words(thread, type)) {
+        fli_pending_report("fl_type_alloc", NULL, type);
+        errno = EINVAL;
+        return NULL;
+    }
     void *object = fli_alloc_quickly(thread, type->class_index, type->header);
     if (FLI_LIKELY(object != NULL))
         return object;

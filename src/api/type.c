@@ -6,7 +6,7 @@
  *     kind       callbacks it must have    it must not have
  *     LEGACY     dealloc
  *     PLAIN                                any
- *     CLEAR      clear                     dealloc, finalize
+ *     CLEAR      clear or clear_some       dealloc, finalize
  *     FINALIZE   finalize                  dealloc
  *
  * A type inherits from its base the callbacks that it leaves out. fl_type_ready settles all of this once per type.
@@ -87,7 +87,7 @@ static enum fl_dealloc_kind own_kind(const struct fl_type *type)
         return type->kind;
     if (type->finalize != NULL)
         return FL_DEALLOC_FINALIZE;
-    if (type->clear != NULL)
+    if (type->clear != NULL || type->clear_some != NULL)
         return FL_DEALLOC_CLEAR;
     return base != NULL ? base->kind : FL_DEALLOC_LEGACY;
 }
@@ -105,11 +105,15 @@ static int check_own_callbacks(const struct fl_type *type, const struct complain
 {
     if ((unsigned)type->kind > FL_DEALLOC_FINALIZE)
         return REFUSE(complaint, "has the unknown dealloc kind %u", complaint->name, (unsigned)type->kind);
+    if (type->clear != NULL && type->clear_some != NULL)
+        return REFUSE(complaint, "has both a 'clear' and a 'clear_some'", complaint->name);
     const char *excess = NULL;
     if (type->kind != FL_DEALLOC_LEGACY && type->dealloc != NULL)
         excess = "dealloc";
     else if (type->kind == FL_DEALLOC_PLAIN && type->clear != NULL)
         excess = "clear";
+    else if (type->kind == FL_DEALLOC_PLAIN && type->clear_some != NULL)
+        excess = "clear_some";
     else if (type->kind != FL_DEALLOC_FINALIZE && type->kind != FL_DEALLOC_LEGACY && type->finalize != NULL)
         excess = "finalize";
     if (excess != NULL)
@@ -129,8 +133,10 @@ static void inherit_callbacks(struct fl_type *type)
     }
     if (type->kind == FL_DEALLOC_PLAIN)
         return;
-    if (type->clear == NULL)
+    if (type->clear == NULL && type->clear_some == NULL) {
         type->clear = base->clear;
+        type->clear_some = base->clear_some;
+    }
     if (type->kind != FL_DEALLOC_FINALIZE)
         return;
     if (type->finalize == NULL)
@@ -146,7 +152,7 @@ static int check_needed_callbacks(const struct fl_type *type, const struct compl
     const char *missing = NULL;
     if (type->kind == FL_DEALLOC_LEGACY && type->dealloc == NULL)
         missing = "dealloc";
-    else if (type->kind == FL_DEALLOC_CLEAR && type->clear == NULL)
+    else if (type->kind == FL_DEALLOC_CLEAR && type->clear == NULL && type->clear_some == NULL)
         missing = "clear";
     else if (type->kind == FL_DEALLOC_FINALIZE && type->finalize == NULL)
         missing = "finalize";
@@ -160,7 +166,10 @@ static int check_needed_callbacks(const struct fl_type *type, const struct compl
     return 0;
 }
 
-/* A subtype has what its base asks for. Its own words replace those of the base. */
+enum { WHEN = FL_TYPE_AT_ONCE | FL_TYPE_LATER | FL_TYPE_NOT_LATER };
+
+/* A subtype has what its base asks for. Its own words replace those of the base, and so does what it says of when its
+ * objects end. PLAIN ones wait for nothing. */
 static void inherit_flags(struct fl_type *type)
 {
     const struct fl_type *base = type->base;
@@ -168,7 +177,8 @@ static void inherit_flags(struct fl_type *type)
         return;
     if ((type->flags & FL_TYPE_HAS_WORDS) == 0)
         type->words_offset = base->words_offset;
-    type->flags |= base->flags;
+    bool says_when = (type->flags & WHEN) != 0 || type->kind == FL_DEALLOC_PLAIN;
+    type->flags |= base->flags & ~(says_when ? (uint32_t)(FL_TYPE_LATER | FL_TYPE_NOT_LATER) : 0);
 }
 
 static bool has_finalized_byte_at(const struct fl_type *type, uint32_t offset, uint32_t bytes)
@@ -196,12 +206,44 @@ static int check_words(const struct fl_type *type, const struct complaint *compl
     return 0;
 }
 
+static int check_when(const struct fl_type *type, const struct complaint *complaint)
+{
+    if ((type->flags & FL_TYPE_LATER) == 0)
+        return 0;
+    if (type->kind == FL_DEALLOC_PLAIN)
+        return REFUSE(complaint, "is PLAIN, which waits for nothing, but has FL_TYPE_LATER", complaint->name);
+    if ((type->flags & WHEN) != FL_TYPE_LATER)
+        return REFUSE(complaint, "has FL_TYPE_LATER, and FL_TYPE_AT_ONCE or FL_TYPE_NOT_LATER", complaint->name);
+    if ((type->flags & FL_TYPE_HAS_WORDS) == 0)
+        return REFUSE(complaint, "has FL_TYPE_LATER, but no words for when memory is refused: FL_TYPE_HAS_WORDS",
+                      complaint->name);
+    return 0;
+}
+
 static int check_flags(const struct fl_type *type, const struct complaint *complaint)
 {
-    uint32_t unknown = type->flags & ~(uint32_t)(FL_TYPE_AT_ONCE | FL_TYPE_HAS_WORDS);
+    uint32_t unknown = type->flags & ~(uint32_t)(WHEN | FL_TYPE_HAS_WORDS);
     if (unknown != 0)
         return REFUSE(complaint, "has unknown flags, 0x%x", complaint->name, (unsigned)unknown);
-    return check_words(type, complaint);
+    int failed = check_when(type, complaint);
+    return failed == 0 ? check_words(type, complaint) : failed;
+}
+
+/* On which heaps dead objects of the type end later: a bit for each value of the heap's option. */
+static uint8_t find_later(const struct fl_type *type)
+{
+    enum { ALL = 1 << FL_LATER_ALL, CODE = ALL | 1 << FL_LATER_CODE, ALWAYS = CODE | 1 << FL_LATER_NONE };
+    if ((type->flags & FL_TYPE_LATER) != 0)
+        return ALWAYS;
+    if (type->kind == FL_DEALLOC_PLAIN || (type->flags & WHEN) != 0)
+        return 0;
+    return type->kind == FL_DEALLOC_CLEAR ? ALL : CODE;
+}
+
+/* The size class of objects that can take a quick way, if there is one. */
+static uint32_t quick_class(const struct fl_type *type, bool may)
+{
+    return may && type->class_index != 0 ? type->class_index : FL_CLASS_COUNT;
 }
 
 /* Cache 0, and place 0 of the deferred blocks, have neither blocks nor room. An offset of 0 therefore sends every
@@ -251,7 +293,9 @@ int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error,
     if (failed != 0)
         return failed;
     find_caches(&ready);
-    ready.waiting_class = fli_instance_waits(&ready) && ready.class_index != 0 ? ready.class_index : FL_CLASS_COUNT;
+    ready.later = find_later(&ready);
+    ready.waiting_class = quick_class(&ready, fli_instance_waits(&ready) && (ready.flags & FL_TYPE_LATER) == 0);
+    ready.later_class = quick_class(&ready, ready.later != 0 && (ready.flags & FL_TYPE_HAS_WORDS) != 0);
     ready.ready = true;
     *type = ready;
     return 0;

@@ -8,59 +8,44 @@
  *            │ last │ window: 16 objects before the last │ others │       last
  *            └──────┴────────────────────────────────────┴────────┘
  *                                                        spill ↓ ↑ refill
- *     pile:                         pairs in magazines, and objects linked through words of their own
+ *     pile (pile.h)
  *
  *     nothing on the stack  =>  nothing on the pile
- *     piled = pairs in the magazines + linked objects
  *
  * An object is prefetched when it is put, and others are taken before it. One that has lain deeper is prefetched again
  * when a window is left above it. A full stack spills its lower half onto the pile, which grows by empty magazines. If
  * none can be had, an object of a type with FL_TYPE_HAS_WORDS is linked. Other objects then stay on the stack, and when
  * that is full, they find no place.
  *
- *     a linked object                       the list
- *     ┌─────┬──────┬──────┬───              ──> words of the last one ──> words of the one before ──> 0
- *     │     │ link │ type │                     The lowest bit of a link is that of the entry it leads to.
- *     └─────┴──────┴──────┴───
- *
  * A list belongs to a thread and to a stack of it, which the host names (fl_thread_set_stack). The call that empties the
  * list is its drain. The list keeps no state across callbacks but what is written here, so a callback can be left at
  * any time, and two drains of one list do no harm. A thread has one list, and others for stacks on which drains are
  * parked. These lie in magazines. What a thread leaves is left to its heap.
  *
- * The owning thread alone uses a list. In the child of a fork, the list of a thread that is gone is as that thread had it
- * at that instant. So a count is lowered before its objects move, and raised after. An object that moved just then
- * counts as live in the child.
+ * Objects that end later (fl_run_pending) wait in the queue of their thread, which is a pile without a stack. Every
+ * object that a type or a heap asks to end later has words, so it always finds a place there. The queue belongs to no
+ * stack. While fl_run_pending is the drain of a list, all that its callbacks drop goes to the queue instead of the
+ * list. What waits in the queue of the heap's service thread comes from OS threads without a handle.
+ *
+ * The owning thread alone uses a list and a queue. In the child of a fork, those of a thread that is gone are as that
+ * thread had them at that instant. So a count is lowered before its objects move, and raised after. An object that
+ * moved just then counts as live in the child.
  */
 #ifndef FLI_DEAD_H
 #define FLI_DEAD_H
 
 #include "base/callback.h"
-#include "memory/chain.h"
-#include "pool/exchange.h"
-
-struct fli_thread;
+#include "heap/pile.h"
 
 enum {
     FLI_DEAD_WINDOW = FLI_RARE_PATHS ? 2 : 16,
     FLI_DEAD_STACK = FLI_RARE_PATHS ? 8 : 48,
-    FLI_DEAD_PAIRS = FLI_RARE_PATHS ? 2 : FLI_MAGAZINE_SLOTS / 2,
-    /* The bit of an entry whose memory is freed after a grace period. */
-    FLI_DEAD_DEFERRED = 1,
-};
-
-/* An object and its type. */
-struct fli_dead_object {
-    uintptr_t entry; /* the object's address, and a bit */
-    const struct fl_type *type;
 };
 
 /* Where the objects of a list are. */
 struct fli_dead_places {
-    FLI_ATOMIC(uint32_t) count;   /* objects on the stack */
-    FLI_ATOMIC(size_t) piled;     /* objects on the pile */
-    FLI_ATOMIC(uintptr_t) linked; /* the words of the last linked object, and its bit */
-    struct fli_chain magazines;   /* the first has room, or is full as the others are */
+    FLI_ATOMIC(uint32_t) count; /* objects on the stack */
+    struct fli_pile pile;
     /* The stack. Entry and type are apart, so that no compiler copies them as one word: a processor would wait for the two
      * stores that made it. */
     uintptr_t entries[FLI_DEAD_STACK];
@@ -69,16 +54,25 @@ struct fli_dead_places {
 
 struct fli_dead {
     struct fli_callback drain;     /* the call that empties the list; address 0: none does */
+    bool runs;                     /* that is fl_run_pending */
     const void *stack;             /* the host's name for the stack */
+    const void *quick_stack;       /* the same if what dies there needs no look at the queue; else no stack's name */
     struct fli_dead_places places; /* of the objects */
-    struct fli_chain empties;      /* magazines that the pile needed, and may need again */
     struct fli_magazine *holder;   /* the magazine that the list lies in; NULL: it has memory of its own */
     struct fli_dead *next;         /* of the thread's other lists, or of those left to the heap */
 };
 
-static inline void *fli_dead_address(uintptr_t entry)
+/* The objects of a thread that end later. */
+struct fli_pending {
+    struct fli_pile pile;
+    struct fli_pending *next; /* of those left to the heap */
+};
+
+/* Says whether fl_run_pending is the drain of a list, and whether what dies there needs no look at the queue. */
+static inline void fli_dead_set_runs(struct fli_dead *list, bool runs, bool quick)
 {
-    return (void *)(entry & ~(uintptr_t)FLI_DEAD_DEFERRED);
+    list->runs = runs;
+    list->quick_stack = quick ? list->stack : list;
 }
 
 static inline bool fli_dead_is_empty(const struct fli_dead *list)
@@ -141,7 +135,7 @@ static inline bool fli_dead_take(struct fli_dead *list, const struct fli_magazin
 {
     struct fli_dead_places *places = &list->places;
     uint32_t count = fli_load_own(&places->count);
-    if (count <= FLI_DEAD_WINDOW && FLI_UNLIKELY(fli_load_own(&places->piled) != 0)) {
+    if (count <= FLI_DEAD_WINDOW && FLI_UNLIKELY(fli_load_own(&places->pile.count) != 0)) {
         fli_dead_refill(list, magazines);
         count = fli_load_own(&places->count);
     }
@@ -154,12 +148,8 @@ static inline bool fli_dead_take(struct fli_dead *list, const struct fli_magazin
 /* Whether magazines can be given to the pool. */
 static inline bool fli_dead_has_empties(const struct fli_dead *list)
 {
-    return fli_load_own(&list->empties.first) != 0;
+    return fli_load_own(&list->places.pile.empties.first) != 0;
 }
-
-/* Gives magazines that the list does not need to the pool; all but one, if it `keeps` one. */
-void fli_dead_give_empties(struct fli_dead *list, struct fli_backing *backing, struct fli_pool_counters *counters,
-                           bool keeps);
 
 /* ---- The lists of a thread. */
 
@@ -183,17 +173,51 @@ FLI_COLD struct fli_dead *fli_dead_take_left(struct fl_heap *heap);
 /* Moves what waits in such a list into an empty one, and disposes of it. `server` as above. The owning thread. */
 void fli_dead_adopt(struct fli_dead *list, struct fli_dead *left, struct fli_thread *server);
 
-/* The linked object whose words a link leads to. Moves the link on to the object before. */
-struct fli_dead_object fli_dead_behind(uintptr_t *link);
-
 /* Verifies the lists of a heap, and adds the magazines that they consist of to `*magazines`. Returns 0, or -EUCLEAN with
  * a message. */
 int fli_dead_check_locked(struct fl_heap *heap, size_t *magazines, char *error, size_t error_size);
 
-/* A list with memory of its own; NULL if that is refused. */
-struct fli_dead *fli_dead_create(void);
+/* A list with memory of its own; NULL if that is refused. `quick` as above. */
+struct fli_dead *fli_dead_create(bool quick);
 
 /* Ends such a list, which has never been used. */
 void fli_dead_destroy(struct fli_dead *list);
+
+/* ---- The queue of a thread. */
+
+static inline bool fli_pending_is_empty(const struct fli_pending *pending)
+{
+    return fli_load_hint(&pending->pile.count) == 0;
+}
+
+/* Puts an object into the queue of a thread. Returns false if memory is refused and the object has no words. The owning
+ * thread, or under the lock of the service thread. */
+bool fli_pending_put_owner(struct fli_thread *thread, struct fli_dead_object object);
+
+/* Takes an object out of a queue. Returns false if there is none. */
+static inline bool fli_pending_take(struct fli_pending *pending, const struct fli_magazines *magazines,
+                                    struct fli_dead_object *object)
+{
+    if (FLI_LIKELY(fli_pile_take_quickly(&pending->pile, magazines, object)))
+        return true;
+    if (fli_load_own(&pending->pile.count) == 0)
+        return false;
+    *object = fli_pile_take(&pending->pile, magazines);
+    return true;
+}
+
+/* Takes into the thread's queue, which is empty, what threads have left to the heap or OS threads without a handle have
+ * put into the queue of the service thread. Locks. The owning thread. */
+FLI_COLD void fli_pending_adopt_owner(struct fli_thread *thread);
+
+/* Whether there is anything to adopt. A hint. */
+bool fli_pending_is_left(struct fl_heap *heap);
+
+/* Tells all threads of a heap that there is. Locks. */
+void fli_pending_tell(struct fl_heap *heap);
+
+/* Clears the byte that tells the thread's eval breaker, unless something is pending. Returns whether something is. The
+ * owning thread. */
+bool fli_pending_settle_owner(struct fli_thread *thread);
 
 #endif

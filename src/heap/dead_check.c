@@ -59,30 +59,44 @@ static int walk_chain(struct walk *walk, struct fli_chain chain)
     return failed;
 }
 
-static int walk_linked(struct walk *walk, struct fli_dead *list)
+static int walk_linked(struct walk *walk, struct fli_pile *pile)
 {
     int failed = 0;
-    for (uintptr_t link = fli_load_own(&list->places.linked); link != 0 && failed == 0;) {
-        struct fli_dead_object object = fli_dead_behind(&link);
+    for (uintptr_t link = fli_load_own(&pile->linked); link != 0 && failed == 0;) {
+        struct fli_dead_object object = fli_pile_behind(&link);
         failed = see(walk, object);
     }
     return failed;
 }
 
-static int walk_list(struct walk *walk, struct fli_dead *list)
+static int walk_pile(struct walk *walk, struct fli_pile *pile)
 {
     walk->objects = 0;
-    walk->magazines += list->holder != NULL;
-    int failed = walk_chain(walk, list->places.magazines);
+    int failed = walk_chain(walk, pile->magazines);
     if (failed == 0)
-        failed = walk_linked(walk, list);
-    size_t piled = fli_load_own(&list->places.piled);
-    if (failed == 0 && walk->objects != piled)
+        failed = walk_linked(walk, pile);
+    size_t count = fli_load_own(&pile->count);
+    if (failed == 0 && walk->objects != count)
         failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                              "%zu dead objects are on a pile, but counted are %zu", walk->objects, piled);
-    if (failed == 0)
-        failed = walk_chain(walk, list->empties);
+                              "%zu dead objects are on a pile, but counted are %zu", walk->objects, count);
+    return failed == 0 ? walk_chain(walk, pile->empties) : failed;
+}
+
+static int walk_list(struct walk *walk, struct fli_dead *list)
+{
+    walk->magazines += list->holder != NULL;
+    int failed = walk_pile(walk, &list->places.pile);
     return failed == 0 ? walk_stack(walk, &list->places) : failed;
+}
+
+/* Verifies the queue of the service thread, and those that threads have left. */
+static int walk_left_pending(struct walk *walk)
+{
+    int failed = walk_pile(walk, &walk->heap->service->pending->pile);
+    struct fli_pending *left = fli_load_own(&walk->heap->left_pending);
+    for (; left != NULL && failed == 0; left = left->next)
+        failed = walk_pile(walk, &left->pile);
+    return failed;
 }
 
 static int walk_lists(struct walk *walk, struct fli_dead *list)
@@ -98,8 +112,12 @@ int fli_dead_check_locked(struct fl_heap *heap, size_t *magazines, char *error, 
     struct walk walk = {.heap = heap, .error = error, .error_size = error_size};
     fli_registry_assert_held();
     int failed = walk_lists(&walk, fli_load_own(&heap->left_dead));
+    if (failed == 0)
+        failed = walk_left_pending(&walk);
     for (struct fli_thread *thread = heap->threads; thread != NULL && failed == 0; thread = thread->in_heap.next) {
         failed = walk_list(&walk, thread->dead);
+        if (failed == 0)
+            failed = walk_pile(&walk, &thread->pending->pile);
         if (failed == 0)
             failed = walk_lists(&walk, thread->other_dead);
     }

@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "base/pin.h"
 #include "heap/caretaker.h"
+#include "heap/dead.h"
 #include "heap/fork.h"
 #include "heap/options.h"
 #include "heap/registry.h"
@@ -224,7 +225,7 @@ int fl_heap_destroy(struct fl_heap *heap)
                    attached, inside);
         return -EBUSY;
     }
-    if (fli_load_hint(&heap->left_dead) != NULL)
+    if (fli_load_hint(&heap->left_dead) != NULL || fli_pending_is_left(heap))
         return -EBUSY;
     int failed = settle(heap);
     if (failed != 0)

@@ -76,6 +76,9 @@ int fli_options_resolve(const struct fl_options *given, struct fl_options *optio
     if ((unsigned)resolved.huge > FL_HUGE_NEVER)
         return fli_complain(-EINVAL, error, error_size, "option huge is %u, it goes from 0 to %d",
                             (unsigned)resolved.huge, FL_HUGE_NEVER);
+    if ((unsigned)resolved.later > FL_LATER_ALL)
+        return fli_complain(-EINVAL, error, error_size, "option later is %u, it goes from 0 to %d",
+                            (unsigned)resolved.later, FL_LATER_ALL);
     if (check_grace(&resolved, error, error_size) != 0)
         return -EINVAL;
     if (resolved.defer_bytes == 0)
@@ -158,7 +161,8 @@ static bool read_bytes(struct slice text, size_t *value)
 }
 
 /* The values of an option that takes one of three names. The name's place here is the value of its enum. */
-static const char *const grace_names[] = {"none", "qsbr", "bp"}, *const huge_names[] = {"default", "always", "never"};
+static const char *const grace_names[] = {"none", "qsbr", "bp"}, *const huge_names[] = {"default", "always", "never"},
+                         *const later_names[] = {"none", "code", "all"};
 
 /* Finds the value among three names. Returns its place; or -EINVAL with a message. */
 static int find_name(const char *option, const char *const *names, struct slice value, char *error, size_t error_size)
@@ -186,12 +190,22 @@ static int set_huge(struct fl_options *options, struct slice value, char *error,
     return place < 0 ? place : 0;
 }
 
+static int set_later(struct fl_options *options, struct slice value, char *error, size_t error_size)
+{
+    int place = find_name("later", later_names, value, error, error_size);
+    if (place >= 0)
+        options->later = (enum fl_later)place;
+    return place < 0 ? place : 0;
+}
+
 static int set(struct fl_options *options, struct slice key, struct slice value, char *error, size_t error_size)
 {
     if (slice_is(key, "grace"))
         return set_grace(options, value, error, error_size);
     if (slice_is(key, "huge"))
         return set_huge(options, value, error, error_size);
+    if (slice_is(key, "later"))
+        return set_later(options, value, error, error_size);
     size_t number = 0;
     bool is_number = read_bytes(value, &number);
     if (slice_is(key, "stall") && number > UINT_MAX)
@@ -222,7 +236,7 @@ static int set(struct fl_options *options, struct slice key, struct slice value,
     else
         return fli_complain(-EINVAL, error, error_size,
                             "unknown option '%.*s'; there are reserve, retain, limit, decay, decay_thread, magazine, "
-                            "grace, defer, stall and huge",
+                            "grace, defer, stall, huge and later",
                             (int)key.length, key.start);
     if (!is_number)
         return fli_complain(-EINVAL, error, error_size,

@@ -144,6 +144,7 @@ struct fli_thread *fli_os_thread_attach_left(struct fl_heap *heap)
         return NULL;
     }
     thread->left = heap;
+    thread->later = FLI_LATER_UNKNOWN;
     return thread;
 }
 
@@ -224,6 +225,7 @@ static void leave(struct fli_thread *thread)
     thread->heap = NULL;
     thread->slabs_span = 0;
     thread->dead = thread->other_dead = NULL;
+    thread->pending = NULL;
     memset(&thread->face, 0, sizeof thread->face);
     keep_left(thread); /* the record exists */
 }

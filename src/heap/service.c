@@ -14,8 +14,7 @@ int fli_service_create(struct fl_heap *heap)
 void fli_service_destroy(struct fl_heap *heap)
 {
     if (heap->service != NULL)
-        fli_dead_destroy(heap->service->dead);
-    free(heap->service); /* its home goes with the others */
+        fli_thread_destroy(heap->service);
     fli_mutex_close(&heap->service_lock);
 }
 

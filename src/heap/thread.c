@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* The stand-ins. Constant: no cache of theirs ever gets capacity. */
-static const struct fli_thread unattached, exited;
+static const struct fli_thread unattached = {.later = FLI_LATER_UNKNOWN}, exited = {.later = FLI_LATER_UNKNOWN};
 
 __thread struct fl_thread *fl_thread_current = (struct fl_thread *)&unattached.face;
 
@@ -24,6 +24,7 @@ static void enter_locked(struct fli_thread *thread)
     struct fl_heap *heap = thread->heap;
     FLI_LIST_ADD(&heap->threads, thread, in_heap);
     heap->thread_count++;
+    fli_store_hint(&thread->is_pending, fli_pending_is_left(heap));
     fli_share_racks_locked(heap);
     fli_os_thread_bind_locked(thread);
 }
@@ -47,19 +48,28 @@ void fli_thread_remove_locked(struct fli_thread *thread)
 
 /* ---- Attaching and detaching. */
 
+void fli_thread_destroy(struct fli_thread *thread)
+{
+    fli_dead_destroy(thread->dead);
+    free(thread->pending);
+    free(thread);
+}
+
 struct fli_thread *fli_thread_create(struct fl_heap *heap)
 {
     struct fli_thread *thread = calloc(1, sizeof *thread);
     if (thread == NULL)
         return NULL;
-    thread->dead = fli_dead_create();
-    thread->owner.home = thread->dead != NULL ? fli_homes_enter(&heap->backing.homes) : NULL;
+    thread->dead = fli_dead_create(heap->options.later == FL_LATER_NONE);
+    thread->pending = calloc(1, sizeof *thread->pending);
+    bool refused = thread->dead == NULL || thread->pending == NULL;
+    thread->owner.home = refused ? NULL : fli_homes_enter(&heap->backing.homes);
     if (thread->owner.home == NULL) {
-        fli_dead_destroy(thread->dead);
-        free(thread);
+        fli_thread_destroy(thread);
         return NULL;
     }
     thread->heap = heap;
+    thread->later = (uint8_t)(1u << heap->options.later);
     thread->owner.large_shard = fli_large_next_shard(&heap->backing.large);
     thread->header = heap->options.header;
     thread->first_class = thread->header != NULL ? FL_CLASS_COUNT : 0;
@@ -365,12 +375,6 @@ void fl_thread_online(struct fl_thread *face)
 }
 
 /* ---- Small queries. */
-
-void fl_thread_set_stack(struct fl_thread *face, const void *stack)
-{
-    if (!fli_thread_is_stand_in(face))
-        fli_thread_of(face)->stack = stack;
-}
 
 void fl_thread_set_context(struct fl_thread *face, void *context)
 {

@@ -32,6 +32,9 @@
 #include "heap/heap.h"
 #include "heap/os_thread.h"
 
+/* What `later` is where the heap is not known: a type that may end later on some heap is looked at. */
+enum { FLI_LATER_UNKNOWN = 0xff };
+
 struct fli_thread {
     struct fl_thread face;
 
@@ -47,10 +50,13 @@ struct fli_thread {
     struct fl_heap *left;           /* the heap that it was of, once the exit of its OS thread has detached it */
     struct fli_owner owner;
     void *context;
-    struct fli_callback refilling; /* on_refill */
-    const void *stack;             /* the host's name for the stack that the thread is on */
-    struct fli_dead *dead;         /* dead objects of a stack, if it is the present one */
-    struct fli_dead *other_dead;   /* those of other stacks */
+    struct fli_callback refilling;  /* on_refill */
+    const void *stack;              /* the host's name for the stack that the thread is on */
+    struct fli_dead *dead;          /* dead objects of a stack, if it is the present one */
+    struct fli_dead *other_dead;    /* those of other stacks */
+    struct fli_pending *pending;    /* those that end later */
+    uint8_t later;                  /* the bit of the heap's option in fl_type.later; all bits in the stand-ins */
+    FLI_ATOMIC(uint8_t) is_pending; /* the byte for the host's eval breaker; other threads set it, too */
     struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     void **checked_deferred[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     uint64_t deferring[2]; /* a bit per class of which it has a magazine of deferred blocks */
@@ -112,6 +118,9 @@ struct fli_thread *fli_thread_attach_self(struct fl_heap *heap);
 
 /* Creates a handle that is not attached, with a home. Returns NULL if memory is refused. */
 struct fli_thread *fli_thread_create(struct fl_heap *heap);
+
+/* Frees one that never was attached. Its home goes with the others. */
+void fli_thread_destroy(struct fli_thread *thread);
 
 /* Sends all blocks in the thread's caches home. The owning thread, or any other while that is stopped. */
 void fli_thread_flush_owner(struct fli_thread *thread);

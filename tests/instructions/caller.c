@@ -39,3 +39,18 @@ void caller_dealloc_deferred(struct fl_thread *thread, void *object, const struc
 {
     fl_dealloc_deferred(thread, object, type);
 }
+
+void caller_destroy(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    fl_dealloc(thread, object, type);
+}
+
+void caller_queue(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    fl_dealloc(thread, object, type);
+}
+
+void caller_run_pending(struct fl_thread *thread)
+{
+    fl_run_pending(thread, fl_budget_objects(1000));
+}

@@ -13,5 +13,8 @@ void caller_dealloc(struct fl_thread *thread, void *object, const struct fl_type
 void caller_dealloc_tagged(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag);
 void caller_free_deferred(struct fl_thread *thread, void *block);
 void caller_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);
+void caller_destroy(struct fl_thread *thread, void *object, const struct fl_type *type);
+void caller_queue(struct fl_thread *thread, void *object, const struct fl_type *type);
+void caller_run_pending(struct fl_thread *thread);
 
 #endif

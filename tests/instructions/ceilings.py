@@ -26,7 +26,8 @@ PATHS = [
 CALLS = 1600
 
 # Deferring is promised to take at most twice what a sized free takes; a typed allocation, no more than an untyped one
-# but for the two loads by which it finds its cache.
+# but for the two loads by which it finds its cache. An object that ends later is promised to take at most twice what
+# one takes that ends at once: its fl_dealloc and its share of fl_run_pending together.
 #             function                   ceiling of the others' counts                golden
 STREAMS = [
     ("caller_alloc", lambda counts: 17, 15.8),
@@ -34,6 +35,9 @@ STREAMS = [
     ("caller_free_sized", lambda counts: 20, 18.0),
     ("caller_free_deferred", lambda counts: 2 * counts["caller_free_sized"], 11.2),
     ("caller_dealloc_deferred", lambda counts: 2 * counts["caller_free_sized"], 13.2),
+    ("caller_destroy", lambda counts: 130, 120),
+    ("caller_queue", lambda counts: counts["caller_destroy"], 84),
+    ("caller_run_pending", lambda counts: 2 * counts["caller_destroy"] - counts["caller_queue"], 104.5),
 ]
 STREAM_CALLS = 100000
 

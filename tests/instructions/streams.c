@@ -58,6 +58,30 @@ static void free_all(struct fl_thread *thread, const struct fl_type *type, size_
         caller_dealloc_deferred(thread, blocks[i], type);
 }
 
+/* ---- Objects with callbacks, which end at once or later. */
+
+static bool finalize(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)object, (void)type;
+    return false;
+}
+
+static struct fl_type at_once = {.name = "at once", .size = CALLER_BLOCK_BYTES, .finalize = finalize};
+static struct fl_type later = {
+    .name = "later", .size = CALLER_BLOCK_BYTES, .finalize = finalize, .flags = FL_TYPE_HAS_WORDS | FL_TYPE_LATER};
+
+static void destroy_all(struct fl_thread *thread, size_t count, void **blocks)
+{
+    allocate(thread, count, blocks);
+    for (size_t i = 0; i < count; i++)
+        caller_destroy(thread, blocks[i], &at_once);
+    allocate(thread, count, blocks);
+    for (size_t i = 0; i < count; i++)
+        caller_queue(thread, blocks[i], &later);
+    while (*fl_thread_pending(thread) != 0)
+        caller_run_pending(thread);
+}
+
 int main(int argc, char **argv)
 {
     size_t count = argc == 2 ? (size_t)atol(argv[1]) : 0;
@@ -78,6 +102,10 @@ int main(int argc, char **argv)
         free_all(thread, &type, count / ROUNDS, blocks);
     for (int round = 0; round < ROUNDS; round++)
         allocate_all(thread, &type, count / ROUNDS, blocks);
+    if (fl_type_ready(&at_once, NULL, NULL, 0) != 0 || fl_type_ready(&later, NULL, NULL, 0) != 0)
+        return 1;
+    for (int round = 0; round < ROUNDS; round++)
+        destroy_all(thread, count / ROUNDS, blocks);
     free(blocks);
     return begun == 0 || fl_thread_detach(thread) != 0 || fl_heap_destroy(heap) != 0;
 }

@@ -262,6 +262,37 @@ void what_waits_is_destroyed_later()
     }
 }
 
+/* An exception ends a run. The rest stays pending, and what dies then has a drain of its own again. */
+void what_is_pending_stays_pending()
+{
+    fl_type later = {}, cleared = {};
+    later.name = "later";
+    later.size = kSize;
+    later.clear = clear;
+    later.flags = FL_TYPE_HAS_WORDS | FL_TYPE_LATER;
+    cleared.name = "cleared";
+    cleared.size = kSize;
+    cleared.clear = clear;
+    REQUIRE(fl_type_ready(&later, nullptr, nullptr, 0) == 0);
+    REQUIRE(fl_type_ready(&cleared, nullptr, nullptr, 0) == 0);
+    Bed bed(fl_options{});
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < kMany; i++)
+            fl_dealloc(bed.thread, fl_type_alloc(bed.thread, &later), &later);
+        throws = true;
+        REQUIRE(is_thrown_deeper(round, [&] { fl_run_pending(bed.thread, fl_budget_objects(kMany)); }));
+        throws = false;
+        REQUIRE(*fl_thread_pending(bed.thread) != 0);
+        int before = calls;
+        fl_dealloc(bed.thread, fl_type_alloc(bed.thread, &cleared), &cleared);
+        REQUIRE(calls == before + 1);
+        REQUIRE(fl_run_pending(bed.thread, fl_budget_objects(kMany)) == 0);
+        REQUIRE(bed.live() == 1);
+        fl_type_free(bed.thread, cleared_last_in_vain, &later);
+        REQUIRE(bed.live() == 0);
+    }
+}
+
 void misuse_can_be_an_exception()
 {
     Bed bed(fl_options{});
@@ -287,5 +318,6 @@ int main()
     deferred_blocks_are_deferred();
     objects_stay_and_can_be_deallocated_again();
     what_waits_is_destroyed_later();
+    what_is_pending_stays_pending();
     misuse_can_be_an_exception();
 }

@@ -20,6 +20,7 @@ static void accepted(const char *text, struct fl_options expected)
     assert_int_equal(options.defer_bytes, expected.defer_bytes);
     assert_int_equal(options.stall_seconds, expected.stall_seconds);
     assert_int_equal(options.huge, expected.huge);
+    assert_int_equal(options.later, expected.later);
 }
 
 static void every_option_is_read_in_any_order_with_any_suffix(void **state)
@@ -40,6 +41,9 @@ static void every_option_is_read_in_any_order_with_any_suffix(void **state)
     accepted("huge=always", (struct fl_options){.huge = FL_HUGE_ALWAYS});
     accepted("huge=never", (struct fl_options){.huge = FL_HUGE_NEVER});
     accepted("huge=never,huge=default", (struct fl_options){0});
+    accepted("later=code", (struct fl_options){.later = FL_LATER_CODE});
+    accepted("later=all", (struct fl_options){.later = FL_LATER_ALL});
+    accepted("later=all,later=none", (struct fl_options){0});
     accepted("grace=bp", (struct fl_options){.grace = FL_GRACE_BP});
     accepted("grace=qsbr,defer=16M,stall=5",
              (struct fl_options){.grace = FL_GRACE_QSBR, .defer_bytes = 16 * FLI_MIB, .stall_seconds = 5});
@@ -103,6 +107,7 @@ static void malformed_text_is_refused_naming_the_culprit(void **state)
         {"grace=1", "'1'"},
         {"grace=QSBR", "'QSBR'"},
         {"huge=2", "'2'; it takes default, always or never"},
+        {"later=1", "'1'; it takes none, code or all"},
         {"defer=x", "'defer' has the value 'x'"},
         {"stall=", "'stall' has the value ''"},
         {"stall=4294967296", "stall"},

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The end of one dead object, for the calls that run callbacks: fl_dealloc (destroy.c) and fl_run_pending (pending.c).
+ */
+#ifndef FLI_DESTROY_H
+#define FLI_DESTROY_H
+
+#include "api/instance.h"
+
+/* Runs the callbacks of an object and frees it. If its `clear_some` leaves more, the object waits again. The handle's
+ * thread; no lock may be held. */
+void fli_destroy_end(struct fl_thread *thread, struct fli_dead_object object);
+
+/* Whether the object can be one of its type in the thread's heap; reports misuse if not. */
+bool fli_destroy_is_live(struct fl_thread *thread, struct fli_dead_object object);
+
+/* The attached thread that a handle stands for; NULL if none can be had. Keeps errno. */
+struct fli_thread *fli_destroy_attached(struct fl_thread *face);
+
+#endif

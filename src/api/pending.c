@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fl_run_pending: ends objects of the thread's queue as long as its budget lasts.
+ *
+ * While it runs, it is the drain of the list of the present stack (destroy.c), and says so there. So all that its
+ * callbacks drop goes to the queue, and nothing is left on the list when the budget is used up.
+ */
+#include "api/pending.h"
+#include "api/destroy.h"
+#include "api/serve.h"
+#include "base/check.h"
+#include "heap/service.h"
+
+#include <errno.h>
+
+/* ---- Into the queue. */
+
+void fli_pending_report(const char *call, const void *object, const struct fl_type *type)
+{
+    fli_misuse(call, object, type->name,
+               "ends later on this heap (option later), but has no words: its type lacks FL_TYPE_HAS_WORDS, or "
+               "FL_TYPE_NOT_LATER");
+}
+
+/* Whether the object always finds a place in the queue, and lies in the heap if it is LEGACY; reports misuse if not. */
+static bool may_queue(struct fl_thread *face, struct fli_dead_object object)
+{
+    if (FLI_LIKELY((object.type->flags & FL_TYPE_HAS_WORDS) != 0))
+        return object.type->kind != FL_DEALLOC_LEGACY || fli_destroy_is_live(face, object);
+    fli_pending_report("fl_dealloc", fli_dead_address(object.entry), object.type);
+    return false;
+}
+
+void fli_pending_queue(struct fli_thread *thread, struct fli_dead_object object)
+{
+    if (fli_pending_is_later(thread, object.type) && !may_queue(&thread->face, object))
+        return;
+    if (!fli_pending_put_owner(thread, object))
+        fli_destroy_end(&thread->face, object);
+}
+
+bool fli_pending_queue_late(struct fl_thread *face, struct fl_heap *heap, struct fli_dead_object object)
+{
+    if ((object.type->later & 1u << heap->options.later) == 0)
+        return false;
+    if (!may_queue(face, object))
+        return true;
+    struct fli_thread *server = fli_serve_enter(face);
+    fli_pending_put_owner(server, object);
+    fli_service_leave(server);
+    fli_pending_tell(heap);
+    return true;
+}
+
+/* ---- The budget. */
+
+/* The clock is looked at before every so many CLEAR objects. */
+enum { UNTIMED = 8 };
+
+/* What is left of a budget. */
+struct meter {
+    size_t objects;
+    uint64_t deadline; /* of the monotonic clock, in nanoseconds; 0: there is none */
+    unsigned untimed;  /* how many CLEAR objects may begin without a look at the clock */
+};
+
+static struct meter meter_of(struct fl_budget budget)
+{
+    struct meter meter = {.objects = budget.objects != 0 ? budget.objects : SIZE_MAX};
+    uint64_t span;
+    if (budget.microseconds == 0)
+        return meter;
+    if (__builtin_mul_overflow(budget.microseconds, (uint64_t)1000, &span) ||
+        __builtin_add_overflow(fli_grace_now(), span, &meter.deadline))
+        meter.deadline = UINT64_MAX;
+    return meter;
+}
+
+static bool is_late(struct meter *meter)
+{
+    meter->untimed = UNTIMED;
+    return fli_grace_now() >= meter->deadline;
+}
+
+/* Whether the budget allows the object to begin. */
+static inline bool may_begin(struct meter *meter, const struct fl_type *type)
+{
+    if (meter->objects-- == 0)
+        return false;
+    if (meter->deadline == 0)
+        return true;
+    bool timed = type->kind != FL_DEALLOC_CLEAR || type->clear_some != NULL || meter->untimed == 0;
+    meter->untimed--;
+    return !timed || !is_late(meter);
+}
+
+/* ---- The run. */
+
+/* What the list of the present stack said before the run. */
+struct run {
+    struct fli_dead *list; /* NULL: none can be had */
+    struct fli_callback drain;
+    bool runs, quick;
+};
+
+static struct run begin_run(struct fli_dead *list)
+{
+    if (list == NULL)
+        return (struct run){0};
+    struct run run = {list, list->drain, list->runs, list->quick_stack == list->stack};
+    fli_dead_set_runs(list, true, false);
+    return run;
+}
+
+/* Ends a run, also if an exception leaves it. */
+static void end_run(struct run *run)
+{
+    if (run->list == NULL)
+        return;
+    run->list->drain = run->drain;
+    fli_dead_set_runs(run->list, run->runs, run->quick);
+}
+
+/* Takes an object out of the queue, or out of one that was left to the heap. */
+static inline bool take(struct fli_thread *thread, struct fli_dead_object *object)
+{
+    struct fl_heap *heap = thread->heap;
+    struct fli_pile *pile = &thread->pending->pile;
+    if (FLI_UNLIKELY(fli_pile_has_empties(pile)))
+        fli_pile_give_empty(pile, &heap->backing, &thread->owner.counters);
+    if (FLI_LIKELY(fli_pending_take(thread->pending, &heap->backing.magazines, object)))
+        return true;
+    if (FLI_LIKELY(!fli_pending_is_left(heap)))
+        return false;
+    fli_pending_adopt_owner(thread);
+    return fli_pending_take(thread->pending, &heap->backing.magazines, object);
+}
+
+__attribute__((noinline)) static void run_queue(struct fli_thread *thread, struct fli_dead *list, struct meter *meter)
+{
+    __attribute__((cleanup(end_run))) struct run run = begin_run(list);
+    struct fli_dead_object object;
+    if (run.list != NULL)
+        run.list->drain.caller = FLI_FRAME_HERE;
+    while (take(thread, &object)) {
+        if (!may_begin(meter, object.type)) {
+            fli_pending_put_owner(thread, object);
+            return;
+        }
+        if (!FLI_CHECKED || fli_destroy_is_live(&thread->face, object))
+            fli_destroy_end(&thread->face, object);
+    }
+}
+
+int fl_run_pending(struct fl_thread *face, struct fl_budget budget)
+{
+    if (budget.objects == 0 && budget.microseconds == 0) {
+        fli_misuse("fl_run_pending", face, NULL, "was given a budget of zero objects and zero microseconds");
+        return -EINVAL;
+    }
+    struct meter meter = meter_of(budget);
+    struct fli_thread *thread = fli_destroy_attached(face);
+    if (thread == NULL)
+        return 0;
+    run_queue(thread, fli_dead_find_owner(thread, true), &meter);
+    return fli_pending_settle_owner(thread);
+}
+
+const unsigned char *fl_thread_pending(struct fl_thread *face)
+{
+    return (const unsigned char *)&fli_thread_of(face)->is_pending;
+}

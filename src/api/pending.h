@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Objects that end later: which these are, and how they come into the queue that fl_run_pending empties (heap/dead.h).
+ */
+#ifndef FLI_API_PENDING_H
+#define FLI_API_PENDING_H
+
+#include "heap/thread.h"
+
+/* Whether dead objects of the type end later in the thread's heap. For a stand-in: whether they might. */
+static inline bool fli_pending_is_later(const struct fli_thread *thread, const struct fl_type *type)
+{
+    return (type->later & thread->later) != 0;
+}
+
+/* Puts an object into the queue. Reports misuse if its type cannot end later. What callbacks of fl_run_pending have
+ * dropped ends at once if it finds no place. The handle's thread; no lock may be held. */
+void fli_pending_queue(struct fli_thread *thread, struct fli_dead_object object);
+
+/* Does the same for an OS thread that can have no handle. Returns false if the object is not to end later. Locks. */
+FLI_COLD bool fli_pending_queue_late(struct fl_thread *face, struct fl_heap *heap, struct fli_dead_object object);
+
+/* Reports, as misuse of the public function, that dead objects of the type cannot wait for fl_run_pending. */
+FLI_COLD void fli_pending_report(const char *call, const void *object, const struct fl_type *type);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Piles of dead objects, each with its type: in magazines, or linked through words of their own when none can be had.
+ *
+ *     count = pairs in the magazines + linked objects
+ *
+ *     a linked object                       the list
+ *     ┌─────┬──────┬──────┬───              ──> words of the last one ──> words of the one before ──> 0
+ *     │     │ link │ type │                     The lowest bits of a link are those of the entry it leads to.
+ *     └─────┴──────┴──────┴───
+ *
+ * A pile belongs to one thread at a time, or a lock guards it. In the child of a fork it is as a thread that is gone
+ * had it at that instant. So a count is lowered before its objects move, and raised after.
+ */
+#ifndef FLI_PILE_H
+#define FLI_PILE_H
+
+#include "memory/chain.h"
+#include "pool/exchange.h"
+
+struct fli_thread;
+
+enum {
+    FLI_PILE_PAIRS = FLI_RARE_PATHS ? 2 : FLI_MAGAZINE_SLOTS / 2,
+    /* The bit of an entry whose memory is freed after a grace period. */
+    FLI_DEAD_DEFERRED = 1,
+    /* The bit of one that is finalized, and perhaps cleared in part. */
+    FLI_DEAD_BEGUN = 2,
+    FLI_DEAD_BITS = FLI_DEAD_DEFERRED | FLI_DEAD_BEGUN,
+};
+
+/* An object and its type. */
+struct fli_dead_object {
+    uintptr_t entry; /* the object's address, and bits */
+    const struct fl_type *type;
+};
+
+static inline void *fli_dead_address(uintptr_t entry)
+{
+    return (void *)(entry & ~(uintptr_t)FLI_DEAD_BITS);
+}
+
+/* Objects beyond those on a stack. */
+struct fli_pile {
+    FLI_ATOMIC(size_t) count;     /* of its objects */
+    FLI_ATOMIC(uintptr_t) linked; /* the words of the last linked object, and its bits */
+    struct fli_chain magazines;   /* the first has room, or is full as the others are */
+    struct fli_chain empties;     /* magazines that the pile needed, and may need again */
+};
+
+static inline struct fli_dead_object *fli_pile_pairs(struct fli_magazine *magazine)
+{
+    return (struct fli_dead_object *)(void *)magazine->slots;
+}
+
+/* Puts an object into the first magazine of a pile. Returns false if there is no room. The owning thread, here and
+ * below. */
+static inline bool fli_pile_put_quickly(struct fli_pile *pile, const struct fli_magazines *magazines,
+                                        struct fli_dead_object object)
+{
+    struct fli_magazine *first = fli_chain_first(&pile->magazines, magazines);
+    uint32_t count = first != NULL ? fli_magazine_count(first) : FLI_PILE_PAIRS;
+    if (FLI_UNLIKELY(count == FLI_PILE_PAIRS))
+        return false;
+    fli_pile_pairs(first)[count] = object;
+    /* D5: release, pairs with D6 in count_pile: the pair is in the magazine. */
+    fli_store_release(&first->count, (uint16_t)(count + 1));
+    fli_count(&pile->count, 1);
+    return true;
+}
+
+/* Takes the last object of the first magazine of a pile. Returns false if it has none, or objects are linked. */
+static inline bool fli_pile_take_quickly(struct fli_pile *pile, const struct fli_magazines *magazines,
+                                         struct fli_dead_object *object)
+{
+    struct fli_magazine *first = fli_chain_first(&pile->magazines, magazines);
+    uint32_t count = first != NULL ? fli_magazine_count(first) : 0;
+    if (FLI_UNLIKELY(count == 0 || fli_load_own(&pile->linked) != 0))
+        return false;
+    fli_count(&pile->count, (size_t)-1);
+    fli_store_own(&first->count, (uint16_t)(count - 1));
+    *object = fli_pile_pairs(first)[count - 1];
+    return true;
+}
+
+/* Puts an object onto the pile. Returns false if there is no place for it. `server` is the thread that serves the
+ * owner's calls (api/serve.h), or NULL if none does. */
+bool fli_pile_put(struct fli_pile *pile, struct fli_dead_object object, struct fli_thread *server);
+
+/* Takes an object off the pile, which has some. */
+struct fli_dead_object fli_pile_take(struct fli_pile *pile, const struct fli_magazines *magazines);
+
+/* Moves all of a pile to another, which is empty. */
+void fli_pile_move(struct fli_pile *to, struct fli_pile *from);
+
+/* Whether magazines can be given to the pool. */
+static inline bool fli_pile_has_empties(const struct fli_pile *pile)
+{
+    return fli_load_own(&pile->empties.first) != 0;
+}
+
+/* Gives one such magazine to the pool. */
+void fli_pile_give_empty(struct fli_pile *pile, struct fli_backing *backing, struct fli_pool_counters *counters);
+
+/* Gives magazines that a pile does not need to the pool; all but one, if it `keeps` one. */
+void fli_pile_give_empties(struct fli_pile *pile, struct fli_backing *backing, struct fli_pool_counters *counters,
+                           bool keeps);
+
+/* The linked object whose words a link leads to. Moves the link on to the object before. */
+struct fli_dead_object fli_pile_behind(uintptr_t *link);
+
+/* In the child of a fork, counts a pile anew: its owner may have been at work on it. Otherwise it does nothing. */
+void fli_pile_recount(struct fli_pile *pile, const struct fli_magazines *magazines);
+
+/* An empty magazine; NULL if memory is refused. Keeps errno. */
+struct fli_magazine *fli_pile_obtain_empty(struct fli_thread *server);
+
+#endif
