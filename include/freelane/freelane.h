@@ -701,7 +701,12 @@ enum fl_type_flags {
     /* Objects end later on every heap, see "Code that runs later". The type has words. */
     FL_TYPE_LATER = 4,
     /* Objects do not end later, whatever the heap asks for. */
-    FL_TYPE_NOT_LATER = 8
+    FL_TYPE_NOT_LATER = 8,
+    /* Objects have different sizes (fl_type_alloc_sized): `size` is the least. What frees one finds its size class by
+     * its address. So no call that frees one, a PLAIN one included, takes the inline path. */
+    FL_TYPE_VARIABLE = 16,
+    /* Objects change their kind in life: fl_dealloc_as says it. The type may have any callbacks. */
+    FL_TYPE_ANY_KIND = 32
 };
 
 /* A type descriptor. Freelane prescribes no object header: each call is passed the type. The host fills in the first
@@ -766,7 +771,8 @@ struct fl_type {
  *   - a type without a name or that is ready already, a base that is not ready;
  *   - a size of 0, or below the base's or its header's; a header other than the base's;
  *   - an alignment that is no power of two, above FL_ALIGNMENT_MAX, or below the base's;
- *   - PLAIN with any callback, CLEAR with a `finalize`, a `dealloc` with another kind than LEGACY;
+ *   - PLAIN with any callback, CLEAR with a `finalize`, a `dealloc` with another kind than LEGACY, unless the type has
+ *     FL_TYPE_ANY_KIND;
  *   - a kind without the callback that it needs, both `clear` and `clear_some`, a finalized byte outside the object;
  *   - FL_TYPE_LATER with PLAIN, without words, or with FL_TYPE_AT_ONCE or FL_TYPE_NOT_LATER;
  *   - unknown flags; words outside the object, at no multiple of 8, in the header that stale readers look at, or with
@@ -782,6 +788,11 @@ FL_API int fl_type_ready(struct fl_type *type, const struct fl_type *base, char 
  * after misuse: the type's header is not the heap's. Called by the handle's thread. Progress as fl_alloc. */
 FL_INLINE void *fl_type_alloc(struct fl_thread *thread, const struct fl_type *type);
 
+/* Allocates an instance of `size` bytes of a ready type with FL_TYPE_VARIABLE. Its contents are unspecified. Returns
+ * NULL with errno ENOMEM, or EINVAL after misuse: the type lacks the flag, the size is below the type's, or the type's
+ * header is not the heap's. Called by the handle's thread. Progress as fl_alloc. */
+FL_API void *fl_type_alloc_sized(struct fl_thread *thread, const struct fl_type *type, size_t size);
+
 /* Frees the memory of an instance and does nothing else: for the end of a LEGACY `dealloc`, or for an object whose
  * construction failed. The object is not NULL. Never fails, keeps errno. Called by the handle's thread. Progress as
  * fl_free_sized. */
@@ -793,8 +804,9 @@ FL_INLINE void fl_type_free(struct fl_thread *thread, void *object, const struct
 FL_INLINE void fl_dealloc(struct fl_thread *thread, void *object, const struct fl_type *type);
 
 /* fl_dealloc for a host that keeps the two bits in a flags word of its own, and passes them as `kind`. A kind other
- * than the one that fl_type_ready resolved is misuse, reported where the call reads the type. Thread and progress as
- * fl_dealloc. */
+ * than the one that fl_type_ready resolved is misuse, reported where the call reads the type. With FL_TYPE_ANY_KIND it
+ * is misuse only if the type lacks the callback that the kind needs; what a kind does not need is not called. Then
+ * FL_LATER_CODE queues CLEAR objects of the type, too. Thread and progress as fl_dealloc. */
 FL_INLINE void fl_dealloc_as(struct fl_thread *thread, void *object, const struct fl_type *type,
                              enum fl_dealloc_kind kind);
 

@@ -86,7 +86,7 @@ static bool wait_again(struct fl_thread *face, uintptr_t entry, const struct fl_
     struct fli_dead_object object = {entry | FLI_DEAD_BEGUN, type};
     if (fli_pending_is_later(thread, type) || (list != NULL && list->runs))
         return fli_pending_put_owner(thread, object);
-    if (list == NULL || !fli_instance_waits(type))
+    if (list == NULL || (type->flags & FL_TYPE_AT_ONCE) != 0)
         return false;
     return fli_dead_put(list, object.entry, type) || fli_dead_put_full(list, object, thread);
 }
@@ -118,7 +118,7 @@ static bool clear(struct fl_thread *thread, uintptr_t entry, const struct fl_typ
 static inline __attribute__((always_inline)) void end_object_inline(struct fl_thread *thread, uintptr_t entry,
                                                                     const struct fl_type *type)
 {
-    if (type->kind != FL_DEALLOC_CLEAR && (entry & FLI_DEAD_BEGUN) == 0 && finalize(thread, entry, type))
+    if (type->finalize != NULL && (entry & FLI_DEAD_BEGUN) == 0 && finalize(thread, entry, type))
         return;
     if (FLI_LIKELY(type->clear != NULL)) {
         if (!clear(thread, entry, type))
@@ -134,7 +134,7 @@ static inline __attribute__((always_inline)) void end_object_inline(struct fl_th
 
 void fli_destroy_end(struct fl_thread *thread, struct fli_dead_object object)
 {
-    if (object.type->kind == FL_DEALLOC_LEGACY)
+    if ((object.entry & FLI_DEAD_LEGACY) != 0)
         object.type->dealloc(thread, fli_dead_address(object.entry), object.type);
     else
         end_object_inline(thread, object.entry, object.type);
@@ -237,13 +237,19 @@ static void drain_late(struct fl_thread *face, struct fl_heap *heap, struct fli_
     fli_service_leave(server);
 }
 
+/* Whether an object waits inside callbacks. */
+static bool may_wait(struct fli_dead_object object)
+{
+    return (object.entry & FLI_DEAD_LEGACY) == 0 && (object.type->flags & FL_TYPE_AT_ONCE) == 0;
+}
+
 /* Destroys an object on an OS thread that has no handle for it but one that is left, and can have none. */
 static void destroy_late(struct fl_thread *face, struct fli_dead_object object)
 {
     struct fl_heap *heap = fl_thread_heap(face);
     if (heap != NULL && fli_pending_queue_late(face, heap, object))
         return;
-    if (object.type->kind == FL_DEALLOC_LEGACY || !fli_os_thread_exits() || (late_list != NULL && late_heap != heap))
+    if (!may_wait(object) || !fli_os_thread_exits() || (late_list != NULL && late_heap != heap))
         fli_destroy_end(face, object);
     else if (late_list != NULL)
         wait(face, late_list, object.entry, object.type);
@@ -269,7 +275,7 @@ static void destroy_attached(struct fli_thread *thread, struct fli_dead_object o
     struct fli_dead *list = fli_dead_find_owner(thread, true);
     if (fli_pending_is_later(thread, object.type))
         fli_pending_queue(thread, object);
-    else if (list == NULL || !fli_instance_waits(object.type))
+    else if (list == NULL || !may_wait(object))
         fli_destroy_end(&thread->face, object);
     else if (!is_draining(list))
         drain_anew(thread, list, object);
@@ -279,12 +285,13 @@ static void destroy_attached(struct fli_thread *thread, struct fli_dead_object o
         wait(&thread->face, list, object.entry, object.type);
 }
 
-/* Ends a CLEAR or FINALIZE object, or one that may end later: destroys it, or has it wait. `entry` is its address, and FLI_DEAD_DEFERRED if its
- * memory is freed after a grace period. Reports misuse of fl_dealloc or fl_dealloc_deferred. */
-static void destroy_carefully(struct fl_thread *face, uintptr_t entry, const struct fl_type *type)
+/* Ends a CLEAR or FINALIZE object, or one that may end later: destroys it, or has it wait. `entry` is its address, and
+ * bits that say how it ends. Reports misuse of fl_dealloc or fl_dealloc_deferred. */
+__attribute__((noinline)) static void destroy_carefully(struct fl_thread *face, uintptr_t entry,
+                                                        const struct fl_type *type)
 {
     struct fli_dead_object object = {entry, type};
-    if (type->kind != FL_DEALLOC_LEGACY && !is_live(face, entry, type))
+    if ((entry & FLI_DEAD_LEGACY) == 0 && !is_live(face, entry, type))
         return;
     struct fli_thread *thread = fli_destroy_attached(face);
     if (thread != NULL)
@@ -307,14 +314,32 @@ void fl_thread_unwound(struct fl_thread *face)
 
 /* ---- Dispatch. */
 
-/* Puts an object that ends later into the queue. Returns false, and does nothing, where that is not as simple. */
-static inline bool queue_quickly(struct fli_thread *thread, void *object, const struct fl_type *type)
+/* The entry of an object that ends as `kind` says, which is not PLAIN. */
+static uintptr_t entry_of(const void *object, const struct fl_type *type, enum fl_dealloc_kind kind)
 {
-    struct fli_dead_object dead = {(uintptr_t)object, type};
-    if (!fli_pending_is_later(thread, type) || !is_clearly_of(thread, object, type, type->later_class))
-        return false;
-    fli_store_hint(&thread->is_pending, 1);
-    return fli_pile_put_quickly(&thread->pending->pile, &thread->heap->backing.magazines, dead);
+    uintptr_t entry = (uintptr_t)object;
+    if (kind == FL_DEALLOC_LEGACY)
+        return entry | FLI_DEAD_LEGACY;
+    bool is_cleared_only = kind == FL_DEALLOC_CLEAR && (type->flags & FL_TYPE_ANY_KIND) != 0;
+    return is_cleared_only ? entry | FLI_DEAD_BEGUN : entry;
+}
+
+void fli_destroy_as(struct fl_thread *thread, void *object, const struct fl_type *type, enum fl_dealloc_kind kind)
+{
+    destroy_carefully(thread, entry_of(object, type, kind), type);
+}
+
+/* Puts an object that ends later into the queue. */
+__attribute__((noinline)) static void queue(struct fl_thread *face, void *object, const struct fl_type *type)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    uintptr_t legacy = type->kind == FL_DEALLOC_LEGACY ? FLI_DEAD_LEGACY : 0;
+    struct fli_dead_object dead = {(uintptr_t)object | legacy, type};
+    if (is_clearly_of(thread, object, type, type->later_class) &&
+        fli_pile_put_quickly(&thread->pending->pile, &thread->heap->backing.magazines, dead))
+        fli_store_hint(&thread->is_pending, 1);
+    else
+        fli_destroy_as(face, object, type, type->kind);
 }
 
 /* Ends an object where that is not as simple as below. */
@@ -325,12 +350,12 @@ __attribute__((noinline)) static void dealloc_carefully(struct fl_thread *thread
         fli_instance_is_ready(type, object, "fl_dealloc");
     else if (type->kind == FL_DEALLOC_PLAIN)
         fli_instance_free(thread, object, type, "fl_dealloc");
-    else if (queue_quickly(fli_thread_of(thread), object, type))
-        return;
-    else if (type->kind == FL_DEALLOC_LEGACY && !fli_pending_is_later(fli_thread_of(thread), type))
+    else if (fli_pending_is_later(fli_thread_of(thread), type))
+        queue(thread, object, type);
+    else if (type->kind == FL_DEALLOC_LEGACY)
         type->dealloc(thread, object, type);
     else
-        destroy_carefully(thread, (uintptr_t)object, type);
+        fli_destroy_as(thread, object, type, type->kind);
 }
 
 /* Ends an object of a kind other than PLAIN, or a PLAIN object whose cache has no room. */
@@ -356,31 +381,5 @@ void fl_dealloc_deferred_slow(struct fl_thread *thread, void *object, const stru
     else if (type->kind == FL_DEALLOC_PLAIN)
         fli_instance_defer(thread, object, type, "fl_dealloc_deferred");
     else
-        destroy_carefully(thread, (uintptr_t)object | FLI_DEAD_DEFERRED, type);
-}
-
-void fl_dealloc_as_slow(struct fl_thread *thread, void *object, const struct fl_type *type, enum fl_dealloc_kind kind)
-{
-    if (!fli_instance_is_ready(type, object, "fl_dealloc_as"))
-        return;
-    if (kind != type->kind) {
-        fli_misuse("fl_dealloc_as", object, type->name, "is %s, not %s", fli_kind_name(type->kind),
-                   fli_kind_name(kind));
-        return;
-    }
-    fl_dealloc_slow(thread, object, type);
-}
-
-_Static_assert(2 * FL_CLASS_COUNT * sizeof(struct fl_cache) <= 1 << FL_TAG_BITS, "a tag is small");
-_Static_assert(offsetof(struct fl_thread, cache) == 0 && offsetof(struct fl_cache, top) == 0, "a tag is a place");
-
-void fl_dealloc_tagged_slow(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag)
-{
-    if (!fli_instance_is_ready(type, object, "fl_dealloc_tagged"))
-        return;
-    if (tag != fl_type_tag(type)) {
-        fli_misuse("fl_dealloc_tagged", object, type->name, "has the tag %u, not %zu", fl_type_tag(type), tag);
-        return;
-    }
-    fl_dealloc_slow(thread, object, type);
+        destroy_carefully(thread, entry_of(object, type, type->kind) | FLI_DEAD_DEFERRED, type);
 }

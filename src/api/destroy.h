@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The end of one dead object, for the calls that run callbacks: fl_dealloc (destroy.c) and fl_run_pending (pending.c).
+ * The end of one dead object, for the calls that run callbacks: fl_dealloc (destroy.c, kind.c) and fl_run_pending
+ * (pending.c).
  */
 #ifndef FLI_DESTROY_H
 #define FLI_DESTROY_H
@@ -10,6 +11,10 @@
 /* Runs the callbacks of an object and frees it. If its `clear_some` leaves more, the object waits again. The handle's
  * thread; no lock may be held. */
 void fli_destroy_end(struct fl_thread *thread, struct fli_dead_object object);
+
+/* Ends an object as `kind` says, which is not PLAIN: destroys it, or has it wait. Reports misuse of fl_dealloc. The
+ * handle's thread; no lock may be held. */
+void fli_destroy_as(struct fl_thread *thread, void *object, const struct fl_type *type, enum fl_dealloc_kind kind);
 
 /* Whether the object can be one of its type in the thread's heap; reports misuse if not. */
 bool fli_destroy_is_live(struct fl_thread *thread, struct fli_dead_object object);

@@ -21,22 +21,49 @@ static bool lacks_words(const struct fl_thread *face, const struct fl_type *type
            (type->flags & FL_TYPE_HAS_WORDS) == 0;
 }
 
+/* Allocates an instance in a block of `size` bytes where the quick way is not open. */
+FLI_COLD static void *allocate_carefully(struct fl_thread *thread, const struct fl_type *type, size_t size,
+                                         const char *call)
+{
+    if (!lacks_words(thread, type))
+        return fli_alloc(
+            thread, &(struct fli_request){.call = call, .type = type->name, .size = size, .header = type->header});
+    fli_pending_report(call, NULL, type);
+    errno = EINVAL;
+    return NULL;
+}
+
+static inline void *allocate(struct fl_thread *thread, const struct fl_type *type, unsigned class_index, size_t size,
+                             const char *call)
+{
+    void *object = NULL;
+    if (!lacks_words(thread, type))
+        object = fli_alloc_quickly(thread, class_index, type->header);
+    return FLI_LIKELY(object != NULL) ? object : allocate_carefully(thread, type, size, call);
+}
+
 void *fl_type_alloc_slow(struct fl_thread *thread, const struct fl_type *type)
 {
     if (!fli_instance_is_ready(type, NULL, "fl_type_alloc"))
         return NULL;
-    if (lacks_words(thread, type)) {
-        fli_pending_report("fl_type_alloc", NULL, type);
-        errno = EINVAL;
-        return NULL;
+    return allocate(thread, type, type->class_index, fli_instance_size(type), "fl_type_alloc");
+}
+
+void *fl_type_alloc_sized(struct fl_thread *thread, const struct fl_type *type, size_t size)
+{
+    if (FLI_LIKELY(type->ready && fli_instance_varies(type) && size >= type->size)) {
+        size_t bytes = type->alignment > FLI_ALIGNMENT ? fl_aligned_size(type->alignment, size) : size;
+        return allocate(thread, type, fli_class_of_size(bytes), bytes, "fl_type_alloc_sized");
     }
-    void *object = fli_alloc_quickly(thread, type->class_index, type->header);
-    if (FLI_LIKELY(object != NULL))
-        return object;
-    return fli_alloc(thread, &(struct fli_request){.call = "fl_type_alloc",
-                                                   .type = type->name,
-                                                   .size = fli_instance_size(type),
-                                                   .header = type->header});
+    if (!fli_instance_is_ready(type, NULL, "fl_type_alloc_sized"))
+        return NULL;
+    if (!fli_instance_varies(type))
+        fli_misuse("fl_type_alloc_sized", NULL, type->name, "has one size, it lacks FL_TYPE_VARIABLE");
+    else
+        fli_misuse("fl_type_alloc_sized", NULL, type->name, "was asked for %zu bytes, fewer than its %zu", size,
+                   type->size);
+    errno = EINVAL;
+    return NULL;
 }
 
 struct fli_free fli_instance_free_of(const struct fl_type *type, const char *call, bool deferred)
@@ -44,7 +71,7 @@ struct fli_free fli_instance_free_of(const struct fl_type *type, const char *cal
     return (struct fli_free){.call = call,
                              .type = type->name,
                              .size = fli_instance_size(type),
-                             .sized = true,
+                             .sized = !fli_instance_varies(type),
                              .typed = true,
                              .deferred = deferred,
                              .header = type->header};
@@ -58,15 +85,24 @@ FLI_COLD static void free_carefully(struct fl_thread *thread, void *object, cons
     fli_free(thread, object, &how);
 }
 
+/* The size class of an instance; 0 if it lies in no slab. */
+static unsigned class_of(const struct fl_thread *face, const void *object, const struct fl_type *type)
+{
+    const struct fli_thread *thread = fli_thread_of(face);
+    if (FLI_LIKELY(!fli_instance_varies(type)) || thread->heap == NULL)
+        return type->class_index;
+    return fli_slab_class_of(&thread->heap->backing.slabs, object);
+}
+
 void fli_instance_free(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)
 {
-    if (FLI_UNLIKELY(!fli_free_quickly(thread, object, type->class_index, type->header)))
+    if (FLI_UNLIKELY(!fli_free_quickly(thread, object, class_of(thread, object, type), type->header)))
         free_carefully(thread, object, type, call, false);
 }
 
 void fli_instance_defer(struct fl_thread *thread, void *object, const struct fl_type *type, const char *call)
 {
-    if (FLI_UNLIKELY(!fli_defer_quickly(thread, object, type->class_index, type->header)))
+    if (FLI_UNLIKELY(!fli_defer_quickly(thread, object, class_of(thread, object, type), type->header)))
         free_carefully(thread, object, type, call, true);
 }
 

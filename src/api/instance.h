@@ -23,6 +23,12 @@ static inline size_t fli_instance_size(const struct fl_type *type)
     return type->alignment > FLI_ALIGNMENT ? fl_aligned_size(type->alignment, type->size) : type->size;
 }
 
+/* Whether the type has instances of different sizes. */
+static inline bool fli_instance_varies(const struct fl_type *type)
+{
+    return (type->flags & FL_TYPE_VARIABLE) != 0;
+}
+
 /* Whether dead objects of the type wait inside callbacks. */
 static inline bool fli_instance_waits(const struct fl_type *type)
 {

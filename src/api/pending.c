@@ -26,7 +26,7 @@ void fli_pending_report(const char *call, const void *object, const struct fl_ty
 static bool may_queue(struct fl_thread *face, struct fli_dead_object object)
 {
     if (FLI_LIKELY((object.type->flags & FL_TYPE_HAS_WORDS) != 0))
-        return object.type->kind != FL_DEALLOC_LEGACY || fli_destroy_is_live(face, object);
+        return (object.entry & FLI_DEAD_LEGACY) == 0 || fli_destroy_is_live(face, object);
     fli_pending_report("fl_dealloc", fli_dead_address(object.entry), object.type);
     return false;
 }

@@ -108,6 +108,8 @@ static int check_own_callbacks(const struct fl_type *type, const struct complain
     if (type->clear != NULL && type->clear_some != NULL)
         return REFUSE(complaint, "has both a 'clear' and a 'clear_some'", complaint->name);
     const char *excess = NULL;
+    if ((type->flags & FL_TYPE_ANY_KIND) != 0)
+        return 0;
     if (type->kind != FL_DEALLOC_LEGACY && type->dealloc != NULL)
         excess = "dealloc";
     else if (type->kind == FL_DEALLOC_PLAIN && type->clear != NULL)
@@ -121,23 +123,25 @@ static int check_own_callbacks(const struct fl_type *type, const struct complain
     return 0;
 }
 
+/* Whether objects of the type may end as their kind, or as another one that needs the same callbacks. */
+static bool may_be(const struct fl_type *type, enum fl_dealloc_kind kind)
+{
+    return type->kind == kind || (type->flags & FL_TYPE_ANY_KIND) != 0;
+}
+
 static void inherit_callbacks(struct fl_type *type)
 {
     const struct fl_type *base = type->base;
     if (base == NULL)
         return;
-    if (type->kind == FL_DEALLOC_LEGACY) {
-        if (type->dealloc == NULL)
-            type->dealloc = base->dealloc;
-        return;
-    }
-    if (type->kind == FL_DEALLOC_PLAIN)
-        return;
-    if (type->clear == NULL && type->clear_some == NULL) {
+    if (may_be(type, FL_DEALLOC_LEGACY) && type->dealloc == NULL)
+        type->dealloc = base->dealloc;
+    bool may_clear = may_be(type, FL_DEALLOC_CLEAR) || may_be(type, FL_DEALLOC_FINALIZE);
+    if (may_clear && type->clear == NULL && type->clear_some == NULL) {
         type->clear = base->clear;
         type->clear_some = base->clear_some;
     }
-    if (type->kind != FL_DEALLOC_FINALIZE)
+    if (!may_be(type, FL_DEALLOC_FINALIZE))
         return;
     if (type->finalize == NULL)
         type->finalize = base->finalize;
@@ -210,7 +214,7 @@ static int check_when(const struct fl_type *type, const struct complaint *compla
 {
     if ((type->flags & FL_TYPE_LATER) == 0)
         return 0;
-    if (type->kind == FL_DEALLOC_PLAIN)
+    if (type->kind == FL_DEALLOC_PLAIN && !may_be(type, FL_DEALLOC_CLEAR))
         return REFUSE(complaint, "is PLAIN, which waits for nothing, but has FL_TYPE_LATER", complaint->name);
     if ((type->flags & WHEN) != FL_TYPE_LATER)
         return REFUSE(complaint, "has FL_TYPE_LATER, and FL_TYPE_AT_ONCE or FL_TYPE_NOT_LATER", complaint->name);
@@ -222,7 +226,7 @@ static int check_when(const struct fl_type *type, const struct complaint *compla
 
 static int check_flags(const struct fl_type *type, const struct complaint *complaint)
 {
-    uint32_t unknown = type->flags & ~(uint32_t)(WHEN | FL_TYPE_HAS_WORDS);
+    uint32_t unknown = type->flags & ~(uint32_t)(WHEN | FL_TYPE_HAS_WORDS | FL_TYPE_VARIABLE | FL_TYPE_ANY_KIND);
     if (unknown != 0)
         return REFUSE(complaint, "has unknown flags, 0x%x", complaint->name, (unsigned)unknown);
     int failed = check_when(type, complaint);
@@ -235,14 +239,19 @@ static uint8_t find_later(const struct fl_type *type)
     enum { ALL = 1 << FL_LATER_ALL, CODE = ALL | 1 << FL_LATER_CODE, ALWAYS = CODE | 1 << FL_LATER_NONE };
     if ((type->flags & FL_TYPE_LATER) != 0)
         return ALWAYS;
-    if (type->kind == FL_DEALLOC_PLAIN || (type->flags & WHEN) != 0)
+    if ((type->flags & WHEN) != 0)
+        return 0;
+    if ((type->flags & FL_TYPE_ANY_KIND) != 0)
+        return CODE;
+    if (type->kind == FL_DEALLOC_PLAIN)
         return 0;
     return type->kind == FL_DEALLOC_CLEAR ? ALL : CODE;
 }
 
-/* The size class of objects that can take a quick way, if there is one. */
+/* The size class of objects that can take a quick way, if there is one: their type says all that it needs to know. */
 static uint32_t quick_class(const struct fl_type *type, bool may)
 {
+    may = may && (type->flags & (FL_TYPE_VARIABLE | FL_TYPE_ANY_KIND)) == 0;
     return may && type->class_index != 0 ? type->class_index : FL_CLASS_COUNT;
 }
 
@@ -252,14 +261,15 @@ static void find_caches(struct fl_type *type)
 {
     unsigned class_index = (unsigned)fl_size_class(fli_instance_size(type));
     bool is_plain = type->kind == FL_DEALLOC_PLAIN;
-    bool is_cleared = type->header != NULL && type->header->words > 0;
+    /* Not the cache of the class alone: the library clears the header, or has to find the class. */
+    bool is_slow = (type->header != NULL && type->header->words > 0) || fli_instance_varies(type);
     unsigned first = type->header != NULL ? FL_CLASS_COUNT : 0;
     type->class_index = class_index;
     type->alloc_cache = class_index != 0 ? (uint32_t)((first + class_index) * sizeof(struct fl_cache)) : 0;
-    type->free_cache = is_cleared ? 0 : type->alloc_cache;
+    type->free_cache = is_slow ? 0 : type->alloc_cache;
     type->dealloc_cache = is_plain ? type->free_cache : 0;
     type->deferred_cache = (uint32_t)offsetof(struct fl_thread, deferred);
-    if (is_plain && !is_cleared && class_index != 0)
+    if (is_plain && !is_slow && class_index != 0)
         type->deferred_cache += (uint32_t)((first + class_index) * sizeof(void **));
 }
 
@@ -285,8 +295,8 @@ int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error,
     if (failed != 0)
         return failed;
     ready.kind = demanded_kind(own_kind(&ready), base);
-    inherit_callbacks(&ready);
     inherit_flags(&ready);
+    inherit_callbacks(&ready);
     failed = check_needed_callbacks(&ready, &complaint);
     if (failed == 0)
         failed = check_flags(&ready, &complaint);

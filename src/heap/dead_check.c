@@ -24,8 +24,8 @@ static int see(struct walk *walk, struct fli_dead_object object)
     const void *address = fli_dead_address(object.entry);
     unsigned class_index = fli_slab_class_of(slabs, address);
     walk->objects++;
-    if (class_index == object.type->class_index &&
-        (class_index == 0 || fli_block_is_start(slabs, class_index, address)) &&
+    bool is_of_class = class_index == object.type->class_index || (object.type->flags & FL_TYPE_VARIABLE) != 0;
+    if (is_of_class && (class_index == 0 || fli_block_is_start(slabs, class_index, address)) &&
         (class_index == 0 || !fli_block_is_free(slabs, class_index, address)))
         return 0;
     return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%p waits as a dead '%s', but is none", address,

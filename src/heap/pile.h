@@ -26,7 +26,9 @@ enum {
     FLI_DEAD_DEFERRED = 1,
     /* The bit of one that is finalized, and perhaps cleared in part. */
     FLI_DEAD_BEGUN = 2,
-    FLI_DEAD_BITS = FLI_DEAD_DEFERRED | FLI_DEAD_BEGUN,
+    /* The bit of one that its `dealloc` ends. */
+    FLI_DEAD_LEGACY = 4,
+    FLI_DEAD_BITS = FLI_DEAD_DEFERRED | FLI_DEAD_BEGUN | FLI_DEAD_LEGACY,
 };
 
 /* An object and its type. */

@@ -36,7 +36,7 @@ STREAMS = [
     ("caller_free_deferred", lambda counts: 2 * counts["caller_free_sized"], 11.2),
     ("caller_dealloc_deferred", lambda counts: 2 * counts["caller_free_sized"], 13.2),
     ("caller_destroy", lambda counts: 130, 120),
-    ("caller_queue", lambda counts: counts["caller_destroy"], 84),
+    ("caller_queue", lambda counts: counts["caller_destroy"], 95),
     ("caller_run_pending", lambda counts: 2 * counts["caller_destroy"] - counts["caller_queue"], 104.5),
 ]
 STREAM_CALLS = 100000
