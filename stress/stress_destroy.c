@@ -9,6 +9,7 @@
  *     allocates, drops another graph, flushes, goes offline for a moment, or trims the heap
  *     is left by longjmp, after which the host says so
  *     ends its thread by pthread_exit, so that what waits is left to the heap, and another thread destroys it
+ *     runs some of what is pending: nodes of some types end later
  *
  * Every node carries a stamp that says whether it is alive, and is destroyed once: in the end as many nodes have ended as
  * were made, and no block of the heap is live.
@@ -57,7 +58,7 @@ struct life {
 };
 
 static struct fl_heap *heap;
-static atomic_ulong made, gone, lives, switches, leaps, exits;
+static atomic_ulong made, gone, lives, switches, leaps, exits, runs;
 
 /* ---- Fibers. */
 
@@ -81,6 +82,12 @@ static void drop(struct life *life, struct node *node)
 }
 
 static struct node *build(struct life *life, unsigned nodes);
+
+static int run_some(struct life *life)
+{
+    atomic_fetch_add_explicit(&runs, 1, memory_order_relaxed);
+    return fl_run_pending(life->thread, fl_budget_objects(1 + stress_below(&life->rng, 50)));
+}
 
 static struct life *life_of(struct fl_thread *thread)
 {
@@ -115,6 +122,9 @@ static void meddle(struct life *life, struct node *node)
         atomic_fetch_add_explicit(&exits, 1, memory_order_relaxed);
         fiber->in_hand = node;
         pthread_exit(NULL);
+    case 6:
+        run_some(life);
+        break;
     default:
         if (stress_one_in(&life->rng, 50))
             switch_to(life, (unsigned)stress_below(&life->rng, life->count));
@@ -163,6 +173,8 @@ static struct fl_type types[] = {
     {.name = "finalized", .size = 80, .finalize = finalize_node, .clear = clear_node},
     {.name = "at once", .size = 48, .clear = clear_node, .flags = FL_TYPE_AT_ONCE},
     {.name = "legacy", .size = 96, .dealloc = dealloc_node},
+    {.name = "later", .size = 64, .clear = clear_node, .flags = FL_TYPE_HAS_WORDS | FL_TYPE_LATER},
+    {.name = "legacy later", .size = 48, .dealloc = dealloc_node, .flags = FL_TYPE_HAS_WORDS | FL_TYPE_LATER},
 };
 
 enum { TYPES = sizeof types / sizeof *types };
@@ -229,8 +241,11 @@ __attribute__((noinline)) static void run_graph(struct life *life, struct fiber 
 
 static void run_graphs(struct life *life, struct fiber *fiber)
 {
-    for (unsigned i = 0; i < GRAPHS && !stress_stopped(); i++)
+    for (unsigned i = 0; i < GRAPHS && !stress_stopped(); i++) {
         run_graph(life, fiber, build(life, 1 + (unsigned)stress_below(&life->rng, NODES)));
+        if (stress_one_in(&life->rng, 2))
+            run_some(life);
+    }
 }
 
 static _Thread_local struct life *own;
@@ -290,6 +305,8 @@ static void clean_up(struct life *life)
     fl_thread_set_context(life->thread, life);
     drop(life, in_hand);
     drop(life, build_node(life, &types[0]));
+    while (run_some(life) == 1)
+        ;
     stress_detach(life->thread);
 }
 
@@ -318,8 +335,8 @@ int main(int argc, char **argv)
         STRESS_REQUIRE(fl_type_ready(&types[i], NULL, NULL, 0) == 0);
     heap = stress_heap_create(NULL);
     stress_run(&args, work, NULL);
-    printf("%lu lives, %lu nodes, %lu switches, %lu callbacks left by longjmp, %lu by exit\n", lives, made, switches,
-           leaps, exits);
+    printf("%lu lives, %lu nodes, %lu switches, %lu callbacks left by longjmp, %lu by exit, %lu runs\n", lives, made,
+           switches, leaps, exits, runs);
     if (made != gone)
         stress_fail("%lu nodes were made, %lu have ended", made, gone);
     stress_heap_finish(heap);
