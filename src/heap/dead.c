@@ -8,17 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct fli_dead_object object_at(const struct fli_dead_places *places, uint32_t place)
-{
-    return (struct fli_dead_object){places->entries[place], places->types[place]};
-}
-
-static void set_object(struct fli_dead_places *places, uint32_t place, struct fli_dead_object object)
-{
-    places->entries[place] = object.entry;
-    places->types[place] = object.type;
-}
-
 /* Moves the lower half of a full stack onto the pile. What finds no place there stays. Returns whether there is room. */
 static bool spill(struct fli_dead *list, struct fli_thread *server)
 {
@@ -26,8 +15,8 @@ static bool spill(struct fli_dead *list, struct fli_thread *server)
     uint32_t kept = 0;
     fli_store_own(&places->count, 0);
     for (uint32_t i = 0; i < FLI_DEAD_STACK; i++)
-        if (i >= FLI_DEAD_STACK / 2 || !fli_pile_put(&places->pile, object_at(places, i), server))
-            set_object(places, kept++, object_at(places, i));
+        if (i >= FLI_DEAD_STACK / 2 || !fli_pile_put(&places->pile, fli_dead_at(places, i), server))
+            fli_dead_set(places, kept++, fli_dead_at(places, i));
     /* D7: release, pairs with D2 in leave_locked: as D1. */
     fli_store_release(&places->count, kept);
     return kept < FLI_DEAD_STACK;
@@ -47,10 +36,10 @@ void fli_dead_refill(struct fli_dead *list, const struct fli_magazines *magazine
     uint32_t more = (uint32_t)fli_min(fli_load_own(&places->pile.count), FLI_DEAD_STACK / 2 - FLI_DEAD_WINDOW);
     fli_store_own(&places->count, 0);
     for (uint32_t i = count; i-- > 0;)
-        set_object(places, i + more, object_at(places, i));
+        fli_dead_set(places, i + more, fli_dead_at(places, i));
     for (uint32_t i = more; i-- > 0;) {
-        set_object(places, i, fli_pile_take(&places->pile, magazines));
-        fli_dead_prefetch(places->entries[i], places->types[i]);
+        fli_dead_set(places, i, fli_pile_take(&places->pile, magazines));
+        fli_dead_prefetch(fli_dead_at(places, i));
     }
     /* D8: release, pairs with D2 in leave_locked: as D1. */
     fli_store_release(&places->count, count + more);

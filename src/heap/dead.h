@@ -81,10 +81,22 @@ static inline bool fli_dead_is_empty(const struct fli_dead *list)
 }
 
 /* Prefetches the ends of an object. A small one may lie across two cache lines. */
-static inline void fli_dead_prefetch(uintptr_t entry, const struct fl_type *type)
+static inline void fli_dead_prefetch(struct fli_dead_object object)
 {
-    __builtin_prefetch((const void *)entry);
-    __builtin_prefetch((const void *)(entry + type->size - 1));
+    __builtin_prefetch((const void *)object.entry);
+    __builtin_prefetch((const void *)(object.entry + object.type->size - 1));
+}
+
+/* The object at a place of the stack. */
+static inline struct fli_dead_object fli_dead_at(const struct fli_dead_places *places, uint32_t place)
+{
+    return (struct fli_dead_object){places->entries[place], places->types[place]};
+}
+
+static inline void fli_dead_set(struct fli_dead_places *places, uint32_t place, struct fli_dead_object object)
+{
+    places->entries[place] = object.entry;
+    places->types[place] = object.type;
 }
 
 /* Puts an object onto the stack. Returns false if that is full. The owning thread. */
@@ -94,9 +106,9 @@ static inline bool fli_dead_put(struct fli_dead *list, uintptr_t entry, const st
     uint32_t count = fli_load_own(&places->count);
     if (FLI_UNLIKELY(count == FLI_DEAD_STACK))
         return false;
-    fli_dead_prefetch(entry, type);
-    places->entries[count] = entry;
-    places->types[count] = type;
+    struct fli_dead_object object = {entry, type};
+    fli_dead_prefetch(object);
+    fli_dead_set(places, count, object);
     /* D1: release, pairs with D2 in leave_locked: the object is on the stack. */
     fli_store_release(&places->count, count + 1);
     return true;
@@ -113,19 +125,17 @@ void fli_dead_refill(struct fli_dead *list, const struct fli_magazines *magazine
 static inline struct fli_dead_object fli_dead_take_last(struct fli_dead_places *places, uint32_t count)
 {
     fli_store_own(&places->count, count - 1);
-    return (struct fli_dead_object){places->entries[count - 1], places->types[count - 1]};
+    return fli_dead_at(places, count - 1);
 }
 
 /* Takes the object under the window. The last one takes its place. */
 static inline struct fli_dead_object fli_dead_take_under(struct fli_dead_places *places, uint32_t count)
 {
     uint32_t place = count - 1 - FLI_DEAD_WINDOW;
-    struct fli_dead_object object = {places->entries[place], places->types[place]};
+    struct fli_dead_object object = fli_dead_at(places, place);
     if (FLI_UNLIKELY(place >= FLI_DEAD_WINDOW))
-        fli_dead_prefetch(places->entries[place - FLI_DEAD_WINDOW], places->types[place - FLI_DEAD_WINDOW]);
-    struct fli_dead_object last = fli_dead_take_last(places, count);
-    places->entries[place] = last.entry;
-    places->types[place] = last.type;
+        fli_dead_prefetch(fli_dead_at(places, place - FLI_DEAD_WINDOW));
+    fli_dead_set(places, place, fli_dead_take_last(places, count));
     return object;
 }
 

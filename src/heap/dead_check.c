@@ -44,7 +44,7 @@ static int walk_stack(struct walk *walk, const struct fli_dead_places *places)
 {
     int failed = 0;
     for (uint32_t i = 0; i < fli_load_own(&places->count) && failed == 0; i++)
-        failed = see(walk, (struct fli_dead_object){places->entries[i], places->types[i]});
+        failed = see(walk, fli_dead_at(places, i));
     return failed;
 }
 
@@ -54,7 +54,7 @@ static int walk_chain(struct walk *walk, struct fli_chain chain)
     int failed = 0;
     for (struct fli_magazine *magazine; failed == 0 && (magazine = fli_chain_take(&chain, magazines)) != NULL;) {
         walk->magazines++;
-        failed = see_all(walk, (struct fli_dead_object *)(void *)magazine->slots, fli_magazine_count(magazine));
+        failed = see_all(walk, fli_pile_pairs(magazine), fli_magazine_count(magazine));
     }
     return failed;
 }
