@@ -93,18 +93,19 @@ static struct fli_dead **place_of_idle(struct fli_thread *thread)
     return place;
 }
 
-/* Makes one of the thread's other lists, or a new one, the present list. */
+/* Makes one of the thread's other lists, or a new one, the present list. In the child of a fork, the thread may lack
+ * one of the two, but has none twice. */
 static struct fli_dead *change_to(struct fli_thread *thread, struct fli_dead **place)
 {
-    struct fli_dead *list = *place, *rest = list != NULL ? list->next : NULL;
+    struct fli_dead *last = thread->dead, *list = *place, *rest = list != NULL ? list->next : NULL;
     if (list == NULL)
         list = make(thread);
     if (list == NULL)
         return NULL;
     *place = rest;
-    thread->dead->next = thread->other_dead;
-    thread->other_dead = thread->dead;
     thread->dead = list;
+    last->next = thread->other_dead;
+    thread->other_dead = last;
     return list;
 }
 
@@ -168,7 +169,8 @@ static void leave_locked(struct fli_thread *thread, struct fli_dead *list)
     struct fl_heap *heap = thread->heap;
     fli_registry_assert_held();
     fli_pile_recount(&list->places.pile, &heap->backing.magazines);
-    /* D2: acquire, pairs with D1 in fli_dead_put, D7 in spill and D8 in fli_dead_refill. */
+    /* D2: acquire, pairs with D1 in fli_dead_put, D11 and D12 in fli_dead_set, D13 in fli_dead_take_under, D7 in spill,
+     * D8 in fli_dead_refill and D14 in fli_dead_adopt. */
     if (fli_load_acquire(&list->places.count) == 0 && fli_load_own(&list->places.pile.count) == 0) {
         dispose(list, &heap->backing, &thread->owner.counters);
         return;
@@ -228,8 +230,12 @@ void fli_dead_adopt(struct fli_dead *list, struct fli_dead *left, struct fli_thr
 {
     struct fli_backing *backing = &server->heap->backing;
     fli_pile_give_empties(&list->places.pile, backing, &server->owner.counters, false);
-    memcpy(&list->places, &left->places, sizeof list->places);
-    memset(&left->places, 0, sizeof left->places);
+    fli_pile_move(&list->places.pile, &left->places.pile);
+    uint32_t count = fli_load_own(&left->places.count);
+    for (uint32_t i = 0; i < count; i++)
+        fli_dead_set(&list->places, i, fli_dead_at(&left->places, i));
+    /* D14: release, pairs with D2 in leave_locked: as D1. */
+    fli_store_release(&list->places.count, count);
     dispose(left, backing, &server->owner.counters);
 }
 

@@ -28,8 +28,8 @@
  * list. What waits in the queue of the heap's service thread comes from OS threads without a handle.
  *
  * The owning thread alone uses a list and a queue. In the child of a fork, those of a thread that is gone are as that
- * thread had them at that instant. So a count is lowered before its objects move, and raised after. An object that
- * moved just then counts as live in the child.
+ * thread had them at that instant. So a count is lowered before its objects move, and raised after. What does not count
+ * just then is live in the child for ever.
  */
 #ifndef FLI_DEAD_H
 #define FLI_DEAD_H
@@ -48,8 +48,8 @@ struct fli_dead_places {
     struct fli_pile pile;
     /* The stack. Entry and type are apart, so that no compiler copies them as one word: a processor would wait for the two
      * stores that made it. */
-    uintptr_t entries[FLI_DEAD_STACK];
-    const struct fl_type *types[FLI_DEAD_STACK];
+    FLI_ATOMIC(uintptr_t) entries[FLI_DEAD_STACK];
+    FLI_ATOMIC(const struct fl_type *) types[FLI_DEAD_STACK];
 };
 
 struct fli_dead {
@@ -90,13 +90,16 @@ static inline void fli_dead_prefetch(struct fli_dead_object object)
 /* The object at a place of the stack. */
 static inline struct fli_dead_object fli_dead_at(const struct fli_dead_places *places, uint32_t place)
 {
-    return (struct fli_dead_object){places->entries[place], places->types[place]};
+    return (struct fli_dead_object){fli_load_own(&places->entries[place]), fli_load_own(&places->types[place])};
 }
 
+/* Puts an object at a place that does not count now. */
 static inline void fli_dead_set(struct fli_dead_places *places, uint32_t place, struct fli_dead_object object)
 {
-    places->entries[place] = object.entry;
-    places->types[place] = object.type;
+    /* D11: release, pairs with D2 in leave_locked: the place no longer counts. */
+    fli_store_release(&places->entries[place], object.entry);
+    /* D12: release, pairs with D2 in leave_locked: as D11. */
+    fli_store_release(&places->types[place], object.type);
 }
 
 /* Puts an object onto the stack. Returns false if that is full. The owning thread. */
@@ -128,20 +131,23 @@ static inline struct fli_dead_object fli_dead_take_last(struct fli_dead_places *
     return fli_dead_at(places, count - 1);
 }
 
-/* Takes the object under the window. The last one takes its place. */
+/* Takes the object under the window. The last one takes its place. Meanwhile the window does not count. */
 static inline struct fli_dead_object fli_dead_take_under(struct fli_dead_places *places, uint32_t count)
 {
     uint32_t place = count - 1 - FLI_DEAD_WINDOW;
-    struct fli_dead_object object = fli_dead_at(places, place);
+    struct fli_dead_object object = fli_dead_at(places, place), last = fli_dead_at(places, count - 1);
     if (FLI_UNLIKELY(place >= FLI_DEAD_WINDOW))
         fli_dead_prefetch(fli_dead_at(places, place - FLI_DEAD_WINDOW));
-    fli_dead_set(places, place, fli_dead_take_last(places, count));
+    fli_store_own(&places->count, place);
+    fli_dead_set(places, place, last);
+    /* D13: release, pairs with D2 in leave_locked: as D1. */
+    fli_store_release(&places->count, count - 1);
     return object;
 }
 
 /* Takes an object. Returns false if there is none. The owning thread. */
-static inline bool fli_dead_take(struct fli_dead *list, const struct fli_magazines *magazines,
-                                 struct fli_dead_object *object)
+static inline __attribute__((always_inline)) bool
+fli_dead_take(struct fli_dead *list, const struct fli_magazines *magazines, struct fli_dead_object *object)
 {
     struct fli_dead_places *places = &list->places;
     uint32_t count = fli_load_own(&places->count);
