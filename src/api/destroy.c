@@ -336,10 +336,12 @@ __attribute__((noinline)) static void queue(struct fl_thread *face, void *object
     uintptr_t legacy = type->kind == FL_DEALLOC_LEGACY ? FLI_DEAD_LEGACY : 0;
     struct fli_dead_object dead = {(uintptr_t)object | legacy, type};
     if (is_clearly_of(thread, object, type, type->later_class) &&
-        fli_pile_put_quickly(&thread->pending->pile, &thread->heap->backing.magazines, dead))
+        fli_pile_put_quickly(&thread->pending->pile, &thread->heap->backing.magazines, dead)) {
         fli_store_hint(&thread->is_pending, 1);
-    else
+        fli_dead_prefetch(dead);
+    } else {
         fli_destroy_as(face, object, type, type->kind);
+    }
 }
 
 /* Ends an object where that is not as simple as below. */

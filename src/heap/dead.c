@@ -244,6 +244,7 @@ void fli_dead_adopt(struct fli_dead *list, struct fli_dead *left, struct fli_thr
 bool fli_pending_put_owner(struct fli_thread *thread, struct fli_dead_object object)
 {
     fli_store_hint(&thread->is_pending, 1);
+    fli_dead_prefetch(object);
     return fli_pile_put(&thread->pending->pile, object, thread);
 }
 

@@ -37,10 +37,7 @@
 #include "base/callback.h"
 #include "heap/pile.h"
 
-enum {
-    FLI_DEAD_WINDOW = FLI_RARE_PATHS ? 2 : 16,
-    FLI_DEAD_STACK = FLI_RARE_PATHS ? 8 : 48,
-};
+enum { FLI_DEAD_STACK = FLI_RARE_PATHS ? 8 : 48 };
 
 /* Where the objects of a list are. */
 struct fli_dead_places {
@@ -78,13 +75,6 @@ static inline void fli_dead_set_runs(struct fli_dead *list, bool runs, bool quic
 static inline bool fli_dead_is_empty(const struct fli_dead *list)
 {
     return fli_load_own(&list->places.count) == 0;
-}
-
-/* Prefetches the ends of an object. A small one may lie across two cache lines. */
-static inline void fli_dead_prefetch(struct fli_dead_object object)
-{
-    __builtin_prefetch((const void *)object.entry);
-    __builtin_prefetch((const void *)(object.entry + object.type->size - 1));
 }
 
 /* The object at a place of the stack. */
@@ -211,8 +201,8 @@ static inline bool fli_pending_is_empty(const struct fli_pending *pending)
 bool fli_pending_put_owner(struct fli_thread *thread, struct fli_dead_object object);
 
 /* Takes an object out of a queue. Returns false if there is none. */
-static inline bool fli_pending_take(struct fli_pending *pending, const struct fli_magazines *magazines,
-                                    struct fli_dead_object *object)
+static inline __attribute__((always_inline)) bool
+fli_pending_take(struct fli_pending *pending, const struct fli_magazines *magazines, struct fli_dead_object *object)
 {
     if (FLI_LIKELY(fli_pile_take_quickly(&pending->pile, magazines, object)))
         return true;

@@ -32,11 +32,11 @@ static int see(struct walk *walk, struct fli_dead_object object)
                         object.type->name);
 }
 
-static int see_all(struct walk *walk, const struct fli_dead_object *objects, size_t count)
+static int see_all(struct walk *walk, const struct fli_pair *pairs, size_t count)
 {
     int failed = 0;
     for (size_t i = 0; i < count && failed == 0; i++)
-        failed = see(walk, objects[i]);
+        failed = see(walk, fli_pair_get(&pairs[i]));
     return failed;
 }
 

@@ -92,7 +92,7 @@ bool fli_pile_put(struct fli_pile *pile, struct fli_dead_object object, struct f
     return true;
 }
 
-/* Takes the last pair of the magazines. A magazine that this empties stays, unless there is one behind it. */
+/* Takes a pair of the magazines. A magazine that this empties stays, unless there is one behind it. */
 static struct fli_dead_object take_pair(struct fli_pile *pile, const struct fli_magazines *magazines)
 {
     struct fli_chain *chain = &pile->magazines;
@@ -101,9 +101,7 @@ static struct fli_dead_object take_pair(struct fli_pile *pile, const struct fli_
         fli_chain_put(&pile->empties, magazines, fli_chain_take(chain, magazines));
         magazine = fli_chain_first(chain, magazines);
     }
-    uint32_t count = fli_magazine_count(magazine) - 1;
-    fli_store_own(&magazine->count, (uint16_t)count);
-    return fli_pile_pairs(magazine)[count];
+    return fli_pile_take_pair(magazine);
 }
 
 struct fli_dead_object fli_pile_take(struct fli_pile *pile, const struct fli_magazines *magazines)
@@ -146,7 +144,8 @@ static void count_pile(struct fli_pile *pile, const struct fli_magazines *magazi
     size_t count = count_linked(fli_load_acquire(&pile->linked));
     struct fli_magazine *magazine = fli_chain_first(&pile->magazines, magazines);
     for (; magazine != NULL; magazine = fli_chain_behind(magazine, magazines))
-        /* D6: acquire, pairs with D5 in fli_pile_put_quickly. */
+        /* D6: acquire, pairs with D5 in fli_pile_put_quickly, D15 and D16 in fli_pair_set, and D17 in
+         * fli_pile_take_pair. */
         count += fli_load_acquire(&magazine->count);
     fli_store_own(&pile->count, count);
 }

@@ -21,7 +21,9 @@
 struct fli_thread;
 
 enum {
-    FLI_PILE_PAIRS = FLI_RARE_PATHS ? 2 : FLI_MAGAZINE_SLOTS / 2,
+    FLI_PILE_PAIRS = FLI_RARE_PATHS ? 4 : FLI_MAGAZINE_SLOTS / 2,
+    /* So many objects that came last are left to their prefetches, and others are taken before them. */
+    FLI_DEAD_WINDOW = FLI_RARE_PATHS ? 2 : 16,
     /* The bit of an entry whose memory is freed after a grace period. */
     FLI_DEAD_DEFERRED = 1,
     /* The bit of one that is finalized, and perhaps cleared in part. */
@@ -42,6 +44,33 @@ static inline void *fli_dead_address(uintptr_t entry)
     return (void *)(entry & ~(uintptr_t)FLI_DEAD_BITS);
 }
 
+/* Prefetches the ends of an object. A small one may lie across two cache lines. */
+static inline void fli_dead_prefetch(struct fli_dead_object object)
+{
+    __builtin_prefetch((const void *)object.entry);
+    __builtin_prefetch((const void *)(object.entry + object.type->size - 1));
+}
+
+/* The same in a magazine. */
+struct fli_pair {
+    FLI_ATOMIC(uintptr_t) entry;
+    FLI_ATOMIC(const struct fl_type *) type;
+};
+
+static inline struct fli_dead_object fli_pair_get(const struct fli_pair *pair)
+{
+    return (struct fli_dead_object){fli_load_own(&pair->entry), fli_load_own(&pair->type)};
+}
+
+/* Sets a pair that does not count now. */
+static inline void fli_pair_set(struct fli_pair *pair, struct fli_dead_object object)
+{
+    /* D15: release, pairs with D6 in count_pile: the pair no longer counts. */
+    fli_store_release(&pair->entry, object.entry);
+    /* D16: release, pairs with D6 in count_pile: as D15. */
+    fli_store_release(&pair->type, object.type);
+}
+
 /* Objects beyond those on a stack. */
 struct fli_pile {
     FLI_ATOMIC(size_t) count;     /* of its objects */
@@ -50,9 +79,9 @@ struct fli_pile {
     struct fli_chain empties;     /* magazines that the pile needed, and may need again */
 };
 
-static inline struct fli_dead_object *fli_pile_pairs(struct fli_magazine *magazine)
+static inline struct fli_pair *fli_pile_pairs(struct fli_magazine *magazine)
 {
-    return (struct fli_dead_object *)(void *)magazine->slots;
+    return (struct fli_pair *)(void *)magazine->slots;
 }
 
 /* Puts an object into the first magazine of a pile. Returns false if there is no room. The owning thread, here and
@@ -64,24 +93,42 @@ static inline bool fli_pile_put_quickly(struct fli_pile *pile, const struct fli_
     uint32_t count = first != NULL ? fli_magazine_count(first) : FLI_PILE_PAIRS;
     if (FLI_UNLIKELY(count == FLI_PILE_PAIRS))
         return false;
-    fli_pile_pairs(first)[count] = object;
+    fli_pair_set(&fli_pile_pairs(first)[count], object);
     /* D5: release, pairs with D6 in count_pile: the pair is in the magazine. */
     fli_store_release(&first->count, (uint16_t)(count + 1));
     fli_count(&pile->count, 1);
     return true;
 }
 
-/* Takes the last object of the first magazine of a pile. Returns false if it has none, or objects are linked. */
-static inline bool fli_pile_take_quickly(struct fli_pile *pile, const struct fli_magazines *magazines,
-                                         struct fli_dead_object *object)
+/* Takes a pair of a magazine that has some: the one under the window, whose place the last one takes. Meanwhile the
+ * window does not count. If there is no more than the window, takes the last one. */
+static inline __attribute__((always_inline)) struct fli_dead_object fli_pile_take_pair(struct fli_magazine *magazine)
+{
+    struct fli_pair *pairs = fli_pile_pairs(magazine);
+    uint32_t last = fli_magazine_count(magazine) - 1u;
+    uint32_t place = last >= FLI_DEAD_WINDOW ? last - FLI_DEAD_WINDOW : last;
+    struct fli_dead_object object = fli_pair_get(&pairs[place]);
+    fli_store_own(&magazine->count, (uint16_t)place);
+    if (place == last)
+        return object;
+    if (place >= FLI_DEAD_WINDOW)
+        fli_dead_prefetch(fli_pair_get(&pairs[place - FLI_DEAD_WINDOW]));
+    fli_pair_set(&pairs[place], fli_pair_get(&pairs[last]));
+    /* D17: release, pairs with D6 in count_pile: as D5. */
+    fli_store_release(&magazine->count, (uint16_t)last);
+    return object;
+}
+
+/* Takes an object of the first magazine of a pile. Returns false if it has none, or objects are linked. */
+static inline __attribute__((always_inline)) bool
+fli_pile_take_quickly(struct fli_pile *pile, const struct fli_magazines *magazines, struct fli_dead_object *object)
 {
     struct fli_magazine *first = fli_chain_first(&pile->magazines, magazines);
     uint32_t count = first != NULL ? fli_magazine_count(first) : 0;
     if (FLI_UNLIKELY(count == 0 || fli_load_own(&pile->linked) != 0))
         return false;
     fli_count(&pile->count, (size_t)-1);
-    fli_store_own(&first->count, (uint16_t)(count - 1));
-    *object = fli_pile_pairs(first)[count - 1];
+    *object = fli_pile_take_pair(first);
     return true;
 }
 

@@ -36,8 +36,8 @@ STREAMS = [
     ("caller_free_deferred", lambda counts: 2 * counts["caller_free_sized"], 11.2),
     ("caller_dealloc_deferred", lambda counts: 2 * counts["caller_free_sized"], 13.2),
     ("caller_destroy", lambda counts: 130, 125),
-    ("caller_queue", lambda counts: counts["caller_destroy"], 97),
-    ("caller_run_pending", lambda counts: 2 * counts["caller_destroy"] - counts["caller_queue"], 104.5),
+    ("caller_queue", lambda counts: counts["caller_destroy"], 100),
+    ("caller_run_pending", lambda counts: 2 * counts["caller_destroy"] - counts["caller_queue"], 131.5),
 ]
 STREAM_CALLS = 100000
 

@@ -152,7 +152,7 @@ static void see_pile(struct watch *watch, struct fli_pile *pile)
     for (uint32_t index = fli_load_own(&pile->magazines.first); index != 0; index = fli_load_own(&copy.next)) {
         READ(watch, fli_magazine_at(magazines, index), &copy);
         for (uint32_t i = 0; i < fli_magazine_count(&copy); i++)
-            see(watch, fli_pile_pairs(&copy)[i]);
+            see(watch, fli_pair_get(&fli_pile_pairs(&copy)[i]));
     }
 }
 
