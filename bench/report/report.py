@@ -56,6 +56,7 @@ def counter_cell(value, unit):
         "MiB": megabytes,
         "million": lambda number: f"{number / 1e6:.0f}",
         "thousand": lambda number: f"{number / 1e3:.0f}",
+        "percent": lambda share: f"{share:.2%}",
     }[unit](value)
 
 

@@ -242,6 +242,8 @@ class Results:
             return Verdict(*self.clients.judge(floor))
         if "use" in floor:
             return Verdict(*self.use.judge(floor))
+        if "column" in floor:
+            return self._judge_column(floor)
         if "workload" in floor:
             return self._judge_time(floor)
         if "fork" in floor:
@@ -288,11 +290,21 @@ class Results:
             measured += ", unmeasured: a peer is missing"
         return Verdict(subject, wanted, measured, met and complete, counts)
 
+    def _judge_column(self, floor):
+        """A share, which a table of fl_bench has a column for."""
+        columns = [column for table in self.tables for column in table["columns"]]
+        head = next((column["head"] for column in columns if column["counter"] == floor["column"]), floor["column"])
+        share = self.count(floor["column"], floor["workload"], floor["backend"])
+        subject, wanted = f"{floor['workload']}/{floor['backend']}, {head}", f"≥ {floor['at_least']:.0%}"
+        if share is None:
+            return Verdict(subject, wanted, "not measured", False)
+        return Verdict(subject, wanted, f"{share:.2%}", share >= floor["at_least"])
+
     def wide_workloads(self):
         """Those whose floors have an interval that settles nothing."""
         wide = []
         for floor in self._floors():
-            if "workload" in floor and self._can_judge(floor) and not floor.get("reported"):
+            if "against" in floor and "workload" in floor and self._can_judge(floor) and not floor.get("reported"):
                 ratio = self._ratio_of(floor)
                 if ratio and is_wide(ratio) and not is_clear(ratio, floor):
                     wide.append(floor["workload"])

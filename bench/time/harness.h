@@ -36,7 +36,7 @@ namespace bench
 /* A column of a table of the report: a counter, what stands above it, and the unit of the cells. */
 struct Column {
     const char *counter, *head;
-    const char *unit; /* ns, MiB, million or thousand */
+    const char *unit; /* ns, MiB, million, thousand or percent */
 };
 
 /* A table of the report. Its workloads come in the order of their files' names, a file's in the order of their adding. */

@@ -7,11 +7,20 @@
  *     destroy/cold   two million nodes at random addresses, none of them in the processor's caches
  *     destroy/warm   a hundred nodes that have just been made
  *
- * Only the destruction is timed, per node.
+ *     later          the two million again, on Freelane alone
+ *
+ *         direct     fl_dealloc of the root destroys them
+ *         queued     fl_dealloc only queues the root. fl_run_pending destroys the nodes, 100 microseconds at a time;
+ *                    share_within is the share of its calls that take at most 200 microseconds of the thread's time
+ *
+ * Only the destruction is timed, per node. --quick and --smoke make the trees of `later` smaller.
  */
 #include "time/harness.h"
 
+#include <time.h>
+
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 namespace bench
@@ -20,7 +29,9 @@ namespace bench
 namespace
 {
 
-constexpr size_t kCold = 2000000, kWarm = 100;
+constexpr size_t kCold = 2000000, kWarm = 100, kQuick = 100000;
+constexpr uint64_t kBudget = 100;                /* of a call of fl_run_pending, in microseconds */
+constexpr int64_t kLongest = 2 * kBudget * 1000; /* what a call should take at most, in nanoseconds */
 constexpr size_t kSwept = 64 << 20;
 
 struct Node {
@@ -76,6 +87,57 @@ template <class B> __attribute__((noinline)) void destroy(B &backend, Node *node
     backend.free(node, sizeof(Node));
 }
 
+/* The same nodes, which end later. */
+class Queued : public Freelane
+{
+  public:
+    void destroy(Node *root)
+    {
+        fl_dealloc(thread(), root, type());
+        while (*fl_thread_pending(thread()))
+            run();
+    }
+    double share_within() const
+    {
+        return static_cast<double>(within_) / static_cast<double>(calls_);
+    }
+
+  private:
+    static const struct fl_type *type()
+    {
+        static struct fl_type type;
+        static const bool ready = [] {
+            type.name = "queued node";
+            type.size = sizeof(Node);
+            type.clear = clear_node;
+            type.flags = FL_TYPE_HAS_WORDS | FL_TYPE_LATER;
+            type.words_offset = offsetof(Node, payload);
+            return fl_type_ready(&type, nullptr, nullptr, 0) == 0;
+        }();
+        return ready ? &type : nullptr;
+    }
+    static int64_t now_of_thread()
+    {
+        struct timespec now;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+        return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+    }
+    void run()
+    {
+        int64_t begin = now_of_thread();
+        fl_run_pending(thread(), fl_budget_microseconds(kBudget));
+        within_ += now_of_thread() - begin <= kLongest;
+        calls_++;
+    }
+
+    uint64_t calls_ = 0, within_ = 0;
+};
+
+void destroy(Queued &backend, Node *root)
+{
+    backend.destroy(root);
+}
+
 /* ---- Trees. */
 
 /* The nodes of a tree, the children of `i` being 2 * i + 1 and 2 * i + 2. */
@@ -104,12 +166,11 @@ void sweep()
     keep(memory.data());
 }
 
-template <class B, size_t kNodes> void run_destroy(benchmark::State &state)
+template <class B> void run_deaths(benchmark::State &state, B &backend, size_t count)
 {
     using Clock = std::chrono::steady_clock;
-    constexpr bool is_cold = kNodes == kCold;
-    B backend;
-    std::vector<Node *> nodes(kNodes);
+    const bool is_cold = count > kWarm;
+    std::vector<Node *> nodes(count);
     uint64_t random = 24;
     std::chrono::duration<double> spent{0};
     for (auto _ : state) {
@@ -120,7 +181,26 @@ template <class B, size_t kNodes> void run_destroy(benchmark::State &state)
         destroy(backend, root);
         spent += Clock::now() - begin;
     }
-    state.counters["s_per_op"] = spent.count() / static_cast<double>(state.iterations() * kNodes);
+    state.counters["s_per_op"] = spent.count() / static_cast<double>(state.iterations() * count);
+}
+
+template <class B, size_t kNodes> void run_destroy(benchmark::State &state)
+{
+    B backend;
+    run_deaths(state, backend, kNodes);
+}
+
+void run_direct(benchmark::State &state)
+{
+    Freelane backend;
+    run_deaths(state, backend, quick ? kQuick : kCold);
+}
+
+void run_queued(benchmark::State &state)
+{
+    Queued backend;
+    run_deaths(state, backend, quick ? kQuick : kCold);
+    state.counters["share_within"] = backend.share_within();
 }
 
 struct Add {
@@ -141,6 +221,20 @@ void add()
 const ReportTable kDestroy = {6, "The death of a graph",
                               "A binary tree dies: Freelane's fl_dealloc, and free behind a recursive function."};
 const Workloads registered(kDestroy, add);
+
+void add_later()
+{
+    auto purge = [](const benchmark::State &) { Freelane::purge(); };
+    bench::add("later", "direct", run_direct, purge);
+    bench::add("later", "queued", run_queued, purge);
+}
+
+const ReportTable kLater = {
+    7,
+    "A graph that dies later",
+    "A binary tree dies in fl_dealloc; or in calls of fl_run_pending, 100 µs each.",
+    {{"s_per_op", "ns per object", "ns"}, {"share_within", "calls within 200 µs of the thread's time", "percent"}}};
+const Workloads registered_later(kLater, add_later);
 
 } // namespace
 
