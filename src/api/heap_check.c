@@ -15,9 +15,9 @@
 #include "api/stats.h"
 #include "base/check.h"
 #include "heap/caretaker.h"
+#include "heap/held.h"
 #include "heap/registry.h"
 #include "memory/block.h"
-#include "memory/chain.h"
 #include "memory/idle.h"
 #include "memory/mark.h"
 
@@ -28,8 +28,8 @@
 struct walk {
     struct fl_heap *heap;
     struct fli_slabs *slabs;
-    uint64_t *seen; /* a bit per block, by slab, as in slab.h */
-    size_t found;   /* blocks found free in the class at hand */
+    uint64_t *seen;               /* a bit per block, by slab, as in slab.h */
+    size_t found[FL_CLASS_COUNT]; /* blocks found free, by class */
     size_t magazines;
     uint32_t used;     /* slabs found at home */
     size_t free_slabs; /* how many of these are on lists of slabs that are all free */
@@ -60,7 +60,7 @@ static int see(struct walk *walk, unsigned class_index, const void *block, const
     if (FLI_CHECKED && !walk->heap->has_lost && fli_block_is_live(walk->slabs, class_index, block))
         return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%p in %s is marked live", block, place);
     *word |= mask;
-    walk->found++;
+    walk->found[class_index]++;
     return 0;
 }
 
@@ -72,84 +72,31 @@ static int see_all(struct walk *walk, unsigned class_index, void *const *blocks,
     return failed;
 }
 
-static void **floor_of(const struct walk *walk, struct fli_magazine *magazine, unsigned class_index)
+/* Verifies that a magazine on a list says how many blocks lie below it, as the one above it does. */
+static int check_below(struct walk *walk, const struct fli_held *held)
 {
-    return fli_magazine_floor(magazine, walk->heap->backing.magazine_blocks[class_index]);
-}
-
-#define POOL "the pool"
-#define RACK "a home's rack"
-
-/* Walks a stack of the pool or a shelf of a rack, from its top down; `place` says which. */
-static int walk_list(struct walk *walk, uint32_t index, unsigned class_index, const char *place)
-{
-    const struct fli_magazines *magazines = &walk->heap->backing.magazines;
-    uint64_t below = 0;
-    for (bool first = true; index != 0; first = false) {
-        if (index >= magazines->carved)
-            return fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                                "in %s, class %u names magazine %u, there are %u", place, class_index, index,
-                                magazines->carved - 1);
-        struct fli_magazine *magazine = fli_magazine_at(magazines, index);
-        uint32_t count = fli_load_relaxed(&magazine->count);
-        if (first)
-            below = fli_load_relaxed(&magazine->below);
-        if (fli_load_relaxed(&magazine->below) != below)
-            return fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                                "magazine %u of class %u says that %llu blocks lie below it, there are %llu", index,
-                                class_index, (unsigned long long)fli_load_relaxed(&magazine->below),
-                                (unsigned long long)below);
-        int failed = see_all(walk, class_index, floor_of(walk, magazine, class_index), count, place);
-        if (failed != 0)
-            return failed;
-        below -= fli_magazine_weight(magazine);
-        walk->magazines++;
-        index = fli_load_relaxed(&magazine->next);
-    }
-    return 0;
-}
-
-static int walk_cache(struct walk *walk, struct fli_thread *thread, unsigned class_index)
-{
-    const struct fl_cache *cache = fli_thread_cache(thread, class_index);
-    struct fli_magazine *previous = fli_cache_previous(cache, &walk->heap->backing.magazines);
-    walk->magazines += (size_t)(cache->floor != NULL) + (previous != NULL);
-    unsigned capacity = walk->heap->backing.magazine_blocks[class_index];
-    int failed = see_all(walk, class_index, fli_cache_floor(cache, capacity),
-                         fli_cache_loaded_blocks(cache, capacity), "a loaded magazine");
-    if (failed == 0 && previous != NULL)
-        failed = see_all(walk, class_index, floor_of(walk, previous, class_index), fli_load_relaxed(&previous->count),
-                         "a previous magazine");
-    return failed;
-}
-
-/* Walks a thread's magazine of deferred blocks. */
-static int walk_deferred(struct walk *walk, struct fli_thread *thread, unsigned class_index)
-{
-    void ***place = fli_thread_deferred(thread, class_index);
-    struct fli_magazine *magazine = fli_deferred_magazine(place);
-    if (magazine == NULL)
+    if (held->magazine == NULL)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "in %s, class %u names magazine %u, there are %u", held->place, held->class_index,
+                            held->index, walk->heap->backing.magazines.carved - 1);
+    if (held->above == NULL)
         return 0;
-    walk->magazines++;
-    return see_all(walk, class_index, floor_of(walk, magazine, class_index),
-                   fli_deferred_unsubmitted(place, class_index, &walk->heap->backing),
-                   "a magazine of deferred blocks");
+    uint64_t below = fli_load_relaxed(&held->above->below) - fli_magazine_weight(held->above);
+    if (fli_load_relaxed(&held->magazine->below) == below)
+        return 0;
+    return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                        "magazine %u of class %u says that %llu blocks lie below it, there are %llu", held->index,
+                        held->class_index, (unsigned long long)fli_load_relaxed(&held->magazine->below),
+                        (unsigned long long)below);
 }
 
-/* Walks the submitted magazines of a chain that have blocks of the class. */
-static int walk_submitted(struct walk *walk, struct fli_chain chain, unsigned class_index)
+/* Walks a magazine. */
+static int walk_magazine(void *context, const struct fli_held *held)
 {
-    const struct fli_magazines *magazines = &walk->heap->backing.magazines;
-    struct fli_magazine *magazine = fli_chain_first(&chain, magazines);
-    int failed = 0;
-    for (; magazine != NULL && failed == 0; magazine = fli_chain_behind(magazine, magazines)) {
-        if (magazine->class_index == class_index) {
-            walk->magazines++;
-            failed = see_all(walk, class_index, floor_of(walk, magazine, class_index),
-                             fli_load_relaxed(&magazine->count), "a submitted magazine");
-        }
-    }
-    return failed;
+    struct walk *walk = context;
+    int failed = check_below(walk, held);
+    walk->magazines++;
+    return failed == 0 ? see_all(walk, held->class_index, held->blocks, held->count, held->place) : failed;
 }
 
 static int see_if(struct walk *walk, unsigned class_index, const void *block, bool is_there, const char *place)
@@ -254,15 +201,14 @@ static int walk_slabs_of(struct walk *walk, struct fli_home *home, unsigned clas
     return failed == 0 ? walk_home_lists(walk, home, class_index, on_lists) : failed;
 }
 
-/* Walks the slabs and shelves of all homes. */
+/* Walks the slabs of all homes. */
 static int walk_homes(struct walk *walk, unsigned class_index, size_t *live)
 {
     int failed = 0;
     struct fli_home *home = fli_homes_first(&walk->heap->backing.homes);
     for (; home != NULL && failed == 0; home = home->next) {
-        failed = walk_list(walk, fli_load_relaxed(&home->classes[class_index].shelf.first), class_index, RACK);
-        if (failed == 0 && (fli_load_relaxed(&walk->slabs->by_class[class_index].slabs) > 0 ||
-                            fli_load_relaxed(&home->classes[class_index].free) > 0))
+        if (fli_load_relaxed(&walk->slabs->by_class[class_index].slabs) > 0 ||
+            fli_load_relaxed(&home->classes[class_index].free) > 0)
             failed = walk_slabs_of(walk, home, class_index, live);
     }
     return failed;
@@ -316,11 +262,11 @@ static int check_equation(struct walk *walk, unsigned class_index, size_t live)
     struct fl_class_stats stats = {0};
     fli_stats_count_class_locked(walk->heap, class_index, &stats);
     size_t counted = stats.cached + stats.pooled + stats.parked + stats.deferred;
-    if (counted != walk->found)
+    if (counted != walk->found[class_index])
         return fli_complain(
             -EUCLEAN, walk->error, walk->error_size,
             "class of %zu bytes: cached %zu + pooled %zu + parked %zu + deferred %zu, but %zu free blocks exist",
-            stats.block_bytes, stats.cached, stats.pooled, stats.parked, stats.deferred, walk->found);
+            stats.block_bytes, stats.cached, stats.pooled, stats.parked, stats.deferred, walk->found[class_index]);
     if (counted + stats.lost > stats.carved)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "class of %zu bytes: %zu carved, but %zu free and %zu lost", stats.block_bytes,
@@ -332,39 +278,16 @@ static int check_equation(struct walk *walk, unsigned class_index, size_t live)
     return 0;
 }
 
-static int walk_thread(struct walk *walk, struct fli_thread *thread, unsigned class_index)
-{
-    int failed = walk_cache(walk, thread, class_index);
-    return failed == 0 ? walk_deferred(walk, thread, class_index) : failed;
-}
-
 static int walk_class(struct walk *walk, unsigned class_index)
 {
-    struct fl_heap *heap = walk->heap;
     size_t live = 0;
-    walk->found = 0;
-    int failed = walk_thread(walk, heap->service, class_index);
-    for (struct fli_thread *thread = heap->threads; thread != NULL && failed == 0; thread = thread->in_heap.next)
-        failed = walk_thread(walk, thread, class_index);
-    if (failed == 0)
-        failed = walk_submitted(walk, heap->deferred.waiting, class_index);
-    if (failed == 0)
-        failed = walk_submitted(walk, (struct fli_chain){fli_stack_top(&heap->deferred.collecting)}, class_index);
-    if (failed == 0)
-        failed = walk_list(walk, fli_stack_top(&heap->backing.pool.filled[class_index]), class_index, POOL);
-    if (failed == 0)
-        failed = walk_homes(walk, class_index, &live);
+    int failed = walk_homes(walk, class_index, &live);
     return failed == 0 ? check_equation(walk, class_index, live) : failed;
 }
 
 static int check_magazines(struct walk *walk)
 {
-    int failed = walk_list(walk, fli_stack_top(&walk->heap->backing.pool.empty), 0, POOL);
-    struct fli_home *home = fli_homes_first(&walk->heap->backing.homes);
-    for (; home != NULL && failed == 0; home = home->next)
-        failed = walk_list(walk, fli_load_relaxed(&home->rack.empty_shelf.first), 0, RACK);
-    if (failed == 0)
-        failed = fli_dead_check_locked(walk->heap, &walk->magazines, walk->error, walk->error_size);
+    int failed = fli_dead_check_locked(walk->heap, &walk->magazines, walk->error, walk->error_size);
     size_t exist = fli_magazines_count(&walk->heap->backing.magazines);
     size_t found = walk->magazines + walk->heap->lost_magazines;
     /* The magazines that a thread had in hand when a fork left it behind are not known. */
@@ -382,6 +305,8 @@ int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
     fli_caretaker_lock();
     walk.seen = calloc((size_t)walk.slabs->committed + 2, FLI_SLAB_BIT_WORDS * sizeof(uint64_t));
     int failed = walk.seen != NULL ? 0 : fli_complain(-ENOMEM, error, error_size, "no memory for the check");
+    if (failed == 0)
+        failed = fli_held_visit_locked(heap, walk_magazine, &walk);
     for (unsigned c = 1; c < FL_CLASS_COUNT && failed == 0; c++)
         failed = walk_class(&walk, c);
     if (failed == 0)

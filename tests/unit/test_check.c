@@ -528,7 +528,7 @@ static void a_submitted_magazine_with_a_wrong_count_or_class_is_found(void **sta
         assert_deferred_found(ward, "deferred");
         fli_store_relaxed(&magazines[i]->count, count);
         magazines[i]->class_index = (uint16_t)(ward->class_index + 1);
-        assert_deferred_found(ward, "48 bytes");
+        assert_deferred_found(ward, "in a submitted magazine is not a block of 64 bytes");
         magazines[i]->class_index = (uint16_t)ward->class_index;
         assert_sound(ward->bed.heap);
     }
