@@ -15,7 +15,7 @@
  *
  *     wait-free, no shared access   fl_alloc, fl_free, fl_free_sized, fl_type_alloc, fl_type_free, and
  *                                   fl_dealloc of a PLAIN object, while the cache holds a block (or room)
- *     wait-free                     fl_owns, fl_usable_size; fl_realloc within a size class
+ *     wait-free                     fl_owns, fl_usable_size, fl_block_at, fl_heap_walk; fl_realloc within a size class
  *     lock-free                     the first group when they exchange a magazine with the thread's home, with other
  *                                   homes or with the pool (they try the lock of a home for a moment, and use the
  *                                   pool if it is busy); fl_free_deferred, fl_quiescent, fl_read_lock, fl_read_unlock
@@ -23,7 +23,7 @@
  *                                   can be had, trim a slice of what is free, begin a grace period, name a reader that
  *                                   has stalled, touch a block above FL_BLOCK_MAX, or run on an unattached or exited
  *                                   thread; create, destroy, attach, detach, flush, offline, online, trim,
- *                                   statistics, fork
+ *                                   statistics, begin and end of a walk, fork
  *     may wait for a grace period   fl_heap_barrier, fl_heap_trim, fl_heap_destroy; a fork, where there is a bp heap;
  *                                   fl_quiescent for at most a millisecond; nothing else
  *
@@ -330,6 +330,7 @@ static inline struct fl_heap *fl_heap_create(const struct fl_options *options, c
  *
  *     -EBUSY     threads are attached, offline handles included; reported as misuse. Or dead objects wait that threads
  *                have left: fl_dealloc destroys them ("Destruction"), or fl_run_pending ("Code that runs later")
+ *     -EBUSY     it is being walked; reported as misuse
  *     -EPERM     it is the default heap; reported as misuse
  *     -EINVAL    it would wait for a grace period inside a read-side section; reported as misuse
  *     other      no grace period can be had; the value is what fl_heap_barrier returns then
@@ -469,6 +470,76 @@ FL_API int fl_heap_print_stats(struct fl_heap *heap, FILE *stream, enum fl_stats
  * wrong; or -ENOMEM. `error` has `error_size` bytes; it may be NULL if that is 0. No other thread may use the heap
  * meanwhile. May lock. */
 FL_API int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size);
+
+/* ---- Heap walk
+ *
+ * A collector or a debugger finds out which blocks of a heap are live:
+ *
+ *     stop the world
+ *     fl_heap_walk_begin(heap)
+ *       fl_heap_walk(heap, callback, context)     tells of each live block
+ *       fl_block_at(heap, address, &block)        tells of the block around an address
+ *     fl_heap_walk_end(heap)
+ *     let the world go on
+ *
+ * From begin to end, every other thread that uses the heap is stopped outside of the library, which the host sees to. No
+ * thread allocates or frees on the heap, the one that walks included: a collector notes which blocks it will free. Debug
+ * builds report such calls as misuse. A decay_thread leaves the heap alone meanwhile. Other threads of the host, the
+ * workers of a collector, may call fl_heap_walk and fl_block_at.
+ *
+ * Live is what the host has: what it allocated and did not free. A dead object that waits for its callbacks (see
+ * "Destruction") is live. A block that is deferred is free. In the child of a fork, blocks that count as lost are taken
+ * to be live: the library does not know which they are.
+ *
+ * fork: the child goes on with a walk that the forking thread has begun, and ends it. A walk of another thread is over
+ * in the child. */
+
+/* Whether a block is in the host's hands. */
+enum fl_block_state {
+    FL_BLOCK_UNKNOWN = 0, /* the heap is not being walked */
+    FL_BLOCK_FREE,        /* it is free, or deferred */
+    FL_BLOCK_LIVE         /* it is allocated */
+};
+
+/* A block, as a walk tells of it. */
+struct fl_block {
+    void *start; /* its address */
+    size_t size; /* usable bytes; above FL_BLOCK_MAX, the size that it was allocated with */
+    enum fl_block_state state;
+};
+
+/* Called for each live block, with no lock held. Returns whether the walk goes on. It must neither allocate nor free on
+ * the heap, and may be left by longjmp or an exception. */
+typedef bool (*fl_walk_callback)(void *context, const struct fl_block *block);
+
+/* Begins a walk: finds out which blocks are free, in memory of the library's own (a 128th of the heap's slabs). Returns
+ * 0, or
+ *
+ *     -ENOMEM    the OS refuses memory; nothing has changed
+ *     -EBUSY     the heap is being walked already
+ *     -EINVAL    a thread is inside the library; debug builds see this, and report it as misuse
+ *
+ * Any thread, with or without a handle, also inside a callback of the host. May lock; takes time in proportion to the
+ * blocks that are free in magazines, and to the slabs and blocks above FL_BLOCK_MAX in use. */
+FL_API int fl_heap_walk_begin(struct fl_heap *heap);
+
+/* Ends a walk. Returns 0. Returns -EINVAL, reported as misuse, if the heap is not being walked, or by another thread.
+ * Called by the thread that has begun it. May lock. */
+FL_API int fl_heap_walk_end(struct fl_heap *heap);
+
+/* Calls the callback for each live block, once. Blocks up to FL_BLOCK_MAX come first, by address within a slab. Returns
+ * 0; -ECANCELED if the callback ended it; or -EINVAL, reported as misuse, if the heap is not being walked. Any thread of a
+ * walk. Wait-free beside the callback. */
+FL_API int fl_heap_walk(struct fl_heap *heap, fl_walk_callback callback, void *context);
+
+/* Tells which block an address lies in: any address, of the first byte of the block or of another one. Returns false, and
+ * leaves `block` as it was, if it lies in none: it is not the heap's, or it lies behind the last block of a slab, or in a
+ * block above FL_BLOCK_MAX that was freed. Takes constant time.
+ *
+ * During a walk `state` says whether the block is live: any thread of the walk. At other times the state is unknown, and of
+ * a block above FL_BLOCK_MAX only the start is found. Then any thread may ask at any time, but the answer was true a
+ * moment ago unless the host has the block. Wait-free. */
+FL_API bool fl_block_at(struct fl_heap *heap, const void *address, struct fl_block *block);
 
 /* ---- Threads ------------------------------------------------------------------------------------------ */
 

@@ -11,6 +11,7 @@
 #include "base/sanitizer.h"
 #include "heap/service.h"
 #include "heap/trim.h"
+#include "heap/walk.h"
 #include "memory/block.h"
 
 #include <errno.h>
@@ -151,15 +152,21 @@ static void *alloc_large(struct fli_thread *thread, const struct fli_request *re
     return block;
 }
 
+/* Whether the thread's heap has objects with this header, and is not being walked as far as the build can tell. */
+static bool serves(const struct fli_thread *thread, const struct fl_header *header)
+{
+    return thread->header == header && !fli_walk_is_disturbed(thread->heap);
+}
+
 /* Tries once. Stores the heap that was tried, NULL if there is none. On failure errno is EINVAL if the heap takes
- * only objects with another header, else ENOMEM. */
+ * only objects with another header or is being walked, else ENOMEM. */
 static void *attempt(struct fl_thread *face, const struct fli_request *request, struct fl_heap **heap)
 {
     struct fli_thread *thread = fli_serve_enter(face);
     *heap = thread != NULL ? thread->heap : NULL;
     if (thread == NULL)
         return NULL;
-    errno = thread->header == request->header ? ENOMEM : EINVAL;
+    errno = serves(thread, request->header) ? ENOMEM : EINVAL;
     if (FLI_UNLIKELY(errno == EINVAL)) {
         fli_service_leave(thread);
         return NULL;
@@ -198,10 +205,12 @@ FLI_COLD static bool relieve_pressure(struct fl_heap *heap, size_t size)
     return fli_callback_call(&asking, "on_pressure", heap, call_on_pressure, &plea) && plea.relieved;
 }
 
-FLI_COLD static void report_header(const struct fl_heap *heap, const struct fli_request *request)
+FLI_COLD static void report_refusal(const struct fl_heap *heap, const struct fli_request *request)
 {
     const void *of = heap;
-    if (heap->options.header == NULL)
+    if (fli_walk_is_disturbed(heap))
+        fli_misuse(request->call, NULL, request->type, "cannot allocate on heap %p while it is walked", of);
+    else if (heap->options.header == NULL)
         fli_misuse(request->call, NULL, request->type, "has a header for stale readers, heap %p has none", of);
     else if (request->header == NULL)
         fli_misuse(request->call, NULL, request->type,
@@ -220,7 +229,7 @@ void *fli_alloc(struct fl_thread *face, const struct fli_request *request)
         if (heap == NULL)
             return NULL; /* errno tells why there is no default heap */
         if (errno == EINVAL) {
-            report_header(heap, request);
+            report_refusal(heap, request);
             return NULL;
         }
         if (relieve_pressure(heap, request->size))
@@ -235,7 +244,7 @@ void *fli_alloc(struct fl_thread *face, const struct fli_request *request)
 void *fli_alloc_quickly(struct fl_thread *face, unsigned class_index, const struct fl_header *header)
 {
     struct fli_thread *thread = fli_thread_of(face);
-    if (FLI_UNLIKELY(thread->heap == NULL || thread->header != header || class_index == 0))
+    if (FLI_UNLIKELY(thread->heap == NULL || !serves(thread, header) || class_index == 0))
         return NULL;
     return alloc_block(thread, class_index);
 }
@@ -244,7 +253,7 @@ void *fli_alloc_quickly(struct fl_thread *face, unsigned class_index, const stru
 static void *alloc_large_quickly(struct fl_thread *face, size_t size)
 {
     struct fli_thread *thread = fli_thread_of(face);
-    if (FLI_UNLIKELY(thread->heap == NULL || thread->header != NULL))
+    if (FLI_UNLIKELY(thread->heap == NULL || !serves(thread, NULL)))
         return NULL;
     return fli_large_alloc(&thread->heap->backing.large, thread->owner.large_shard, size, false);
 }

@@ -9,6 +9,7 @@
 #include "base/sanitizer.h"
 #include "heap/service.h"
 #include "heap/stall.h"
+#include "heap/walk.h"
 #include "memory/block.h"
 #include "memory/stray.h"
 
@@ -245,7 +246,7 @@ static bool free_large_quickly(struct fl_thread *face, void *block, size_t size)
 {
     const struct fli_thread *thread = fli_thread_of(face);
     size_t actual;
-    if (FLI_UNLIKELY(thread->heap == NULL || thread->header != NULL) ||
+    if (FLI_UNLIKELY(thread->heap == NULL || thread->header != NULL || fli_walk_is_disturbed(thread->heap)) ||
         fli_stray_is_untold(&thread->heap->backing.slabs))
         return false;
     return fli_large_free(&thread->heap->backing.large, block, true, size, &actual) == FLI_LARGE_DONE;

@@ -5,6 +5,7 @@
  */
 #include "api/verify.h"
 #include "base/check.h"
+#include "heap/walk.h"
 #include "memory/block.h"
 
 FLI_COLD void fli_verify_report(const void *block, const struct fli_free *how, struct fli_outcome outcome)
@@ -44,6 +45,9 @@ FLI_COLD void fli_verify_report(const void *block, const struct fli_free *how, s
         fli_misuse(how->call, block, how->type, "is not freed with the header that the objects of heap %p have",
                    heap);
         break;
+    case FLI_WALKED:
+        fli_misuse(how->call, block, how->type, "cannot be freed while heap %p is walked", heap);
+        break;
     }
 }
 
@@ -61,6 +65,8 @@ enum fli_verdict fli_verify_block(struct fli_slabs *slabs, unsigned class_index,
 
 enum fli_verdict fli_verify_call(const struct fl_heap *heap, bool is_offline, const struct fli_free *how)
 {
+    if (fli_walk_is_disturbed(heap))
+        return FLI_WALKED;
     if (how->deferred && heap->grace.kind == FL_GRACE_NONE)
         return FLI_NO_GRACE;
     if (how->deferred && is_offline)

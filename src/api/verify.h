@@ -29,7 +29,8 @@ enum fli_verdict {
     FLI_NO_HEAP,
     FLI_NO_GRACE,
     FLI_OFFLINE,
-    FLI_OTHER_HEADER
+    FLI_OTHER_HEADER,
+    FLI_WALKED
 };
 
 struct fli_outcome {

@@ -76,6 +76,8 @@ static void look_locked(struct fl_heap *heap, uint64_t now)
     uint64_t next = fli_load_own(&decay->next);
     if (now < next)
         return; /* another thread has taken it */
+    if (fli_load_own(&heap->walk) != NULL)
+        return; /* a walk holds on to the slabs that it has seen */
     size_t held = fli_decay_held(heap), bytes = take_due(decay, held, now - next);
     if (bytes > 0)
         give_back_locked(heap, bytes);

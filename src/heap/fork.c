@@ -5,6 +5,7 @@
 #include "heap/registry.h"
 #include "heap/thread.h"
 #include "heap/trim.h"
+#include "heap/walk.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -219,6 +220,7 @@ static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *
 static void begin_anew(struct fl_heap *heap)
 {
     free_locks(heap);
+    fli_walk_leave_behind_stw(heap);
     if (heap->grace.kind != FL_GRACE_NONE) {
         fli_deferred_recount_stw(&heap->deferred);
         fli_retired_wait_anew_stw(heap);

@@ -21,6 +21,7 @@
 #include "heap/service.h"
 #include "heap/stall.h"
 #include "heap/trim.h"
+#include "heap/walk.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -223,6 +224,10 @@ int fl_heap_destroy(struct fl_heap *heap)
     if (attached > 0) {
         fli_misuse("fl_heap_destroy", heap, NULL, "has %zu threads attached, %u of them inside a read-side section",
                    attached, inside);
+        return -EBUSY;
+    }
+    if (fli_walk_of(heap) != NULL) {
+        fli_misuse("fl_heap_destroy", heap, NULL, "is being walked");
         return -EBUSY;
     }
     if (fli_load_hint(&heap->left_dead) != NULL || fli_pending_is_left(heap))

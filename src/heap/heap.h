@@ -29,6 +29,7 @@
 struct fli_dead;
 struct fli_pending;
 struct fli_thread;
+struct fli_walk;
 
 /* Held while the default heap is created. */
 extern struct fli_mutex fli_default_lock;
@@ -73,6 +74,7 @@ struct fl_heap {
     struct fli_thread *service;
 
     struct fli_mutex trim_lock;
+    FLI_ATOMIC(struct fli_walk *) walk; /* the one that is under way; written under this lock */
     struct fli_bound bound;
     struct fli_decay decay;
     FLI_LINKS(struct fl_heap) in_care; /* under the caretaker's lock */

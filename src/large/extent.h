@@ -64,6 +64,13 @@ struct fli_extent {
     struct fli_extent *next_made;
 };
 
+/* The size of the extent's live block, 0 if it has none. */
+static inline size_t fli_extent_live_size(const struct fli_extent *extent)
+{
+    size_t size = fli_load_hint(&extent->size); /* a hint: see struct fli_extent */
+    return (size & FLI_EXTENT_IS_DEFERRED) == 0 ? size : 0;
+}
+
 /* The bytes that are mapped for a block of `size` bytes, at least 1 and at most PTRDIFF_MAX. */
 size_t fli_extent_bytes(size_t size);
 

@@ -88,8 +88,7 @@ void *fli_large_alloc(struct fli_large *large, unsigned shard, size_t size, bool
 size_t fli_large_size(struct fli_large *large, const void *block)
 {
     struct fli_extent *extent = fli_starts_find(&large->starts, block);
-    size_t size = extent != NULL ? fli_load_hint(&extent->size) : 0; /* a hint: see struct fli_extent */
-    return (size & FLI_EXTENT_IS_DEFERRED) == 0 ? size : 0;
+    return extent != NULL ? fli_extent_live_size(extent) : 0;
 }
 
 static enum fli_large_result judge(size_t found, bool sized, size_t size, size_t *actual)
@@ -236,15 +235,17 @@ size_t fli_large_release_deferred(struct fli_large *large, size_t *blocks)
     return bytes;
 }
 
-static void count_live(struct fli_large *large, struct fli_large_counts *counts)
+const struct fli_extent *fli_large_first(struct fli_large *large)
 {
     /* E4: acquire, pairs with E3. */
-    const struct fli_extent *extent = fli_load_acquire(&large->made);
-    for (; extent != NULL; extent = extent->next_made) {
-        size_t size = fli_load_hint(&extent->size);
-        if (size == 0 || (size & FLI_EXTENT_IS_DEFERRED) != 0)
-            continue;
-        counts->blocks++;
+    return fli_load_acquire(&large->made);
+}
+
+static void count_live(struct fli_large *large, struct fli_large_counts *counts)
+{
+    for (const struct fli_extent *extent = fli_large_first(large); extent != NULL; extent = extent->next_made) {
+        size_t size = fli_extent_live_size(extent);
+        counts->blocks += size > 0;
         counts->bytes += size;
     }
 }

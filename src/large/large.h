@@ -96,6 +96,9 @@ size_t fli_large_size(struct fli_large *large, const void *block);
 
 /* ---- Counts, checks, fork. */
 
+/* The first of all extents, in use or not; the others follow through `next_made`. */
+const struct fli_extent *fli_large_first(struct fli_large *large);
+
 struct fli_large_counts {
     size_t blocks, bytes;  /* live */
     size_t deferred_bytes; /* of blocks that wait for a grace period */

@@ -119,3 +119,11 @@ void fli_mark_count_stw(const struct fli_slabs *slabs, size_t *counts)
     for (uint32_t slab = 1; any && slab <= slabs->committed; slab++)
         counts[fli_slab_at(slabs, slab)->class_index] += fli_slab_at(slabs, slab)->marks;
 }
+
+void fli_mark_copy_stw(const struct fli_slabs *slabs, uint32_t slab, uint64_t *bits)
+{
+    if (fli_slab_at(slabs, slab)->marks == 0)
+        return;
+    for (unsigned w = 0; w < FLI_SLAB_BIT_WORDS; w++)
+        bits[w] |= row_of(slabs, slab, 0)[w] | row_of(slabs, slab, 1)[w];
+}

@@ -38,4 +38,7 @@ size_t fli_mark_count_waiting(struct fli_slabs *slabs);
  * runs. */
 void fli_mark_count_stw(const struct fli_slabs *slabs, size_t *counts);
 
+/* Sets the bits of a slab's marked blocks in `bits`, and leaves the others there. No other thread uses the heap. */
+void fli_mark_copy_stw(const struct fli_slabs *slabs, uint32_t slab, uint64_t *bits);
+
 #endif
