@@ -30,8 +30,8 @@
  * Cancellation (pthread_cancel, deferred): fl_heap_barrier is a cancellation point while it waits, about every 0.2
  * seconds. So are fl_heap_destroy and fl_heap_trim while they wait for a grace period. A cancelled call keeps what it has
  * done so far, holds no lock, and can be repeated. A cancelled fl_heap_destroy leaves the heap as it was. No other
- * function is a cancellation point, except through the host's callbacks and the output of fl_heap_print_stats. A
- * thread must not enable asynchronous cancellation while it is inside the library.
+ * function is a cancellation point, except through the host's callbacks and the output of fl_heap_print_stats and
+ * fl_census_print. A thread must not enable asynchronous cancellation while it is inside the library.
  *
  * A struct fl_thread, the handle, belongs to one OS thread at a time: "the handle's thread" below. Only that thread
  * may pass the handle to a function, unless the function says otherwise. Any thread may call a function that takes a
@@ -540,6 +540,37 @@ FL_API int fl_heap_walk(struct fl_heap *heap, fl_walk_callback callback, void *c
  * a block above FL_BLOCK_MAX only the start is found. Then any thread may ask at any time, but the answer was true a
  * moment ago unless the host has the block. Wait-free. */
 FL_API bool fl_block_at(struct fl_heap *heap, const void *address, struct fl_block *block);
+
+/* ---- Census: how many live blocks of each type there are. */
+
+/* Names the type of a live block. The string must not change or go away as long as the census. NULL: the host does not
+ * know the type. Called as an fl_walk_callback, but it must return: otherwise the memory of the census is not freed. */
+typedef const char *(*fl_census_callback)(void *context, const struct fl_block *block);
+
+/* What a census says of one type. */
+struct fl_census_row {
+    const char *type; /* its name; NULL for all blocks whose type the host does not know */
+    size_t count;     /* of its live blocks */
+    size_t bytes;     /* of these, usable ones */
+};
+
+struct fl_census;
+
+/* Takes a census during a walk: asks the host for the type of each live block. Types are the same if their names read
+ * the same. Returns 0, with the census in `*census`, which is valid until fl_census_free. The census can be printed once
+ * the world goes on: streams may need locks that stopped threads hold. Returns -ENOMEM if the OS refuses memory, or
+ * -EINVAL, reported as misuse, if the heap is not being walked. Any thread of the walk. Wait-free beside the callback. */
+FL_API int fl_census_take(struct fl_heap *heap, fl_census_callback type_of, void *context, struct fl_census **census);
+
+/* The rows of a census, those with the most bytes first. Returns how many there are. Any thread. Wait-free. */
+FL_API size_t fl_census_rows(const struct fl_census *census, const struct fl_census_row **rows);
+
+/* Prints a census to the stream, as a table or as one JSON object. JSON takes names to be UTF-8. Returns 0, or -EIO if
+ * the stream failed. A cancellation point if writing to the stream is one. Any thread. */
+FL_API int fl_census_print(const struct fl_census *census, FILE *stream, enum fl_stats_format format);
+
+/* Frees a census; NULL is ignored. Any thread, while no other uses the census. */
+FL_API void fl_census_free(struct fl_census *census);
 
 /* ---- Threads ------------------------------------------------------------------------------------------ */
 
