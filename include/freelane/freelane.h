@@ -23,9 +23,10 @@
  *                                   can be had, trim a slice of what is free, begin a grace period, name a reader that
  *                                   has stalled, touch a block above FL_BLOCK_MAX, or run on an unattached or exited
  *                                   thread; create, destroy, attach, detach, flush, offline, online, trim,
- *                                   statistics, begin and end of a walk, fork
+ *                                   statistics, begin and end of a walk or a trace, fork
  *     may wait for a grace period   fl_heap_barrier, fl_heap_trim, fl_heap_destroy; a fork, where there is a bp heap;
  *                                   fl_quiescent for at most a millisecond; nothing else
+ *     may wait for threads          fl_trace_start
  *
  * Cancellation (pthread_cancel, deferred): fl_heap_barrier is a cancellation point while it waits, about every 0.2
  * seconds. So are fl_heap_destroy and fl_heap_trim while they wait for a grace period. A cancelled call keeps what it has
@@ -571,6 +572,49 @@ FL_API int fl_census_print(const struct fl_census *census, FILE *stream, enum fl
 
 /* Frees a census; NULL is ignored. Any thread, while no other uses the census. */
 FL_API void fl_census_free(struct fl_census *census);
+
+/* ---- Traces: every allocation and deallocation, as it happens. */
+
+enum fl_trace_kind {
+    FL_TRACE_ALLOC = 1, /* a block has been allocated */
+    FL_TRACE_FREE       /* a block is about to be freed, or deferred */
+};
+
+/* What happened. */
+struct fl_trace_event {
+    enum fl_trace_kind kind;
+    void *block;
+    size_t size;      /* in bytes, as the call says; of an untyped free without a size, the usable bytes */
+    const char *type; /* the name of the type, or NULL */
+};
+
+/* Is told of what happens, on the thread that makes the call and with no lock held: of an allocation before the call
+ * returns, of a deallocation before the block can be allocated again. Events of different threads come at the same time.
+ * What the callback itself allocates and frees is not told. It may be left by longjmp: then the block that was allocated
+ * stays live, and the one to be freed is not freed. */
+typedef void (*fl_trace_callback)(struct fl_heap *heap, const struct fl_trace_event *event, void *context);
+
+struct fl_trace {
+    fl_trace_callback callback;
+    void *context; /* passed to the callback */
+};
+
+/* Starts a trace. From its return on, each allocation and deallocation on the heap is told, by whatever call; earlier
+ * ones may be. A dealloc of an object is told when its block is freed. An fl_realloc that moves a block is told as an
+ * allocation and a deallocation, and above FL_BLOCK_MAX also one that does not; within a size class it is not told.
+ *
+ * Each handle has to acknowledge, because its inline calls go on without a look. It does so when a call of its thread
+ * takes its slow half or is fl_quiescent. A handle that is offline or bound to the calling OS thread needs not. During a
+ * heap walk no handle needs to, as the world is stopped. While no trace is on, inline calls are as fast as ever. While one is on,
+ * they all take their slow halves.
+ *
+ * Returns 0. Returns -ETIMEDOUT, and the trace is off again, if a handle has not acknowledged within `timeout_ms`
+ * milliseconds; -EBUSY if a trace is on. The struct must not change or go away as long as the heap, since a call of another
+ * thread may be about to use it. Any thread. May lock; waits. */
+FL_API int fl_trace_start(struct fl_heap *heap, const struct fl_trace *trace, unsigned timeout_ms);
+
+/* Ends a trace; does nothing if none is on. Calls under way in other threads may still be told. Any thread. May lock. */
+FL_API void fl_trace_stop(struct fl_heap *heap);
 
 /* ---- Threads ------------------------------------------------------------------------------------------ */
 

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/sanitizer.h"
 #include "heap/service.h"
+#include "heap/trace.h"
 #include "heap/trim.h"
 #include "heap/walk.h"
 #include "memory/block.h"
@@ -39,10 +40,9 @@ FLI_COLD static void pool_caches(struct fli_thread *thread)
     fli_service_flush(thread->heap, thread);
 }
 
-/* Whether the cache has a block, perhaps after a lower floor. */
-static bool has_blocks(struct fli_thread *thread, unsigned class_index)
+/* Whether the cache of a class has a block, perhaps after a lower floor. */
+static bool has_blocks(const struct fli_thread *thread, struct fl_cache *cache, unsigned class_index)
 {
-    struct fl_cache *cache = fli_thread_cache(thread, class_index);
     return cache->top != cache->floor ||
            fli_cache_lower_floor_owner(cache, thread->heap->backing.magazine_blocks[class_index]);
 }
@@ -79,7 +79,8 @@ FLI_COLD static bool tell_refill(struct fli_thread *thread, unsigned class_index
     struct refilled refilled = {.thread = thread, .bytes = blocks * fli_class_bytes(class_index)};
     if (!fli_callback_call(&thread->refilling, "on_refill", &thread->face, call_on_refill, &refilled))
         return false;
-    return has_blocks(thread, class_index) || refill(thread, class_index, false) > 0;
+    return has_blocks(thread, fli_thread_cache(thread, class_index), class_index) ||
+           refill(thread, class_index, false) > 0;
 }
 
 /* Refills an empty cache and takes a block from it. */
@@ -97,8 +98,9 @@ static void *refill_and_pop(struct fli_thread *thread, unsigned class_index, boo
 
 static void *alloc_pressed(struct fli_thread *thread, unsigned class_index, bool pressed)
 {
-    if (has_blocks(thread, class_index))
-        return pop_owner(thread, fli_thread_cache(thread, class_index), class_index);
+    struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    if (has_blocks(thread, cache, class_index))
+        return pop_owner(thread, cache, class_index);
     return refill_and_pop(thread, class_index, pressed);
 }
 
@@ -220,20 +222,20 @@ FLI_COLD static void report_refusal(const struct fl_heap *heap, const struct fli
     errno = EINVAL;
 }
 
-void *fli_alloc(struct fl_thread *face, const struct fli_request *request)
+/* Does what fli_alloc does, but for traces. Stores the heap as `attempt` does. */
+static void *alloc_untold(struct fl_thread *face, const struct fli_request *request, struct fl_heap **heap)
 {
     int saved = errno;
-    struct fl_heap *heap;
-    void *block = attempt(face, request, &heap);
+    void *block = attempt(face, request, heap);
     if (FLI_UNLIKELY(block == NULL)) {
-        if (heap == NULL)
+        if (*heap == NULL)
             return NULL; /* errno tells why there is no default heap */
         if (errno == EINVAL) {
-            report_refusal(heap, request);
+            report_refusal(*heap, request);
             return NULL;
         }
-        if (relieve_pressure(heap, request->size))
-            block = attempt(face, request, &heap);
+        if (relieve_pressure(*heap, request->size))
+            block = attempt(face, request, heap);
     }
     errno = block != NULL ? saved : ENOMEM;
     if (block != NULL && request->zeroed && request->size <= FL_BLOCK_MAX)
@@ -241,10 +243,44 @@ void *fli_alloc(struct fl_thread *face, const struct fli_request *request)
     return block;
 }
 
+/* ---- Traces. */
+
+/* Before a call: a block that is to be resized ends, and may begin again elsewhere. */
+FLI_COLD static void tell_before(struct fl_thread *face, const struct fli_request *request)
+{
+    fli_trace_attend(fli_thread_of(face));
+    if (request->block != NULL)
+        fli_trace_tell(fli_thread_of(face)->heap,
+                       (struct fl_trace_event){FL_TRACE_FREE, request->block, request->old_size, NULL});
+}
+
+/* After a call. A block that could not be resized goes on. */
+FLI_COLD static void tell_after(struct fl_heap *heap, const struct fli_request *request, void *block)
+{
+    struct fl_trace_event event = {FL_TRACE_ALLOC, block, request->size, request->type};
+    if (block == NULL && request->block != NULL)
+        event = (struct fl_trace_event){FL_TRACE_ALLOC, request->block, request->old_size, NULL};
+    if (event.block != NULL)
+        fli_trace_tell(heap, event);
+}
+
+void *fli_alloc(struct fl_thread *face, const struct fli_request *request)
+{
+    struct fl_heap *heap;
+    if (fli_trace_calls(fli_thread_of(face)) && !fli_thread_is_stand_in(face))
+        tell_before(face, request);
+    void *block = alloc_untold(face, request, &heap);
+    if (heap != NULL && fli_trace_is_on(heap))
+        tell_after(heap, request, block);
+    return block;
+}
+
+/* ---- The slow halves. */
+
 void *fli_alloc_quickly(struct fl_thread *face, unsigned class_index, const struct fl_header *header)
 {
     struct fli_thread *thread = fli_thread_of(face);
-    if (FLI_UNLIKELY(thread->heap == NULL || !serves(thread, header) || class_index == 0))
+    if (FLI_UNLIKELY(fli_trace_calls(thread) || !serves(thread, header)))
         return NULL;
     return alloc_block(thread, class_index);
 }
@@ -253,9 +289,15 @@ void *fli_alloc_quickly(struct fl_thread *face, unsigned class_index, const stru
 static void *alloc_large_quickly(struct fl_thread *face, size_t size)
 {
     struct fli_thread *thread = fli_thread_of(face);
-    if (FLI_UNLIKELY(thread->heap == NULL || !serves(thread, NULL)))
+    if (FLI_UNLIKELY(fli_trace_calls(thread) || !serves(thread, NULL)))
         return NULL;
     return fli_large_alloc(&thread->heap->backing.large, thread->owner.large_shard, size, false);
+}
+
+/* Allocates where the quick way is not open. */
+FLI_COLD static void *alloc_carefully(struct fl_thread *thread, size_t size)
+{
+    return fli_alloc(thread, &(struct fli_request){.call = "fl_alloc", .size = size});
 }
 
 void *fl_alloc_slow(struct fl_thread *thread, size_t size)
@@ -263,8 +305,7 @@ void *fl_alloc_slow(struct fl_thread *thread, size_t size)
     unsigned class_index = fli_class_of_size(size);
     void *block = FLI_LIKELY(class_index != 0) ? fli_alloc_quickly(thread, class_index, NULL)
                                                : alloc_large_quickly(thread, size);
-    return FLI_LIKELY(block != NULL) ? block
-                                     : fli_alloc(thread, &(struct fli_request){.call = "fl_alloc", .size = size});
+    return FLI_LIKELY(block != NULL) ? block : alloc_carefully(thread, size);
 }
 
 void *fl_alloc_aligned(struct fl_thread *thread, size_t alignment, size_t size)

@@ -24,7 +24,7 @@ struct fli_request {
 void *fli_alloc(struct fl_thread *thread, const struct fli_request *request);
 
 /* The most frequent case: the handle is attached, the heap's objects have `header`, and a lower floor or a refill
- * brings a block. Returns NULL otherwise: then the caller calls fli_alloc. */
+ * brings a block. The class is not 0. Returns NULL otherwise: then the caller calls fli_alloc. */
 void *fli_alloc_quickly(struct fl_thread *thread, unsigned class_index, const struct fl_header *header);
 
 #endif

@@ -21,7 +21,8 @@ int fl_alloc_many(struct fl_thread *thread, size_t size, size_t count, void **bl
             fli_store_public(&cache->top, top);
             continue;
         }
-        blocks[done] = fli_alloc_quickly(thread, fli_class_of_size(size), NULL);
+        unsigned class_index = fli_class_of_size(size);
+        blocks[done] = class_index != 0 ? fli_alloc_quickly(thread, class_index, NULL) : NULL;
         if (blocks[done] == NULL)
             blocks[done] = fli_alloc(thread, &(struct fli_request){.call = "fl_alloc_many", .size = size});
         if (blocks[done] == NULL) {

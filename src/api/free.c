@@ -9,6 +9,7 @@
 #include "base/sanitizer.h"
 #include "heap/service.h"
 #include "heap/stall.h"
+#include "heap/trace.h"
 #include "heap/walk.h"
 #include "memory/block.h"
 #include "memory/stray.h"
@@ -167,9 +168,38 @@ static void free_and_leave(struct fli_thread *thread, void *block, const struct 
         fli_verify_report(block, how, outcome);
 }
 
+/* ---- Traces. */
+
+/* Tells of a free before the block is free, as it may be allocated again at once. Returns false if the free is not in
+ * order, which is reported. */
+FLI_COLD static bool tell(struct fl_heap *heap, bool is_offline, void *block, const struct fli_free *how)
+{
+    if (!fli_check_live_in(heap, is_offline, block, how))
+        return false;
+    size_t size = how->sized ? how->size : fl_usable_size(heap, block);
+    fli_trace_tell(heap, (struct fl_trace_event){FL_TRACE_FREE, block, size, how->type});
+    return true;
+}
+
+/* Whether the call has to be told of. An attached thread knows, and attends. */
+static bool is_traced(struct fl_thread *face, struct fl_heap **heap)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    if (thread->heap != NULL && !fli_trace_calls(thread))
+        return false;
+    if (thread->heap != NULL)
+        fli_trace_attend(thread);
+    *heap = fl_thread_heap(face);
+    return *heap != NULL && fli_trace_is_on(*heap);
+}
+
 void fli_free(struct fl_thread *face, void *block, const struct fli_free *how)
 {
     int saved = errno;
+    struct fl_heap *heap;
+    bool is_offline = fli_thread_of(face)->heap != NULL && fli_thread_of(face)->os_thread == NULL;
+    if (is_traced(face, &heap) && !tell(heap, is_offline, block, how))
+        return;
     free_and_leave(fli_serve_enter(face), block, how);
     errno = saved;
 }
@@ -214,7 +244,7 @@ void fl_free(struct fl_thread *face, void *block)
 static bool is_simple(const struct fli_thread *thread, const void *block, unsigned class_index,
                       const struct fl_header *header)
 {
-    return !FLI_CHECKED && FLI_LIKELY(thread->heap != NULL && class_index != 0 && thread->header == header) &&
+    return !FLI_CHECKED && FLI_LIKELY(!fli_trace_calls(thread) && class_index != 0 && thread->header == header) &&
            fli_slab_class_of(&thread->heap->backing.slabs, block) == class_index;
 }
 
@@ -246,7 +276,7 @@ static bool free_large_quickly(struct fl_thread *face, void *block, size_t size)
 {
     const struct fli_thread *thread = fli_thread_of(face);
     size_t actual;
-    if (FLI_UNLIKELY(thread->heap == NULL || thread->header != NULL || fli_walk_is_disturbed(thread->heap)) ||
+    if (FLI_UNLIKELY(fli_trace_calls(thread) || thread->header != NULL || fli_walk_is_disturbed(thread->heap)) ||
         fli_stray_is_untold(&thread->heap->backing.slabs))
         return false;
     return fli_large_free(&thread->heap->backing.large, block, true, size, &actual) == FLI_LARGE_DONE;
@@ -274,6 +304,8 @@ void fl_heap_free(struct fl_heap *heap, void *block)
     if (block == NULL)
         return;
     int saved = errno;
-    free_and_leave(fli_service_enter(heap), block, &(struct fli_free){.call = "fl_heap_free"});
+    struct fli_free how = {.call = "fl_heap_free"};
+    if (!fli_trace_is_on(heap) || tell(heap, false, block, &how))
+        free_and_leave(fli_service_enter(heap), block, &how);
     errno = saved;
 }

@@ -37,7 +37,7 @@ static inline void *allocate(struct fl_thread *thread, const struct fl_type *typ
                              const char *call)
 {
     void *object = NULL;
-    if (!lacks_words(thread, type))
+    if (class_index != 0 && !lacks_words(thread, type))
         object = fli_alloc_quickly(thread, class_index, type->header);
     return FLI_LIKELY(object != NULL) ? object : allocate_carefully(thread, type, size, call);
 }

@@ -5,6 +5,7 @@
  */
 #include "base/check.h"
 #include "heap/stall.h"
+#include "heap/trace.h"
 
 #include <errno.h>
 
@@ -77,6 +78,8 @@ void fl_quiescent(struct fl_thread *face)
         return;
     }
     struct fl_heap *heap = thread->heap;
+    if (fli_trace_calls(thread))
+        fli_trace_attend(thread);
     fli_reader_quiescent(fli_thread_reader(thread), &heap->grace);
     bool is_waiting = fli_deferred_is_waiting(&heap->deferred),
          has_pressure = fli_deferred_has_pressure(&heap->deferred);

@@ -25,7 +25,8 @@ static bool stays(const struct fli_thread *thread, const void *block, size_t old
 /* Copies a block into a new one of another size, and frees it. */
 static void *copy(struct fl_thread *face, void *block, size_t old_size, const struct fli_request *request)
 {
-    void *other = fli_alloc_quickly(face, fli_class_of_size(request->size), NULL);
+    unsigned class_index = fli_class_of_size(request->size);
+    void *other = class_index != 0 ? fli_alloc_quickly(face, class_index, NULL) : NULL;
     if (other == NULL)
         other = fli_alloc(face, request);
     if (other == NULL)

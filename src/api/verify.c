@@ -76,12 +76,9 @@ enum fli_verdict fli_verify_call(const struct fl_heap *heap, bool is_offline, co
     return says && how->header != heap->options.header ? FLI_OTHER_HEADER : FLI_IN_ORDER;
 }
 
-bool fli_check_live(struct fl_thread *face, const void *block, const struct fli_free *how)
+bool fli_check_live_in(struct fl_heap *heap, bool is_offline, const void *block, const struct fli_free *how)
 {
-    const struct fli_thread *thread = fli_thread_of(face);
-    struct fl_heap *heap = fl_thread_heap(face);
     struct fli_outcome outcome = {.verdict = heap != NULL ? FLI_FOREIGN : FLI_NO_HEAP, .heap = heap};
-    bool is_offline = thread->heap != NULL && thread->os_thread == NULL; /* a stand-in never is */
     enum fli_verdict call = heap != NULL ? fli_verify_call(heap, is_offline, how) : FLI_IN_ORDER;
     unsigned class_index = heap != NULL ? fli_slab_class_of(&heap->backing.slabs, block) : 0;
     if (call != FLI_IN_ORDER) {
@@ -94,6 +91,13 @@ bool fli_check_live(struct fl_thread *face, const void *block, const struct fli_
     }
     fli_verify_report(block, how, outcome);
     return outcome.verdict == FLI_IN_ORDER;
+}
+
+bool fli_check_live(struct fl_thread *face, const void *block, const struct fli_free *how)
+{
+    const struct fli_thread *thread = fli_thread_of(face);
+    bool is_offline = thread->heap != NULL && thread->os_thread == NULL; /* a stand-in never is */
+    return fli_check_live_in(fl_thread_heap(face), is_offline, block, how);
 }
 
 /* ---- Questions about blocks. */

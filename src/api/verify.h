@@ -54,4 +54,7 @@ FLI_COLD void fli_verify_report(const void *block, const struct fli_free *how, s
  * held. */
 bool fli_check_live(struct fl_thread *thread, const void *block, const struct fli_free *how);
 
+/* The same for a call on a heap, by a handle that is offline or not. */
+bool fli_check_live_in(struct fl_heap *heap, bool is_offline, const void *block, const struct fli_free *how);
+
 #endif

@@ -51,7 +51,8 @@ struct fl_heap {
     bool is_in_care; /* of the caretaker */
 
     struct fli_deferred deferred;
-    FLI_ATOMIC(int64_t) stall_told; /* the grace period whose stalled readers have been named */
+    FLI_ATOMIC(const struct fl_trace *) trace; /* the one that is on (trace.h); written under the registry lock */
+    FLI_ATOMIC(int64_t) stall_told;            /* the grace period whose stalled readers have been named */
 
     /* Under the registry lock. Those behind the counters share a line with locks: a fork reads them. */
     struct fli_totals detached;

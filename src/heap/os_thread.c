@@ -223,6 +223,7 @@ static void leave(struct fli_thread *thread)
     fli_thread_end_claimed(thread);
     thread->left = thread->heap;
     thread->heap = NULL;
+    fli_store_own(&thread->is_quick, false);
     thread->slabs_span = 0;
     thread->dead = thread->other_dead = NULL;
     thread->pending = NULL;

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "heap/registry.h"
 #include "heap/share.h"
+#include "heap/trace.h"
 #include "large/supply.h"
 #include "memory/stray.h"
 
@@ -27,6 +28,7 @@ static void enter_locked(struct fli_thread *thread)
     fli_store_hint(&thread->is_pending, fli_pending_is_left(heap));
     fli_share_racks_locked(heap);
     fli_os_thread_bind_locked(thread);
+    fli_trace_settle_locked(thread);
 }
 
 void fli_thread_remove_locked(struct fli_thread *thread)
@@ -57,7 +59,7 @@ void fli_thread_destroy(struct fli_thread *thread)
 
 struct fli_thread *fli_thread_create(struct fl_heap *heap)
 {
-    struct fli_thread *thread = calloc(1, sizeof *thread);
+    struct fli_thread *thread = calloc(1, fli_thread_bytes(heap));
     if (thread == NULL)
         return NULL;
     thread->dead = fli_dead_create(heap->options.later == FL_LATER_NONE);
@@ -72,7 +74,8 @@ struct fli_thread *fli_thread_create(struct fl_heap *heap)
     thread->later = (uint8_t)(1u << heap->options.later);
     thread->owner.large_shard = fli_large_next_shard(&heap->backing.large);
     thread->header = heap->options.header;
-    thread->first_class = thread->header != NULL ? FL_CLASS_COUNT : 0;
+    thread->caches = fli_thread_place(thread, false);
+    thread->deferred = fli_thread_deferred_place(thread, false);
     thread->slabs_base = (uintptr_t)heap->backing.slabs.ranges.at[0].base;
     thread->slabs_span = heap->backing.slabs.ranges.at[0].span;
     thread->slab_classes = heap->backing.slabs.ranges.at[0].classes;

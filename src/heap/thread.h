@@ -44,7 +44,9 @@ struct fli_thread {
     FLI_ATOMIC(uint8_t) * slab_classes;
 
     const struct fl_header *header; /* of the heap, where there are stale readers */
-    unsigned first_class;           /* where in `face` the caches of class 0 and up begin */
+    FLI_ATOMIC(bool) is_quick;      /* it is attached, and slow halves need not look for a trace (trace.h) */
+    struct fl_cache *caches;        /* the caches, by class: where slow halves find them */
+    void ***deferred;               /* the same of its magazines of deferred blocks */
     FLI_ATOMIC(unsigned) sections;  /* read-side sections begun and not ended through this handle */
     struct fl_heap *heap;           /* NULL in the stand-ins, and once the handle is left */
     struct fl_heap *left;           /* the heap that it was of, once the exit of its OS thread has detached it */
@@ -68,8 +70,15 @@ struct fli_thread {
     bool is_self;                              /* what fl_thread_self returns on its OS thread */
     bool leaves;                               /* has been flushed for the last time */
     bool offline;                              /* no thread uses it */
+    bool diverted;                             /* it is traced; also read by the owning thread */
     const void *detacher;          /* the OS thread that detaches it, as an address of its own; NULL: none does */
     struct fli_callback detaching; /* the call of fl_thread_detach, if it is one that detaches it */
+};
+
+/* Caches and magazines of deferred blocks, where no fast path looks for them. */
+struct fli_aside {
+    struct fl_cache caches[FL_CLASS_COUNT];
+    void **deferred[FL_CLASS_COUNT];
 };
 
 /* The whole behind a handle. */
@@ -87,14 +96,49 @@ static inline bool fli_thread_is_stand_in(const struct fl_thread *face)
 /* The cache that the slow halves work on. */
 static inline struct fl_cache *fli_thread_cache(struct fli_thread *thread, unsigned class_index)
 {
-    return FLI_CHECKED ? &thread->checked[class_index] : &thread->face.cache[thread->first_class + class_index];
+    return &thread->caches[class_index];
 }
 
 /* Where the thread keeps its magazine of deferred blocks of a class. */
 static inline void ***fli_thread_deferred(struct fli_thread *thread, unsigned class_index)
 {
-    return FLI_CHECKED ? &thread->checked_deferred[class_index]
-                       : &thread->face.deferred[thread->first_class + class_index];
+    return &thread->deferred[class_index];
+}
+
+/* Bytes of a handle of the heap: with stale readers, a struct fli_aside lies behind it. */
+static inline size_t fli_thread_bytes(const struct fl_heap *heap)
+{
+    return sizeof(struct fli_thread) + (heap->options.header != NULL ? sizeof(struct fli_aside) : 0);
+}
+
+/* Whether the caches lie in the aside: with stale readers, while the thread is traced. */
+static inline bool fli_thread_is_aside(const struct fli_thread *thread, bool traced)
+{
+    return traced && thread->header != NULL;
+}
+
+/* The half of the face where they lie otherwise. While a thread is traced, it is the half where only types of other heaps
+ * would look. With stale readers, untyped frees look there. */
+static inline size_t fli_thread_half(const struct fli_thread *thread, bool traced)
+{
+    return thread->header != NULL || traced ? FL_CLASS_COUNT : 0;
+}
+
+/* Where the caches of a thread lie, by class, and its magazines of deferred blocks. */
+static inline struct fl_cache *fli_thread_place(struct fli_thread *thread, bool traced)
+{
+    if (FLI_CHECKED)
+        return thread->checked;
+    return fli_thread_is_aside(thread, traced) ? ((struct fli_aside *)(thread + 1))->caches
+                                               : &thread->face.cache[fli_thread_half(thread, traced)];
+}
+
+static inline void ***fli_thread_deferred_place(struct fli_thread *thread, bool traced)
+{
+    if (FLI_CHECKED)
+        return thread->checked_deferred;
+    return fli_thread_is_aside(thread, traced) ? ((struct fli_aside *)(thread + 1))->deferred
+                                               : &thread->face.deferred[fli_thread_half(thread, traced)];
 }
 
 /* The OS thread that an online handle is bound to, as a reader. */

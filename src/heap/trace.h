@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tracing: the host is told of every allocation and deallocation. It costs nothing while it is off, because a traced
+ * thread is diverted: its caches lie in another place than where the inline fast paths look (thread.h). There they find
+ * no capacity, and every call takes its slow half. So do all calls of a thread that was asked to attend.
+ *
+ *     fl_trace_start         the trace is on, each thread is asked to attend
+ *     slow halves, ...       a thread that attends diverts itself: it acknowledges
+ *     fl_trace_start         diverts threads that nobody uses; returns once all are diverted
+ *     fl_trace_stop          the trace is off; a thread that attends undoes the diversion
+ *
+ * The registry lock guards the trace and the diversion of each thread. `diverted` of a thread changes only while its
+ * owner is in here, or does not run. The words `trace` and `is_quick` are also read without the lock, as hints: who finds
+ * an old value of `trace` has begun its call before.
+ *
+ *     label  order    where                       pairs with
+ *     T1     release  a trace is put on           T2: what the host prepared for its callback
+ *     T2     acquire  a call looks for a trace    T1
+ */
+#ifndef FLI_TRACE_H
+#define FLI_TRACE_H
+
+#include "heap/thread.h"
+
+/* The trace that is on, or NULL. */
+static inline const struct fl_trace *fli_trace_of(struct fl_heap *heap)
+{
+    /* T2: acquire, pairs with T1 in put_on_locked. */
+    return fli_load_acquire(&heap->trace);
+}
+
+/* Whether a thread, if it is attached, was asked to attend or is diverted. */
+static inline bool fli_trace_calls(const struct fli_thread *thread)
+{
+    return FLI_UNLIKELY(!fli_load_hint(&thread->is_quick));
+}
+
+/* Attends if the thread is to be diverted or no longer. The owning thread; no lock may be held. */
+FLI_COLD void fli_trace_attend(struct fli_thread *thread);
+
+/* The same for a thread that does not run, or is the calling one. Under the registry lock. */
+void fli_trace_settle_locked(struct fli_thread *thread);
+
+/* Whether a trace is on. */
+static inline bool fli_trace_is_on(struct fl_heap *heap)
+{
+    return FLI_UNLIKELY(fli_trace_of(heap) != NULL);
+}
+
+/* Tells the host, if a trace is on. Keeps errno. No lock may be held. */
+FLI_COLD void fli_trace_tell(struct fl_heap *heap, struct fl_trace_event event);
+
+#endif
