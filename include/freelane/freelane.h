@@ -604,9 +604,9 @@ struct fl_trace {
  * allocation and a deallocation, and above FL_BLOCK_MAX also one that does not; within a size class it is not told.
  *
  * Each handle has to acknowledge, because its inline calls go on without a look. It does so when a call of its thread
- * takes its slow half or is fl_quiescent. A handle that is offline or bound to the calling OS thread needs not. During a
- * heap walk no handle needs to, as the world is stopped. While no trace is on, inline calls are as fast as ever. While one is on,
- * they all take their slow halves.
+ * takes its slow half or is fl_quiescent; that call locks. A handle that is offline, or bound to the calling OS thread,
+ * need not. During a heap walk no handle need, as the world is stopped. While no trace is on, inline calls are as fast as
+ * ever. While one is on, they all take their slow halves.
  *
  * Returns 0. Returns -ETIMEDOUT, and the trace is off again, if a handle has not acknowledged within `timeout_ms`
  * milliseconds; -EBUSY if a trace is on. The struct must not change or go away as long as the heap, since a call of another
