@@ -605,8 +605,11 @@ struct fl_trace {
  *
  * Each handle has to acknowledge, because its inline calls go on without a look. It does so when a call of its thread
  * takes its slow half or is fl_quiescent; that call locks. A handle that is offline, or bound to the calling OS thread,
- * need not. During a heap walk no handle need, as the world is stopped. While no trace is on, inline calls are as fast as
- * ever. While one is on, they all take their slow halves.
+ * need not. During a heap walk no handle need, nor after fl_heap_fork_stopped, as the world is stopped. While no trace is
+ * on, inline calls are as fast as ever. While one is on, they all take their slow halves. Where a callback starts the
+ * trace, the call that it is called from may go untold.
+ *
+ * fork: the trace goes on in the child, also if its start is under way in another thread.
  *
  * Returns 0. Returns -ETIMEDOUT, and the trace is off again, if a handle has not acknowledged within `timeout_ms`
  * milliseconds; -EBUSY if a trace is on. The struct must not change or go away as long as the heap, since a call of another

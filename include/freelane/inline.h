@@ -40,7 +40,8 @@ struct fl_cache {
 };
 
 struct fl_thread {
-    /* By size class. A thread uses one half: the second if its heap has stale readers. The other stays zero. */
+    /* By size class. A thread uses one half: the second if its heap has stale readers. The other stays zero, except
+     * that the library may use it while it leaves the first one without capacity. */
     struct fl_cache cache[2 * FL_CLASS_COUNT];
     /* Likewise: one past the uppermost pointer of the magazine that collects deferred blocks of a class. */
     void **deferred[2 * FL_CLASS_COUNT];

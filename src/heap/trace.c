@@ -71,7 +71,7 @@ static bool put_on(struct fl_heap *heap, const struct fl_trace *trace)
 static bool may_settle_locked(const struct fli_thread *thread)
 {
     return fli_os_thread_is_ours_locked(thread) || (thread->offline && thread->detacher == NULL) ||
-           fli_load_hint(&thread->heap->walk) != NULL;
+           thread->heap->world_stopped || fli_load_hint(&thread->heap->walk) != NULL;
 }
 
 /* Diverts the threads that it may. Returns whether all are diverted. */

@@ -404,6 +404,19 @@ static void while_the_world_is_stopped_no_handle_need(void **state)
     fl_trace_stop(bed->heap);
 }
 
+static void after_a_stop_for_a_fork_no_handle_need(void **state)
+{
+    struct bed *bed = *state;
+    struct other other = {.acts = false};
+    begin(&other, bed->heap);
+    fl_heap_fork_stopped(bed->heap);
+    memset(&told, 0, sizeof told);
+    assert_int_equal(fl_trace_start(bed->heap, &trace, 0), 0);
+    fl_heap_fork_resumed(bed->heap);
+    assert_true(end(&other));
+    fl_trace_stop(bed->heap);
+}
+
 static void a_thread_that_does_not_come_is_not_waited_for_longer(void **state)
 {
     struct bed *bed = *state;
@@ -530,6 +543,7 @@ int main(void)
         cmocka_unit_test(a_thread_acknowledges_at_a_quiescent_state),
         BED_TEST(a_handle_that_is_offline_need_not),
         BED_TEST(while_the_world_is_stopped_no_handle_need),
+        BED_TEST(after_a_stop_for_a_fork_no_handle_need),
         BED_TEST(a_thread_that_does_not_come_is_not_waited_for_longer),
         BED_TEST(a_thread_that_attaches_later_is_traced),
         BED_TEST(a_trace_goes_on_in_the_child_of_a_fork),
