@@ -98,6 +98,12 @@
 #if !defined(FL_MO_SLAB_VISIT)
 #define FL_MO_SLAB_VISIT memory_order_acquire
 #endif
+#if !defined(FL_MO_TRACE_START)
+#define FL_MO_TRACE_START memory_order_release
+#endif
+#if !defined(FL_MO_TRACE_LOOK)
+#define FL_MO_TRACE_LOOK memory_order_acquire
+#endif
 
 #include <stdint.h>
 

@@ -43,13 +43,13 @@ struct fli_thread {
     size_t slabs_span; /* 0 in the stand-ins: they own no block */
     FLI_ATOMIC(uint8_t) * slab_classes;
 
-    const struct fl_header *header; /* of the heap, where there are stale readers */
-    FLI_ATOMIC(bool) is_quick;      /* it is attached, and slow halves need not look for a trace (trace.h) */
-    struct fl_cache *caches;        /* the caches, by class: where slow halves find them */
-    void ***deferred;               /* the same of its magazines of deferred blocks */
-    FLI_ATOMIC(unsigned) sections;  /* read-side sections begun and not ended through this handle */
-    struct fl_heap *heap;           /* NULL in the stand-ins, and once the handle is left */
-    struct fl_heap *left;           /* the heap that it was of, once the exit of its OS thread has detached it */
+    const struct fl_header *header;      /* of the heap, where there are stale readers */
+    FLI_ATOMIC(bool) is_quick;           /* it is attached, and slow halves need not look for a trace (trace.h) */
+    FLI_PLAIN(struct fl_cache *) caches; /* the caches, by class: where slow halves find them */
+    void ***deferred;                    /* the same of its magazines of deferred blocks */
+    FLI_ATOMIC(unsigned) sections;       /* read-side sections begun and not ended through this handle */
+    struct fl_heap *heap;                /* NULL in the stand-ins, and once the handle is left */
+    struct fl_heap *left;                /* the heap that it was of, once the exit of its OS thread has detached it */
     struct fli_owner owner;
     void *context;
     struct fli_callback refilling;  /* on_refill */
@@ -69,8 +69,8 @@ struct fli_thread {
     FLI_LINKS(struct fli_thread) in_os_thread; /* the handles bound to it */
     bool is_self;                              /* what fl_thread_self returns on its OS thread */
     bool leaves;                               /* has been flushed for the last time */
-    bool offline;                              /* no thread uses it */
-    bool diverted;                             /* it is traced; also read by the owning thread */
+    FLI_PLAIN(bool) offline;                   /* no thread uses it */
+    FLI_PLAIN(bool) diverted;                  /* it is traced; also read by the owning thread */
     const void *detacher;          /* the OS thread that detaches it, as an address of its own; NULL: none does */
     struct fli_callback detaching; /* the call of fl_thread_detach, if it is one that detaches it */
 };

@@ -12,7 +12,7 @@ enum { LOOK_NS = 1000000 }; /* between two looks whether all threads have acknow
 static void move_cache(struct fl_cache *to, struct fl_cache *from)
 {
     *to = *from;
-    *from = (struct fl_cache){0};
+    *from = (struct fl_cache){NULL, NULL};
 }
 
 /* Moves all caches, and magazines of deferred blocks, to another place of the thread. */
@@ -53,7 +53,7 @@ static bool put_on_locked(struct fl_heap *heap, const struct fl_trace *trace)
     if (fli_trace_of(heap) != NULL)
         return false;
     /* T1: release, pairs with T2 in fli_trace_of. */
-    fli_store_release(&heap->trace, trace);
+    fli_store_order(&heap->trace, trace, FL_MO_TRACE_START);
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
         fli_store_hint(&thread->is_quick, false);
     return true;
@@ -98,10 +98,11 @@ static void take_off(struct fl_heap *heap)
 /* Waits until all threads are diverted, at most until the deadline. */
 static bool wait_for_all(struct fl_heap *heap, uint64_t deadline)
 {
+    const struct timespec between = {.tv_sec = 0, .tv_nsec = LOOK_NS};
     int state = fli_cancel_off();
     bool all = settle_all(heap);
     while (!all && fli_grace_now() < deadline) {
-        nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+        nanosleep(&between, NULL);
         all = settle_all(heap);
     }
     fli_cancel_restore(state);
@@ -134,7 +135,7 @@ struct telling {
 
 static void call_host(void *argument)
 {
-    const struct telling *telling = argument;
+    const struct telling *telling = (const struct telling *)argument;
     telling->trace->callback(telling->heap, &telling->event, telling->trace->context);
 }
 

@@ -13,9 +13,13 @@
  * owner is in here, or does not run. The words `trace` and `is_quick` are also read without the lock, as hints: who finds
  * an old value of `trace` has begun its call before.
  *
- *     label  order    where                       pairs with
- *     T1     release  a trace is put on           T2: what the host prepared for its callback
- *     T2     acquire  a call looks for a trace    T1
+ *     label  where                       order                pairs with
+ *     T1     a trace is put on           FL_MO_TRACE_START    T2: what the host prepared for its callback
+ *     T2     a call looks for a trace    FL_MO_TRACE_LOOK     T1
+ *
+ * The model check runs trace.c (tests/model/model_trace.cpp), so words that the lock guards are plain there.
+ *
+ * fork: a trace goes on in the child, with the diversion of the handles that it keeps.
  */
 #ifndef FLI_TRACE_H
 #define FLI_TRACE_H
@@ -26,7 +30,7 @@
 static inline const struct fl_trace *fli_trace_of(struct fl_heap *heap)
 {
     /* T2: acquire, pairs with T1 in put_on_locked. */
-    return fli_load_acquire(&heap->trace);
+    return fli_load_order(&heap->trace, FL_MO_TRACE_LOOK);
 }
 
 /* Whether a thread, if it is attached, was asked to attend or is diverted. */

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <freelane/freelane.h>
 
@@ -76,6 +77,16 @@ template <typename T> class fli_model_atomic : public rl::generic_atomic<T, true
 
   private:
     rl::var<bool> made;
+};
+
+/* Relacy knows no pointer to what is constant. */
+template <typename T> class fli_model_atomic<const T *> : public fli_model_atomic<T *>
+{
+  public:
+    void store(const T *value, rl::memory_order order, rl::debug_info_param info)
+    {
+        fli_model_atomic<T *>::store(const_cast<T *>(value), order, info);
+    }
 };
 
 template <typename word> word *fli_model_made(word *shared)
@@ -174,6 +185,9 @@ struct fli_model_memory {
 
 fli_model_memory fli_model_aligned_alloc(size_t grain, size_t bytes);
 
+/* Lets other threads run. */
+void fli_model_sleep(const struct timespec *time);
+
 template <typename T> void fli_model_zero(T *object)
 {
     ::new (object) T();
@@ -190,6 +204,7 @@ template <typename T> void fli_model_free(T *object)
 #define aligned_alloc(grain, bytes) fli_model_aligned_alloc((grain), (bytes))
 #define memset(object, zero, bytes) fli_model_zero(object)
 #define free(object)                fli_model_free(object)
+#define nanosleep(time, left)       fli_model_sleep(time)
 #endif
 
 #endif
