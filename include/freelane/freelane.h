@@ -483,10 +483,10 @@ FL_API int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size);
  *     fl_heap_walk_end(heap)
  *     let the world go on
  *
- * From begin to end, every other thread that uses the heap is stopped outside of the library, which the host sees to. No
- * thread allocates or frees on the heap, the one that walks included: a collector notes which blocks it will free. Debug
- * builds report such calls as misuse. A decay_thread leaves the heap alone meanwhile. Other threads of the host, the
- * workers of a collector, may call fl_heap_walk and fl_block_at.
+ * From begin to end, every other thread that uses the heap is stopped outside of the library, which the host sees to.
+ * No thread allocates or frees on the heap, the one that walks included: a collector notes which blocks it will free.
+ * Debug builds report such calls as misuse. A decay_thread leaves the heap alone meanwhile. Other threads of the host,
+ * the workers of a collector, may call fl_heap_walk and fl_block_at.
  *
  * Live is what the host has: what it allocated and did not free. A dead object that waits for its callbacks (see
  * "Destruction") is live. A block that is deferred is free. In the child of a fork, blocks that count as lost are taken
@@ -528,18 +528,18 @@ FL_API int fl_heap_walk_begin(struct fl_heap *heap);
  * Called by the thread that has begun it. May lock. */
 FL_API int fl_heap_walk_end(struct fl_heap *heap);
 
-/* Calls the callback for each live block, once. Blocks up to FL_BLOCK_MAX come first, by address within a slab. Returns
- * 0; -ECANCELED if the callback ended it; or -EINVAL, reported as misuse, if the heap is not being walked. Any thread of a
- * walk. Wait-free beside the callback. */
+/* Calls the callback for each live block, once. Blocks up to FL_BLOCK_MAX come first, by address within a slab.
+ * Returns 0; -ECANCELED if the callback ended it; or -EINVAL, reported as misuse, if the heap is not being walked. Any
+ * thread of a walk. Wait-free beside the callback. */
 FL_API int fl_heap_walk(struct fl_heap *heap, fl_walk_callback callback, void *context);
 
-/* Tells which block an address lies in: any address, of the first byte of the block or of another one. Returns false, and
- * leaves `block` as it was, if it lies in none: it is not the heap's, or it lies behind the last block of a slab, or in a
- * block above FL_BLOCK_MAX that was freed. Takes constant time.
+/* Tells which block an address lies in: any address, of the first byte of the block or of another one. Returns false,
+ * and leaves `block` as it was, if it lies in none: it is not the heap's, or it lies behind the last block of a slab,
+ * or in a block above FL_BLOCK_MAX that was freed. Takes constant time.
  *
- * During a walk `state` says whether the block is live: any thread of the walk. At other times the state is unknown, and of
- * a block above FL_BLOCK_MAX only the start is found. Then any thread may ask at any time, but the answer was true a
- * moment ago unless the host has the block. Wait-free. */
+ * During a walk `state` says whether the block is live: any thread of the walk. At other times the state is unknown,
+ * and of a block above FL_BLOCK_MAX only the start is found. Then any thread may ask at any time, but the answer was
+ * true a moment ago unless the host has the block. Wait-free. */
 FL_API bool fl_block_at(struct fl_heap *heap, const void *address, struct fl_block *block);
 
 /* ---- Census: how many live blocks of each type there are. */
@@ -558,9 +558,10 @@ struct fl_census_row {
 struct fl_census;
 
 /* Takes a census during a walk: asks the host for the type of each live block. Types are the same if their names read
- * the same. Returns 0, with the census in `*census`, which is valid until fl_census_free. The census can be printed once
- * the world goes on: streams may need locks that stopped threads hold. Returns -ENOMEM if the OS refuses memory, or
- * -EINVAL, reported as misuse, if the heap is not being walked. Any thread of the walk. Wait-free beside the callback. */
+ * the same. Returns 0, with the census in `*census`, which is valid until fl_census_free. The census can be printed
+ * once the world goes on: streams may need locks that stopped threads hold. Returns -ENOMEM if the OS refuses memory,
+ * or -EINVAL, reported as misuse, if the heap is not being walked. Any thread of the walk. Wait-free beside the
+ * callback. */
 FL_API int fl_census_take(struct fl_heap *heap, fl_census_callback type_of, void *context, struct fl_census **census);
 
 /* The rows of a census, those with the most bytes first. Returns how many there are. Any thread. Wait-free. */
@@ -589,9 +590,9 @@ struct fl_trace_event {
 };
 
 /* Is told of what happens, on the thread that makes the call and with no lock held: of an allocation before the call
- * returns, of a deallocation before the block can be allocated again. Events of different threads come at the same time.
- * What the callback itself allocates and frees is not told. It may be left by longjmp: then the block that was allocated
- * stays live, and the one to be freed is not freed. */
+ * returns, of a deallocation before the block can be allocated again. Events of different threads come at the same
+ * time. What the callback itself allocates and frees is not told. It may be left by longjmp: then the block that was
+ * allocated stays live, and the one to be freed is not freed. */
 typedef void (*fl_trace_callback)(struct fl_heap *heap, const struct fl_trace_event *event, void *context);
 
 struct fl_trace {
@@ -604,19 +605,21 @@ struct fl_trace {
  * allocation and a deallocation, and above FL_BLOCK_MAX also one that does not; within a size class it is not told.
  *
  * Each handle has to acknowledge, because its inline calls go on without a look. It does so when a call of its thread
- * takes its slow half or is fl_quiescent; that call locks. A handle that is offline, or bound to the calling OS thread,
- * need not. During a heap walk no handle need, nor after fl_heap_fork_stopped, as the world is stopped. While no trace is
- * on, inline calls are as fast as ever. While one is on, they all take their slow halves. Where a callback starts the
- * trace, the call that it is called from may go untold.
+ * takes its slow half or is fl_quiescent; that call locks. A handle that is offline, or bound to the calling OS
+ * thread, need not. During a heap walk no handle need, nor after fl_heap_fork_stopped, as the world is stopped. While
+ * no trace is on, inline calls are as fast as ever. While one is on, they all take their slow halves. Where a callback
+ * starts the trace, the call that it is called from may go untold.
  *
  * fork: the trace goes on in the child, also if its start is under way in another thread.
  *
  * Returns 0. Returns -ETIMEDOUT, and the trace is off again, if a handle has not acknowledged within `timeout_ms`
- * milliseconds; -EBUSY if a trace is on. The struct must not change or go away as long as the heap, since a call of another
- * thread may be about to use it. Any thread. May lock; waits. */
+ * milliseconds; -EBUSY if a trace is on; -EINVAL, reported as misuse, if there is no callback. The struct must not
+ * change or go away as long as the heap, since a call of another thread may be about to use it. Any thread. May lock;
+ * waits. */
 FL_API int fl_trace_start(struct fl_heap *heap, const struct fl_trace *trace, unsigned timeout_ms);
 
-/* Ends a trace; does nothing if none is on. Calls under way in other threads may still be told. Any thread. May lock. */
+/* Ends a trace; does nothing if none is on. Calls under way in other threads may still be told. Any thread. May
+ * lock. */
 FL_API void fl_trace_stop(struct fl_heap *heap);
 
 /* ---- Threads ------------------------------------------------------------------------------------------ */

@@ -117,8 +117,8 @@ static inline bool fli_thread_is_aside(const struct fli_thread *thread, bool tra
     return traced && thread->header != NULL;
 }
 
-/* The half of the face where they lie otherwise. While a thread is traced, it is the half where only types of other heaps
- * would look. With stale readers, untyped frees look there. */
+/* The half of the face where they lie otherwise. While a thread is traced, it is the half where only types of other
+ * heaps would look. With stale readers, untyped frees look there. */
 static inline size_t fli_thread_half(const struct fli_thread *thread, bool traced)
 {
     return thread->header != NULL || traced ? FL_CLASS_COUNT : 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap/trace.h"
+#include "base/check.h"
 #include "heap/registry.h"
 
 #include <errno.h>
@@ -112,6 +113,10 @@ static bool wait_for_all(struct fl_heap *heap, uint64_t deadline)
 int fl_trace_start(struct fl_heap *heap, const struct fl_trace *trace, unsigned timeout_ms)
 {
     uint64_t deadline = fli_grace_now() + (uint64_t)timeout_ms * 1000000;
+    if (trace == NULL || trace->callback == NULL) {
+        fli_misuse("fl_trace_start", heap, NULL, "was given a trace without a callback");
+        return -EINVAL;
+    }
     if (!put_on(heap, trace))
         return -EBUSY;
     if (wait_for_all(heap, deadline))

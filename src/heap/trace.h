@@ -10,8 +10,8 @@
  *     fl_trace_stop          the trace is off; a thread that attends undoes the diversion
  *
  * The registry lock guards the trace and the diversion of each thread. `diverted` of a thread changes only while its
- * owner is in here, or does not run. The words `trace` and `is_quick` are also read without the lock, as hints: who finds
- * an old value of `trace` has begun its call before.
+ * owner is in here, or does not run. The words `trace` and `is_quick` are also read without the lock, as hints: who
+ * finds an old value of `trace` has begun its call before.
  *
  *     label  where                       order                pairs with
  *     T1     a trace is put on           FL_MO_TRACE_START    T2: what the host prepared for its callback

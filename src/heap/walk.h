@@ -52,8 +52,8 @@ static inline bool fli_walk_is_disturbed(const struct fl_heap *heap)
 uint64_t fli_walk_live(const struct fli_walk *walk, const struct fli_slabs *slabs, uint32_t slab,
                        unsigned class_index, unsigned word);
 
-/* In checked builds: a block that the host has and that is free, or that neither is so. A thread had it in hand. NULL if
- * there is none. */
+/* In checked builds: a block that the host has and that is free, or that neither is so. A thread had it in hand. NULL
+ * if there is none. */
 const void *fli_walk_contradiction(struct fl_heap *heap);
 
 /* In the child of a fork: drops a walk that the calling thread has not begun. */

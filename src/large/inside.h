@@ -3,10 +3,10 @@
  * A table that tells which live large block an address lies in, for a heap walk. No other thread works on large blocks
  * while it is made and used.
  *
- * The table hashes pieces of the address space. A block of 2^k bytes or more, but less than 2^(k+1), is entered once for
- * each piece of 2^k bytes that it touches. There are at most three. To find the block around an address, the table is
- * searched for the piece of each such size that a block has. There are at most 48 of these sizes, and mostly a few, so
- * the search takes constant time, however large or many the blocks are.
+ * The table hashes pieces of the address space. A block of 2^k bytes or more, but less than 2^(k+1), is entered once
+ * for each piece of 2^k bytes that it touches. There are at most three. To find the block around an address, the table
+ * is searched for the piece of each such size that a block has. There are at most 48 of these sizes, and mostly a few,
+ * so the search takes constant time, however large or many the blocks are.
  *
  *     a block of 20 pages      [...................]
  *     pieces of 16 pages    |               |               |      it is entered for both

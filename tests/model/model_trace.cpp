@@ -284,6 +284,11 @@ void fli_model_sleep(const timespec *)
     rl::yield(1, $);
 }
 
+void fli_misuse(const char *, const void *, const char *, const char *, ...)
+{
+    RL_ASSERT(!"the trace has a callback");
+}
+
 bool fli_callback_call(fli_callback *, const char *, const void *, void (*body)(void *argument), void *argument)
 {
     body(argument);

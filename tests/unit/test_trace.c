@@ -255,6 +255,18 @@ static void a_heap_has_one_trace_at_a_time(void **state)
     fl_trace_stop(bed->heap);
 }
 
+static void a_trace_without_a_callback_is_misuse(void **state)
+{
+    struct bed *bed = *state;
+    static const struct fl_trace empty;
+    assert_int_equal(fl_trace_start(bed->heap, &empty, 0), -EINVAL);
+    assert_misuse("fl_trace_start", bed->heap, "without a callback");
+    assert_int_equal(fl_trace_start(bed->heap, NULL, 0), -EINVAL);
+    assert_misuse("fl_trace_start", bed->heap, "without a callback");
+    start(bed->heap); /* none is on */
+    fl_trace_stop(bed->heap);
+}
+
 /* ---- The callback. */
 
 static void allocate_too(struct fl_heap *heap, const struct fl_trace_event *event)
@@ -537,6 +549,7 @@ int main(void)
         cmocka_unit_test(calls_without_a_handle_are_told),
         BED_TEST(after_the_end_nothing_is_told_and_caches_serve_again),
         BED_TEST(a_heap_has_one_trace_at_a_time),
+        MISUSE_TEST(a_trace_without_a_callback_is_misuse),
         BED_TEST(what_the_callback_does_itself_is_not_told),
         BED_TEST(the_callback_can_be_left),
         BED_TEST(a_thread_acknowledges_in_a_slow_half),
