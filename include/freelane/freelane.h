@@ -605,8 +605,8 @@ struct fl_trace {
  * allocation and a deallocation, and above FL_BLOCK_MAX also one that does not; within a size class it is not told.
  *
  * Each handle has to acknowledge, because its inline calls go on without a look. It does so when a call of its thread
- * takes its slow half or is fl_quiescent; that call locks. A handle that is offline, or bound to the calling OS
- * thread, need not. During a heap walk no handle need, nor after fl_heap_fork_stopped, as the world is stopped. While
+ * takes its slow half, or is fl_quiescent or fl_run_pending, which the byte of fl_thread_pending then asks for; that
+ * call locks. A handle that is offline, or bound to the calling OS thread, need not. During a heap walk no handle need, nor after fl_heap_fork_stopped, as the world is stopped. While
  * no trace is on, inline calls are as fast as ever. While one is on, they all take their slow halves. Where a callback
  * starts the trace, the call that it is called from may go untold.
  *

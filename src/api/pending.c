@@ -10,6 +10,7 @@
 #include "api/serve.h"
 #include "base/check.h"
 #include "heap/service.h"
+#include "heap/trace.h"
 
 #include <errno.h>
 
@@ -163,7 +164,10 @@ int fl_run_pending(struct fl_thread *face, struct fl_budget budget)
     if (thread == NULL)
         return 0;
     run_queue(thread, fli_dead_find_owner(thread, true), &meter);
-    return fli_pending_settle_owner(thread);
+    bool is_left = fli_pending_settle_owner(thread);
+    if (fli_trace_calls(thread)) /* looks after the byte was cleared, so that no trace is missed */
+        fli_trace_attend(thread);
+    return is_left;
 }
 
 const unsigned char *fl_thread_pending(struct fl_thread *face)

@@ -185,8 +185,7 @@ static void tell_locked(struct fl_heap *heap)
 {
     fli_registry_assert_held();
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
-        /* D9: release, pairs with D10 in fli_pending_settle_owner: what is left is there to be seen. */
-        fli_store_release(&thread->is_pending, 1);
+        fli_thread_alert(thread);
 }
 
 /* Leaves a queue to the heap, or frees it. */
@@ -290,7 +289,7 @@ bool fli_pending_settle_owner(struct fli_thread *thread)
 {
     if (!fli_pending_is_empty(thread->pending))
         return true;
-    /* D10: acquire, pairs with D9 in tell_locked: a word that was told is read before what is left. */
+    /* D10: acquire, pairs with D9 in fli_thread_alert: the byte is read before what it tells of. */
     fli_exchange(&thread->is_pending, 0, memory_order_acquire);
     bool left = fli_pending_is_left(thread->heap);
     if (left)

@@ -87,6 +87,13 @@ static inline struct fli_thread *fli_thread_of(const struct fl_thread *face)
     return (struct fli_thread *)(void *)face;
 }
 
+/* Has a thread call fl_run_pending at its next safepoint, if its host looks at the byte. Any thread. */
+static inline void fli_thread_alert(struct fli_thread *thread)
+{
+    /* D9: release, pairs with D10 in fli_pending_settle_owner: what there is to do can be seen. */
+    fli_store_release(&thread->is_pending, 1);
+}
+
 /* Whether a handle is a stand-in, or is left. */
 static inline bool fli_thread_is_stand_in(const struct fl_thread *face)
 {

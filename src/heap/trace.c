@@ -55,8 +55,10 @@ static bool put_on_locked(struct fl_heap *heap, const struct fl_trace *trace)
         return false;
     /* T1: release, pairs with T2 in fli_trace_of. */
     fli_store_order(&heap->trace, trace, FL_MO_TRACE_START);
-    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next) {
         fli_store_hint(&thread->is_quick, false);
+        fli_thread_alert(thread);
+    }
     return true;
 }
 

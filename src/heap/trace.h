@@ -4,7 +4,7 @@
  * thread is diverted: its caches lie in another place than where the inline fast paths look (thread.h). There they find
  * no capacity, and every call takes its slow half. So do all calls of a thread that was asked to attend.
  *
- *     fl_trace_start         the trace is on, each thread is asked to attend
+ *     fl_trace_start         the trace is on, each thread is asked to attend, also by the byte of its eval breaker
  *     slow halves, ...       a thread that attends diverts itself: it acknowledges
  *     fl_trace_start         diverts threads that nobody uses; returns once all are diverted
  *     fl_trace_stop          the trace is off; a thread that attends undoes the diversion

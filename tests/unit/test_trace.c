@@ -319,7 +319,7 @@ struct other {
     struct fl_heap *heap;
     pthread_t thread;
     pthread_barrier_t begun, ends;
-    bool stop, acts, quiesces;
+    bool stop, acts, quiesces, looks;
     bool goes_offline;
 };
 
@@ -337,6 +337,8 @@ static void *live(void *argument)
             fl_free(thread, fl_alloc(thread, LARGE)); /* takes the slow half */
         if (other->quiesces)
             fl_quiescent(thread);
+        if (other->looks && __atomic_load_n(fl_thread_pending(thread), __ATOMIC_RELAXED) != 0)
+            fl_run_pending(thread, fl_budget_objects(1));
         usleep(100);
     }
     pthread_barrier_wait(&other->ends);
@@ -391,6 +393,16 @@ static void a_thread_acknowledges_at_a_quiescent_state(void **state)
     assert_true(end(&other));
     fl_trace_stop(bed.heap);
     end_bed(&bed);
+}
+
+static void a_thread_acknowledges_when_it_runs_what_is_pending(void **state)
+{
+    struct bed *bed = *state;
+    struct other other = {.looks = true};
+    begin(&other, bed->heap);
+    start(bed->heap);
+    assert_true(end(&other));
+    fl_trace_stop(bed->heap);
 }
 
 static void a_handle_that_is_offline_need_not(void **state)
@@ -554,6 +566,7 @@ int main(void)
         BED_TEST(the_callback_can_be_left),
         BED_TEST(a_thread_acknowledges_in_a_slow_half),
         cmocka_unit_test(a_thread_acknowledges_at_a_quiescent_state),
+        BED_TEST(a_thread_acknowledges_when_it_runs_what_is_pending),
         BED_TEST(a_handle_that_is_offline_need_not),
         BED_TEST(while_the_world_is_stopped_no_handle_need),
         BED_TEST(after_a_stop_for_a_fork_no_handle_need),
