@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * fl_heap_check: walks every place where the library holds a free block, and verifies the equations below. No other
- * thread uses the heap meanwhile, and the caretaker (caretaker.h) waits, so all accesses here are relaxed.
+ * thread uses the heap meanwhile, and trims wait, those of the caretaker too, so all accesses here are relaxed.
  *
  *     - each free block is the start of a carved block of a slab of its class, and is found once;
  *     - `below` of each pooled magazine is what lies on the stack from it downwards;
@@ -14,7 +14,6 @@
  */
 #include "api/stats.h"
 #include "base/check.h"
-#include "heap/caretaker.h"
 #include "heap/held.h"
 #include "heap/registry.h"
 #include "memory/block.h"
@@ -302,7 +301,7 @@ int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
 {
     struct walk walk = {.heap = heap, .slabs = &heap->backing.slabs, .error = error, .error_size = error_size};
     fli_registry_lock();
-    fli_caretaker_lock();
+    fli_lock(&heap->trim_lock);
     walk.seen = calloc((size_t)walk.slabs->committed + 2, FLI_SLAB_BIT_WORDS * sizeof(uint64_t));
     int failed = walk.seen != NULL ? 0 : fli_complain(-ENOMEM, error, error_size, "no memory for the check");
     if (failed == 0)
@@ -315,7 +314,7 @@ int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
         failed = check_slabs(&walk);
     if (failed == 0)
         failed = fli_large_check(&heap->backing.large, error, error_size);
-    fli_caretaker_unlock();
+    fli_unlock(&heap->trim_lock);
     fli_registry_unlock();
     free(walk.seen);
     return failed;

@@ -23,11 +23,9 @@ void fli_caretaker_give_up(struct fl_heap *heap);
 /* Starts the caretaker if the heap asks for one and a fork has left none. */
 void fli_caretaker_return(struct fl_heap *heap);
 
-/* Keeps the caretaker from its looks: during a fork, and while a heap is walked. */
+/* What a fork does to it. The lock is taken before the fork and released after it. */
 void fli_caretaker_lock(void);
 void fli_caretaker_unlock(void);
-
-/* In the child of a fork: there is no caretaker. */
 void fli_caretaker_begin_anew_stw(void);
 
 #endif
