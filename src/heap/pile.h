@@ -90,7 +90,7 @@ static inline bool fli_pile_put_quickly(struct fli_pile *pile, const struct fli_
                                         struct fli_dead_object object)
 {
     struct fli_magazine *first = fli_chain_first(&pile->magazines, magazines);
-    uint32_t count = first != NULL ? fli_magazine_count(first) : FLI_PILE_PAIRS;
+    uint32_t count = first != NULL ? fli_magazine_count(first) : (uint32_t)FLI_PILE_PAIRS;
     if (FLI_UNLIKELY(count == FLI_PILE_PAIRS))
         return false;
     fli_pair_set(&fli_pile_pairs(first)[count], object);
