@@ -85,7 +85,7 @@ static bool wait_again(struct fl_thread *face, uintptr_t entry, const struct fl_
     struct fli_dead *list = fli_dead_find_owner(thread, false);
     struct fli_dead_object object = {entry | FLI_DEAD_BEGUN, type};
     if (fli_pending_is_later(thread, type) || (list != NULL && list->runs))
-        return fli_pending_put_owner(thread, object);
+        return fli_queue_put_owner(thread, object);
     if (list == NULL || (type->flags & FL_TYPE_AT_ONCE) != 0)
         return false;
     return fli_dead_put(list, object.entry, type) || fli_dead_put_full(list, object, thread);
@@ -336,7 +336,7 @@ __attribute__((noinline)) static void queue(struct fl_thread *face, void *object
     uintptr_t legacy = type->kind == FL_DEALLOC_LEGACY ? FLI_DEAD_LEGACY : 0;
     struct fli_dead_object dead = {(uintptr_t)object | legacy, type};
     if (is_clearly_of(thread, object, type, type->later_class) &&
-        fli_pile_put_quickly(&thread->pending->pile, &thread->heap->backing.magazines, dead)) {
+        fli_pile_put_quickly(&thread->queue->pile, &thread->heap->backing.magazines, dead)) {
         fli_store_hint(&thread->is_pending, 1);
         fli_dead_prefetch(dead);
     } else {

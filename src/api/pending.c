@@ -36,7 +36,7 @@ void fli_pending_queue(struct fli_thread *thread, struct fli_dead_object object)
 {
     if (fli_pending_is_later(thread, object.type) && !may_queue(&thread->face, object))
         return;
-    if (!fli_pending_put_owner(thread, object))
+    if (!fli_queue_put_owner(thread, object))
         fli_destroy_end(&thread->face, object);
 }
 
@@ -47,9 +47,9 @@ bool fli_pending_queue_late(struct fl_thread *face, struct fl_heap *heap, struct
     if (!may_queue(face, object))
         return true;
     struct fli_thread *server = fli_serve_enter(face);
-    fli_pending_put_owner(server, object);
+    fli_queue_put_owner(server, object);
     fli_service_leave(server);
-    fli_pending_tell(heap);
+    fli_queue_alert_all(heap);
     return true;
 }
 
@@ -126,15 +126,12 @@ static void end_run(struct run *run)
 static inline bool take(struct fli_thread *thread, struct fli_dead_object *object)
 {
     struct fl_heap *heap = thread->heap;
-    struct fli_pile *pile = &thread->pending->pile;
+    struct fli_pile *pile = &thread->queue->pile;
     if (FLI_UNLIKELY(fli_pile_has_empties(pile)))
         fli_pile_give_empty(pile, &heap->backing, &thread->owner.counters);
-    if (FLI_LIKELY(fli_pending_take(thread->pending, &heap->backing.magazines, object)))
+    if (FLI_LIKELY(fli_queue_take(thread->queue, &heap->backing.magazines, object)))
         return true;
-    if (FLI_LIKELY(!fli_pending_is_left(heap)))
-        return false;
-    fli_pending_adopt_owner(thread);
-    return fli_pending_take(thread->pending, &heap->backing.magazines, object);
+    return fli_queue_adopt_owner(thread) && fli_queue_take(thread->queue, &heap->backing.magazines, object);
 }
 
 __attribute__((noinline)) static void run_queue(struct fli_thread *thread, struct fli_dead *list, struct meter *meter)
@@ -145,7 +142,7 @@ __attribute__((noinline)) static void run_queue(struct fli_thread *thread, struc
         run.list->drain.caller = FLI_FRAME_HERE;
     while (take(thread, &object)) {
         if (!may_begin(meter, object.type)) {
-            fli_pending_put_owner(thread, object);
+            fli_queue_put_owner(thread, object);
             return;
         }
         if (!FLI_CHECKED || fli_destroy_is_live(&thread->face, object))
@@ -164,7 +161,7 @@ int fl_run_pending(struct fl_thread *face, struct fl_budget budget)
     if (thread == NULL)
         return 0;
     run_queue(thread, fli_dead_find_owner(thread, true), &meter);
-    bool is_left = fli_pending_settle_owner(thread);
+    bool is_left = fli_queue_settle_owner(thread);
     if (fli_trace_calls(thread)) /* looks after the byte was cleared, so that no trace is missed */
         fli_trace_attend(thread);
     return is_left;

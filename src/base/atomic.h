@@ -18,6 +18,8 @@
  *     FL_MO_HOMES_WALK      load of the first home                 acquire
  *     FL_MO_SLAB_SETTLE     store of the home of a slab            release
  *     FL_MO_SLAB_VISIT      load of it by another home's thread    acquire
+ *     FL_MO_QUEUE_ALERT     store of the byte that alerts a thread release
+ *     FL_MO_QUEUE_SETTLE    exchange by which it clears the byte   acquire
  */
 #ifndef FLI_ATOMIC_H
 #define FLI_ATOMIC_H
@@ -97,6 +99,12 @@
 #endif
 #if !defined(FL_MO_SLAB_VISIT)
 #define FL_MO_SLAB_VISIT memory_order_acquire
+#endif
+#if !defined(FL_MO_QUEUE_ALERT)
+#define FL_MO_QUEUE_ALERT memory_order_release
+#endif
+#if !defined(FL_MO_QUEUE_SETTLE)
+#define FL_MO_QUEUE_SETTLE memory_order_acquire
 #endif
 #if !defined(FL_MO_TRACE_START)
 #define FL_MO_TRACE_START memory_order_release

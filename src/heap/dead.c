@@ -143,7 +143,6 @@ void fli_dead_flush_owner(struct fli_thread *thread)
     struct fli_backing *backing = &thread->heap->backing;
     struct fli_pool_counters *counters = &thread->owner.counters;
     fli_pile_give_empties(&thread->dead->places.pile, backing, counters, false);
-    fli_pile_give_empties(&thread->pending->pile, backing, counters, false);
     for (struct fli_dead *list = thread->other_dead; list != NULL; list = list->next)
         fli_pile_give_empties(&list->places.pile, backing, counters, false);
 }
@@ -180,31 +179,6 @@ static void leave_locked(struct fli_thread *thread, struct fli_dead *list)
     fli_store_hint(&heap->left_dead, list);
 }
 
-/* Has all threads of a heap look at what is left to it. */
-static void tell_locked(struct fl_heap *heap)
-{
-    fli_registry_assert_held();
-    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
-        fli_thread_alert(thread);
-}
-
-/* Leaves a queue to the heap, or frees it. */
-static void leave_pending_locked(struct fli_thread *thread)
-{
-    struct fl_heap *heap = thread->heap;
-    struct fli_pending *pending = thread->pending;
-    fli_registry_assert_held();
-    fli_pile_recount(&pending->pile, &heap->backing.magazines);
-    fli_pile_give_empties(&pending->pile, &heap->backing, &thread->owner.counters, false);
-    if (fli_pending_is_empty(pending)) {
-        free(pending);
-        return;
-    }
-    pending->next = fli_load_own(&heap->left_pending);
-    fli_store_hint(&heap->left_pending, pending);
-    tell_locked(heap);
-}
-
 void fli_dead_leave_locked(struct fli_thread *thread)
 {
     for (struct fli_dead *list = thread->other_dead, *next; list != NULL; list = next) {
@@ -212,7 +186,6 @@ void fli_dead_leave_locked(struct fli_thread *thread)
         leave_locked(thread, list);
     }
     leave_locked(thread, thread->dead);
-    leave_pending_locked(thread);
 }
 
 struct fli_dead *fli_dead_take_left(struct fl_heap *heap)
@@ -236,65 +209,6 @@ void fli_dead_adopt(struct fli_dead *list, struct fli_dead *left, struct fli_thr
     /* D14: release, pairs with D2 in leave_locked: as D1. */
     fli_store_release(&list->places.count, count);
     dispose(left, backing, &server->owner.counters);
-}
-
-/* ---- The queue of a thread. */
-
-bool fli_pending_put_owner(struct fli_thread *thread, struct fli_dead_object object)
-{
-    fli_store_hint(&thread->is_pending, 1);
-    fli_dead_prefetch(object);
-    return fli_pile_put(&thread->pending->pile, object, thread);
-}
-
-bool fli_pending_is_left(struct fl_heap *heap)
-{
-    return fli_load_hint(&heap->left_pending) != NULL || !fli_pending_is_empty(heap->service->pending);
-}
-
-static struct fli_pending *take_left_pending(struct fl_heap *heap)
-{
-    fli_registry_lock();
-    struct fli_pending *left = fli_load_own(&heap->left_pending);
-    if (left != NULL)
-        fli_store_hint(&heap->left_pending, left->next);
-    fli_registry_unlock();
-    return left;
-}
-
-void fli_pending_adopt_owner(struct fli_thread *thread)
-{
-    struct fl_heap *heap = thread->heap;
-    struct fli_pile *pile = &thread->pending->pile;
-    fli_pile_give_empties(pile, &heap->backing, &thread->owner.counters, false);
-    struct fli_pending *left = take_left_pending(heap);
-    if (left != NULL) {
-        fli_pile_move(pile, &left->pile);
-        free(left);
-        return;
-    }
-    fli_lock(&heap->service_lock);
-    fli_pile_move(pile, &heap->service->pending->pile);
-    fli_unlock(&heap->service_lock);
-}
-
-void fli_pending_tell(struct fl_heap *heap)
-{
-    fli_registry_lock();
-    tell_locked(heap);
-    fli_registry_unlock();
-}
-
-bool fli_pending_settle_owner(struct fli_thread *thread)
-{
-    if (!fli_pending_is_empty(thread->pending))
-        return true;
-    /* D10: acquire, pairs with D9 in fli_thread_alert: the byte is read before what it tells of. */
-    fli_exchange(&thread->is_pending, 0, memory_order_acquire);
-    bool left = fli_pending_is_left(thread->heap);
-    if (left)
-        fli_store_hint(&thread->is_pending, 1);
-    return left;
 }
 
 _Static_assert(sizeof(struct fli_dead) <= sizeof(void *[FLI_MAGAZINE_SLOTS]), "a list fits a magazine");

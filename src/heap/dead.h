@@ -22,14 +22,12 @@
  * any time, and two drains of one list do no harm. A thread has one list, and others for stacks on which drains are
  * parked. These lie in magazines. What a thread leaves is left to its heap.
  *
- * Objects that end later (fl_run_pending) wait in the queue of their thread, which is a pile without a stack. Every
- * object that a type or a heap asks to end later has words, so it always finds a place there. The queue belongs to no
- * stack. While fl_run_pending is the drain of a list, all that its callbacks drop goes to the queue instead of the
- * list. What waits in the queue of the heap's service thread comes from OS threads without a handle.
+ * Objects that end later wait in the queue of their thread (queue.h). While fl_run_pending is the drain of a list, all
+ * that its callbacks drop goes to the queue instead of the list.
  *
- * The owning thread alone uses a list and a queue. In the child of a fork, those of a thread that is gone are as that
- * thread had them at that instant. So a count is lowered before its objects move, and raised after. What does not count
- * just then is live in the child for ever.
+ * The owning thread alone uses a list. In the child of a fork, that of a thread that is gone is as that thread had it at
+ * that instant. So a count is lowered before its objects move, and raised after. What does not count just then is live
+ * in the child for ever.
  */
 #ifndef FLI_DEAD_H
 #define FLI_DEAD_H
@@ -57,12 +55,6 @@ struct fli_dead {
     struct fli_dead_places places; /* of the objects */
     struct fli_magazine *holder;   /* the magazine that the list lies in; NULL: it has memory of its own */
     struct fli_dead *next;         /* of the thread's other lists, or of those left to the heap */
-};
-
-/* The objects of a thread that end later. */
-struct fli_pending {
-    struct fli_pile pile;
-    struct fli_pending *next; /* of those left to the heap */
 };
 
 /* Says whether fl_run_pending is the drain of a list, and whether what dies there needs no look at the queue. */
@@ -188,42 +180,5 @@ struct fli_dead *fli_dead_create(bool quick);
 
 /* Ends such a list, which has never been used. */
 void fli_dead_destroy(struct fli_dead *list);
-
-/* ---- The queue of a thread. */
-
-static inline bool fli_pending_is_empty(const struct fli_pending *pending)
-{
-    return fli_load_hint(&pending->pile.count) == 0;
-}
-
-/* Puts an object into the queue of a thread. Returns false if memory is refused and the object has no words. The owning
- * thread, or under the lock of the service thread. */
-bool fli_pending_put_owner(struct fli_thread *thread, struct fli_dead_object object);
-
-/* Takes an object out of a queue. Returns false if there is none. */
-static inline __attribute__((always_inline)) bool
-fli_pending_take(struct fli_pending *pending, const struct fli_magazines *magazines, struct fli_dead_object *object)
-{
-    if (FLI_LIKELY(fli_pile_take_quickly(&pending->pile, magazines, object)))
-        return true;
-    if (fli_load_own(&pending->pile.count) == 0)
-        return false;
-    *object = fli_pile_take(&pending->pile, magazines);
-    return true;
-}
-
-/* Takes into the thread's queue, which is empty, what threads have left to the heap or OS threads without a handle have
- * put into the queue of the service thread. Locks. The owning thread. */
-FLI_COLD void fli_pending_adopt_owner(struct fli_thread *thread);
-
-/* Whether there is anything to adopt. A hint. */
-bool fli_pending_is_left(struct fl_heap *heap);
-
-/* Tells all threads of a heap that there is. Locks. */
-void fli_pending_tell(struct fl_heap *heap);
-
-/* Clears the byte that tells the thread's eval breaker, unless something is pending. Returns whether something is. The
- * owning thread. */
-bool fli_pending_settle_owner(struct fli_thread *thread);
 
 #endif

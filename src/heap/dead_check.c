@@ -92,8 +92,8 @@ static int walk_list(struct walk *walk, struct fli_dead *list)
 /* Verifies the queue of the service thread, and those that threads have left. */
 static int walk_left_pending(struct walk *walk)
 {
-    int failed = walk_pile(walk, &walk->heap->service->pending->pile);
-    struct fli_pending *left = fli_load_own(&walk->heap->left_pending);
+    int failed = walk_pile(walk, &walk->heap->service->queue->pile);
+    struct fli_queue *left = fli_load_own(&walk->heap->left_queues);
     for (; left != NULL && failed == 0; left = left->next)
         failed = walk_pile(walk, &left->pile);
     return failed;
@@ -117,7 +117,7 @@ int fli_dead_check_locked(struct fl_heap *heap, size_t *magazines, char *error, 
     for (struct fli_thread *thread = heap->threads; thread != NULL && failed == 0; thread = thread->in_heap.next) {
         failed = walk_list(&walk, thread->dead);
         if (failed == 0)
-            failed = walk_pile(&walk, &thread->pending->pile);
+            failed = walk_pile(&walk, &thread->queue->pile);
         if (failed == 0)
             failed = walk_lists(&walk, thread->other_dead);
     }

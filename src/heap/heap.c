@@ -230,7 +230,7 @@ int fl_heap_destroy(struct fl_heap *heap)
         fli_misuse("fl_heap_destroy", heap, NULL, "is being walked");
         return -EBUSY;
     }
-    if (fli_load_hint(&heap->left_dead) != NULL || fli_pending_is_left(heap))
+    if (fli_load_hint(&heap->left_dead) != NULL || fli_queue_is_left(heap))
         return -EBUSY;
     int failed = settle(heap);
     if (failed != 0)

@@ -27,7 +27,7 @@
 #include "pool/deferred.h"
 
 struct fli_dead;
-struct fli_pending;
+struct fli_queue;
 struct fli_thread;
 struct fli_walk;
 
@@ -68,8 +68,8 @@ struct fl_heap {
     bool has_lost;      /* a fork has left threads behind: the blocks that they had in hand are not known */
     FLI_ATOMIC(struct fli_dead *)
     left_dead; /* dead objects that threads have left; drains look whether there are any */
-    FLI_ATOMIC(struct fli_pending *)
-    left_pending; /* likewise those that end later; fl_run_pending looks */
+    FLI_ATOMIC(struct fli_queue *)
+    left_queues; /* likewise those that end later; fl_run_pending looks */
 
     struct fli_mutex service_lock;
     struct fli_thread *service;

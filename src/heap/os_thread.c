@@ -226,7 +226,7 @@ static void leave(struct fli_thread *thread)
     fli_store_own(&thread->is_quick, false);
     thread->slabs_span = 0;
     thread->dead = thread->other_dead = NULL;
-    thread->pending = NULL;
+    thread->queue = NULL;
     memset(&thread->face, 0, sizeof thread->face);
     keep_left(thread); /* the record exists */
 }

@@ -88,7 +88,7 @@ bool fli_pile_put(struct fli_pile *pile, struct fli_dead_object object, struct f
     if (!may_link)
         return false;
     link_object(pile, object);
-    fli_count(&pile->count, 1);
+    fli_pile_add(pile, 1);
     return true;
 }
 
@@ -107,7 +107,7 @@ static struct fli_dead_object take_pair(struct fli_pile *pile, const struct fli_
 struct fli_dead_object fli_pile_take(struct fli_pile *pile, const struct fli_magazines *magazines)
 {
     bool linked = fli_load_own(&pile->linked) != 0;
-    fli_count(&pile->count, (size_t)-1);
+    fli_pile_add(pile, (size_t)-1);
     return linked ? unlink_object(pile) : take_pair(pile, magazines);
 }
 

@@ -84,6 +84,12 @@ static inline struct fli_pair *fli_pile_pairs(struct fli_magazine *magazine)
     return (struct fli_pair *)(void *)magazine->slots;
 }
 
+/* Changes the count. The owning thread. */
+static inline void fli_pile_add(struct fli_pile *pile, size_t change)
+{
+    fli_store_hint(&pile->count, fli_load_own(&pile->count) + change);
+}
+
 /* Puts an object into the first magazine of a pile. Returns false if there is no room. The owning thread, here and
  * below. */
 static inline bool fli_pile_put_quickly(struct fli_pile *pile, const struct fli_magazines *magazines,
@@ -96,7 +102,7 @@ static inline bool fli_pile_put_quickly(struct fli_pile *pile, const struct fli_
     fli_pair_set(&fli_pile_pairs(first)[count], object);
     /* D5: release, pairs with D6 in count_pile: the pair is in the magazine. */
     fli_store_release(&first->count, (uint16_t)(count + 1));
-    fli_count(&pile->count, 1);
+    fli_pile_add(pile, 1);
     return true;
 }
 
@@ -127,7 +133,7 @@ fli_pile_take_quickly(struct fli_pile *pile, const struct fli_magazines *magazin
     uint32_t count = first != NULL ? fli_magazine_count(first) : 0;
     if (FLI_UNLIKELY(count == 0 || fli_load_own(&pile->linked) != 0))
         return false;
-    fli_count(&pile->count, (size_t)-1);
+    fli_pile_add(pile, (size_t)-1);
     *object = fli_pile_take_pair(first);
     return true;
 }

@@ -25,7 +25,7 @@ static void enter_locked(struct fli_thread *thread)
     struct fl_heap *heap = thread->heap;
     FLI_LIST_ADD(&heap->threads, thread, in_heap);
     heap->thread_count++;
-    fli_store_hint(&thread->is_pending, fli_pending_is_left(heap));
+    fli_store_hint(&thread->is_pending, fli_queue_is_left(heap));
     fli_share_racks_locked(heap);
     fli_os_thread_bind_locked(thread);
     fli_trace_settle_locked(thread);
@@ -37,6 +37,7 @@ void fli_thread_remove_locked(struct fli_thread *thread)
     struct fl_heap *heap = thread->heap;
     fli_os_thread_unbind_locked(thread);
     fli_dead_leave_locked(thread);
+    fli_queue_leave_locked(thread);
     FLI_LIST_REMOVE(thread, in_heap);
     heap->thread_count--;
     heap->leaving -= thread->leaves;
@@ -53,7 +54,7 @@ void fli_thread_remove_locked(struct fli_thread *thread)
 void fli_thread_destroy(struct fli_thread *thread)
 {
     fli_dead_destroy(thread->dead);
-    free(thread->pending);
+    free(thread->queue);
     free(thread);
 }
 
@@ -63,8 +64,8 @@ struct fli_thread *fli_thread_create(struct fl_heap *heap)
     if (thread == NULL)
         return NULL;
     thread->dead = fli_dead_create(heap->options.later == FL_LATER_NONE);
-    thread->pending = calloc(1, sizeof *thread->pending);
-    bool refused = thread->dead == NULL || thread->pending == NULL;
+    thread->queue = calloc(1, sizeof *thread->queue);
+    bool refused = thread->dead == NULL || thread->queue == NULL;
     thread->owner.home = refused ? NULL : fli_homes_enter(&heap->backing.homes);
     if (thread->owner.home == NULL) {
         fli_thread_destroy(thread);
@@ -302,6 +303,7 @@ void fli_thread_flush_owner(struct fli_thread *thread)
     struct fli_backing *backing = &thread->heap->backing;
     fli_thread_submit_owner(thread);
     fli_dead_flush_owner(thread);
+    fli_queue_flush_owner(thread);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         if (fli_thread_cache(thread, c)->floor != NULL) /* else it has no previous magazine either */
             fli_exchange_flush_owner(fli_thread_cache(thread, c), c, backing, &thread->owner);

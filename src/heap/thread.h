@@ -31,6 +31,7 @@
 #include "heap/dead.h"
 #include "heap/heap.h"
 #include "heap/os_thread.h"
+#include "heap/queue.h"
 
 /* What `later` is where the heap is not known: a type that may end later on some heap is looked at. */
 enum { FLI_LATER_UNKNOWN = 0xff };
@@ -56,7 +57,7 @@ struct fli_thread {
     const void *stack;              /* the host's name for the stack that the thread is on */
     struct fli_dead *dead;          /* dead objects of a stack, if it is the present one */
     struct fli_dead *other_dead;    /* those of other stacks */
-    struct fli_pending *pending;    /* those that end later */
+    struct fli_queue *queue;      /* those that end later */
     uint8_t later;                  /* the bit of the heap's option in fl_type.later; all bits in the stand-ins */
     FLI_ATOMIC(uint8_t) is_pending; /* the byte for the host's eval breaker; other threads set it, too */
     struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 0];
@@ -90,8 +91,8 @@ static inline struct fli_thread *fli_thread_of(const struct fl_thread *face)
 /* Has a thread call fl_run_pending at its next safepoint, if its host looks at the byte. Any thread. */
 static inline void fli_thread_alert(struct fli_thread *thread)
 {
-    /* D9: release, pairs with D10 in fli_pending_settle_owner: what there is to do can be seen. */
-    fli_store_release(&thread->is_pending, 1);
+    /* Q1: release, pairs with Q2 in fli_queue_settle_owner: what there is to do can be seen. */
+    fli_store_order(&thread->is_pending, 1, FL_MO_QUEUE_ALERT);
 }
 
 /* Whether a handle is a stand-in, or is left. */

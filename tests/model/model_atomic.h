@@ -56,7 +56,7 @@
 #define fli_or_release(p, v)         fli_model_made(p)->fetch_or((v), rl::mo_release, $)
 #define fli_or_relaxed(p, v)         fli_model_made(p)->fetch_or((v), rl::mo_relaxed, $)
 #define fli_and_relaxed(p, v)        fli_model_made(p)->fetch_and((v), rl::mo_relaxed, $)
-#define fli_exchange_acquire(p, v)   fli_model_made(p)->exchange((v), rl::mo_acquire, $)
+#define fli_exchange(p, v, order)    fli_model_made(p)->exchange((v), (order), $)
 #define fli_cas_strong(p, expected, desired, success, failure)                                                       \
     fli_model_cas_strong((p), (expected), (desired), (success), (failure), $)
 #define fli_cas_weak(p, expected, desired, success, failure)                                                         \

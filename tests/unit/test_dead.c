@@ -176,7 +176,7 @@ static const struct fli_dead *see_list(struct watch *watch, const struct fli_dea
 static void look(struct watch *watch)
 {
     struct fli_dead *list;
-    struct fli_pending pending;
+    struct fli_queue pending;
     watch->look++;
     watch->list_count = 0;
     READ(watch, &watch->thread->dead, &list);
@@ -184,7 +184,7 @@ static void look(struct watch *watch)
     READ(watch, &watch->thread->other_dead, &list);
     for (const struct fli_dead *other = list; other != NULL && watch->wrong[0] == '\0';)
         other = see_list(watch, other);
-    READ(watch, watch->thread->pending, &pending);
+    READ(watch, watch->thread->queue, &pending);
     see_pile(watch, &pending.pile);
 }
 

@@ -220,7 +220,7 @@ static void note_live(struct fl_thread *thread, struct node *node)
     if (node->number % 1000 != 0)
         return;
     const struct fli_thread *whole = fli_thread_of(thread);
-    size_t waiting = fli_load_own(&whole->dead->places.pile.count) + fli_load_own(&whole->pending->pile.count);
+    size_t waiting = fli_load_own(&whole->dead->places.pile.count) + fli_load_own(&whole->queue->pile.count);
     if (waiting > seen.most_live)
         seen.most_live = waiting;
 }
