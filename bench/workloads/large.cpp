@@ -5,6 +5,8 @@
  *     large/2M      the same with 4 blocks of 2 MiB
  *     grow/64M      an array grows from 1 KiB to 64 MiB by half of its size at a time, each page touched as it comes,
  *                   and is freed; with fl_realloc and with realloc
+ *
+ * All of them are beside glibc's malloc alone.
  */
 #include "time/harness.h"
 
@@ -114,7 +116,7 @@ struct Add {
 
 void add()
 {
-    WithPeers<>::visit(Add());
+    Backends<Freelane, Pointers<kFreelaneCall>, Pointers<kGlibc>>::visit(Add());
     add_workload<Freelane>("grow/64M", run_grow<OurRealloc>);
     add_workload<Pointers<kGlibc>>("grow/64M", run_grow<LibraryRealloc>);
 }
