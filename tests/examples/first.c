@@ -26,15 +26,14 @@ int main(void)
         fprintf(stderr, "%s\n", error);
         return 1;
     }
-    struct fl_thread *thread = fl_thread_self();
     struct node *list = NULL;
     for (int i = 0; i < 10000000; i++) {
-        struct node *node = fl_type_alloc(thread, &node_type);
+        struct node *node = fl_type_alloc(fl_thread_self(), &node_type);
         if (node == NULL)
             return 1;
         *node = (struct node){.value = i, .next = list};
         list = node;
     }
-    fl_dealloc(thread, list, &node_type); /* ten million nodes end one after the other: the stack does not grow */
+    fl_dealloc(fl_thread_self(), list, &node_type); /* ten million nodes end in turn, the stack does not grow */
     return 0;
 }
