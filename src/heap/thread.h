@@ -45,21 +45,21 @@ struct fli_thread {
     FLI_ATOMIC(uint8_t) * slab_classes;
 
     const struct fl_header *header;      /* of the heap, where there are stale readers */
-    FLI_ATOMIC(bool) is_quick;           /* it is attached, and slow halves need not look for a trace (trace.h) */
     FLI_PLAIN(struct fl_cache *) caches; /* the caches, by class: where slow halves find them */
     void ***deferred;                    /* the same of its magazines of deferred blocks */
     FLI_ATOMIC(unsigned) sections;       /* read-side sections begun and not ended through this handle */
-    struct fl_heap *heap;                /* NULL in the stand-ins, and once the handle is left */
-    struct fl_heap *left;                /* the heap that it was of, once the exit of its OS thread has detached it */
+    FLI_ATOMIC(bool) is_quick;           /* it is attached, and slow halves need not look for a trace (trace.h) */
+    FLI_ATOMIC(uint8_t) is_pending;      /* the byte for the host's eval breaker; other threads set it, too */
+    uint8_t later;        /* the bit of the heap's option in fl_type.later; all bits in the stand-ins */
+    struct fl_heap *heap; /* NULL in the stand-ins, and once the handle is left */
+    struct fl_heap *left; /* the heap that it was of, once the exit of its OS thread has detached it */
     struct fli_owner owner;
     void *context;
-    struct fli_callback refilling;  /* on_refill */
-    const void *stack;              /* the host's name for the stack that the thread is on */
-    struct fli_dead *dead;          /* dead objects of a stack, if it is the present one */
-    struct fli_dead *other_dead;    /* those of other stacks */
-    struct fli_queue *queue;      /* those that end later */
-    uint8_t later;                  /* the bit of the heap's option in fl_type.later; all bits in the stand-ins */
-    FLI_ATOMIC(uint8_t) is_pending; /* the byte for the host's eval breaker; other threads set it, too */
+    struct fli_callback refilling; /* on_refill */
+    const void *stack;             /* the host's name for the stack that the thread is on */
+    struct fli_dead *dead;         /* dead objects of a stack, if it is the present one */
+    struct fli_dead *other_dead;   /* those of other stacks */
+    struct fli_queue *queue;       /* those that end later */
     struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     void **checked_deferred[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     uint64_t deferring[2]; /* a bit per class of which it has a magazine of deferred blocks */
