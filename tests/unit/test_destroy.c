@@ -5,10 +5,11 @@
  */
 /* link: -Wl,--wrap=mmap -Wl,--wrap=mprotect */
 #include "grace_support.h"
+#include "graph.h"
+#include "refusal.h"
 
 #include "heap/dead.h"
 
-#include <sys/mman.h>
 #include <ucontext.h>
 
 enum {
@@ -20,45 +21,7 @@ enum {
 
 _Static_assert((int)DEEP * 32 > (int)SMALL_STACK, "recursion would be noticed");
 
-/* This file is not compiled for ThreadSanitizer, but may be linked with it. */
-extern void __tsan_init(void) __attribute__((weak));
-
-/* ---- The system's place. */
-
-static bool refuses;
-static unsigned refused;
-
-void *__real_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-int __real_mprotect(void *address, size_t length, int protection);
-void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-int __wrap_mprotect(void *address, size_t length, int protection);
-
-void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
-{
-    if (!refuses)
-        return __real_mmap(address, length, protection, flags, file, offset);
-    refused++;
-    errno = ENOMEM;
-    return MAP_FAILED;
-}
-
-int __wrap_mprotect(void *address, size_t length, int protection)
-{
-    if (!refuses)
-        return __real_mprotect(address, length, protection);
-    refused++;
-    errno = ENOMEM;
-    return -1;
-}
-
 /* ---- Graphs. */
-
-struct node {
-    uintptr_t count; /* the two words */
-    const struct fl_type *type;
-    struct node *next, *other;
-    uint64_t number;
-};
 
 /* What the callbacks saw. */
 static struct {
@@ -76,12 +39,6 @@ static int forget(void **state)
 }
 
 #define DESTROY_TEST(test) cmocka_unit_test_setup_teardown(test, forget, bed_down)
-
-static void drop(struct fl_thread *thread, struct node *node)
-{
-    if (node != NULL)
-        fl_dealloc(thread, node, node->type);
-}
 
 static void end_node(struct fl_thread *thread, struct node *node)
 {
@@ -136,14 +93,6 @@ static int make_types_ready(void **state)
     return 0;
 }
 
-static struct node *new_node(struct fl_thread *thread, const struct fl_type *type, uint64_t number, struct node *next)
-{
-    struct node *node = fl_type_alloc(thread, type);
-    assert_non_null(node);
-    *node = (struct node){.type = type, .number = number, .next = next};
-    return node;
-}
-
 /* A chain whose nodes have the types in turns. */
 static struct node *new_chain(struct fl_thread *thread, size_t length, const struct fl_type *const *types,
                               size_t count)
@@ -182,13 +131,7 @@ static struct node *new_array(struct fl_thread *thread, const struct fl_type *ty
 {
     if (!array_type.ready)
         assert_int_equal(fl_type_ready(&array_type, NULL, NULL, 0), 0);
-    struct node *array = new_node(thread, &array_type, length, NULL);
-    for (size_t i = length; i-- > 0;) {
-        struct node *node = new_node(thread, type, i, NULL);
-        node->other = array->other;
-        array->other = node;
-    }
-    return array;
+    return new_holder(thread, &array_type, type, length);
 }
 
 /* ---- On a small stack. */

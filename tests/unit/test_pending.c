@@ -5,10 +5,11 @@
  */
 /* link: -Wl,--wrap=mmap -Wl,--wrap=mprotect */
 #include "grace_support.h"
+#include "graph.h"
+#include "refusal.h"
 
 #include "heap/dead.h"
 
-#include <sys/mman.h>
 #include <time.h>
 
 enum {
@@ -17,45 +18,7 @@ enum {
     WINDOW_US = 100,
 };
 
-/* This file is not compiled for ThreadSanitizer, but may be linked with it. */
-extern void __tsan_init(void) __attribute__((weak));
-
-/* ---- The system's place. */
-
-static bool refuses;
-static unsigned refused;
-
-void *__real_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-int __real_mprotect(void *address, size_t length, int protection);
-void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-int __wrap_mprotect(void *address, size_t length, int protection);
-
-void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
-{
-    if (!refuses)
-        return __real_mmap(address, length, protection, flags, file, offset);
-    refused++;
-    errno = ENOMEM;
-    return MAP_FAILED;
-}
-
-int __wrap_mprotect(void *address, size_t length, int protection)
-{
-    if (!refuses)
-        return __real_mprotect(address, length, protection);
-    refused++;
-    errno = ENOMEM;
-    return -1;
-}
-
 /* ---- Graphs. */
-
-struct node {
-    uintptr_t count; /* the two words */
-    const struct fl_type *type;
-    struct node *next, *other;
-    uint64_t number;
-};
 
 /* What the callbacks saw. */
 static struct {
@@ -74,12 +37,6 @@ static int reset(void **state)
 }
 
 #define PENDING_TEST(test) cmocka_unit_test_setup(test, reset)
-
-static void drop(struct fl_thread *thread, struct node *node)
-{
-    if (node != NULL)
-        fl_dealloc(thread, node, node->type);
-}
 
 static void end_node(struct fl_thread *thread, struct node *node)
 {
@@ -159,14 +116,6 @@ static int make_types_ready(void **state)
     return 0;
 }
 
-static struct node *new_node(struct fl_thread *thread, const struct fl_type *type, uint64_t number, struct node *next)
-{
-    struct node *node = fl_type_alloc(thread, type);
-    assert_non_null(node);
-    *node = (struct node){.type = type, .number = number, .next = next};
-    return node;
-}
-
 static struct node *new_chain(struct fl_thread *thread, const struct fl_type *type, size_t length)
 {
     struct node *chain = NULL;
@@ -183,18 +132,6 @@ static struct node *new_tree(struct fl_thread *thread, const struct fl_type *typ
     node->next = new_tree(thread, type, 2 * number, size);
     node->other = new_tree(thread, type, 2 * number + 1, size);
     return node;
-}
-
-static struct node *new_list(struct fl_thread *thread, const struct fl_type *type, const struct fl_type *items,
-                             size_t length)
-{
-    struct node *list = new_node(thread, type, length, NULL);
-    for (size_t i = length; i-- > 0;) {
-        struct node *node = new_node(thread, items, i, NULL);
-        node->other = list->other;
-        list->other = node;
-    }
-    return list;
 }
 
 static struct bed bed_of_later(enum fl_later option)
@@ -233,7 +170,7 @@ static void a_wide_object_is_cleared_piece_by_piece(void **state)
         struct bed bed = bed_of_later(FL_LATER_NONE);
         reset(NULL);
         seen.act = note_live;
-        drop(bed.thread, new_list(bed.thread, types[i], i == 1 ? &wordless : &cleared, MANY));
+        drop(bed.thread, new_holder(bed.thread, types[i], i == 1 ? &wordless : &cleared, MANY));
         assert_int_equal(seen.ended, MANY);
         assert_int_equal(seen.pieces, MANY / PIECE);
         assert_int_equal(seen.finalized, types[i] == &list_type);
@@ -251,7 +188,7 @@ static void pieces_follow_each_other_when_memory_is_refused(void **state)
     struct bed bed = bed_of_later(FL_LATER_NONE);
     struct node *outer = new_node(bed.thread, &wordless_list, 0, NULL);
     for (unsigned i = 0; i < LISTS; i++) {
-        struct node *inner = new_list(bed.thread, &wordless_list, &wordless, EACH);
+        struct node *inner = new_holder(bed.thread, &wordless_list, &wordless, EACH);
         struct node *holder = new_node(bed.thread, &wordless, 0, inner);
         holder->other = outer->other;
         outer->other = holder;
@@ -394,7 +331,7 @@ static void a_queue_finds_a_place_when_every_mapping_is_refused(void **state)
 {
     (void)state;
     struct bed bed = bed_of_later(FL_LATER_ALL);
-    struct node *list = new_list(bed.thread, &list_type, &cleared, MANY);
+    struct node *list = new_holder(bed.thread, &list_type, &cleared, MANY);
     struct node *tree = new_tree(bed.thread, &finalized, 1, MANY);
     static struct node *single[MANY];
     for (unsigned i = 0; i < MANY; i++)
@@ -427,7 +364,7 @@ static void a_budget_of_objects_bounds_what_begins(void **state)
 {
     (void)state;
     struct bed bed = bed_of_later(FL_LATER_ALL);
-    drop(bed.thread, new_list(bed.thread, &list_type, &cleared, 1000));
+    drop(bed.thread, new_holder(bed.thread, &list_type, &cleared, 1000));
     uint64_t begun = 0;
     for (int left = 1; left == 1;) {
         left = fl_run_pending(bed.thread, fl_budget_objects(7));
@@ -488,7 +425,8 @@ static bool end_in_short_calls(size_t nodes)
 {
     struct bed bed = bed_of_later(FL_LATER_ALL);
     struct node *roots[] = {new_tree(bed.thread, &finalized, 1, nodes),
-                            new_list(bed.thread, &list_type, &cleared, nodes), new_chain(bed.thread, &legacy, nodes)};
+                            new_holder(bed.thread, &list_type, &cleared, nodes),
+                            new_chain(bed.thread, &legacy, nodes)};
     uint64_t calls = 0, late = 0;
     seen.ended = 0;
     for (size_t i = 0; i < COUNT_OF(roots); i++) {

@@ -1,25 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* link: -Wl,--wrap=mmap */
+/* link: -Wl,--wrap=mmap -Wl,--wrap=mprotect */
 #include "ground.h"
+#include "refusal.h"
 
-#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "heap/options.h"
-
-/* Reservations of more bytes than this are refused. */
-static size_t granted = SIZE_MAX;
-
-void *__real_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-
-void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
-{
-    if (protection != PROT_NONE || length <= granted)
-        return __real_mmap(address, length, protection, flags, file, offset);
-    errno = ENOMEM;
-    return MAP_FAILED;
-}
 
 /* ---- Slabs of several ranges. */
 

@@ -372,14 +372,20 @@ static bool end(struct other *other)
     return was_told != NULL;
 }
 
+/* A trace starts while the thread runs, whose last free is told. */
+static void assert_joins(struct other *other, struct fl_heap *heap)
+{
+    begin(other, heap);
+    start(heap);
+    assert_true(end(other));
+    fl_trace_stop(heap);
+}
+
 static void a_thread_acknowledges_in_a_slow_half(void **state)
 {
     struct bed *bed = *state;
     struct other other = {.acts = true};
-    begin(&other, bed->heap);
-    start(bed->heap);
-    assert_true(end(&other));
-    fl_trace_stop(bed->heap);
+    assert_joins(&other, bed->heap);
 }
 
 static void a_thread_acknowledges_at_a_quiescent_state(void **state)
@@ -388,10 +394,7 @@ static void a_thread_acknowledges_at_a_quiescent_state(void **state)
     struct played_host host = {0};
     struct bed bed = bed_of_host(&host, NULL);
     struct other other = {.quiesces = true};
-    begin(&other, bed.heap);
-    start(bed.heap);
-    assert_true(end(&other));
-    fl_trace_stop(bed.heap);
+    assert_joins(&other, bed.heap);
     end_bed(&bed);
 }
 
@@ -399,20 +402,14 @@ static void a_thread_acknowledges_when_it_runs_what_is_pending(void **state)
 {
     struct bed *bed = *state;
     struct other other = {.looks = true};
-    begin(&other, bed->heap);
-    start(bed->heap);
-    assert_true(end(&other));
-    fl_trace_stop(bed->heap);
+    assert_joins(&other, bed->heap);
 }
 
 static void a_handle_that_is_offline_need_not(void **state)
 {
     struct bed *bed = *state;
     struct other other = {.goes_offline = true};
-    begin(&other, bed->heap);
-    start(bed->heap);
-    assert_true(end(&other));
-    fl_trace_stop(bed->heap);
+    assert_joins(&other, bed->heap);
 }
 
 static void while_the_world_is_stopped_no_handle_need(void **state)

@@ -3,37 +3,12 @@
  * The heap walk where the OS refuses memory or address space.
  */
 /* link: -Wl,--wrap=mmap -Wl,--wrap=mprotect */
+#include "refusal.h"
 #include "walk_support.h"
 
 #include "memory/range.h"
 
-#include <sys/mman.h>
-
 enum { SIZE = 48, SOME = 2000 };
-
-static bool refuses;
-static size_t granted = SIZE_MAX; /* reservations of more bytes than this are refused */
-
-void *__real_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-int __real_mprotect(void *address, size_t length, int protection);
-void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-int __wrap_mprotect(void *address, size_t length, int protection);
-
-void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
-{
-    if (!refuses && (protection != PROT_NONE || length <= granted))
-        return __real_mmap(address, length, protection, flags, file, offset);
-    errno = ENOMEM;
-    return MAP_FAILED;
-}
-
-int __wrap_mprotect(void *address, size_t length, int protection)
-{
-    if (!refuses)
-        return __real_mprotect(address, length, protection);
-    errno = ENOMEM;
-    return -1;
-}
 
 static void without_memory_there_is_no_walk_and_nothing_changes(void **state)
 {
