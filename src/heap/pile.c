@@ -117,8 +117,8 @@ void fli_pile_give_empties(struct fli_pile *pile, struct fli_backing *backing, s
     struct fli_magazine *first = fli_chain_first(&pile->magazines, &backing->magazines);
     if (!keeps && first != NULL && fli_magazine_count(first) == 0)
         fli_chain_put(&pile->empties, &backing->magazines, fli_chain_take(&pile->magazines, &backing->magazines));
-    for (struct fli_magazine *empty; (empty = fli_chain_take(&pile->empties, &backing->magazines)) != NULL;)
-        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, empty, counters);
+    while (fli_pile_has_empties(pile))
+        fli_pile_give_empty(pile, backing, counters);
 }
 
 void fli_pile_give_empty(struct fli_pile *pile, struct fli_backing *backing, struct fli_pool_counters *counters)
