@@ -295,7 +295,7 @@ class Results:
         columns = [column for table in self.tables for column in table["columns"]]
         head = next((column["head"] for column in columns if column["counter"] == floor["column"]), floor["column"])
         share = self.count(floor["column"], floor["workload"], floor["backend"])
-        subject, wanted = f"{floor['workload']}/{floor['backend']}, {head}", f"≥ {floor['at_least']:.0%}"
+        subject, wanted = f"{floor['workload']}/{floor['backend']}, {head}", f"≥ {floor['at_least']:.1%}"
         if share is None:
             return Verdict(subject, wanted, "not measured", False)
         return Verdict(subject, wanted, f"{share:.2%}", share >= floor["at_least"])
