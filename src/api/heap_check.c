@@ -7,13 +7,14 @@
  *     - `below` of each pooled magazine is what lies on the stack from it downwards;
  *     - carved = live + cached + pooled + parked + deferred + lost, with the blocks found in the places on the right
  *       (checked builds count `live` by the live bits);
- *     - magazines in existence = in caches + deferred + on stacks + lost;
+ *     - magazines in existence = in caches + deferred + on stacks + of a layer above + lost;
  *     - large blocks and the extents that are kept for others = those in existence (large.h);
  *     - slabs in existence = at home + warm + cold + retired;
  *     - each slab at home is where it says: on the list that fits its free blocks, full, or current.
  */
 #include "api/stats.h"
 #include "base/check.h"
+#include "heap/guest.h"
 #include "heap/held.h"
 #include "heap/registry.h"
 #include "memory/block.h"
@@ -288,7 +289,7 @@ static int check_magazines(struct walk *walk)
 {
     int failed = fli_dead_check_locked(walk->heap, &walk->magazines, walk->error, walk->error_size);
     size_t exist = fli_magazines_count(&walk->heap->backing.magazines);
-    size_t found = walk->magazines + walk->heap->lost_magazines;
+    size_t found = walk->magazines + fli_guest_magazines_locked(walk->heap) + walk->heap->lost_magazines;
     /* The magazines that a thread had in hand when a fork left it behind are not known. */
     bool wrong = walk->heap->has_lost ? found > exist : found != exist;
     if (failed == 0 && wrong)

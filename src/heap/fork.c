@@ -2,6 +2,7 @@
 #include "heap/fork.h"
 #include "grace/rcu.h"
 #include "heap/caretaker.h"
+#include "heap/guest.h"
 #include "heap/registry.h"
 #include "heap/thread.h"
 #include "heap/trim.h"
@@ -227,6 +228,7 @@ static void begin_anew(struct fl_heap *heap)
     }
     if (!heap->world_stopped)
         leave_behind(heap, lose);
+    fli_guest_begin_anew_stw(heap);
     reset(heap);
 }
 

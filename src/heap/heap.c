@@ -16,6 +16,7 @@
 #include "heap/caretaker.h"
 #include "heap/dead.h"
 #include "heap/fork.h"
+#include "heap/guest.h"
 #include "heap/options.h"
 #include "heap/registry.h"
 #include "heap/service.h"
@@ -93,6 +94,7 @@ static int init_backing(struct fl_heap *heap, size_t span)
 static void dispose(struct fl_heap *heap)
 {
     fli_caretaker_give_up(heap);
+    fli_guest_close(heap);
     fli_service_destroy(heap);
     fli_deferred_close(&heap->deferred);
     fli_large_close(&heap->backing.large);

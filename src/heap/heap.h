@@ -27,6 +27,7 @@
 #include "pool/deferred.h"
 
 struct fli_dead;
+struct fli_guest;
 struct fli_queue;
 struct fli_thread;
 struct fli_walk;
@@ -70,6 +71,8 @@ struct fl_heap {
     left_dead; /* dead objects that threads have left; drains look whether there are any */
     FLI_ATOMIC(struct fli_queue *)
     left_queues; /* likewise those that end later; fl_run_pending looks */
+
+    FLI_ATOMIC(struct fli_guest *) guest; /* what a layer above keeps of the heap; NULL at first (guest.h) */
 
     struct fli_mutex service_lock;
     struct fli_thread *service;

@@ -4,6 +4,7 @@
  */
 #include "heap/thread.h"
 #include "base/check.h"
+#include "heap/guest.h"
 #include "heap/registry.h"
 #include "heap/share.h"
 #include "heap/trace.h"
@@ -35,6 +36,7 @@ void fli_thread_remove_locked(struct fli_thread *thread)
 {
     fli_registry_assert_held();
     struct fl_heap *heap = thread->heap;
+    fli_guest_remove_locked(thread);
     fli_os_thread_unbind_locked(thread);
     fli_dead_leave_locked(thread);
     fli_queue_leave_locked(thread);
@@ -73,7 +75,7 @@ struct fli_thread *fli_thread_create(struct fl_heap *heap)
     }
     thread->heap = heap;
     thread->later = (uint8_t)(1u << heap->options.later);
-    thread->owner.large_shard = fli_large_next_shard(&heap->backing.large);
+    thread->owner.large_shard = (uint16_t)fli_large_next_shard(&heap->backing.large);
     thread->header = heap->options.header;
     thread->caches = fli_thread_place(thread, false);
     thread->deferred = fli_thread_deferred_place(thread, false);
@@ -161,6 +163,7 @@ void fli_thread_note_exit(void)
 
 void fli_thread_end_claimed(struct fli_thread *thread)
 {
+    fli_guest_leave(thread, true);
     flush_and_tell(thread, true);
     stop_reading(thread, true);
     if (&thread->face == fl_thread_current)
@@ -344,6 +347,7 @@ void fl_thread_offline(struct fl_thread *face)
         fli_misuse("fl_thread_offline", face, NULL, "is inside a read-side section");
         return;
     }
+    fli_guest_leave(thread, false);
     if (thread->heap->grace.kind != FL_GRACE_NONE) {
         fli_thread_submit(thread);
         stop_reading(thread, false);
@@ -377,6 +381,7 @@ void fl_thread_online(struct fl_thread *face)
         fli_reader_add_handle(fli_thread_reader(thread), &thread->heap->grace);
     if (thread->is_self && fl_thread_current == &unattached.face)
         fl_thread_current = face;
+    fli_guest_return(thread);
 }
 
 /* ---- Small queries. */

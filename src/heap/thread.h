@@ -55,6 +55,7 @@ struct fli_thread {
     struct fl_heap *left; /* the heap that it was of, once the exit of its OS thread has detached it */
     struct fli_owner owner;
     void *context;
+    void *guest;                   /* what a layer above keeps of the handle, or NULL (guest.h) */
     struct fli_callback refilling; /* on_refill */
     const void *stack;             /* the host's name for the stack that the thread is on */
     struct fli_dead *dead;         /* dead objects of a stack, if it is the present one */

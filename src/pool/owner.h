@@ -29,9 +29,10 @@ enum { FLI_HOME_BLOCK_MOST = FLI_MODEL ? 16 : 2048 };
 /* What the slow halves know of the thread whose caches they work on. */
 struct fli_owner {
     struct fli_home *home;
-    struct fli_pool_counters counters;     /* what the thread did to the pool */
-    uint32_t given_magazines, given_bytes; /* what it gave away since the heap last looked */
-    unsigned large_shard;                  /* where its large blocks are counted */
+    struct fli_pool_counters counters; /* what the thread did to the pool */
+    uint32_t given_bytes;              /* what it gave away since the heap last looked */
+    uint16_t given_magazines;          /* the same */
+    uint16_t large_shard;              /* where its large blocks are counted */
 };
 
 /* Whether blocks of the class are small. */
