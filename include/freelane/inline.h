@@ -45,6 +45,8 @@ struct fl_thread {
     struct fl_cache cache[2 * FL_CLASS_COUNT];
     /* Likewise: one past the uppermost pointer of the magazine that collects deferred blocks of a class. */
     void **deferred[2 * FL_CLASS_COUNT];
+    /* Who the thread is in the counts of objects, in the upper 16 bits (object.h). 0: nobody. */
+    uint32_t slot;
     /* The library's own state follows. */
 };
 

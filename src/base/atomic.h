@@ -51,8 +51,14 @@
 #define fli_cas_weak(p, expected, desired, success, failure)                                                         \
     atomic_compare_exchange_weak_explicit((p), (expected), (desired), (success), (failure))
 
+/* The same for words of structs in public headers, which are no _Atomic. */
+#define fli_cas_public(p, old, new, yes, no) __atomic_compare_exchange_n((p), (old), (new), true, (yes), (no))
+#define fli_or_public(p, v, order)           __atomic_fetch_or((p), (v), (order))
+#define fli_or(p, v, order)                  atomic_fetch_or_explicit((p), (v), (order))
+#define fli_and(p, v, order)                 atomic_fetch_and_explicit((p), (v), (order))
+
 /* A plain use, see below. The model check has its own definition. */
-#define fli_count(p, v) fli_store_relaxed((p), fli_load_relaxed(p) + (v))
+#define fli_count(p, v)                      fli_store_relaxed((p), fli_load_relaxed(p) + (v))
 
 #endif
 

@@ -14,10 +14,10 @@ from exports import declared
 from source import report, sources
 
 # From the bottom of the library to its top.
-LAYERS = ["base", "memory", "large", "grace", "pool", "heap", "api", "python"]
+LAYERS = ["base", "memory", "large", "grace", "pool", "heap", "api", "object", "python"]
 
 # Where functions of freelane.h may be called.
-CALLERS = {"api", "python"}
+CALLERS = {"api", "object", "python"}
 
 # System headers with one place of their own.
 PRIVATE_HEADERS = [
@@ -29,6 +29,7 @@ PRIVATE_HEADERS = [
 ]
 
 CORE_HEADERS = {"freelane.h", "inline.h"}
+OBJECT_HEADERS = {"object.h", "object_inline.h"}
 PYTHON_HEADERS = {"python.h", "python_inline.h"}
 CALL = re.compile(r"\bfl_\w+(?=\()")
 INDENTED = re.compile(r"^[ \t].*", re.MULTILINE)
@@ -46,9 +47,14 @@ def check_private(source, line, included):
 
 
 def check_public(source, line, included):
-    header = included.removeprefix("freelane/")
-    in_core = layer_of(source) != "python" and source.path.name not in PYTHON_HEADERS
-    if in_core and header not in CORE_HEADERS:
+    """The core includes no header of a layer above, nor does such a layer include another's."""
+    header, own, name = included.removeprefix("freelane/"), layer_of(source), source.path.name
+    may = CORE_HEADERS
+    if own == "object" or name in OBJECT_HEADERS:
+        may = CORE_HEADERS | OBJECT_HEADERS
+    if own == "python" or name in PYTHON_HEADERS:
+        may = CORE_HEADERS | PYTHON_HEADERS
+    if header not in may:
         yield f"{source.name}:{line}: the core includes <{included}>"
 
 

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+#include "object/count.h"
+
+bool fli_count_add(struct fl_object *object, uint32_t references)
+{
+    uint32_t shared = fli_load_public(&object->shared);
+    for (;;) {
+        if (fli_shared_is_fixed(shared))
+            return true;
+        bool fits = fli_shared_count(shared) <= FLI_SHARED_MOST - (int32_t)references;
+        uint32_t flags = shared & (FL_SHARED_ONE - 1);
+        uint32_t next = fits ? shared + references * FL_SHARED_ONE
+                             : ((uint32_t)FLI_SHARED_MOST * FL_SHARED_ONE | flags | FL_SHARED_IMMORTAL);
+        /* Relaxed: the caller had a reference before, so nothing is found out by this one. */
+        if (fli_cas_public(&object->shared, &shared, next, memory_order_relaxed, memory_order_relaxed))
+            return fits;
+    }
+}
+
+/* What dropping a reference makes of a shared word. Stores the next word in `next`. */
+static enum fli_drop after_drop(uint32_t shared, uint32_t *next)
+{
+    int32_t count = fli_shared_count(shared);
+    *next = shared - FL_SHARED_ONE;
+    if ((shared & FL_SHARED_MERGED) == 0) {
+        if (count > 0 || (shared & FL_SHARED_QUEUED) != 0)
+            return FLI_DROP_LIVES;
+        *next = shared | FL_SHARED_QUEUED;
+        return FLI_DROP_HAND;
+    }
+    if (count <= 0)
+        return FLI_DROP_BELOW;
+    if (count > 1)
+        return FLI_DROP_LIVES;
+    return (shared & FL_SHARED_IMMORTAL) != 0 ? FLI_DROP_IMMORTAL : FLI_DROP_LAST;
+}
+
+enum fli_drop fli_count_drop(struct fl_object *object, bool may_hand)
+{
+    uint32_t next, shared = fli_load_public(&object->shared);
+    for (;;) {
+        if (fli_shared_is_fixed(shared))
+            return FLI_DROP_LIVES;
+        enum fli_drop drop = after_drop(shared, &next);
+        if (drop >= FLI_DROP_BELOW || (drop == FLI_DROP_HAND && !may_hand))
+            return drop;
+        /* B3: acq_rel, pairs with B1, B3, B5 and B6: what its thread did to the object is before the object's death.
+         * Failure: relaxed, the word is looked at anew. */
+        if (fli_cas_public(&object->shared, &shared, next, FL_MO_COUNT_DROP, memory_order_relaxed))
+            return drop;
+    }
+}
+
+bool fli_count_try(struct fl_object *object)
+{
+    uint32_t shared = fli_load_public(&object->shared);
+    for (;;) {
+        if (fli_shared_is_fixed(shared))
+            return true;
+        int32_t count = fli_shared_count(shared);
+        if ((count <= 0 && !fli_shared_may_rise(shared)) || count >= FLI_SHARED_MOST)
+            return false;
+        /* B4: acquire, pairs with B7 in fl_publish. Failure: relaxed, the word is looked at anew. */
+        if (fli_cas_public(&object->shared, &shared, shared + FL_SHARED_ONE, FL_MO_COUNT_TRY, memory_order_relaxed))
+            return true;
+    }
+}
+
+enum fli_drop fli_count_merge_last(struct fl_object *object)
+{
+    uint32_t next, shared = fli_load_public(&object->shared);
+    bool dead;
+    fli_store_public(&object->local, 0); /* before others may free it */
+    do {
+        dead = fli_shared_count(shared) == 0;
+        next = shared | FL_SHARED_MERGED;
+        if (dead && (shared & FL_SHARED_IMMORTAL) != 0)
+            next += FL_SHARED_ONE; /* its own reference stays */
+        /* B5: acq_rel, pairs with B3 and B6: as B3. Failure: relaxed, the word is looked at anew. */
+    } while (!fli_cas_public(&object->shared, &shared, next, FL_MO_COUNT_MERGE, memory_order_relaxed));
+    if (!dead)
+        return FLI_DROP_LIVES;
+    return (shared & FL_SHARED_IMMORTAL) == 0 ? FLI_DROP_LAST : FLI_CHECKED ? FLI_DROP_IMMORTAL : FLI_DROP_LIVES;
+}
+
+enum fli_drop fli_count_merge(struct fl_object *object)
+{
+    uint32_t next, shared = fli_load_public(&object->shared);
+    uint32_t count = fli_load_public(&object->local) & FL_LOCAL_MOST;
+    do {
+        next = ((shared & ~(uint32_t)FL_SHARED_QUEUED) | FL_SHARED_MERGED) + count * FL_SHARED_ONE;
+        /* B6: acq_rel, pairs with B3 and B5: as B3. Failure: relaxed, the word is looked at anew. */
+    } while (!fli_cas_public(&object->shared, &shared, next, FL_MO_COUNT_MERGE, memory_order_relaxed));
+    fli_store_public(&object->local, 0);
+    return fli_count_drop(object, false);
+}
+
+void fli_count_fix(struct fl_object *object)
+{
+    fli_or_public(&object->shared, FL_SHARED_IMMORTAL,
+                  memory_order_relaxed); /* relaxed: a flag that orders nothing */
+}

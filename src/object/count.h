@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reference counts: the two words of an object's header, and how they are merged.
+ *
+ *     references = count of `local` + count of `shared`
+ *
+ *     state       local       shared                        who may see the object die
+ *     owned       slot, n>0   count c                       the owner, when n has become 0: at once if the word is 0
+ *     queued      slot, n     QUEUED, one of c + n is the   nobody: it has a reference
+ *                             queue's
+ *     merged      0           MERGED, count c >= 0          who lowers c to 0
+ *     dead        slot, 0     0                             of an object that its owner had alone
+ *                 0           MERGED, count 0
+ *
+ * The owner alone writes `local`; in its place a thread that has claimed its slot (slot.h). The owner's last decref
+ * looks at `shared`. If that word is 0, no other thread has a reference, and none can find the object: it is dead. If
+ * not, the owner writes local = 0 and then sets MERGED by a compare-and-swap. From that on others may free the object,
+ * so the owner touches it no more unless it is dead. The object has no owner then: a thread with the old slot must not
+ * count in `local` again.
+ *
+ * A thread that is not the owner lowers `shared`. If that is 0 already and not merged, the reference counts in `local`,
+ * and perhaps it is the last. The thread sets QUEUED instead, and hands its reference to the owner's queue. From a queue
+ * an object is merged in three steps: `shared` gets the owner's count and MERGED; local = 0; the queue's reference is
+ * dropped. The object cannot die before the last step. If a fork leaves the first steps half done, there are too many
+ * references and never too few.
+ *
+ * Readers without locks raise `shared` though they have no reference. They may do so while it is above 0, and from 0
+ * only if the object is PUBLISHED (or QUEUED) and not merged. The word of such an object is not 0, so its owner's last
+ * decref is the compare-and-swap. Of that and the reader's one comes first: the reader finds MERGED with 0, or the owner
+ * finds a reference. Without the flag, the owner might free the object on the ground of a 0 that a reader has just
+ * raised to 1.
+ *
+ * A stale reader may hold a header that was freed and is an object anew. Its compare-and-swap then fails, or gives the
+ * reader a reference to the new object, which is counted like any other. Hence it looks again at where it found the
+ * pointer. B4 and B7 let it find there what was written before the new object was published.
+ *
+ *     label  order    where                                          pairs with
+ *     B1     acquire  the owner finds `shared` 0 (object_inline.h)   B3
+ *     B2     acquire  a reader looks again (object_inline.h)         B7, the host's store
+ *     B3     acq_rel  a drop                                         B1 B3 B5 B6
+ *     B4     acquire  a reader takes a reference                     B7
+ *     B5     acq_rel  the owner's last decref merges                 B3 B6
+ *     B6     acq_rel  a merge from the queue                         B3 B5
+ *     B7     release  an object is published                         B2 B4
+ *
+ * A drop releases what its thread did to the object, and the drop that finds the last reference acquires it. Taking a
+ * reference orders nothing: the caller had one. All changes of `shared` are read-modify-writes but the one that makes an
+ * object, so each synchronises with all that are before it.
+ */
+#ifndef FLI_COUNT_H
+#define FLI_COUNT_H
+
+#include "base/atomic.h"
+#include "base/base.h"
+
+#include <freelane/object.h>
+
+#if !defined(FL_MO_COUNT_DROP)
+#define FL_MO_COUNT_DROP memory_order_acq_rel
+#endif
+#if !defined(FL_MO_COUNT_TRY)
+#define FL_MO_COUNT_TRY memory_order_acquire
+#endif
+#if !defined(FL_MO_COUNT_MERGE)
+#define FL_MO_COUNT_MERGE memory_order_acq_rel
+#endif
+#if !defined(FL_MO_COUNT_PUBLISH)
+#define FL_MO_COUNT_PUBLISH memory_order_release
+#endif
+
+enum {
+    FLI_LOCAL_BITS = 16,
+    /* What an owner moves to the shared count when its own is full. */
+    FLI_LOCAL_HALF = (FL_LOCAL_MOST + 1) / 2,
+    /* The most references in `shared`. An owner's count can be added to as many. */
+    FLI_SHARED_MOST = (1 << 27) - 1 - 2 * FL_LOCAL_MOST,
+};
+
+/* What came of dropping a reference. */
+enum fli_drop {
+    FLI_DROP_LIVES,    /* the object lives, or is not the caller's concern any more */
+    FLI_DROP_LAST,     /* it is dead: the caller deallocates it */
+    FLI_DROP_HAND,     /* the reference is for the owner's queue: with `may_hand` it is the queue's now */
+    FLI_DROP_BELOW,    /* there was none; nothing was changed */
+    FLI_DROP_IMMORTAL, /* it was an immortal object's own; nothing was changed. Checked builds */
+};
+
+/* The references in a shared word. */
+static inline int32_t fli_shared_count(uint32_t shared)
+{
+    return (int32_t)shared / FL_SHARED_ONE - ((int32_t)shared % FL_SHARED_ONE < 0);
+}
+
+/* Whether the references no longer count. Checked builds go on counting those of an immortal object, to notice who drops
+ * too many, unless they were too many to be counted. */
+static inline bool fli_shared_is_fixed(uint32_t shared)
+{
+    return (shared & FL_SHARED_IMMORTAL) != 0 && (!FLI_CHECKED || fli_shared_count(shared) >= FLI_SHARED_MOST);
+}
+
+/* Whether a reader without locks may raise a shared count of 0. */
+static inline bool fli_shared_may_rise(uint32_t shared)
+{
+#if defined(FREELANE_MODEL_NO_PUBLISH)
+    return (shared & FL_SHARED_MERGED) == 0;
+#else
+    return (shared & FL_SHARED_MERGED) == 0 && (shared & (FL_SHARED_PUBLISHED | FL_SHARED_QUEUED)) != 0;
+#endif
+}
+
+/* Adds references to the shared count. Returns false if the object has become immortal by it. The caller has a reference.
+ * Any thread. */
+bool fli_count_add(struct fl_object *object, uint32_t references);
+
+/* Drops a reference of a thread that is not the owner. */
+enum fli_drop fli_count_drop(struct fl_object *object, bool may_hand);
+
+/* Takes a reference for a reader that has none. Returns whether it has. Any thread. */
+bool fli_count_try(struct fl_object *object);
+
+/* Merges an object whose owner's count has just become 0. The owner. */
+enum fli_drop fli_count_merge_last(struct fl_object *object);
+
+/* Merges an object from the queue, and drops the queue's reference. The owner, or who has claimed its slot. */
+enum fli_drop fli_count_merge(struct fl_object *object);
+
+/* Makes an object immortal. */
+void fli_count_fix(struct fl_object *object);
+
+#endif

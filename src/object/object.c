@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The slow halves of the functions of object.h: other threads' references, handing over, and handles without a slot.
+ */
+#include "api/serve.h"
+#include "base/check.h"
+#include "heap/pile.h"
+#include "heap/service.h"
+#include "object/slots.h"
+
+/* The owner's count at which half of it moves to the shared one. The fast paths know only FL_LOCAL_MOST. */
+enum { LOCAL_TOP = FLI_RARE_PATHS ? 3 : FL_LOCAL_MOST, LOCAL_HALF = (LOCAL_TOP + 1) / 2 };
+
+/* Whether the caller owns the object. Stores the owner's count, which is 0 if the object is dead. */
+static bool is_mine(const struct fl_thread *face, const struct fl_object *object, uint32_t *count)
+{
+    uint32_t mark = fli_slots_mark(fli_thread_of(face));
+    *count = fli_load_public(&object->local) - mark;
+    return mark != 0 && *count <= FL_LOCAL_MOST;
+}
+
+static void set_count(const struct fl_thread *face, struct fl_object *object, uint32_t count)
+{
+    fli_store_public(&object->local, fli_slots_mark(fli_thread_of(face)) + count);
+}
+
+/* ---- Taking references. */
+
+static void add_shared(const struct fl_thread *face, struct fl_object *object, uint32_t references)
+{
+    if (fli_count_add(object, references))
+        return;
+    struct fli_slots *slots = fli_slots_of(fl_thread_heap(face));
+    if (slots != NULL)
+        fli_add_count(&slots->overflows, 1);
+}
+
+/* A reference more for the owner, whose count is not 0. */
+static void add_mine(const struct fl_thread *face, struct fl_object *object, uint32_t count)
+{
+    if (count >= LOCAL_TOP) {
+        add_shared(face, object, LOCAL_HALF);
+        count -= LOCAL_HALF;
+    }
+    set_count(face, object, count + 1);
+}
+
+void fl_incref_slow(struct fl_thread *face, struct fl_object *object)
+{
+    uint32_t count;
+    if (!is_mine(face, object, &count))
+        add_shared(face, object, 1);
+    else if (count > 0)
+        add_mine(face, object, count);
+    else
+        fli_misuse("fl_incref", object, object->type->name, "is dead: it has no reference");
+}
+
+bool fl_try_incref_slow(struct fl_thread *face, struct fl_object *object)
+{
+    uint32_t count;
+    if (!is_mine(face, object, &count))
+        return fli_count_try(object);
+    if (count > 0)
+        add_mine(face, object, count);
+    return count > 0;
+}
+
+void fl_publish(struct fl_object *object)
+{
+    /* B7: release, pairs with B2 and B4: what was written to where the object lay before. */
+    fli_or_public(&object->shared, FL_SHARED_PUBLISHED, FL_MO_COUNT_PUBLISH);
+}
+
+void fl_make_immortal(struct fl_object *object)
+{
+    fli_count_fix(object);
+}
+
+/* ---- Handing over. */
+
+/* What a thread needs to hand an object over. */
+struct handing {
+    struct fli_thread *server;
+    struct fli_slots *slots;
+    struct fli_slot *slot; /* of the object's owner */
+    struct fli_merging merging;
+};
+
+/* Puts a magazine into the owner's queue. Merges what is in it if the owner is not there. */
+static void put(struct handing *handing, struct fli_magazine *magazine)
+{
+    struct fli_merging *with = &handing->merging;
+    if (fli_slot_hand(handing->slot, with->magazines, magazine, with->counters) && fli_slot_claim(handing->slot))
+        fli_slot_merge(handing->slot, with);
+}
+
+/* A magazine with room, for the owner's queue; NULL if none can be had. */
+static struct fli_magazine *obtain_room(struct handing *handing)
+{
+    struct fli_merging *with = &handing->merging;
+    struct fli_magazine *magazine = fli_stack_pop_mpmc(&handing->slot->queue, with->magazines, with->counters);
+    if (magazine != NULL && fli_magazine_count(magazine) < FLI_SLOT_OBJECTS)
+        return magazine;
+    if (magazine != NULL)
+        put(handing, magazine);
+    magazine = fli_pile_obtain_empty(handing->server);
+    if (magazine != NULL)
+        fli_store_own(&magazine->count, 0);
+    return magazine;
+}
+
+/* Drops the reference with a magazine in hand, into which the object goes if it is to be handed over. */
+static enum fli_drop drop_into(struct handing *handing, struct fli_magazine *magazine, struct fl_object *object)
+{
+    enum fli_drop drop = fli_count_drop(object, true);
+    uint32_t count = fli_magazine_count(magazine);
+    if (drop == FLI_DROP_HAND) {
+        magazine->slots[count++] = object;
+        fli_store_own(&magazine->count, (uint16_t)count);
+        drop = FLI_DROP_LIVES;
+    }
+    struct fli_merging *with = &handing->merging;
+    if (count > 0)
+        put(handing, magazine);
+    else
+        fli_stack_push_mpmc(with->empty, with->magazines, magazine, with->counters);
+    return drop;
+}
+
+/* Drops a reference that looks like one for the owner's queue. */
+static enum fli_drop hand_over(struct handing *handing, struct fl_object *object)
+{
+    uint32_t number = fli_load_public(&object->local) >> FLI_LOCAL_BITS;
+    if (number == 0) /* the owner has merged it meanwhile */
+        return fli_count_drop(object, true);
+    handing->slot = fli_slots_at(handing->slots, number);
+    struct fli_magazine *magazine = obtain_room(handing);
+    if (magazine != NULL)
+        return drop_into(handing, magazine, object);
+    fli_count_fix(object);
+    fli_add_count(&handing->slots->refused, 1);
+    return FLI_DROP_LIVES;
+}
+
+/* The same, and deallocates what this has found dead. */
+static enum fli_drop drop_of_other(struct fl_thread *face, struct fl_object *object)
+{
+    struct handing handing = {.server = fli_serve_enter(face)};
+    if (handing.server == NULL)
+        return FLI_DROP_LIVES; /* there is no heap that the object could be of */
+    struct fl_heap *heap = handing.server->heap;
+    handing.slots = fli_slots_of(heap);
+    enum fli_drop drop = FLI_DROP_BELOW;
+    if (handing.slots != NULL) {
+        handing.merging = fli_slots_merging(handing.server, handing.slots);
+        drop = hand_over(&handing, object);
+    }
+    fli_service_leave(handing.server);
+    if (handing.merging.wrong != NULL)
+        fli_slots_report(handing.merging.wrong, handing.merging.why);
+    if (handing.slots != NULL)
+        fli_slots_end_dead(face, heap);
+    return drop;
+}
+
+/* ---- Dropping references. */
+
+static enum fli_drop drop_mine(const struct fl_thread *face, struct fl_object *object, uint32_t count)
+{
+    if (count == 0)
+        return FLI_DROP_BELOW;
+    set_count(face, object, count - 1);
+    return count > 1 ? FLI_DROP_LIVES : fli_count_merge_last(object);
+}
+
+bool fl_drop(struct fl_thread *face, struct fl_object *object)
+{
+    uint32_t count;
+    bool mine = is_mine(face, object, &count);
+    enum fli_drop drop = mine ? drop_mine(face, object, count) : fli_count_drop(object, false);
+    if (drop == FLI_DROP_HAND)
+        drop = drop_of_other(face, object);
+    if (FLI_UNLIKELY(drop >= FLI_DROP_HAND))
+        fli_slots_report(object, drop);
+    return drop == FLI_DROP_LAST;
+}
+
+void fl_decref_slow(struct fl_thread *face, struct fl_object *object)
+{
+    if (fl_drop(face, object))
+        fl_dealloc(face, object, object->type);
+}
+
+void fl_decref_merge(struct fl_thread *face, struct fl_object *object)
+{
+    enum fli_drop drop = fli_count_merge_last(object);
+    if (drop == FLI_DROP_LAST)
+        fl_dealloc(face, object, object->type);
+}
+
+/* ---- Merging. */
+
+void fl_merge(struct fl_thread *face)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    struct fli_slot *slot = fli_slots_mine(thread);
+    if (slot == NULL || !fli_slot_claim_owner(slot))
+        return;
+    struct fli_merging merging = fli_slots_merging(thread, fli_slots_of(thread->heap));
+    fli_slot_merge(slot, &merging);
+    if (merging.wrong != NULL)
+        fli_slots_report(merging.wrong, merging.why);
+    fli_slots_end_dead(face, thread->heap);
+}
+
+const unsigned char *fl_thread_handed(struct fl_thread *face)
+{
+    static const unsigned char nothing = 0;
+    struct fli_thread *server = fli_serve_enter(face);
+    if (server == NULL)
+        return &nothing;
+    fli_slots_join(server);
+    const struct fli_slot *slot = fli_slots_mine(server);
+    fli_service_leave(server);
+    return slot != NULL ? (const unsigned char *)&slot->handed : &nothing;
+}
+
+void fl_object_stats(struct fl_heap *heap, struct fl_object_stats *stats)
+{
+    struct fli_slots *slots = fli_slots_of(heap);
+    *stats = (struct fl_object_stats){0, 0};
+    if (slots == NULL)
+        return;
+    stats->overflows = fli_load_hint(&slots->overflows);
+    stats->refused = fli_load_hint(&slots->refused);
+}
+
+/* ---- Making objects. */
+
+/* Gives an object one reference, beside flags that it keeps: that of its owner, or a shared one if `mark` is 0. */
+static void set_one(struct fl_object *object, uint32_t mark, uint32_t flags)
+{
+    uint32_t merged = FL_SHARED_MERGED | FL_SHARED_ONE;
+    fli_store_public(&object->local, mark != 0 ? mark + 1 : 0);
+    fli_store_public(&object->shared, flags | (mark != 0 ? 0 : merged));
+}
+
+void fl_object_init_slow(struct fl_thread *face, struct fl_object *object, const struct fl_type *type)
+{
+    struct fli_thread *server = fli_serve_enter(face);
+    uint32_t mark = 0;
+    if (server != NULL) {
+        if (server->guest == NULL)
+            fli_slots_join(server);
+        mark = fli_slots_mark(server);
+        fli_service_leave(server);
+    }
+    set_one(object, mark, 0);
+    fli_store_public(&object->type, type);
+}
+
+struct fl_object *fl_object_alloc_slow(struct fl_thread *face, const struct fl_type *type)
+{
+    fl_merge(face);
+    struct fl_object *object = (struct fl_object *)fl_type_alloc(face, type);
+    if (object != NULL)
+        fl_object_init(face, object, type);
+    return object;
+}
+
+void fl_revive(struct fl_thread *face, struct fl_object *object)
+{
+    uint32_t flags = fli_load_public(&object->shared) & FL_SHARED_PUBLISHED;
+    set_one(object, fli_slots_mark(fli_thread_of(face)), flags);
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+#include "object/slots.h"
+#include "api/serve.h"
+#include "base/check.h"
+#include "heap/registry.h"
+#include "heap/service.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* The slots of a region are committed so many bytes at a time, at least. */
+#define COMMIT_STEP ((size_t)64 * sizeof(struct fli_slot))
+
+/* ---- The table. */
+
+static void destroy(struct fli_guest *guest)
+{
+    struct fli_slots *slots = (struct fli_slots *)(void *)guest;
+    fli_region_close(&slots->memory);
+    fli_os_release(slots->memory.base, slots->memory.reserved);
+    free(slots);
+}
+
+static void leave(struct fli_thread *thread, bool detached);
+static void come_back(struct fli_thread *thread);
+static void remove_locked(struct fli_thread *thread);
+static void begin_anew_stw(struct fl_heap *heap);
+static size_t magazines_locked(struct fl_heap *heap);
+
+static struct fli_slots *create(void)
+{
+    struct fli_slots *slots = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *slots, FLI_CACHE_LINE));
+    if (slots == NULL)
+        return NULL;
+    *slots = (struct fli_slots){
+        .guest = {leave, come_back, remove_locked, begin_anew_stw, magazines_locked, destroy}};
+    fli_stack_init(&slots->dead);
+    slots->memory.reserved = fli_round_up((FLI_SLOTS_MOST + 1) * sizeof(struct fli_slot), FLI_KIB * 64);
+    slots->memory.base = fli_os_reserve(slots->memory.reserved, FLI_KIB * 64);
+    if (slots->memory.base != NULL)
+        return slots;
+    free(slots);
+    return NULL;
+}
+
+/* The slots of a heap; NULL if memory is refused. */
+static struct fli_slots *obtain(struct fl_heap *heap)
+{
+    struct fli_slots *slots = fli_slots_of(heap);
+    if (slots != NULL || (slots = create()) == NULL)
+        return slots;
+    struct fli_guest *entered = fli_guest_enter(heap, &slots->guest);
+    if (entered != &slots->guest)
+        destroy(&slots->guest); /* another thread was first */
+    return (struct fli_slots *)(void *)entered;
+}
+
+/* ---- Slots come and go. */
+
+/* Takes a free slot, or a new one; 0 if there is none. */
+static uint32_t take_locked(struct fli_slots *slots)
+{
+    fli_registry_assert_held();
+    uint32_t number = slots->free;
+    if (number != 0) {
+        slots->free = fli_slots_at(slots, number)->next_free;
+        return number;
+    }
+    bool refused = slots->used == FLI_SLOTS_MOST ||
+                   fli_region_reach(&slots->memory, (slots->used + 2) * sizeof(struct fli_slot), COMMIT_STEP) != 0;
+    fli_store_hint(&slots->full, refused);
+    return refused ? 0 : ++slots->used;
+}
+
+static void give_back_locked(struct fli_slots *slots, struct fli_slot *slot)
+{
+    fli_registry_assert_held();
+    slot->next_free = slots->free;
+    slots->free = (uint32_t)(slot - fli_slots_at(slots, 0));
+    fli_store_hint(&slots->full, false);
+}
+
+/* Shows the slot to the fast paths, or hides it from them. Those of checked builds never see it. */
+static void show(struct fli_thread *thread)
+{
+    thread->face.slot = FLI_CHECKED ? 0 : fli_slots_mark(thread);
+}
+
+void fli_slots_join(struct fli_thread *thread)
+{
+    int saved = errno;
+    struct fli_slots *slots = thread != thread->heap->service ? obtain(thread->heap) : NULL;
+    if (slots != NULL && thread->guest == NULL && !fli_load_hint(&slots->full)) {
+        fli_registry_lock();
+        uint32_t number = take_locked(slots);
+        fli_registry_unlock();
+        if (number != 0) {
+            thread->guest = fli_slots_at(slots, number);
+            come_back(thread);
+        }
+    }
+    errno = saved;
+}
+
+static void come_back(struct fli_thread *thread)
+{
+    fli_slot_enter(fli_slots_mine(thread));
+    show(thread);
+}
+
+/* Until the slot is given up, callbacks of dead objects may create others, and drop them. */
+static void leave(struct fli_thread *thread, bool detached)
+{
+    struct fli_slots *slots = fli_slots_of(thread->heap);
+    struct fli_slot *slot = fli_slots_mine(thread);
+    while ((fli_load_own(&slot->state) & FLI_SLOT_ONLINE) != 0 && !fli_slot_leave(slot))
+        fl_merge(&thread->face);
+    show(thread);
+    if (!detached)
+        return;
+    thread->guest = NULL;
+    fli_registry_lock();
+    give_back_locked(slots, slot);
+    fli_registry_unlock();
+}
+
+static void remove_locked(struct fli_thread *thread)
+{
+    struct fli_slot *slot = fli_slots_mine(thread);
+    thread->guest = NULL;
+    /* S6: release, pairs with S2 and S4: as S5. Whoever hands something over next merges what is pending. */
+    uint32_t before = fli_and(&slot->state, ~(uint32_t)FLI_SLOT_ONLINE, memory_order_release);
+    if ((before & FLI_SLOT_CLAIMED) == 0)
+        give_back_locked(fli_slots_of(thread->heap), slot);
+}
+
+/* ---- In the child of a fork. */
+
+static bool is_claimed(const struct fli_slot *slot)
+{
+    return (fli_load_own(&slot->state) & FLI_SLOT_CLAIMED) != 0;
+}
+
+/* Takes slots off the list of free ones that threads were merging which are gone. */
+static void retire_free_stw(struct fli_slots *slots)
+{
+    for (uint32_t *at = &slots->free; *at != 0;) {
+        struct fli_slot *slot = fli_slots_at(slots, *at);
+        if (is_claimed(slot))
+            *at = slot->next_free;
+        else
+            at = &slot->next_free;
+    }
+}
+
+static void retire_used_stw(struct fl_heap *heap)
+{
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
+        if (thread->guest != NULL && is_claimed(fli_slots_mine(thread))) {
+            thread->guest = NULL;
+            show(thread);
+        }
+}
+
+/* What other threads were handing over, or had found dead, is left alone: they were at work on it. */
+static void begin_anew_stw(struct fl_heap *heap)
+{
+    struct fli_slots *slots = fli_slots_of(heap);
+    if (!heap->has_lost)
+        return;
+    retire_free_stw(slots);
+    retire_used_stw(heap);
+    for (uint32_t number = 1; number <= slots->used; number++) {
+        struct fli_slot *slot = fli_slots_at(slots, number);
+        fli_store_own(&slot->state, fli_load_own(&slot->state) & FLI_SLOT_ONLINE);
+        fli_stack_reset_stw(&slot->queue, 0);
+    }
+    fli_stack_reset_stw(&slots->dead, 0);
+}
+
+/* ---- What is handed over, and dead. */
+
+static size_t count_stack(const struct fl_heap *heap, struct fli_stack *stack)
+{
+    const struct fli_magazines *magazines = &heap->backing.magazines;
+    struct fli_chain chain = {fli_stack_top(stack)};
+    size_t count = 0;
+    while (fli_chain_take(&chain, magazines) != NULL)
+        count++;
+    return count;
+}
+
+static size_t magazines_locked(struct fl_heap *heap)
+{
+    struct fli_slots *slots = fli_slots_of(heap);
+    size_t count = count_stack(heap, &slots->dead);
+    for (uint32_t number = 1; number <= slots->used; number++)
+        count += count_stack(heap, &fli_slots_at(slots, number)->queue);
+    return count;
+}
+
+struct fli_merging fli_slots_merging(struct fli_thread *thread, struct fli_slots *slots)
+{
+    struct fli_backing *backing = &thread->heap->backing;
+    return (struct fli_merging){.magazines = &backing->magazines,
+                                .dead = &slots->dead,
+                                .empty = &backing->pool.empty,
+                                .counters = &thread->owner.counters};
+}
+
+void fli_slots_report(const struct fl_object *object, enum fli_drop why)
+{
+    fli_misuse("fl_decref", object, object->type->name,
+               why == FLI_DROP_IMMORTAL ? "is immortal, and more of its references were dropped than were taken"
+                                        : "has no reference: more were dropped than there were");
+}
+
+/* Takes a dead object off a magazine; NULL if it has none that callbacks wait for. PLAIN ones are freed at once, unless
+ * the caller holds the lock of the service thread. */
+static struct fl_object *take_dead(struct fli_thread *server, struct fli_magazine *magazine)
+{
+    uint32_t count = fli_magazine_count(magazine);
+    struct fl_object *object = NULL;
+    while (count > 0 && object == NULL) {
+        object = (struct fl_object *)magazine->slots[--count];
+        if (object->type->kind != FL_DEALLOC_PLAIN || server == server->heap->service)
+            continue;
+        fl_dealloc(&server->face, object, object->type);
+        object = NULL;
+    }
+    fli_store_own(&magazine->count, (uint16_t)count);
+    return object;
+}
+
+/* The next dead object, or NULL. What is left of its magazine goes back, because callbacks may not return. */
+static struct fl_object *next_dead(struct fli_thread *server, struct fli_slots *slots)
+{
+    struct fli_merging with = fli_slots_merging(server, slots);
+    struct fl_object *object = NULL;
+    for (struct fli_magazine *magazine; object == NULL;) {
+        magazine = fli_stack_pop_mpmc(with.dead, with.magazines, with.counters);
+        if (magazine == NULL)
+            return NULL;
+        object = take_dead(server, magazine);
+        fli_stack_push_mpmc(fli_magazine_count(magazine) > 0 ? with.dead : with.empty, with.magazines, magazine,
+                            with.counters);
+    }
+    return object;
+}
+
+void fli_slots_end_dead(struct fl_thread *face, struct fl_heap *heap)
+{
+    struct fli_slots *slots = fli_slots_of(heap);
+    for (;;) {
+        struct fli_thread *server = fli_serve_enter(face);
+        struct fl_object *object = next_dead(server, slots);
+        fli_service_leave(server);
+        if (object == NULL)
+            return;
+        fl_dealloc(face, object, object->type);
+    }
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The slots of a heap: which handle has which, and what the object layer does when handles come and go. The first
+ * object that a handle creates gives it a slot, and the first of a heap makes the table.
+ *
+ *     slots 1 to `used` = of handles + on the list of free ones + retired
+ *
+ * A slot is retired in the child of a fork if a thread that is gone was merging its objects: one of them may say that it
+ * counts in `local` though it is merged. Such a slot gets no owner any more. Slot 0 stands for none.
+ *
+ * The registry lock guards which handle has which slot.
+ */
+#ifndef FLI_SLOTS_H
+#define FLI_SLOTS_H
+
+#include "heap/guest.h"
+#include "object/slot.h"
+
+#include <freelane/object.h>
+
+enum { FLI_SLOTS_MOST = FLI_RARE_PATHS ? 64 : 65535 };
+
+struct fli_slots {
+    struct fli_guest guest;
+    struct fli_region memory; /* of the slots */
+    uint32_t used;            /* slots that have been in use: numbers 1 to this */
+    uint32_t free;            /* the first free one; 0: none is */
+    FLI_ATOMIC(bool) full;    /* there was no slot for a handle, and none was given back since */
+    struct fli_stack dead;    /* magazines of objects that are dead, and not deallocated yet */
+    FLI_ATOMIC(uint64_t) overflows;
+    FLI_ATOMIC(uint64_t) refused;
+};
+
+/* The slots of a heap, or NULL if it has had no objects. Any thread. */
+static inline struct fli_slots *fli_slots_of(struct fl_heap *heap)
+{
+    return (struct fli_slots *)(void *)fli_guest_of(heap);
+}
+
+static inline struct fli_slot *fli_slots_at(const struct fli_slots *slots, uint32_t number)
+{
+    return (struct fli_slot *)(void *)slots->memory.base + number;
+}
+
+/* The slot of a handle, or NULL. The owning thread. */
+static inline struct fli_slot *fli_slots_mine(const struct fli_thread *thread)
+{
+    return (struct fli_slot *)thread->guest;
+}
+
+/* What `local` of the handle's objects begins with; 0 if it has no slot, or is offline. The owning thread. */
+static inline uint32_t fli_slots_mark(const struct fli_thread *thread)
+{
+    const struct fli_slot *slot = fli_slots_mine(thread);
+    if (slot == NULL || (fli_load_own(&slot->state) & FLI_SLOT_ONLINE) == 0)
+        return 0;
+    return (uint32_t)(slot - fli_slots_at(fli_slots_of(thread->heap), 0)) << FLI_LOCAL_BITS;
+}
+
+/* Gives a handle a slot, if there is one. Keeps errno. The owning thread. Locks. */
+void fli_slots_join(struct fli_thread *thread);
+
+/* What merging works with, on behalf of the thread. */
+struct fli_merging fli_slots_merging(struct fli_thread *thread, struct fli_slots *slots);
+
+/* Deallocates the dead objects that merges have found. `face` is the caller's handle. No lock may be held. */
+void fli_slots_end_dead(struct fl_thread *face, struct fl_heap *heap);
+
+/* Reports what a merge has found wrong, as misuse of fl_decref. No lock may be held. */
+void fli_slots_report(const struct fl_object *object, enum fli_drop why);
+
+#endif
