@@ -71,7 +71,7 @@ FL_INLINE void fl_object_init(struct fl_thread *thread, struct fl_object *object
 
 /* Takes a reference. The caller has one, or borrows one from somebody who keeps it until this returns. When the owner's
  * 16 bits are full, half of them move to the shared count. When that is full, the object becomes immortal, which
- * fl_object_stats counts. Called by the handle's thread. Wait-free for the owner, else lock-free. */
+ * fl_heap_object_stats counts. Called by the handle's thread. Wait-free for the owner, else lock-free. */
 FL_INLINE void fl_incref(struct fl_thread *thread, struct fl_object *object);
 
 /* Drops a reference that the caller has. The last one deallocates the object as fl_dealloc does: callbacks may run. For
@@ -81,7 +81,7 @@ FL_INLINE void fl_incref(struct fl_thread *thread, struct fl_object *object);
  * same of immortal objects, whose own reference is never dropped. The call then does nothing.
  *
  * Called by the handle's thread. Keeps errno. Progress as fl_dealloc for the owner, else lock-free. If no magazine can be
- * had to hand the object over in, it becomes immortal, and fl_object_stats counts it as refused. */
+ * had to hand the object over in, it becomes immortal, and fl_heap_object_stats counts it as refused. */
 FL_INLINE void fl_decref(struct fl_thread *thread, struct fl_object *object);
 
 /* Drops a reference, and deallocates nothing. Returns true if it was the last: then the caller does what is to be done.
@@ -130,7 +130,7 @@ struct fl_object_stats {
 };
 
 /* Fills `stats`. Any thread. Wait-free. */
-FL_API void fl_object_stats(struct fl_heap *heap, struct fl_object_stats *stats);
+FL_API void fl_heap_object_stats(struct fl_heap *heap, struct fl_object_stats *stats);
 
 #ifdef __cplusplus
 }

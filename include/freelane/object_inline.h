@@ -119,7 +119,7 @@ FL_INLINE bool fl_try_incref(struct fl_thread *thread, struct fl_object *object,
     } else {
         fl_local_set(thread, object, count + 1);
     }
-    /* B2: acquire, pairs with B7 in fl_publish, and with the host's store. */
+    /* B2: acquire, pairs with B6 in fli_count_publish, and with the host's store. */
     if (FL_UNLIKELY(__atomic_load_n(at, FL_MO_COUNT_AGAIN) != object)) {
         fl_decref(thread, object);
         return false;

@@ -44,7 +44,7 @@ enum fli_drop fli_count_drop(struct fl_object *object, bool may_hand)
         enum fli_drop drop = after_drop(shared, &next);
         if (drop >= FLI_DROP_BELOW || (drop == FLI_DROP_HAND && !may_hand))
             return drop;
-        /* B3: acq_rel, pairs with B1, B3, B5 and B6: what its thread did to the object is before the object's death.
+        /* B3: acq_rel, pairs with B1, B3 and B5: what its thread did to the object is before the object's death.
          * Failure: relaxed, the word is looked at anew. */
         if (fli_cas_public(&object->shared, &shared, next, FL_MO_COUNT_DROP, memory_order_relaxed))
             return drop;
@@ -57,10 +57,9 @@ bool fli_count_try(struct fl_object *object)
     for (;;) {
         if (fli_shared_is_fixed(shared))
             return true;
-        int32_t count = fli_shared_count(shared);
-        if ((count <= 0 && !fli_shared_may_rise(shared)) || count >= FLI_SHARED_MOST)
+        if (!fli_shared_may_rise(shared) || fli_shared_count(shared) >= FLI_SHARED_MOST)
             return false;
-        /* B4: acquire, pairs with B7 in fl_publish. Failure: relaxed, the word is looked at anew. */
+        /* B4: acquire, pairs with B6 in fli_count_publish. Failure: relaxed, the word is looked at anew. */
         if (fli_cas_public(&object->shared, &shared, shared + FL_SHARED_ONE, FL_MO_COUNT_TRY, memory_order_relaxed))
             return true;
     }
@@ -76,7 +75,7 @@ enum fli_drop fli_count_merge_last(struct fl_object *object)
         next = shared | FL_SHARED_MERGED;
         if (dead && (shared & FL_SHARED_IMMORTAL) != 0)
             next += FL_SHARED_ONE; /* its own reference stays */
-        /* B5: acq_rel, pairs with B3 and B6: as B3. Failure: relaxed, the word is looked at anew. */
+        /* B5: acq_rel, pairs with B3: as B3. Failure: relaxed, the word is looked at anew. */
     } while (!fli_cas_public(&object->shared, &shared, next, FL_MO_COUNT_MERGE, memory_order_relaxed));
     if (!dead)
         return FLI_DROP_LIVES;
@@ -89,10 +88,16 @@ enum fli_drop fli_count_merge(struct fl_object *object)
     uint32_t count = fli_load_public(&object->local) & FL_LOCAL_MOST;
     do {
         next = ((shared & ~(uint32_t)FL_SHARED_QUEUED) | FL_SHARED_MERGED) + count * FL_SHARED_ONE;
-        /* B6: acq_rel, pairs with B3 and B5: as B3. Failure: relaxed, the word is looked at anew. */
-    } while (!fli_cas_public(&object->shared, &shared, next, FL_MO_COUNT_MERGE, memory_order_relaxed));
+        /* Relaxed: the drop that follows orders all. */
+    } while (!fli_cas_public(&object->shared, &shared, next, memory_order_relaxed, memory_order_relaxed));
     fli_store_public(&object->local, 0);
     return fli_count_drop(object, false);
+}
+
+void fli_count_publish(struct fl_object *object)
+{
+    /* B6: release, pairs with B2 and B4: what was written to where the object lay before. */
+    fli_or_public(&object->shared, FL_SHARED_PUBLISHED, FL_MO_COUNT_PUBLISH);
 }
 
 void fli_count_fix(struct fl_object *object)

@@ -24,28 +24,28 @@
  * dropped. The object cannot die before the last step. If a fork leaves the first steps half done, there are too many
  * references and never too few.
  *
- * Readers without locks raise `shared` though they have no reference. They may do so while it is above 0, and from 0
- * only if the object is PUBLISHED (or QUEUED) and not merged. The word of such an object is not 0, so its owner's last
- * decref is the compare-and-swap. Of that and the reader's one comes first: the reader finds MERGED with 0, or the owner
- * finds a reference. Without the flag, the owner might free the object on the ground of a 0 that a reader has just
- * raised to 1.
+ * Readers without locks raise `shared` though they have no reference. They may do so if the object is PUBLISHED, and not
+ * merged with a count of 0. The word of such an object is not 0, so its owner's last decref is the compare-and-swap. Of
+ * that and the reader's one comes first: the reader finds MERGED with 0, or the owner finds a reference. Without the
+ * flag, the owner might free the object on the ground of a 0 that a reader has just raised to 1.
  *
  * A stale reader may hold a header that was freed and is an object anew. Its compare-and-swap then fails, or gives the
  * reader a reference to the new object, which is counted like any other. Hence it looks again at where it found the
- * pointer. B4 and B7 let it find there what was written before the new object was published.
+ * pointer. It raises only what is published, so B4 and B6 let it see there that the old object has left. In `local` it
+ * counts only if it owns the object: then it has itself made it, after the old one had left.
  *
  *     label  order    where                                          pairs with
  *     B1     acquire  the owner finds `shared` 0 (object_inline.h)   B3
- *     B2     acquire  a reader looks again (object_inline.h)         B7, the host's store
- *     B3     acq_rel  a drop                                         B1 B3 B5 B6
- *     B4     acquire  a reader takes a reference                     B7
- *     B5     acq_rel  the owner's last decref merges                 B3 B6
- *     B6     acq_rel  a merge from the queue                         B3 B5
- *     B7     release  an object is published                         B2 B4
+ *     B2     acquire  a reader looks again (object_inline.h)         B6, the host's store
+ *     B3     acq_rel  a drop                                         B1 B3 B5
+ *     B4     acquire  a reader takes a reference                     B6
+ *     B5     acq_rel  the owner's last decref merges                 B3
+ *     B6     release  an object is published                         B2 B4
  *
  * A drop releases what its thread did to the object, and the drop that finds the last reference acquires it. Taking a
- * reference orders nothing: the caller had one. All changes of `shared` are read-modify-writes but the one that makes an
- * object, so each synchronises with all that are before it.
+ * reference orders nothing: the caller had one. Nor does the first step of a merge from the queue, because the last one
+ * is a drop. All changes of `shared` are read-modify-writes but the one that makes an object, so each synchronises with
+ * all that are before it.
  */
 #ifndef FLI_COUNT_H
 #define FLI_COUNT_H
@@ -98,14 +98,15 @@ static inline bool fli_shared_is_fixed(uint32_t shared)
     return (shared & FL_SHARED_IMMORTAL) != 0 && (!FLI_CHECKED || fli_shared_count(shared) >= FLI_SHARED_MOST);
 }
 
-/* Whether a reader without locks may raise a shared count of 0. */
+/* Whether a reader without locks may raise a shared count. */
 static inline bool fli_shared_may_rise(uint32_t shared)
 {
 #if defined(FREELANE_MODEL_NO_PUBLISH)
-    return (shared & FL_SHARED_MERGED) == 0;
+    bool published = true;
 #else
-    return (shared & FL_SHARED_MERGED) == 0 && (shared & (FL_SHARED_PUBLISHED | FL_SHARED_QUEUED)) != 0;
+    bool published = (shared & FL_SHARED_PUBLISHED) != 0;
 #endif
+    return published && ((shared & FL_SHARED_MERGED) == 0 || fli_shared_count(shared) > 0);
 }
 
 /* Adds references to the shared count. Returns false if the object has become immortal by it. The caller has a reference.
@@ -123,6 +124,9 @@ enum fli_drop fli_count_merge_last(struct fl_object *object);
 
 /* Merges an object from the queue, and drops the queue's reference. The owner, or who has claimed its slot. */
 enum fli_drop fli_count_merge(struct fl_object *object);
+
+/* Sets PUBLISHED. Any thread that has a reference. */
+void fli_count_publish(struct fl_object *object);
 
 /* Makes an object immortal. */
 void fli_count_fix(struct fl_object *object);

@@ -4,8 +4,8 @@
  */
 #include "api/serve.h"
 #include "base/check.h"
-#include "heap/pile.h"
 #include "heap/service.h"
+#include "object/hand.h"
 #include "object/slots.h"
 
 /* The owner's count at which half of it moves to the shared one. The fast paths know only FL_LOCAL_MOST. */
@@ -68,8 +68,7 @@ bool fl_try_incref_slow(struct fl_thread *face, struct fl_object *object)
 
 void fl_publish(struct fl_object *object)
 {
-    /* B7: release, pairs with B2 and B4: what was written to where the object lay before. */
-    fli_or_public(&object->shared, FL_SHARED_PUBLISHED, FL_MO_COUNT_PUBLISH);
+    fli_count_publish(object);
 }
 
 void fl_make_immortal(struct fl_object *object)
@@ -77,94 +76,30 @@ void fl_make_immortal(struct fl_object *object)
     fli_count_fix(object);
 }
 
-/* ---- Handing over. */
+/* ---- Dropping references. */
 
-/* What a thread needs to hand an object over. */
-struct handing {
-    struct fli_thread *server;
-    struct fli_slots *slots;
-    struct fli_slot *slot; /* of the object's owner */
-    struct fli_merging merging;
-};
-
-/* Puts a magazine into the owner's queue. Merges what is in it if the owner is not there. */
-static void put(struct handing *handing, struct fli_magazine *magazine)
+/* Drops a reference for the owner's queue. Deallocates what this has found dead. */
+static enum fli_drop hand_over(struct fl_thread *face, struct fl_object *object)
 {
-    struct fli_merging *with = &handing->merging;
-    if (fli_slot_hand(handing->slot, with->magazines, magazine, with->counters) && fli_slot_claim(handing->slot))
-        fli_slot_merge(handing->slot, with);
-}
-
-/* A magazine with room, for the owner's queue; NULL if none can be had. */
-static struct fli_magazine *obtain_room(struct handing *handing)
-{
-    struct fli_merging *with = &handing->merging;
-    struct fli_magazine *magazine = fli_stack_pop_mpmc(&handing->slot->queue, with->magazines, with->counters);
-    if (magazine != NULL && fli_magazine_count(magazine) < FLI_SLOT_OBJECTS)
-        return magazine;
-    if (magazine != NULL)
-        put(handing, magazine);
-    magazine = fli_pile_obtain_empty(handing->server);
-    if (magazine != NULL)
-        fli_store_own(&magazine->count, 0);
-    return magazine;
-}
-
-/* Drops the reference with a magazine in hand, into which the object goes if it is to be handed over. */
-static enum fli_drop drop_into(struct handing *handing, struct fli_magazine *magazine, struct fl_object *object)
-{
-    enum fli_drop drop = fli_count_drop(object, true);
-    uint32_t count = fli_magazine_count(magazine);
-    if (drop == FLI_DROP_HAND) {
-        magazine->slots[count++] = object;
-        fli_store_own(&magazine->count, (uint16_t)count);
-        drop = FLI_DROP_LIVES;
-    }
-    struct fli_merging *with = &handing->merging;
-    if (count > 0)
-        put(handing, magazine);
-    else
-        fli_stack_push_mpmc(with->empty, with->magazines, magazine, with->counters);
-    return drop;
-}
-
-/* Drops a reference that looks like one for the owner's queue. */
-static enum fli_drop hand_over(struct handing *handing, struct fl_object *object)
-{
-    uint32_t number = fli_load_public(&object->local) >> FLI_LOCAL_BITS;
-    if (number == 0) /* the owner has merged it meanwhile */
-        return fli_count_drop(object, true);
-    handing->slot = fli_slots_at(handing->slots, number);
-    struct fli_magazine *magazine = obtain_room(handing);
-    if (magazine != NULL)
-        return drop_into(handing, magazine, object);
-    fli_count_fix(object);
-    fli_add_count(&handing->slots->refused, 1);
-    return FLI_DROP_LIVES;
-}
-
-/* The same, and deallocates what this has found dead. */
-static enum fli_drop drop_of_other(struct fl_thread *face, struct fl_object *object)
-{
-    struct handing handing = {.server = fli_serve_enter(face)};
-    if (handing.server == NULL)
+    struct fli_thread *server = fli_serve_enter(face);
+    if (server == NULL)
         return FLI_DROP_LIVES; /* there is no heap that the object could be of */
-    struct fl_heap *heap = handing.server->heap;
-    handing.slots = fli_slots_of(heap);
-    enum fli_drop drop = FLI_DROP_BELOW;
-    if (handing.slots != NULL) {
-        handing.merging = fli_slots_merging(handing.server, handing.slots);
-        drop = hand_over(&handing, object);
+    struct fl_heap *heap = server->heap;
+    struct fli_slots *slots = fli_slots_of(heap);
+    if (slots == NULL) {
+        fli_service_leave(server);
+        return FLI_DROP_BELOW; /* no object of the heap has an owner */
     }
-    fli_service_leave(handing.server);
+    struct fli_handing handing = {
+        .server = server, .slots = fli_slots_at(slots, 0), .merging = fli_slots_merging(server, slots)};
+    enum fli_drop drop = fli_hand_over(&handing, object);
+    fli_service_leave(server);
+    fli_add_count(&slots->refused, handing.refused);
     if (handing.merging.wrong != NULL)
         fli_slots_report(handing.merging.wrong, handing.merging.why);
-    if (handing.slots != NULL)
-        fli_slots_end_dead(face, heap);
+    fli_slots_end_dead(face, heap);
     return drop;
 }
-
-/* ---- Dropping references. */
 
 static enum fli_drop drop_mine(const struct fl_thread *face, struct fl_object *object, uint32_t count)
 {
@@ -180,7 +115,7 @@ bool fl_drop(struct fl_thread *face, struct fl_object *object)
     bool mine = is_mine(face, object, &count);
     enum fli_drop drop = mine ? drop_mine(face, object, count) : fli_count_drop(object, false);
     if (drop == FLI_DROP_HAND)
-        drop = drop_of_other(face, object);
+        drop = hand_over(face, object);
     if (FLI_UNLIKELY(drop >= FLI_DROP_HAND))
         fli_slots_report(object, drop);
     return drop == FLI_DROP_LAST;
@@ -226,7 +161,7 @@ const unsigned char *fl_thread_handed(struct fl_thread *face)
     return slot != NULL ? (const unsigned char *)&slot->handed : &nothing;
 }
 
-void fl_object_stats(struct fl_heap *heap, struct fl_object_stats *stats)
+void fl_heap_object_stats(struct fl_heap *heap, struct fl_object_stats *stats)
 {
     struct fli_slots *slots = fli_slots_of(heap);
     *stats = (struct fl_object_stats){0, 0};

@@ -9,7 +9,8 @@ bool fli_slot_hand(struct fli_slot *slot, const struct fli_magazines *magazines,
     fli_stack_push_mpmc(&slot->queue, magazines, magazine, counters);
     /* S1: release, pairs with S2 and S3: the magazine is on the queue. */
     uint32_t before = fli_or(&slot->state, FLI_SLOT_PENDING, FL_MO_SLOT_HAND);
-    fli_store_hint(&slot->handed, 1);
+    /* S7: release, pairs with S8: PENDING is set. */
+    fli_store_release(&slot->handed, 1);
     return (before & (FLI_SLOT_ONLINE | FLI_SLOT_CLAIMED)) == 0;
 }
 
@@ -29,9 +30,11 @@ bool fli_slot_claim(struct fli_slot *slot)
 
 bool fli_slot_claim_owner(struct fli_slot *slot)
 {
+    /* S8: acquire, pairs with S7: if this clears the byte, what it told of is seen below. */
+    if (fli_load_hint(&slot->handed) != 0)
+        fli_exchange(&slot->handed, 0, memory_order_acquire);
     if ((fli_load_hint(&slot->state) & FLI_SLOT_PENDING) == 0)
         return false;
-    fli_store_hint(&slot->handed, 0);
     return claim(slot, FLI_SLOT_ONLINE | FLI_SLOT_PENDING);
 }
 

@@ -33,6 +33,8 @@
  *     S3     acq_rel  a claim ends, or PENDING is cleared     S1 S2 S4
  *     S4     acquire  an owner comes                          S3 S5 S6: `local` of its objects
  *     S5 S6  release  an owner leaves                         S2 S4
+ *     S7     release  the byte is set                         S8: PENDING
+ *     S8     acquire  the owner clears it                     S7
  */
 #ifndef FLI_SLOT_H
 #define FLI_SLOT_H

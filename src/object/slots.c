@@ -2,8 +2,10 @@
 #include "object/slots.h"
 #include "api/serve.h"
 #include "base/check.h"
+#include "heap/pile.h"
 #include "heap/registry.h"
 #include "heap/service.h"
+#include "object/hand.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -206,6 +208,11 @@ struct fli_merging fli_slots_merging(struct fli_thread *thread, struct fli_slots
                                 .dead = &slots->dead,
                                 .empty = &backing->pool.empty,
                                 .counters = &thread->owner.counters};
+}
+
+struct fli_magazine *fli_hand_obtain_empty(struct fli_thread *server)
+{
+    return fli_pile_obtain_empty(server);
 }
 
 void fli_slots_report(const struct fl_object *object, enum fli_drop why)

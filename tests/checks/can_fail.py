@@ -89,6 +89,11 @@ class Carried(Tree):
         self.write("src/python/sources.txt", "src/pool/pool.c\nsrc/grace/rcu.c\n")
         self.fails(carried, "lists src/grace/rcu.c")
 
+    def test_the_object_layer_is_not_carried(self):
+        self.write("src/object/count.c", "")
+        self.write("src/python/sources.txt", "src/pool/pool.c\n")
+        self.passes(carried)
+
 
 class Layers(Tree):
     def test_downward_includes_pass(self):
@@ -116,6 +121,14 @@ class Layers(Tree):
         self.passes(layers)
         self.write("include/freelane/inline.h", "#include <freelane/python_inline.h>\n")
         self.fails(layers, "the core includes <freelane/python_inline.h>")
+
+    def test_the_core_does_not_know_the_object_layer(self):
+        self.write("src/object/count.h", "#include <freelane/object.h>\n")
+        self.write("src/object/object.c", '#include "api/serve.h"\n#include "object/count.h"\n')
+        self.passes(layers)
+        self.write("src/heap/heap.c", '#include "object/count.h"\n#include <freelane/object.h>\n')
+        self.fails(layers, "heap/ includes object/count.h")
+        self.fails(layers, "the core includes <freelane/object.h>")
 
     def test_private_system_headers(self):
         for header in ("sys/mman.h", "urcu.h", "urcu/flavor.h", "urcu-qsbr.h", "stdatomic.h"):

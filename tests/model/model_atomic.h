@@ -62,6 +62,21 @@
 #define fli_cas_weak(p, expected, desired, success, failure)                                                         \
     fli_model_cas_weak((p), (expected), (desired), (success), (failure), $)
 
+#define fli_or(p, v, order)        fli_model_made(p)->fetch_or((uint32_t)(v), (order), $)
+#define fli_and(p, v, order)       fli_model_made(p)->fetch_and((uint32_t)(v), (order), $)
+#define fli_or_public(p, v, order) fli_or((p), (v), (order))
+#define fli_cas_public(p, expected, desired, success, failure)                                                       \
+    fli_cas_weak((p), (expected), (uint32_t)(desired), (success), (failure))
+
+/* The words that public headers share: those of an object. Its type is constant here. */
+#define FL_SHARED_WORD(T) fli_model_atomic<T>
+#undef __ATOMIC_RELAXED
+#undef __ATOMIC_ACQUIRE
+#define __ATOMIC_RELAXED              rl::mo_relaxed
+#define __ATOMIC_ACQUIRE              rl::mo_acquire
+#define __atomic_load_n(p, order)     fli_model_load_public((p), (order), $)
+#define __atomic_store_n(p, v, order) fli_model_store_public((p), (v), (order), $)
+
 /* A shared word. Its memory is zeroed when it is made, by plain writes: who uses the word has to be ordered after. */
 template <typename T> class fli_model_atomic : public rl::generic_atomic<T, true>
 {
@@ -93,6 +108,30 @@ template <typename word> word *fli_model_made(word *shared)
 {
     shared->assert_made();
     return shared;
+}
+
+template <typename T>
+T fli_model_load_public(const fli_model_atomic<T> *word, rl::memory_order order, rl::debug_info_param info)
+{
+    return fli_model_made(word)->load(order, info);
+}
+
+template <typename T> T fli_model_load_public(const T *word, rl::memory_order, rl::debug_info_param)
+{
+    return *word;
+}
+
+template <typename T, typename value>
+void fli_model_store_public(fli_model_atomic<T> *word, value desired, rl::memory_order order,
+                            rl::debug_info_param info)
+{
+    fli_model_made(word)->store((T)desired, order, info);
+}
+
+template <typename T, typename value>
+void fli_model_store_public(T *word, value desired, rl::memory_order, rl::debug_info_param)
+{
+    *word = (T)desired;
 }
 
 template <typename T, typename value>

@@ -327,17 +327,17 @@ static void a_full_shared_count_makes_an_object_immortal(void **state)
     object->shared = (uint32_t)(FLI_SHARED_MOST - 1) * FL_SHARED_ONE;
     fl_incref(two->other, object);
     struct fl_object_stats stats;
-    fl_object_stats(two->heap, &stats);
+    fl_heap_object_stats(two->heap, &stats);
     assert_int_equal(stats.overflows, 0);
     fl_incref(two->other, object);
-    fl_object_stats(two->heap, &stats);
+    fl_heap_object_stats(two->heap, &stats);
     assert_int_equal(stats.overflows, 1);
     fl_incref(two->other, object);
     fl_decref(two->other, object);
     fl_decref(two->owner, object);
     fl_decref(two->owner, object);
     assert_int_equal(live(two), 1);
-    fl_object_stats(two->heap, &stats);
+    fl_heap_object_stats(two->heap, &stats);
     assert_int_equal(stats.overflows, 1);
 }
 
