@@ -80,8 +80,8 @@ FL_INLINE void fl_incref(struct fl_thread *thread, struct fl_object *object);
  * Dropping more references than there are is misuse: every build reports it where it notices. Debug builds report the
  * same of immortal objects, whose own reference is never dropped. The call then does nothing.
  *
- * Called by the handle's thread. Keeps errno. Progress as fl_dealloc for the owner, else lock-free. If no magazine can be
- * had to hand the object over in, it becomes immortal, and fl_heap_object_stats counts it as refused. */
+ * Called by the handle's thread. Keeps errno. Progress as fl_dealloc for the owner, else lock-free. If no magazine can
+ * be had to hand the object over in, it becomes immortal, and fl_heap_object_stats counts it as refused. */
 FL_INLINE void fl_decref(struct fl_thread *thread, struct fl_object *object);
 
 /* Drops a reference, and deallocates nothing. Returns true if it was the last: then the caller does what is to be done.
@@ -109,10 +109,12 @@ FL_API void fl_make_immortal(struct fl_object *object);
 FL_API void fl_publish(struct fl_object *object);
 
 /* Takes a reference to an object that a reader without locks has found, and that may have died meanwhile. `place` is
- * where the reader found the pointer, a pointer to the object in memory that stays readable; whoever replaces it does so
- * with a release store, before it drops the reference that the place had. Returns true if the caller has a reference now, and the place still
- * points to the object. Returns false otherwise: the reader looks at the place again. The heap has stale readers, with
- * fl_object_header. Called by the handle's thread. Lock-free, beside the death of an object that left its place. */
+ * where the reader found it: a pointer to the object, in memory that stays readable. Whoever replaces that pointer does
+ * so with a release store, and only then drops the reference that the place had. Returns true if the caller has a
+ * reference now, and the place still points to the object. Otherwise the reader looks at the place again.
+ *
+ * Fails for an object that is not published. The heap has stale readers, with fl_object_header. Called by the handle's
+ * thread. Lock-free, beside the death of an object that has left its place. */
 FL_INLINE bool fl_try_incref(struct fl_thread *thread, struct fl_object *object, const void *place);
 
 /* Merges the counts of objects that other threads have handed to the handle, and deallocates those that are dead: their

@@ -5,9 +5,10 @@
  *     local    31 .. owner's slot .. 16 | 15 .. count .. 0        written by the owner alone
  *     shared   31 .. signed count ..  4 | 3 .. flags .. 0
  *
- * `local - thread->slot` is the owner's count if the thread is the owner. Otherwise it is above 16 bits, or 0: an object
- * of slot 0 has no owner, and its `local` is 0. So one compare tells that the thread is the owner and has a reference.
- * A thread without a slot, a stand-in, and every thread of a checked build have slot 0 here, and take the slow half.
+ * `local - thread->slot` is the owner's count if the thread is the owner. Otherwise it is above 16 bits, or 0: an
+ * object of slot 0 has no owner, and its `local` is 0. So one compare tells that the thread is the owner and has a
+ * reference. A thread without a slot, a stand-in, and every thread of a checked build have slot 0 here, and take the
+ * slow half.
  *
  *     label  order    where                                           pairs with
  *     B1     acquire  the owner's count is 0: is the shared one, too  B3: what other threads did to the object

@@ -18,16 +18,17 @@
  * so the owner touches it no more unless it is dead. The object has no owner then: a thread with the old slot must not
  * count in `local` again.
  *
- * A thread that is not the owner lowers `shared`. If that is 0 already and not merged, the reference counts in `local`,
- * and perhaps it is the last. The thread sets QUEUED instead, and hands its reference to the owner's queue. From a queue
- * an object is merged in three steps: `shared` gets the owner's count and MERGED; local = 0; the queue's reference is
- * dropped. The object cannot die before the last step. If a fork leaves the first steps half done, there are too many
- * references and never too few.
+ * A thread that is not the owner lowers `shared`. If that is 0 already and not merged, the reference counts in
+ * `local`, and perhaps it is the last. The thread sets QUEUED instead, and hands its reference to the owner's queue.
+ * From a queue an object is merged in three steps: `shared` gets the owner's count and MERGED; local = 0; the queue's
+ * reference is dropped. The object cannot die before the last step. If a fork leaves the first steps half done, there
+ * are too many references and never too few.
  *
- * Readers without locks raise `shared` though they have no reference. They may do so if the object is PUBLISHED, and not
- * merged with a count of 0. The word of such an object is not 0, so its owner's last decref is the compare-and-swap. Of
- * that and the reader's one comes first: the reader finds MERGED with 0, or the owner finds a reference. Without the
- * flag, the owner might free the object on the ground of a 0 that a reader has just raised to 1.
+ * Readers without locks raise `shared` though they have no reference. They may do so if the object is PUBLISHED, and
+ * not merged with a count of 0. The word of such an object is not 0, so its owner's last decref is the
+ * compare-and-swap. Of that and the reader's one comes first: the reader finds MERGED with 0, or the owner finds a
+ * reference. Without the flag, the owner might free the object on the ground of a 0 that a reader has just raised to
+ * 1.
  *
  * A stale reader may hold a header that was freed and is an object anew. Its compare-and-swap then fails, or gives the
  * reader a reference to the new object, which is counted like any other. Hence it looks again at where it found the
@@ -91,8 +92,8 @@ static inline int32_t fli_shared_count(uint32_t shared)
     return (int32_t)shared / FL_SHARED_ONE - ((int32_t)shared % FL_SHARED_ONE < 0);
 }
 
-/* Whether the references no longer count. Checked builds go on counting those of an immortal object, to notice who drops
- * too many, unless they were too many to be counted. */
+/* Whether the references no longer count. Checked builds go on counting those of an immortal object, to notice who
+ * drops too many, unless they were too many to be counted. */
 static inline bool fli_shared_is_fixed(uint32_t shared)
 {
     return (shared & FL_SHARED_IMMORTAL) != 0 && (!FLI_CHECKED || fli_shared_count(shared) >= FLI_SHARED_MOST);
@@ -109,8 +110,8 @@ static inline bool fli_shared_may_rise(uint32_t shared)
     return published && ((shared & FL_SHARED_MERGED) == 0 || fli_shared_count(shared) > 0);
 }
 
-/* Adds references to the shared count. Returns false if the object has become immortal by it. The caller has a reference.
- * Any thread. */
+/* Adds references to the shared count. Returns false if the object has become immortal by it. The caller has a
+ * reference. Any thread. */
 bool fli_count_add(struct fl_object *object, uint32_t references);
 
 /* Drops a reference of a thread that is not the owner. */

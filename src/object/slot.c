@@ -18,8 +18,8 @@ bool fli_slot_hand(struct fli_slot *slot, const struct fli_magazines *magazines,
 static bool claim(struct fli_slot *slot, uint32_t expected)
 {
     uint32_t claimed = (expected & ~(uint32_t)FLI_SLOT_PENDING) | FLI_SLOT_CLAIMED;
-    /* S2: acquire, pairs with S1, S3, S5 and S6: the queue, and `local` of the slot's objects. Failure: relaxed, nothing is
-     * done then. */
+    /* S2: acquire, pairs with S1, S3, S5 and S6: the queue, and `local` of the slot's objects. Failure: relaxed,
+     * nothing is done then. */
     return fli_cas_strong(&slot->state, &expected, claimed, FL_MO_SLOT_CLAIM, memory_order_relaxed);
 }
 

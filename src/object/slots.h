@@ -5,8 +5,8 @@
  *
  *     slots 1 to `used` = of handles + on the list of free ones + retired
  *
- * A slot is retired in the child of a fork if a thread that is gone was merging its objects: one of them may say that it
- * counts in `local` though it is merged. Such a slot gets no owner any more. Slot 0 stands for none.
+ * A slot is retired in the child of a fork if a thread that is gone was merging its objects: one of them may say that
+ * it counts in `local` though it is merged. Such a slot gets no owner any more. Slot 0 stands for none.
  *
  * The registry lock guards which handle has which slot.
  */

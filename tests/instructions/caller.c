@@ -54,3 +54,24 @@ void caller_run_pending(struct fl_thread *thread)
 {
     fl_run_pending(thread, fl_budget_objects(1000));
 }
+
+struct fl_object *caller_object_alloc(struct fl_thread *thread, const struct fl_type *type)
+{
+    return fl_object_alloc(thread, type);
+}
+
+void caller_incref(struct fl_thread *thread, struct fl_object *object)
+{
+    fl_incref(thread, object);
+}
+
+void caller_decref(struct fl_thread *thread, struct fl_object *object)
+{
+    fl_decref(thread, object);
+}
+
+/* Not folded into the one before, so that they are counted apart. */
+__attribute__((no_icf)) void caller_decref_last(struct fl_thread *thread, struct fl_object *object)
+{
+    fl_decref(thread, object);
+}

@@ -2,7 +2,7 @@
 #ifndef FREELANE_CALLER_H
 #define FREELANE_CALLER_H
 
-#include <freelane/freelane.h>
+#include <freelane/object.h>
 
 enum { CALLER_BLOCK_BYTES = 48 };
 
@@ -16,5 +16,9 @@ void caller_dealloc_deferred(struct fl_thread *thread, void *object, const struc
 void caller_destroy(struct fl_thread *thread, void *object, const struct fl_type *type);
 void caller_queue(struct fl_thread *thread, void *object, const struct fl_type *type);
 void caller_run_pending(struct fl_thread *thread);
+struct fl_object *caller_object_alloc(struct fl_thread *thread, const struct fl_type *type);
+void caller_incref(struct fl_thread *thread, struct fl_object *object);
+void caller_decref(struct fl_thread *thread, struct fl_object *object);
+void caller_decref_last(struct fl_thread *thread, struct fl_object *object);
 
 #endif

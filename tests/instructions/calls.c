@@ -32,6 +32,19 @@ static void typed_round(struct fl_thread *thread, const struct fl_type *type)
         caller_dealloc_tagged(thread, objects[i], type, fl_type_tag(type));
 }
 
+static void object_round(struct fl_thread *thread, const struct fl_type *type)
+{
+    struct fl_object *objects[ROUND];
+    for (int i = 0; i < ROUND; i++)
+        objects[i] = caller_object_alloc(thread, type);
+    for (int i = 0; i < ROUND; i++)
+        caller_incref(thread, objects[i]);
+    for (int i = 0; i < ROUND; i++)
+        caller_decref(thread, objects[i]);
+    for (int i = 0; i < ROUND; i++)
+        caller_decref_last(thread, objects[i]);
+}
+
 /* Fills the cache of the class with two rounds of blocks, past which it has room for more. */
 static void warm(struct fl_thread *thread)
 {
@@ -49,14 +62,18 @@ int main(int argc, char **argv)
         return 2;
     }
     struct fl_type type = {.name = "counted", .size = CALLER_BLOCK_BYTES, .kind = FL_DEALLOC_PLAIN};
+    struct fl_type object_type = {.name = "object", .size = CALLER_BLOCK_BYTES, .kind = FL_DEALLOC_PLAIN};
     struct fl_heap *heap = fl_heap_create(NULL, NULL, 0);
     struct fl_thread *thread = heap != NULL ? fl_thread_attach(heap) : NULL;
-    if (thread == NULL || fl_type_ready(&type, NULL, NULL, 0) != 0)
+    if (thread == NULL || fl_type_ready(&type, NULL, NULL, 0) != 0 ||
+        fl_object_type_ready(&object_type, NULL, NULL, 0) != 0)
         return 1;
     warm(thread);
+    fl_decref(thread, fl_object_alloc(thread, &object_type)); /* the first one gives the thread a slot */
     for (int i = 0; i < calls / ROUND; i++) {
         untyped_round(thread);
         typed_round(thread, &type);
+        object_round(thread, &object_type);
     }
     return fl_thread_detach(thread) != 0 || fl_heap_destroy(heap) != 0;
 }
