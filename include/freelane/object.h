@@ -13,10 +13,11 @@
  *
  *     references = those in `local` + those in `shared`, which may be negative
  *
- * A thread that drops the last reference of an object that it does not own hands the object to the owner. The owner
- * merges the two counts at fl_merge, when it goes offline, or when it is detached. Then it finds out whether the object
- * is dead. While the owner is offline or gone, the thread that drops the reference does this for it. The next thread
- * that attaches may take the place of one that is gone: then it owns its objects.
+ * A thread that drops the last reference of an object that it does not own hands the object to the owner: at once if
+ * the type is FINALIZE or LEGACY, else together with others, at its next fl_merge at the latest. The owner merges the
+ * two counts at fl_merge, when it goes offline, or when it is detached. Then it finds out whether the object is dead.
+ * While the owner is offline or gone, the thread that hands the object over does this for it. The next thread that
+ * attaches may take the place of one that is gone: then it owns its objects.
  *
  * 65 535 handles of a heap can own objects at a time. Objects of further ones count in `shared` alone.
  *
@@ -118,7 +119,8 @@ FL_API void fl_publish(struct fl_object *object);
 FL_INLINE bool fl_try_incref(struct fl_thread *thread, struct fl_object *object, const void *place);
 
 /* Merges the counts of objects that other threads have handed to the handle, and deallocates those that are dead: their
- * callbacks run. The host calls it at safepoints. Called by the handle's thread. Progress as fl_dealloc. */
+ * callbacks run. Hands over what the handle has collected for other owners. The host calls it at safepoints. Called by
+ * the handle's thread. Progress as fl_dealloc. */
 FL_API void fl_merge(struct fl_thread *thread);
 
 /* A byte that is not zero if fl_merge has something to do. A host includes it in its eval breaker. Read it as a relaxed

@@ -53,6 +53,7 @@
 
 /* The same for words of structs in public headers, which are no _Atomic. */
 #define fli_cas_public(p, old, new, yes, no) __atomic_compare_exchange_n((p), (old), (new), true, (yes), (no))
+#define fli_add_public(p, v, order)          __atomic_fetch_add((p), (v), (order))
 #define fli_or_public(p, v, order)           __atomic_fetch_or((p), (v), (order))
 #define fli_or(p, v, order)                  atomic_fetch_or_explicit((p), (v), (order))
 #define fli_and(p, v, order)                 atomic_fetch_and_explicit((p), (v), (order))

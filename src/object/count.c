@@ -1,9 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "object/count.h"
 
+/* Below it, a shared word has room for a reference of each thread and for half of an owner's: it is added to without
+ * looking whether it is full. */
+enum { NEARLY_FULL = FLI_SHARED_MOST / 2 * FL_SHARED_ONE };
+
 bool fli_count_add(struct fl_object *object, uint32_t references)
 {
     uint32_t shared = fli_load_public(&object->shared);
+    if (FLI_LIKELY((int32_t)shared < NEARLY_FULL && (shared & FL_SHARED_IMMORTAL) == 0)) {
+        /* Relaxed: the caller had a reference before, so nothing is found out by this one. */
+        fli_add_public(&object->shared, references * FL_SHARED_ONE, memory_order_relaxed);
+        return true;
+    }
     for (;;) {
         if (fli_shared_is_fixed(shared))
             return true;
@@ -11,7 +20,7 @@ bool fli_count_add(struct fl_object *object, uint32_t references)
         uint32_t flags = shared & (FL_SHARED_ONE - 1);
         uint32_t next = fits ? shared + references * FL_SHARED_ONE
                              : ((uint32_t)FLI_SHARED_MOST * FL_SHARED_ONE | flags | FL_SHARED_IMMORTAL);
-        /* Relaxed: the caller had a reference before, so nothing is found out by this one. */
+        /* Relaxed: as above. */
         if (fli_cas_public(&object->shared, &shared, next, memory_order_relaxed, memory_order_relaxed))
             return fits;
     }
@@ -44,7 +53,7 @@ enum fli_drop fli_count_drop(struct fl_object *object, bool may_hand)
         enum fli_drop drop = after_drop(shared, &next);
         if (drop >= FLI_DROP_BELOW || (drop == FLI_DROP_HAND && !may_hand))
             return drop;
-        /* B3: acq_rel, pairs with B1, B3 and B5: what its thread did to the object is before the object's death.
+        /* B3: acq_rel, pairs with B1, B3, B5 and B7: what its thread did to the object is before the object's death.
          * Failure: relaxed, the word is looked at anew. */
         if (fli_cas_public(&object->shared, &shared, next, FL_MO_COUNT_DROP, memory_order_relaxed))
             return drop;
@@ -82,16 +91,28 @@ enum fli_drop fli_count_merge_last(struct fl_object *object)
     return (shared & FL_SHARED_IMMORTAL) == 0 ? FLI_DROP_LAST : FLI_CHECKED ? FLI_DROP_IMMORTAL : FLI_DROP_LIVES;
 }
 
+/* What merging makes of a shared word, to which the owner's count is added. If the reference of the queue is the last,
+ * it is dropped, too. */
+static uint32_t after_merge(uint32_t shared, uint32_t count, bool *dead)
+{
+    uint32_t merged = ((shared & ~(uint32_t)FL_SHARED_QUEUED) | FL_SHARED_MERGED) + count * FL_SHARED_ONE;
+    *dead = fli_shared_count(merged) == 1 && (merged & FL_SHARED_IMMORTAL) == 0;
+    return *dead ? merged - FL_SHARED_ONE : merged;
+}
+
 enum fli_drop fli_count_merge(struct fl_object *object)
 {
-    uint32_t next, shared = fli_load_public(&object->shared);
+    uint32_t shared = fli_load_public(&object->shared);
     uint32_t count = fli_load_public(&object->local) & FL_LOCAL_MOST;
+    bool dead;
+    uint32_t next;
     do {
-        next = ((shared & ~(uint32_t)FL_SHARED_QUEUED) | FL_SHARED_MERGED) + count * FL_SHARED_ONE;
-        /* Relaxed: the drop that follows orders all. */
-    } while (!fli_cas_public(&object->shared, &shared, next, memory_order_relaxed, memory_order_relaxed));
+        next = after_merge(shared, count, &dead);
+        /* B7: acquire, pairs with B3, if the object is dead; else the drop that follows orders all. Failure: relaxed,
+         * the word is looked at anew. */
+    } while (!fli_cas_public(&object->shared, &shared, next, FL_MO_COUNT_END, memory_order_relaxed));
     fli_store_public(&object->local, 0);
-    return fli_count_drop(object, false);
+    return dead ? FLI_DROP_LAST : fli_count_drop(object, false);
 }
 
 void fli_count_publish(struct fl_object *object)

@@ -22,7 +22,8 @@
  * `local`, and perhaps it is the last. The thread sets QUEUED instead, and hands its reference to the owner's queue.
  * From a queue an object is merged in three steps: `shared` gets the owner's count and MERGED; local = 0; the queue's
  * reference is dropped. The object cannot die before the last step. If a fork leaves the first steps half done, there
- * are too many references and never too few.
+ * are too many references and never too few. Where the queue's reference is the last, the first step drops it, too:
+ * nobody else can find the object from then on.
  *
  * Readers without locks raise `shared` though they have no reference. They may do so if the object is PUBLISHED, and
  * not merged with a count of 0. The word of such an object is not 0, so its owner's last decref is the
@@ -38,15 +39,16 @@
  *     label  order    where                                          pairs with
  *     B1     acquire  the owner finds `shared` 0 (object_inline.h)   B3
  *     B2     acquire  a reader looks again (object_inline.h)         B6, the host's store
- *     B3     acq_rel  a drop                                         B1 B3 B5
+ *     B3     acq_rel  a drop                                         B1 B3 B5 B7
  *     B4     acquire  a reader takes a reference                     B6
  *     B5     acq_rel  the owner's last decref merges                 B3
  *     B6     release  an object is published                         B2 B4
+ *     B7     acquire  a merge finds the queue's reference the last   B3
  *
  * A drop releases what its thread did to the object, and the drop that finds the last reference acquires it. Taking a
- * reference orders nothing: the caller had one. Nor does the first step of a merge from the queue, because the last one
- * is a drop. All changes of `shared` are read-modify-writes but the one that makes an object, so each synchronises with
- * all that are before it.
+ * reference orders nothing: the caller had one. Nor does the first step of a merge from the queue if others follow,
+ * because the last one is a drop. All changes of `shared` are read-modify-writes but the one that makes an object, so
+ * each synchronises with all that are before it.
  */
 #ifndef FLI_COUNT_H
 #define FLI_COUNT_H
@@ -64,6 +66,9 @@
 #endif
 #if !defined(FL_MO_COUNT_MERGE)
 #define FL_MO_COUNT_MERGE memory_order_acq_rel
+#endif
+#if !defined(FL_MO_COUNT_END)
+#define FL_MO_COUNT_END memory_order_acquire
 #endif
 #if !defined(FL_MO_COUNT_PUBLISH)
 #define FL_MO_COUNT_PUBLISH memory_order_release
@@ -89,7 +94,7 @@ enum fli_drop {
 /* The references in a shared word. */
 static inline int32_t fli_shared_count(uint32_t shared)
 {
-    return (int32_t)shared / FL_SHARED_ONE - ((int32_t)shared % FL_SHARED_ONE < 0);
+    return (int32_t)shared >> 4; /* arithmetic, as the supported compilers shift signed numbers */
 }
 
 /* Whether the references no longer count. Checked builds go on counting those of an immortal object, to notice who

@@ -1,58 +1,155 @@
 /* SPDX-License-Identifier: MIT */
 #include "object/hand.h"
 
-/* Puts a magazine into the owner's queue. Merges what is in it if the owner is not there. */
-static void put(struct fli_handing *handing, struct fli_magazine *magazine)
+/* ---- Into a queue. */
+
+static void recycle(struct fli_handing *handing, struct fli_magazine *magazine)
 {
     struct fli_merging *with = &handing->merging;
-    if (fli_slot_hand(handing->slot, with->magazines, magazine, with->counters) && fli_slot_claim(handing->slot))
-        fli_slot_merge(handing->slot, with);
+    fli_stack_push_mpmc(with->empty, with->magazines, magazine, with->counters);
 }
 
-/* A magazine with room, for the owner's queue; NULL if none can be had. */
-static struct fli_magazine *obtain_room(struct fli_handing *handing)
+/* Puts a magazine into an owner's queue. Merges what is there if the owner is not, and that is not left to others. */
+static void queue(struct fli_handing *handing, struct fli_slot *owner, struct fli_magazine *magazine)
 {
     struct fli_merging *with = &handing->merging;
-    struct fli_magazine *magazine = fli_stack_pop_mpmc(&handing->slot->queue, with->magazines, with->counters);
-    if (magazine != NULL && fli_magazine_count(magazine) < FLI_SLOT_OBJECTS)
-        return magazine;
-    if (magazine != NULL)
-        put(handing, magazine);
-    magazine = fli_hand_obtain_empty(handing->server);
-    if (magazine != NULL)
-        fli_store_own(&magazine->count, 0);
-    return magazine;
+    bool is_alone = fli_slot_hand(owner, with->magazines, magazine, with->counters);
+    if (is_alone && !handing->leaves_merging && fli_slot_claim(owner))
+        fli_slot_merge(owner, with);
 }
 
-/* Drops the reference with a magazine in hand, into which the object goes if it is to be handed over. A magazine with
- * objects goes to the queue in any case: it may come from there. */
-static enum fli_drop drop_into(struct fli_handing *handing, struct fli_magazine *magazine, struct fl_object *object)
+/* Moves the objects of a magazine into another that has room for them. Returns false if it has not. */
+static bool move(struct fli_magazine *from, struct fli_magazine *to)
+{
+    unsigned count = fli_magazine_count(from), before = fli_magazine_count(to);
+    if (before + count > FLI_SLOT_OBJECTS)
+        return false;
+    for (unsigned i = 0; i < count; i++)
+        to->slots[before + i] = from->slots[i];
+    fli_store_own(&to->count, (uint16_t)(before + count));
+    fli_store_own(&from->count, 0);
+    return true;
+}
+
+/* Puts objects into a queue, in the magazine that is there if that has room: so the queue of an owner that is long away
+ * has no more magazines than its objects need. */
+static void put(struct fli_handing *handing, struct fli_slot *owner, struct fli_magazine *magazine)
+{
+    struct fli_merging *with = &handing->merging;
+    bool is_full = fli_magazine_count(magazine) == FLI_SLOT_OBJECTS;
+    struct fli_magazine *there = is_full ? NULL : fli_stack_pop_mpmc(&owner->queue, with->magazines, with->counters);
+    if (there != NULL && move(magazine, there))
+        recycle(handing, magazine);
+    else
+        queue(handing, owner, magazine);
+    if (there != NULL)
+        queue(handing, owner, there);
+}
+
+/* ---- Collected before. */
+
+/* Empties an out, and gives its magazine away. */
+static void close_out(struct fli_handing *handing, struct fli_out *out)
+{
+    struct fli_magazine *magazine = out->magazine;
+    if (magazine == NULL)
+        return;
+    out->magazine = NULL;
+    if (handing->mine != NULL)
+        handing->mine->open--;
+    if (fli_magazine_count(magazine) > 0)
+        put(handing, out->owner, magazine);
+    else
+        recycle(handing, magazine);
+}
+
+/* An out of the slot has a magazine now, which the byte tells the host. */
+static void count_open(struct fli_slot *mine)
+{
+    if (mine->open++ == 0)
+        /* Relaxed: for the slot's own thread. An exchange keeps what another thread's S7 has released. */
+        fli_exchange(&mine->handed, 1, memory_order_relaxed);
+}
+
+/* Makes room in an out for an object of the owner. Returns false if no magazine can be had. */
+static bool open_out(struct fli_handing *handing, struct fli_out *out, uint32_t number)
+{
+    if (out->magazine != NULL && out->number == number)
+        return true; /* it is not full */
+    close_out(handing, out);
+    *out = (struct fli_out){fli_hand_obtain_empty(handing->server), handing->slots + number, number};
+    if (out->magazine == NULL)
+        return false;
+    fli_store_own(&out->magazine->count, 0);
+    if (handing->mine != NULL)
+        count_open(handing->mine);
+    return true;
+}
+
+/* Drops the reference. The object goes into the out, which has `count`, if it is to be handed over. */
+static enum fli_drop drop_into(struct fli_out *out, unsigned count, struct fl_object *object)
 {
     enum fli_drop drop = fli_count_drop(object, true);
-    uint32_t count = fli_magazine_count(magazine);
-    if (drop == FLI_DROP_HAND) {
-        magazine->slots[count++] = object;
-        fli_store_own(&magazine->count, (uint16_t)count);
-        drop = FLI_DROP_LIVES;
+    if (drop != FLI_DROP_HAND)
+        return drop;
+    out->magazine->slots[count] = object;
+    fli_store_own(&out->magazine->count, (uint16_t)(count + 1));
+    return FLI_DROP_LIVES;
+}
+
+static inline uint32_t number_of_owner(const struct fl_object *object)
+{
+    return fli_load_public(&object->local) >> FLI_LOCAL_BITS;
+}
+
+bool fli_hand_quickly(struct fli_slot *mine, struct fl_object *object, enum fli_drop *drop)
+{
+    uint32_t number = number_of_owner(object);
+    struct fli_out *out = &mine->outs[number % FLI_OUTS];
+    if (out->magazine == NULL || out->number != number || !fli_slot_is_online(out->owner))
+        return false;
+    unsigned count = fli_magazine_count(out->magazine);
+    if (count + 1 == FLI_SLOT_OBJECTS)
+        return false;
+    *drop = drop_into(out, count, object);
+    return true;
+}
+
+enum fli_drop fli_hand_over(struct fli_handing *handing, struct fl_object *object, bool at_once)
+{
+    uint32_t number = number_of_owner(object);
+    if (number == 0) /* the owner has merged it meanwhile */
+        return fli_count_drop(object, true);
+    struct fli_slot *mine = handing->mine;
+    struct fli_out alone = {NULL, NULL, 0}, *out = mine != NULL ? &mine->outs[number % FLI_OUTS] : &alone;
+    if (!open_out(handing, out, number)) {
+        fli_count_fix(object);
+        handing->refused = true;
+        return FLI_DROP_LIVES;
     }
-    struct fli_merging *with = &handing->merging;
-    if (count > 0)
-        put(handing, magazine);
-    else
-        fli_stack_push_mpmc(with->empty, with->magazines, magazine, with->counters);
+    at_once |= mine == NULL || !fli_slot_is_online(out->owner);
+    enum fli_drop drop = drop_into(out, fli_magazine_count(out->magazine), object);
+    if (at_once || fli_magazine_count(out->magazine) == FLI_SLOT_OBJECTS)
+        close_out(handing, out);
     return drop;
 }
 
-enum fli_drop fli_hand_over(struct fli_handing *handing, struct fl_object *object)
+void fli_hand_outs(struct fli_handing *handing)
 {
-    uint32_t number = fli_load_public(&object->local) >> FLI_LOCAL_BITS;
-    if (number == 0) /* the owner has merged it meanwhile */
-        return fli_count_drop(object, true);
-    handing->slot = handing->slots + number;
-    struct fli_magazine *magazine = obtain_room(handing);
-    if (magazine != NULL)
-        return drop_into(handing, magazine, object);
-    fli_count_fix(object);
-    handing->refused = true;
-    return FLI_DROP_LIVES;
+    struct fli_slot *mine = handing->mine;
+    for (unsigned i = 0; i < FLI_OUTS && mine->open > 0; i++)
+        close_out(handing, &mine->outs[i]);
+}
+
+void fli_hand_outs_unmerged(struct fli_handing *handing)
+{
+    handing->leaves_merging = true;
+    fli_hand_outs(handing);
+}
+
+void fli_hand_forget(struct fli_slot *slot)
+{
+    for (unsigned i = 0; i < FLI_OUTS; i++)
+        slot->outs[i] = (struct fli_out){NULL, NULL, 0};
+    slot->open = 0;
 }

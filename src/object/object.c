@@ -11,17 +11,23 @@
 /* The owner's count at which half of it moves to the shared one. The fast paths know only FL_LOCAL_MOST. */
 enum { LOCAL_TOP = FLI_RARE_PATHS ? 3 : FL_LOCAL_MOST, LOCAL_HALF = (LOCAL_TOP + 1) / 2 };
 
-/* Whether the caller owns the object. Stores the owner's count, which is 0 if the object is dead. */
-static bool is_mine(const struct fl_thread *face, const struct fl_object *object, uint32_t *count)
+/* What `local` of the caller's objects begins with. The fast paths of checked builds do not know it. */
+static inline uint32_t mark_of(const struct fl_thread *face)
 {
-    uint32_t mark = fli_slots_mark(fli_thread_of(face));
+    return FLI_CHECKED ? fli_slots_mark(fli_thread_of(face)) : face->slot;
+}
+
+/* Whether the caller owns the object. Stores the owner's count, which is 0 if the object is dead. */
+static inline bool is_mine(const struct fl_thread *face, const struct fl_object *object, uint32_t *count)
+{
+    uint32_t mark = mark_of(face);
     *count = fli_load_public(&object->local) - mark;
     return mark != 0 && *count <= FL_LOCAL_MOST;
 }
 
 static void set_count(const struct fl_thread *face, struct fl_object *object, uint32_t count)
 {
-    fli_store_public(&object->local, fli_slots_mark(fli_thread_of(face)) + count);
+    fli_store_public(&object->local, mark_of(face) + count);
 }
 
 /* ---- Taking references. */
@@ -78,6 +84,30 @@ void fl_make_immortal(struct fl_object *object)
 
 /* ---- Dropping references. */
 
+static struct fli_handing begin_handing(struct fli_thread *server, struct fli_slots *slots)
+{
+    return (struct fli_handing){.server = server,
+                                .slots = fli_slots_at(slots, 0),
+                                .mine = fli_slots_mine(server),
+                                .merging = fli_slots_merging(server, slots)};
+}
+
+/* Reports and ends what was found. No lock may be held. */
+static void end_handing(struct fl_thread *face, struct fl_heap *heap, const struct fli_handing *handing)
+{
+    if (handing->refused)
+        fli_add_count(&fli_slots_of(heap)->refused, 1);
+    if (handing->merging.wrong != NULL)
+        fli_slots_report(handing->merging.wrong, handing->merging.why);
+    fli_slots_end_dead(face, heap);
+}
+
+/* Whether the host may wait for the end of the type's objects: its code runs there. */
+static bool is_waited_for(const struct fl_type *type)
+{
+    return type->kind != FL_DEALLOC_PLAIN && type->kind != FL_DEALLOC_CLEAR;
+}
+
 /* Drops a reference for the owner's queue. Deallocates what this has found dead. */
 static enum fli_drop hand_over(struct fl_thread *face, struct fl_object *object)
 {
@@ -90,15 +120,17 @@ static enum fli_drop hand_over(struct fl_thread *face, struct fl_object *object)
         fli_service_leave(server);
         return FLI_DROP_BELOW; /* no object of the heap has an owner */
     }
-    struct fli_handing handing = {
-        .server = server, .slots = fli_slots_at(slots, 0), .merging = fli_slots_merging(server, slots)};
-    enum fli_drop drop = fli_hand_over(&handing, object);
+    struct fli_handing handing = begin_handing(server, slots);
+    enum fli_drop drop = fli_hand_over(&handing, object, is_waited_for(object->type));
     fli_service_leave(server);
-    fli_add_count(&slots->refused, handing.refused);
-    if (handing.merging.wrong != NULL)
-        fli_slots_report(handing.merging.wrong, handing.merging.why);
-    fli_slots_end_dead(face, heap);
+    end_handing(face, heap, &handing);
     return drop;
+}
+
+static bool hand_quickly(const struct fl_thread *face, struct fl_object *object, enum fli_drop *drop)
+{
+    struct fli_slot *mine = fli_slots_mine(fli_thread_of(face));
+    return mine != NULL && !is_waited_for(object->type) && fli_hand_quickly(mine, object, drop);
 }
 
 static enum fli_drop drop_mine(const struct fl_thread *face, struct fl_object *object, uint32_t count)
@@ -109,12 +141,28 @@ static enum fli_drop drop_mine(const struct fl_thread *face, struct fl_object *o
     return count > 1 ? FLI_DROP_LIVES : fli_count_merge_last(object);
 }
 
-bool fl_drop(struct fl_thread *face, struct fl_object *object)
+static enum fli_drop drop_if_known(const struct fl_thread *face, struct fl_object *object)
 {
     uint32_t count;
-    bool mine = is_mine(face, object, &count);
-    enum fli_drop drop = mine ? drop_mine(face, object, count) : fli_count_drop(object, false);
-    if (drop == FLI_DROP_HAND)
+    return is_mine(face, object, &count) ? drop_mine(face, object, count) : fli_count_drop(object, false);
+}
+
+/* Gives the handle a slot, for its outs. Returns whether it has got one: then it may own the object. */
+static bool joins(const struct fl_thread *face)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    if (thread->heap == NULL || thread->guest != NULL || fli_slots_of(thread->heap) == NULL)
+        return false;
+    fli_slots_join(thread);
+    return thread->guest != NULL;
+}
+
+bool fl_drop(struct fl_thread *face, struct fl_object *object)
+{
+    enum fli_drop drop = drop_if_known(face, object);
+    if (drop == FLI_DROP_HAND && FLI_UNLIKELY(joins(face)))
+        drop = drop_if_known(face, object);
+    if (drop == FLI_DROP_HAND && !hand_quickly(face, object, &drop))
         drop = hand_over(face, object);
     if (FLI_UNLIKELY(drop >= FLI_DROP_HAND))
         fli_slots_report(object, drop);
@@ -140,13 +188,16 @@ void fl_merge(struct fl_thread *face)
 {
     struct fli_thread *thread = fli_thread_of(face);
     struct fli_slot *slot = fli_slots_mine(thread);
-    if (slot == NULL || !fli_slot_claim_owner(slot))
+    if (slot == NULL)
         return;
-    struct fli_merging merging = fli_slots_merging(thread, fli_slots_of(thread->heap));
-    fli_slot_merge(slot, &merging);
-    if (merging.wrong != NULL)
-        fli_slots_report(merging.wrong, merging.why);
-    fli_slots_end_dead(face, thread->heap);
+    bool claimed = fli_slot_claim_owner(slot);
+    if (!claimed && slot->open == 0)
+        return;
+    struct fli_handing handing = begin_handing(thread, fli_slots_of(thread->heap));
+    if (claimed)
+        fli_slot_merge(slot, &handing.merging);
+    fli_hand_outs(&handing);
+    end_handing(face, thread->heap, &handing);
 }
 
 const unsigned char *fl_thread_handed(struct fl_thread *face)

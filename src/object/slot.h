@@ -3,7 +3,8 @@
  * Slots: who owns objects, and the queue of those that other threads hand to the owner.
  *
  *     a thread drops the last reference that it sees            the owner
- *       the object goes into a magazine of the queue   ──>        takes the queue as a whole
+ *       the object goes into a magazine of the thread
+ *       the magazine goes to the queue                 ──>        takes the queue as a whole
  *       PENDING is set in the state                               merges each object (count.h)
  *
  *     state        who may write `local` of the slot's objects
@@ -23,9 +24,8 @@
  *
  * The next owner of a slot owns its objects: S3 lets it see the `local` of each.
  *
- * The queue is a stack of magazines (pool.h). A thread that hands an object over takes the first magazine off, adds the
- * object, and puts it back. The object is not linked through itself, because it lives. Each object is in at most one
- * queue, once: QUEUED in its header says so.
+ * The queue is a stack of magazines (pool.h), which threads fill before they put them there (hand.h). An object is not
+ * linked through itself, because it lives. Each object is in at most one magazine, once: QUEUED in its header says so.
  *
  *     label  order    where                                   pairs with
  *     S1     release  PENDING is set                          S2: the magazine is on the queue
@@ -65,14 +65,26 @@ enum {
 
     /* Objects in a magazine of a queue, at most. */
     FLI_SLOT_OBJECTS = FLI_RARE_PATHS ? 2 : FLI_MAGAZINE_SLOTS,
+
+    /* A thread collects objects for so many owners at a time. */
+    FLI_OUTS = FLI_RARE_PATHS ? 1 : 8,
+};
+
+/* Objects that a thread hands over to one owner: a magazine of them that is not in the owner's queue yet, or NULL. */
+struct fli_out {
+    struct fli_magazine *magazine;
+    struct fli_slot *owner;
+    uint32_t number; /* of the owner's slot */
 };
 
 /* It lies in memory that reads as zeros at first, and is never unmapped while the heap exists. */
 struct fli_slot {
     struct fli_stack queue;
     FLI_ATOMIC(uint32_t) state;
-    FLI_ATOMIC(uint8_t) handed; /* the byte for the host's eval breaker */
-    uint32_t next_free;         /* under the registry lock */
+    FLI_ATOMIC(uint8_t) handed;    /* the byte for the host's eval breaker */
+    uint32_t next_free;            /* under the registry lock */
+    struct fli_out outs[FLI_OUTS]; /* of the slot's thread, which alone uses them, by the owner's number */
+    uint32_t open;                 /* outs that have a magazine; likewise */
 };
 
 /* What merging works with, and what it finds. */
@@ -84,6 +96,12 @@ struct fli_merging {
     struct fl_object *wrong; /* an object of which more references were dropped than there were */
     enum fli_drop why;       /* FLI_DROP_BELOW or FLI_DROP_IMMORTAL, if there is such an object */
 };
+
+/* Whether the slot has an owner now. A hint to other threads. */
+static inline bool fli_slot_is_online(const struct fli_slot *slot)
+{
+    return (fli_load_hint(&slot->state) & FLI_SLOT_ONLINE) != 0;
+}
 
 /* Puts a magazine of objects into the queue of a slot. Returns whether nobody is there who would merge them: then the
  * caller claims the slot and merges. Any thread. Lock-free. */

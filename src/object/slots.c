@@ -115,7 +115,7 @@ static void leave(struct fli_thread *thread, bool detached)
 {
     struct fli_slots *slots = fli_slots_of(thread->heap);
     struct fli_slot *slot = fli_slots_mine(thread);
-    while ((fli_load_own(&slot->state) & FLI_SLOT_ONLINE) != 0 && !fli_slot_leave(slot))
+    while ((fli_load_own(&slot->state) & FLI_SLOT_ONLINE) != 0 && (slot->open > 0 || !fli_slot_leave(slot)))
         fl_merge(&thread->face);
     show(thread);
     if (!detached)
@@ -128,12 +128,18 @@ static void leave(struct fli_thread *thread, bool detached)
 
 static void remove_locked(struct fli_thread *thread)
 {
+    struct fli_slots *slots = fli_slots_of(thread->heap);
     struct fli_slot *slot = fli_slots_mine(thread);
+    struct fli_handing handing = {.server = thread, .mine = slot, .merging = fli_slots_merging(thread, slots)};
     thread->guest = NULL;
+    if (thread->heap->has_lost)
+        fli_hand_forget(slot); /* in the child of a fork: its thread may have been at work on them */
+    else
+        fli_hand_outs_unmerged(&handing);
     /* S6: release, pairs with S2 and S4: as S5. Whoever hands something over next merges what is pending. */
     uint32_t before = fli_and(&slot->state, ~(uint32_t)FLI_SLOT_ONLINE, memory_order_release);
     if ((before & FLI_SLOT_CLAIMED) == 0)
-        give_back_locked(fli_slots_of(thread->heap), slot);
+        give_back_locked(slots, slot);
 }
 
 /* ---- In the child of a fork. */
@@ -197,7 +203,7 @@ static size_t magazines_locked(struct fl_heap *heap)
     struct fli_slots *slots = fli_slots_of(heap);
     size_t count = count_stack(heap, &slots->dead);
     for (uint32_t number = 1; number <= slots->used; number++)
-        count += count_stack(heap, &fli_slots_at(slots, number)->queue);
+        count += count_stack(heap, &fli_slots_at(slots, number)->queue) + fli_slots_at(slots, number)->open;
     return count;
 }
 

@@ -62,9 +62,10 @@
 #define fli_cas_weak(p, expected, desired, success, failure)                                                         \
     fli_model_cas_weak((p), (expected), (desired), (success), (failure), $)
 
-#define fli_or(p, v, order)        fli_model_made(p)->fetch_or((uint32_t)(v), (order), $)
-#define fli_and(p, v, order)       fli_model_made(p)->fetch_and((uint32_t)(v), (order), $)
-#define fli_or_public(p, v, order) fli_or((p), (v), (order))
+#define fli_or(p, v, order)         fli_model_made(p)->fetch_or((uint32_t)(v), (order), $)
+#define fli_and(p, v, order)        fli_model_made(p)->fetch_and((uint32_t)(v), (order), $)
+#define fli_add_public(p, v, order) fli_model_made(p)->fetch_add((uint32_t)(v), (order), $)
+#define fli_or_public(p, v, order)  fli_or((p), (v), (order))
 #define fli_cas_public(p, expected, desired, success, failure)                                                       \
     fli_cas_weak((p), (expected), (uint32_t)(desired), (success), (failure))
 

@@ -32,16 +32,25 @@
 #include "model_check.h"
 #include "object/hand.h"
 
+#include <algorithm>
 #include <new>
 
 namespace
 {
 
-enum { THREADS_MOST = 3, MAGAZINES = 4, SLOT = 1, MARK = SLOT << FLI_LOCAL_BITS };
+/* Each thread gets so many magazines. */
+enum {
+    THREADS_MOST = 3,
+    EACH = 2,
+    MAGAZINES = THREADS_MOST * EACH,
+    SLOT = 1,
+    OTHER = 2,
+    MARK = SLOT << FLI_LOCAL_BITS
+};
 
 /* What the functions below, which stand for those of object.c, work on: that of the execution under way. */
 struct count_world {
-    fli_slot slots[SLOT + 1];
+    fli_slot slots[OTHER + 1];
     fli_stack dead, empty;
     fli_magazines magazines;
     fli_pool_counters counters;
@@ -52,7 +61,8 @@ struct count_world {
     fl_thread threads[THREADS_MOST];
     rl::var<bool> lives;
     rl::var<unsigned> uses[THREADS_MOST];
-    bool owner_ended; /* thread 0 has deallocated the object; its own */
+    unsigned taken[THREADS_MOST]; /* magazines that a thread has got; its own */
+    bool owner_ended;             /* thread 0 has deallocated the object; its own */
 
     fli_merging merging()
     {
@@ -65,6 +75,27 @@ struct count_world {
         lives($) = false;
         for (rl::var<unsigned> &use : uses)
             (void)use($).load();
+    }
+
+    /* For thread 1 through the outs of its slot, for another without. */
+    fli_handing handing(fl_thread *thread)
+    {
+        fli_slot *mine = thread == &threads[1] ? &slots[OTHER] : nullptr;
+        return fli_handing{reinterpret_cast<fli_thread *>(thread), slots, mine, merging(), false, false};
+    }
+
+    void end_handing(const fli_handing &handing)
+    {
+        RL_ASSERT(handing.merging.wrong == nullptr && !handing.refused);
+        end_dead();
+    }
+
+    /* What fl_merge does with the outs of thread 1. */
+    void hand_outs()
+    {
+        fli_handing outs = handing(&threads[1]);
+        fli_hand_outs(&outs);
+        end_handing(outs);
     }
 
     /* Deallocates the dead objects that merges have found. */
@@ -85,6 +116,8 @@ struct count_model : rl::test_suite<scenario, thread_count>, count_world {
     {
         world = this;
         magazines.at[0] = {memory, 0, MAGAZINES + 1};
+        fli_hand_forget(&slots[OTHER]);
+        fli_store_relaxed(&slots[OTHER].handed, 0);
         for (fli_stack *stack : {&dead, &empty, &slots[SLOT].queue}) {
             fli_store_relaxed(&stack->head, fli_tagged_empty(0));
             stack->is_aside = false;
@@ -92,8 +125,8 @@ struct count_model : rl::test_suite<scenario, thread_count>, count_world {
         for (uint32_t index = 1; index <= MAGAZINES; index++) {
             fli_magazine *magazine = ::new (fli_magazine_at(&magazines, index)) fli_magazine;
             fli_store_relaxed(&magazine->count, 0);
-            fli_stack_push_mpmc(&empty, &magazines, magazine, &counters);
         }
+        std::fill(taken, taken + THREADS_MOST, 0);
         fli_store_relaxed(&slots[SLOT].state, online ? FLI_SLOT_ONLINE : 0);
         std::memset(threads, 0, sizeof threads);
         threads[0].slot = online ? (uint32_t)MARK : 0;
@@ -179,9 +212,10 @@ struct handed : count_model<handed, 2> {
     {
         drop(self);
         if (self == 0)
-            merge();
-        else
-            drop(self);
+            return merge();
+        hand_outs();
+        drop(self);
+        hand_outs();
     }
     void after()
     {
@@ -199,6 +233,8 @@ struct leaves : count_model<leaves, 2> {
         drop(self);
         if (self == 0)
             leave();
+        else
+            hand_outs();
     }
     void after()
     {
@@ -214,6 +250,8 @@ struct claims : count_model<claims, 2> {
     void thread(unsigned self)
     {
         drop(self);
+        if (self == 1)
+            hand_outs();
     }
     void after()
     {
@@ -233,6 +271,8 @@ struct comes : count_model<comes, 2> {
             threads[1].slot = MARK;
         }
         drop(self);
+        if (self == 1)
+            hand_outs();
     }
     void after()
     {
@@ -247,8 +287,10 @@ struct passes : count_model<passes, 2> {
     }
     void thread(unsigned self)
     {
-        if (self == 1)
-            return drop(self);
+        if (self == 1) {
+            drop(self);
+            return hand_outs();
+        }
         fl_incref(&threads[0], &object);
         drop(0);
         fl_decref(&threads[0], &object);
@@ -424,11 +466,10 @@ static void finish(fl_thread *thread, fl_object *object, fli_drop drop)
 void fl_decref_slow(fl_thread *thread, fl_object *object)
 {
     fli_drop drop = fli_count_drop(object, false);
-    if (drop == FLI_DROP_HAND) {
-        fli_handing handing = {nullptr, world->slots, nullptr, world->merging(), false};
-        drop = fli_hand_over(&handing, object);
-        RL_ASSERT(handing.merging.wrong == nullptr && !handing.refused);
-        world->end_dead();
+    fli_handing handing = world->handing(thread);
+    if (drop == FLI_DROP_HAND && (handing.mine == nullptr || !fli_hand_quickly(handing.mine, object, &drop))) {
+        drop = fli_hand_over(&handing, object, false);
+        world->end_handing(handing);
     }
     finish(thread, object, drop);
 }
@@ -465,9 +506,12 @@ uint32_t fli_magazine_index_beyond(const fli_magazines *, const fli_magazine *)
     return 0;
 }
 
-fli_magazine *fli_hand_obtain_empty(fli_thread *)
+/* Magazines are a thread's own here: the check of the pool has those that threads share. */
+fli_magazine *fli_hand_obtain_empty(fli_thread *server)
 {
-    return fli_stack_pop_mpmc(&world->empty, &world->magazines, &world->counters);
+    auto self = (unsigned)(reinterpret_cast<fl_thread *>(server) - world->threads);
+    RL_ASSERT(self < THREADS_MOST && world->taken[self] < EACH);
+    return fli_magazine_at(&world->magazines, self * EACH + ++world->taken[self]);
 }
 
 int main(int argc, char **argv)

@@ -71,7 +71,8 @@ static int two_down(void **state)
     assert_sound(two->heap);
     if (two->owner != NULL)
         assert_int_equal(fl_thread_detach(two->owner), 0);
-    assert_int_equal(fl_thread_detach(two->other), 0);
+    if (two->other != NULL)
+        assert_int_equal(fl_thread_detach(two->other), 0);
     end_heap(two->heap);
     assert_int_equal(misuse.count, 0);
     fl_set_misuse_handler(NULL);
@@ -151,6 +152,12 @@ static void a_reference_of_another_thread_keeps_an_object(void **state)
     assert_int_equal(live(two), 0);
 }
 
+static void merge_all(const struct two *two)
+{
+    fl_merge(two->other);
+    fl_merge(two->owner);
+}
+
 static void the_last_reference_of_another_thread_goes_to_the_owner(void **state)
 {
     struct two *two = *state;
@@ -158,11 +165,78 @@ static void the_last_reference_of_another_thread_goes_to_the_owner(void **state)
     const unsigned char *handed = fl_thread_handed(two->owner);
     assert_int_equal(*handed, 0);
     fl_decref(two->other, object);
+    fl_merge(two->owner);
+    assert_int_equal(live(two), 1);
+    assert_int_equal(*handed, 0);
+    assert_int_equal(*fl_thread_handed(two->other), 1);
+    fl_merge(two->other);
+    assert_int_equal(*fl_thread_handed(two->other), 0);
     assert_int_equal(live(two), 1);
     assert_int_equal(*handed, 1);
     fl_merge(two->owner);
     assert_int_equal(live(two), 0);
     assert_int_equal(*handed, 0);
+}
+
+static bool dies(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread;
+    (void)object;
+    (void)type;
+    return false;
+}
+
+static void an_object_with_a_finalizer_goes_to_the_owner_at_once(void **state)
+{
+    struct two *two = *state;
+    static struct fl_type type = {.name = "closing", .size = 32, .finalize = dies};
+    if (!type.ready)
+        assert_int_equal(fl_object_type_ready(&type, NULL, NULL, 0), 0);
+    fl_decref(two->other, fl_object_alloc(two->owner, &type));
+    assert_int_equal(*fl_thread_handed(two->owner), 1);
+    fl_merge(two->owner);
+    assert_int_equal(live(two), 0);
+}
+
+/* More owners than a thread collects objects for. */
+static void objects_of_many_owners_are_handed_over(void **state)
+{
+    struct two *two = *state;
+    enum { OWNERS = 20, EACH = 5 };
+    struct fl_thread *owners[OWNERS];
+    struct fl_object *objects[OWNERS][EACH];
+    for (int o = 0; o < OWNERS; o++) {
+        owners[o] = fl_thread_attach(two->heap);
+        for (int i = 0; i < EACH; i++)
+            objects[o][i] = new_number(owners[o]);
+    }
+    for (int i = 0; i < EACH; i++)
+        for (int o = 0; o < OWNERS; o++)
+            fl_decref(two->other, objects[o][i]);
+    assert_sound(two->heap);
+    fl_merge(two->other);
+    assert_int_equal(live(two), OWNERS * EACH);
+    for (int o = 0; o < OWNERS; o++) {
+        fl_merge(owners[o]);
+        assert_int_equal(live(two), (OWNERS - 1 - o) * EACH);
+        assert_int_equal(fl_thread_detach(owners[o]), 0);
+    }
+}
+
+static void what_a_thread_has_collected_is_handed_over_when_it_leaves(void **state)
+{
+    struct two *two = *state;
+    fl_decref(two->other, new_number(two->owner));
+    fl_thread_offline(two->other);
+    assert_int_equal(*fl_thread_handed(two->owner), 1);
+    fl_merge(two->owner);
+    assert_int_equal(live(two), 0);
+    fl_thread_online(two->other);
+    fl_decref(two->other, new_number(two->owner));
+    assert_int_equal(fl_thread_detach(two->other), 0);
+    two->other = NULL;
+    fl_merge(two->owner);
+    assert_int_equal(live(two), 0);
 }
 
 static void an_object_that_was_handed_over_may_live_on(void **state)
@@ -173,7 +247,7 @@ static void an_object_that_was_handed_over_may_live_on(void **state)
     fl_incref(two->owner, object);
     fl_decref(two->other, object);
     fl_decref(two->other, object);
-    fl_merge(two->owner);
+    merge_all(two);
     assert_int_equal(live(two), 1);
     fl_incref(two->owner, object);
     fl_decref(two->owner, object);
@@ -194,7 +268,7 @@ static void many_objects_are_handed_over(void **state)
         fl_decref(two->other, objects[i]);
     assert_int_equal(live(two), MANY);
     assert_sound(two->heap);
-    fl_merge(two->owner);
+    merge_all(two);
     assert_int_equal(live(two), 0);
     assert_int_equal(cleared, (MANY + 2) / 3);
 }
@@ -217,10 +291,12 @@ static void an_owner_that_leaves_merges_first(void **state)
 {
     struct two *two = *state;
     fl_decref(two->other, new_number(two->owner));
+    fl_merge(two->other);
     fl_thread_offline(two->owner);
     assert_int_equal(live(two), 0);
     fl_thread_online(two->owner);
     fl_decref(two->other, new_number(two->owner));
+    fl_merge(two->other);
     assert_int_equal(live(two), 1);
     assert_int_equal(fl_thread_detach(two->owner), 0);
     two->owner = NULL;
@@ -265,6 +341,7 @@ static void *drop_and_exit(void *argument)
     struct fl_object *object = fl_object_alloc(thread, &number_type);
     EXPECT(object != NULL);
     fl_decref(two->other, object); /* the thread that waits for this one lends its handle */
+    fl_merge(two->other);
     return NULL;
 }
 
@@ -422,7 +499,7 @@ static void a_decref_below_zero_is_reported(void **state)
     fl_incref(two->other, object); /* a reference that it takes without having one: the queue's is all there is */
     fl_decref(two->other, object);
     fl_decref(two->other, object);
-    fl_merge(two->owner);
+    merge_all(two);
     assert_misuse("fl_decref", object, "no reference");
     assert_int_equal(live(two), 1);
     fl_type_free(two->owner, object, &number_type);
@@ -486,7 +563,7 @@ static void use_child(void *argument)
     struct fl_object *object = fl_object_alloc(two->owner, &number_type);
     EXPECT(object != NULL);
     fl_decref(two->other, object);
-    fl_merge(two->owner);
+    merge_all(two);
     EXPECT(stats_of(two->heap).live_blocks == 0);
     EXPECT_SOUND(two->heap);
 }
@@ -550,6 +627,9 @@ int main(void)
         TWO_TEST(an_owner_has_as_many_references_as_it_likes),
         TWO_TEST(a_reference_of_another_thread_keeps_an_object),
         TWO_TEST(the_last_reference_of_another_thread_goes_to_the_owner),
+        TWO_TEST(an_object_with_a_finalizer_goes_to_the_owner_at_once),
+        TWO_TEST(objects_of_many_owners_are_handed_over),
+        TWO_TEST(what_a_thread_has_collected_is_handed_over_when_it_leaves),
         TWO_TEST(an_object_that_was_handed_over_may_live_on),
         TWO_TEST(many_objects_are_handed_over),
         TWO_TEST(objects_of_an_offline_owner_end_where_they_are_dropped),
