@@ -367,10 +367,11 @@ FL_API struct fl_heap *fl_heap_default(void);
 FL_API size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes);
 
 /* Empties the caches of all threads of the heap, with all that they keep, for a host that has stopped the world. The
- * caller guarantees that every other thread of the heap is stopped outside of the library. What these threads have
- * deferred is submitted. After it fl_heap_trim can return all memory that no live block lies in. Any thread, with or
- * without a handle. Locks; waits for no grace period and calls no callback. A host is told of deferred bytes past their
- * bound at the next deferred free. */
+ * caller guarantees that every other thread of the heap is stopped outside of the library. An OS thread that exits
+ * need not be: its exit empties the caches of its handles itself. What these threads have deferred is submitted. After
+ * it fl_heap_trim can return all memory that no live block lies in. Any thread, with or without a handle. Locks; waits
+ * for no grace period and calls no callback. A host is told of deferred bytes past their bound at the next deferred
+ * free. */
 FL_API void fl_heap_flush_stopped(struct fl_heap *heap);
 
 /* Whether `block` is a live or free block of this heap: any address inside a slab, or the start of a live large

@@ -313,11 +313,13 @@ void fli_thread_flush_owner(struct fli_thread *thread)
     fli_exchange_end_flush_owner(backing, &thread->owner);
 }
 
+/* Flushes the handles that no thread uses meanwhile. One that is claimed is being detached by its thread, which may be
+ * one that exits, and flushes it itself. */
 static void flush_all(struct fl_heap *heap, bool offline_only)
 {
     fli_registry_lock();
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
-        if (!offline_only || (thread->offline && thread->detacher == NULL))
+        if (thread->detacher == NULL && (thread->offline || !offline_only))
             fli_thread_flush_owner(thread);
     fli_registry_unlock();
 }
