@@ -18,9 +18,9 @@
  * The memory of an object depends on its type:
  *
  *     type without Py_TPFLAGS_HAVE_GC   Its objects lie in slabs of a Freelane heap, one for each copy of Freelane. A
- *                                       slab returns to the OS only across a collection, because a collection stops
- *                                       every thread that could still look at an object in it. gc.collect() returns
- *                                       all slabs that are free.
+ *                                       slab returns to the OS only when every thread that could still look at an
+ *                                       object in it has been stopped, as by a collection. gc.collect() returns all
+ *                                       slabs that are free, also of what idle threads keep.
  *     type with Py_TPFLAGS_HAVE_GC      Its objects lie in the interpreter's own heaps, where the collector finds them.
  *                                       Each thread caches freed objects of the exact type, untracked, up to
  *                                       FL_PY_CACHE_BYTES per type. Each collection empties these caches.

@@ -4,18 +4,12 @@
 #include "python/drawer.h"
 #include "python/heap.h"
 #include "python/nest.h"
+#include "python/reclaim.h"
+#include "python/stop.h"
 #include "python/thread.h"
 #include "python/threads.h"
 
-#include <errno.h>
-
 FLI_ATOMIC(int64_t) fli_py_collections;
-
-/* The number of the latest collection that is over. */
-static FLI_ATOMIC(int64_t) collections_over;
-
-/* Whether a collection is about to stop the world. */
-static FLI_ATOMIC(bool) starting;
 
 /* Whether a tracer has turned caching off, so that it turns on again without one. */
 static FLI_ATOMIC(bool) off_for_tracer;
@@ -45,12 +39,10 @@ static void follow_tracer(void)
 
 /* ---- Collections. */
 
-/* Bytes of free memory to retain: none at a full collection, which a program asks for; else as much as is in use. */
-static size_t bytes_to_retain(bool full)
+/* Bytes of free memory that a collection of young objects retains: as much as is in use. */
+static size_t bytes_to_retain(void)
 {
     struct fl_py_stats stats;
-    if (full)
-        return 0;
     fl_py_get_stats(&stats);
     return fli_max(stats.live_bytes, FREE_BYTES_RETAINED);
 }
@@ -68,48 +60,27 @@ static void at_start(bool full)
     follow_tracer();
     fli_py_threads_expire();
     fli_py_threads_empty_ended();
+    if (full)
+        fli_py_reclaim(0);
     give_types();
-    /* Y1: release, pairs with Y3 in begin. */
-    fli_store_release(&starting, true);
-    fli_py_heap_trim(full, bytes_to_retain(full));
-    /* Y2: release, pairs with Y3 in begin: a thread that finds it set has freed before the world stops. */
-    fli_store_release(&starting, false);
+    fli_py_stop_announce(true);
+    fli_py_heap_trim(false, full ? 0 : bytes_to_retain());
+    fli_py_stop_announce(false);
     fli_count(&fli_py_collections, 1); /* relaxed: one collection at a time */
-}
-
-static bool is_only_interpreter(void)
-{
-    return PyInterpreterState_Next(PyInterpreterState_Head()) == NULL;
 }
 
 /* The calling thread empties its caches now, as others do later: the collection has set the interpreter's count of
  * young objects to 0. Objects that the caches give up lower that count, and those that they take again bring it back
  * to 0. So filling a cache makes no collection due, which would empty it again. */
-static void at_stop(void)
+static void at_stop(bool full)
 {
     (void)fli_py_thread_update();
-    if (!is_only_interpreter())
-        return;
-    /* Y4: release, pairs with Y5 in has_ended: the world was stopped before. Relaxed: one collection at a time. */
-    fli_store_release(&collections_over, fli_load_relaxed(&fli_py_collections));
-    fli_py_heap_trim(false, SIZE_MAX);
+    fli_py_stop_passed();
+    if (full)
+        fli_py_reclaim(0);
+    else
+        fli_py_heap_trim(false, SIZE_MAX);
 }
-
-static int64_t begin(void *context)
-{
-    (void)context;
-    /* Y3: acquire, pairs with Y1 and Y2 in at_start. Relaxed: the number does not change while it is starting. */
-    return fli_load_acquire(&starting) ? fli_load_relaxed(&fli_py_collections) + 1 : -EAGAIN;
-}
-
-static bool has_ended(void *context, int64_t collection)
-{
-    (void)context;
-    /* Y5: acquire, pairs with Y4 in at_stop. */
-    return fli_load_acquire(&collections_over) >= collection;
-}
-
-const struct fl_grace_host fli_py_collect_grace = {.begin = begin, .elapsed = has_ended};
 
 static PyObject *collection(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
@@ -121,7 +92,7 @@ static PyObject *collection(PyObject *module, PyObject *const *args, Py_ssize_t 
     if (PyUnicode_CompareWithASCIIString(args[0], "start") == 0)
         at_start(full);
     else
-        at_stop();
+        at_stop(full);
     fli_py_nest_resume();
     Py_RETURN_NONE;
 }

@@ -35,24 +35,25 @@ static size_t objects_in(const struct fl_py_cache *cache)
     return (size_t)(fl_py_top(cache) - cache->floor);
 }
 
-/* Replaces a cache. Statistics see the old one or the new one. */
-static void exchange_cache(struct fl_py_cache *cache, struct fl_py_cache *with)
+/* How many it has room for. */
+static size_t room_of(const struct fl_py_cache *cache)
 {
-    struct fl_py_cache old = *cache;
+    return (size_t)(cache->ceiling - cache->floor);
+}
+
+/* Fills an empty drawer. Statistics see it empty or filled. */
+static void fill(union fl_py_drawer *drawer, union fl_py_drawer with)
+{
     fli_registry_lock();
-    cache->floor = with->floor;
-    cache->ceiling = with->ceiling;
-    cache->type = with->type;
-    fl_py_set_top(cache, with->top);
+    *drawer = with;
     fli_registry_unlock();
-    *with = old;
 }
 
 void fli_py_drawer_add_cache(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type)
 {
-    struct fl_py_cache *cache = &fl_py_drawer_of(self, &thread->face)->cache;
+    union fl_py_drawer *drawer = fl_py_drawer_of(self, &thread->face);
     size_t count = FL_PY_CACHE_BYTES / self->size;
-    if (count < 2 || !may_fill(thread, self, type) || cache->type != NULL ||
+    if (count < 2 || !may_fill(thread, self, type) || drawer->cache.type != NULL ||
         thread->room_bytes + count * self->size > FL_PY_THREAD_BYTES)
         return;
     PyObject **slots = malloc(count * sizeof *slots);
@@ -60,77 +61,116 @@ void fli_py_drawer_add_cache(struct fli_py_thread *thread, const struct fl_py_ty
         return;
     thread->room_bytes += count * self->size;
     struct fl_py_cache made = {(PyTypeObject *)Py_NewRef(type), slots, slots, slots + count};
-    exchange_cache(cache, &made);
+    fill(drawer, (union fl_py_drawer){.cache = made});
 }
 
-static void empty_cache(const struct fl_py_type *self, struct fl_py_cache *cache)
+/* Gives back what a cache has held. */
+static void close_cache(const struct fl_py_type *self, const struct fl_py_cache *emptied)
 {
-    struct fl_py_cache emptied = {0};
-    exchange_cache(cache, &emptied);
-    bool own_type = PyType_HasFeature(emptied.type, Py_TPFLAGS_HEAPTYPE) && !fl_py_renews_type(self);
-    while (emptied.top > emptied.floor) {
-        PyObject_GC_Del(*--emptied.top);
+    bool own_type = PyType_HasFeature(emptied->type, Py_TPFLAGS_HEAPTYPE) && !fl_py_renews_type(self);
+    for (PyObject **top = emptied->top; top > emptied->floor;) {
+        PyObject_GC_Del(*--top);
         if (own_type)
-            Py_DECREF(emptied.type);
+            Py_DECREF(emptied->type);
     }
-    free(emptied.floor);
-    Py_DECREF(emptied.type);
+    free(emptied->floor);
+    Py_DECREF(emptied->type);
 }
 
 /* ---- Stocks. */
 
-/* Replaces a stock. Statistics tell it from a cache by its type, and skip it. */
-static void exchange_stock(struct fl_py_stock *stock, struct fl_py_stock *with)
-{
-    struct fl_py_stock old = *stock;
-    fli_registry_lock();
-    *stock = *with;
-    fli_registry_unlock();
-    *with = old;
-}
-
 void fli_py_drawer_fill_stock(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type)
 {
-    struct fl_py_stock *stock = &fl_py_drawer_of(self, &thread->face)->stock;
+    union fl_py_drawer *drawer = fl_py_drawer_of(self, &thread->face);
     if (!may_fill(thread, self, type))
         return;
-    if (stock->type == NULL) {
-        struct fl_py_stock made = {.type = (PyTypeObject *)Py_NewRef(type)};
-        exchange_stock(stock, &made);
-    }
-    if (stock->type == type)
-        fli_py_stock_fill(stock);
+    if (drawer->stock.type == NULL)
+        fill(drawer, (union fl_py_drawer){.stock.type = (PyTypeObject *)Py_NewRef(type)});
+    if (drawer->stock.type == type)
+        fli_py_stock_fill(&drawer->stock);
+}
+
+/* ---- Emptying. */
+
+/* Takes out what a drawer holds. */
+static struct fli_py_content take_locked(struct fli_py_thread *thread, size_t i)
+{
+    union fl_py_drawer *drawer = &thread->face.drawers[i];
+    struct fli_py_content taken = {.self = fli_py_type_of_drawer[i], .held = *drawer};
+    fli_registry_assert_held();
+    if (has_cache(drawer))
+        thread->room_bytes -= room_of(&drawer->cache) * taken.self->size;
+    *drawer = (union fl_py_drawer){0};
+    return taken;
+}
+
+static struct fli_py_content take(struct fli_py_thread *thread, size_t i)
+{
+    fli_registry_lock();
+    struct fli_py_content taken = take_locked(thread, i);
+    fli_registry_unlock();
+    return taken;
+}
+
+static void give_back(const struct fli_py_content *content)
+{
+    if (has_cache(&content->held))
+        close_cache(content->self, &content->held.cache);
+    else if (has_stock(&content->held))
+        fli_py_stock_close(&content->held.stock);
+}
+
+static bool is_filled(const struct fli_py_thread *thread, size_t i)
+{
+    return thread->face.drawers[i].cache.type != NULL;
+}
+
+static void empty(struct fli_py_thread *thread, size_t i)
+{
+    struct fli_py_content taken = take(thread, i);
+    give_back(&taken);
 }
 
 void fli_py_drawers_empty_stocks(struct fli_py_thread *thread)
 {
-    for (size_t i = 0; i < FL_PY_TYPES; i++) {
-        struct fl_py_stock emptied = {0};
-        if (!has_stock(&thread->face.drawers[i]))
-            continue;
-        exchange_stock(&thread->face.drawers[i].stock, &emptied);
-        fli_py_stock_close(&emptied);
-    }
+    for (size_t i = 0; i < FL_PY_TYPES; i++)
+        if (has_stock(&thread->face.drawers[i]))
+            empty(thread, i);
 }
-
-/* ---- All of a thread. */
 
 void fli_py_drawers_empty(struct fli_py_thread *thread)
 {
-    thread->room_bytes = 0;
-    fli_py_drawers_empty_stocks(thread);
     for (size_t i = 0; i < FL_PY_TYPES; i++)
-        if (has_cache(&thread->face.drawers[i]))
-            empty_cache(fli_py_type_of_drawer[i], &thread->face.drawers[i].cache);
+        if (is_filled(thread, i))
+            empty(thread, i);
 }
 
-bool fli_py_drawers_are_empty(const struct fli_py_thread *thread)
+size_t fli_py_drawers_filled(const struct fli_py_thread *thread)
 {
+    size_t filled = 0;
     for (size_t i = 0; i < FL_PY_TYPES; i++)
-        if (thread->face.drawers[i].cache.type != NULL)
-            return false;
-    return true;
+        filled += is_filled(thread, i);
+    return filled;
 }
+
+/* ---- Hauls. */
+
+void fli_py_drawers_haul_locked(struct fli_py_thread *thread, struct fli_py_haul *haul)
+{
+    for (size_t i = 0; i < FL_PY_TYPES && haul->count < haul->room; i++)
+        if (is_filled(thread, i))
+            haul->contents[haul->count++] = take_locked(thread, i);
+}
+
+void fli_py_haul_give_back(struct fli_py_haul *haul)
+{
+    for (size_t i = 0; i < haul->count; i++)
+        give_back(&haul->contents[i]);
+    free(haul->contents);
+    *haul = (struct fli_py_haul){0};
+}
+
+/* ---- Statistics. */
 
 void fli_py_drawers_count_locked(const struct fli_py_thread *thread, struct fl_py_stats *stats)
 {

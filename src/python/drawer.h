@@ -7,7 +7,8 @@
  *
  * A drawer belongs to its OS thread, which alone fills it. What it holds belongs to the interpreter, which takes
  * memory and references back from threads with an attached thread state only. The drawer of a thread that has ended
- * is emptied by whichever thread takes it over.
+ * is emptied by whichever thread takes it over. While the world is stopped (stop.h), the thread that has stopped it
+ * may take out what any drawer holds, and gives it back later.
  *
  * Statistics look into the caches of other threads. So a cache gets and loses its slots under the core's registry
  * lock.
@@ -28,8 +29,27 @@ void fli_py_drawer_fill_stock(struct fli_py_thread *thread, const struct fl_py_t
 void fli_py_drawers_empty(struct fli_py_thread *thread);
 void fli_py_drawers_empty_stocks(struct fli_py_thread *thread);
 
-/* Whether all are empty. */
-bool fli_py_drawers_are_empty(const struct fli_py_thread *thread);
+/* How many are not empty. */
+size_t fli_py_drawers_filled(const struct fli_py_thread *thread);
+
+/* What has been taken out of a drawer, and the declared type whose drawer it was. */
+struct fli_py_content {
+    const struct fl_py_type *self;
+    union fl_py_drawer held;
+};
+
+/* What has been taken out of the drawers of several threads. */
+struct fli_py_haul {
+    struct fli_py_content *contents;
+    size_t count, room;
+};
+
+/* Takes out what the drawers hold, as far as the haul has room. Calls nothing of the interpreter. Under the core's
+ * registry lock; the owning thread, or any other while that is stopped or has ended. */
+void fli_py_drawers_haul_locked(struct fli_py_thread *thread, struct fli_py_haul *haul);
+
+/* Gives what the haul has back to the interpreter, and frees its contents. May run Python code. */
+void fli_py_haul_give_back(struct fli_py_haul *haul);
 
 /* Adds what the caches hold to statistics. Under the core's registry lock. */
 void fli_py_drawers_count_locked(const struct fli_py_thread *thread, struct fl_py_stats *stats);

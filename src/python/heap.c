@@ -2,7 +2,9 @@
 #include "python/heap.h"
 
 #include "heap/heap.h"
+#include "heap/trim.h"
 #include "python/collect.h"
+#include "python/stop.h"
 #include "python/thread.h"
 #include "python/threads.h"
 
@@ -36,13 +38,13 @@ static int make_blocks(char *error, size_t error_size)
     return 0;
 }
 
-/* The heap retains everything between collections: with stale readers, memory can return to the OS at those only. */
+/* The heap retains everything between stops: with stale readers, memory can return to the OS at those only. */
 static struct fl_heap *create_heap(char *error, size_t error_size)
 {
     struct fl_options options = {.retain_bytes = SIZE_MAX, .header = stale_header()};
     if (options.header != NULL) {
         options.grace = FL_GRACE_HOST;
-        options.grace_host = &fli_py_collect_grace;
+        options.grace_host = &fli_py_stop_grace;
     }
     return fl_heap_create(&options, error, error_size);
 }
@@ -123,6 +125,12 @@ void fli_py_heap_trim(bool flush, size_t retain)
     if (flush && thread != NULL)
         fl_thread_flush(thread->heap);
     (void)fl_heap_trim(fli_py_heap, retain);
+}
+
+void fli_py_heap_flush_stw(size_t retain)
+{
+    fl_heap_flush_stopped(fli_py_heap);
+    (void)fli_trim(fli_py_heap, retain);
 }
 
 static void count_heap(struct fl_py_stats *stats)

@@ -5,7 +5,7 @@
  *
  * A thread of a free-threaded build may look at the header of an object that has just died: it loaded the address
  * from a container before. Such threads try to raise its reference count, fail (fl_py_disown says why), and look
- * again. So the heap has stale readers of that header, and collections are its grace periods.
+ * again. So the heap has stale readers of that header, and stops of the world are its grace periods (stop.h).
  *
  * The types of the blocks are size classes, because the heap has to know no more: python_inline.h has done what an
  * object's deallocation needs when its block comes here.
@@ -36,5 +36,9 @@ void fli_py_heap_free(struct fli_py_thread *thread, void *block);
 /* Returns free blocks beyond `retain` bytes to the OS, as far as a grace period allows; those in the calling thread's
  * caches too if `flush`. */
 void fli_py_heap_trim(bool flush, size_t retain);
+
+/* Retires free slabs until about `retain` bytes of free blocks are left, those in the caches of all threads included.
+ * While the world is stopped; calls nothing of the interpreter. */
+void fli_py_heap_flush_stw(size_t retain);
 
 #endif

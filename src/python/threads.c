@@ -9,6 +9,11 @@
 #include "heap/registry.h"
 #include "python/drawer.h"
 
+#include <stdlib.h>
+
+/* Drawers for which a haul has room besides, because threads fill more until the world is stopped. */
+enum { SPARE = 256 };
+
 /* The stand-ins. */
 static const struct fl_py_thread no_thread;
 static const struct fl_thread no_heap;
@@ -57,8 +62,8 @@ bool fli_py_threads_readmit(struct fli_py_thread *thread)
 
 bool fli_py_threads_end(struct fli_py_thread *thread)
 {
-    bool empty = fli_py_drawers_are_empty(thread);
     fli_registry_lock();
+    bool empty = fli_py_drawers_filled(thread) == 0;
     FLI_LIST_REMOVE(thread, links);
     recall_locked(thread, true);
     if (!empty)
@@ -80,6 +85,43 @@ void fli_py_threads_expire(void)
     fli_registry_lock();
     epoch++;
     recall_all_locked(false);
+    fli_registry_unlock();
+}
+
+/* Calls the function for each thread, also for those that have ended. */
+static void visit_locked(void (*visit)(struct fli_py_thread *thread, void *argument), void *argument)
+{
+    fli_registry_assert_held();
+    for (struct fli_py_thread *thread = threads; thread != NULL; thread = thread->links.next)
+        visit(thread, argument);
+    for (struct fli_py_thread *thread = ended_threads; thread != NULL; thread = thread->links.next)
+        visit(thread, argument);
+}
+
+static void count_filled(struct fli_py_thread *thread, void *room)
+{
+    *(size_t *)room += fli_py_drawers_filled(thread);
+}
+
+void fli_py_threads_prepare_haul(struct fli_py_haul *haul)
+{
+    size_t room = SPARE;
+    fli_registry_lock();
+    visit_locked(count_filled, &room);
+    fli_registry_unlock();
+    *haul = (struct fli_py_haul){.contents = malloc(room * sizeof *haul->contents)};
+    haul->room = haul->contents != NULL ? room : 0;
+}
+
+static void haul_from(struct fli_py_thread *thread, void *haul)
+{
+    fli_py_drawers_haul_locked(thread, haul);
+}
+
+void fli_py_threads_haul_stw(struct fli_py_haul *haul)
+{
+    fli_registry_lock();
+    visit_locked(haul_from, haul);
     fli_registry_unlock();
 }
 
@@ -138,14 +180,16 @@ void fli_py_threads_forked(void)
     fli_py_threads_empty_ended();
 }
 
+static void count_thread(struct fli_py_thread *thread, void *stats)
+{
+    fli_py_drawers_count_locked(thread, stats);
+}
+
 void fli_py_threads_count(struct fl_py_stats *stats)
 {
     fli_registry_lock();
-    for (struct fli_py_thread *thread = threads; thread != NULL; thread = thread->links.next) {
+    for (struct fli_py_thread *thread = threads; thread != NULL; thread = thread->links.next)
         stats->threads++;
-        fli_py_drawers_count_locked(thread, stats);
-    }
-    for (struct fli_py_thread *thread = ended_threads; thread != NULL; thread = thread->links.next)
-        fli_py_drawers_count_locked(thread, stats);
+    visit_locked(count_thread, stats);
     fli_registry_unlock();
 }

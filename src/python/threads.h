@@ -10,6 +10,9 @@
  * what its drawers hold has passed, and empties them itself. The drawers of ended threads are emptied by the
  * collection.
  *
+ * A thread that stops the world may touch them. It takes out what all drawers hold, so that idle threads, which come
+ * to no slow half, keep nothing.
+ *
  *     recalled from    by                           until
  *     thread           a collection                 the thread's next slow half
  *     both pointers    a change of the switch       likewise; while caching is off, `heap` stays at its stand-in
@@ -19,6 +22,8 @@
 #define FLI_PYTHON_THREADS_H
 
 #include "python/thread.h"
+
+struct fli_py_haul;
 
 /* Adds the calling OS thread's new record. It is recalled until it is readmitted. */
 void fli_py_threads_add(struct fli_py_thread *thread);
@@ -35,6 +40,12 @@ void fli_py_threads_expire(void);
 
 /* Empties the drawers of ended threads. May run Python code. */
 void fli_py_threads_empty_ended(void);
+
+/* Prepares a haul that has room for what the drawers of all threads hold now, or for nothing if memory is refused. */
+void fli_py_threads_prepare_haul(struct fli_py_haul *haul);
+
+/* Takes out what the drawers of all threads hold, as far as the haul has room. While the world is stopped. */
+void fli_py_threads_haul_stw(struct fli_py_haul *haul);
 
 /* Turns caching on or off in every thread. Returns whether it was on. May run Python code. */
 bool fli_py_threads_set_caching(bool on);

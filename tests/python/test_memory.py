@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Memory of the process while objects come and go in the shape of CPython issue 145615: threads create, one frees.
+"""Memory of the process while objects come and go, beside that of the same types on the interpreter's allocator.
 
 Not for checked builds, whose magazines of two blocks take more than the objects, nor for sanitizers, which keep some of
 what is freed.
@@ -12,7 +12,7 @@ from demo_support import TestCase, run_python
 MIB = 1 << 20
 OBJECTS = 10000000
 
-# Prints the resident bytes: the most until a tenth of the objects was freed, the most of all, and at the end.
+# In the shape of CPython issue 145615: threads create, one frees. Prints the resident bytes: the most until a tenth of the objects was freed, the most of all, and at the end.
 PROGRAM = """
     import gc, queue, threading
     import freelane_demo as demo
@@ -47,8 +47,37 @@ PROGRAM = """
 """
 
 
-def run(kind):
-    program = PROGRAM.replace("TYPE", kind).replace("COUNT", str(OBJECTS))
+# Threads work in turn and are idle then. Prints the resident bytes that a collection leaves.
+IDLE_THREADS = 200
+IDLE_PROGRAM = """
+    import gc, threading
+    import freelane_demo as demo
+    from demo_support import resident_bytes
+    turn, idle, go = threading.Lock(), threading.Barrier(COUNT + 1), threading.Event()
+
+    def work():
+        with turn:
+            demo.churn(demo.TYPE, 5000, 25000)
+        idle.wait()
+        go.wait()
+
+    before = resident_bytes()
+    threads = [threading.Thread(target=work) for _ in range(COUNT)]
+    for thread in threads:
+        thread.start()
+    idle.wait()
+    gc.collect()
+    print(resident_bytes() - before)
+    stats = demo.stats()
+    assert (stats["cached_bytes"], stats["free_bytes"], stats["slab_bytes"]) == (0, 0, 0), stats
+    go.set()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def run(kind, program=PROGRAM, count=OBJECTS):
+    program = program.replace("TYPE", kind).replace("COUNT", str(count))
     return [int(word) for word in run_python(program, timeout=600).split()]
 
 
@@ -68,6 +97,12 @@ class Memory(TestCase):
             if min(grown) < 4 * MIB and min(after) < min(twins_after) + MIB:
                 return
         self.fail(f"{kind} grows, or keeps more than its twin")
+
+    def test_idle_threads(self):
+        for kind in ("Point", "GCPair"):
+            (left,), (twins_left,) = (run(variant, IDLE_PROGRAM, IDLE_THREADS) for variant in (kind, "Default" + kind))
+            print(f"{IDLE_THREADS} idle threads, {kind}: MiB {left / MIB:.1f}, default twin {twins_left / MIB:.1f}")
+            self.assertLess(left, twins_left + IDLE_THREADS * (64 << 10))
 
     def test_points(self):
         self.check("Point")

@@ -227,29 +227,67 @@ class Collections(TestCase):
             for collector in collectors:
                 collector.join()
 
-    def test_other_threads_caches_are_emptied_when_they_next_allocate(self):
-        turn = threading.Barrier(2)
+    def idle_threads(self, count, work):
+        """So many threads that have done the work and wait until this one has come back."""
+        idle, go = threading.Barrier(count + 1), threading.Event()
 
-        def work():
-            many = [demo.GCPair() for _ in range(100)]
+        def run():
+            work()
+            idle.wait()
+            go.wait()
+            work()
+
+        threads = [threading.Thread(target=run) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        idle.wait()
+        yield
+        go.set()
+        for thread in threads:
+            thread.join()
+
+    def check_nothing_is_kept(self):
+        stats = demo.stats()
+        self.assertEqual((stats["cached_objects"], stats["free_bytes"], stats["slab_bytes"]), (0, 0, 0))
+
+    def use_all(self):
+        for type_ in types():
+            many = [type_() for _ in range(few(1000, 100))]
             del many
-            turn.wait()
-            turn.wait()  # collected
-            demo.GCPair()
-            turn.wait()
-            turn.wait()
 
-        thread = threading.Thread(target=work)
-        thread.start()
-        turn.wait()
-        before = demo.stats()["cached_objects"]
-        self.assertGreaterEqual(before, 100)
+    def test_what_idle_threads_keep_is_taken_back(self):
+        for _ in self.idle_threads(few(50, 8), self.use_all):
+            kept = demo.stats()
+            self.assertGreater(kept["cached_objects"], 0)
+            self.assertGreater(kept["free_bytes"], 0)
+            gc.collect()
+            self.check_nothing_is_kept()
+            demo.check()
+
+    def test_likewise_when_all_objects_are_frozen(self):
+        for _ in self.idle_threads(4, self.use_all):
+            gc.freeze()
+            try:
+                gc.collect()
+                self.check_nothing_is_kept()
+            finally:
+                gc.unfreeze()
+
+    def test_threads_that_end_meanwhile(self):
+        stop = threading.Event()
+
+        def start_and_end():
+            while not stop.is_set():
+                run_threads(4, self.use_all)
+
+        starter = threading.Thread(target=start_and_end)
+        starter.start()
+        for _ in until():
+            gc.collect()
+        stop.set()
+        starter.join()
         gc.collect()
-        turn.wait()
-        turn.wait()
-        self.assertLess(demo.stats()["cached_objects"], before - 50)
-        turn.wait()
-        thread.join()
+        self.check_nothing_is_kept()
 
     def test_callbacks_that_use_the_types(self):
         def callback(phase, info):

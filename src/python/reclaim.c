@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+#include "python/reclaim.h"
+
+#include "python/drawer.h"
+#include "python/heap.h"
+#include "python/stop.h"
+#include "python/threads.h"
+
+struct reclaim {
+    struct fli_py_haul haul;
+    size_t retain;
+};
+
+static void reclaim_stw(void *argument)
+{
+    struct reclaim *reclaim = argument;
+    fli_py_threads_haul_stw(&reclaim->haul);
+    fli_py_stop_announce(true);
+    fli_py_heap_flush_stw(reclaim->retain);
+    fli_py_stop_announce(false);
+    fli_py_stop_passed();
+}
+
+void fli_py_reclaim(size_t retain)
+{
+    struct reclaim reclaim = {.retain = retain};
+    fli_py_threads_prepare_haul(&reclaim.haul);
+    (void)fli_py_stop_world(reclaim_stw, &reclaim);
+    fli_py_haul_give_back(&reclaim.haul);
+    fli_py_heap_trim(false, SIZE_MAX);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Stops of the world: moments at which no other thread of the interpreter runs. They are the heap's grace periods: a
+ * reader that loaded a pointer before has taken its reference, or has given the pointer up, when the world is stopped.
+ *
+ *     build            who stops the world                how
+ *     free-threaded    a collection, between its          the interpreter's own stop
+ *                      callbacks `start` and `stop`
+ *     free-threaded    fli_py_stop_world                  PyUnstable_GC_VisitObjects, left at the first object
+ *     with the GIL     every thread that holds the GIL
+ *
+ *     a grace period begins with    token stops + 1, and only while a stop is sure to come: it is announced
+ *     it has ended                  once stops >= that token
+ *
+ * At other times no grace period begins, because no thread knows when the next stop comes. Slabs that are retired then
+ * stay in use.
+ *
+ * Stopped threads stand where they call the interpreter. So they hold none of the library's locks, and nothing of
+ * theirs is half changed. A thread whose OS thread exits has no thread state, and is not stopped. It takes the
+ * registry lock before it touches what others may.
+ *
+ * A stop concerns one interpreter. No other can have an object of the heap, because the types are refused there.
+ */
+#ifndef FLI_PYTHON_STOP_H
+#define FLI_PYTHON_STOP_H
+
+#include "python/interpreter.h"
+
+/* The grace periods of the heap. */
+extern const struct fl_grace_host fli_py_stop_grace;
+
+/* Stops the world and calls `work` meanwhile. `work` must not call the interpreter, whose locks are held: nothing of
+ * its memory may be allocated or freed. Returns whether the world was stopped; it is not where the interpreter refuses
+ * the memory for an object that the visit can find. Holds no lock of the library; may let other threads run. */
+bool fli_py_stop_world(void (*work)(void *argument), void *argument);
+
+/* Announces that the world will be stopped, or that what has been retired since then is all. One thread at a time. */
+void fli_py_stop_announce(bool comes);
+
+/* Says that the world has been stopped since the announcement. Likewise. */
+void fli_py_stop_passed(void);
+
+#endif
