@@ -29,7 +29,7 @@ static bool close_batch(void *owner)
 static bool release_batch(void *owner, size_t *bytes)
 {
     struct fl_heap *heap = owner;
-    size_t returned = fli_idle_make(&heap->backing.slabs, heap->retired.waiting, 0);
+    size_t returned = fli_idle_make(&heap->backing.slabs, heap->retired.waiting, heap->retired.warm_most);
     heap->retired.waiting = 0;
     fli_count(&heap->trimmed_bytes, returned);
     *bytes += returned;
@@ -96,6 +96,16 @@ size_t fli_retired_drain(struct fl_heap *heap)
 {
     size_t returned = 0;
     fli_batch_drain(&heap->retired.batch, fli_stall_wait_for, heap, &returned);
+    return returned;
+}
+
+size_t fli_retired_keep_warm(struct fl_heap *heap, size_t bytes)
+{
+    fli_lock(&heap->trim_lock);
+    heap->retired.warm_most = bytes / FLI_SLAB_BYTES;
+    size_t returned = fli_idle_make(&heap->backing.slabs, 0, heap->retired.warm_most);
+    fli_count(&heap->trimmed_bytes, returned);
+    fli_unlock(&heap->trim_lock);
     return returned;
 }
 

@@ -20,6 +20,7 @@ struct fl_heap;
 /* Lists of slabs. Under the trim lock. */
 struct fli_retired {
     uint32_t collecting, waiting;
+    size_t warm_most; /* how many idle slabs stay warm when retired ones become idle */
     struct fli_batch batch;
 };
 
@@ -40,6 +41,10 @@ void fli_retired_take_back(struct fl_heap *heap, unsigned class_index, struct fl
 /* Waits until the slabs that are retired now have been made idle, or cannot be. Returns the bytes that went to the
  * OS. The calling OS thread is in no section and holds no lock. */
 size_t fli_retired_drain(struct fl_heap *heap);
+
+/* Lets about `bytes` bytes of idle slabs stay warm from now on, and makes others cold. At first none stay. Returns the
+ * bytes that went to the OS. Waits for a trim under way. */
+size_t fli_retired_keep_warm(struct fl_heap *heap, size_t bytes);
 
 /* Lets the waiting slabs wait anew. In the child of a fork, where no other thread runs. */
 void fli_retired_wait_anew_stw(struct fl_heap *heap);

@@ -92,6 +92,7 @@ uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index)
     uint32_t slab = fli_idle_obtain(slabs);
     if (slab != 0) {
         enter_class_locked(slabs, class_index, slab);
+        fli_count(&slabs->begun, 1);
         FLI_ATOMIC(uint64_t) *used = &slabs->ever_used[class_index / 64];
         fli_store_own(used, fli_load_own(used) | bit_mask(class_index));
         if (FLI_CHECKED)

@@ -122,6 +122,7 @@ struct fli_slabs {
     uint32_t kept_count;
     uint32_t lowest_cold;              /* no chunk before this one has cold slabs */
     FLI_ATOMIC(uint32_t) retired;      /* written under the lock */
+    FLI_ATOMIC(uint64_t) begun;        /* how often a slab was given a class; likewise */
     uint64_t reused_bytes;             /* bytes of idle slabs that have been taken into use again */
     FLI_ATOMIC(uint64_t) ever_used[2]; /* a bit per class that has had a slab; written under the lock */
     struct fli_stray strays[FLI_STRAYS_MOST];

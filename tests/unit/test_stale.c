@@ -259,6 +259,27 @@ static void whoever_comes_by_after_the_grace_period_gives_retired_slabs_back(voi
     end_bed(&bed);
 }
 
+static void as_many_slabs_as_are_wanted_stay_warm_after_their_grace_period(void **state)
+{
+    (void)state;
+    static void *objects[MANY];
+    struct played_host host = {0};
+    struct bed bed = bed_with_header(&host, &cleared);
+    struct fl_type type = type_of("object", sizeof(struct object), &cleared);
+    make_many(bed.thread, &type, MANY, objects);
+    dealloc_many(bed.thread, &type, MANY, objects);
+    fl_thread_flush(bed.thread);
+    fl_heap_trim(bed.heap, 0);
+    assert_int_equal(fli_retired_keep_warm(bed.heap, FLI_SLAB_BYTES), 0);
+    end_periods(&host);
+    fl_heap_trim(bed.heap, SIZE_MAX);
+    assert_int_equal(stats_of(bed.heap).retired_bytes, 0);
+    assert_int_equal(stats_of(bed.heap).idle_bytes, FLI_SLAB_BYTES);
+    assert_int_equal(fli_retired_keep_warm(bed.heap, 0), FLI_SLAB_BYTES);
+    assert_int_equal(count_resident(objects, MANY), 0);
+    end_bed(&bed);
+}
+
 static void slabs_that_are_retired_later_wait_for_a_later_grace_period(void **state)
 {
     (void)state;
@@ -727,6 +748,7 @@ int main(void)
         cmocka_unit_test(callbacks_run_before_the_words_are_cleared),
         cmocka_unit_test(a_slab_keeps_its_class_and_its_memory_until_a_grace_period_has_passed),
         cmocka_unit_test(whoever_comes_by_after_the_grace_period_gives_retired_slabs_back),
+        cmocka_unit_test(as_many_slabs_as_are_wanted_stay_warm_after_their_grace_period),
         cmocka_unit_test(slabs_that_are_retired_later_wait_for_a_later_grace_period),
         cmocka_unit_test(where_no_grace_period_can_be_had_retired_slabs_serve_their_class_again),
         cmocka_unit_test(at_its_limit_a_heap_takes_retired_slabs_of_the_class_back),
