@@ -185,6 +185,9 @@ struct fl_py_stats {
     size_t free_bytes;     /* free blocks in the heap's slabs, in bytes */
     size_t slab_bytes;     /* the heap's slabs, in bytes */
     uint64_t collections;  /* collections of the interpreter that have begun */
+    uint64_t stops;        /* stops of the world that Freelane itself has made */
+    uint64_t stopped_ns;   /* how long these have taken, in nanoseconds, without what came before and after it */
+    uint64_t longest_stop_ns; /* the longest of them */
 };
 
 /* Fills in the statistics: zeros before the first fl_py_type_ready. May lock; never fails. Needs no thread state. */

@@ -4,6 +4,7 @@
 #include "python/drawer.h"
 #include "python/heap.h"
 #include "python/nest.h"
+#include "python/pace.h"
 #include "python/reclaim.h"
 #include "python/stop.h"
 #include "python/thread.h"
@@ -61,7 +62,7 @@ static void at_start(bool full)
     fli_py_threads_expire();
     fli_py_threads_empty_ended();
     if (full)
-        fli_py_reclaim(0);
+        fli_py_reclaim(0, 0);
     give_types();
     fli_py_stop_announce(true);
     fli_py_heap_trim(false, full ? 0 : bytes_to_retain());
@@ -77,7 +78,7 @@ static void at_stop(bool full)
     (void)fli_py_thread_update();
     fli_py_stop_passed();
     if (full)
-        fli_py_reclaim(0);
+        fli_py_reclaim(0, 0);
     else
         fli_py_heap_trim(false, SIZE_MAX);
 }
@@ -126,6 +127,7 @@ static PyObject *before_fork(PyObject *module, PyObject *unused)
 static PyObject *after_fork_in_child(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
+    fli_py_pace_forked();
     fli_py_threads_forked();
     Py_RETURN_NONE;
 }
@@ -151,6 +153,13 @@ static int join_forks(void)
     return failed;
 }
 
+static int join_interpreter(void)
+{
+    fli_py_thread_reopen();
+    follow_tracer();
+    return join_collections() < 0 || join_forks() < 0 || fli_py_pace_open() < 0 ? -1 : 0;
+}
+
 int fli_py_collect_ready(void)
 {
     PyObject *dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
@@ -158,11 +167,8 @@ int fli_py_collect_ready(void)
         return PyErr_NoMemory(), -1;
     PyObject *key = PyUnicode_FromFormat("freelane.%p", (void *)&fli_py_collections);
     int known = key != NULL ? PyDict_Contains(dict, key) : -1;
-    if (known == 0) {
-        fli_py_thread_reopen();
-        follow_tracer();
-        known = join_collections() < 0 || join_forks() < 0 || PyDict_SetItem(dict, key, Py_True) < 0 ? -1 : 1;
-    }
+    if (known == 0)
+        known = join_interpreter() < 0 || PyDict_SetItem(dict, key, Py_True) < 0 ? -1 : 1;
     Py_XDECREF(key);
     return known < 0 ? -1 : 0;
 }

@@ -4,9 +4,13 @@
 #include "heap/heap.h"
 #include "heap/trim.h"
 #include "python/collect.h"
+#include "python/pace.h"
 #include "python/stop.h"
 #include "python/thread.h"
 #include "python/threads.h"
+
+/* Free bytes that a heap without stale readers retains. */
+#define RETAIN_BYTES (32 * FLI_MIB)
 
 struct fl_heap *fli_py_heap;
 struct fl_py_slabs fl_py_slabs;
@@ -38,11 +42,12 @@ static int make_blocks(char *error, size_t error_size)
     return 0;
 }
 
-/* The heap retains everything between stops: with stale readers, memory can return to the OS at those only. */
+/* With stale readers, slabs can be retired at stops only, so the heap retains everything between these (pace.h). */
 static struct fl_heap *create_heap(char *error, size_t error_size)
 {
-    struct fl_options options = {.retain_bytes = SIZE_MAX, .header = stale_header()};
+    struct fl_options options = {.retain_bytes = RETAIN_BYTES, .header = stale_header()};
     if (options.header != NULL) {
+        options.retain_bytes = SIZE_MAX;
         options.grace = FL_GRACE_HOST;
         options.grace_host = &fli_py_stop_grace;
     }
@@ -98,6 +103,7 @@ void *fli_py_heap_alloc(struct fli_py_thread *thread, size_t size)
         return NULL;
     void *block = fl_type_alloc(heap, &blocks[fl_size_class(size)]);
     give_back(thread, heap);
+    fli_py_pace_look();
     if (block != NULL && !fli_py_threads_caching())
         (void)PyTraceMalloc_Track(0, (uintptr_t)block, size);
     return block;
@@ -115,6 +121,7 @@ void fli_py_heap_free(struct fli_py_thread *thread, void *block)
     }
     fl_type_free(heap, block, &blocks[fl_size_class(fl_usable_size(fli_py_heap, block))]);
     give_back(thread, heap);
+    fli_py_pace_look();
 }
 
 /* ---- What the heap holds. */
@@ -133,6 +140,26 @@ void fli_py_heap_flush_stw(size_t retain)
     (void)fli_trim(fli_py_heap, retain);
 }
 
+void fli_py_heap_keep_warm(size_t bytes)
+{
+    (void)fli_retired_keep_warm(fli_py_heap, bytes);
+}
+
+uint64_t fli_py_heap_begun(void)
+{
+    return fli_load_hint(&fli_py_heap->backing.slabs.begun) * FLI_SLAB_BYTES;
+}
+
+struct fli_py_holdings fli_py_heap_holdings(void)
+{
+    struct fli_backing *backing = &fli_py_heap->backing;
+    size_t in_classes = 0, retired = fli_load_hint(&backing->slabs.retired) * (size_t)FLI_SLAB_BYTES;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        in_classes += fli_load_hint(&backing->slabs.by_class[c].slabs) * (size_t)FLI_SLAB_BYTES;
+    size_t held = fli_trim_held_bytes(backing);
+    return (struct fli_py_holdings){.live = in_classes - fli_min(held, in_classes), .free = held + retired};
+}
+
 static void count_heap(struct fl_py_stats *stats)
 {
     struct fl_stats heap;
@@ -146,6 +173,7 @@ void fl_py_get_stats(struct fl_py_stats *stats)
 {
     *stats = (struct fl_py_stats){0};
     fli_py_threads_count(stats);
+    fli_py_stop_count(stats);
     stats->collections = (uint64_t)fli_load_relaxed(&fli_py_collections); /* relaxed: a number by itself */
     if (fli_py_heap != NULL)
         count_heap(stats);

@@ -37,6 +37,21 @@ void fli_py_heap_free(struct fli_py_thread *thread, void *block);
  * caches too if `flush`. */
 void fli_py_heap_trim(bool flush, size_t retain);
 
+/* Lets about `bytes` bytes of slabs that are not in use keep their memory from now on. */
+void fli_py_heap_keep_warm(size_t bytes);
+
+/* What the heap holds, as of a moment ago. */
+struct fli_py_holdings {
+    size_t live; /* bytes of slabs that are in use, at least in part */
+    size_t free; /* bytes of slabs and of pooled blocks that only objects of their class can use */
+};
+
+/* Takes no lock. The heap exists. */
+struct fli_py_holdings fli_py_heap_holdings(void);
+
+/* Bytes of slabs that have been given a class so far. Likewise. */
+uint64_t fli_py_heap_begun(void);
+
 /* Retires free slabs until about `retain` bytes of free blocks are left, those in the caches of all threads included.
  * While the world is stopped; calls nothing of the interpreter. */
 void fli_py_heap_flush_stw(size_t retain);

@@ -12,7 +12,8 @@
  *     nest.[ch]      deallocations inside each other                         object.c, thread.c, collect.c
  *     waiting.[ch]   dead objects that wait, and orphans among them          nest.c
  *     collect.[ch]   what happens at collections and forks                   the interpreter (gc.callbacks, os.fork)
- *     reclaim.[ch]   taking back what all threads keep                       collect.c
+ *     pace.[ch]      asking for stops where nobody collects                  heap.c, the interpreter (pending calls)
+ *     reclaim.[ch]   taking back what all threads keep                       collect.c, pace.c
  *     stop.[ch]      stops of the world, which are grace periods             reclaim.c, collect.c, heap.c
  *     heap.[ch]      the heap of objects without gc, statistics              all of them
  *

@@ -21,11 +21,12 @@ static void reclaim_stw(void *argument)
     fli_py_stop_passed();
 }
 
-void fli_py_reclaim(size_t retain)
+void fli_py_reclaim(size_t retain, size_t warm)
 {
     struct reclaim reclaim = {.retain = retain};
     fli_py_threads_prepare_haul(&reclaim.haul);
     (void)fli_py_stop_world(reclaim_stw, &reclaim);
     fli_py_haul_give_back(&reclaim.haul);
+    fli_py_heap_keep_warm(warm);
     fli_py_heap_trim(false, SIZE_MAX);
 }

@@ -13,8 +13,9 @@
 
 #include "python/interpreter.h"
 
-/* Takes everything back, except about `retain` bytes of free blocks. The caller has a thread state, holds no lock of
+/* Takes everything back, except about `retain` bytes of free blocks. Slabs that are free then serve any class, and
+ * about `warm` bytes of them keep their memory. The caller has a thread state, holds no lock of
  * the library, and is in no dealloc and no traverse. May run Python code. */
-void fli_py_reclaim(size_t retain);
+void fli_py_reclaim(size_t retain, size_t warm);
 
 #endif

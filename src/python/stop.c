@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "python/stop.h"
 
+#include "grace/grace.h"
+
 #include <errno.h>
 
 /* How many stops there have been. Written by one thread at a time: one that a stop would wait for, or that has stopped
@@ -8,6 +10,9 @@
 static FLI_ATOMIC(int64_t) stops;
 
 static FLI_ATOMIC(bool) announced;
+
+/* The stops made here, and nanoseconds. Written while the world is stopped. */
+static FLI_ATOMIC(uint64_t) made, stopped_ns, longest_ns;
 
 /* ---- Grace periods. */
 
@@ -48,12 +53,28 @@ struct stop {
     bool done;
 };
 
+static void count(uint64_t nanoseconds)
+{
+    fli_count(&made, 1);
+    fli_count(&stopped_ns, nanoseconds);
+    fli_store_own(&longest_ns, fli_max(fli_load_own(&longest_ns), nanoseconds));
+}
+
+void fli_py_stop_count(struct fl_py_stats *stats)
+{
+    stats->stops = fli_load_hint(&made);
+    stats->stopped_ns = fli_load_hint(&stopped_ns);
+    stats->longest_stop_ns = fli_load_hint(&longest_ns);
+}
+
 static int at_first_object(PyObject *object, void *argument)
 {
     struct stop *stop = argument;
+    uint64_t start = fli_grace_now();
     (void)object;
     stop->work(stop->argument);
     stop->done = true;
+    count(fli_grace_now() - start);
     return 0;
 }
 

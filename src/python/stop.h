@@ -34,6 +34,9 @@ extern const struct fl_grace_host fli_py_stop_grace;
  * the memory for an object that the visit can find. Holds no lock of the library; may let other threads run. */
 bool fli_py_stop_world(void (*work)(void *argument), void *argument);
 
+/* Adds the number of such stops and how long they took to statistics. */
+void fli_py_stop_count(struct fl_py_stats *stats);
+
 /* Announces that the world will be stopped, or that what has been retired since then is all. One thread at a time. */
 void fli_py_stop_announce(bool comes);
 

@@ -76,6 +76,33 @@ IDLE_PROGRAM = """
 """
 
 
+# One phase after the other, each with objects of another size, without collections. Prints the most resident bytes.
+PHASE_OBJECTS = 300000
+PHASES_PROGRAM = """
+    import gc, sys, threading
+    import freelane_demo as demo
+    from demo_support import resident_bytes
+    peak, before = 0, resident_bytes()
+
+    def phases():
+        global peak
+        for size in range(2, 34, 2):
+            many = [demo.TYPE(size) for _ in range(COUNT)]
+            peak = max(peak, resident_bytes() - before)
+            del many
+
+    HOW
+    print(peak)
+"""
+WITHOUT_COLLECTIONS = {
+    "collector off": "gc.disable(); phases()",
+    "none due": "phases()",
+    "callbacks cleared": "gc.callbacks.clear(); phases()",
+    "main thread waits": "gc.disable(); work = threading.Thread(target=phases); work.start(); work.join()",
+    "beside an idle interpreter": "import _interpreters; idle = _interpreters.create(); phases()",
+}
+
+
 def run(kind, program=PROGRAM, count=OBJECTS):
     program = program.replace("TYPE", kind).replace("COUNT", str(count))
     return [int(word) for word in run_python(program, timeout=600).split()]
@@ -103,6 +130,13 @@ class Memory(TestCase):
             (left,), (twins_left,) = (run(variant, IDLE_PROGRAM, IDLE_THREADS) for variant in (kind, "Default" + kind))
             print(f"{IDLE_THREADS} idle threads, {kind}: MiB {left / MIB:.1f}, default twin {twins_left / MIB:.1f}")
             self.assertLess(left, twins_left + IDLE_THREADS * (64 << 10))
+
+    def test_phases_without_collections(self):
+        for name, how in WITHOUT_COLLECTIONS.items():
+            program = PHASES_PROGRAM.replace("HOW", how)
+            (peak,), (twins_peak,) = (run(kind, program, PHASE_OBJECTS) for kind in ("Vector", "DefaultVector"))
+            print(f"phases, {name}: MiB peak {peak / MIB:.1f}, default twin {twins_peak / MIB:.1f}")
+            self.assertLess(peak, 1.2 * twins_peak + 32 * MIB)
 
     def test_points(self):
         self.check("Point")

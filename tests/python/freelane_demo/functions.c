@@ -61,11 +61,13 @@ static PyObject *stats(PyObject *module, PyObject *unused)
     struct fl_py_stats stats;
     (void)module, (void)unused;
     fl_py_get_stats(&stats);
-    return Py_BuildValue("{sn sn sn sn sn sn sK}", "threads", (Py_ssize_t)stats.threads, "cached_objects",
+    return Py_BuildValue("{sn sn sn sn sn sn sK sK sK sK}", "threads", (Py_ssize_t)stats.threads, "cached_objects",
                          (Py_ssize_t)stats.cached_objects, "cached_bytes", (Py_ssize_t)stats.cached_bytes,
                          "live_bytes", (Py_ssize_t)stats.live_bytes, "free_bytes", (Py_ssize_t)stats.free_bytes,
                          "slab_bytes", (Py_ssize_t)stats.slab_bytes, "collections",
-                         (unsigned long long)stats.collections);
+                         (unsigned long long)stats.collections, "stops", (unsigned long long)stats.stops,
+                         "stopped_ns", (unsigned long long)stats.stopped_ns, "longest_stop_ns",
+                         (unsigned long long)stats.longest_stop_ns);
 }
 
 static PyObject *set_caching(PyObject *module, PyObject *on)

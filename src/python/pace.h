@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Stops of the world that nobody else makes. Where the collector is disabled, or never due, free slabs would serve only
+ * their own class for ever. So a stop is asked for when
+ *
+ *     unspent >= bound   and   free memory bound to a class >= bound
+ *
+ *     bound   = max(16 MiB, a quarter of what is in use)
+ *     unspent = bytes of slabs that have been given a class - bounds of all stops so far
+ *
+ * So there is at most one stop for each bound of new slabs. It leaves half a bound of free memory.
+ *
+ * Slow halves look whether that is so. They only ask: a stop in a tp_alloc or a tp_dealloc would run other code there.
+ *
+ *     calm ──ask──> asked ──serve──> serving ──> calm
+ *
+ *     who serves       when
+ *     main thread      as soon as it runs Python code: the request is a pending call of the interpreter
+ *     helper           after OVERDUE_MS, for the main thread may wait; a thread of its own for one stop
+ *
+ * At the end of the interpreter nothing is asked for any more, and a helper is waited for. A forked child has no
+ * helper, and asks anew.
+ *
+ * With the GIL there are no stale readers, and the heap trims itself.
+ */
+#ifndef FLI_PYTHON_PACE_H
+#define FLI_PYTHON_PACE_H
+
+#include "python/interpreter.h"
+
+/* Lets stops be asked for, until the calling thread's interpreter ends. Returns 0, or -1 with MemoryError. */
+int fli_py_pace_open(void);
+
+/* Asks for a stop if it is time for one, or has a helper serve a request that has waited too long. Any thread; runs no
+ * Python code. */
+void fli_py_pace_look(void);
+
+/* In the child of a fork. */
+void fli_py_pace_forked(void);
+
+#endif
