@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A scope is a function that is being read: its variables, and the blocks that are open in it.
+ *
+ *     if A end                    jump-if-false to the end; A
+ *     if A else B end             jump-if-false to B; A; jump to the end; B
+ *     while C do A end            C; jump-if-false to the end; A; jump back to C
+ */
+#ifndef VM_SCOPE_H
+#define VM_SCOPE_H
+
+#include "machine/code.h"
+
+#include <stdbool.h>
+
+enum block_kind { BLOCK_FILE, BLOCK_FUNCTION, BLOCK_CLOSURE, BLOCK_IF, BLOCK_ELSE, BLOCK_WHILE, BLOCK_DO };
+
+enum { VARIABLES_MOST = 64, BLOCKS_MOST = 32, NAME_MOST = 32 };
+
+struct block {
+    enum block_kind kind;
+    size_t begin; /* of a loop: where it jumps back to */
+    size_t jump;  /* the jump whose target is not known yet */
+};
+
+struct scope {
+    struct function *function;
+    struct scope *outer;
+    char names[VARIABLES_MOST][NAME_MOST]; /* of the variables */
+    struct block blocks[BLOCKS_MOST];
+    unsigned block_count;
+};
+
+struct scope *scope_open(struct scope *outer, struct function *function, enum block_kind kind);
+void scope_close(struct scope *scope);
+
+/* Adds an instruction. */
+void scope_emit(struct scope *scope, void (*run)(struct machine *machine), intptr_t operand);
+
+/* The number of a variable; -1 if there is none of that name. */
+int scope_find(const struct scope *scope, const char *name);
+
+/* Adds a variable. Returns its number. */
+int scope_declare(struct scope *scope, const char *name);
+
+/* Reads one of the words if, else, while and do. Returns false if it is another. */
+bool scope_read_block(struct scope *scope, const char *word);
+
+/* Ends the block that was begun last. Returns what kind it was. */
+enum block_kind scope_end_block(struct scope *scope);
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What all objects of the machine have in common.
+ *
+ * A class is a type descriptor of memory (memory.h) with what the machine adds: the shape, and how the collector sees
+ * what an object holds. The descriptor comes first, so the `type` in an object's header leads to its class.
+ *
+ *     shape              file          kind
+ *     none               object.c      static and immortal
+ *     integer, real      number.c      PLAIN
+ *     string             string.c      PLAIN, of different sizes
+ *     tuple              tuple.c       CLEAR
+ *     list               list.c        CLEAR, piece by piece; its array is PLAIN
+ *     dict               dict.c        CLEAR; its table is PLAIN
+ *     closure            closure.c     CLEAR
+ *     handle             handle.c      FINALIZE: runs a closure of the program when it dies
+ *     thread             thread.c      LEGACY: its dealloc does everything itself
+ *
+ * The variables of the machine own references: a function that takes `object_t *` borrows it, unless it says that it
+ * takes over the caller's reference. A function that returns an object returns a reference.
+ */
+#ifndef VM_OBJECT_H
+#define VM_OBJECT_H
+
+#include "memory/memory.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum shape {
+    SHAPE_NONE,
+    SHAPE_INTEGER,
+    SHAPE_REAL,
+    SHAPE_STRING,
+    SHAPE_TUPLE,
+    SHAPE_LIST,
+    SHAPE_DICT,
+    SHAPE_CLOSURE,
+    SHAPE_HANDLE,
+    SHAPE_THREAD,
+    SHAPE_PART
+};
+
+typedef void (*visitor)(void *context, object_t *held);
+
+struct class
+{
+    type_t type;
+    enum shape shape;
+    /* Calls the visitor for all that an object holds, none of it NULL. NULL if objects hold nothing. */
+    void (*visit)(object_t *self, visitor visit, void *context);
+    /* Drops all that an object holds, which may be done twice. */
+    void (*empty)(lane_t *lane, object_t *self);
+};
+
+/* The beginning of objects that hold others. */
+struct container {
+    object_t head;
+    _Atomic(uint32_t) count; /* of what it holds, where that is a number */
+    struct lock lock;        /* of writers */
+    uint8_t mark;            /* the collection that last found it reachable */
+    uint8_t finalized;       /* of a handle: its finalizer has run, or is about to */
+};
+
+extern object_t none;
+
+/* Makes all classes ready. */
+void objects_open(void);
+
+static inline const struct class *class_of(const object_t *self)
+{
+    return (const struct class *)(const void *)self->type;
+}
+
+static inline enum shape shape_of(const object_t *self)
+{
+    return class_of(self)->shape;
+}
+
+/* Relaxed: the count of a list may be another one already, and its readers verify it. All others' is constant. */
+static inline uint32_t container_count(const struct container *self)
+{
+    return atomic_load_explicit(&self->count, memory_order_relaxed);
+}
+
+void container_init(struct container *self, uint32_t count);
+
+/* Fails unless the object has the shape. */
+void object_require(const object_t *self, enum shape shape);
+
+/* The callback `clear` of all classes that have one: empties the object. */
+void object_clear(lane_t *lane, void *self, const type_t *type);
+
+/* Drops the reference at a place, if there is one, and leaves NULL. */
+void object_drop(lane_t *lane, object_t **place);
+
+/* Whether two objects are the same, or numbers or strings of the same value. */
+bool object_equal(const object_t *a, const object_t *b);
+
+/* The same for equal integers and strings. Fails for other shapes. */
+uint64_t object_hash(const object_t *self);
+
+/* Everything but none and 0 is true. */
+bool object_is_true(const object_t *self);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+#include "objects/string.h"
+
+#include <string.h>
+
+static struct class string_class = {
+    .type = {.name = "string", .size = sizeof(struct string), .kind = MEMORY_PLAIN, .flags = MEMORY_VARIABLE},
+    .shape = SHAPE_STRING};
+
+void strings_open(void)
+{
+    memory_type_ready(&string_class.type);
+}
+
+/* ---- Strings */
+
+/* FNV-1a. */
+static uint64_t hash_bytes(const char *bytes, size_t length)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001b3u;
+    return hash ^ hash >> 32;
+}
+
+/* A string whose bytes are to be filled in. */
+static struct string *begin(lane_t *lane, size_t length)
+{
+    if (length >= UINT32_MAX)
+        fail("a string of %zu bytes is too long", length);
+    struct string *made = (struct string *)object_new_sized(lane, &string_class.type, sizeof *made + length + 1);
+    made->length = (uint32_t)length;
+    return made;
+}
+
+static object_t *finish(struct string *made)
+{
+    made->bytes[made->length] = 0;
+    made->hash = hash_bytes(made->bytes, made->length);
+    return &made->head;
+}
+
+static const struct string *as_string(const object_t *self)
+{
+    object_require(self, SHAPE_STRING);
+    return (const struct string *)self;
+}
+
+object_t *string_new(lane_t *lane, const char *bytes, size_t length)
+{
+    struct string *made = begin(lane, length);
+    memcpy(made->bytes, bytes, length);
+    return finish(made);
+}
+
+object_t *string_join(lane_t *lane, object_t *const *parts, size_t count)
+{
+    size_t length = 0, at = 0;
+    for (size_t i = 0; i < count; i++)
+        length += as_string(parts[i])->length;
+    struct string *made = begin(lane, length);
+    for (size_t i = 0; i < count; i++) {
+        const struct string *part = as_string(parts[i]);
+        memcpy(made->bytes + at, part->bytes, part->length);
+        at += part->length;
+    }
+    return finish(made);
+}
+
+object_t *string_concat(lane_t *lane, const object_t *a, const object_t *b)
+{
+    object_t *const parts[] = {(object_t *)a, (object_t *)b};
+    return string_join(lane, parts, 2);
+}
+
+bool string_equal(const object_t *a, const object_t *b)
+{
+    const struct string *left = (const struct string *)a, *right = (const struct string *)b;
+    return left->hash == right->hash && left->length == right->length &&
+           memcmp(left->bytes, right->bytes, left->length) == 0;
+}
+
+uint64_t string_hash(const object_t *self)
+{
+    return as_string(self)->hash;
+}
+
+const char *string_bytes(const object_t *self)
+{
+    return as_string(self)->bytes;
+}
+
+/* ---- Interned strings */
+
+static struct {
+    struct lock lock;
+    object_t **strings; /* a table with linear probing */
+    size_t capacity, count;
+} interned;
+
+static object_t **find(const object_t *string)
+{
+    size_t at = ((const struct string *)string)->hash & (interned.capacity - 1);
+    while (interned.strings[at] != NULL && !string_equal(interned.strings[at], string))
+        at = (at + 1) & (interned.capacity - 1);
+    return &interned.strings[at];
+}
+
+static void grow(void)
+{
+    object_t **old = interned.strings;
+    size_t count = interned.capacity;
+    interned.capacity = count == 0 ? 64 : 2 * count;
+    interned.strings = (object_t **)allocate(interned.capacity * sizeof *old);
+    for (size_t i = 0; i < count; i++)
+        if (old[i] != NULL)
+            *find(old[i]) = old[i];
+    free(old);
+}
+
+object_t *string_intern(lane_t *lane, const char *bytes, size_t length)
+{
+    object_t *made = string_new(lane, bytes, length);
+    lock_take(&interned.lock);
+    if (2 * interned.count >= interned.capacity)
+        grow();
+    object_t **place = find(made), *found = *place;
+    if (found == NULL) {
+        object_make_immortal(made);
+        *place = made;
+        interned.count++;
+    }
+    lock_release(&interned.lock);
+    if (found == NULL)
+        return made;
+    object_decref(lane, made);
+    return found;
+}
+
+void strings_forget(lane_t *lane)
+{
+    for (size_t i = 0; i < interned.capacity; i++)
+        if (interned.strings[i] != NULL)
+            object_free(lane, interned.strings[i]);
+    free(interned.strings);
+    interned.strings = NULL;
+    interned.capacity = interned.count = 0;
+}

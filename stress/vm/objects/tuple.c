@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+#include "objects/tuple.h"
+
+enum { SHORT_MOST = 8 };
+
+static struct class classes[SHORT_MOST + 1]; /* by length */
+static struct class long_class;
+
+/* ---- The classes */
+
+static void visit_items(object_t *self, visitor visit, void *context)
+{
+    struct tuple *tuple = (struct tuple *)self;
+    uint32_t count = container_count(&tuple->container);
+    for (uint32_t i = 0; i < count; i++)
+        if (tuple->items[i] != NULL)
+            visit(context, tuple->items[i]);
+}
+
+static void drop_items(lane_t *lane, object_t *self)
+{
+    struct tuple *tuple = (struct tuple *)self;
+    uint32_t count = container_count(&tuple->container);
+    for (uint32_t i = 0; i < count; i++)
+        object_drop(lane, &tuple->items[i]);
+}
+
+static size_t size_of(size_t count)
+{
+    return sizeof(struct tuple) + count * sizeof(object_t *);
+}
+
+static void open_class(struct class *class, size_t count, uint32_t flags)
+{
+    *class = (struct class){.shape = SHAPE_TUPLE, .visit = visit_items, .empty = drop_items};
+    class->type.name = "tuple";
+    class->type.size = size_of(count);
+    class->type.kind = MEMORY_CLEAR;
+    class->type.clear = object_clear;
+    class->type.flags = flags;
+    memory_type_ready(&class->type);
+}
+
+void tuples_open(void)
+{
+    for (size_t count = 0; count <= SHORT_MOST; count++)
+        open_class(&classes[count], count, 0);
+    open_class(&long_class, SHORT_MOST + 1, MEMORY_VARIABLE);
+}
+
+/* ---- Tuples */
+
+static struct tuple *allocate_tuple(lane_t *lane, size_t count)
+{
+    if (count <= SHORT_MOST)
+        return (struct tuple *)object_new(lane, &classes[count].type);
+    return (struct tuple *)object_new_sized(lane, &long_class.type, size_of(count));
+}
+
+object_t *tuple_new(lane_t *lane, object_t *const *items, size_t count)
+{
+    struct tuple *made = allocate_tuple(lane, count);
+    container_init(&made->container, (uint32_t)count);
+    for (size_t i = 0; i < count; i++)
+        made->items[i] = items[i];
+    return &made->container.head;
+}
+
+object_t *tuple_get(lane_t *lane, object_t *self, int64_t index)
+{
+    struct tuple *tuple = (struct tuple *)self;
+    if (index < 0 || index >= container_count(&tuple->container))
+        fail("a tuple of %u has no item %lld", container_count(&tuple->container), (long long)index);
+    object_t *item = tuple->items[index];
+    object_incref(lane, item);
+    return item;
+}
