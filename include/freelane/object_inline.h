@@ -83,20 +83,32 @@ FL_INLINE struct fl_object *fl_object_alloc(struct fl_thread *thread, const stru
     return object;
 }
 
+/* Whether references to the object need no count, as it is immortal. Threads without a slot go to the slow half, and so
+ * do those of checked builds, which counts them to notice misuse. */
+FL_INLINE bool fl_is_uncounted(const struct fl_thread *thread, struct fl_object *object)
+{
+    /* Relaxed: the flag is never cleared. Counting on without having seen it does no harm. */
+    uint32_t shared = __atomic_load_n(&object->shared, __ATOMIC_RELAXED);
+    return (shared & FL_SHARED_IMMORTAL) != 0 && thread->slot != 0;
+}
+
 FL_INLINE void fl_incref(struct fl_thread *thread, struct fl_object *object)
 {
     uint32_t count = fl_local_count(thread, object);
-    if (FL_UNLIKELY(count - 1 >= FL_LOCAL_MOST - 1))
-        fl_incref_slow(thread, object);
-    else
-        fl_local_set(thread, object, count + 1);
+    if (FL_UNLIKELY(count - 1 >= FL_LOCAL_MOST - 1)) {
+        if (!fl_is_uncounted(thread, object))
+            fl_incref_slow(thread, object);
+        return;
+    }
+    fl_local_set(thread, object, count + 1);
 }
 
 FL_INLINE void fl_decref(struct fl_thread *thread, struct fl_object *object)
 {
     uint32_t count = fl_local_count(thread, object);
     if (FL_UNLIKELY(count - 1 >= FL_LOCAL_MOST)) {
-        fl_decref_slow(thread, object);
+        if (!fl_is_uncounted(thread, object))
+            fl_decref_slow(thread, object);
         return;
     }
     fl_local_set(thread, object, count - 1);
