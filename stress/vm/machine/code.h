@@ -2,20 +2,45 @@
  *
  * Code: what the reader makes of a program, and the machine runs. It does not change once it is read.
  *
- * An instruction is a C function with an operand. So the dispatch loop is a call, and there is no list of opcodes. An
- * instruction finds its operand by machine_operand.
+ * There are three kinds of instructions. What is most frequent stands in the dispatch loop (loop.c). Words work on the
+ * stack alone, and cannot come to a safepoint. All others get the machine.
  */
 #ifndef VM_CODE_H
 #define VM_CODE_H
+
+#include "objects/object.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 struct machine;
 
+enum operation {
+    /* In the loop, in this order. */
+    OP_CONSTANT,      /* operand: an object that is not counted */
+    OP_VARIABLE,      /* its number */
+    OP_SET_VARIABLE,  /* the same */
+    OP_JUMP,          /* how far */
+    OP_JUMP_IF_FALSE, /* the same */
+    OP_ADD,
+    OP_SUBTRACT,
+    OP_LESS,
+    OP_EQUAL,
+    OP_WORD, /* calls `word` */
+    OP_RUN   /* calls `run` */
+};
+
+/* Takes operands from the stack and pushes results. Returns the new top. */
+typedef object_t **word_function(lane_t *lane, object_t **top);
+typedef void run_function(struct machine *machine);
+
 struct instruction {
-    void (*run)(struct machine *machine);
+    enum operation operation;
     intptr_t operand; /* a number, or a pointer */
+    union {
+        word_function *word;
+        run_function *run;
+    };
 };
 
 /* The variables of a function are its parameters, then what it captures, then its own. */
@@ -26,26 +51,21 @@ struct function {
     unsigned parameters, captures, variables;
 };
 
-/* A word of the language that is an instruction without an operand. A list of words ends with a NULL. */
+/* A word of the language that is an instruction without an operand. A list of words ends without a name. */
 struct word {
     const char *name;
-    void (*run)(struct machine *machine);
+    struct instruction instruction;
 };
 
 extern const struct word number_words[], object_words[], machine_words[];
 
 /* ---- Instructions that the reader emits for the structure of a program (machine.c) */
 
-void run_constant(struct machine *machine);      /* operand: an object that is not counted */
-void run_variable(struct machine *machine);      /* its number */
-void run_set_variable(struct machine *machine);  /* the same */
-void run_global(struct machine *machine);        /* its number */
-void run_set_global(struct machine *machine);    /* the same */
-void run_jump(struct machine *machine);          /* how far */
-void run_jump_back(struct machine *machine);     /* the same; a safepoint */
-void run_jump_if_false(struct machine *machine); /* how far */
-void run_call(struct machine *machine);          /* the function */
-void run_make_closure(struct machine *machine);  /* the function; what it captures is on the stack */
-void run_return(struct machine *machine);
+run_function run_global;       /* its number */
+run_function run_set_global;   /* the same */
+run_function run_jump_back;    /* how far; a safepoint */
+run_function run_call;         /* the function; a safepoint */
+run_function run_make_closure; /* the function; what it captures is on the stack */
+run_function run_return;
 
 #endif

@@ -86,8 +86,7 @@ void machine_call(struct machine *machine, size_t arguments)
 {
     struct frame *bottom = machine->frame;
     machine_begin_call(machine, arguments);
-    while (machine->frame != bottom)
-        (machine->at++)->run(machine);
+    machine_run(machine, bottom);
 }
 
 void run_call(struct machine *machine)
@@ -149,30 +148,6 @@ void machine_safepoint(struct machine *machine)
 
 /* ---- Instructions */
 
-void run_constant(struct machine *machine)
-{
-    object_t *constant = (object_t *)machine_operand(machine);
-    object_incref(machine->lane, constant);
-    machine_push(machine, constant);
-}
-
-void run_variable(struct machine *machine)
-{
-    object_t *value = machine->variables[machine_operand(machine)];
-    if (value == NULL)
-        fail("a variable is read before it is set");
-    object_incref(machine->lane, value);
-    machine_push(machine, value);
-}
-
-void run_set_variable(struct machine *machine)
-{
-    object_t **variable = &machine->variables[machine_operand(machine)], *before = *variable;
-    *variable = machine_pop(machine);
-    if (before != NULL)
-        object_decref(machine->lane, before);
-}
-
 void run_global(struct machine *machine)
 {
     machine_push(machine, list_get(machine->lane, machine->world->globals, machine_operand(machine)));
@@ -183,24 +158,11 @@ void run_set_global(struct machine *machine)
     list_set(machine->lane, machine->world->globals, machine_operand(machine), machine_pop(machine));
 }
 
-void run_jump(struct machine *machine)
-{
-    machine->at += machine_operand(machine);
-}
-
 void run_jump_back(struct machine *machine)
 {
     machine->at += machine_operand(machine);
     if (--machine->fuel == 0)
         machine_safepoint(machine);
-}
-
-void run_jump_if_false(struct machine *machine)
-{
-    object_t *condition = machine_pop(machine);
-    if (!object_is_true(condition))
-        machine->at += machine_operand(machine);
-    object_decref(machine->lane, condition);
 }
 
 void run_make_closure(struct machine *machine)

@@ -59,6 +59,9 @@ void machine_close(struct machine *machine);
 /* Calls the closure on top of the stack with the arguments below it. What it returns replaces all of them. */
 void machine_call(struct machine *machine, size_t arguments);
 
+/* Runs until a frame is the first free one, as it was before a call (loop.c). */
+void machine_run(struct machine *machine, const struct frame *bottom);
+
 /* Lets others go on: the collector, and objects that wait to die. */
 void machine_safepoint(struct machine *machine);
 

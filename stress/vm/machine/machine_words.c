@@ -11,26 +11,6 @@
 
 #include <sched.h>
 
-/* object -- object object_t */
-static void word_dup(struct machine *machine)
-{
-    object_t *top = machine->top[-1];
-    object_incref(machine->lane, top);
-    machine_push(machine, top);
-}
-
-/* object -- */
-static void word_drop(struct machine *machine)
-{
-    object_decref(machine->lane, machine_pop(machine));
-}
-
-static void push_none(struct machine *machine)
-{
-    object_incref(machine->lane, &none);
-    machine_push(machine, &none);
-}
-
 /* arguments.. closure -- result. The count of arguments is the closure's. */
 static void word_call(struct machine *machine)
 {
@@ -71,7 +51,7 @@ static void word_collect(struct machine *machine)
 static void word_print(struct machine *machine)
 {
     fprintf(machine->world->output, "%s\n", string_bytes(machine->top[-1]));
-    word_drop(machine);
+    object_decref(machine->lane, machine_pop(machine));
 }
 
 /* -- integer: of the command line */
@@ -86,9 +66,9 @@ static void word_size(struct machine *machine)
 }
 
 const struct word machine_words[] = {
-    {"dup", word_dup},     {"drop", word_drop},       {"none", push_none},
-    {"call", word_call},   {"return", run_return},    {"spawn", word_spawn},
-    {"wait", word_wait},   {"yield", word_yield},     {"collect", word_collect},
-    {"print", word_print}, {"threads", word_threads}, {"size", word_size},
-    {NULL, NULL},
+    {"call", {.operation = OP_RUN, .run = word_call}},   {"return", {.operation = OP_RUN, .run = run_return}},
+    {"spawn", {.operation = OP_RUN, .run = word_spawn}}, {"wait", {.operation = OP_RUN, .run = word_wait}},
+    {"yield", {.operation = OP_RUN, .run = word_yield}}, {"collect", {.operation = OP_RUN, .run = word_collect}},
+    {"print", {.operation = OP_RUN, .run = word_print}}, {"threads", {.operation = OP_RUN, .run = word_threads}},
+    {"size", {.operation = OP_RUN, .run = word_size}},   {.name = NULL},
 };

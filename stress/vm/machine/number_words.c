@@ -1,43 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Words that calculate and compare. An operation of two integers gives an integer, apart from `/`; else a real.
+ * Words that calculate and compare.
  */
-#include "machine/machine.h"
-#include "objects/number.h"
+#include "machine/arithmetic.h"
+#include "machine/code.h"
 #include "objects/string.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
-typedef object_t *(*operation)(lane_t *lane, const object_t *a, const object_t *b);
-
-/* Replaces the two objects on top by one. */
-static inline void binary(struct machine *machine, operation operate)
-{
-    object_t *b = machine->top[-1], *a = machine->top[-2];
-    object_t *result = operate(machine->lane, a, b);
-    machine->top[-2] = result;
-    machine->top--;
-    object_decref(machine->lane, a);
-    object_decref(machine->lane, b);
-}
-
-/* ---- Arithmetic. Integers wrap. */
-
-static object_t *add(lane_t *lane, const object_t *a, const object_t *b)
-{
-    if (is_integer(a) && is_integer(b))
-        return integer_new(lane, (int64_t)((uint64_t)integer_value(a) + (uint64_t)integer_value(b)));
-    return real_new(lane, real_require(a) + real_require(b));
-}
-
-static object_t *subtract(lane_t *lane, const object_t *a, const object_t *b)
-{
-    if (is_integer(a) && is_integer(b))
-        return integer_new(lane, (int64_t)((uint64_t)integer_value(a) - (uint64_t)integer_value(b)));
-    return real_new(lane, real_require(a) - real_require(b));
-}
+/* ---- Operations that are not in the loop */
 
 static object_t *multiply(lane_t *lane, const object_t *a, const object_t *b)
 {
@@ -69,102 +42,81 @@ static object_t *remainder_of(lane_t *lane, const object_t *a, const object_t *b
     return integer_new(lane, integer_require(a) % divisor(b));
 }
 
-/* ---- Comparisons */
-
-static object_t *less(lane_t *lane, const object_t *a, const object_t *b)
-{
-    return integer_new(lane, number_compare(a, b) < 0);
-}
-
 static object_t *more(lane_t *lane, const object_t *a, const object_t *b)
 {
     return integer_new(lane, number_compare(a, b) > 0);
 }
 
-static object_t *equal(lane_t *lane, const object_t *a, const object_t *b)
-{
-    return integer_new(lane, object_equal(a, b));
-}
-
 /* ---- Words */
 
-static void word_add(struct machine *machine)
+static object_t **word_multiply(lane_t *lane, object_t **top)
 {
-    binary(machine, add);
+    return binary(lane, top, multiply);
 }
 
-static void word_subtract(struct machine *machine)
+static object_t **word_divide(lane_t *lane, object_t **top)
 {
-    binary(machine, subtract);
+    return binary(lane, top, divide);
 }
 
-static void word_multiply(struct machine *machine)
+static object_t **word_quotient(lane_t *lane, object_t **top)
 {
-    binary(machine, multiply);
+    return binary(lane, top, quotient);
 }
 
-static void word_divide(struct machine *machine)
+static object_t **word_remainder(lane_t *lane, object_t **top)
 {
-    binary(machine, divide);
+    return binary(lane, top, remainder_of);
 }
 
-static void word_quotient(struct machine *machine)
+static object_t **word_more(lane_t *lane, object_t **top)
 {
-    binary(machine, quotient);
-}
-
-static void word_remainder(struct machine *machine)
-{
-    binary(machine, remainder_of);
-}
-
-static void word_less(struct machine *machine)
-{
-    binary(machine, less);
-}
-
-static void word_more(struct machine *machine)
-{
-    binary(machine, more);
-}
-
-static void word_equal(struct machine *machine)
-{
-    binary(machine, equal);
+    return binary(lane, top, more);
 }
 
 /* Replaces the object on top. */
-static void replace(struct machine *machine, object_t *result)
+static object_t **replace(lane_t *lane, object_t **top, object_t *result)
 {
-    object_t *before = machine->top[-1];
-    machine->top[-1] = result;
-    object_decref(machine->lane, before);
+    object_t *before = top[-1];
+    top[-1] = result;
+    object_decref(lane, before);
+    return top;
 }
 
-static void word_not(struct machine *machine)
+static object_t **word_not(lane_t *lane, object_t **top)
 {
-    replace(machine, integer_new(machine->lane, !object_is_true(machine->top[-1])));
+    return replace(lane, top, integer_new(lane, !object_is_true(top[-1])));
 }
 
-static void word_sqrt(struct machine *machine)
+static object_t **word_sqrt(lane_t *lane, object_t **top)
 {
-    replace(machine, real_new(machine->lane, sqrt(real_require(machine->top[-1]))));
+    return replace(lane, top, real_new(lane, sqrt(real_require(top[-1]))));
 }
 
 /* A number as a string; reals with nine places. */
-static void word_text(struct machine *machine)
+static object_t **word_text(lane_t *lane, object_t **top)
 {
-    char text[64];
-    const object_t *number = machine->top[-1];
+    char text[400];
+    const object_t *number = top[-1];
     if (is_integer(number))
         snprintf(text, sizeof text, "%" PRId64, integer_value(number));
     else
         snprintf(text, sizeof text, "%.9f", real_require(number));
-    replace(machine, string_new(machine->lane, text, strlen(text)));
+    return replace(lane, top, string_new(lane, text, strlen(text)));
 }
 
 const struct word number_words[] = {
-    {"+", word_add},       {"-", word_subtract}, {"*", word_multiply}, {"/", word_divide}, {"//", word_quotient},
-    {"%", word_remainder}, {"<", word_less},     {">", word_more},     {"=", word_equal},  {"not", word_not},
-    {"sqrt", word_sqrt},   {"text", word_text},  {NULL, NULL},
+    {"+", {.operation = OP_ADD}},
+    {"-", {.operation = OP_SUBTRACT}},
+    {"<", {.operation = OP_LESS}},
+    {"=", {.operation = OP_EQUAL}},
+    {"*", {.operation = OP_WORD, .word = word_multiply}},
+    {"/", {.operation = OP_WORD, .word = word_divide}},
+    {"//", {.operation = OP_WORD, .word = word_quotient}},
+    {"%", {.operation = OP_WORD, .word = word_remainder}},
+    {">", {.operation = OP_WORD, .word = word_more}},
+    {"not", {.operation = OP_WORD, .word = word_not}},
+    {"sqrt", {.operation = OP_WORD, .word = word_sqrt}},
+    {"text", {.operation = OP_WORD, .word = word_text}},
+    {.name = NULL},
 };

@@ -2,7 +2,7 @@
  *
  * Words that make containers and work on them.
  */
-#include "machine/machine.h"
+#include "machine/code.h"
 #include "objects/dict.h"
 #include "objects/handle.h"
 #include "objects/list.h"
@@ -10,155 +10,189 @@
 #include "objects/string.h"
 #include "objects/tuple.h"
 
-static void drop(struct machine *machine, size_t count)
+static inline object_t **drop(lane_t *lane, object_t **top, size_t count)
 {
     while (count-- > 0)
-        object_decref(machine->lane, machine_pop(machine));
+        object_decref(lane, *--top);
+    return top;
+}
+
+static inline object_t **push(object_t **top, object_t *value)
+{
+    *top = value;
+    return top + 1;
 }
 
 /* Replaces the objects on top by one; NULL becomes none. */
-static void replace(struct machine *machine, size_t count, object_t *result)
+static inline object_t **replace(lane_t *lane, object_t **top, size_t count, object_t *result)
 {
     if (result == NULL)
-        object_incref(machine->lane, result = &none);
-    drop(machine, count);
-    machine_push(machine, result);
+        object_incref(lane, result = &none);
+    return push(drop(lane, top, count), result);
+}
+
+/* object -- object object */
+static object_t **word_dup(lane_t *lane, object_t **top)
+{
+    object_incref(lane, top[-1]);
+    return push(top, top[-1]);
+}
+
+/* object -- */
+static object_t **word_drop(lane_t *lane, object_t **top)
+{
+    return drop(lane, top, 1);
+}
+
+/* -- none */
+static object_t **word_none(lane_t *lane, object_t **top)
+{
+    return replace(lane, top, 0, NULL);
 }
 
 /* ---- Tuples and lists */
 
 /* items.. count -- tuple */
-static void word_tuple(struct machine *machine)
+static object_t **word_tuple(lane_t *lane, object_t **top)
 {
-    int64_t count = integer_require(machine->top[-1]);
-    drop(machine, 1);
-    if (count < 0 || count > machine->top - machine->variables)
+    int64_t count = integer_require(top[-1]);
+    if (count < 0 || count > 255)
         fail("a tuple of %lld", (long long)count);
-    machine->top -= count;
-    machine_push(machine, tuple_new(machine->lane, machine->top, (size_t)count));
+    top = drop(lane, top, 1) - count;
+    return push(top, tuple_new(lane, top, (size_t)count));
 }
 
 /* first second -- tuple */
-static void word_pair(struct machine *machine)
+static object_t **word_pair(lane_t *lane, object_t **top)
 {
-    machine->top -= 2;
-    machine_push(machine, tuple_new(machine->lane, machine->top, 2));
+    return push(top - 2, tuple_new(lane, top - 2, 2));
 }
 
 /* -- list */
-static void word_list(struct machine *machine)
+static object_t **word_list(lane_t *lane, object_t **top)
 {
-    machine_push(machine, list_new(machine->lane));
+    return push(top, list_new(lane));
 }
 
 /* list item -- */
-static void word_append(struct machine *machine)
+static object_t **word_append(lane_t *lane, object_t **top)
 {
-    object_t *item = machine_pop(machine);
-    list_append(machine->lane, machine->top[-1], item);
-    drop(machine, 1);
+    list_append(lane, top[-2], top[-1]);
+    return drop(lane, top - 1, 1);
 }
 
 /* list -- item-or-none */
-static void word_pop(struct machine *machine)
+static object_t **word_pop(lane_t *lane, object_t **top)
 {
-    replace(machine, 1, list_pop(machine->lane, machine->top[-1]));
+    return replace(lane, top, 1, list_pop(lane, top[-1]));
 }
 
 /* sequence index -- item; none if a list has none there */
-static void word_get(struct machine *machine)
+static object_t **word_get(lane_t *lane, object_t **top)
 {
-    object_t *sequence = machine->top[-2];
-    int64_t index = integer_require(machine->top[-1]);
+    object_t *sequence = top[-2];
+    int64_t index = integer_require(top[-1]);
     bool is_tuple = shape_of(sequence) == SHAPE_TUPLE;
-    replace(machine, 2,
-            is_tuple ? tuple_get(machine->lane, sequence, index) : list_get(machine->lane, sequence, index));
+    return replace(lane, top, 2, is_tuple ? tuple_get(lane, sequence, index) : list_get(lane, sequence, index));
 }
 
 /* list index item -- */
-static void word_set(struct machine *machine)
+static object_t **word_set(lane_t *lane, object_t **top)
 {
-    object_t *item = machine_pop(machine);
-    list_set(machine->lane, machine->top[-2], integer_require(machine->top[-1]), item);
-    drop(machine, 2);
+    list_set(lane, top[-3], integer_require(top[-2]), top[-1]);
+    return drop(lane, top - 1, 2);
 }
 
 /* list-or-dict -- integer */
-static void word_length(struct machine *machine)
+static object_t **word_length(lane_t *lane, object_t **top)
 {
-    object_t *self = machine->top[-1];
+    object_t *self = top[-1];
     uint32_t length = shape_of(self) == SHAPE_DICT ? dict_length(self) : list_length(self);
-    replace(machine, 1, integer_new(machine->lane, length));
+    return replace(lane, top, 1, integer_new(lane, length));
 }
 
 /* ---- Dictionaries */
 
 /* -- dict */
-static void word_dict(struct machine *machine)
+static object_t **word_dict(lane_t *lane, object_t **top)
 {
-    machine_push(machine, dict_new(machine->lane));
+    return push(top, dict_new(lane));
 }
 
 /* dict key value -- */
-static void word_put(struct machine *machine)
+static object_t **word_put(lane_t *lane, object_t **top)
 {
-    object_t *value = machine_pop(machine), *key = machine_pop(machine);
-    dict_put(machine->lane, machine->top[-1], key, value);
-    drop(machine, 1);
+    dict_put(lane, top[-3], top[-2], top[-1]);
+    return drop(lane, top - 2, 1);
 }
 
 /* dict key -- value-or-none */
-static void word_find(struct machine *machine)
+static object_t **word_find(lane_t *lane, object_t **top)
 {
-    replace(machine, 2, dict_find(machine->lane, machine->top[-2], machine->top[-1]));
+    return replace(lane, top, 2, dict_find(lane, top[-2], top[-1]));
 }
 
 /* dict key amount -- */
-static void word_tally(struct machine *machine)
+static object_t **word_tally(lane_t *lane, object_t **top)
 {
-    dict_tally(machine->lane, machine->top[-3], machine->top[-2], integer_require(machine->top[-1]));
-    drop(machine, 3);
+    dict_tally(lane, top[-3], top[-2], integer_require(top[-1]));
+    return drop(lane, top, 3);
 }
 
 /* ---- Strings */
 
 /* string string -- string */
-static void word_concat(struct machine *machine)
+static object_t **word_concat(lane_t *lane, object_t **top)
 {
-    replace(machine, 2, string_concat(machine->lane, machine->top[-2], machine->top[-1]));
+    return replace(lane, top, 2, string_concat(lane, top[-2], top[-1]));
 }
 
 /* list -- string */
-static void word_join(struct machine *machine)
+static object_t **word_join(lane_t *lane, object_t **top)
 {
-    replace(machine, 1, list_join(machine->lane, machine->top[-1]));
+    return replace(lane, top, 1, list_join(lane, top[-1]));
 }
 
 /* string -- integer, below 2 to the power of 32 */
-static void word_hash(struct machine *machine)
+static object_t **word_hash(lane_t *lane, object_t **top)
 {
-    replace(machine, 1, integer_new(machine->lane, (int64_t)(object_hash(machine->top[-1]) & UINT32_MAX)));
+    return replace(lane, top, 1, integer_new(lane, (int64_t)(object_hash(top[-1]) & UINT32_MAX)));
 }
 
 /* ---- Handles */
 
 /* value closure -- handle */
-static void word_handle(struct machine *machine)
+static object_t **word_handle(lane_t *lane, object_t **top)
 {
-    object_t *finalizer = machine_pop(machine), *value = machine_pop(machine);
-    machine_push(machine, handle_new(machine->lane, value, finalizer));
+    return push(top - 2, handle_new(lane, top[-2], top[-1]));
 }
 
 /* handle -- value */
-static void word_inside(struct machine *machine)
+static object_t **word_inside(lane_t *lane, object_t **top)
 {
-    replace(machine, 1, handle_value(machine->lane, machine->top[-1]));
+    return replace(lane, top, 1, handle_value(lane, top[-1]));
 }
 
 const struct word object_words[] = {
-    {"tuple", word_tuple},   {"pair", word_pair}, {"list", word_list}, {"append", word_append},
-    {"pop", word_pop},       {"get", word_get},   {"set", word_set},   {"length", word_length},
-    {"dict", word_dict},     {"put", word_put},   {"find", word_find}, {"tally", word_tally},
-    {"concat", word_concat}, {"join", word_join}, {"hash", word_hash}, {"handle", word_handle},
-    {"inside", word_inside}, {NULL, NULL},
+    {"dup", {.operation = OP_WORD, .word = word_dup}},
+    {"drop", {.operation = OP_WORD, .word = word_drop}},
+    {"none", {.operation = OP_WORD, .word = word_none}},
+    {"tuple", {.operation = OP_WORD, .word = word_tuple}},
+    {"pair", {.operation = OP_WORD, .word = word_pair}},
+    {"list", {.operation = OP_WORD, .word = word_list}},
+    {"append", {.operation = OP_WORD, .word = word_append}},
+    {"pop", {.operation = OP_WORD, .word = word_pop}},
+    {"get", {.operation = OP_WORD, .word = word_get}},
+    {"set", {.operation = OP_WORD, .word = word_set}},
+    {"length", {.operation = OP_WORD, .word = word_length}},
+    {"dict", {.operation = OP_WORD, .word = word_dict}},
+    {"put", {.operation = OP_WORD, .word = word_put}},
+    {"find", {.operation = OP_WORD, .word = word_find}},
+    {"tally", {.operation = OP_WORD, .word = word_tally}},
+    {"concat", {.operation = OP_WORD, .word = word_concat}},
+    {"join", {.operation = OP_WORD, .word = word_join}},
+    {"hash", {.operation = OP_WORD, .word = word_hash}},
+    {"handle", {.operation = OP_WORD, .word = word_handle}},
+    {"inside", {.operation = OP_WORD, .word = word_inside}},
+    {.name = NULL},
 };

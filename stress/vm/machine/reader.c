@@ -40,7 +40,7 @@ static object_t *constant(struct reader *reader, object_t *made)
 
 static void emit_constant(struct reader *reader, object_t *made)
 {
-    scope_emit(reader->scope, run_constant, (intptr_t)made);
+    scope_emit_operation(reader->scope, OP_CONSTANT, (intptr_t)made);
 }
 
 /* Small integers are immortal already. */
@@ -150,8 +150,8 @@ static void begin_closure(struct reader *reader)
 
 static void end_body(struct scope *scope)
 {
-    scope_emit(scope, run_constant, (intptr_t)&none);
-    scope_emit(scope, run_return, 0);
+    scope_emit_operation(scope, OP_CONSTANT, (intptr_t)&none);
+    scope_emit_run(scope, run_return, 0);
 }
 
 /* The outer function pushes what the closure captures, and makes it. */
@@ -161,9 +161,9 @@ static void emit_closure(struct reader *reader, const struct scope *inner)
         int variable = scope_find(reader->scope, inner->names[inner->function->parameters + i]);
         if (variable < 0)
             complain(reader, "the function around it has no such variable to capture");
-        scope_emit(reader->scope, run_variable, variable);
+        scope_emit_operation(reader->scope, OP_VARIABLE, variable);
     }
-    scope_emit(reader->scope, run_make_closure, (intptr_t)inner->function);
+    scope_emit_run(reader->scope, run_make_closure, (intptr_t)inner->function);
 }
 
 static void end_function(struct reader *reader, enum block_kind kind)
@@ -193,10 +193,10 @@ static void read_store(struct reader *reader)
     int global = find_global(reader, reader->tokens.start),
         variable = scope_find(reader->scope, reader->tokens.start);
     if (variable < 0 && global >= 0)
-        scope_emit(reader->scope, run_set_global, global);
+        scope_emit_run(reader->scope, run_set_global, global);
     else
-        scope_emit(reader->scope, run_set_variable,
-                   variable >= 0 ? variable : scope_declare(reader->scope, reader->tokens.start));
+        scope_emit_operation(reader->scope, OP_SET_VARIABLE,
+                             variable >= 0 ? variable : scope_declare(reader->scope, reader->tokens.start));
 }
 
 /* Words that give a program its structure. */
@@ -225,13 +225,13 @@ static bool read_name(struct reader *reader)
     int variable = scope_find(reader->scope, name), global = find_global(reader, name);
     int function = find_function(reader, name[0] == '\'' ? name + 1 : name);
     if (variable >= 0)
-        scope_emit(reader->scope, run_variable, variable);
+        scope_emit_operation(reader->scope, OP_VARIABLE, variable);
     else if (global >= 0)
-        scope_emit(reader->scope, run_global, global);
+        scope_emit_run(reader->scope, run_global, global);
     else if (function >= 0 && name[0] == '\'')
         emit_constant(reader, reader->closures[function]);
     else if (function >= 0)
-        scope_emit(reader->scope, run_call, (intptr_t)reader->functions[function]);
+        scope_emit_run(reader->scope, run_call, (intptr_t)reader->functions[function]);
     return variable >= 0 || global >= 0 || function >= 0;
 }
 
@@ -241,7 +241,7 @@ static bool read_word(struct reader *reader)
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (const struct word *word = lists[i]; word->name != NULL; word++)
             if (strcmp(word->name, reader->tokens.start) == 0) {
-                scope_emit(reader->scope, word->run, 0);
+                scope_emit(reader->scope, word->instruction);
                 return true;
             }
     return false;

@@ -27,14 +27,24 @@ void scope_close(struct scope *scope)
     free(scope);
 }
 
-void scope_emit(struct scope *scope, void (*run)(struct machine *machine), intptr_t operand)
+void scope_emit(struct scope *scope, struct instruction instruction)
 {
     struct function *function = scope->function;
     if (function->length == function->capacity) {
         function->capacity = function->capacity == 0 ? 32 : 2 * function->capacity;
         function->code = reallocate(function->code, function->capacity * sizeof *function->code);
     }
-    function->code[function->length++] = (struct instruction){run, operand};
+    function->code[function->length++] = instruction;
+}
+
+void scope_emit_operation(struct scope *scope, enum operation operation, intptr_t operand)
+{
+    scope_emit(scope, (struct instruction){.operation = operation, .operand = operand});
+}
+
+void scope_emit_run(struct scope *scope, run_function *run, intptr_t operand)
+{
+    scope_emit(scope, (struct instruction){.operation = OP_RUN, .operand = operand, .run = run});
 }
 
 /* ---- Variables */
@@ -78,14 +88,14 @@ static struct block pop(struct scope *scope, enum block_kind expected, const cha
 static void begin_if(struct scope *scope)
 {
     push(scope, BLOCK_IF, 0, scope->function->length);
-    scope_emit(scope, run_jump_if_false, 0);
+    scope_emit_operation(scope, OP_JUMP_IF_FALSE, 0);
 }
 
 static void begin_else(struct scope *scope)
 {
     struct block before = pop(scope, BLOCK_IF, "else");
     push(scope, BLOCK_ELSE, 0, scope->function->length);
-    scope_emit(scope, run_jump, 0);
+    scope_emit_operation(scope, OP_JUMP, 0);
     land(scope, before.jump);
 }
 
@@ -98,7 +108,7 @@ static void begin_do(struct scope *scope)
 {
     struct block before = pop(scope, BLOCK_WHILE, "do");
     push(scope, BLOCK_DO, before.begin, scope->function->length);
-    scope_emit(scope, run_jump_if_false, 0);
+    scope_emit_operation(scope, OP_JUMP_IF_FALSE, 0);
 }
 
 bool scope_read_block(struct scope *scope, const char *word)
@@ -122,7 +132,7 @@ enum block_kind scope_end_block(struct scope *scope)
         return BLOCK_FILE;
     scope->block_count--;
     if (last.kind == BLOCK_DO)
-        scope_emit(scope, run_jump_back, (intptr_t)last.begin - (intptr_t)scope->function->length - 1);
+        scope_emit_run(scope, run_jump_back, (intptr_t)last.begin - (intptr_t)scope->function->length - 1);
     if (last.kind == BLOCK_DO || last.kind == BLOCK_IF || last.kind == BLOCK_ELSE)
         land(scope, last.jump);
     return last.kind;

@@ -35,7 +35,9 @@ struct scope *scope_open(struct scope *outer, struct function *function, enum bl
 void scope_close(struct scope *scope);
 
 /* Adds an instruction. */
-void scope_emit(struct scope *scope, void (*run)(struct machine *machine), intptr_t operand);
+void scope_emit(struct scope *scope, struct instruction instruction);
+void scope_emit_operation(struct scope *scope, enum operation operation, intptr_t operand);
+void scope_emit_run(struct scope *scope, run_function *run, intptr_t operand);
 
 /* The number of a variable; -1 if there is none of that name. */
 int scope_find(const struct scope *scope, const char *name);

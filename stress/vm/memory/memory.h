@@ -13,7 +13,7 @@
  *     type_t         the descriptor: name, size, kind, callbacks
  *
  * and the kinds MEMORY_PLAIN, MEMORY_CLEAR, MEMORY_FINALIZE and MEMORY_LEGACY, the flags MEMORY_VARIABLE and
- * MEMORY_HAS_WORDS, the constant MEMORY_COLLECTS, and OBJECT_IMMORTAL(type), the header of an immortal object in static
+ * MEMORY_LATER, the constant MEMORY_COLLECTS, and OBJECT_IMMORTAL(type), the header of an immortal object in static
  * memory. What follows says what their functions do.
  */
 #ifndef VM_MEMORY_H

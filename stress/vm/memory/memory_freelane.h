@@ -4,7 +4,7 @@
  *
  *     grace     qsbr: a thread passes quiescent states at its safepoints, and reads lists at no cost between them
  *     header    readers of lists look at the counts of objects that may just have died (fl_try_incref)
- *     later     an object whose end may run code of the program waits for a safepoint (fl_run_pending)
+ *     later     an object whose end runs code of the program waits for a safepoint (fl_run_pending). Its type says so
  */
 #ifndef VM_MEMORY_FREELANE_H
 #define VM_MEMORY_FREELANE_H
@@ -28,7 +28,7 @@ typedef struct fl_type type_t;
 #define MEMORY_FINALIZE       FL_DEALLOC_FINALIZE
 #define MEMORY_LEGACY         FL_DEALLOC_LEGACY
 #define MEMORY_VARIABLE       FL_TYPE_VARIABLE
-#define MEMORY_HAS_WORDS      FL_TYPE_HAS_WORDS
+#define MEMORY_LATER          (FL_TYPE_LATER | FL_TYPE_HAS_WORDS)
 #define MEMORY_COLLECTS       true
 
 /* ---- The whole */
@@ -36,7 +36,7 @@ typedef struct fl_type type_t;
 static inline memory_t *memory_open(void)
 {
     char error[256] = "";
-    struct fl_options options = {.grace = FL_GRACE_QSBR, .header = &fl_object_header, .later = FL_LATER_CODE};
+    struct fl_options options = {.grace = FL_GRACE_QSBR, .header = &fl_object_header};
     struct fl_heap *heap = fl_heap_create(&options, error, sizeof error);
     if (heap == NULL)
         fail("%s", error);

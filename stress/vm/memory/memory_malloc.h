@@ -30,7 +30,7 @@ typedef struct lane {
 } lane_t;
 
 enum { MEMORY_LEGACY, MEMORY_PLAIN, MEMORY_CLEAR, MEMORY_FINALIZE };
-enum { MEMORY_VARIABLE = 1, MEMORY_HAS_WORDS = 2 };
+enum { MEMORY_VARIABLE = 1, MEMORY_LATER = 2 };
 
 #define MEMORY_COLLECTS false
 
@@ -44,7 +44,7 @@ typedef struct counted_type {
     bool (*finalize)(lane_t *lane, void *object, const struct counted_type *type);
     uint32_t finalized_offset;
     uint8_t finalized_mask;
-    uint32_t flags, words_offset; /* not used: dead objects are linked through their counts */
+    uint32_t flags, words_offset; /* not used: the machine calls closures itself, and a count is word enough */
 } type_t;
 
 struct counted {

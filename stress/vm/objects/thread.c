@@ -27,15 +27,11 @@ static void end_thread(lane_t *lane, void *self, const type_t *type)
     object_free(lane, (object_t *)self);
 }
 
-static struct class thread_class = {.type = {.name = "thread",
-                                             .size = sizeof(struct thread),
-                                             .kind = MEMORY_LEGACY,
-                                             .dealloc = end_thread,
-                                             .flags = MEMORY_HAS_WORDS,
-                                             .words_offset = offsetof(struct thread, words)},
-                                    .shape = SHAPE_THREAD,
-                                    .visit = visit_result,
-                                    .empty = drop_result};
+static struct class thread_class = {
+    .type = {.name = "thread", .size = sizeof(struct thread), .kind = MEMORY_LEGACY, .dealloc = end_thread},
+    .shape = SHAPE_THREAD,
+    .visit = visit_result,
+    .empty = drop_result};
 
 void threads_open(void)
 {

@@ -16,7 +16,6 @@ struct machine;
 
 struct thread {
     struct container container;
-    uint64_t words[2]; /* memory may use these while a dead thread waits */
     pthread_t id;
     bool is_joined;
     object_t *result; /* what the closure returned, until it is joined */
