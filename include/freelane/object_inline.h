@@ -83,8 +83,6 @@ FL_INLINE struct fl_object *fl_object_alloc(struct fl_thread *thread, const stru
     return object;
 }
 
-/* Whether references to the object need no count, as it is immortal. Threads without a slot go to the slow half, and so
- * do those of checked builds, which counts them to notice misuse. */
 FL_INLINE bool fl_is_uncounted(const struct fl_thread *thread, struct fl_object *object)
 {
     /* Relaxed: the flag is never cleared. Counting on without having seen it does no harm. */

@@ -383,7 +383,9 @@ static void an_immortal_object_stays(void **state)
 {
     struct two *two = *state;
     struct fl_object *object = new_number(two->owner);
+    assert_false(fl_is_uncounted(two->owner, object));
     fl_make_immortal(object);
+    assert_int_equal(fl_is_uncounted(two->owner, object), !FLI_CHECKED);
     for (int i = 0; i < 10; i++) {
         fl_incref(two->owner, object);
         fl_incref(two->other, object);
