@@ -37,12 +37,14 @@ static inline object_t *subtract(lane_t *lane, const object_t *a, const object_t
 
 static inline object_t *less(lane_t *lane, const object_t *a, const object_t *b)
 {
+    if (is_integer(a) && is_integer(b))
+        return integer_new(lane, integer_value(a) < integer_value(b));
     return integer_new(lane, number_compare(a, b) < 0);
 }
 
 static inline object_t *equal(lane_t *lane, const object_t *a, const object_t *b)
 {
-    return integer_new(lane, object_equal(a, b));
+    return integer_new(lane, a == b || object_equal(a, b));
 }
 
 #endif

@@ -49,6 +49,7 @@ struct function {
     struct instruction *code;
     size_t length, capacity;
     unsigned parameters, captures, variables;
+    size_t most; /* places on the stack that a call takes, at most */
 };
 
 /* A word of the language that is an instruction without an operand. A list of words ends without a name. */

@@ -20,11 +20,10 @@ struct machine *machine_new(struct world *world)
 
 static void drop_stack(struct machine *machine, object_t **down_to)
 {
-    while (machine->top > down_to) {
-        object_t *held = machine_pop(machine);
-        if (held != NULL)
-            object_decref(machine->lane, held);
-    }
+    object_t **top = machine->top;
+    machine->top = down_to;
+    while (top > down_to)
+        object_drop(machine->lane, --top);
 }
 
 void machine_finish(struct machine *machine)
@@ -45,16 +44,17 @@ void machine_close(struct machine *machine)
 
 /* ---- Calls */
 
+/* Begins a call of a function whose parameters, and what it captures, are on the stack. */
 static void enter(struct machine *machine, const struct function *function)
 {
-    object_t **variables = machine->top - function->parameters - function->captures;
-    if (variables + function->variables + function->length >= machine->stack + STACK ||
-        machine->frame == machine->frames + FRAMES)
+    object_t **top = machine->top, **variables = top - function->parameters - function->captures;
+    if (variables + function->most >= machine->stack + STACK || machine->frame == machine->frames + FRAMES)
         fail("%s: the stack is full", function->name);
     *machine->frame++ = (struct frame){machine->at, machine->variables};
+    while (top < variables + function->variables)
+        *top++ = NULL;
+    machine->top = top;
     machine->variables = variables;
-    while (machine->top < variables + function->variables)
-        *machine->top++ = NULL;
     machine->at = function->code;
     if (--machine->fuel == 0)
         machine_safepoint(machine);

@@ -44,12 +44,6 @@ static object_t **word_drop(lane_t *lane, object_t **top)
     return drop(lane, top, 1);
 }
 
-/* -- none */
-static object_t **word_none(lane_t *lane, object_t **top)
-{
-    return replace(lane, top, 0, NULL);
-}
-
 /* ---- Tuples and lists */
 
 /* items.. count -- tuple */
@@ -176,7 +170,7 @@ static object_t **word_inside(lane_t *lane, object_t **top)
 const struct word object_words[] = {
     {"dup", {.operation = OP_WORD, .word = word_dup}},
     {"drop", {.operation = OP_WORD, .word = word_drop}},
-    {"none", {.operation = OP_WORD, .word = word_none}},
+    {"none", {.operation = OP_CONSTANT, .operand = (intptr_t)&none}},
     {"tuple", {.operation = OP_WORD, .word = word_tuple}},
     {"pair", {.operation = OP_WORD, .word = word_pair}},
     {"list", {.operation = OP_WORD, .word = word_list}},

@@ -150,8 +150,10 @@ static void begin_closure(struct reader *reader)
 
 static void end_body(struct scope *scope)
 {
+    struct function *function = scope->function;
     scope_emit_operation(scope, OP_CONSTANT, (intptr_t)&none);
     scope_emit_run(scope, run_return, 0);
+    function->most = function->variables + function->length + VARIABLES_MOST;
 }
 
 /* The outer function pushes what the closure captures, and makes it. */

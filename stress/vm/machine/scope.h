@@ -34,7 +34,7 @@ struct scope {
 struct scope *scope_open(struct scope *outer, struct function *function, enum block_kind kind);
 void scope_close(struct scope *scope);
 
-/* Adds an instruction. */
+/* Adds an instruction. Each pushes one object at most, or what a closure captures to call it. */
 void scope_emit(struct scope *scope, struct instruction instruction);
 void scope_emit_operation(struct scope *scope, enum operation operation, intptr_t operand);
 void scope_emit_run(struct scope *scope, run_function *run, intptr_t operand);

@@ -149,16 +149,18 @@ static inline void object_free_later(lane_t *lane, object_t *object)
     fl_type_free_deferred(lane, object, object->type);
 }
 
-/* ---- References */
+/* ---- References. Most are to none, small integers and constants: asking about these first saves a branch. */
 
 static inline void object_incref(lane_t *lane, object_t *object)
 {
-    fl_incref(lane, object);
+    if (!fl_is_uncounted(lane, object))
+        fl_incref(lane, object);
 }
 
 static inline void object_decref(lane_t *lane, object_t *object)
 {
-    fl_decref(lane, object);
+    if (!fl_is_uncounted(lane, object))
+        fl_decref(lane, object);
 }
 
 static inline void object_make_immortal(object_t *object)

@@ -15,12 +15,6 @@ void numbers_open(void)
         small_integers[i - SMALL_LEAST] = (struct integer){OBJECT_IMMORTAL(&integer_class.type), i};
 }
 
-int64_t integer_require(const object_t *self)
-{
-    object_require(self, SHAPE_INTEGER);
-    return integer_value(self);
-}
-
 double real_require(const object_t *self)
 {
     if (is_real(self))

@@ -73,7 +73,17 @@ static inline int64_t integer_value(const object_t *self)
 }
 
 /* The same; fails if it is none. */
-int64_t integer_require(const object_t *self);
+static inline int64_t integer_require(const object_t *self)
+{
+    object_require(self, SHAPE_INTEGER);
+    return integer_value(self);
+}
+
+/* Everything but none and 0 is true. */
+static inline bool object_is_true(const object_t *self)
+{
+    return is_integer(self) ? integer_value(self) != 0 : self != &none;
+}
 
 /* The value of a number as a real; fails if it is no number. */
 double real_require(const object_t *self);

@@ -34,26 +34,17 @@ void container_init(struct container *self, uint32_t count)
     self->finalized = 0;
 }
 
-void object_require(const object_t *self, enum shape shape)
+void object_complain(const object_t *self, enum shape shape)
 {
     static const char *const names[] = {"none",   "an integer", "a real",   "a string", "a tuple", "a list",
                                         "a dict", "a closure",  "a handle", "a thread", "a part"};
-    if (shape_of(self) != shape)
-        fail("a %s is not %s", self->type->name, names[shape]);
+    fail("a %s is not %s", self->type->name, names[shape]);
 }
 
 void object_clear(lane_t *lane, void *self, const type_t *type)
 {
     (void)type;
     class_of((object_t *)self)->empty(lane, (object_t *)self);
-}
-
-void object_drop(lane_t *lane, object_t **place)
-{
-    object_t *held = *place;
-    *place = NULL;
-    if (held != NULL)
-        object_decref(lane, held);
 }
 
 bool object_equal(const object_t *a, const object_t *b)
@@ -72,11 +63,4 @@ uint64_t object_hash(const object_t *self)
     object_require(self, SHAPE_INTEGER);
     uint64_t mixed = (uint64_t)integer_value(self) * 0x9e3779b97f4a7c15u;
     return mixed ^ mixed >> 32;
-}
-
-bool object_is_true(const object_t *self)
-{
-    if (shape_of(self) == SHAPE_INTEGER)
-        return integer_value(self) != 0;
-    return self != &none;
 }

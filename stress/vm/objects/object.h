@@ -86,22 +86,32 @@ static inline uint32_t container_count(const struct container *self)
 
 void container_init(struct container *self, uint32_t count);
 
+/* Fails, saying that the object is not of the shape. */
+__attribute__((noreturn, cold)) void object_complain(const object_t *self, enum shape shape);
+
 /* Fails unless the object has the shape. */
-void object_require(const object_t *self, enum shape shape);
+static inline void object_require(const object_t *self, enum shape shape)
+{
+    if (shape_of(self) != shape)
+        object_complain(self, shape);
+}
 
 /* The callback `clear` of all classes that have one: empties the object. */
 void object_clear(lane_t *lane, void *self, const type_t *type);
 
 /* Drops the reference at a place, if there is one, and leaves NULL. */
-void object_drop(lane_t *lane, object_t **place);
+static inline void object_drop(lane_t *lane, object_t **place)
+{
+    object_t *held = *place;
+    *place = NULL;
+    if (held != NULL)
+        object_decref(lane, held);
+}
 
 /* Whether two objects are the same, or numbers or strings of the same value. */
 bool object_equal(const object_t *a, const object_t *b);
 
 /* The same for equal integers and strings. Fails for other shapes. */
 uint64_t object_hash(const object_t *self);
-
-/* Everything but none and 0 is true. */
-bool object_is_true(const object_t *self);
 
 #endif

@@ -65,13 +65,3 @@ object_t *tuple_new(lane_t *lane, object_t *const *items, size_t count)
         made->items[i] = items[i];
     return &made->container.head;
 }
-
-object_t *tuple_get(lane_t *lane, object_t *self, int64_t index)
-{
-    struct tuple *tuple = (struct tuple *)self;
-    if (index < 0 || index >= container_count(&tuple->container))
-        fail("a tuple of %u has no item %lld", container_count(&tuple->container), (long long)index);
-    object_t *item = tuple->items[index];
-    object_incref(lane, item);
-    return item;
-}
