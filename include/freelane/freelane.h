@@ -859,7 +859,9 @@ enum fl_type_flags {
      * its address. So no call that frees one, a PLAIN one included, takes the inline path. */
     FL_TYPE_VARIABLE = 16,
     /* Objects change their kind in life: fl_dealloc_as says it. The type may have any callbacks. */
-    FL_TYPE_ANY_KIND = 32
+    FL_TYPE_ANY_KIND = 32,
+    /* fl_dealloc_deferred of an object is misuse, because what its callbacks leave is used again at once. */
+    FL_TYPE_NOT_DEFERRED = 64
 };
 
 /* A type descriptor. Freelane prescribes no object header: each call is passed the type. The host fills in the first
@@ -975,8 +977,8 @@ FL_INLINE void fl_dealloc_tagged(struct fl_thread *thread, void *object, const s
 
 /* Deallocates an object whose last reference is gone while readers may still look at it. The callbacks run as those of
  * fl_dealloc; the memory is freed after a grace period. A LEGACY type is misuse, because its `dealloc`
- * frees the object: let that end in fl_type_free_deferred instead. Misuse if the handle is offline or the heap has
- * no grace periods. Called by the handle's thread. Progress as fl_free_deferred, beside what the callbacks do. */
+ * frees the object: let that end in fl_type_free_deferred instead. Misuse with FL_TYPE_NOT_DEFERRED, and if the handle
+ * is offline or the heap has no grace periods. Called by the handle's thread. Progress as fl_free_deferred, beside what the callbacks do. */
 FL_INLINE void fl_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);
 
 /* Frees the memory of an instance after a grace period and does nothing else: for the end of a LEGACY `dealloc`.

@@ -61,8 +61,81 @@ extern FL_API const struct fl_header fl_object_header;
  * that overlap the header. Called once per type, by one thread. Wait-free. */
 FL_API int fl_object_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size);
 
-/* Allocates an object with one reference, which the caller has. Its contents behind the header are unspecified. In its
- * slow half it first merges what was handed to the thread, as fl_merge: then callbacks of dead objects run. Returns
+/* ---- Constructed objects
+ *
+ * A free block is never written, so a dead object can stay constructed (J. Bonwick: The Slab Allocator: An Object-Caching
+ * Kernel Memory Allocator, USENIX 1994). What an object consists of, a buffer or a table, is then made once for many
+ * lives:
+ *
+ *     fl_object_alloc      the thread keeps one      renew(object)
+ *                          it keeps none             construct(object), in a block with unspecified contents
+ *     the last fl_decref   there is room             reset(object); the thread keeps it
+ *                          there is none             reset(object), clear(object), and the block is freed
+ *     later                it is evicted             clear(object), and the block is freed
+ *
+ *   - What dies is kept by the thread that runs its `reset`, which is one that may deallocate it. It is used again by
+ *     that thread alone, the last one first, and never goes through the pool.
+ *   - A thread keeps objects of a type up to the type's `keep_bytes`: sizes, and the parts as `reset` tells them. An
+ *     object for which there is no room, or no memory to note it, is cleared and freed at once.
+ *   - All objects that a thread keeps are evicted by its fl_thread_flush, fl_thread_offline and fl_thread_detach, and by
+ *     its exit; by fl_heap_trim, if handles of the heap are bound to the OS thread that calls it; and when an allocation
+ *     of the thread would fail, at the heap's limit or otherwise, before on_pressure is called. `clear` runs on the
+ *     thread that makes this call, with no lock held, and only there: others keep theirs.
+ *   - fl_heap_flush_stopped runs no callback. It hands what each thread keeps to fl_run_pending of that thread.
+ *   - Where objects of the type end later ("Code that runs later"), `reset` runs in fl_run_pending, and an evicted object
+ *     waits for it.
+ *   - In the child of a fork, the forking thread keeps what it kept. What other threads kept is left to the heap, as
+ *     what they had pending: the next fl_run_pending of any handle clears it.
+ *   - A kept object is dead. A heap walk and a census do not see it, fl_block_at says FL_BLOCK_FREE, and it does not
+ *     count as deallocated in a trace. Its parts are blocks of their own, which are live: a collector that would free
+ *     what it does not reach evicts first. fl_heap_stats counts the block as live; fl_heap_object_stats says how many
+ *     there are.
+ *
+ * The callbacks are called as those of fl_dealloc, and may be left as these; `reset` and `clear` then leave the object
+ * allocated. The parts may come from this heap or from elsewhere.
+ *
+ * A type may go away only once no thread keeps objects of it. */
+
+/* The bytes of a type that a thread keeps, unless the type says otherwise. */
+#define FL_KEEP_BYTES 65536
+
+/* The descriptor of a constructed type. The host fills in the first part, and passes &type.type where a type is asked
+ * for. */
+struct fl_constructed_type {
+    /* Its `clear` (or `clear_some`) takes apart what `construct` has made, and finds what `reset` has left. The kind is
+     * CLEAR, or 0, which stands for it here. */
+    struct fl_type type;
+    /* Makes the object: its parts, and all that is behind the header. Returns false if memory is refused, and has then
+     * taken apart what it had made: fl_object_alloc returns NULL with errno ENOMEM. */
+    bool (*construct)(struct fl_thread *thread, void *object, const struct fl_type *type);
+    /* At death: drops the references that the object holds, and keeps its parts. Returns their bytes. */
+    size_t (*reset)(struct fl_thread *thread, void *object, const struct fl_type *type);
+    /* Makes what `reset` has left as new: as `construct` leaves it. It cannot fail. */
+    void (*renew)(struct fl_thread *thread, void *object, const struct fl_type *type);
+    /* The most bytes of such objects that a thread keeps; 0 takes the base's, or FL_KEEP_BYTES. */
+    size_t keep_bytes;
+
+    /* Filled in by fl_constructed_type_ready. */
+    uint32_t number; /* of the type, in the process */
+};
+
+/* Makes a constructed type ready, as fl_object_type_ready. A subtype of a constructed type is one, too. It takes from it
+ * what it leaves out: `construct`, `reset` with `renew`, `keep_bytes`. Returns -EINVAL, too, with a message that names
+ * the type, for
+ *
+ *   - `renew` without `reset`, `reset` without `renew`, neither of them, no `construct`, no `clear`;
+ *   - a `finalize` or a `dealloc`, another kind than CLEAR, a base that is FINALIZE or LEGACY and not constructed;
+ *   - FL_TYPE_VARIABLE, FL_TYPE_ANY_KIND, a size above FL_BLOCK_MAX, or one that exceeds `keep_bytes`.
+ *
+ * The type gets FL_TYPE_NOT_DEFERRED. A later fl_object_type_ready refuses it as a base. Called once per type, by one
+ * thread. Wait-free. */
+FL_API int fl_constructed_type_ready(struct fl_constructed_type *type, const struct fl_type *base, char *error,
+                                     size_t error_size);
+
+/* ---- Objects ------------------------------------------------------------------------------------------- */
+
+/* Allocates an object with one reference, which the caller has. Its contents behind the header are unspecified,
+ * unless the type is a constructed one. In its slow half, and where no constructed object is kept, it first merges what was handed to the thread, as fl_merge: then callbacks of dead objects run. Returns
  * NULL with errno ENOMEM, or EINVAL after misuse. Called by the handle's thread. Progress as fl_type_alloc. */
 FL_INLINE struct fl_object *fl_object_alloc(struct fl_thread *thread, const struct fl_type *type);
 
@@ -133,13 +206,17 @@ FL_API void fl_merge(struct fl_thread *thread);
  * atomic. The pointer is valid while the handle is attached. Called by the handle's thread. May lock. */
 FL_API const unsigned char *fl_thread_handed(struct fl_thread *thread);
 
-/* What happened to the counts of a heap. */
+/* What happened to the counts of a heap, and its constructed objects. */
 struct fl_object_stats {
     uint64_t overflows; /* objects that are immortal because their shared count was full */
     uint64_t refused;   /* objects that are immortal because no magazine could be had to hand them over in */
+    size_t kept;        /* dead objects that threads keep */
+    size_t kept_bytes;  /* their sizes, and their parts as `reset` has told them */
+    uint64_t renewed;   /* how often such an object was used again */
+    uint64_t evicted;   /* how often one was cleared instead */
 };
 
-/* Fills `stats`. Any thread. Wait-free. */
+/* Fills `stats`. While threads are at work, each number was true a moment ago. Any thread. May lock. */
 FL_API void fl_heap_object_stats(struct fl_heap *heap, struct fl_object_stats *stats);
 
 #ifdef __cplusplus

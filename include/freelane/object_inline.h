@@ -45,6 +45,7 @@ FL_API void fl_object_init_slow(struct fl_thread *thread, struct fl_object *obje
 FL_API void fl_incref_slow(struct fl_thread *thread, struct fl_object *object);
 FL_API void fl_decref_slow(struct fl_thread *thread, struct fl_object *object);
 FL_API void fl_decref_merge(struct fl_thread *thread, struct fl_object *object);
+FL_API void fl_object_end_slow(struct fl_thread *thread, struct fl_object *object, const struct fl_type *type);
 FL_API bool fl_try_incref_slow(struct fl_thread *thread, struct fl_object *object);
 
 /* The owner's count; 0 or above FL_LOCAL_MOST if the thread is not the owner, or the object is dead. */
@@ -101,6 +102,18 @@ FL_INLINE void fl_incref(struct fl_thread *thread, struct fl_object *object)
     fl_local_set(thread, object, count + 1);
 }
 
+/* fl_dealloc of an object that the thread owned alone. A constructed one may be kept. */
+FL_INLINE void fl_object_end(struct fl_thread *thread, struct fl_object *object, const struct fl_type *type)
+{
+    struct fl_cache *cache = fl_cache_at(thread, type->dealloc_cache);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(fl_cache_is_full(top))) {
+        fl_object_end_slow(thread, object, type);
+        return;
+    }
+    fl_cache_put(cache, top, object);
+}
+
 FL_INLINE void fl_decref(struct fl_thread *thread, struct fl_object *object)
 {
     uint32_t count = fl_local_count(thread, object);
@@ -117,7 +130,7 @@ FL_INLINE void fl_decref(struct fl_thread *thread, struct fl_object *object)
     if (FL_UNLIKELY(__atomic_load_n(&object->shared, FL_MO_COUNT_LAST) != 0))
         fl_decref_merge(thread, object);
     else
-        fl_dealloc(thread, object, object->type);
+        fl_object_end(thread, object, object->type);
 }
 
 FL_INLINE bool fl_try_incref(struct fl_thread *thread, struct fl_object *object, const void *place)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Allocation when the cache of the class is empty. It tries in this order: refill the cache; make room in the heap; ask
- * the host to make room.
+ * Allocation when the cache of the class is empty. It tries in this order: refill the cache; make room in the heap; end
+ * dead objects that the thread keeps; ask the host to make room.
  *
  * In checked builds all calls come here, and a bit per block tells whether the block is live.
  */
@@ -9,6 +9,7 @@
 #include "api/serve.h"
 #include "base/check.h"
 #include "base/sanitizer.h"
+#include "heap/guest.h"
 #include "heap/service.h"
 #include "heap/trace.h"
 #include "heap/trim.h"
@@ -207,6 +208,12 @@ FLI_COLD static bool relieve_pressure(struct fl_heap *heap, size_t size)
     return fli_callback_call(&asking, "on_pressure", heap, call_on_pressure, &plea) && plea.relieved;
 }
 
+/* Ends the dead objects that the calling thread keeps. Returns whether it had some. */
+FLI_COLD static bool evict_kept(struct fl_thread *face)
+{
+    return fli_guest_evict(fli_thread_of(fli_thread_is_stand_in(face) ? fl_thread_current : face));
+}
+
 FLI_COLD static void report_refusal(const struct fl_heap *heap, const struct fli_request *request)
 {
     const void *of = heap;
@@ -234,7 +241,9 @@ static void *alloc_untold(struct fl_thread *face, const struct fli_request *requ
             report_refusal(*heap, request);
             return NULL;
         }
-        if (relieve_pressure(*heap, request->size))
+        if (evict_kept(face))
+            block = attempt(face, request, heap);
+        if (block == NULL && relieve_pressure(*heap, request->size))
             block = attempt(face, request, heap);
     }
     errno = block != NULL ? saved : ENOMEM;

@@ -171,17 +171,11 @@ static inline bool take(struct fl_thread *face, struct fl_heap *heap, struct fli
     return adopt(face, heap, list, object);
 }
 
-/* Ends a drain, also if an exception leaves it. */
-static void stop(struct fli_dead **list)
-{
-    (*list)->drain.caller.address = 0;
-}
-
 /* Destroys an object, and then all that waits in the list. In checked builds, each is looked at before its turn. */
 __attribute__((noinline)) static void drain(struct fl_thread *thread, struct fl_heap *heap, struct fli_dead *list,
                                             struct fli_dead_object object)
 {
-    __attribute__((cleanup(stop))) struct fli_dead *drained = list;
+    __attribute__((cleanup(fli_destroy_stop))) struct fli_dead *drained = list;
     drained->drain.caller = FLI_FRAME_HERE;
     do {
         if (!FLI_CHECKED || is_live(thread, object.entry, object.type))
@@ -213,10 +207,23 @@ static void drain_anew(struct fli_thread *thread, struct fli_dead *list, struct 
     drain(&thread->face, thread->heap, list, object);
 }
 
-/* Whether a drain of the list runs, as far as the calling frame tells. */
-static inline __attribute__((always_inline)) bool is_draining(const struct fli_dead *list)
+void fli_destroy_waiting(struct fli_thread *thread, struct fli_dead *list)
 {
-    return (uintptr_t)__builtin_frame_address(0) < list->drain.caller.address;
+    struct fli_dead_object object;
+    if (take(&thread->face, thread->heap, list, &object))
+        drain(&thread->face, thread->heap, list, object);
+}
+
+void fli_destroy_rest(struct fli_thread *thread, void *object, const struct fl_type *type)
+{
+    struct fli_dead_object dead = {(uintptr_t)object | FLI_DEAD_BEGUN, type};
+    struct fli_dead *list = fli_dead_find_owner(thread, true);
+    if (fli_pending_is_later(thread, type))
+        fli_pending_queue(thread, dead);
+    else if (list == NULL || fli_destroy_is_draining(list))
+        fli_destroy_end(&thread->face, dead);
+    else
+        drain_anew(thread, list, dead);
 }
 
 /* ---- Where there is no list, or another one. */
@@ -277,7 +284,7 @@ static void destroy_attached(struct fli_thread *thread, struct fli_dead_object o
         fli_pending_queue(thread, object);
     else if (list == NULL || !may_wait(object))
         fli_destroy_end(&thread->face, object);
-    else if (!is_draining(list))
+    else if (!fli_destroy_is_draining(list))
         drain_anew(thread, list, object);
     else if (list->runs)
         fli_pending_queue(thread, object);
@@ -367,7 +374,7 @@ void fl_dealloc_slow(struct fl_thread *face, void *object, const struct fl_type 
     struct fli_dead *list = thread->dead;
     if (FLI_UNLIKELY(!is_clearly_of(thread, object, type, type->waiting_class) || list->quick_stack != thread->stack))
         dealloc_carefully(face, object, type);
-    else if (is_draining(list))
+    else if (fli_destroy_is_draining(list))
         wait(face, list, (uintptr_t)object, type);
     else
         drain(face, thread->heap, list, (struct fli_dead_object){(uintptr_t)object, type});
@@ -380,6 +387,8 @@ void fl_dealloc_deferred_slow(struct fl_thread *thread, void *object, const stru
     if (type->kind == FL_DEALLOC_LEGACY)
         fli_misuse("fl_dealloc_deferred", object, type->name,
                    "is LEGACY, whose dealloc frees by itself; it may end in fl_type_free_deferred");
+    else if ((type->flags & FL_TYPE_NOT_DEFERRED) != 0)
+        fli_misuse("fl_dealloc_deferred", object, type->name, "cannot be deferred: it has FL_TYPE_NOT_DEFERRED");
     else if (type->kind == FL_DEALLOC_PLAIN)
         fli_instance_defer(thread, object, type, "fl_dealloc_deferred");
     else

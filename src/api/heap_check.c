@@ -288,8 +288,10 @@ static int walk_class(struct walk *walk, unsigned class_index)
 static int check_magazines(struct walk *walk)
 {
     int failed = fli_dead_check_locked(walk->heap, &walk->magazines, walk->error, walk->error_size);
+    if (failed == 0)
+        failed = fli_guest_check_locked(walk->heap, &walk->magazines, walk->error, walk->error_size);
     size_t exist = fli_magazines_count(&walk->heap->backing.magazines);
-    size_t found = walk->magazines + fli_guest_magazines_locked(walk->heap) + walk->heap->lost_magazines;
+    size_t found = walk->magazines + walk->heap->lost_magazines;
     /* The magazines that a thread had in hand when a fork left it behind are not known. */
     bool wrong = walk->heap->has_lost ? found > exist : found != exist;
     if (failed == 0 && wrong)

@@ -226,7 +226,8 @@ static int check_when(const struct fl_type *type, const struct complaint *compla
 
 static int check_flags(const struct fl_type *type, const struct complaint *complaint)
 {
-    uint32_t unknown = type->flags & ~(uint32_t)(WHEN | FL_TYPE_HAS_WORDS | FL_TYPE_VARIABLE | FL_TYPE_ANY_KIND);
+    enum { KNOWN = WHEN | FL_TYPE_HAS_WORDS | FL_TYPE_VARIABLE | FL_TYPE_ANY_KIND | FL_TYPE_NOT_DEFERRED };
+    uint32_t unknown = type->flags & ~(uint32_t)KNOWN;
     if (unknown != 0)
         return REFUSE(complaint, "has unknown flags, 0x%x", complaint->name, (unsigned)unknown);
     int failed = check_when(type, complaint);
@@ -269,7 +270,7 @@ static void find_caches(struct fl_type *type)
     type->free_cache = is_slow ? 0 : type->alloc_cache;
     type->dealloc_cache = is_plain ? type->free_cache : 0;
     type->deferred_cache = (uint32_t)offsetof(struct fl_thread, deferred);
-    if (is_plain && !is_slow && class_index != 0)
+    if (is_plain && !is_slow && class_index != 0 && (type->flags & FL_TYPE_NOT_DEFERRED) == 0)
         type->deferred_cache += (uint32_t)((first + class_index) * sizeof(void **));
 }
 

@@ -15,8 +15,10 @@ int fl_heap_walk_begin(struct fl_heap *heap)
     if (failed != 0)
         return failed;
     const void *block = fli_walk_contradiction(heap);
-    if (FLI_LIKELY(block == NULL))
+    if (FLI_LIKELY(block == NULL)) {
+        fli_walk_hide_kept(heap);
         return 0;
+    }
     fli_walk_end(heap);
     fli_misuse("fl_heap_walk_begin", heap, NULL, "has a thread inside the library, which has the block %p in hand",
                block);

@@ -12,6 +12,9 @@
 
 #include "heap/thread.h"
 
+/* Is told of a block. */
+typedef void (*fli_guest_visitor)(void *context, const void *block);
+
 struct fli_guest {
     /* A handle with a guest goes offline, or is `detached`: then its guest must be gone when this returns. The thread
      * that uses it; no lock is held. */
@@ -23,8 +26,20 @@ struct fli_guest {
     void (*remove_locked)(struct fli_thread *thread);
     /* In the child of a fork, once the handles of other threads are removed. */
     void (*begin_anew_stw)(struct fl_heap *heap);
-    /* How many of the heap's magazines it has. Under the registry lock; no other thread uses the heap. */
-    size_t (*magazines_locked)(struct fl_heap *heap);
+    /* Ends the dead objects that a handle keeps: callbacks of the host run. Returns whether it had some. Its thread; no
+     * lock is held. */
+    bool (*evict)(struct fli_thread *thread);
+    /* Whether a handle keeps any. The thread that uses it. */
+    bool (*keeps)(const struct fli_thread *thread);
+    /* Hands them to fl_run_pending of the handle, and calls no callback. Its thread, or any other while that is stopped.
+     * Under the registry lock. */
+    void (*hand_over_locked)(struct fli_thread *thread);
+    /* Tells of each block in which a handle keeps a dead object. Under the registry lock; no other thread uses the
+     * heap. */
+    void (*visit_kept_locked)(struct fl_heap *heap, fli_guest_visitor visitor, void *context);
+    /* Verifies what it keeps, and adds the magazines that it has to `*magazines`. Returns 0, or -EUCLEAN with a message.
+     * Likewise. */
+    int (*check_locked)(struct fl_heap *heap, size_t *magazines, char *error, size_t error_size);
     /* The heap is destroyed. */
     void (*close)(struct fli_guest *guest);
 };
@@ -44,7 +59,13 @@ void fli_guest_leave(struct fli_thread *thread, bool detached);
 void fli_guest_return(struct fli_thread *thread);
 void fli_guest_remove_locked(struct fli_thread *thread);
 void fli_guest_begin_anew_stw(struct fl_heap *heap);
-size_t fli_guest_magazines_locked(struct fl_heap *heap);
+bool fli_guest_evict(struct fli_thread *thread);
+void fli_guest_hand_over_locked(struct fli_thread *thread);
+void fli_guest_visit_kept_locked(struct fl_heap *heap, fli_guest_visitor visitor, void *context);
+int fli_guest_check_locked(struct fl_heap *heap, size_t *magazines, char *error, size_t error_size);
 void fli_guest_close(struct fl_heap *heap);
+
+/* fli_guest_evict for each handle of the heap that is bound to the calling OS thread. No lock may be held. */
+void fli_guest_evict_ours(struct fl_heap *heap);
 
 #endif

@@ -111,6 +111,18 @@ struct fli_dead_object fli_pile_take(struct fli_pile *pile, const struct fli_mag
     return linked ? unlink_object(pile) : take_pair(pile, magazines);
 }
 
+void fli_pile_put_magazine(struct fli_pile *pile, const struct fli_magazines *magazines,
+                           struct fli_magazine *magazine)
+{
+    struct fli_chain *chain = &pile->magazines;
+    uint32_t count = fli_magazine_count(magazine);
+    struct fli_magazine *first = count > 0 ? fli_chain_first(chain, magazines) : NULL;
+    if (first != NULL && fli_magazine_count(first) == 0)
+        fli_chain_put(&pile->empties, magazines, fli_chain_take(chain, magazines));
+    fli_chain_put(count > 0 ? chain : &pile->empties, magazines, magazine);
+    fli_pile_add(pile, count);
+}
+
 void fli_pile_give_empties(struct fli_pile *pile, struct fli_backing *backing, struct fli_pool_counters *counters,
                            bool keeps)
 {

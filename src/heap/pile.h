@@ -75,7 +75,7 @@ static inline void fli_pair_set(struct fli_pair *pair, struct fli_dead_object ob
 struct fli_pile {
     FLI_ATOMIC(size_t) count;     /* of its objects */
     FLI_ATOMIC(uintptr_t) linked; /* the words of the last linked object, and its bits */
-    struct fli_chain magazines;   /* the first has room, or is full as the others are */
+    struct fli_chain magazines;   /* none is empty but the first */
     struct fli_chain empties;     /* magazines that the pile needed, and may need again */
 };
 
@@ -144,6 +144,10 @@ bool fli_pile_put(struct fli_pile *pile, struct fli_dead_object object, struct f
 
 /* Takes an object off the pile, which has some. */
 struct fli_dead_object fli_pile_take(struct fli_pile *pile, const struct fli_magazines *magazines);
+
+/* Puts a magazine onto the pile, with the pairs that it has. */
+void fli_pile_put_magazine(struct fli_pile *pile, const struct fli_magazines *magazines,
+                           struct fli_magazine *magazine);
 
 /* Moves all of a pile to another, which is empty. */
 void fli_pile_move(struct fli_pile *to, struct fli_pile *from);

@@ -313,31 +313,41 @@ void fli_thread_flush_owner(struct fli_thread *thread)
     fli_exchange_end_flush_owner(backing, &thread->owner);
 }
 
-/* Flushes the handles that no thread uses meanwhile. One that is claimed is being detached by its thread, which may be
- * one that exits, and flushes it itself. */
-static void flush_all(struct fl_heap *heap, bool offline_only)
+/* Whether the calling thread may flush the handle, which its own thread does not use meanwhile. One that is claimed is
+ * being detached by its thread, which may be one that exits, and flushes it itself. */
+static bool may_flush_locked(const struct fli_thread *thread)
 {
-    fli_registry_lock();
-    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
-        if (thread->detacher == NULL && (thread->offline || !offline_only))
-            fli_thread_flush_owner(thread);
-    fli_registry_unlock();
+    fli_registry_assert_held();
+    return thread->detacher == NULL;
 }
 
 void fli_thread_flush_offline(struct fl_heap *heap)
 {
-    flush_all(heap, true);
+    fli_registry_lock();
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
+        if (thread->offline && may_flush_locked(thread))
+            fli_thread_flush_owner(thread);
+    fli_registry_unlock();
 }
 
 void fl_heap_flush_stopped(struct fl_heap *heap)
 {
-    flush_all(heap, false);
+    fli_registry_lock();
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next) {
+        if (!may_flush_locked(thread))
+            continue;
+        fli_guest_hand_over_locked(thread);
+        fli_thread_flush_owner(thread);
+    }
+    fli_registry_unlock();
 }
 
 void fl_thread_flush(struct fl_thread *face)
 {
-    if (!fli_thread_is_stand_in(face))
-        flush_and_tell(fli_thread_of(face), false);
+    if (fli_thread_is_stand_in(face))
+        return;
+    fli_guest_evict(fli_thread_of(face));
+    flush_and_tell(fli_thread_of(face), false);
 }
 
 void fl_thread_offline(struct fl_thread *face)

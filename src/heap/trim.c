@@ -2,6 +2,7 @@
 #include "heap/trim.h"
 #include "base/check.h"
 #include "base/lock.h"
+#include "heap/guest.h"
 #include "heap/service.h"
 #include "heap/thread.h"
 #include "large/supply.h"
@@ -315,6 +316,7 @@ size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
         fli_misuse("fl_heap_trim", heap, NULL, "would wait for a grace period inside a read-side section");
         return 0;
     }
+    fli_guest_evict_ours(heap);
     /* The host cannot flush the caches of the service thread. */
     struct fli_thread *service = fli_service_enter(heap);
     fli_thread_flush_owner(service);

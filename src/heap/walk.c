@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap/walk.h"
 #include "base/check.h"
+#include "heap/guest.h"
 #include "heap/held.h"
 #include "heap/registry.h"
 #include "memory/block.h"
@@ -39,18 +40,25 @@ static void note_slab(const struct making *making, uint32_t slab)
     fli_mark_copy_stw(slabs, slab, bits);
 }
 
-/* Notes the blocks of a magazine. It passes over strays. */
-static int note_magazine(void *context, const struct fli_held *held)
+/* Notes a block of a slab. */
+static void note_block(void *context, const void *block)
 {
     const struct making *making = context;
     const struct fli_slabs *slabs = &making->heap->backing.slabs;
+    uint32_t index = fli_slab_block_index(slabs, fli_slab_class_of(slabs, block), block);
+    bits_of(making->walk, fli_slab_number(slabs, block))[index / 64] |= (uint64_t)1 << index % 64;
+}
+
+/* Notes the blocks of a magazine. It passes over strays. */
+static int note_magazine(void *context, const struct fli_held *held)
+{
+    const struct fli_slabs *slabs = &((const struct making *)context)->heap->backing.slabs;
     for (size_t i = 0; i < held->count; i++) {
         const void *block = held->blocks[i];
         if (fli_slab_class_of(slabs, block) != held->class_index ||
             !fli_block_is_start(slabs, held->class_index, block))
             continue;
-        uint32_t index = fli_slab_block_index(slabs, held->class_index, block);
-        bits_of(making->walk, fli_slab_number(slabs, block))[index / 64] |= (uint64_t)1 << index % 64;
+        note_block(context, block);
     }
     return 0;
 }
@@ -101,6 +109,14 @@ int fli_walk_begin(struct fl_heap *heap)
     fli_unlock(&heap->trim_lock);
     fli_registry_unlock();
     return failed;
+}
+
+void fli_walk_hide_kept(struct fl_heap *heap)
+{
+    struct making making = {.heap = heap, .walk = fli_load_own(&heap->walk)};
+    fli_registry_lock();
+    fli_guest_visit_kept_locked(heap, note_block, &making);
+    fli_registry_unlock();
 }
 
 static void drop(struct fl_heap *heap)

@@ -6,7 +6,8 @@
  *     free = bits of the slabs + marks + blocks in magazines (held.h) + all blocks of slabs that are at no home
  *     live = blocks of all slabs - free, and large blocks that are neither free nor deferred
  *
- * So dead objects that wait for their callbacks (dead.h) are live. All that a walk knows lies in a mapping of its own.
+ * A layer above may keep dead objects of up to FL_BLOCK_MAX bytes. Once the walk has begun, it takes these to be free,
+ * too. So dead objects that wait for their callbacks (dead.h) are live. All that a walk knows lies in a mapping of its own.
  * Nothing in the heap changes but the word that says that there is a walk. The trim lock guards that word, so that the
  * library's own thread leaves the heap alone meanwhile (decay.h).
  *
@@ -32,6 +33,9 @@ struct fli_walk {
 
 /* Begins a walk. Returns 0; -ENOMEM if the OS refuses memory; or -EBUSY if the heap is being walked. */
 int fli_walk_begin(struct fl_heap *heap);
+
+/* Takes the blocks in which a layer above keeps dead objects (guest.h) to be free. */
+void fli_walk_hide_kept(struct fl_heap *heap);
 
 /* Ends the walk that is under way. */
 void fli_walk_end(struct fl_heap *heap);

@@ -4,8 +4,11 @@
  */
 #include "api/serve.h"
 #include "base/check.h"
+#include "heap/registry.h"
 #include "heap/service.h"
+#include "object/construct.h"
 #include "object/hand.h"
+#include "object/keep.h"
 #include "object/slots.h"
 
 /* The owner's count at which half of it moves to the shared one. The fast paths know only FL_LOCAL_MOST. */
@@ -215,9 +218,14 @@ const unsigned char *fl_thread_handed(struct fl_thread *face)
 void fl_heap_object_stats(struct fl_heap *heap, struct fl_object_stats *stats)
 {
     struct fli_slots *slots = fli_slots_of(heap);
-    *stats = (struct fl_object_stats){0, 0};
-    if (slots == NULL)
+    if (slots == NULL) {
+        *stats = (struct fl_object_stats){0};
         return;
+    }
+    fli_registry_lock();
+    *stats = slots->gone;
+    fli_keep_count_locked(heap, stats);
+    fli_registry_unlock();
     stats->overflows = fli_load_hint(&slots->overflows);
     stats->refused = fli_load_hint(&slots->refused);
 }
@@ -244,15 +252,6 @@ void fl_object_init_slow(struct fl_thread *face, struct fl_object *object, const
     }
     set_one(object, mark, 0);
     fli_store_public(&object->type, type);
-}
-
-struct fl_object *fl_object_alloc_slow(struct fl_thread *face, const struct fl_type *type)
-{
-    fl_merge(face);
-    struct fl_object *object = (struct fl_object *)fl_type_alloc(face, type);
-    if (object != NULL)
-        fl_object_init(face, object, type);
-    return object;
 }
 
 void fl_revive(struct fl_thread *face, struct fl_object *object)

@@ -85,6 +85,7 @@ struct fli_slot {
     uint32_t next_free;            /* under the registry lock */
     struct fli_out outs[FLI_OUTS]; /* of the slot's thread, which alone uses them, by the owner's number */
     uint32_t open;                 /* outs that have a magazine; likewise */
+    bool keeps;                    /* dead objects may be kept for the owner (construct.h) */
 };
 
 /* What merging works with, and what it finds. */

@@ -5,7 +5,9 @@
 #include "heap/pile.h"
 #include "heap/registry.h"
 #include "heap/service.h"
+#include "object/construct.h"
 #include "object/hand.h"
+#include "object/keep.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -27,15 +29,16 @@ static void leave(struct fli_thread *thread, bool detached);
 static void come_back(struct fli_thread *thread);
 static void remove_locked(struct fli_thread *thread);
 static void begin_anew_stw(struct fl_heap *heap);
-static size_t magazines_locked(struct fl_heap *heap);
+static int check_locked(struct fl_heap *heap, size_t *magazines, char *error, size_t error_size);
 
 static struct fli_slots *create(void)
 {
     struct fli_slots *slots = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *slots, FLI_CACHE_LINE));
     if (slots == NULL)
         return NULL;
-    *slots = (struct fli_slots){
-        .guest = {leave, come_back, remove_locked, begin_anew_stw, magazines_locked, destroy}};
+    *slots = (struct fli_slots){.guest = {leave, come_back, remove_locked, begin_anew_stw, fli_construct_evict,
+                                          fli_construct_keeps, fli_construct_hand_over_locked, fli_keep_visit_locked,
+                                          check_locked, destroy}};
     fli_stack_init(&slots->dead);
     slots->memory.reserved = fli_round_up((FLI_SLOTS_MOST + 1) * sizeof(struct fli_slot), FLI_KIB * 64);
     slots->memory.base = fli_os_reserve(slots->memory.reserved, FLI_KIB * 64);
@@ -107,6 +110,7 @@ void fli_slots_join(struct fli_thread *thread)
 static void come_back(struct fli_thread *thread)
 {
     fli_slot_enter(fli_slots_mine(thread));
+    fli_slots_mine(thread)->keeps = true;
     show(thread);
 }
 
@@ -115,6 +119,7 @@ static void leave(struct fli_thread *thread, bool detached)
 {
     struct fli_slots *slots = fli_slots_of(thread->heap);
     struct fli_slot *slot = fli_slots_mine(thread);
+    fli_construct_close(thread);
     while ((fli_load_own(&slot->state) & FLI_SLOT_ONLINE) != 0 && (slot->open > 0 || !fli_slot_leave(slot)))
         fl_merge(&thread->face);
     show(thread);
@@ -131,6 +136,7 @@ static void remove_locked(struct fli_thread *thread)
     struct fli_slots *slots = fli_slots_of(thread->heap);
     struct fli_slot *slot = fli_slots_mine(thread);
     struct fli_handing handing = {.server = thread, .mine = slot, .merging = fli_slots_merging(thread, slots)};
+    fli_construct_hand_over_locked(thread);
     thread->guest = NULL;
     if (thread->heap->has_lost)
         fli_hand_forget(slot); /* in the child of a fork: its thread may have been at work on them */
@@ -186,7 +192,7 @@ static void begin_anew_stw(struct fl_heap *heap)
     fli_stack_reset_stw(&slots->dead, 0);
 }
 
-/* ---- What is handed over, and dead. */
+/* ---- While no other thread uses the heap. */
 
 static size_t count_stack(const struct fl_heap *heap, struct fli_stack *stack)
 {
@@ -198,14 +204,16 @@ static size_t count_stack(const struct fl_heap *heap, struct fli_stack *stack)
     return count;
 }
 
-static size_t magazines_locked(struct fl_heap *heap)
+static int check_locked(struct fl_heap *heap, size_t *magazines, char *error, size_t error_size)
 {
     struct fli_slots *slots = fli_slots_of(heap);
-    size_t count = count_stack(heap, &slots->dead);
+    *magazines += count_stack(heap, &slots->dead);
     for (uint32_t number = 1; number <= slots->used; number++)
-        count += count_stack(heap, &fli_slots_at(slots, number)->queue) + fli_slots_at(slots, number)->open;
-    return count;
+        *magazines += count_stack(heap, &fli_slots_at(slots, number)->queue) + fli_slots_at(slots, number)->open;
+    return fli_keep_check_locked(heap, magazines, error, error_size);
 }
+
+/* ---- What is handed over, and dead. */
 
 struct fli_merging fli_slots_merging(struct fli_thread *thread, struct fli_slots *slots)
 {

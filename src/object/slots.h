@@ -29,6 +29,7 @@ struct fli_slots {
     struct fli_stack dead;    /* magazines of objects that are dead, and not deallocated yet */
     FLI_ATOMIC(uint64_t) overflows;
     FLI_ATOMIC(uint64_t) refused;
+    struct fl_object_stats gone; /* of what handles have kept, once they keep nothing more; under the registry lock */
 };
 
 /* The slots of a heap, or NULL if it has had no objects. Any thread. */

@@ -451,6 +451,11 @@ void fl_dealloc_slow(fl_thread *thread, void *, const fl_type *)
     world->die();
 }
 
+void fl_object_end_slow(fl_thread *thread, fl_object *object, const fl_type *type)
+{
+    fl_dealloc_slow(thread, object, type);
+}
+
 void fl_incref_slow(fl_thread *, fl_object *object)
 {
     fli_count_add(object, 1);

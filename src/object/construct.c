@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+#include "object/construct.h"
+#include "api/destroy.h"
+#include "base/check.h"
+#include "heap/registry.h"
+#include "heap/walk.h"
+#include "object/keep.h"
+#include "object/slots.h"
+
+#include <errno.h>
+
+/* ---- The end. */
+
+/* Keeps an object where there is no room in a magazine. Returns false if it is to be cleared and freed. */
+__attribute__((noinline)) static bool keep_slowly(struct fli_thread *thread, const struct fl_constructed_type *type,
+                                                  void *object, size_t bytes)
+{
+    const struct fli_slot *slot = fli_slots_mine(thread);
+    return slot != NULL && slot->keeps && fli_keep_put(thread, type, object, bytes);
+}
+
+/* Resets an object and keeps it. Returns false if it is to be cleared and freed. */
+static inline __attribute__((always_inline)) bool reset_and_keep(struct fl_thread *face, void *object,
+                                                                 const struct fl_constructed_type *type)
+{
+    uintptr_t caller = fli_calling_thread();
+    size_t bytes = 0, parts = type->reset(face, object, &type->type);
+    if (!fli_came_back(caller, "fl_dealloc", object, type->type.name, "has a reset"))
+        return true;
+    if (FLI_UNLIKELY(__builtin_add_overflow(parts, type->type.size, &bytes)))
+        return false;
+    struct fl_kept *kept = fli_keep_of(face, type->number);
+    if (FLI_LIKELY(kept != NULL) && FLI_LIKELY(fli_keep_put_quickly(kept, object, bytes)))
+        return true;
+    return keep_slowly(fli_thread_of(face), type, object, bytes);
+}
+
+bool fli_construct_end(struct fl_thread *face, void *object, const struct fl_type *type)
+{
+    if (FLI_LIKELY(fli_construct_is(type)))
+        return reset_and_keep(face, object, fli_construct_of(type));
+    fli_misuse("fl_dealloc", object, type->name,
+               "has a constructed base: fl_constructed_type_ready, not fl_type_ready, makes it ready");
+    return true;
+}
+
+/* Clears and frees an object that was reset, and destroys what waits. */
+FLI_COLD static void end_slowly(struct fli_thread *thread, struct fli_dead *list, struct fl_object *object,
+                                const struct fl_constructed_type *type, bool is_kept)
+{
+    struct fli_dead_object dead = {(uintptr_t)object | FLI_DEAD_BEGUN, &type->type};
+    if (!is_kept)
+        fli_destroy_end(&thread->face, dead);
+    fli_destroy_waiting(thread, list);
+}
+
+/* Ends an object as the drain of a list. */
+__attribute__((noinline)) static void drain(struct fl_thread *face, struct fli_dead *list, struct fl_object *object,
+                                            const struct fl_constructed_type *type)
+{
+    __attribute__((cleanup(fli_destroy_stop))) struct fli_dead *drained = list;
+    drained->drain.caller = FLI_FRAME_HERE;
+    bool is_kept = reset_and_keep(face, object, type);
+    struct fli_thread *thread = fli_thread_of(face);
+    if (FLI_UNLIKELY(!is_kept || !fli_dead_is_empty(list) || fli_load_hint(&thread->heap->left_dead) != NULL))
+        end_slowly(thread, list, object, type, is_kept);
+}
+
+void fl_object_end_slow(struct fl_thread *face, struct fl_object *object, const struct fl_type *type)
+{
+    const struct fli_thread *thread = fli_thread_of(face);
+    struct fli_dead *list = thread->dead;
+    if (!FLI_CHECKED && type->dealloc_cache == FLI_CONSTRUCT_CACHE && FLI_LIKELY(face->kept_types > 0) &&
+        FLI_LIKELY(list->quick_stack == thread->stack && !fli_destroy_is_draining(list)))
+        drain(face, list, object, fli_construct_of(type));
+    else
+        fl_dealloc_slow(face, object, type);
+}
+
+/* ---- Allocating. */
+
+static inline struct fl_object *renew(struct fl_thread *face, struct fl_kept *kept, struct fl_object *object,
+                                      const struct fl_constructed_type *type)
+{
+    fli_count(&kept->renewed, 1);
+    fl_object_init(face, object, &type->type);
+    type->renew(face, object, &type->type);
+    return object;
+}
+
+/* Constructs an object in a block that is its. Returns NULL, with errno ENOMEM, if that is refused. */
+static struct fl_object *construct(struct fl_thread *face, struct fl_object *object,
+                                   const struct fl_constructed_type *type)
+{
+    fl_object_init(face, object, &type->type);
+    if (FLI_LIKELY(type->construct(face, object, &type->type)))
+        return object;
+    if (fl_drop(face, object))
+        fl_type_free(face, object, &type->type);
+    errno = ENOMEM;
+    return NULL;
+}
+
+/* Allocates where no kept object is at hand. What other threads have handed over may leave one. During a walk, checked
+ * builds take none, and report the allocation of a block. */
+__attribute__((noinline)) static struct fl_object *make(struct fl_thread *face,
+                                                        const struct fl_constructed_type *type)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    fl_merge(face);
+    struct fl_kept *kept = fli_keep_of(face, type->number);
+    if (kept != NULL && !fli_walk_is_disturbed(thread->heap)) {
+        struct fl_object *object = fli_keep_take(thread, kept);
+        if (object != NULL)
+            return renew(face, kept, object, type);
+    }
+    struct fl_object *object = fl_type_alloc(face, &type->type);
+    return object != NULL ? construct(face, object, type) : NULL;
+}
+
+/* Allocates an object of a type that is not a constructed one. */
+__attribute__((noinline)) static struct fl_object *alloc(struct fl_thread *face, const struct fl_type *type)
+{
+    fl_merge(face);
+    struct fl_object *object = (struct fl_object *)fl_type_alloc(face, type);
+    if (object != NULL)
+        fl_object_init(face, object, type);
+    return object;
+}
+
+struct fl_object *fl_object_alloc_slow(struct fl_thread *face, const struct fl_type *type)
+{
+    if (!fli_construct_is(type))
+        return alloc(face, type);
+    const struct fl_constructed_type *constructed = fli_construct_of(type);
+    struct fl_kept *kept = fli_keep_of(face, constructed->number);
+    void *object = !FLI_CHECKED && FLI_LIKELY(kept != NULL) ? fli_keep_take_quickly(kept) : NULL;
+    return FLI_LIKELY(object != NULL) ? renew(face, kept, object, constructed) : make(face, constructed);
+}
+
+/* ---- Evicting. */
+
+/* Evicts an object of the type with this number. Returns false if the handle keeps none. */
+static bool evict_one(struct fli_thread *thread, uint32_t number)
+{
+    struct fl_kept *kept = fli_keep_of(&thread->face, number);
+    void *object = kept != NULL ? fli_keep_take(thread, kept) : NULL;
+    if (object == NULL)
+        return false;
+    fli_count(&kept->evicted, 1);
+    fli_destroy_rest(thread, object, &kept->type->type);
+    return true;
+}
+
+bool fli_construct_keeps(const struct fli_thread *thread)
+{
+    return fli_keep_objects(thread) > 0;
+}
+
+/* Evicts as many objects as there are: callbacks may have the handle keep others. */
+bool fli_construct_evict(struct fli_thread *thread)
+{
+    size_t objects = fli_keep_objects(thread), left = objects;
+    for (uint32_t number = 0; left > 0 && number < thread->face.kept_types; number++)
+        while (left > 0 && evict_one(thread, number))
+            left--;
+    if (!fli_construct_keeps(thread))
+        fli_keep_close(thread);
+    return objects > 0;
+}
+
+void fli_construct_close(struct fli_thread *thread)
+{
+    fli_slots_mine(thread)->keeps = false;
+    fli_construct_evict(thread);
+    if (thread->face.kept == NULL)
+        return;
+    fli_registry_lock();
+    fli_construct_hand_over_locked(thread);
+    fli_registry_unlock();
+}
+
+void fli_construct_hand_over_locked(struct fli_thread *thread)
+{
+    fli_registry_assert_held();
+    if (fli_construct_keeps(thread))
+        fli_thread_alert(thread);
+    fli_keep_hand_over_locked(thread);
+}

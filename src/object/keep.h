@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a handle keeps: dead objects that stay constructed, by type. The last one that came is the first to go.
+ *
+ *     of one type        a magazine                                         a multiple of FL_MAGAZINE_BYTES
+ *     ┌───────┐          ┌────────┬───────────────┬───────────────┬────     v
+ *     │ top   │ ───┐     │ header │ object, bytes │ object, bytes │         │
+ *     │ spare │    │     └────────┴───────────────┴───────────────┴────     │
+ *     │ full  │    │                                              ^
+ *     └───────┘    └──────────────────────────────────────────────┘
+ *
+ *     bytes of its objects + room = the bound of the type
+ *
+ * Of the loaded magazine, `top` is one past the last pair, so one word says which it is and how many pairs it has. There
+ * are magazines that are full, and perhaps an empty one to spare.
+ *
+ * A kept object is allocated, as the heap sees it, and nothing is written to it. So memory is needed for the pairs alone:
+ * where that is refused, nothing is kept.
+ *
+ * The owning thread alone puts and takes. The registry lock guards which types there are (`kept`, `kept_types`), so that
+ * other threads can count. In the child of a fork, what a thread kept that is gone is as that thread had it at that
+ * instant. So `top` is lowered before an object leaves, and raised after one has come. What does not count just then is
+ * live in the child for ever.
+ *
+ *     label  order    where                           pairs with
+ *     N1 N2  release  a pair is set                   N4: the pair did not count
+ *     N3     release  `top` is raised                 N4: the pair is set
+ *     N4     acquire  the magazine is handed over     N1 N2 N3
+ */
+#ifndef FLI_KEEP_H
+#define FLI_KEEP_H
+
+#include "heap/guest.h"
+#include "heap/pile.h"
+
+#include <freelane/object.h>
+
+/* A kept object and its bytes. A pile has as much room in a magazine. */
+struct fli_keep_pair {
+    FLI_ATOMIC(uintptr_t) object;
+    FLI_ATOMIC(size_t) bytes;
+};
+
+/* What a handle keeps of one type: 64 bytes. */
+struct fl_kept {
+    FLI_ATOMIC(struct fli_keep_pair *) top; /* NULL: no magazine is loaded */
+    FLI_ATOMIC(size_t) room;                /* bytes */
+    FLI_ATOMIC(uint64_t) renewed;           /* objects that have left to be used again */
+    FLI_ATOMIC(uint64_t) evicted;           /* objects that have left to be cleared */
+    const struct fl_constructed_type *type; /* NULL: it has kept nothing yet */
+    struct fli_magazine *spare;
+    struct fli_chain full;
+} __attribute__((aligned(64)));
+
+enum {
+    /* Where the pairs of a magazine begin. */
+    FLI_KEEP_FLOOR = FL_MAGAZINE_BYTES - (int)FLI_PILE_PAIRS * (int)sizeof(struct fli_keep_pair),
+};
+
+static inline bool fli_keep_is_full(const struct fli_keep_pair *top)
+{
+    return ((uintptr_t)top & (FL_MAGAZINE_BYTES - 1)) == 0;
+}
+
+static inline bool fli_keep_is_empty(const struct fli_keep_pair *top)
+{
+    return top == NULL || ((uintptr_t)top & (FL_MAGAZINE_BYTES - 1)) == FLI_KEEP_FLOOR;
+}
+
+/* What a handle keeps of a type; NULL if it has kept none. */
+static inline struct fl_kept *fli_keep_of(const struct fl_thread *face, uint32_t number)
+{
+    return FLI_LIKELY(number < face->kept_types) ? &face->kept[number] : NULL;
+}
+
+/* Keeps an object. Returns false if there is no room in the magazine, or the bound does not allow it. The owning thread,
+ * here and below. */
+static inline bool fli_keep_put_quickly(struct fl_kept *kept, void *object, size_t bytes)
+{
+    struct fli_keep_pair *top = fli_load_own(&kept->top);
+    size_t room = fli_load_own(&kept->room);
+    if (FLI_UNLIKELY(fli_keep_is_full(top) || bytes > room))
+        return false;
+    /* N1: release, pairs with N4 in hand_loaded: the pair does not count. */
+    fli_store_release(&top->object, (uintptr_t)object);
+    /* N2: release, pairs with N4 in hand_loaded: as N1. */
+    fli_store_release(&top->bytes, bytes);
+    /* N3: release, pairs with N4 in hand_loaded: the pair is set. */
+    fli_store_release(&kept->top, top + 1);
+    fli_store_hint(&kept->room, room - bytes);
+    return true;
+}
+
+/* The object that was kept last, which leaves. NULL if the loaded magazine has none. */
+static inline void *fli_keep_take_quickly(struct fl_kept *kept)
+{
+    struct fli_keep_pair *top = fli_load_own(&kept->top);
+    if (FLI_UNLIKELY(fli_keep_is_empty(top)))
+        return NULL;
+    fli_store_own(&kept->top, top - 1);
+    fli_store_hint(&kept->room, fli_load_own(&kept->room) + fli_load_own(&top[-1].bytes));
+    return (void *)fli_load_own(&top[-1].object);
+}
+
+/* Keeps an object also where there is no room in the magazine, or none is loaded. Returns false, too, if memory is
+ * refused. Keeps errno. No lock may be held. */
+bool fli_keep_put(struct fli_thread *thread, const struct fl_constructed_type *type, void *object, size_t bytes);
+
+/* Takes an object also where the loaded magazine is empty. */
+void *fli_keep_take(struct fli_thread *thread, struct fl_kept *kept);
+
+/* How many objects a handle keeps. The owning thread. */
+size_t fli_keep_objects(const struct fli_thread *thread);
+
+/* Gives up what a handle needs to keep objects, of which it has none. No lock may be held. */
+void fli_keep_close(struct fli_thread *thread);
+
+/* Has all objects wait in the queue of the thread, for fl_run_pending, and does the same. The owning thread, or any other while that is
+ * stopped. */
+void fli_keep_hand_over_locked(struct fli_thread *thread);
+
+/* Adds up what the handles of a heap keep. */
+void fli_keep_count_locked(struct fl_heap *heap, struct fl_object_stats *stats);
+
+/* Tells of the block of each object of the heap. The threads are stopped, here and below. */
+void fli_keep_visit_locked(struct fl_heap *heap, fli_guest_visitor visitor, void *context);
+
+/* Verifies what the handles of a heap keep, and adds its magazines to `*magazines`. Returns 0, or -EUCLEAN with a
+ * message. */
+int fli_keep_check_locked(struct fl_heap *heap, size_t *magazines, char *error, size_t error_size);
+
+#endif

@@ -1,0 +1,894 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Constructed objects: arrays of references, whose tables stay when they die. Two handles of one OS thread stand for two
+ * threads, as in test_object.c.
+ */
+/* link: -Wl,--wrap=aligned_alloc */
+#include "support.h"
+
+#include <freelane/object.h>
+
+#include "object/slots.h"
+
+enum { FIRST_CAPACITY = 8, TABLE = FIRST_CAPACITY * sizeof(void *) };
+
+struct array {
+    struct fl_object head;
+    size_t used, capacity;
+    struct fl_object **items;
+};
+
+/* What the callbacks have done, and where. */
+static struct {
+    unsigned constructed, reset, renewed, cleared;
+    pthread_t os_thread;
+    struct fl_thread *thread;
+} seen;
+
+static bool refuses;
+
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size)
+{
+    return refuses ? NULL : __real_aligned_alloc(alignment, size);
+}
+
+/* Notes where a callback runs. A lock of the library that were held would be noticed: statistics take them. */
+static void note(struct fl_thread *thread, unsigned *times)
+{
+    struct fl_stats stats;
+    fl_heap_stats(fl_thread_heap(thread), &stats);
+    seen.os_thread = pthread_self();
+    seen.thread = thread;
+    ++*times;
+}
+
+static bool construct(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    struct array *array = object;
+    EXPECT(array->head.type == type);
+    array->items = fl_alloc(thread, TABLE);
+    array->used = 0;
+    array->capacity = FIRST_CAPACITY;
+    seen.constructed++;
+    return array->items != NULL;
+}
+
+static size_t reset(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    struct array *array = object;
+    (void)type;
+    while (array->used > 0)
+        fl_decref(thread, array->items[--array->used]);
+    seen.reset++;
+    return array->capacity * sizeof(void *);
+}
+
+static void renew(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    struct array *array = object;
+    (void)thread;
+    EXPECT(array->head.type == type && array->used == 0 && array->items != NULL);
+    seen.renewed++;
+}
+
+static void clear(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    struct array *array = object;
+    (void)type;
+    EXPECT(array->used == 0);
+    note(thread, &seen.cleared);
+    fl_free_sized(thread, array->items, array->capacity * sizeof(void *));
+}
+
+enum { ROOM = 3, BOUND = ROOM * (sizeof(struct array) + TABLE) };
+
+#define ARRAY_TYPE(its_name, ...)                                                                                    \
+    {                                                                                                                \
+        .type = {.name = (its_name), .size = sizeof(struct array), .clear = clear}, .construct = construct,          \
+        .reset = reset, .renew = renew, __VA_ARGS__                                                                  \
+    }
+
+static struct fl_constructed_type array_type = ARRAY_TYPE("array", .keep_bytes = 1 << 20);
+static struct fl_constructed_type few_type = ARRAY_TYPE("few", .keep_bytes = BOUND);
+static struct fl_type number_type = {.name = "number", .size = 24, .kind = FL_DEALLOC_PLAIN};
+
+static void ready(struct fl_constructed_type *type, const struct fl_type *base)
+{
+    char error[256] = "";
+    if (!type->type.ready && fl_constructed_type_ready(type, base, error, sizeof error) != 0)
+        fail_msg("%s", error);
+}
+
+/* A heap with two handles. */
+struct two {
+    struct fl_heap *heap;
+    struct fl_thread *mine, *other;
+};
+
+static int two_up(void **state)
+{
+    struct two *two = malloc(sizeof *two);
+    assert_non_null(two);
+    ready(&array_type, NULL);
+    ready(&few_type, NULL);
+    if (!number_type.ready)
+        assert_int_equal(fl_object_type_ready(&number_type, NULL, NULL, 0), 0);
+    memset(&seen, 0, sizeof seen);
+    misuse = (struct recorded_misuse){0};
+    fl_set_misuse_handler(record_misuse);
+    two->heap = heap_with(NULL);
+    two->mine = fl_thread_attach(two->heap);
+    two->other = fl_thread_attach(two->heap);
+    assert_true(two->mine != NULL && two->other != NULL);
+    *state = two;
+    return 0;
+}
+
+static int two_down(void **state)
+{
+    struct two *two = *state;
+    assert_sound(two->heap);
+    if (two->mine != NULL)
+        assert_int_equal(fl_thread_detach(two->mine), 0);
+    assert_int_equal(fl_thread_detach(two->other), 0);
+    assert_int_equal(stats_of(two->heap).live_blocks, 0);
+    end_heap(two->heap);
+    assert_int_equal(misuse.count, 0);
+    fl_set_misuse_handler(NULL);
+    free(two);
+    return 0;
+}
+
+#define TWO_TEST(test) cmocka_unit_test_setup_teardown(test, two_up, two_down)
+
+static struct array *new_array(struct fl_thread *thread, const struct fl_constructed_type *type)
+{
+    struct array *array = (struct array *)fl_object_alloc(thread, &type->type);
+    assert_non_null(array);
+    assert_true(array->used == 0 && array->items != NULL);
+    return array;
+}
+
+/* Creates so many arrays, and then drops them. */
+static void keep_some(struct fl_thread *thread, const struct fl_constructed_type *type, size_t count)
+{
+    struct array **arrays = malloc(count * sizeof *arrays);
+    assert_non_null(arrays);
+    for (size_t i = 0; i < count; i++)
+        arrays[i] = new_array(thread, type);
+    for (size_t i = 0; i < count; i++)
+        fl_decref(thread, &arrays[i]->head);
+    free(arrays);
+}
+
+static void append(struct fl_thread *thread, struct array *array, struct fl_object *item)
+{
+    assert_true(array->used < array->capacity);
+    fl_incref(thread, item);
+    array->items[array->used++] = item;
+}
+
+static struct fl_object_stats kept_of(struct fl_heap *heap)
+{
+    struct fl_object_stats stats;
+    fl_heap_object_stats(heap, &stats);
+    return stats;
+}
+
+static size_t live(const struct two *two)
+{
+    return stats_of(two->heap).live_blocks;
+}
+
+/* ---- Many lives. */
+
+static void an_object_is_used_again_with_its_parts(void **state)
+{
+    struct two *two = *state;
+    struct array *array = new_array(two->mine, &array_type);
+    struct fl_object **items = array->items;
+    fl_decref(two->mine, &array->head);
+    assert_int_equal(seen.reset, 1);
+    assert_int_equal(seen.renewed, 0);
+    for (unsigned i = 1; i <= 10; i++) {
+        assert_ptr_equal(new_array(two->mine, &array_type), array);
+        assert_ptr_equal(array->items, items);
+        assert_int_equal(seen.renewed, i);
+        fl_incref(two->mine, &array->head);
+        fl_decref(two->mine, &array->head);
+        assert_int_equal(seen.reset, i);
+        fl_decref(two->mine, &array->head);
+        assert_int_equal(seen.reset, i + 1);
+    }
+    assert_int_equal(seen.constructed, 1);
+    assert_int_equal(seen.cleared, 0);
+}
+
+static void what_an_object_holds_is_dropped_at_its_death(void **state)
+{
+    struct two *two = *state;
+    struct array *array = new_array(two->mine, &array_type);
+    struct fl_object *number = fl_object_alloc(two->mine, &number_type);
+    append(two->mine, array, number);
+    fl_decref(two->mine, number);
+    assert_int_equal(live(two), 3);
+    fl_decref(two->mine, &array->head);
+    assert_int_equal(live(two), 2);
+}
+
+static void the_last_one_is_the_first_to_be_used_again(void **state)
+{
+    struct two *two = *state;
+    struct array *first = new_array(two->mine, &array_type), *second = new_array(two->mine, &array_type);
+    fl_decref(two->mine, &first->head);
+    fl_decref(two->mine, &second->head);
+    assert_ptr_equal(new_array(two->mine, &array_type), second);
+    assert_ptr_equal(new_array(two->mine, &array_type), first);
+    fl_decref(two->mine, &first->head);
+    fl_decref(two->mine, &second->head);
+}
+
+static void more_objects_are_kept_than_one_magazine_has_room_for(void **state)
+{
+    struct two *two = *state;
+    enum { MANY = 1000 };
+    for (unsigned i = 1; i <= 3; i++) {
+        keep_some(two->mine, &array_type, MANY);
+        assert_int_equal(kept_of(two->heap).kept, MANY);
+        assert_sound(two->heap);
+    }
+    keep_some(two->mine, &array_type, MANY / 2 + 7);
+    assert_int_equal(kept_of(two->heap).kept, MANY);
+    assert_int_equal(seen.constructed, MANY);
+    assert_int_equal(kept_of(two->heap).renewed, seen.renewed);
+}
+
+static void types_have_objects_of_their_own(void **state)
+{
+    struct two *two = *state;
+    static struct fl_constructed_type types[20];
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        if (!types[i].type.ready)
+            types[i] = (struct fl_constructed_type)ARRAY_TYPE("one of many", .keep_bytes = 0);
+        ready(&types[i], NULL);
+        assert_int_equal(types[i].keep_bytes, FL_KEEP_BYTES);
+        keep_some(two->mine, &types[i], i + 1);
+    }
+    assert_int_equal(kept_of(two->heap).kept, 20 * 21 / 2);
+    for (size_t i = 0; i < COUNT_OF(types); i++)
+        keep_some(two->mine, &types[i], i + 1);
+    assert_int_equal(seen.constructed, 20 * 21 / 2);
+}
+
+static void threads_keep_objects_of_their_own(void **state)
+{
+    struct two *two = *state;
+    struct array *array = new_array(two->mine, &array_type);
+    fl_decref(two->mine, &array->head);
+    struct array *others = new_array(two->other, &array_type);
+    assert_ptr_not_equal(others, array);
+    assert_int_equal(seen.constructed, 2);
+    fl_decref(two->other, &others->head);
+    assert_int_equal(kept_of(two->heap).kept, 2);
+}
+
+static void an_object_that_another_thread_drops_is_kept_by_its_owner(void **state)
+{
+    struct two *two = *state;
+    struct array *array = new_array(two->mine, &array_type);
+    fl_decref(two->other, &array->head);
+    assert_int_equal(seen.reset, 0);
+    fl_merge(two->mine);
+    assert_int_equal(seen.reset, 1);
+    assert_ptr_equal(new_array(two->mine, &array_type), array);
+    fl_decref(two->other, &array->head);
+    assert_ptr_equal(new_array(two->mine, &array_type), array); /* its allocation merges */
+    fl_incref(two->other, &array->head);
+    fl_decref(two->mine, &array->head);
+    fl_decref(two->other, &array->head);
+    assert_ptr_equal(new_array(two->other, &array_type), array);
+    fl_decref(two->other, &array->head);
+}
+
+static void a_long_chain_dies_on_a_small_stack(void **state)
+{
+    struct two *two = *state;
+    struct array *last = new_array(two->mine, &few_type);
+    for (int i = 0; i < 100000; i++) {
+        struct array *array = new_array(two->mine, &few_type);
+        append(two->mine, array, &last->head);
+        fl_decref(two->mine, &last->head);
+        last = array;
+    }
+    fl_decref(two->mine, &last->head);
+    assert_int_equal(seen.reset, 100001);
+    assert_int_equal(seen.cleared, 100001 - ROOM);
+    assert_int_equal(live(two), 2 * ROOM);
+}
+
+/* ---- Evictions. */
+
+static void a_bound_limits_what_is_kept(void **state)
+{
+    struct two *two = *state;
+    keep_some(two->mine, &few_type, ROOM + 2);
+    assert_int_equal(seen.reset, ROOM + 2);
+    assert_int_equal(seen.cleared, 2);
+    assert_int_equal(live(two), 2 * ROOM);
+    assert_int_equal(kept_of(two->heap).kept_bytes, BOUND);
+    struct array *array = new_array(two->mine, &few_type);
+    array->items = fl_realloc(two->mine, array->items, TABLE, TABLE + sizeof(void *));
+    array->capacity++;
+    fl_decref(two->mine, &array->head);
+    assert_int_equal(seen.cleared, 3);
+    assert_int_equal(kept_of(two->heap).kept, ROOM - 1);
+}
+
+static void an_object_whose_parts_exceed_the_bound_is_cleared(void **state)
+{
+    struct two *two = *state;
+    struct array *array = new_array(two->mine, &few_type);
+    array->items = fl_realloc(two->mine, array->items, TABLE, BOUND);
+    array->capacity = BOUND / sizeof(void *);
+    fl_decref(two->mine, &array->head);
+    assert_int_equal(seen.reset, 1);
+    assert_int_equal(seen.cleared, 1);
+    assert_int_equal(live(two), 0);
+}
+
+static void a_flush_evicts_what_its_thread_keeps(void **state)
+{
+    struct two *two = *state;
+    keep_some(two->mine, &array_type, 300);
+    keep_some(two->mine, &few_type, 2);
+    fl_thread_flush(two->other);
+    assert_int_equal(seen.cleared, 0);
+    fl_thread_flush(two->mine);
+    assert_int_equal(seen.cleared, 302);
+    assert_ptr_equal(seen.thread, two->mine);
+    assert_int_equal(live(two), 0);
+    assert_int_equal(kept_of(two->heap).kept, 0);
+    assert_int_equal(kept_of(two->heap).evicted, 302);
+    keep_some(two->mine, &array_type, 1);
+    assert_int_equal(kept_of(two->heap).kept, 1);
+    assert_int_equal(kept_of(two->heap).evicted, 302);
+}
+
+static void *trim(void *heap)
+{
+    fl_heap_trim(heap, 0);
+    return NULL;
+}
+
+static void a_trim_evicts_what_its_thread_keeps(void **state)
+{
+    struct two *two = *state;
+    keep_some(two->mine, &array_type, 10);
+    keep_some(two->other, &array_type, 5);
+    run_on_thread(trim, two->heap);
+    assert_int_equal(seen.cleared, 0);
+    fl_heap_trim(two->heap, 0);
+    assert_int_equal(seen.cleared, 15);
+    assert_true(pthread_equal(seen.os_thread, pthread_self()));
+    assert_int_equal(live(two), 0);
+}
+
+static void an_allocation_that_would_fail_evicts_first(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = 1 << 20});
+    memset(&seen, 0, sizeof seen);
+    keep_some(bed.thread, &array_type, 1500);
+    assert_int_equal(kept_of(bed.heap).kept, 1500);
+    void *blocks[64];
+    size_t count = 0;
+    while (count < COUNT_OF(blocks) && (blocks[count] = fl_alloc(bed.thread, 32768)) != NULL)
+        count++;
+    assert_int_equal(seen.cleared, 1500);
+    assert_ptr_equal(seen.thread, bed.thread);
+    assert_int_equal(kept_of(bed.heap).kept, 0);
+    assert_true(count >= 28);
+    while (count > 0)
+        fl_free_sized(bed.thread, blocks[--count], 32768);
+    end_bed(&bed);
+}
+
+static void a_handle_that_goes_offline_keeps_nothing(void **state)
+{
+    struct two *two = *state;
+    keep_some(two->mine, &array_type, 10);
+    fl_decref(two->other, fl_object_alloc(two->other, &number_type)); /* handles that own nothing keep nothing */
+    struct array *array = new_array(two->mine, &array_type);
+    fl_thread_offline(two->mine);
+    assert_int_equal(seen.cleared, 9);
+    fl_decref(two->other, &array->head);
+    assert_int_equal(kept_of(two->heap).kept, 1);
+    fl_thread_online(two->mine);
+    keep_some(two->mine, &array_type, 10);
+    assert_int_equal(kept_of(two->heap).kept, 11);
+    assert_int_equal(fl_thread_detach(two->mine), 0);
+    two->mine = NULL;
+    assert_int_equal(seen.cleared, 19);
+    assert_int_equal(kept_of(two->heap).kept, 1);
+    assert_int_equal(kept_of(two->heap).evicted, 19);
+}
+
+static void *keep_and_exit(void *argument)
+{
+    struct two *two = argument;
+    struct fl_thread *thread = fl_thread_attach(two->heap);
+    struct fl_object *first = fl_object_alloc(thread, &array_type.type);
+    struct fl_object *second = fl_object_alloc(thread, &array_type.type);
+    EXPECT(first != NULL && second != NULL);
+    fl_decref(two->other, second); /* the thread that waits for this one lends its handle */
+    fl_decref(thread, first);
+    return NULL;
+}
+
+static void the_exit_of_a_thread_evicts_what_it_keeps(void **state)
+{
+    struct two *two = *state;
+    run_on_thread(keep_and_exit, two);
+    assert_int_equal(seen.cleared, 2);
+    assert_false(pthread_equal(seen.os_thread, pthread_self()));
+    assert_int_equal(live(two), 0);
+}
+
+static void a_stopped_flush_leaves_it_to_fl_run_pending(void **state)
+{
+    struct two *two = *state;
+    keep_some(two->mine, &array_type, 300);
+    keep_some(two->other, &array_type, 2);
+    assert_int_equal(*fl_thread_pending(two->mine), 0);
+    fl_heap_flush_stopped(two->heap);
+    assert_int_equal(seen.cleared, 0);
+    assert_int_equal(kept_of(two->heap).kept, 0);
+    assert_sound(two->heap);
+    assert_int_equal(*fl_thread_pending(two->mine), 1);
+    assert_int_equal(fl_run_pending(two->mine, fl_budget_objects(100)), 1);
+    assert_int_equal(seen.cleared, 100);
+    assert_int_equal(fl_run_pending(two->mine, fl_budget_objects(1000)), 0);
+    assert_int_equal(seen.cleared, 300);
+    assert_ptr_equal(seen.thread, two->mine);
+    keep_some(two->mine, &array_type, 1);
+    assert_int_equal(fl_run_pending(two->other, fl_budget_objects(1000)), 0);
+    assert_int_equal(seen.cleared, 302);
+    assert_int_equal(seen.reset, 303);
+    assert_int_equal(kept_of(two->heap).evicted, 302);
+}
+
+/* Of a type whose `clear` has its thread keep others. */
+static void clear_and_keep(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    clear(thread, object, type);
+    struct fl_object *another = fl_object_alloc(thread, type);
+    EXPECT(another != NULL);
+    fl_decref(thread, another);
+}
+
+static void an_eviction_ends_though_callbacks_keep_others(void **state)
+{
+    (void)state;
+    static struct fl_constructed_type type = ARRAY_TYPE("again", .keep_bytes = 1 << 20);
+    type.type.clear = clear_and_keep;
+    ready(&type, NULL);
+    memset(&seen, 0, sizeof seen);
+    struct bed bed = bed_with(NULL);
+    keep_some(bed.thread, &type, 10);
+    fl_thread_flush(bed.thread);
+    fl_heap_trim(bed.heap, 0);
+    assert_true(kept_of(bed.heap).kept > 0);
+    assert_sound(bed.heap);
+    assert_int_equal(fl_thread_detach(bed.thread), 0);
+    assert_int_equal(kept_of(bed.heap).kept, 0);
+    assert_int_equal(fl_heap_destroy(bed.heap), -EBUSY); /* what the last callbacks kept is pending */
+    type.type.clear = clear;
+    bed.thread = fl_thread_attach(bed.heap);
+    assert_int_equal(fl_run_pending(bed.thread, fl_budget_objects(1000)), 0);
+    end_bed(&bed);
+}
+
+/* ---- What others see of it. */
+
+struct walk {
+    struct fl_object *object;
+    unsigned blocks;
+    bool found;
+};
+
+static bool see(void *context, const struct fl_block *block)
+{
+    struct walk *walk = context;
+    walk->blocks++;
+    walk->found |= block->start == walk->object;
+    return true;
+}
+
+static struct walk walk_for(struct fl_heap *heap, struct array *array)
+{
+    struct walk walk = {.object = &array->head};
+    struct fl_block block;
+    assert_int_equal(fl_heap_walk_begin(heap), 0);
+    assert_int_equal(fl_heap_walk(heap, see, &walk), 0);
+    assert_true(fl_block_at(heap, &array->used, &block));
+    assert_int_equal(block.state, walk.found ? FL_BLOCK_LIVE : FL_BLOCK_FREE);
+    assert_true(fl_block_at(heap, array->items, &block));
+    assert_int_equal(block.state, FL_BLOCK_LIVE);
+    assert_int_equal(fl_heap_walk_end(heap), 0);
+    return walk;
+}
+
+static void a_walk_does_not_see_a_kept_object(void **state)
+{
+    struct two *two = *state;
+    struct array *array = new_array(two->mine, &array_type);
+    keep_some(two->mine, &array_type, 300);
+    assert_true(walk_for(two->heap, array).found);
+    fl_decref(two->mine, &array->head);
+    struct walk walk = walk_for(two->heap, array);
+    assert_false(walk.found);
+    assert_int_equal(walk.blocks, 301); /* the tables */
+    assert_ptr_equal(new_array(two->mine, &array_type), array);
+    assert_true(walk_for(two->heap, array).found);
+    fl_decref(two->mine, &array->head);
+}
+
+static void kept_objects_are_counted(void **state)
+{
+    struct two *two = *state;
+    struct fl_object_stats stats = kept_of(two->heap);
+    assert_true(stats.kept == 0 && stats.kept_bytes == 0 && stats.renewed == 0 && stats.evicted == 0);
+    keep_some(two->mine, &array_type, 4);
+    keep_some(two->other, &few_type, 1);
+    keep_some(two->mine, &array_type, 2);
+    stats = kept_of(two->heap);
+    assert_int_equal(stats.kept, 5);
+    assert_int_equal(stats.kept_bytes, 5 * (sizeof(struct array) + TABLE));
+    assert_int_equal(stats.renewed, 2);
+    assert_int_equal(stats.evicted, 0);
+    assert_int_equal(fl_thread_detach(two->mine), 0);
+    two->mine = NULL;
+    stats = kept_of(two->heap);
+    assert_int_equal(stats.kept, 1);
+    assert_int_equal(stats.renewed, 2);
+    assert_int_equal(stats.evicted, 4);
+}
+
+/* ---- Forks. */
+
+static void use_the_child(void *argument)
+{
+    struct two *two = argument;
+    EXPECT(kept_of(two->heap).kept == 10);
+    struct fl_object *object = fl_object_alloc(two->mine, &array_type.type);
+    EXPECT(object != NULL && seen.renewed == 1);
+    fl_decref(two->mine, object);
+    EXPECT_SOUND(two->heap);
+    EXPECT(*fl_thread_pending(two->mine) != 0);
+    EXPECT(fl_run_pending(two->mine, fl_budget_objects(1000)) == 0);
+    EXPECT(seen.cleared == 200);
+    EXPECT_SOUND(two->heap);
+    EXPECT(fl_thread_detach(two->mine) == 0 && fl_thread_detach(two->other) == 0);
+    EXPECT(seen.cleared == 210);
+    EXPECT(fl_heap_destroy(two->heap) == 0);
+}
+
+/* What the thread of the test forks beside. */
+struct beside {
+    struct two *two;
+    pthread_barrier_t ready, done;
+};
+
+static void *keep_beside(void *argument)
+{
+    struct beside *beside = argument;
+    struct fl_thread *thread = fl_thread_attach(beside->two->heap);
+    struct fl_object *objects[200];
+    for (size_t i = 0; i < COUNT_OF(objects); i++)
+        EXPECT((objects[i] = fl_object_alloc(thread, &array_type.type)) != NULL);
+    for (size_t i = 0; i < COUNT_OF(objects); i++)
+        fl_decref(thread, objects[i]);
+    pthread_barrier_wait(&beside->ready);
+    pthread_barrier_wait(&beside->done);
+    return NULL;
+}
+
+static void a_child_keeps_its_own_and_is_left_what_others_kept(void **state)
+{
+    struct beside beside = {.two = *state};
+    pthread_t thread;
+    keep_some(beside.two->mine, &array_type, 10);
+    pthread_barrier_init(&beside.ready, NULL, 2);
+    pthread_barrier_init(&beside.done, NULL, 2);
+    assert_int_equal(pthread_create(&thread, NULL, keep_beside, &beside), 0);
+    pthread_barrier_wait(&beside.ready);
+    assert_int_equal(kept_of(beside.two->heap).kept, 210);
+    assert_child_succeeds(use_the_child, beside.two);
+    fl_heap_fork_stopped(beside.two->heap);
+    assert_child_succeeds(use_the_child, beside.two);
+    pthread_barrier_wait(&beside.done);
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&beside.ready);
+    pthread_barrier_destroy(&beside.done);
+    assert_int_equal(seen.cleared, 200);
+}
+
+/* ---- Objects that end later, and stale readers. */
+
+static void objects_that_end_later_are_reset_later(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.later = FL_LATER_ALL});
+    memset(&seen, 0, sizeof seen);
+    keep_some(bed.thread, &array_type, 3);
+    assert_int_equal(seen.reset, 0);
+    assert_int_equal(fl_run_pending(bed.thread, fl_budget_objects(10)), 0);
+    assert_int_equal(seen.reset, 3);
+    assert_int_equal(kept_of(bed.heap).kept, 3);
+    fl_thread_flush(bed.thread);
+    assert_int_equal(seen.cleared, 0);
+    assert_int_equal(fl_run_pending(bed.thread, fl_budget_objects(10)), 0);
+    assert_int_equal(seen.cleared, 3);
+    assert_int_equal(stats_of(bed.heap).live_blocks, 0);
+    end_bed(&bed);
+}
+
+/* On a heap with stale readers all blocks are objects of types: these have no parts. */
+static bool construct_alone(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)object, (void)type;
+    return true;
+}
+
+static size_t reset_alone(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)object, (void)type;
+    return 0;
+}
+
+static void nothing(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)object, (void)type;
+}
+
+static void a_reader_takes_no_reference_to_a_kept_object(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.grace = FL_GRACE_BP, .header = &fl_object_header});
+    struct fl_thread *reader = fl_thread_attach(bed.heap);
+    static struct fl_constructed_type type = {
+        .type = {.name = "read", .size = 64, .clear = nothing, .header = &fl_object_header},
+        .construct = construct_alone,
+        .reset = reset_alone,
+        .renew = nothing};
+    ready(&type, NULL);
+    struct fl_object *object = fl_object_alloc(bed.thread, &type.type), *place = object;
+    assert_non_null(object);
+    fl_publish(object);
+    assert_true(fl_try_incref(reader, object, &place));
+    fl_decref(reader, object);
+    fl_decref(bed.thread, object);
+    assert_int_equal(kept_of(bed.heap).kept, 1);
+    assert_false(fl_try_incref(reader, object, &place));
+    assert_false(fl_try_incref(bed.thread, object, &place));
+    assert_ptr_equal(fl_object_alloc(bed.thread, &type.type), object);
+    assert_false(fl_try_incref(reader, object, &place)); /* it is not published anew */
+    fl_decref(bed.thread, object);
+    assert_int_equal(fl_thread_detach(reader), 0);
+    end_bed(&bed);
+}
+
+/* ---- Refused memory, bad input, misuse. */
+
+static bool construct_nothing(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)object, (void)type;
+    return false;
+}
+
+static void an_object_that_is_not_constructed_is_none(void **state)
+{
+    struct two *two = *state;
+    static struct fl_constructed_type type = ARRAY_TYPE("refused", .keep_bytes = 0);
+    type.construct = construct_nothing;
+    ready(&type, NULL);
+    errno = 0;
+    assert_null(fl_object_alloc(two->mine, &type.type));
+    assert_int_equal(errno, ENOMEM);
+    assert_int_equal(live(two), 0);
+    assert_int_equal(seen.reset + seen.cleared, 0);
+}
+
+static void without_memory_nothing_is_kept(void **state)
+{
+    struct two *two = *state;
+    refuses = true;
+    errno = 7;
+    keep_some(two->mine, &array_type, 2);
+    assert_int_equal(errno, 7);
+    refuses = false;
+    assert_int_equal(seen.cleared, 2);
+    assert_int_equal(live(two), 0);
+    keep_some(two->mine, &array_type, 2);
+    assert_int_equal(seen.cleared, 2);
+}
+
+/* The type is refused with a message that names it and says `what`. */
+static void assert_refused(struct fl_constructed_type type, const struct fl_type *base, const char *what)
+{
+    char error[256] = "";
+    struct fl_constructed_type before = type;
+    assert_int_equal(fl_constructed_type_ready(&type, base, error, sizeof error), -EINVAL);
+    assert_memory_equal(&type, &before, sizeof type);
+    assert_contains(error, "'array'");
+    assert_contains(error, what);
+}
+
+static bool finalize(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)object, (void)type;
+    return false;
+}
+
+static void a_type_that_makes_no_sense_is_refused(void **state)
+{
+    (void)state;
+    static struct fl_type final = {.name = "final", .size = 32, .finalize = finalize};
+    if (!final.ready)
+        assert_int_equal(fl_object_type_ready(&final, NULL, NULL, 0), 0);
+    const struct fl_constructed_type good = ARRAY_TYPE("array", .keep_bytes = 0);
+    struct fl_constructed_type bad = good;
+    bad.reset = NULL;
+    assert_refused(bad, NULL, "has a 'renew' but no 'reset'");
+    assert_refused(bad, &array_type.type, "has a 'renew' but no 'reset'");
+    bad.renew = NULL;
+    assert_refused(bad, NULL, "neither a 'reset' nor a 'renew'");
+    bad.reset = reset;
+    assert_refused(bad, NULL, "has a 'reset' but no 'renew'");
+    bad = good;
+    bad.construct = NULL;
+    assert_refused(bad, NULL, "has no 'construct'");
+    bad = good;
+    bad.type.clear = NULL;
+    assert_refused(bad, NULL, "has no 'clear'");
+    bad = good;
+    bad.type.finalize = finalize;
+    assert_refused(bad, NULL, "has a 'finalize'");
+    bad = good;
+    bad.type.kind = FL_DEALLOC_PLAIN;
+    assert_refused(bad, NULL, "is constructed, and therefore CLEAR");
+    assert_refused(good, &final, "its base 'final' does not allow");
+    bad = good;
+    bad.type.flags = FL_TYPE_VARIABLE;
+    assert_refused(bad, NULL, "FL_TYPE_VARIABLE");
+    bad.type.flags = 0x4000;
+    assert_refused(bad, NULL, "unknown flags");
+    bad = good;
+    bad.type.size = FL_BLOCK_MAX + 1;
+    assert_refused(bad, NULL, "above FL_BLOCK_MAX");
+    bad.type.size = 8;
+    assert_refused(bad, NULL, "less than the header");
+    bad = good;
+    bad.keep_bytes = sizeof(struct array) - 1;
+    assert_refused(bad, NULL, "keeps 39 bytes, less than the 40 of one object");
+}
+
+static void a_subtype_takes_what_it_leaves_out(void **state)
+{
+    struct two *two = *state;
+    static struct fl_constructed_type sub = {.type = {.name = "sub", .size = sizeof(struct array) + 8}};
+    static struct fl_type plain = {.name = "plain sub", .size = sizeof(struct array)};
+    char error[256] = "";
+    ready(&sub, &few_type.type);
+    assert_int_equal(sub.keep_bytes, BOUND);
+    keep_some(two->mine, &sub, 2);
+    keep_some(two->mine, &few_type, 1);
+    keep_some(two->mine, &sub, 2);
+    assert_int_equal(seen.constructed, 3);
+    assert_int_equal(fl_object_type_ready(&plain, &few_type.type, error, sizeof error), -EINVAL);
+    assert_contains(error, "'plain sub' has the constructed base 'few'");
+}
+
+static void a_kept_object_has_no_reference(void **state)
+{
+    struct two *two = *state;
+    struct array *array = new_array(two->mine, &array_type);
+    fl_decref(two->mine, &array->head);
+    fl_decref(two->mine, &array->head);
+    assert_misuse("fl_decref", array, "has no reference");
+    assert_int_equal(kept_of(two->heap).kept, 1);
+    assert_ptr_equal(new_array(two->mine, &array_type), array);
+    fl_decref(two->mine, &array->head);
+}
+
+static void a_constructed_object_cannot_be_deferred(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.grace = FL_GRACE_BP});
+    struct array *array = new_array(bed.thread, &array_type);
+    fl_dealloc_deferred(bed.thread, array, &array_type.type);
+    assert_misuse("fl_dealloc_deferred", array, "cannot be deferred");
+    fl_decref(bed.thread, &array->head);
+    end_bed(&bed);
+}
+
+static void a_walk_and_an_allocation_do_not_go_together(void **state)
+{
+    struct two *two = *state;
+    if (!FLI_CHECKED)
+        skip(); /* checked builds notice */
+    keep_some(two->mine, &array_type, 2);
+    assert_int_equal(fl_heap_walk_begin(two->heap), 0);
+    assert_null(fl_object_alloc(two->mine, &array_type.type));
+    assert_misuse("fl_type_alloc", NULL, "while it is walked");
+    assert_int_equal(fl_heap_walk_end(two->heap), 0);
+    assert_int_equal(kept_of(two->heap).kept, 2);
+}
+
+/* ---- Callbacks that are left. */
+
+static jmp_buf away;
+
+static size_t leave(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)object, (void)type;
+    longjmp(away, 1);
+}
+
+static void a_reset_that_is_left_leaves_the_object(void **state)
+{
+    struct two *two = *state;
+    static struct fl_constructed_type type = ARRAY_TYPE("left", .keep_bytes = 1 << 20);
+    ready(&type, NULL);
+    keep_some(two->mine, &type, 2);
+    struct array *volatile array = new_array(two->mine, &type);
+    type.reset = leave;
+    if (setjmp(away) == 0)
+        fl_decref(two->mine, &array->head);
+    type.reset = reset;
+    fl_thread_unwound(two->mine);
+    assert_int_equal(kept_of(two->heap).kept, 1);
+    assert_sound(two->heap);
+    fl_dealloc(two->mine, array, &type.type);
+    assert_int_equal(kept_of(two->heap).kept, 2);
+    keep_some(two->mine, &type, 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TWO_TEST(an_object_is_used_again_with_its_parts),
+        TWO_TEST(what_an_object_holds_is_dropped_at_its_death),
+        TWO_TEST(the_last_one_is_the_first_to_be_used_again),
+        TWO_TEST(more_objects_are_kept_than_one_magazine_has_room_for),
+        TWO_TEST(types_have_objects_of_their_own),
+        TWO_TEST(threads_keep_objects_of_their_own),
+        TWO_TEST(an_object_that_another_thread_drops_is_kept_by_its_owner),
+        TWO_TEST(a_long_chain_dies_on_a_small_stack),
+        TWO_TEST(a_bound_limits_what_is_kept),
+        TWO_TEST(an_object_whose_parts_exceed_the_bound_is_cleared),
+        TWO_TEST(a_flush_evicts_what_its_thread_keeps),
+        TWO_TEST(a_trim_evicts_what_its_thread_keeps),
+        TWO_TEST(an_allocation_that_would_fail_evicts_first),
+        TWO_TEST(a_handle_that_goes_offline_keeps_nothing),
+        TWO_TEST(the_exit_of_a_thread_evicts_what_it_keeps),
+        TWO_TEST(a_stopped_flush_leaves_it_to_fl_run_pending),
+        TWO_TEST(an_eviction_ends_though_callbacks_keep_others),
+        TWO_TEST(a_walk_does_not_see_a_kept_object),
+        TWO_TEST(kept_objects_are_counted),
+        TWO_TEST(a_child_keeps_its_own_and_is_left_what_others_kept),
+        TWO_TEST(objects_that_end_later_are_reset_later),
+        TWO_TEST(a_reader_takes_no_reference_to_a_kept_object),
+        TWO_TEST(an_object_that_is_not_constructed_is_none),
+        TWO_TEST(without_memory_nothing_is_kept),
+        TWO_TEST(a_type_that_makes_no_sense_is_refused),
+        TWO_TEST(a_subtype_takes_what_it_leaves_out),
+        TWO_TEST(a_kept_object_has_no_reference),
+        TWO_TEST(a_constructed_object_cannot_be_deferred),
+        TWO_TEST(a_walk_and_an_allocation_do_not_go_together),
+        TWO_TEST(a_reset_that_is_left_leaves_the_object),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
