@@ -63,9 +63,9 @@ FL_API int fl_object_type_ready(struct fl_type *type, const struct fl_type *base
 
 /* ---- Constructed objects
  *
- * A free block is never written, so a dead object can stay constructed (J. Bonwick: The Slab Allocator: An Object-Caching
- * Kernel Memory Allocator, USENIX 1994). What an object consists of, a buffer or a table, is then made once for many
- * lives:
+ * A free block is never written, so a dead object can stay constructed (J. Bonwick: The Slab Allocator: An
+ * Object-Caching Kernel Memory Allocator, USENIX 1994). What an object consists of, a buffer or a table, is then made
+ * once for many lives:
  *
  *     fl_object_alloc      the thread keeps one      renew(object)
  *                          it keeps none             construct(object), in a block with unspecified contents
@@ -73,28 +73,28 @@ FL_API int fl_object_type_ready(struct fl_type *type, const struct fl_type *base
  *                          there is none             reset(object), clear(object), and the block is freed
  *     later                it is evicted             clear(object), and the block is freed
  *
- *   - What dies is kept by the thread that runs its `reset`, which is one that may deallocate it. It is used again by
- *     that thread alone, the last one first, and never goes through the pool.
- *   - A thread keeps objects of a type up to the type's `keep_bytes`: sizes, and the parts as `reset` tells them. An
- *     object for which there is no room, or no memory to note it, is cleared and freed at once.
- *   - All objects that a thread keeps are evicted by its fl_thread_flush, fl_thread_offline and fl_thread_detach, and by
- *     its exit; by fl_heap_trim, if handles of the heap are bound to the OS thread that calls it; and when an allocation
- *     of the thread would fail, at the heap's limit or otherwise, before on_pressure is called. `clear` runs on the
- *     thread that makes this call, with no lock held, and only there: others keep theirs.
+ *   - The thread that deallocates an object keeps it: the owner, or one that drops the last reference in its place.
+ *     Only threads that have created objects keep any. An object is used again by the thread that keeps it, the last
+ *     one first, and never goes through the pool.
+ *   - A thread keeps objects of a type up to the type's `keep_bytes`: their sizes, and their parts as `reset` tells
+ *     them. An object for which there is no room, or no memory to note it, is cleared and freed at once.
+ *   - fl_thread_flush, fl_thread_offline, fl_thread_detach and the exit of a thread evict all that the thread keeps.
+ *     fl_heap_trim does so for the handles of the heap that are bound to the OS thread that calls it. An allocation
+ *     that would fail, at the heap's limit or otherwise, does so for its handle before on_pressure is called.
+ *   - `clear` runs on the thread that makes such a call, with no lock held. What other threads keep stays.
  *   - fl_heap_flush_stopped runs no callback. It hands what each thread keeps to fl_run_pending of that thread.
- *   - Where objects of the type end later ("Code that runs later"), `reset` runs in fl_run_pending, and an evicted object
- *     waits for it.
+ *   - Where objects of the type end later ("Code that runs later"), `reset` runs in fl_run_pending, and an evicted
+ *     object waits for it.
  *   - In the child of a fork, the forking thread keeps what it kept. What other threads kept is left to the heap, as
  *     what they had pending: the next fl_run_pending of any handle clears it.
- *   - A kept object is dead. A heap walk and a census do not see it, fl_block_at says FL_BLOCK_FREE, and it does not
- *     count as deallocated in a trace. Its parts are blocks of their own, which are live: a collector that would free
- *     what it does not reach evicts first. fl_heap_stats counts the block as live; fl_heap_object_stats says how many
- *     there are.
+ *   - A kept object is dead. A heap walk and a census do not see it, and fl_block_at says FL_BLOCK_FREE. A trace is
+ *     told of it when its block is freed. Its parts are blocks of their own, which are live: a collector that would
+ *     free what it does not reach evicts first. fl_heap_stats counts its block as live; fl_heap_object_stats tells how
+ *     many are kept.
  *
- * The callbacks are called as those of fl_dealloc, and may be left as these; `reset` and `clear` then leave the object
- * allocated. The parts may come from this heap or from elsewhere.
- *
- * A type may go away only once no thread keeps objects of it. */
+ * The callbacks are called as those of fl_dealloc, and may be left as these. An object whose `reset` or `clear` was
+ * left stays allocated. The parts may come from this heap or from elsewhere. A type may go away only once no thread keeps
+ * objects of it. */
 
 /* The bytes of a type that a thread keeps, unless the type says otherwise. */
 #define FL_KEEP_BYTES 65536
@@ -119,24 +119,25 @@ struct fl_constructed_type {
     uint32_t number; /* of the type, in the process */
 };
 
-/* Makes a constructed type ready, as fl_object_type_ready. A subtype of a constructed type is one, too. It takes from it
- * what it leaves out: `construct`, `reset` with `renew`, `keep_bytes`. Returns -EINVAL, too, with a message that names
- * the type, for
+/* Makes a constructed type ready, as fl_object_type_ready. A subtype of a constructed type is one, too. It takes from
+ * its base what it leaves out: `construct`, `reset` with `renew`, `keep_bytes`. Returns -EINVAL, too, with a message
+ * that names the type, for
  *
  *   - `renew` without `reset`, `reset` without `renew`, neither of them, no `construct`, no `clear`;
  *   - a `finalize` or a `dealloc`, another kind than CLEAR, a base that is FINALIZE or LEGACY and not constructed;
  *   - FL_TYPE_VARIABLE, FL_TYPE_ANY_KIND, a size above FL_BLOCK_MAX, or one that exceeds `keep_bytes`.
  *
- * The type gets FL_TYPE_NOT_DEFERRED. A later fl_object_type_ready refuses it as a base. Called once per type, by one
- * thread. Wait-free. */
+ * The type gets FL_TYPE_NOT_DEFERRED. fl_object_type_ready refuses it as a base. Called once per type, by one thread.
+ * Wait-free. */
 FL_API int fl_constructed_type_ready(struct fl_constructed_type *type, const struct fl_type *base, char *error,
                                      size_t error_size);
 
 /* ---- Objects ------------------------------------------------------------------------------------------- */
 
-/* Allocates an object with one reference, which the caller has. Its contents behind the header are unspecified,
- * unless the type is a constructed one. In its slow half, and where no constructed object is kept, it first merges what was handed to the thread, as fl_merge: then callbacks of dead objects run. Returns
- * NULL with errno ENOMEM, or EINVAL after misuse. Called by the handle's thread. Progress as fl_type_alloc. */
+/* Allocates an object with one reference, which the caller has. Its contents behind the header are unspecified, unless
+ * the type is a constructed one. In its slow half, and where no constructed object is kept, it first merges what was
+ * handed to the thread, as fl_merge: then callbacks of dead objects run. Returns NULL with errno ENOMEM, or EINVAL
+ * after misuse. Called by the handle's thread. Progress as fl_type_alloc, beside what `construct` and `renew` do. */
 FL_INLINE struct fl_object *fl_object_alloc(struct fl_thread *thread, const struct fl_type *type);
 
 /* Makes an object with one reference of a block that the host has allocated for the type, as by fl_type_alloc_sized.
