@@ -29,8 +29,8 @@ static inline __attribute__((always_inline)) bool reset_and_keep(struct fl_threa
         return true;
     if (FLI_UNLIKELY(__builtin_add_overflow(parts, type->type.size, &bytes)))
         return false;
-    struct fl_kept *kept = fli_keep_of(face, type->number);
-    if (FLI_LIKELY(kept != NULL) && FLI_LIKELY(fli_keep_put_quickly(kept, object, bytes)))
+    if (FLI_LIKELY(type->number < face->kept_types) &&
+        FLI_LIKELY(fli_keep_put_quickly(face->kept + type->number, object, bytes)))
         return true;
     return keep_slowly(fli_thread_of(face), type, object, bytes);
 }
@@ -54,9 +54,9 @@ FLI_COLD static void end_slowly(struct fli_thread *thread, struct fli_dead *list
     fli_destroy_waiting(thread, list);
 }
 
-/* Ends an object as the drain of a list. */
-__attribute__((noinline)) static void drain(struct fl_thread *face, struct fli_dead *list, struct fl_object *object,
-                                            const struct fl_constructed_type *type)
+/* Ends a constructed object as the drain of the thread's list. */
+static inline __attribute__((always_inline)) void
+drain(struct fl_thread *face, struct fli_dead *list, struct fl_object *object, const struct fl_constructed_type *type)
 {
     __attribute__((cleanup(fli_destroy_stop))) struct fli_dead *drained = list;
     drained->drain.caller = FLI_FRAME_HERE;
@@ -66,13 +66,28 @@ __attribute__((noinline)) static void drain(struct fl_thread *face, struct fli_d
         end_slowly(thread, list, object, type, is_kept);
 }
 
-void fl_object_end_slow(struct fl_thread *face, struct fl_object *object, const struct fl_type *type)
+/* Whether the call may take the quick way: the handle keeps objects, and no drain runs on its stack. */
+static inline __attribute__((always_inline)) bool is_quick(const struct fl_thread *face)
 {
     const struct fli_thread *thread = fli_thread_of(face);
-    struct fli_dead *list = thread->dead;
-    if (!FLI_CHECKED && type->dealloc_cache == FLI_CONSTRUCT_CACHE && FLI_LIKELY(face->kept_types > 0) &&
-        FLI_LIKELY(list->quick_stack == thread->stack && !fli_destroy_is_draining(list)))
-        drain(face, list, object, fli_construct_of(type));
+    const struct fli_dead *list = thread->dead;
+    return !FLI_CHECKED && FLI_LIKELY(face->kept_types > 0) &&
+           FLI_LIKELY(list->quick_stack == thread->stack && !fli_destroy_is_draining(list));
+}
+
+__attribute__((noinline)) static void end(struct fl_thread *face, struct fl_object *object,
+                                          const struct fl_type *type)
+{
+    if (FLI_LIKELY(is_quick(face)))
+        drain(face, fli_thread_of(face)->dead, object, fli_construct_of(type));
+    else
+        fl_dealloc_slow(face, object, type);
+}
+
+void fl_object_end_slow(struct fl_thread *face, struct fl_object *object, const struct fl_type *type)
+{
+    if (type->dealloc_cache == FLI_CONSTRUCT_CACHE)
+        end(face, object, type);
     else
         fl_dealloc_slow(face, object, type);
 }
@@ -133,9 +148,11 @@ struct fl_object *fl_object_alloc_slow(struct fl_thread *face, const struct fl_t
     if (!fli_construct_is(type))
         return alloc(face, type);
     const struct fl_constructed_type *constructed = fli_construct_of(type);
-    struct fl_kept *kept = fli_keep_of(face, constructed->number);
-    void *object = !FLI_CHECKED && FLI_LIKELY(kept != NULL) ? fli_keep_take_quickly(kept) : NULL;
-    return FLI_LIKELY(object != NULL) ? renew(face, kept, object, constructed) : make(face, constructed);
+    uint32_t number = constructed->number;
+    if (FLI_CHECKED || FLI_UNLIKELY(number >= face->kept_types || fli_keep_has_none(face->kept + number)))
+        return make(face, constructed);
+    struct fl_kept *kept = face->kept + number;
+    return renew(face, kept, fli_keep_take_quickly(kept), constructed);
 }
 
 /* ---- Evicting. */

@@ -124,10 +124,8 @@ bool fli_keep_put(struct fli_thread *thread, const struct fl_constructed_type *t
 
 void *fli_keep_take(struct fli_thread *thread, struct fl_kept *kept)
 {
-    void *object = fli_keep_take_quickly(kept);
-    if (object == NULL && load_full(thread, kept))
-        object = fli_keep_take_quickly(kept);
-    return object;
+    bool has_none = fli_keep_has_none(kept) && !load_full(thread, kept);
+    return has_none ? NULL : fli_keep_take_quickly(kept);
 }
 
 static size_t objects_of(const struct fl_heap *heap, struct fl_kept *kept)

@@ -70,7 +70,7 @@ static inline bool fli_keep_is_empty(const struct fli_keep_pair *top)
 /* What a handle keeps of a type; NULL if it has kept none. */
 static inline struct fl_kept *fli_keep_of(const struct fl_thread *face, uint32_t number)
 {
-    return FLI_LIKELY(number < face->kept_types) ? &face->kept[number] : NULL;
+    return FLI_LIKELY(number < face->kept_types) ? face->kept + number : NULL;
 }
 
 /* Keeps an object. Returns false if there is no room in the magazine, or the bound does not allow it. The owning thread,
@@ -91,12 +91,16 @@ static inline bool fli_keep_put_quickly(struct fl_kept *kept, void *object, size
     return true;
 }
 
-/* The object that was kept last, which leaves. NULL if the loaded magazine has none. */
+/* Whether the loaded magazine has no object. */
+static inline bool fli_keep_has_none(struct fl_kept *kept)
+{
+    return fli_keep_is_empty(fli_load_own(&kept->top));
+}
+
+/* The object that was kept last, which leaves. The loaded magazine has one. */
 static inline void *fli_keep_take_quickly(struct fl_kept *kept)
 {
     struct fli_keep_pair *top = fli_load_own(&kept->top);
-    if (FLI_UNLIKELY(fli_keep_is_empty(top)))
-        return NULL;
     fli_store_own(&kept->top, top - 1);
     fli_store_hint(&kept->room, fli_load_own(&kept->room) + fli_load_own(&top[-1].bytes));
     return (void *)fli_load_own(&top[-1].object);
@@ -106,7 +110,7 @@ static inline void *fli_keep_take_quickly(struct fl_kept *kept)
  * refused. Keeps errno. No lock may be held. */
 bool fli_keep_put(struct fli_thread *thread, const struct fl_constructed_type *type, void *object, size_t bytes);
 
-/* Takes an object also where the loaded magazine is empty. */
+/* Takes an object, also where the loaded magazine has none. NULL if none is kept. */
 void *fli_keep_take(struct fli_thread *thread, struct fl_kept *kept);
 
 /* How many objects a handle keeps. The owning thread. */
