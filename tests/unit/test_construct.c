@@ -31,7 +31,10 @@ void *__real_aligned_alloc(size_t alignment, size_t size);
 void *__wrap_aligned_alloc(size_t alignment, size_t size);
 void *__wrap_aligned_alloc(size_t alignment, size_t size)
 {
-    return refuses ? NULL : __real_aligned_alloc(alignment, size);
+    if (!refuses)
+        return __real_aligned_alloc(alignment, size);
+    errno = ENOMEM;
+    return NULL;
 }
 
 /* Notes where a callback runs. A lock of the library that were held would be noticed: statistics take them. */
@@ -292,19 +295,45 @@ static void an_object_that_another_thread_drops_is_kept_by_its_owner(void **stat
     fl_decref(two->other, &array->head);
 }
 
+enum { SMALL_STACK = FLI_SANITIZED ? 1 << 20 : 64 << 10, LONG = 100000 };
+
+struct chain {
+    struct fl_thread *thread;
+    struct array *last;
+};
+
+static void *drop_chain(void *argument)
+{
+    struct chain *chain = argument;
+    fl_decref(chain->thread, &chain->last->head); /* the thread that waits for this one lends its handle */
+    return NULL;
+}
+
+static void run_on_small_stack(void *(*body)(void *), void *argument)
+{
+    pthread_t thread;
+    pthread_attr_t attributes;
+    assert_int_equal(pthread_attr_init(&attributes), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attributes, SMALL_STACK), 0);
+    assert_int_equal(pthread_create(&thread, &attributes, body, argument), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    pthread_attr_destroy(&attributes);
+}
+
 static void a_long_chain_dies_on_a_small_stack(void **state)
 {
     struct two *two = *state;
-    struct array *last = new_array(two->mine, &few_type);
-    for (int i = 0; i < 100000; i++) {
+    keep_some(two->mine, &few_type, 1); /* from now on its objects may end the quick way */
+    struct chain chain = {two->mine, new_array(two->mine, &few_type)};
+    for (int i = 1; i < LONG; i++) {
         struct array *array = new_array(two->mine, &few_type);
-        append(two->mine, array, &last->head);
-        fl_decref(two->mine, &last->head);
-        last = array;
+        append(two->mine, array, &chain.last->head);
+        fl_decref(two->mine, &chain.last->head);
+        chain.last = array;
     }
-    fl_decref(two->mine, &last->head);
-    assert_int_equal(seen.reset, 100001);
-    assert_int_equal(seen.cleared, 100001 - ROOM);
+    run_on_small_stack(drop_chain, &chain);
+    assert_int_equal(seen.reset, 1 + LONG);
+    assert_int_equal(seen.cleared, LONG - ROOM);
     assert_int_equal(live(two), 2 * ROOM);
 }
 
@@ -620,6 +649,15 @@ static void a_child_keeps_its_own_and_is_left_what_others_kept(void **state)
 static void objects_that_end_later_are_reset_later(void **state)
 {
     (void)state;
+    struct bed of_code = bed_with(&(struct fl_options){.later = FL_LATER_CODE});
+    memset(&seen, 0, sizeof seen);
+    keep_some(of_code.thread, &array_type, 3);
+    assert_int_equal(seen.reset, 3); /* the type is CLEAR, and so is a subtype */
+    static struct fl_constructed_type sub = {.type = {.name = "sub of code"}};
+    ready(&sub, &array_type.type);
+    keep_some(of_code.thread, &sub, 2);
+    assert_int_equal(seen.reset, 5);
+    end_bed(&of_code);
     struct bed bed = bed_with(&(struct fl_options){.later = FL_LATER_ALL});
     memset(&seen, 0, sizeof seen);
     keep_some(bed.thread, &array_type, 3);
