@@ -114,7 +114,7 @@ static void *alloc_block(struct fli_thread *thread, unsigned class_index)
 FLI_COLD static void trim_for(struct fli_thread *thread)
 {
     if (thread != thread->heap->service) /* whose lock comes after the registry's */
-        fli_thread_flush_offline(thread->heap);
+        fli_thread_flush_unused(thread->heap, false);
     fli_trim(thread->heap, 0);
 }
 

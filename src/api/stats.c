@@ -121,26 +121,20 @@ static void count_magazines(struct fli_backing *backing, struct fl_stats *stats)
     stats->empty_magazines = fli_stack_blocks(&backing->pool.empty, magazines);
 }
 
-static void add_counters(struct fl_stats *stats, const struct fli_pool_counters *counters)
-{
-    stats->exchanges += fli_load_hint(&counters->exchanges);
-    stats->shared_updates += fli_load_hint(&counters->updates);
-    stats->cas_failures += fli_load_hint(&counters->cas_failures);
-    stats->home_visits += fli_load_hint(&counters->home_visits);
-}
-
 static void count_exchanges_locked(struct fl_heap *heap, struct fl_stats *stats)
 {
     fli_registry_assert_held();
-    stats->exchanges = heap->detached.exchanges;
-    stats->shared_updates = heap->detached.updates;
-    stats->cas_failures = heap->detached.cas_failures;
-    stats->home_visits = heap->detached.home_visits;
-    add_counters(stats, &heap->service->owner.counters);
-    add_counters(stats, &heap->trim_counters);
-    add_counters(stats, &heap->deferred.counters);
+    struct fli_pool_counters sum = {0};
+    fli_pool_add_counters(&sum, &heap->detached);
+    fli_pool_add_counters(&sum, &heap->service->owner.counters);
+    fli_pool_add_counters(&sum, &heap->trim_counters);
+    fli_pool_add_counters(&sum, &heap->deferred.counters);
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
-        add_counters(stats, &thread->owner.counters);
+        fli_pool_add_counters(&sum, &thread->owner.counters);
+    stats->exchanges = fli_load_own(&sum.exchanges);
+    stats->shared_updates = fli_load_own(&sum.updates);
+    stats->cas_failures = fli_load_own(&sum.cas_failures);
+    stats->home_visits = fli_load_own(&sum.home_visits);
 }
 
 static void count_grace(struct fl_heap *heap, struct fl_stats *stats)

@@ -35,11 +35,6 @@ struct fli_walk;
 /* Held while the default heap is created. */
 extern struct fli_mutex fli_default_lock;
 
-/* Counters of threads that have detached. */
-struct fli_totals {
-    uint64_t exchanges, updates, cas_failures, home_visits;
-};
-
 struct fl_heap {
     struct fli_backing backing;
 
@@ -56,8 +51,8 @@ struct fl_heap {
     FLI_ATOMIC(int64_t) stall_told;            /* the grace period whose stalled readers have been named */
 
     /* Under the registry lock. Those behind the counters share a line with locks: a fork reads them. */
-    struct fli_totals detached;
-    size_t lost[FL_CLASS_COUNT]; /* blocks in caches of threads that a fork left behind */
+    struct fli_pool_counters detached; /* of threads that are gone */
+    size_t lost[FL_CLASS_COUNT];       /* blocks in caches of threads that a fork left behind */
     size_t lost_magazines;
     FLI_ON_OWN_LINE FLI_LINKS(struct fl_heap) in_registry;
     struct fli_thread *threads;

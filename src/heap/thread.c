@@ -45,10 +45,7 @@ void fli_thread_remove_locked(struct fli_thread *thread)
     heap->leaving -= thread->leaves;
     fli_homes_leave(&heap->backing.homes, thread->owner.home);
     fli_share_racks_locked(heap);
-    heap->detached.exchanges += fli_load_hint(&thread->owner.counters.exchanges);
-    heap->detached.updates += fli_load_hint(&thread->owner.counters.updates);
-    heap->detached.cas_failures += fli_load_hint(&thread->owner.counters.cas_failures);
-    heap->detached.home_visits += fli_load_hint(&thread->owner.counters.home_visits);
+    fli_pool_add_counters(&heap->detached, &thread->owner.counters);
 }
 
 /* ---- Attaching and detaching. */
@@ -313,33 +310,22 @@ void fli_thread_flush_owner(struct fli_thread *thread)
     fli_exchange_end_flush_owner(backing, &thread->owner);
 }
 
-/* Whether the calling thread may flush the handle, which its own thread does not use meanwhile. One that is claimed is
- * being detached by its thread, which may be one that exits, and flushes it itself. */
-static bool may_flush_locked(const struct fli_thread *thread)
-{
-    fli_registry_assert_held();
-    return thread->detacher == NULL;
-}
-
-void fli_thread_flush_offline(struct fl_heap *heap)
+void fli_thread_flush_unused(struct fl_heap *heap, bool stopped)
 {
     fli_registry_lock();
-    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
-        if (thread->offline && may_flush_locked(thread))
-            fli_thread_flush_owner(thread);
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next) {
+        if (thread->detacher != NULL || !(stopped || thread->offline))
+            continue; /* one that is being detached flushes itself, perhaps in an exit, which no stop waits for */
+        if (stopped)
+            fli_guest_hand_over_locked(thread);
+        fli_thread_flush_owner(thread);
+    }
     fli_registry_unlock();
 }
 
 void fl_heap_flush_stopped(struct fl_heap *heap)
 {
-    fli_registry_lock();
-    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next) {
-        if (!may_flush_locked(thread))
-            continue;
-        fli_guest_hand_over_locked(thread);
-        fli_thread_flush_owner(thread);
-    }
-    fli_registry_unlock();
+    fli_thread_flush_unused(heap, true);
 }
 
 void fl_thread_flush(struct fl_thread *face)

@@ -194,8 +194,8 @@ bool fli_thread_caller_is_inside(struct fl_heap *heap);
 /* fli_thread_submit for each handle of the heap that is bound to the calling OS thread. */
 void fli_thread_submit_ours(struct fl_heap *heap);
 
-/* Flushes the handles of a heap that are offline. */
-void fli_thread_flush_offline(struct fl_heap *heap);
+/* Flushes the handles of a heap that no thread uses now: those that are offline, and if the world is stopped all. */
+void fli_thread_flush_unused(struct fl_heap *heap, bool stopped);
 
 /* Ends the attachment of a handle that has been claimed (os_thread.h). The caller frees the handle. */
 void fli_thread_end_claimed(struct fli_thread *thread);

@@ -321,7 +321,7 @@ size_t fl_heap_trim(struct fl_heap *heap, size_t retain_bytes)
     struct fli_thread *service = fli_service_enter(heap);
     fli_thread_flush_owner(service);
     fli_service_leave(service);
-    fli_thread_flush_offline(heap);
+    fli_thread_flush_unused(heap, false);
     if (heap->grace.kind != FL_GRACE_NONE)
         fli_bound_advance_deferred(heap);
     size_t returned = fli_trim(heap, retain_bytes);

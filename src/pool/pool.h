@@ -49,6 +49,15 @@ struct fli_pool_counters {
     FLI_ATOMIC(uint64_t) home_visits;  /* homes locked to take blocks there or to bring them */
 };
 
+/* Adds what a thread has counted to a sum that only the caller writes. */
+static inline void fli_pool_add_counters(struct fli_pool_counters *sum, const struct fli_pool_counters *counters)
+{
+    fli_count(&sum->exchanges, fli_load_hint(&counters->exchanges));
+    fli_count(&sum->updates, fli_load_hint(&counters->updates));
+    fli_count(&sum->cas_failures, fli_load_hint(&counters->cas_failures));
+    fli_count(&sum->home_visits, fli_load_hint(&counters->home_visits));
+}
+
 /* Makes a stack that names no magazine. */
 void fli_stack_init(struct fli_stack *stack);
 
