@@ -57,6 +57,7 @@ struct fl_heap {
     FLI_ON_OWN_LINE FLI_LINKS(struct fl_heap) in_registry;
     struct fli_thread *threads;
     size_t thread_count;
+    size_t racks_most;  /* bytes that all racks together may hold; 0: what the options say */
     size_t levelled;    /* the share of a rack when racks were last looked at, see share.h */
     size_t leaving;     /* how many of these have been flushed for the last time */
     bool world_stopped; /* the host says so, for the next fork */

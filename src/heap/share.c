@@ -9,10 +9,11 @@
 enum { RACKS_PER_LIMIT = 8 };
 
 /* The bytes that all racks may hold. A heap that retains everything does not keep everything from other threads. */
-static size_t all_racks(const struct fl_options *options)
+static size_t all_racks(const struct fl_heap *heap)
 {
+    const struct fl_options *options = &heap->options;
     size_t retain = options->retain_bytes != SIZE_MAX ? options->retain_bytes : FLI_RETAIN_DEFAULT;
-    return fli_min(retain, options->limit_bytes / RACKS_PER_LIMIT);
+    return fli_min(heap->racks_most != 0 ? heap->racks_most : retain, options->limit_bytes / RACKS_PER_LIMIT);
 }
 
 static size_t three_quarters(size_t bytes)
@@ -29,14 +30,21 @@ static void level_racks_locked(struct fl_heap *heap, size_t share)
         heap->levelled = share;
 }
 
+void fli_share_bound_racks(struct fl_heap *heap, size_t most)
+{
+    fli_registry_lock();
+    heap->racks_most = most;
+    fli_share_racks_locked(heap);
+    fli_registry_unlock();
+}
+
 void fli_share_racks_locked(struct fl_heap *heap)
 {
     fli_registry_assert_held();
-    const struct fl_options *options = &heap->options;
-    size_t all = all_racks(options), share = heap->thread_count > 0 ? all / heap->thread_count : 0;
+    size_t all = all_racks(heap), share = heap->thread_count > 0 ? all / heap->thread_count : 0;
     share = fli_min(share, FLI_RACK_BYTES_MOST);
     fli_store_own(&heap->backing.rack_bytes, share);
-    fli_large_share(&heap->backing.large, fli_min(options->retain_bytes / 2, all), heap->thread_count);
+    fli_large_share(&heap->backing.large, fli_min(heap->options.retain_bytes / 2, all), heap->thread_count);
     if (heap->thread_count > 0)
         level_racks_locked(heap, share);
 }

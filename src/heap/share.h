@@ -14,6 +14,9 @@
 
 #include "heap/heap.h"
 
+/* Says what all racks together may hold, whatever the heap retains. */
+void fli_share_bound_racks(struct fl_heap *heap, size_t most);
+
 /* Shares anew, after a thread has come or gone. */
 void fli_share_racks_locked(struct fl_heap *heap);
 
