@@ -159,8 +159,38 @@ struct fl_py_type {
  *     TypeError    a slot, size, flag or finalizer contradicts the declaration; the kind is weaker than a base's; or
  *                  the interpreter manages the __dict__
  *     ImportError  the calling thread runs a subinterpreter
+ *     ValueError   FREELANE_PYTHON_OPTIONS makes no sense
  *     MemoryError  no memory can be had */
 FL_PY_API int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type);
+
+/* ---- Options ------------------------------------------------------------------------------------------- */
+
+/* Options of the heap for objects without gc. Zero in every field is the default. The environment variable
+ * FREELANE_PYTHON_OPTIONS has the last word, for all extensions of the process. It holds text such as
+ * "reserve=1G,limit=512M,retain=16M,stops=0". Numbers may end in K, M, G or T (powers of 1024). */
+struct fl_py_options {
+    /* Bytes of address space for objects, from 4 MiB to 1 TiB. Objects that do not fit there get the interpreter's
+     * memory. The default is 256 MiB, but at most a 64th of what the process may have (RLIMIT_AS). The heap reserves
+     * less where the OS refuses that. */
+    size_t reserve_bytes;
+    /* The most bytes of memory that the heap uses for objects, free ones included. Others get the interpreter's
+     * memory. Default: no limit. */
+    size_t limit_bytes;
+    /* Free bytes that keep their memory between collections, for objects of any size. The heap may keep as much as is
+     * in use, if that is more. Threads keep as much, all together, for objects of the same size. The default is 64 MiB,
+     * with the GIL 32 MiB. gc.collect() returns that, too. */
+    size_t retain_bytes;
+    /* Freelane does not stop the world by itself in order to return free memory. In text it is stops=0. Full
+     * collections and an allocation that would fail still do. */
+    bool no_stops;
+};
+
+/* Sets the options of this copy of Freelane. Called before the first fl_py_type_ready, where the module is executed.
+ * Returns 0, or -1 with one of these exceptions:
+ *
+ *     ValueError    an option is out of its range
+ *     RuntimeError  a type is ready already */
+FL_PY_API int fl_py_configure(const struct fl_py_options *options);
 
 /* ---- Looking inside ----------------------------------------------------------------------------------- */
 

@@ -1,18 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 #include "python/heap.h"
 
-#include "heap/heap.h"
+#include "api/alloc.h"
+#include "heap/options.h"
+#include "heap/share.h"
+#include "heap/trace.h"
 #include "heap/trim.h"
 #include "python/collect.h"
+#include "python/options.h"
 #include "python/pace.h"
 #include "python/stop.h"
 #include "python/thread.h"
 #include "python/threads.h"
 
-/* Free bytes that a heap without stale readers retains. */
-#define RETAIN_BYTES (32 * FLI_MIB)
+#include <errno.h>
+
+/* How often a thread passes the heap by that had no block for it. */
+enum { PASS_BY = FLI_RARE_PATHS ? 2 : 63 };
 
 struct fl_heap *fli_py_heap;
+struct fl_py_options fli_py_heap_options;
 struct fl_py_slabs fl_py_slabs;
 static struct fl_type blocks[FL_CLASS_COUNT];
 
@@ -43,15 +50,38 @@ static int make_blocks(char *error, size_t error_size)
 }
 
 /* With stale readers, slabs can be retired at stops only, so the heap retains everything between these (pace.h). */
-static struct fl_heap *create_heap(char *error, size_t error_size)
+static struct fl_options options_of_heap(const struct fl_py_options *given)
 {
-    struct fl_options options = {.retain_bytes = RETAIN_BYTES, .header = stale_header()};
+    struct fl_options options = {.retain_bytes = given->retain_bytes,
+                                 .limit_bytes = given->limit_bytes,
+                                 .reserve_bytes = given->reserve_bytes,
+                                 .header = stale_header()};
     if (options.header != NULL) {
         options.retain_bytes = SIZE_MAX;
         options.grace = FL_GRACE_HOST;
         options.grace_host = &fli_py_stop_grace;
     }
-    return fl_heap_create(&options, error, error_size);
+    return options;
+}
+
+/* Creates the heap, with a smaller range if the OS refuses the address space. */
+static struct fl_heap *create_heap(const struct fl_py_options *given, char *error, size_t error_size)
+{
+    struct fl_options options = options_of_heap(given);
+    struct fl_heap *heap = fl_heap_create(&options, error, error_size);
+    while (heap == NULL && errno == ENOMEM && options.reserve_bytes / 2 >= FLI_RESERVE_MIN) {
+        options.reserve_bytes /= 2;
+        heap = fl_heap_create(&options, error, error_size);
+    }
+    if (heap != NULL)
+        fli_share_bound_racks(heap, given->retain_bytes);
+    return heap;
+}
+
+static int fail(const char *error)
+{
+    PyErr_Format(PyExc_MemoryError, "freelane: %s", error);
+    return -1;
 }
 
 int fli_py_heap_ready(void)
@@ -59,17 +89,17 @@ int fli_py_heap_ready(void)
     char error[256] = "no memory";
     if (fli_py_heap != NULL)
         return 0;
+    if (fli_py_options_get(&fli_py_heap_options) < 0)
+        return -1;
     if (make_blocks(error, sizeof error) != 0)
-        goto failed;
-    fli_py_heap = create_heap(error, sizeof error);
-    if (fli_py_heap == NULL)
-        goto failed;
-    const struct fli_range *range = &fli_py_heap->backing.slabs.ranges.at[0];
+        return fail(error);
+    struct fl_heap *heap = create_heap(&fli_py_heap_options, error, sizeof error);
+    if (heap == NULL)
+        return fail(error);
+    const struct fli_range *range = &heap->backing.slabs.ranges.at[0];
     fl_py_slabs = (struct fl_py_slabs){.base = (uintptr_t)range->base, .bytes = range->span};
+    fli_py_heap = heap;
     return 0;
-failed:
-    PyErr_Format(PyExc_MemoryError, "freelane: %s", error);
-    return -1;
 }
 
 struct fl_heap *fl_py_heap(void)
@@ -79,30 +109,36 @@ struct fl_heap *fl_py_heap(void)
 
 /* ---- Blocks. */
 
-/* The thread's handle, or one for this call alone where there is no thread. NULL if memory is refused. */
-static struct fl_thread *borrow(struct fli_py_thread *thread)
-{
-    return thread != NULL ? thread->heap : fl_thread_attach(fli_py_heap);
-}
-
-static void give_back(struct fli_py_thread *thread, struct fl_thread *borrowed)
-{
-    if (thread == NULL)
-        fl_thread_detach(borrowed);
-}
-
 bool fli_py_heap_owns(const void *block)
 {
     return fli_py_heap != NULL && fli_slab_class_of(&fli_py_heap->backing.slabs, block) != 0;
 }
 
+/* Takes a block of the class. Does not look for one in every corner of the heap: the interpreter has memory, too. */
+static void *take(struct fl_thread *heap, unsigned class_index)
+{
+    if (FLI_UNLIKELY(fli_trace_is_on(fli_py_heap)))
+        return fl_type_alloc(heap, &blocks[class_index]);
+    return fli_alloc_quickly(heap, class_index, stale_header());
+}
+
+/* The same for a thread that remembers for a while that there was none. */
+static void *take_or_pass_by(struct fli_py_thread *thread, unsigned class_index)
+{
+    uint8_t *passed_by = &thread->passed_by[class_index];
+    if (*passed_by > 0) {
+        --*passed_by;
+        return NULL;
+    }
+    void *block = take(thread->heap, class_index);
+    *passed_by = block == NULL ? PASS_BY : 0;
+    return block;
+}
+
 void *fli_py_heap_alloc(struct fli_py_thread *thread, size_t size)
 {
-    struct fl_thread *heap = borrow(thread);
-    if (heap == NULL)
-        return NULL;
-    void *block = fl_type_alloc(heap, &blocks[fl_size_class(size)]);
-    give_back(thread, heap);
+    unsigned class_index = fl_size_class(size);
+    void *block = thread != NULL ? take_or_pass_by(thread, class_index) : NULL;
     fli_py_pace_look();
     if (block != NULL && !fli_py_threads_caching())
         (void)PyTraceMalloc_Track(0, (uintptr_t)block, size);
@@ -114,13 +150,10 @@ void fli_py_heap_free(struct fli_py_thread *thread, void *block)
     if (!fli_py_threads_caching())
         (void)PyTraceMalloc_Untrack(0, (uintptr_t)block);
     fl_py_disown(block);
-    struct fl_thread *heap = borrow(thread);
-    if (heap == NULL) {
+    if (thread != NULL)
+        fl_type_free(thread->heap, block, &blocks[fl_size_class(fl_usable_size(fli_py_heap, block))]);
+    else
         fl_heap_free(fli_py_heap, block);
-        return;
-    }
-    fl_type_free(heap, block, &blocks[fl_size_class(fl_usable_size(fli_py_heap, block))]);
-    give_back(thread, heap);
     fli_py_pace_look();
 }
 
@@ -148,6 +181,11 @@ void fli_py_heap_keep_warm(size_t bytes)
 uint64_t fli_py_heap_begun(void)
 {
     return fli_load_hint(&fli_py_heap->backing.slabs.begun) * FLI_SLAB_BYTES;
+}
+
+size_t fli_py_heap_free_slabs(void)
+{
+    return fli_trim_free_slab_bytes(&fli_py_heap->backing);
 }
 
 struct fli_py_holdings fli_py_heap_holdings(void)

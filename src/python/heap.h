@@ -7,6 +7,11 @@
  * from a container before. Such threads try to raise its reference count, fail (fl_py_disown says why), and look
  * again. So the heap has stale readers of that header, and stops of the world are its grace periods (stop.h).
  *
+ * The heap has one range of address space, fixed and modest, so that one compare tells whose an object is. What does not
+ * fit there, or is beyond the heap's limit, the interpreter's allocator serves.
+ *
+ *     objects without gc = those in the range (the heap's) + those elsewhere (the interpreter's)
+ *
  * The types of the blocks are size classes, because the heap has to know no more: python_inline.h has done what an
  * object's deallocation needs when its block comes here.
  */
@@ -20,14 +25,18 @@ struct fli_py_thread;
 /* The heap; constant once fli_py_heap_ready has returned 0. */
 extern struct fl_heap *fli_py_heap;
 
-/* Makes the heap, once. Returns 0, or -1 with MemoryError. */
+/* Its options, with all defaults filled in; likewise. */
+extern struct fl_py_options fli_py_heap_options;
+
+/* Makes the heap, once. Returns 0, or -1 with MemoryError, or with ValueError if the environment makes no sense. */
 int fli_py_heap_ready(void);
 
 /* Whether the heap gave the block. Takes no lock. */
 bool fli_py_heap_owns(const void *block);
 
 /* Allocates a block of `size` bytes, up to FL_BLOCK_MAX. `thread` is the calling one, or NULL if there is none.
- * Returns NULL if memory is refused. */
+ * Returns NULL if the heap has no room, the OS refuses memory, or there is no thread. While it has none for a size class, a thread asks for
+ * a block of the class only now and then. */
 void *fli_py_heap_alloc(struct fli_py_thread *thread, size_t size);
 
 /* Frees a block of the heap. `thread` likewise. */
@@ -49,8 +58,9 @@ struct fli_py_holdings {
 /* Takes no lock. The heap exists. */
 struct fli_py_holdings fli_py_heap_holdings(void);
 
-/* Bytes of slabs that have been given a class so far. Likewise. */
+/* Bytes of slabs that have been given a class so far; bytes of slabs at home that are all free. Likewise. */
 uint64_t fli_py_heap_begun(void);
+size_t fli_py_heap_free_slabs(void);
 
 /* Retires free slabs until about `retain` bytes of free blocks are left, those in the caches of all threads included.
  * While the world is stopped; calls nothing of the interpreter. */

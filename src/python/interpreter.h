@@ -16,6 +16,7 @@
  *     reclaim.[ch]   taking back what all threads keep                       collect.c, pace.c
  *     stop.[ch]      stops of the world, which are grace periods             reclaim.c, collect.c, heap.c
  *     heap.[ch]      the heap of objects without gc, statistics              all of them
+ *     options.[ch]   the options of that heap                                heap.c, the module's execution
  *
  * Shared state lies under the core's registry lock (heap/registry.h), under the PyMutex of type.c, or is atomic. No
  * thread holds the registry lock while it calls the interpreter, so a stop of the world never waits for that lock.

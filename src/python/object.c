@@ -18,6 +18,7 @@
 #include "python/drawer.h"
 #include "python/heap.h"
 #include "python/nest.h"
+#include "python/reclaim.h"
 #include "python/stock.h"
 #include "python/thread.h"
 #include "python/threads.h"
@@ -71,13 +72,30 @@ static PyObject *init(struct fli_py_thread *thread, const struct fl_py_type *sel
     return has_type ? fl_py_init(object, type) : PyObject_Init(object, type);
 }
 
+/* Memory of the heap or, where that has no room, of the interpreter. */
+static void *find_memory(struct fli_py_thread *thread, size_t bytes)
+{
+    void *block = bytes <= FL_BLOCK_MAX ? fli_py_heap_alloc(thread, bytes) : NULL;
+    return block != NULL ? block : PyObject_Malloc(bytes);
+}
+
+/* The same; before it fails, it takes back what all threads keep. */
+static void *get_memory(struct fli_py_thread *thread, size_t bytes)
+{
+    void *memory = find_memory(thread, bytes);
+    if (FLI_LIKELY(memory != NULL))
+        return memory;
+    fli_py_reclaim(0, 0);
+    return find_memory(thread, bytes);
+}
+
 static PyObject *alloc_plain(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
 {
     if (type->tp_itemsize != 0 && items >= (PY_SSIZE_T_MAX - type->tp_basicsize) / type->tp_itemsize - 8)
         return PyErr_NoMemory();
     size_t bytes = bytes_of(type, items);
     struct fli_py_thread *thread = fli_py_thread_enter();
-    PyObject *object = bytes <= FL_BLOCK_MAX ? fli_py_heap_alloc(thread, bytes) : PyObject_Malloc(bytes);
+    PyObject *object = get_memory(thread, bytes);
     if (object == NULL)
         return PyErr_NoMemory();
     memset((char *)object + sizeof(PyObject), 0, bytes - sizeof(PyObject));

@@ -16,13 +16,15 @@ enum {
 /* The least bound. */
 #define LEAST_BYTES (FLI_RARE_PATHS ? FLI_MIB : 16 * FLI_MIB)
 
-/* Bytes of slabs that keep their memory after a stop, at least: the next objects need them. */
-#define WARM_BYTES (64 * FLI_MIB)
+/* A change of less is not looked at. */
+#define STEP_BYTES (LEAST_BYTES / 4)
 
 enum state { OFF, CALM, ASKED, SERVING };
 
 static FLI_ATOMIC(unsigned) state;
-static FLI_ATOMIC(uint64_t) spent;   /* of the bytes of slabs begun, those that stops have used up */
+static FLI_ATOMIC(uint64_t) spent;      /* of the bytes of slabs begun, those that stops have used up */
+static FLI_ATOMIC(uint64_t) seen_begun; /* bytes of slabs begun, and of free ones, when a thread last looked */
+static FLI_ATOMIC(uint64_t) seen_free;
 static FLI_ATOMIC(int64_t) asked_ms; /* when the request was made */
 static FLI_ATOMIC(bool) has_helper;
 
@@ -53,7 +55,7 @@ static int serve(void *unused)
     struct fli_py_holdings holdings = fli_py_heap_holdings();
     size_t bound = bound_of(&holdings);
     fli_store_hint(&spent, fli_min(fli_load_hint(&spent) + bound, fli_py_heap_begun()));
-    fli_py_reclaim(bound / 2, fli_max(WARM_BYTES, holdings.live));
+    fli_py_reclaim(bound / 2, fli_max(fli_py_heap_options.retain_bytes, holdings.live));
     (void)change(SERVING, CALM);
     return 0;
 }
@@ -70,10 +72,26 @@ static void *help(void *unused)
 
 /* ---- Asking. */
 
+static bool is_near(uint64_t one, uint64_t other)
+{
+    return one - other + STEP_BYTES < 2 * STEP_BYTES;
+}
+
+/* Whether so little has changed since a thread looked that the answer is the same: most slow halves go no further. */
+static bool is_as_before(uint64_t begun, size_t free)
+{
+    if (is_near(begun, fli_load_hint(&seen_begun)) && is_near(free, fli_load_hint(&seen_free)))
+        return true;
+    fli_store_hint(&seen_begun, begun);
+    fli_store_hint(&seen_free, free);
+    return false;
+}
+
 static bool is_due(void)
 {
-    size_t unspent = (size_t)(fli_py_heap_begun() - fli_load_hint(&spent));
-    if (unspent < LEAST_BYTES)
+    uint64_t begun = fli_py_heap_begun();
+    size_t unspent = (size_t)(begun - fli_load_hint(&spent));
+    if (unspent < LEAST_BYTES || is_as_before(begun, fli_py_heap_free_slabs()))
         return false;
     struct fli_py_holdings holdings = fli_py_heap_holdings();
     size_t bound = bound_of(&holdings);
@@ -131,7 +149,7 @@ static void close_pace(void *unused)
 
 int fli_py_pace_open(void)
 {
-    if (!FLI_PY_FREE_THREADED)
+    if (!FLI_PY_FREE_THREADED || fli_py_heap_options.no_stops)
         return 0;
     if (PyUnstable_AtExit(PyInterpreterState_Get(), close_pace, NULL) < 0)
         return -1;

@@ -82,7 +82,7 @@ static int at_first_object(PyObject *object, void *argument)
 static void visit(struct stop *stop)
 {
     PyObject *exception = PyErr_GetRaisedException(), *tracked = PyList_New(0);
-    if (tracked != NULL)
+    if (tracked != NULL && !Py_IsFinalizing())
         PyUnstable_GC_VisitObjects(at_first_object, stop);
     Py_XDECREF(tracked);
     PyErr_SetRaisedException(exception); /* discards a MemoryError */

@@ -34,7 +34,8 @@ struct fli_py_thread {
     size_t room_bytes;      /* of objects for which the caches have room */
     PyThreadState *watcher; /* the thread state that has the capsule, or had the last one */
     uint64_t watcher_id;
-    bool open; /* the drawers may hold something */
+    bool open;                         /* the drawers may hold something */
+    uint8_t passed_by[FL_CLASS_COUNT]; /* how often more it passes the heap by, which had no room for a block */
     struct fli_py_nest nest;
 
     /* Under the core's registry lock. */

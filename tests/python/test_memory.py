@@ -103,6 +103,35 @@ WITHOUT_COLLECTIONS = {
 }
 
 
+# Under a limit on address space: what an import takes of it; then threads, one after the other, with objects of another
+# size each. Prints the bytes that the import takes.
+LIMIT_PROGRAM = """
+    import resource, sys, threading
+    resource.setrlimit(resource.RLIMIT_AS, (COUNT, COUNT))
+
+    def virtual_bytes():
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+
+    before = virtual_bytes()
+    import freelane_demo as demo
+    demo.TYPE(1)
+    print(virtual_bytes() - before)
+
+    def work(length):
+        size = demo.TYPE(length).__sizeof__()
+        many = [demo.TYPE(length) for _ in range((700 << 20) // size)]
+        served.append(len(many))
+
+    served = []
+    for length in (4, 10):
+        thread = threading.Thread(target=work, args=(length,))
+        thread.start()
+        thread.join()
+    assert len(served) == 2, served
+"""
+
+
 def run(kind, program=PROGRAM, count=OBJECTS):
     program = program.replace("TYPE", kind).replace("COUNT", str(count))
     return [int(word) for word in run_python(program, timeout=600).split()]
@@ -137,6 +166,12 @@ class Memory(TestCase):
             (peak,), (twins_peak,) = (run(kind, program, PHASE_OBJECTS) for kind in ("Vector", "DefaultVector"))
             print(f"phases, {name}: MiB peak {peak / MIB:.1f}, default twin {twins_peak / MIB:.1f}")
             self.assertLess(peak, 1.2 * twins_peak + 32 * MIB)
+
+    def test_memory_of_one_size_serves_another_under_a_limit(self):
+        for limit in (2 << 30, 4 << 30):
+            (taken,) = run("Vector", LIMIT_PROGRAM, limit)
+            print(f"limit {limit / MIB:.0f} MiB: the import takes {taken / MIB:.1f}")
+            self.assertLess(taken, limit // 32)
 
     def test_points(self):
         self.check("Point")

@@ -77,6 +77,13 @@ static PyObject *set_caching(PyObject *module, PyObject *on)
     return truth < 0 ? NULL : PyBool_FromLong(fl_py_set_caching(truth));
 }
 
+static PyObject *configure(PyObject *module, PyObject *limit)
+{
+    struct fl_py_options options = {.limit_bytes = PyLong_AsSize_t(limit)};
+    (void)module;
+    return fl_py_configure(&options) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 static PyObject *check(PyObject *module, PyObject *unused)
 {
     char error[256];
@@ -99,6 +106,7 @@ PyMethodDef demo_functions[] = {
     {"new_beside", new_beside, METH_O, "an object of the type made by PyObject_New or PyObject_GC_New, of zeros"},
     {"stats", stats, METH_NOARGS, "what Freelane holds: struct fl_py_stats"},
     {"set_caching", set_caching, METH_O, "fl_py_set_caching"},
+    {"configure", configure, METH_O, "configure(limit): fl_py_configure"},
     {"check", check, METH_NOARGS, "fl_heap_check of the heap; no other thread may use it meanwhile"},
     {"owns", owns, METH_O, "whether the object lies in the heap's slabs"},
     {"refusals", demo_refusals, METH_NOARGS, "names of declarations that fl_py_type_ready refuses"},

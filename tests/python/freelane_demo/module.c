@@ -4,8 +4,22 @@
  */
 #include "demo.h"
 
+#include <stdlib.h>
+
+/* Sets options, once in the process, if the environment says so. */
+static int configure(void)
+{
+    const char *limit = getenv("FREELANE_DEMO_LIMIT");
+    if (limit == NULL || fl_py_heap() != NULL)
+        return 0;
+    struct fl_py_options options = {.limit_bytes = strtoull(limit, NULL, 10)};
+    return fl_py_configure(&options);
+}
+
 static int execute(PyObject *module)
 {
+    if (configure() < 0)
+        return -1;
     if (demo_add_types(module) < 0 || demo_add_subtypes(module) < 0)
         return -1;
     return demo_add_nesting(module);
