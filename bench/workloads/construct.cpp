@@ -6,8 +6,8 @@
  *     construct/array     an array of pointers: a table of 8 places, which is doubled when it is full; 20 are appended
  *     construct/object    a hash table: 8 buckets, which are doubled when there are as many pairs; a block for each
  *                         pair; 20 keys are entered
- *     construct/frame     a stack of 45 values in a block of its own, which are nil at first, and a block of 64 bytes for
- *                         a call; 8 are set
+ *     construct/frame     a stack of 45 values in a block of its own, which are nil at first, and a block of 64 bytes
+ *                         for a call; 8 are set
  *     construct/tuple     4 pointers in the object itself
  *
  *     freelane    a constructed type (object.h): tables and pairs stay, as large as they have become

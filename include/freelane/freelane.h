@@ -660,8 +660,8 @@ static inline struct fl_thread *fl_thread_attach(struct fl_heap *heap)
  * handle: only destructors of that thread may use it from then on. May lock. */
 FL_API int fl_thread_detach(struct fl_thread *thread);
 
-/* First evicts the dead objects that the thread keeps constructed (object.h): their callbacks run. Then sends home every
- * block in the thread's caches and in the magazines that it keeps beyond these. Then a trim can
+/* First evicts the dead objects that the thread keeps constructed (object.h): their callbacks run. Then sends home
+ * every block in the thread's caches and in the magazines that it keeps beyond these. Then a trim can
  * return their slabs to the OS, and other threads may adopt the slabs. Blocks that the thread has deferred begin to
  * wait for their grace period. Called by the handle's thread. May lock. */
 FL_API void fl_thread_flush(struct fl_thread *thread);

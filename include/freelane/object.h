@@ -74,8 +74,7 @@ FL_API int fl_object_type_ready(struct fl_type *type, const struct fl_type *base
  *     later                it is evicted             clear(object), and the block is freed
  *
  *   - The thread that deallocates an object keeps it: the owner, or one that drops the last reference in its place.
- *     Only threads that have created objects keep any. An object is used again by the thread that keeps it, the last
- *     one first, and never goes through the pool.
+ *     An object is used again by the thread that keeps it, the last one first, and never goes through the pool.
  *   - A thread keeps objects of a type up to the type's `keep_bytes`: their sizes, and their parts as `reset` tells
  *     them. An object for which there is no room, or no memory to note it, is cleared and freed at once.
  *   - fl_thread_flush, fl_thread_offline, fl_thread_detach and the exit of a thread evict all that the thread keeps.
@@ -93,8 +92,8 @@ FL_API int fl_object_type_ready(struct fl_type *type, const struct fl_type *base
  *     many are kept.
  *
  * The callbacks are called as those of fl_dealloc, and may be left as these. An object whose `reset` or `clear` was
- * left stays allocated. The parts may come from this heap or from elsewhere. A type may go away only once no thread keeps
- * objects of it. */
+ * left stays allocated. The parts may come from this heap or from elsewhere. A type may go away only once no thread
+ * keeps objects of it. */
 
 /* The bytes of a type that a thread keeps, unless the type says otherwise. */
 #define FL_KEEP_BYTES 65536

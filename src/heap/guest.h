@@ -31,14 +31,14 @@ struct fli_guest {
     bool (*evict)(struct fli_thread *thread);
     /* Whether a handle keeps any. The thread that uses it. */
     bool (*keeps)(const struct fli_thread *thread);
-    /* Hands them to fl_run_pending of the handle, and calls no callback. Its thread, or any other while that is stopped.
-     * Under the registry lock. */
+    /* Hands them to fl_run_pending of the handle, and calls no callback. Its thread, or any other while that is
+     * stopped. Under the registry lock. */
     void (*hand_over_locked)(struct fli_thread *thread);
     /* Tells of each block in which a handle keeps a dead object. Under the registry lock; no other thread uses the
      * heap. */
     void (*visit_kept_locked)(struct fl_heap *heap, fli_guest_visitor visitor, void *context);
-    /* Verifies what it keeps, and adds the magazines that it has to `*magazines`. Returns 0, or -EUCLEAN with a message.
-     * Likewise. */
+    /* Verifies what it keeps, and adds the magazines that it has to `*magazines`. Returns 0, or -EUCLEAN with a
+     * message. Likewise. */
     int (*check_locked)(struct fl_heap *heap, size_t *magazines, char *error, size_t error_size);
     /* The heap is destroyed. */
     void (*close)(struct fli_guest *guest);

@@ -7,9 +7,9 @@
  *     live = blocks of all slabs - free, and large blocks that are neither free nor deferred
  *
  * A layer above may keep dead objects of up to FL_BLOCK_MAX bytes. Once the walk has begun, it takes these to be free,
- * too. So dead objects that wait for their callbacks (dead.h) are live. All that a walk knows lies in a mapping of its own.
- * Nothing in the heap changes but the word that says that there is a walk. The trim lock guards that word, so that the
- * library's own thread leaves the heap alone meanwhile (decay.h).
+ * too. So dead objects that wait for their callbacks (dead.h) are live. All that a walk knows lies in a mapping of its
+ * own. Nothing in the heap changes but the word that says that there is a walk. The trim lock guards that word, so that
+ * the library's own thread leaves the heap alone meanwhile (decay.h).
  *
  * The threads that walk read the word without a lock: the host has stopped the world for them.
  *

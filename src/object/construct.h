@@ -12,8 +12,8 @@
  * counts as resurrected then. So such objects wait like others while callbacks run, and chains of them do not recurse.
  * Nothing finds a kept object but its keep: its counts say that it is dead.
  *
- * The type names a cache that has neither blocks nor room (`alloc_cache`), which is no other type's. So its calls come to
- * the slow halves, and these know it by that. What its owner's fl_decref ends where no drain runs takes a quick way
+ * The type names a cache that has neither blocks nor room (`alloc_cache`), which is no other type's. So its calls come
+ * to the slow halves, and these know it by that. What its owner's fl_decref ends where no drain runs takes a quick way
  * there, which is a drain of its own (`dealloc_cache` says whether the type may take it).
  */
 #ifndef FLI_CONSTRUCT_H

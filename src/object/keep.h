@@ -11,16 +11,16 @@
  *
  *     bytes of its objects + room = the bound of the type
  *
- * Of the loaded magazine, `top` is one past the last pair, so one word says which it is and how many pairs it has. There
- * are magazines that are full, and perhaps an empty one to spare.
+ * Of the loaded magazine, `top` is one past the last pair, so one word says which it is and how many pairs it has.
+ * There are magazines that are full, and perhaps an empty one to spare.
  *
- * A kept object is allocated, as the heap sees it, and nothing is written to it. So memory is needed for the pairs alone:
- * where that is refused, nothing is kept.
+ * A kept object is allocated, as the heap sees it, and nothing is written to it. So memory is needed for the pairs
+ * alone: where that is refused, nothing is kept.
  *
- * The owning thread alone puts and takes. The registry lock guards which types there are (`kept`, `kept_types`), so that
- * other threads can count. In the child of a fork, what a thread kept that is gone is as that thread had it at that
- * instant. So `top` is lowered before an object leaves, and raised after one has come. What does not count just then is
- * live in the child for ever.
+ * The owning thread alone puts and takes. The registry lock guards which types there are (`kept`, `kept_types`), so
+ * that other threads can count. In the child of a fork, what a thread kept that is gone is as that thread had it at
+ * that instant. So `top` is lowered before an object leaves, and raised after one has come. What does not count just
+ * then is live in the child for ever.
  *
  *     label  order    where                           pairs with
  *     N1 N2  release  a pair is set                   N4: the pair did not count
@@ -73,8 +73,8 @@ static inline struct fl_kept *fli_keep_of(const struct fl_thread *face, uint32_t
     return FLI_LIKELY(number < face->kept_types) ? face->kept + number : NULL;
 }
 
-/* Keeps an object. Returns false if there is no room in the magazine, or the bound does not allow it. The owning thread,
- * here and below. */
+/* Keeps an object. Returns false if there is no room in the magazine, or the bound does not allow it. The owning
+ * thread, here and below. */
 static inline bool fli_keep_put_quickly(struct fl_kept *kept, void *object, size_t bytes)
 {
     struct fli_keep_pair *top = fli_load_own(&kept->top);
@@ -119,8 +119,8 @@ size_t fli_keep_objects(const struct fli_thread *thread);
 /* Gives up what a handle needs to keep objects, of which it has none. No lock may be held. */
 void fli_keep_close(struct fli_thread *thread);
 
-/* Has all objects wait in the queue of the thread, for fl_run_pending, and does the same. The owning thread, or any other while that is
- * stopped. */
+/* Has all objects wait in the queue of the thread, for fl_run_pending, and does the same. The owning thread, or any
+ * other while that is stopped. */
 void fli_keep_hand_over_locked(struct fli_thread *thread);
 
 /* Adds up what the handles of a heap keep. */

@@ -105,10 +105,10 @@ static void end_handing(struct fl_thread *face, struct fl_heap *heap, const stru
     fli_slots_end_dead(face, heap);
 }
 
-/* Whether the host may wait for the end of the type's objects: its code runs there. */
+/* Whether the host may wait for the end of the type's objects: its code runs there. A constructed type is CLEAR. */
 static bool is_waited_for(const struct fl_type *type)
 {
-    return type->kind != FL_DEALLOC_PLAIN && type->kind != FL_DEALLOC_CLEAR;
+    return type->kind != FL_DEALLOC_PLAIN && type->kind != FL_DEALLOC_CLEAR && !fli_construct_is(type);
 }
 
 /* Drops a reference for the owner's queue. Deallocates what this has found dead. */

@@ -282,11 +282,13 @@ static void an_object_that_another_thread_drops_is_kept_by_its_owner(void **stat
     struct two *two = *state;
     struct array *array = new_array(two->mine, &array_type);
     fl_decref(two->other, &array->head);
+    fl_merge(two->other);
     assert_int_equal(seen.reset, 0);
     fl_merge(two->mine);
     assert_int_equal(seen.reset, 1);
     assert_ptr_equal(new_array(two->mine, &array_type), array);
     fl_decref(two->other, &array->head);
+    fl_merge(two->other);
     assert_ptr_equal(new_array(two->mine, &array_type), array); /* its allocation merges */
     fl_incref(two->other, &array->head);
     fl_decref(two->mine, &array->head);
@@ -428,11 +430,11 @@ static void a_handle_that_goes_offline_keeps_nothing(void **state)
 {
     struct two *two = *state;
     keep_some(two->mine, &array_type, 10);
-    fl_decref(two->other, fl_object_alloc(two->other, &number_type)); /* handles that own nothing keep nothing */
     struct array *array = new_array(two->mine, &array_type);
     fl_thread_offline(two->mine);
     assert_int_equal(seen.cleared, 9);
     fl_decref(two->other, &array->head);
+    fl_merge(two->other);
     assert_int_equal(kept_of(two->heap).kept, 1);
     fl_thread_online(two->mine);
     keep_some(two->mine, &array_type, 10);
@@ -452,6 +454,7 @@ static void *keep_and_exit(void *argument)
     struct fl_object *second = fl_object_alloc(thread, &array_type.type);
     EXPECT(first != NULL && second != NULL);
     fl_decref(two->other, second); /* the thread that waits for this one lends its handle */
+    fl_merge(two->other);
     fl_decref(thread, first);
     return NULL;
 }
@@ -865,6 +868,36 @@ static void a_walk_and_an_allocation_do_not_go_together(void **state)
     assert_int_equal(kept_of(two->heap).kept, 2);
 }
 
+static void clear_and_detach(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    clear(thread, object, type);
+    EXPECT(fl_thread_detach(thread) == -EINVAL);
+}
+
+static size_t reset_and_detach(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    EXPECT(fl_thread_detach(thread) == -EINVAL);
+    return reset(thread, object, type);
+}
+
+static void a_callback_must_not_detach_its_handle(void **state)
+{
+    struct two *two = *state;
+    static struct fl_constructed_type type = ARRAY_TYPE("detaching", .keep_bytes = 1 << 20);
+    ready(&type, NULL);
+    type.reset = reset_and_detach;
+    for (unsigned i = 0; i < 2; i++) { /* the second time, it ends the quick way */
+        keep_some(two->mine, &type, 1);
+        assert_misuse("fl_thread_detach", two->mine, "is destroying an object");
+    }
+    type.reset = reset;
+    type.type.clear = clear_and_detach;
+    fl_thread_flush(two->mine);
+    assert_misuse("fl_thread_detach", two->mine, "is destroying an object");
+    type.type.clear = clear;
+    assert_int_equal(live(two), 0);
+}
+
 /* ---- Callbacks that are left. */
 
 static jmp_buf away;
@@ -926,6 +959,7 @@ int main(void)
         TWO_TEST(a_kept_object_has_no_reference),
         TWO_TEST(a_constructed_object_cannot_be_deferred),
         TWO_TEST(a_walk_and_an_allocation_do_not_go_together),
+        TWO_TEST(a_callback_must_not_detach_its_handle),
         TWO_TEST(a_reset_that_is_left_leaves_the_object),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
