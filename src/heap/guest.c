@@ -12,20 +12,20 @@ struct fli_guest *fli_guest_enter(struct fl_heap *heap, struct fli_guest *guest)
 
 void fli_guest_leave(struct fli_thread *thread, bool detached)
 {
-    if (thread->guest != NULL)
+    if (thread->guest != 0)
         fli_guest_of(thread->heap)->leave(thread, detached);
 }
 
 void fli_guest_return(struct fli_thread *thread)
 {
-    if (thread->guest != NULL)
+    if (thread->guest != 0)
         fli_guest_of(thread->heap)->come_back(thread);
 }
 
 void fli_guest_remove_locked(struct fli_thread *thread)
 {
     fli_registry_assert_held();
-    if (thread->guest != NULL)
+    if (thread->guest != 0)
         fli_guest_of(thread->heap)->remove_locked(thread);
 }
 
@@ -38,13 +38,13 @@ void fli_guest_begin_anew_stw(struct fl_heap *heap)
 
 bool fli_guest_evict(struct fli_thread *thread)
 {
-    return thread->guest != NULL && fli_guest_of(thread->heap)->evict(thread);
+    return thread->guest != 0 && fli_guest_of(thread->heap)->evict(thread);
 }
 
 void fli_guest_hand_over_locked(struct fli_thread *thread)
 {
     fli_registry_assert_held();
-    if (thread->guest != NULL)
+    if (thread->guest != 0)
         fli_guest_of(thread->heap)->hand_over_locked(thread);
 }
 
@@ -70,7 +70,7 @@ static struct fli_thread *find_ours_locked(struct fl_heap *heap, const struct fl
     const struct fli_os_thread *here = fli_os_thread_self();
     struct fli_thread *thread = here != NULL ? here->bound : NULL;
     for (; thread != NULL; thread = thread->in_os_thread.next)
-        if (thread->heap == heap && thread->detacher == NULL && thread->guest != NULL && guest->keeps(thread))
+        if (thread->heap == heap && thread->detacher == NULL && thread->guest != 0 && guest->keeps(thread))
             return thread;
     return NULL;
 }

@@ -55,7 +55,6 @@ struct fli_thread {
     struct fl_heap *left; /* the heap that it was of, once the exit of its OS thread has detached it */
     struct fli_owner owner;
     void *context;
-    void *guest;                   /* what a layer above keeps of the handle, or NULL (guest.h) */
     struct fli_callback refilling; /* on_refill */
     const void *stack;             /* the host's name for the stack that the thread is on */
     struct fli_dead *dead;         /* dead objects of a stack, if it is the present one */
@@ -73,6 +72,7 @@ struct fli_thread {
     bool leaves;                               /* has been flushed for the last time */
     FLI_PLAIN(bool) offline;                   /* no thread uses it */
     FLI_PLAIN(bool) diverted;                  /* it is traced; also read by the owning thread */
+    uint32_t guest;                /* what a layer above keeps of the handle, or 0 (guest.h); the owning thread's */
     const void *detacher;          /* the OS thread that detaches it, as an address of its own; NULL: none does */
     struct fli_callback detaching; /* the call of fl_thread_detach, if it is one that detaches it */
 };

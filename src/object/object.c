@@ -154,10 +154,10 @@ static enum fli_drop drop_if_known(const struct fl_thread *face, struct fl_objec
 static bool joins(const struct fl_thread *face)
 {
     struct fli_thread *thread = fli_thread_of(face);
-    if (thread->heap == NULL || thread->guest != NULL || fli_slots_of(thread->heap) == NULL)
+    if (thread->heap == NULL || thread->guest != 0 || fli_slots_of(thread->heap) == NULL)
         return false;
     fli_slots_join(thread);
-    return thread->guest != NULL;
+    return thread->guest != 0;
 }
 
 bool fl_drop(struct fl_thread *face, struct fl_object *object)
@@ -245,7 +245,7 @@ void fl_object_init_slow(struct fl_thread *face, struct fl_object *object, const
     struct fli_thread *server = fli_serve_enter(face);
     uint32_t mark = 0;
     if (server != NULL) {
-        if (server->guest == NULL)
+        if (server->guest == 0)
             fli_slots_join(server);
         mark = fli_slots_mark(server);
         fli_service_leave(server);

@@ -95,12 +95,12 @@ void fli_slots_join(struct fli_thread *thread)
 {
     int saved = errno;
     struct fli_slots *slots = thread != thread->heap->service ? obtain(thread->heap) : NULL;
-    if (slots != NULL && thread->guest == NULL && !fli_load_hint(&slots->full)) {
+    if (slots != NULL && thread->guest == 0 && !fli_load_hint(&slots->full)) {
         fli_registry_lock();
         uint32_t number = take_locked(slots);
         fli_registry_unlock();
         if (number != 0) {
-            thread->guest = fli_slots_at(slots, number);
+            thread->guest = number;
             come_back(thread);
         }
     }
@@ -125,7 +125,7 @@ static void leave(struct fli_thread *thread, bool detached)
     show(thread);
     if (!detached)
         return;
-    thread->guest = NULL;
+    thread->guest = 0;
     fli_registry_lock();
     give_back_locked(slots, slot);
     fli_registry_unlock();
@@ -137,7 +137,7 @@ static void remove_locked(struct fli_thread *thread)
     struct fli_slot *slot = fli_slots_mine(thread);
     struct fli_handing handing = {.server = thread, .mine = slot, .merging = fli_slots_merging(thread, slots)};
     fli_construct_hand_over_locked(thread);
-    thread->guest = NULL;
+    thread->guest = 0;
     if (thread->heap->has_lost)
         fli_hand_forget(slot); /* in the child of a fork: its thread may have been at work on them */
     else
@@ -170,8 +170,8 @@ static void retire_free_stw(struct fli_slots *slots)
 static void retire_used_stw(struct fl_heap *heap)
 {
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
-        if (thread->guest != NULL && is_claimed(fli_slots_mine(thread))) {
-            thread->guest = NULL;
+        if (thread->guest != 0 && is_claimed(fli_slots_mine(thread))) {
+            thread->guest = 0;
             show(thread);
         }
 }

@@ -46,7 +46,7 @@ static inline struct fli_slot *fli_slots_at(const struct fli_slots *slots, uint3
 /* The slot of a handle, or NULL. The owning thread. */
 static inline struct fli_slot *fli_slots_mine(const struct fli_thread *thread)
 {
-    return (struct fli_slot *)thread->guest;
+    return thread->guest != 0 ? fli_slots_at(fli_slots_of(thread->heap), thread->guest) : NULL;
 }
 
 /* What `local` of the handle's objects begins with; 0 if it has no slot, or is offline. The owning thread. */
@@ -55,7 +55,7 @@ static inline uint32_t fli_slots_mark(const struct fli_thread *thread)
     const struct fli_slot *slot = fli_slots_mine(thread);
     if (slot == NULL || (fli_load_own(&slot->state) & FLI_SLOT_ONLINE) == 0)
         return 0;
-    return (uint32_t)(slot - fli_slots_at(fli_slots_of(thread->heap), 0)) << FLI_LOCAL_BITS;
+    return thread->guest << FLI_LOCAL_BITS;
 }
 
 /* Gives a handle a slot, if there is one. Keeps errno. The owning thread. Locks. */
