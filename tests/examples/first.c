@@ -1,19 +1,21 @@
 /* example: first.c */
-#include <freelane/freelane.h>
+#include <freelane/object.h>
 
 #include <stdio.h>
 
 struct node {
+    struct fl_object head; /* a reference count, and the type */
     double value;
-    struct node *next; /* the node owns a reference to it */
-};                     /* an object of a host */
+    struct node *next; /* the node has a reference to it */
+};
 
-/* Drops what a dead node owns. Here every node has one reference, so dropping it is the end of the next node. */
+/* Drops what a dead node refers to. */
 static void drop(struct fl_thread *thread, void *object, const struct fl_type *type)
 {
     struct node *node = object;
+    (void)type;
     if (node->next != NULL)
-        fl_dealloc(thread, node->next, type);
+        fl_decref(thread, &node->next->head);
 }
 
 static struct fl_type node_type = {
@@ -22,18 +24,19 @@ static struct fl_type node_type = {
 int main(void)
 {
     char error[256];
-    if (fl_type_ready(&node_type, NULL, error, sizeof error) != 0) {
+    if (fl_object_type_ready(&node_type, NULL, error, sizeof error) != 0) {
         fprintf(stderr, "%s\n", error);
         return 1;
     }
     struct node *list = NULL;
     for (int i = 0; i < 10000000; i++) {
-        struct node *node = fl_type_alloc(fl_thread_self(), &node_type);
+        struct node *node = (struct node *)fl_object_alloc(fl_thread_self(), &node_type);
         if (node == NULL)
             return 1;
-        *node = (struct node){.value = i, .next = list};
+        node->value = i;
+        node->next = list;
         list = node;
     }
-    fl_dealloc(fl_thread_self(), list, &node_type); /* ten million nodes end in turn, the stack does not grow */
+    fl_decref(fl_thread_self(), &list->head); /* ten million nodes end in turn, the stack does not grow */
     return 0;
 }
