@@ -42,6 +42,8 @@ static void word_yield(struct machine *machine)
 /* -- integer: the objects in cycles that were collected */
 static void word_collect(struct machine *machine)
 {
+    if (!MEMORY_COLLECTS)
+        fail("this memory cannot be walked, so nothing collects cycles");
     machine_safepoint(machine);
     machine_push(machine, integer_new(machine->lane, (int64_t)collect(machine)));
     machine_safepoint(machine);

@@ -26,14 +26,6 @@ void objects_open(void)
     threads_open();
 }
 
-void container_init(struct container *self, uint32_t count)
-{
-    atomic_init(&self->count, count);
-    atomic_init(&self->lock.taken, false);
-    self->mark = 0;
-    self->finalized = 0;
-}
-
 void object_complain(const object_t *self, enum shape shape)
 {
     static const char *const names[] = {"none",   "an integer", "a real",   "a string", "a tuple", "a list",

@@ -8,7 +8,7 @@
  *     shape              file          kind
  *     none               object.c      static and immortal
  *     integer, real      number.c      PLAIN
- *     string             string.c      PLAIN, of different sizes
+ *     string             string.c      PLAIN, a class for each size
  *     tuple              tuple.c       CLEAR
  *     list               list.c        CLEAR, piece by piece; its array is PLAIN
  *     dict               dict.c        CLEAR; its table is PLAIN
@@ -84,7 +84,13 @@ static inline uint32_t container_count(const struct container *self)
     return atomic_load_explicit(&self->count, memory_order_relaxed);
 }
 
-void container_init(struct container *self, uint32_t count);
+static inline void container_init(struct container *self, uint32_t count)
+{
+    atomic_init(&self->count, count);
+    atomic_init(&self->lock.taken, false);
+    self->mark = 0;
+    self->finalized = 0;
+}
 
 /* Fails, saying that the object is not of the shape. */
 __attribute__((noreturn, cold)) void object_complain(const object_t *self, enum shape shape);

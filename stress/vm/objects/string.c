@@ -3,13 +3,28 @@
 
 #include <string.h>
 
-static struct class string_class = {
-    .type = {.name = "string", .size = sizeof(struct string), .kind = MEMORY_PLAIN, .flags = MEMORY_VARIABLE},
-    .shape = SHAPE_STRING};
+enum { STEP = 16, SHORT_MOST = 512 };
 
+static struct class classes[SHORT_MOST / STEP]; /* of objects of up to STEP, 2 * STEP, ... bytes */
+static struct class long_class;
+
+static void open_class(struct class *class, size_t size, uint32_t flags)
+{
+    class->shape = SHAPE_STRING;
+    class->type.name = "string";
+    class->type.size = size;
+    class->type.kind = MEMORY_PLAIN;
+    class->type.flags = flags;
+    memory_type_ready(&class->type);
+}
+
+/* The first classes are of objects that no string fits. */
 void strings_open(void)
 {
-    memory_type_ready(&string_class.type);
+    for (size_t size = STEP; size <= SHORT_MOST; size += STEP)
+        if (size > sizeof(struct string))
+            open_class(&classes[size / STEP - 1], size, 0);
+    open_class(&long_class, SHORT_MOST + 1, MEMORY_VARIABLE);
 }
 
 /* ---- Strings */
@@ -28,7 +43,10 @@ static struct string *begin(lane_t *lane, size_t length)
 {
     if (length >= UINT32_MAX)
         fail("a string of %zu bytes is too long", length);
-    struct string *made = (struct string *)object_new_sized(lane, &string_class.type, sizeof *made + length + 1);
+    size_t size = sizeof(struct string) + length + 1;
+    bool is_short = size <= SHORT_MOST;
+    struct string *made = (struct string *)(is_short ? object_new(lane, &classes[(size - 1) / STEP].type)
+                                                     : object_new_sized(lane, &long_class.type, size));
     made->length = (uint32_t)length;
     return made;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Strings: constant bytes with their hash. They are PLAIN, of different sizes.
+ * Strings: constant bytes with their hash. They are PLAIN. As with tuples, short ones have a class for each size in
+ * steps of 16 bytes, so that they are allocated and freed inline. Longer ones share a class of different sizes.
  *
  * The reader interns the strings of a program: strings of the same bytes are one object, which is immortal, so threads
  * that share it do not count in it.
