@@ -115,12 +115,16 @@ static void run_rounds(struct machine *machine, object_t *program, struct run *r
     run->cpu += seconds_of(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-/* What is left is in cycles. Their handles may make new ones. */
+/* What is left is in cycles. Their handles may make new ones. If a collection finds as many as the one before, these are
+ * not in cycles: somebody has lost references to them, which memory_close tells. */
 static void collect_all(struct machine *machine)
 {
-    do
+    size_t found = 0, before;
+    do {
+        before = found;
         machine_finish(machine);
-    while (collect(machine) > 0 || machine->finalizable != NULL);
+        found = collect(machine);
+    } while (machine->finalizable != NULL || found != before);
 }
 
 /* Constants hold nothing but other constants. */
