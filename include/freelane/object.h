@@ -219,6 +219,10 @@ struct fl_object_stats {
 /* Fills `stats`. While threads are at work, each number was true a moment ago. Any thread. May lock. */
 FL_API void fl_heap_object_stats(struct fl_heap *heap, struct fl_object_stats *stats);
 
+/* Prints them to the stream. Returns 0, or -EIO if the stream failed. A cancellation point if writing to the stream is
+ * one. Any thread. May lock. */
+FL_API int fl_heap_print_object_stats(struct fl_heap *heap, FILE *stream, enum fl_stats_format format);
+
 #ifdef __cplusplus
 }
 #endif

@@ -4,11 +4,9 @@
  */
 #include "api/serve.h"
 #include "base/check.h"
-#include "heap/registry.h"
 #include "heap/service.h"
 #include "object/construct.h"
 #include "object/hand.h"
-#include "object/keep.h"
 #include "object/slots.h"
 
 /* The owner's count at which half of it moves to the shared one. The fast paths know only FL_LOCAL_MOST. */
@@ -213,21 +211,6 @@ const unsigned char *fl_thread_handed(struct fl_thread *face)
     const struct fli_slot *slot = fli_slots_mine(server);
     fli_service_leave(server);
     return slot != NULL ? (const unsigned char *)&slot->handed : &nothing;
-}
-
-void fl_heap_object_stats(struct fl_heap *heap, struct fl_object_stats *stats)
-{
-    struct fli_slots *slots = fli_slots_of(heap);
-    if (slots == NULL) {
-        *stats = (struct fl_object_stats){0};
-        return;
-    }
-    fli_registry_lock();
-    *stats = slots->gone;
-    fli_keep_count_locked(heap, stats);
-    fli_registry_unlock();
-    stats->overflows = fli_load_hint(&slots->overflows);
-    stats->refused = fli_load_hint(&slots->refused);
 }
 
 /* ---- Making objects. */

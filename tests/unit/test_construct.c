@@ -588,6 +588,29 @@ static void kept_objects_are_counted(void **state)
     assert_int_equal(stats.evicted, 4);
 }
 
+static void they_are_reported(void **state)
+{
+    struct two *two = *state;
+    char text[512] = "", *end = NULL;
+    size_t size = 0;
+    keep_some(two->mine, &array_type, 4);
+    keep_some(two->mine, &array_type, 3);
+    FILE *stream = fmemopen(text, sizeof text, "w");
+    assert_int_equal(fl_heap_print_object_stats(two->heap, stream, FL_STATS_TEXT), 0);
+    fclose(stream);
+    assert_contains(text, "kept                                4\n");
+    assert_contains(text, "renewed                             3\n");
+    stream = open_memstream(&end, &size);
+    assert_int_equal(fl_heap_print_object_stats(two->heap, stream, FL_STATS_JSON), 0);
+    fclose(stream);
+    assert_string_equal(end, "{\n  \"overflows\": 0,\n  \"refused\": 0,\n  \"kept\": 4,\n  \"kept_bytes\": 416,\n"
+                             "  \"renewed\": 3,\n  \"evicted\": 0\n}\n");
+    free(end);
+    stream = fopen("/dev/full", "w");
+    assert_int_equal(fl_heap_print_object_stats(two->heap, stream, FL_STATS_TEXT), -EIO);
+    fclose(stream);
+}
+
 /* ---- Forks. */
 
 static void use_the_child(void *argument)
@@ -949,6 +972,7 @@ int main(void)
         TWO_TEST(an_eviction_ends_though_callbacks_keep_others),
         TWO_TEST(a_walk_does_not_see_a_kept_object),
         TWO_TEST(kept_objects_are_counted),
+        TWO_TEST(they_are_reported),
         TWO_TEST(a_child_keeps_its_own_and_is_left_what_others_kept),
         TWO_TEST(objects_that_end_later_are_reset_later),
         TWO_TEST(a_reader_takes_no_reference_to_a_kept_object),
