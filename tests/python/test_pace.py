@@ -100,6 +100,7 @@ PROGRAM = """
 
 @unittest.skipIf(not FREE_THREADED, "with the GIL the heap trims itself")
 class Process(unittest.TestCase):
+    @unittest.skipIf(TSAN, "a forked child starts threads")
     def test_forks_while_requests_are_made_and_served(self):
         run_python(PROGRAM + """
     start(2)
