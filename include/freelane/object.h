@@ -25,7 +25,8 @@
  *
  *     wait-free     fl_incref and fl_decref by the owner, apart from what the death of an object does
  *     lock-free     the same by other threads, fl_try_incref, fl_publish, fl_make_immortal, fl_merge
- *     may lock      the first object that a handle creates, and handing an object over, where there is no magazine
+ *     may lock      the first object that a handle creates, and handing an object over, where there is no magazine;
+ *                   the same for keeping one constructed, and evicting it
  *
  * Every reference belongs to the heap of the object: it is dropped through a handle of that heap. Compiles as C11 and
  * as C++17.
