@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RESERVE_DEFAULT (FLI_RARE_PATHS ? 16 * FLI_MIB : 256 * FLI_MIB)
+#define RESERVE_DEFAULT (FLI_RARE_PATHS ? 64 * FLI_MIB : 256 * FLI_MIB)
 #define RETAIN_DEFAULT  (FLI_PY_FREE_THREADED ? 64 * FLI_MIB : 32 * FLI_MIB)
 
 static const char *const variable = "FREELANE_PYTHON_OPTIONS";
