@@ -119,6 +119,37 @@ static void what_stopped_threads_have_deferred_is_submitted(void **state)
     end_bed(&bed);
 }
 
+/* A thread that is detaching its handle, as an exit does, which nobody can stop. */
+struct detaching {
+    struct fl_thread *thread;
+    size_t cached_bytes; /* what its cache has after a flush meanwhile */
+};
+
+static void flush_meanwhile(struct fl_heap *heap, size_t deferred_bytes, void *context)
+{
+    struct detaching *detaching = context;
+    (void)deferred_bytes;
+    fl_free_sized(detaching->thread, fl_alloc(detaching->thread, STEP), STEP);
+    fl_heap_flush_stopped(heap);
+    detaching->cached_bytes = stats_of(heap).cached_bytes;
+}
+
+static void a_handle_that_its_thread_detaches_is_left_to_that_thread(void **state)
+{
+    (void)state;
+    struct played_host host = {0};
+    struct detaching detaching = {0};
+    struct bed bed = bed_of_host(
+        &host, &(struct fl_options){.defer_bytes = 1, .on_deferred = flush_meanwhile, .context = &detaching});
+    detaching.thread = fl_thread_attach(bed.heap);
+    fl_free_deferred(detaching.thread, fl_alloc(detaching.thread, STEP), STEP);
+    assert_int_equal(fl_thread_detach(detaching.thread), 0);
+    assert_true(detaching.cached_bytes > 0);
+    detaching.thread = bed.thread;
+    let_all_go(&host, bed.thread);
+    end_bed(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +157,7 @@ int main(void)
         BED_TEST(without_the_flush_their_caches_stay),
         BED_TEST(the_callers_own_handle_is_flushed_too_and_works_on),
         cmocka_unit_test(what_stopped_threads_have_deferred_is_submitted),
+        cmocka_unit_test(a_handle_that_its_thread_detaches_is_left_to_that_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
