@@ -115,11 +115,26 @@ bool fli_hand_quickly(struct fli_slot *mine, struct fl_object *object, enum fli_
     return true;
 }
 
+/* Merges an object in the place of an owner that is not there, and drops the reference. Returns false, and does
+ * nothing, if the owner is there or another thread merges. */
+static bool merge_here(struct fli_handing *handing, struct fl_object *object, struct fli_slot *owner,
+                       enum fli_drop *drop)
+{
+    if (!fli_slot_claim_idle(owner))
+        return false;
+    *drop = fli_count_merge(object);
+    fli_slot_release(owner, &handing->merging);
+    return true;
+}
+
 enum fli_drop fli_hand_over(struct fli_handing *handing, struct fl_object *object, bool at_once)
 {
+    enum fli_drop drop;
     uint32_t number = number_of_owner(object);
     if (number == 0) /* the owner has merged it meanwhile */
         return fli_count_drop(object, true);
+    if (merge_here(handing, object, handing->slots + number, &drop))
+        return drop;
     struct fli_slot *mine = handing->mine;
     struct fli_out alone = {NULL, NULL, 0}, *out = mine != NULL ? &mine->outs[number % FLI_OUTS] : &alone;
     if (!open_out(handing, out, number)) {
@@ -128,7 +143,7 @@ enum fli_drop fli_hand_over(struct fli_handing *handing, struct fl_object *objec
         return FLI_DROP_LIVES;
     }
     at_once |= mine == NULL || !fli_slot_is_online(out->owner);
-    enum fli_drop drop = drop_into(out, fli_magazine_count(out->magazine), object);
+    drop = drop_into(out, fli_magazine_count(out->magazine), object);
     if (at_once || fli_magazine_count(out->magazine) == FLI_SLOT_OBJECTS)
         close_out(handing, out);
     return drop;

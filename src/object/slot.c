@@ -28,6 +28,11 @@ bool fli_slot_claim(struct fli_slot *slot)
     return claim(slot, FLI_SLOT_PENDING);
 }
 
+bool fli_slot_claim_idle(struct fli_slot *slot)
+{
+    return fli_load_hint(&slot->state) == 0 && claim(slot, 0);
+}
+
 bool fli_slot_claim_owner(struct fli_slot *slot)
 {
     /* S8: acquire, pairs with S7: if this clears the byte, what it told of is seen below. */
@@ -84,9 +89,14 @@ static bool release(struct fli_slot *slot)
 
 void fli_slot_merge(struct fli_slot *slot, struct fli_merging *merging)
 {
-    do {
+    merge_queue(slot, merging);
+    fli_slot_release(slot, merging);
+}
+
+void fli_slot_release(struct fli_slot *slot, struct fli_merging *merging)
+{
+    while (!release(slot))
         merge_queue(slot, merging);
-    } while (!release(slot));
 }
 
 void fli_slot_enter(struct fli_slot *slot)

@@ -17,7 +17,8 @@
  *
  * The state is one word, and every change of it is a read-modify-write. So a thread that hands an object over either
  * comes before the owner leaves: then the owner finds PENDING, merges first, and leaves only while the bit is not set.
- * Or it comes after: then it finds nobody there, claims the slot, and merges. Of several such threads one claims it;
+ * Or it comes after: then it finds nobody there, claims the slot, and merges. (So it may without the queue, if it finds
+ * the slot like that before.) Of several such threads one claims it;
  * the others' PENDING holds that one until it has merged their objects, too. An owner that comes back, and a new
  * thread that takes the slot, wait until it is not claimed. No code of the host runs while it is: dead objects go onto
  * a stack, and are deallocated once the slot is released.
@@ -113,11 +114,18 @@ bool fli_slot_hand(struct fli_slot *slot, const struct fli_magazines *magazines,
  * thread. */
 bool fli_slot_claim(struct fli_slot *slot);
 
+/* Claims a slot whose owner is not there, and whose queue has nothing. Returns false if that is not so now. Any
+ * thread. */
+bool fli_slot_claim_idle(struct fli_slot *slot);
+
 /* Claims the slot if its queue has something. The owner. */
 bool fli_slot_claim_owner(struct fli_slot *slot);
 
 /* Merges what is in the queue, and releases the slot, which the caller has claimed. */
 void fli_slot_merge(struct fli_slot *slot, struct fli_merging *merging);
+
+/* Releases the slot, which the caller has claimed. Merges what has come into the queue meanwhile. */
+void fli_slot_release(struct fli_slot *slot, struct fli_merging *merging);
 
 /* Makes the calling thread the owner. Waits while another thread merges. */
 void fli_slot_enter(struct fli_slot *slot);
