@@ -29,7 +29,7 @@ int main(void)
         return 1;
     }
     struct node *list = NULL;
-    for (int i = 0; i < 10000000; i++) {
+    for (int i = 0; i < 1000000; i++) {
         struct node *node = (struct node *)fl_object_alloc(fl_thread_self(), &node_type);
         if (node == NULL)
             return 1;
@@ -37,6 +37,6 @@ int main(void)
         node->next = list;
         list = node;
     }
-    fl_decref(fl_thread_self(), &list->head); /* ten million nodes end in turn, the stack does not grow */
+    fl_decref(fl_thread_self(), &list->head); /* a million nodes end in turn, the stack does not grow */
     return 0;
 }

@@ -12,7 +12,8 @@ from demo_support import TestCase, run_python
 MIB = 1 << 20
 OBJECTS = 10000000
 
-# In the shape of CPython issue 145615: threads create, one frees. Prints the resident bytes: the most until a tenth of the objects was freed, the most of all, and at the end.
+# In the shape of CPython issue 145615: threads create, one frees. Prints the resident bytes: the most until a tenth of
+# the objects was freed, the most of all, and at the end.
 PROGRAM = """
     import gc, queue, threading
     import freelane_demo as demo
@@ -99,7 +100,7 @@ WITHOUT_COLLECTIONS = {
     "none due": "phases()",
     "callbacks cleared": "gc.callbacks.clear(); phases()",
     "main thread waits": "gc.disable(); work = threading.Thread(target=phases); work.start(); work.join()",
-    "beside an idle interpreter": "import _interpreters; idle = _interpreters.create(); phases()",
+    "beside an idle interpreter": "import _interpreters as all; idle = all.create(); phases(); all.destroy(idle)",
 }
 
 
@@ -150,7 +151,7 @@ class Memory(TestCase):
             grown.append(peak - early)
             after.append(end)
             twins_after.append(twins_end)
-            if min(grown) < 4 * MIB and min(after) < min(twins_after) + MIB:
+            if min(grown) < 4 * MIB and min(after) < min(twins_after) + 2 * MIB:
                 return
         self.fail(f"{kind} grows, or keeps more than its twin")
 
