@@ -129,11 +129,13 @@ void fli_py_pace_look(void)
 
 /* ---- The interpreter's life. */
 
+/* Not for ever: once the interpreter ends, it lets no other thread attach. A helper that is about to attach then waits
+ * there until the process ends, as daemon threads do. */
 static void wait_for_helper(void)
 {
     const struct timespec moment = {.tv_nsec = 1000000};
     /* Z2: seq_cst, pairs with Z1 in help, and with Z3 in get_help. */
-    while (fli_load_order(&has_helper, memory_order_seq_cst))
+    for (int waited_ms = 0; waited_ms < OVERDUE_MS && fli_load_order(&has_helper, memory_order_seq_cst); waited_ms++)
         (void)nanosleep(&moment, NULL);
 }
 
