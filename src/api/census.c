@@ -7,6 +7,7 @@
  *     then                 the first `used` rows, sorted
  */
 #include "heap/walk.h"
+#include "api/stats.h"
 #include "base/check.h"
 
 #include <errno.h>
@@ -231,5 +232,5 @@ static void print_json(const struct fl_census *census, FILE *stream)
 int fl_census_print(const struct fl_census *census, FILE *stream, enum fl_stats_format format)
 {
     (format == FL_STATS_JSON ? print_json : print_text)(census, stream);
-    return fflush(stream) != 0 || ferror(stream) ? -EIO : 0;
+    return fli_stats_printed(stream);
 }

@@ -175,18 +175,12 @@ void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats)
 
 /* ---- Printing. */
 
-/* The numbers of struct fl_stats that are printed, and their names in JSON. */
-struct field {
-    const char *name;
-    size_t offset;
-};
-
 #define SIZE_FIELD(member)                                                                                           \
     {                                                                                                                \
 #member, offsetof(struct fl_stats, member)                                                                   \
     }
 
-static const struct field size_fields[] = {
+static const struct fli_stats_field size_fields[] = {
     SIZE_FIELD(threads),       SIZE_FIELD(live_blocks),     SIZE_FIELD(live_bytes),     SIZE_FIELD(cached_bytes),
     SIZE_FIELD(pooled_bytes),  SIZE_FIELD(parked_bytes),    SIZE_FIELD(deferred_bytes), SIZE_FIELD(lost_bytes),
     SIZE_FIELD(large_blocks),  SIZE_FIELD(large_bytes),     SIZE_FIELD(slabs),          SIZE_FIELD(slab_bytes),
@@ -199,11 +193,30 @@ static const struct field size_fields[] = {
 
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "all fields are printed alike");
 
-static uint64_t field_value(const struct fl_stats *stats, const struct field *field)
+enum { SIZE_FIELDS = sizeof size_fields / sizeof *size_fields };
+
+static uint64_t field_value(const void *stats, const struct fli_stats_field *field)
 {
     uint64_t value;
     memcpy(&value, (const char *)stats + field->offset, sizeof value);
     return value;
+}
+
+void fli_stats_print_text(const void *stats, const struct fli_stats_field *fields, size_t count, FILE *stream)
+{
+    for (size_t i = 0; i < count; i++)
+        fprintf(stream, "%-16s %20" PRIu64 "\n", fields[i].name, field_value(stats, &fields[i]));
+}
+
+void fli_stats_print_json(const void *stats, const struct fli_stats_field *fields, size_t count, FILE *stream)
+{
+    for (size_t i = 0; i < count; i++)
+        fprintf(stream, "%s\n  \"%s\": %" PRIu64, i == 0 ? "{" : ",", fields[i].name, field_value(stats, &fields[i]));
+}
+
+int fli_stats_printed(FILE *stream)
+{
+    return fflush(stream) != 0 || ferror(stream) ? -EIO : 0;
 }
 
 static bool is_used(const struct fl_class_stats *class)
@@ -213,8 +226,7 @@ static bool is_used(const struct fl_class_stats *class)
 
 static void print_text(const struct fl_stats *stats, FILE *stream)
 {
-    for (size_t i = 0; i < sizeof size_fields / sizeof *size_fields; i++)
-        fprintf(stream, "%-16s %20" PRIu64 "\n", size_fields[i].name, field_value(stats, &size_fields[i]));
+    fli_stats_print_text(stats, size_fields, SIZE_FIELDS, stream);
     fprintf(stream, "\n%8s %10s %10s %10s %10s %10s %10s %10s %10s %10s\n", "bytes", "magazine", "slabs", "carved",
             "live", "cached", "pooled", "parked", "deferred", "lost");
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
@@ -228,10 +240,8 @@ static void print_text(const struct fl_stats *stats, FILE *stream)
 
 static void print_json(const struct fl_stats *stats, FILE *stream)
 {
-    fprintf(stream, "{\n");
-    for (size_t i = 0; i < sizeof size_fields / sizeof *size_fields; i++)
-        fprintf(stream, "  \"%s\": %" PRIu64 ",\n", size_fields[i].name, field_value(stats, &size_fields[i]));
-    fprintf(stream, "  \"classes\": [");
+    fli_stats_print_json(stats, size_fields, SIZE_FIELDS, stream);
+    fprintf(stream, ",\n  \"classes\": [");
     const char *separator = "";
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
         const struct fl_class_stats *class = &stats->classes[c];
@@ -253,5 +263,5 @@ int fl_heap_print_stats(struct fl_heap *heap, FILE *stream, enum fl_stats_format
     struct fl_stats stats;
     fl_heap_stats(heap, &stats);
     (format == FL_STATS_JSON ? print_json : print_text)(&stats, stream);
-    return fflush(stream) != 0 || ferror(stream) ? -EIO : 0;
+    return fli_stats_printed(stream);
 }
