@@ -6,10 +6,10 @@
  *     free = bits of the slabs + marks + blocks in magazines (held.h) + all blocks of slabs that are at no home
  *     live = blocks of all slabs - free, and large blocks that are neither free nor deferred
  *
- * A layer above may keep dead objects of up to FL_BLOCK_MAX bytes. Once the walk has begun, it takes these to be free,
- * too. So dead objects that wait for their callbacks (dead.h) are live. All that a walk knows lies in a mapping of its
- * own. Nothing in the heap changes but the word that says that there is a walk. The trim lock guards that word, so that
- * the library's own thread leaves the heap alone meanwhile (decay.h).
+ * So dead objects that wait for their callbacks (dead.h) are live. Those of up to FL_BLOCK_MAX bytes that a layer above
+ * keeps are taken to be free, once the walk has begun. All that a walk knows lies in a mapping of its own. Nothing in
+ * the heap changes but the word that says that there is a walk. The trim lock guards that word, so that the library's
+ * own thread leaves the heap alone meanwhile (decay.h).
  *
  * The threads that walk read the word without a lock: the host has stopped the world for them.
  *

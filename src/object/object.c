@@ -228,8 +228,7 @@ void fl_object_init_slow(struct fl_thread *face, struct fl_object *object, const
     struct fli_thread *server = fli_serve_enter(face);
     uint32_t mark = 0;
     if (server != NULL) {
-        if (server->guest == 0)
-            fli_slots_join(server);
+        fli_slots_join(server);
         mark = fli_slots_mark(server);
         fli_service_leave(server);
     }

@@ -93,9 +93,11 @@ static void show(struct fli_thread *thread)
 
 void fli_slots_join(struct fli_thread *thread)
 {
+    if (thread->guest != 0)
+        return;
     int saved = errno;
     struct fli_slots *slots = thread != thread->heap->service ? obtain(thread->heap) : NULL;
-    if (slots != NULL && thread->guest == 0 && !fli_load_hint(&slots->full)) {
+    if (slots != NULL && !fli_load_hint(&slots->full)) {
         fli_registry_lock();
         uint32_t number = take_locked(slots);
         fli_registry_unlock();

@@ -58,7 +58,7 @@ static inline uint32_t fli_slots_mark(const struct fli_thread *thread)
     return thread->guest << FLI_LOCAL_BITS;
 }
 
-/* Gives a handle a slot, if there is one. Keeps errno. The owning thread. Locks. */
+/* Gives a handle a slot, if it has none and there is one. Keeps errno. The owning thread. Locks. */
 void fli_slots_join(struct fli_thread *thread);
 
 /* What merging works with, on behalf of the thread. */

@@ -65,7 +65,7 @@ static void at_start(bool full)
         fli_py_reclaim(0, 0);
     give_types();
     fli_py_stop_announce(true);
-    fli_py_heap_trim(false, full ? 0 : bytes_to_retain());
+    fli_py_heap_trim(full ? 0 : bytes_to_retain());
     fli_py_stop_announce(false);
     fli_count(&fli_py_collections, 1); /* relaxed: one collection at a time */
 }
@@ -80,7 +80,7 @@ static void at_stop(bool full)
     if (full)
         fli_py_reclaim(0, 0);
     else
-        fli_py_heap_trim(false, SIZE_MAX);
+        fli_py_heap_trim(SIZE_MAX);
 }
 
 static PyObject *collection(PyObject *module, PyObject *const *args, Py_ssize_t count)

@@ -159,11 +159,8 @@ void fli_py_heap_free(struct fli_py_thread *thread, void *block)
 
 /* ---- What the heap holds. */
 
-void fli_py_heap_trim(bool flush, size_t retain)
+void fli_py_heap_trim(size_t retain)
 {
-    struct fli_py_thread *thread = fli_py_thread_own();
-    if (flush && thread != NULL)
-        fl_thread_flush(thread->heap);
     (void)fl_heap_trim(fli_py_heap, retain);
 }
 

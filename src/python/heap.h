@@ -35,16 +35,15 @@ int fli_py_heap_ready(void);
 bool fli_py_heap_owns(const void *block);
 
 /* Allocates a block of `size` bytes, up to FL_BLOCK_MAX. `thread` is the calling one, or NULL if there is none.
- * Returns NULL if the heap has no room, the OS refuses memory, or there is no thread. While it has none for a size class, a thread asks for
- * a block of the class only now and then. */
+ * Returns NULL if the heap has no room, the OS refuses memory, or there is no thread. While the heap has none for a size
+ * class, a thread asks for a block of the class only now and then. */
 void *fli_py_heap_alloc(struct fli_py_thread *thread, size_t size);
 
 /* Frees a block of the heap. `thread` likewise. */
 void fli_py_heap_free(struct fli_py_thread *thread, void *block);
 
-/* Returns free blocks beyond `retain` bytes to the OS, as far as a grace period allows; those in the calling thread's
- * caches too if `flush`. */
-void fli_py_heap_trim(bool flush, size_t retain);
+/* Returns free blocks beyond `retain` bytes to the OS, as far as a grace period allows. */
+void fli_py_heap_trim(size_t retain);
 
 /* Lets about `bytes` bytes of slabs that are not in use keep their memory from now on. */
 void fli_py_heap_keep_warm(size_t bytes);

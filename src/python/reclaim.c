@@ -28,5 +28,5 @@ void fli_py_reclaim(size_t retain, size_t warm)
     (void)fli_py_stop_world(reclaim_stw, &reclaim);
     fli_py_haul_give_back(&reclaim.haul);
     fli_py_heap_keep_warm(warm);
-    fli_py_heap_trim(false, SIZE_MAX);
+    fli_py_heap_trim(SIZE_MAX);
 }
