@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness.h"
+#include "../common/proc_bytes.h"
 
 #include SHIM
 
@@ -95,20 +96,6 @@ static double cpu_of(const struct worker *workers, unsigned count)
     return sum;
 }
 
-/* The most bytes that were resident since the program was executed. */
-static uint64_t peak(void)
-{
-    char line[256];
-    uint64_t kilobytes = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (strncmp(line, "VmHWM:", 6) == 0)
-            kilobytes = strtoull(line + 6, NULL, 10);
-    if (file != NULL)
-        fclose(file);
-    return kilobytes * 1024;
-}
-
 static unsigned number(const char *text, unsigned least, unsigned most)
 {
     char *end;
@@ -145,6 +132,6 @@ int main(int argc, char **argv)
     run.rounds = number(argv[3], 1, 1u << 30);
     uint64_t checksum = run_workers(&run, workers);
     printf("{\"seconds\": %.9f, \"cpu\": %.9f, \"peak\": %" PRIu64 ", \"checksum\": \"%016" PRIx64 "\"}\n",
-           span(workers, run.threads), cpu_of(workers, run.threads), peak(), checksum);
+           span(workers, run.threads), cpu_of(workers, run.threads), proc_peak(), checksum);
     return shim_is_clean() ? 0 : 1;
 }

@@ -48,6 +48,13 @@ inline void keep(const void *pointer)
     asm volatile("" : : "r"(pointer) : "memory");
 }
 
+/* Hides from the compiler that there is only one type. */
+template <class Type> const Type *opaque(const Type *type)
+{
+    asm volatile("" : "+r"(type));
+    return type;
+}
+
 /* What every workload does to every block it allocates: writes the first 16 bytes. */
 inline void touch(void *block, uint64_t stamp)
 {

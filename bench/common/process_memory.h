@@ -5,34 +5,23 @@
 #ifndef FREELANE_BENCH_PROCESS_MEMORY_H
 #define FREELANE_BENCH_PROCESS_MEMORY_H
 
+#include "common/proc_bytes.h"
+
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
 #include <fstream>
-#include <string>
 
 namespace bench
 {
 
-/* The number of kB that follows `key` in a file of /proc/self, in bytes. */
-inline uint64_t read_bytes(const char *path, const char *key)
-{
-    std::ifstream file(path);
-    for (std::string line; std::getline(file, line);)
-        if (line.compare(0, std::strlen(key), key) == 0)
-            return std::strtoull(line.c_str() + std::strlen(key), nullptr, 10) * 1024;
-    return 0;
-}
-
 inline uint64_t resident()
 {
-    return read_bytes("/proc/self/smaps_rollup", "Rss:");
+    return proc_bytes("/proc/self/smaps_rollup", "Rss:");
 }
 
 /* The highest that resident() was since reset_peak(). */
 inline uint64_t peak()
 {
-    return read_bytes("/proc/self/status", "VmHWM:");
+    return proc_peak();
 }
 
 inline void reset_peak()
@@ -43,7 +32,7 @@ inline void reset_peak()
 /* Resident bytes that no file backs: what was allocated. */
 inline uint64_t anonymous()
 {
-    return read_bytes("/proc/self/smaps_rollup", "Anonymous:");
+    return proc_bytes("/proc/self/smaps_rollup", "Anonymous:");
 }
 
 } // namespace bench

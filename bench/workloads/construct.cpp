@@ -291,9 +291,7 @@ template <class O, bool kKept> const struct fl_type *ready_type()
         return kKept ? fl_constructed_type_ready(&type, nullptr, nullptr, 0)
                      : fl_object_type_ready(&type.type, nullptr, nullptr, 0);
     }();
-    const struct fl_type *ready = result == 0 ? &type.type : nullptr;
-    asm volatile("" : "+r"(ready)); /* hides from the compiler which type it is */
-    return ready;
+    return opaque<struct fl_type>(result == 0 ? &type.type : nullptr);
 }
 
 template <class O, bool kKept> void run(benchmark::State &state)

@@ -35,13 +35,6 @@ template <class Type> struct Object {
 
 using FreelaneObject = Object<struct fl_type>;
 
-/* Hides from the compiler that there is only one type. */
-template <class Type> const Type *opaque(const Type *type)
-{
-    asm volatile("" : "+r"(type));
-    return type;
-}
-
 void drop_held(struct fl_thread *, void *object, const struct fl_type *)
 {
     --*static_cast<FreelaneObject *>(object)->held;

@@ -59,13 +59,6 @@ const struct fl_type *ready_type()
     return result == 0 ? &type : nullptr;
 }
 
-/* Hides from the compiler that there is only one type. */
-template <class Type> const Type *opaque(const Type *type)
-{
-    asm volatile("" : "+r"(type));
-    return type;
-}
-
 void run_owner(benchmark::State &state)
 {
     Freelane backend;

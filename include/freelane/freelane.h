@@ -977,9 +977,10 @@ FL_INLINE enum fl_dealloc_kind fl_tag_kind(unsigned tag);
 FL_INLINE void fl_dealloc_tagged(struct fl_thread *thread, void *object, const struct fl_type *type, size_t tag);
 
 /* Deallocates an object whose last reference is gone while readers may still look at it. The callbacks run as those of
- * fl_dealloc; the memory is freed after a grace period. A LEGACY type is misuse, because its `dealloc`
- * frees the object: let that end in fl_type_free_deferred instead. Misuse with FL_TYPE_NOT_DEFERRED, and if the handle
- * is offline or the heap has no grace periods. Called by the handle's thread. Progress as fl_free_deferred, beside what the callbacks do. */
+ * fl_dealloc; the memory is freed after a grace period. A LEGACY type is misuse, because its `dealloc` frees the object:
+ * let that end in fl_type_free_deferred instead. Misuse with FL_TYPE_NOT_DEFERRED, and if the handle is offline or the
+ * heap has no grace periods. Called by the handle's thread. Progress as fl_free_deferred, beside what the callbacks do.
+ */
 FL_INLINE void fl_dealloc_deferred(struct fl_thread *thread, void *object, const struct fl_type *type);
 
 /* Frees the memory of an instance after a grace period and does nothing else: for the end of a LEGACY `dealloc`.

@@ -16,6 +16,7 @@
  *
  * In the end all that the program made is dropped, and cycles are collected. Then memory must be empty, and in order.
  */
+#include "bench/common/proc_bytes.h"
 #include "machine/collect.h"
 #include "machine/reader.h"
 #include "machine/world.h"
@@ -171,27 +172,13 @@ static char *run_program(struct run *run)
     return text;
 }
 
-/* The most bytes that were resident since the program was executed. */
-static uint64_t peak(void)
-{
-    char line[256];
-    uint64_t kilobytes = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (strncmp(line, "VmHWM:", 6) == 0)
-            kilobytes = strtoull(line + 6, NULL, 10);
-    if (file != NULL)
-        fclose(file);
-    return kilobytes * 1024;
-}
-
 static void print_time(const struct run *run, const char *printed)
 {
     uint64_t checksum = 0;
     while (*printed != 0)
         checksum = checksum * 31 + (unsigned char)*printed++;
     printf("{\"seconds\": %.9f, \"cpu\": %.9f, ", run->seconds, run->cpu);
-    printf("\"peak\": %" PRIu64 ", \"checksum\": \"%016" PRIx64 "\"}\n", peak(), checksum);
+    printf("\"peak\": %" PRIu64 ", \"checksum\": \"%016" PRIx64 "\"}\n", proc_peak(), checksum);
 }
 
 /* ---- The command line */
