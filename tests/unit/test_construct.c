@@ -4,7 +4,7 @@
  * threads, as in test_object.c.
  */
 /* link: -Wl,--wrap=aligned_alloc */
-#include "support.h"
+#include "two.h"
 
 #include <freelane/object.h>
 
@@ -104,47 +104,25 @@ static void ready(struct fl_constructed_type *type, const struct fl_type *base)
         fail_msg("%s", error);
 }
 
-/* A heap with two handles. */
-struct two {
-    struct fl_heap *heap;
-    struct fl_thread *mine, *other;
-};
-
 static int two_up(void **state)
 {
-    struct two *two = malloc(sizeof *two);
-    assert_non_null(two);
     ready(&array_type, NULL);
     ready(&few_type, NULL);
     if (!number_type.ready)
         assert_int_equal(fl_object_type_ready(&number_type, NULL, NULL, 0), 0);
     memset(&seen, 0, sizeof seen);
-    misuse = (struct recorded_misuse){0};
-    fl_set_misuse_handler(record_misuse);
-    two->heap = heap_with(NULL);
-    two->mine = fl_thread_attach(two->heap);
-    two->other = fl_thread_attach(two->heap);
-    assert_true(two->mine != NULL && two->other != NULL);
-    *state = two;
+    two_begin(state);
     return 0;
 }
 
 static int two_down(void **state)
 {
     struct two *two = *state;
-    assert_sound(two->heap);
-    if (two->mine != NULL)
-        assert_int_equal(fl_thread_detach(two->mine), 0);
-    assert_int_equal(fl_thread_detach(two->other), 0);
+    two_detach(two);
     assert_int_equal(stats_of(two->heap).live_blocks, 0);
-    end_heap(two->heap);
-    assert_int_equal(misuse.count, 0);
-    fl_set_misuse_handler(NULL);
-    free(two);
+    two_end(two);
     return 0;
 }
-
-#define TWO_TEST(test) cmocka_unit_test_setup_teardown(test, two_up, two_down)
 
 static struct array *new_array(struct fl_thread *thread, const struct fl_constructed_type *type)
 {
@@ -190,19 +168,19 @@ static size_t live(const struct two *two)
 static void an_object_is_used_again_with_its_parts(void **state)
 {
     struct two *two = *state;
-    struct array *array = new_array(two->mine, &array_type);
+    struct array *array = new_array(two->owner, &array_type);
     struct fl_object **items = array->items;
-    fl_decref(two->mine, &array->head);
+    fl_decref(two->owner, &array->head);
     assert_int_equal(seen.reset, 1);
     assert_int_equal(seen.renewed, 0);
     for (unsigned i = 1; i <= 10; i++) {
-        assert_ptr_equal(new_array(two->mine, &array_type), array);
+        assert_ptr_equal(new_array(two->owner, &array_type), array);
         assert_ptr_equal(array->items, items);
         assert_int_equal(seen.renewed, i);
-        fl_incref(two->mine, &array->head);
-        fl_decref(two->mine, &array->head);
+        fl_incref(two->owner, &array->head);
+        fl_decref(two->owner, &array->head);
         assert_int_equal(seen.reset, i);
-        fl_decref(two->mine, &array->head);
+        fl_decref(two->owner, &array->head);
         assert_int_equal(seen.reset, i + 1);
     }
     assert_int_equal(seen.constructed, 1);
@@ -212,25 +190,25 @@ static void an_object_is_used_again_with_its_parts(void **state)
 static void what_an_object_holds_is_dropped_at_its_death(void **state)
 {
     struct two *two = *state;
-    struct array *array = new_array(two->mine, &array_type);
-    struct fl_object *number = fl_object_alloc(two->mine, &number_type);
-    append(two->mine, array, number);
-    fl_decref(two->mine, number);
+    struct array *array = new_array(two->owner, &array_type);
+    struct fl_object *number = fl_object_alloc(two->owner, &number_type);
+    append(two->owner, array, number);
+    fl_decref(two->owner, number);
     assert_int_equal(live(two), 3);
-    fl_decref(two->mine, &array->head);
+    fl_decref(two->owner, &array->head);
     assert_int_equal(live(two), 2);
 }
 
 static void the_last_one_is_the_first_to_be_used_again(void **state)
 {
     struct two *two = *state;
-    struct array *first = new_array(two->mine, &array_type), *second = new_array(two->mine, &array_type);
-    fl_decref(two->mine, &first->head);
-    fl_decref(two->mine, &second->head);
-    assert_ptr_equal(new_array(two->mine, &array_type), second);
-    assert_ptr_equal(new_array(two->mine, &array_type), first);
-    fl_decref(two->mine, &first->head);
-    fl_decref(two->mine, &second->head);
+    struct array *first = new_array(two->owner, &array_type), *second = new_array(two->owner, &array_type);
+    fl_decref(two->owner, &first->head);
+    fl_decref(two->owner, &second->head);
+    assert_ptr_equal(new_array(two->owner, &array_type), second);
+    assert_ptr_equal(new_array(two->owner, &array_type), first);
+    fl_decref(two->owner, &first->head);
+    fl_decref(two->owner, &second->head);
 }
 
 static void more_objects_are_kept_than_one_magazine_has_room_for(void **state)
@@ -238,11 +216,11 @@ static void more_objects_are_kept_than_one_magazine_has_room_for(void **state)
     struct two *two = *state;
     enum { MANY = 1000 };
     for (unsigned i = 1; i <= 3; i++) {
-        keep_some(two->mine, &array_type, MANY);
+        keep_some(two->owner, &array_type, MANY);
         assert_int_equal(kept_of(two->heap).kept, MANY);
         assert_sound(two->heap);
     }
-    keep_some(two->mine, &array_type, MANY / 2 + 7);
+    keep_some(two->owner, &array_type, MANY / 2 + 7);
     assert_int_equal(kept_of(two->heap).kept, MANY);
     assert_int_equal(seen.constructed, MANY);
     assert_int_equal(kept_of(two->heap).renewed, seen.renewed);
@@ -257,19 +235,19 @@ static void types_have_objects_of_their_own(void **state)
             types[i] = (struct fl_constructed_type)ARRAY_TYPE("one of many", .keep_bytes = 0);
         ready(&types[i], NULL);
         assert_int_equal(types[i].keep_bytes, FL_KEEP_BYTES);
-        keep_some(two->mine, &types[i], i + 1);
+        keep_some(two->owner, &types[i], i + 1);
     }
     assert_int_equal(kept_of(two->heap).kept, 20 * 21 / 2);
     for (size_t i = 0; i < COUNT_OF(types); i++)
-        keep_some(two->mine, &types[i], i + 1);
+        keep_some(two->owner, &types[i], i + 1);
     assert_int_equal(seen.constructed, 20 * 21 / 2);
 }
 
 static void threads_keep_objects_of_their_own(void **state)
 {
     struct two *two = *state;
-    struct array *array = new_array(two->mine, &array_type);
-    fl_decref(two->mine, &array->head);
+    struct array *array = new_array(two->owner, &array_type);
+    fl_decref(two->owner, &array->head);
     struct array *others = new_array(two->other, &array_type);
     assert_ptr_not_equal(others, array);
     assert_int_equal(seen.constructed, 2);
@@ -280,18 +258,18 @@ static void threads_keep_objects_of_their_own(void **state)
 static void an_object_that_another_thread_drops_is_kept_by_its_owner(void **state)
 {
     struct two *two = *state;
-    struct array *array = new_array(two->mine, &array_type);
+    struct array *array = new_array(two->owner, &array_type);
     fl_decref(two->other, &array->head);
     fl_merge(two->other);
     assert_int_equal(seen.reset, 0);
-    fl_merge(two->mine);
+    fl_merge(two->owner);
     assert_int_equal(seen.reset, 1);
-    assert_ptr_equal(new_array(two->mine, &array_type), array);
+    assert_ptr_equal(new_array(two->owner, &array_type), array);
     fl_decref(two->other, &array->head);
     fl_merge(two->other);
-    assert_ptr_equal(new_array(two->mine, &array_type), array); /* its allocation merges */
+    assert_ptr_equal(new_array(two->owner, &array_type), array); /* its allocation merges */
     fl_incref(two->other, &array->head);
-    fl_decref(two->mine, &array->head);
+    fl_decref(two->owner, &array->head);
     fl_decref(two->other, &array->head);
     assert_ptr_equal(new_array(two->other, &array_type), array);
     fl_decref(two->other, &array->head);
@@ -325,12 +303,12 @@ static void run_on_small_stack(void *(*body)(void *), void *argument)
 static void a_long_chain_dies_on_a_small_stack(void **state)
 {
     struct two *two = *state;
-    keep_some(two->mine, &few_type, 1); /* from now on its objects may end the quick way */
-    struct chain chain = {two->mine, new_array(two->mine, &few_type)};
+    keep_some(two->owner, &few_type, 1); /* from now on its objects may end the quick way */
+    struct chain chain = {two->owner, new_array(two->owner, &few_type)};
     for (int i = 1; i < LONG; i++) {
-        struct array *array = new_array(two->mine, &few_type);
-        append(two->mine, array, &chain.last->head);
-        fl_decref(two->mine, &chain.last->head);
+        struct array *array = new_array(two->owner, &few_type);
+        append(two->owner, array, &chain.last->head);
+        fl_decref(two->owner, &chain.last->head);
         chain.last = array;
     }
     run_on_small_stack(drop_chain, &chain);
@@ -344,15 +322,15 @@ static void a_long_chain_dies_on_a_small_stack(void **state)
 static void a_bound_limits_what_is_kept(void **state)
 {
     struct two *two = *state;
-    keep_some(two->mine, &few_type, ROOM + 2);
+    keep_some(two->owner, &few_type, ROOM + 2);
     assert_int_equal(seen.reset, ROOM + 2);
     assert_int_equal(seen.cleared, 2);
     assert_int_equal(live(two), 2 * ROOM);
     assert_int_equal(kept_of(two->heap).kept_bytes, BOUND);
-    struct array *array = new_array(two->mine, &few_type);
-    array->items = fl_realloc(two->mine, array->items, TABLE, TABLE + sizeof(void *));
+    struct array *array = new_array(two->owner, &few_type);
+    array->items = fl_realloc(two->owner, array->items, TABLE, TABLE + sizeof(void *));
     array->capacity++;
-    fl_decref(two->mine, &array->head);
+    fl_decref(two->owner, &array->head);
     assert_int_equal(seen.cleared, 3);
     assert_int_equal(kept_of(two->heap).kept, ROOM - 1);
 }
@@ -360,10 +338,10 @@ static void a_bound_limits_what_is_kept(void **state)
 static void an_object_whose_parts_exceed_the_bound_is_cleared(void **state)
 {
     struct two *two = *state;
-    struct array *array = new_array(two->mine, &few_type);
-    array->items = fl_realloc(two->mine, array->items, TABLE, BOUND);
+    struct array *array = new_array(two->owner, &few_type);
+    array->items = fl_realloc(two->owner, array->items, TABLE, BOUND);
     array->capacity = BOUND / sizeof(void *);
-    fl_decref(two->mine, &array->head);
+    fl_decref(two->owner, &array->head);
     assert_int_equal(seen.reset, 1);
     assert_int_equal(seen.cleared, 1);
     assert_int_equal(live(two), 0);
@@ -372,17 +350,17 @@ static void an_object_whose_parts_exceed_the_bound_is_cleared(void **state)
 static void a_flush_evicts_what_its_thread_keeps(void **state)
 {
     struct two *two = *state;
-    keep_some(two->mine, &array_type, 300);
-    keep_some(two->mine, &few_type, 2);
+    keep_some(two->owner, &array_type, 300);
+    keep_some(two->owner, &few_type, 2);
     fl_thread_flush(two->other);
     assert_int_equal(seen.cleared, 0);
-    fl_thread_flush(two->mine);
+    fl_thread_flush(two->owner);
     assert_int_equal(seen.cleared, 302);
-    assert_ptr_equal(seen.thread, two->mine);
+    assert_ptr_equal(seen.thread, two->owner);
     assert_int_equal(live(two), 0);
     assert_int_equal(kept_of(two->heap).kept, 0);
     assert_int_equal(kept_of(two->heap).evicted, 302);
-    keep_some(two->mine, &array_type, 1);
+    keep_some(two->owner, &array_type, 1);
     assert_int_equal(kept_of(two->heap).kept, 1);
     assert_int_equal(kept_of(two->heap).evicted, 302);
 }
@@ -396,7 +374,7 @@ static void *trim(void *heap)
 static void a_trim_evicts_what_its_thread_keeps(void **state)
 {
     struct two *two = *state;
-    keep_some(two->mine, &array_type, 10);
+    keep_some(two->owner, &array_type, 10);
     keep_some(two->other, &array_type, 5);
     run_on_thread(trim, two->heap);
     assert_int_equal(seen.cleared, 0);
@@ -429,18 +407,18 @@ static void an_allocation_that_would_fail_evicts_first(void **state)
 static void a_handle_that_goes_offline_keeps_nothing(void **state)
 {
     struct two *two = *state;
-    keep_some(two->mine, &array_type, 10);
-    struct array *array = new_array(two->mine, &array_type);
-    fl_thread_offline(two->mine);
+    keep_some(two->owner, &array_type, 10);
+    struct array *array = new_array(two->owner, &array_type);
+    fl_thread_offline(two->owner);
     assert_int_equal(seen.cleared, 9);
     fl_decref(two->other, &array->head);
     fl_merge(two->other);
     assert_int_equal(kept_of(two->heap).kept, 1);
-    fl_thread_online(two->mine);
-    keep_some(two->mine, &array_type, 10);
+    fl_thread_online(two->owner);
+    keep_some(two->owner, &array_type, 10);
     assert_int_equal(kept_of(two->heap).kept, 11);
-    assert_int_equal(fl_thread_detach(two->mine), 0);
-    two->mine = NULL;
+    assert_int_equal(fl_thread_detach(two->owner), 0);
+    two->owner = NULL;
     assert_int_equal(seen.cleared, 19);
     assert_int_equal(kept_of(two->heap).kept, 1);
     assert_int_equal(kept_of(two->heap).evicted, 19);
@@ -471,20 +449,20 @@ static void the_exit_of_a_thread_evicts_what_it_keeps(void **state)
 static void a_stopped_flush_leaves_it_to_fl_run_pending(void **state)
 {
     struct two *two = *state;
-    keep_some(two->mine, &array_type, 300);
+    keep_some(two->owner, &array_type, 300);
     keep_some(two->other, &array_type, 2);
-    assert_int_equal(*fl_thread_pending(two->mine), 0);
+    assert_int_equal(*fl_thread_pending(two->owner), 0);
     fl_heap_flush_stopped(two->heap);
     assert_int_equal(seen.cleared, 0);
     assert_int_equal(kept_of(two->heap).kept, 0);
     assert_sound(two->heap);
-    assert_int_equal(*fl_thread_pending(two->mine), 1);
-    assert_int_equal(fl_run_pending(two->mine, fl_budget_objects(100)), 1);
+    assert_int_equal(*fl_thread_pending(two->owner), 1);
+    assert_int_equal(fl_run_pending(two->owner, fl_budget_objects(100)), 1);
     assert_int_equal(seen.cleared, 100);
-    assert_int_equal(fl_run_pending(two->mine, fl_budget_objects(1000)), 0);
+    assert_int_equal(fl_run_pending(two->owner, fl_budget_objects(1000)), 0);
     assert_int_equal(seen.cleared, 300);
-    assert_ptr_equal(seen.thread, two->mine);
-    keep_some(two->mine, &array_type, 1);
+    assert_ptr_equal(seen.thread, two->owner);
+    keep_some(two->owner, &array_type, 1);
     assert_int_equal(fl_run_pending(two->other, fl_budget_objects(1000)), 0);
     assert_int_equal(seen.cleared, 302);
     assert_int_equal(seen.reset, 303);
@@ -555,16 +533,16 @@ static struct walk walk_for(struct fl_heap *heap, struct array *array)
 static void a_walk_does_not_see_a_kept_object(void **state)
 {
     struct two *two = *state;
-    struct array *array = new_array(two->mine, &array_type);
-    keep_some(two->mine, &array_type, 300);
+    struct array *array = new_array(two->owner, &array_type);
+    keep_some(two->owner, &array_type, 300);
     assert_true(walk_for(two->heap, array).found);
-    fl_decref(two->mine, &array->head);
+    fl_decref(two->owner, &array->head);
     struct walk walk = walk_for(two->heap, array);
     assert_false(walk.found);
     assert_int_equal(walk.blocks, 301); /* the tables */
-    assert_ptr_equal(new_array(two->mine, &array_type), array);
+    assert_ptr_equal(new_array(two->owner, &array_type), array);
     assert_true(walk_for(two->heap, array).found);
-    fl_decref(two->mine, &array->head);
+    fl_decref(two->owner, &array->head);
 }
 
 static void kept_objects_are_counted(void **state)
@@ -572,16 +550,16 @@ static void kept_objects_are_counted(void **state)
     struct two *two = *state;
     struct fl_object_stats stats = kept_of(two->heap);
     assert_true(stats.kept == 0 && stats.kept_bytes == 0 && stats.renewed == 0 && stats.evicted == 0);
-    keep_some(two->mine, &array_type, 4);
+    keep_some(two->owner, &array_type, 4);
     keep_some(two->other, &few_type, 1);
-    keep_some(two->mine, &array_type, 2);
+    keep_some(two->owner, &array_type, 2);
     stats = kept_of(two->heap);
     assert_int_equal(stats.kept, 5);
     assert_int_equal(stats.kept_bytes, 5 * (sizeof(struct array) + TABLE));
     assert_int_equal(stats.renewed, 2);
     assert_int_equal(stats.evicted, 0);
-    assert_int_equal(fl_thread_detach(two->mine), 0);
-    two->mine = NULL;
+    assert_int_equal(fl_thread_detach(two->owner), 0);
+    two->owner = NULL;
     stats = kept_of(two->heap);
     assert_int_equal(stats.kept, 1);
     assert_int_equal(stats.renewed, 2);
@@ -593,8 +571,8 @@ static void they_are_reported(void **state)
     struct two *two = *state;
     char text[512] = "", *end = NULL;
     size_t size = 0;
-    keep_some(two->mine, &array_type, 4);
-    keep_some(two->mine, &array_type, 3);
+    keep_some(two->owner, &array_type, 4);
+    keep_some(two->owner, &array_type, 3);
     FILE *stream = fmemopen(text, sizeof text, "w");
     assert_int_equal(fl_heap_print_object_stats(two->heap, stream, FL_STATS_TEXT), 0);
     fclose(stream);
@@ -617,15 +595,15 @@ static void use_the_child(void *argument)
 {
     struct two *two = argument;
     EXPECT(kept_of(two->heap).kept == 10);
-    struct fl_object *object = fl_object_alloc(two->mine, &array_type.type);
+    struct fl_object *object = fl_object_alloc(two->owner, &array_type.type);
     EXPECT(object != NULL && seen.renewed == 1);
-    fl_decref(two->mine, object);
+    fl_decref(two->owner, object);
     EXPECT_SOUND(two->heap);
-    EXPECT(*fl_thread_pending(two->mine) != 0);
-    EXPECT(fl_run_pending(two->mine, fl_budget_objects(1000)) == 0);
+    EXPECT(*fl_thread_pending(two->owner) != 0);
+    EXPECT(fl_run_pending(two->owner, fl_budget_objects(1000)) == 0);
     EXPECT(seen.cleared == 200);
     EXPECT_SOUND(two->heap);
-    EXPECT(fl_thread_detach(two->mine) == 0 && fl_thread_detach(two->other) == 0);
+    EXPECT(fl_thread_detach(two->owner) == 0 && fl_thread_detach(two->other) == 0);
     EXPECT(seen.cleared == 210);
     EXPECT(fl_heap_destroy(two->heap) == 0);
 }
@@ -654,7 +632,7 @@ static void a_child_keeps_its_own_and_is_left_what_others_kept(void **state)
 {
     struct beside beside = {.two = *state};
     pthread_t thread;
-    keep_some(beside.two->mine, &array_type, 10);
+    keep_some(beside.two->owner, &array_type, 10);
     pthread_barrier_init(&beside.ready, NULL, 2);
     pthread_barrier_init(&beside.done, NULL, 2);
     assert_int_equal(pthread_create(&thread, NULL, keep_beside, &beside), 0);
@@ -759,7 +737,7 @@ static void an_object_that_is_not_constructed_is_none(void **state)
     type.construct = construct_nothing;
     ready(&type, NULL);
     errno = 0;
-    assert_null(fl_object_alloc(two->mine, &type.type));
+    assert_null(fl_object_alloc(two->owner, &type.type));
     assert_int_equal(errno, ENOMEM);
     assert_int_equal(live(two), 0);
     assert_int_equal(seen.reset + seen.cleared, 0);
@@ -770,12 +748,12 @@ static void without_memory_nothing_is_kept(void **state)
     struct two *two = *state;
     refuses = true;
     errno = 7;
-    keep_some(two->mine, &array_type, 2);
+    keep_some(two->owner, &array_type, 2);
     assert_int_equal(errno, 7);
     refuses = false;
     assert_int_equal(seen.cleared, 2);
     assert_int_equal(live(two), 0);
-    keep_some(two->mine, &array_type, 2);
+    keep_some(two->owner, &array_type, 2);
     assert_int_equal(seen.cleared, 2);
 }
 
@@ -847,9 +825,9 @@ static void a_subtype_takes_what_it_leaves_out(void **state)
     char error[256] = "";
     ready(&sub, &few_type.type);
     assert_int_equal(sub.keep_bytes, BOUND);
-    keep_some(two->mine, &sub, 2);
-    keep_some(two->mine, &few_type, 1);
-    keep_some(two->mine, &sub, 2);
+    keep_some(two->owner, &sub, 2);
+    keep_some(two->owner, &few_type, 1);
+    keep_some(two->owner, &sub, 2);
     assert_int_equal(seen.constructed, 3);
     assert_int_equal(fl_object_type_ready(&plain, &few_type.type, error, sizeof error), -EINVAL);
     assert_contains(error, "'plain sub' has the constructed base 'few'");
@@ -858,13 +836,13 @@ static void a_subtype_takes_what_it_leaves_out(void **state)
 static void a_kept_object_has_no_reference(void **state)
 {
     struct two *two = *state;
-    struct array *array = new_array(two->mine, &array_type);
-    fl_decref(two->mine, &array->head);
-    fl_decref(two->mine, &array->head);
+    struct array *array = new_array(two->owner, &array_type);
+    fl_decref(two->owner, &array->head);
+    fl_decref(two->owner, &array->head);
     assert_misuse("fl_decref", array, "has no reference");
     assert_int_equal(kept_of(two->heap).kept, 1);
-    assert_ptr_equal(new_array(two->mine, &array_type), array);
-    fl_decref(two->mine, &array->head);
+    assert_ptr_equal(new_array(two->owner, &array_type), array);
+    fl_decref(two->owner, &array->head);
 }
 
 static void a_constructed_object_cannot_be_deferred(void **state)
@@ -883,9 +861,9 @@ static void a_walk_and_an_allocation_do_not_go_together(void **state)
     struct two *two = *state;
     if (!FLI_CHECKED)
         skip(); /* checked builds notice */
-    keep_some(two->mine, &array_type, 2);
+    keep_some(two->owner, &array_type, 2);
     assert_int_equal(fl_heap_walk_begin(two->heap), 0);
-    assert_null(fl_object_alloc(two->mine, &array_type.type));
+    assert_null(fl_object_alloc(two->owner, &array_type.type));
     assert_misuse("fl_type_alloc", NULL, "while it is walked");
     assert_int_equal(fl_heap_walk_end(two->heap), 0);
     assert_int_equal(kept_of(two->heap).kept, 2);
@@ -910,13 +888,13 @@ static void a_callback_must_not_detach_its_handle(void **state)
     ready(&type, NULL);
     type.reset = reset_and_detach;
     for (unsigned i = 0; i < 2; i++) { /* the second time, it ends the quick way */
-        keep_some(two->mine, &type, 1);
-        assert_misuse("fl_thread_detach", two->mine, "is destroying an object");
+        keep_some(two->owner, &type, 1);
+        assert_misuse("fl_thread_detach", two->owner, "is destroying an object");
     }
     type.reset = reset;
     type.type.clear = clear_and_detach;
-    fl_thread_flush(two->mine);
-    assert_misuse("fl_thread_detach", two->mine, "is destroying an object");
+    fl_thread_flush(two->owner);
+    assert_misuse("fl_thread_detach", two->owner, "is destroying an object");
     type.type.clear = clear;
     assert_int_equal(live(two), 0);
 }
@@ -936,18 +914,18 @@ static void a_reset_that_is_left_leaves_the_object(void **state)
     struct two *two = *state;
     static struct fl_constructed_type type = ARRAY_TYPE("left", .keep_bytes = 1 << 20);
     ready(&type, NULL);
-    keep_some(two->mine, &type, 2);
-    struct array *volatile array = new_array(two->mine, &type);
+    keep_some(two->owner, &type, 2);
+    struct array *volatile array = new_array(two->owner, &type);
     type.reset = leave;
     if (setjmp(away) == 0)
-        fl_decref(two->mine, &array->head);
+        fl_decref(two->owner, &array->head);
     type.reset = reset;
-    fl_thread_unwound(two->mine);
+    fl_thread_unwound(two->owner);
     assert_int_equal(kept_of(two->heap).kept, 1);
     assert_sound(two->heap);
-    fl_dealloc(two->mine, array, &type.type);
+    fl_dealloc(two->owner, array, &type.type);
     assert_int_equal(kept_of(two->heap).kept, 2);
-    keep_some(two->mine, &type, 2);
+    keep_some(two->owner, &type, 2);
 }
 
 int main(void)

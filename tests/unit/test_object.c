@@ -3,7 +3,7 @@
  * Reference counts of objects. Two handles of one OS thread stand for two threads: what one does is ordered before what
  * the other does next, and each owns what it creates.
  */
-#include "support.h"
+#include "two.h"
 
 #include <freelane/object.h>
 
@@ -34,12 +34,6 @@ static void clear_pair(struct fl_thread *thread, void *object, const struct fl_t
 
 static struct fl_type pair_type = {.name = "pair", .size = sizeof(struct pair), .clear = clear_pair};
 
-/* A heap with two handles. */
-struct two {
-    struct fl_heap *heap;
-    struct fl_thread *owner, *other;
-};
-
 static void ready_types(void)
 {
     char error[256] = "";
@@ -51,36 +45,18 @@ static void ready_types(void)
 
 static int two_up(void **state)
 {
-    struct two *two = malloc(sizeof *two);
-    assert_non_null(two);
     ready_types();
-    misuse = (struct recorded_misuse){0};
-    fl_set_misuse_handler(record_misuse);
-    two->heap = heap_with(NULL);
-    two->owner = fl_thread_attach(two->heap);
-    two->other = fl_thread_attach(two->heap);
-    assert_true(two->owner != NULL && two->other != NULL);
+    two_begin(state);
     cleared = 0;
-    *state = two;
     return 0;
 }
 
 static int two_down(void **state)
 {
-    struct two *two = *state;
-    assert_sound(two->heap);
-    if (two->owner != NULL)
-        assert_int_equal(fl_thread_detach(two->owner), 0);
-    if (two->other != NULL)
-        assert_int_equal(fl_thread_detach(two->other), 0);
-    end_heap(two->heap);
-    assert_int_equal(misuse.count, 0);
-    fl_set_misuse_handler(NULL);
-    free(two);
+    two_detach(*state);
+    two_end(*state);
     return 0;
 }
-
-#define TWO_TEST(test) cmocka_unit_test_setup_teardown(test, two_up, two_down)
 
 static struct fl_object *new_number(struct fl_thread *thread)
 {

@@ -60,6 +60,14 @@ static void dealloc_many(struct fl_thread *thread, const struct fl_type *type, s
         fl_dealloc(thread, objects[i], type);
 }
 
+/* Makes objects that die, and lets the heap have their blocks. */
+static void spend_many(struct fl_thread *thread, const struct fl_type *type, size_t count, void **objects)
+{
+    make_many(thread, type, count, objects);
+    dealloc_many(thread, type, count, objects);
+    fl_thread_flush(thread);
+}
+
 /* ---- The header of a dead object. */
 
 /* Only the words of the header are cleared. */
@@ -199,9 +207,7 @@ static void a_slab_keeps_its_class_and_its_memory_until_a_grace_period_has_passe
     struct played_host host = {0};
     struct bed bed = bed_with_header(&host, &cleared);
     struct fl_type type = type_of("object", sizeof(struct object), &cleared);
-    make_many(bed.thread, &type, MANY, objects);
-    dealloc_many(bed.thread, &type, MANY, objects);
-    fl_thread_flush(bed.thread);
+    spend_many(bed.thread, &type, MANY, objects);
     assert_int_equal(host.begun, 0);
     size_t returned = fl_heap_trim(bed.heap, 0);
     assert_true(returned < FLI_SLAB_BYTES); /* pages of magazines */
@@ -243,9 +249,7 @@ static void whoever_comes_by_after_the_grace_period_gives_retired_slabs_back(voi
     struct bed bed = bed_with_header(&host, &cleared);
     struct fl_type type = type_of("object", sizeof(struct object), &cleared);
     for (size_t i = 0; i < COUNT_OF(visits); i++) {
-        make_many(bed.thread, &type, MANY, objects);
-        dealloc_many(bed.thread, &type, MANY, objects);
-        fl_thread_flush(bed.thread);
+        spend_many(bed.thread, &type, MANY, objects);
         fl_heap_trim(bed.heap, 0);
         assert_true(stats_of(bed.heap).retired_bytes > 0);
         visits[i](bed.thread);
@@ -266,9 +270,7 @@ static void as_many_slabs_as_are_wanted_stay_warm_after_their_grace_period(void 
     struct played_host host = {0};
     struct bed bed = bed_with_header(&host, &cleared);
     struct fl_type type = type_of("object", sizeof(struct object), &cleared);
-    make_many(bed.thread, &type, MANY, objects);
-    dealloc_many(bed.thread, &type, MANY, objects);
-    fl_thread_flush(bed.thread);
+    spend_many(bed.thread, &type, MANY, objects);
     fl_heap_trim(bed.heap, 0);
     assert_int_equal(fli_retired_keep_warm(bed.heap, FLI_SLAB_BYTES), 0);
     end_periods(&host);
@@ -398,9 +400,7 @@ static void automatic_trims_wait_for_grace_periods_too(void **state)
     struct fl_type type = type_of("object", sizeof(struct object), &cleared);
     void **objects = calloc(CROWD, sizeof *objects);
     assert_non_null(objects);
-    make_many(bed.thread, &type, CROWD, objects);
-    dealloc_many(bed.thread, &type, CROWD, objects);
-    fl_thread_flush(bed.thread);
+    spend_many(bed.thread, &type, CROWD, objects);
     struct fl_stats stats = stats_of(bed.heap);
     assert_true(stats.trims > 0);
     assert_true(stats.retired_bytes > CROWD * sizeof(struct object) / 2);
@@ -423,9 +423,7 @@ static void a_trim_waits_for_readers(enum fl_grace grace)
     struct bed bed = bed_with(&(struct fl_options){.header = &cleared, .grace = grace, .retain_bytes = SIZE_MAX});
     struct fl_type type = type_of("object", sizeof(struct object), &cleared);
     void *objects[MANY];
-    make_many(bed.thread, &type, MANY, objects);
-    dealloc_many(bed.thread, &type, MANY, objects);
-    fl_thread_flush(bed.thread);
+    spend_many(bed.thread, &type, MANY, objects);
     assert_true(fl_heap_trim(bed.heap, 0) >= MANY * sizeof(struct object));
     assert_int_equal(count_resident(objects, MANY), 0);
     assert_int_equal(stats_of(bed.heap).retired_bytes, 0);
