@@ -129,31 +129,47 @@ void fli_py_pace_look(void)
 
 /* ---- The interpreter's life. */
 
-/* Not for ever: once the interpreter ends, it lets no other thread attach. A helper that is about to attach then waits
- * there until the process ends, as daemon threads do. */
+/* Until it has detached, however long that takes. While the interpreter ends, a thread that attaches is ended at that
+ * place, and what it had locked for its stop of the world stays locked: the end would wait for ever. */
 static void wait_for_helper(void)
 {
     const struct timespec moment = {.tv_nsec = 1000000};
     /* Z2: seq_cst, pairs with Z1 in help, and with Z3 in get_help. */
-    for (int waited_ms = 0; waited_ms < OVERDUE_MS && fli_load_order(&has_helper, memory_order_seq_cst); waited_ms++)
+    while (fli_load_order(&has_helper, memory_order_seq_cst))
         (void)nanosleep(&moment, NULL);
 }
 
-static void close_pace(void *unused)
+static PyObject *close_pace(PyObject *module, PyObject *unused)
 {
-    (void)unused;
+    (void)module, (void)unused;
     /* Z5: seq_cst, pairs with Z4 in get_help. */
     fli_store_order(&state, OFF, memory_order_seq_cst);
     Py_BEGIN_ALLOW_THREADS;
     wait_for_helper();
     Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef close_method = {"freelane_at_exit", close_pace, METH_NOARGS, NULL};
+
+/* By Python's atexit: PyUnstable_AtExit calls when the interpreter lets no thread attach any more. */
+static int join_exit(void)
+{
+    PyObject *atexit = PyImport_ImportModule("atexit");
+    PyObject *callback = atexit != NULL ? PyCFunction_New(&close_method, NULL) : NULL;
+    PyObject *done = callback != NULL ? PyObject_CallMethod(atexit, "register", "O", callback) : NULL;
+    int failed = done != NULL ? 0 : -1;
+    Py_XDECREF(done);
+    Py_XDECREF(callback);
+    Py_XDECREF(atexit);
+    return failed;
 }
 
 int fli_py_pace_open(void)
 {
     if (!FLI_PY_FREE_THREADED || fli_py_heap_options.no_stops)
         return 0;
-    if (PyUnstable_AtExit(PyInterpreterState_Get(), close_pace, NULL) < 0)
+    if (join_exit() < 0)
         return -1;
     fli_store_relaxed(&state, CALM); /* relaxed: other threads may learn of it later */
     return 0;

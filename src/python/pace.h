@@ -28,7 +28,7 @@
 
 #include "python/interpreter.h"
 
-/* Lets stops be asked for, until the calling thread's interpreter ends. Returns 0, or -1 with MemoryError. */
+/* Lets stops be asked for, until the calling thread's interpreter ends. Returns 0, or -1 with an exception. */
 int fli_py_pace_open(void);
 
 /* Asks for a stop if it is time for one, or has a helper serve a request that has waited too long. Any thread; runs no

@@ -124,6 +124,19 @@ class Process(unittest.TestCase):
     threading.Event().wait({0.05 * i})
             """)
 
+    def test_the_interpreter_ends_while_a_helper_serves(self):
+        run_python(PROGRAM + """
+    def work():
+        demo.delay_others(0.3)
+        while demo.delayed() == 0:
+            phases()
+
+    demo.delay_others(0)
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join()
+        """, timeout=60)
+
     def test_at_exit_there_is_nothing_to_wait_for(self):
         run_python(PROGRAM + """
     import atexit

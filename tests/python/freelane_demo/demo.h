@@ -78,6 +78,8 @@ PyObject *demo_refusals(PyObject *module, PyObject *unused);
 PyObject *demo_foreign_rounds(PyObject *module, PyObject *args);
 PyObject *demo_clear_elsewhere(PyObject *module, PyObject *args);
 PyObject *demo_run_late(PyObject *module, PyObject *args);
+PyObject *demo_delay_others(PyObject *module, PyObject *seconds);
+PyObject *demo_delayed(PyObject *module, PyObject *unused);
 
 /* Whether `type` is one of them, and which kind. */
 const struct kind *demo_kind_of(PyTypeObject *type);

@@ -119,6 +119,9 @@ PyMethodDef demo_functions[] = {
      "`after` in a second thread state of that OS thread"},
     {"run_late", demo_run_late, METH_VARARGS,
      "run_late(function, late): calls `function` in an OS thread, and `late` in a destructor of its end"},
+    {"delay_others", demo_delay_others, METH_O,
+     "delay_others(seconds): from now on, each object takes so long, but in the main thread and the caller"},
+    {"delayed", demo_delayed, METH_NOARGS, "how often delay_others has delayed one"},
     {"drop_in_fiber", demo_drop_in_fiber, METH_VARARGS,
      "drop_in_fiber(list, bytes): drops the one item of the list on a stack of its own, next to the last one; "
      "returns "

@@ -6,6 +6,9 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdatomic.h>
+#include <time.h>
+#include <unistd.h>
 
 /* Calls a function without arguments; what it raises is printed. */
 static void call(PyObject *function)
@@ -162,4 +165,55 @@ PyObject *demo_run_late(PyObject *module, PyObject *args)
     if (!PyArg_ParseTuple(args, "OO", &function, &late_function))
         return NULL;
     return run_thread(run_then_late, function);
+}
+
+/* ---- Threads that are slow: each of their objects takes a time. */
+
+static PyMemAllocatorEx quick_objects;
+static atomic_ulong quick_thread;
+static atomic_long nanoseconds;
+static atomic_int delayed;
+
+static bool is_quick(void)
+{
+    return nanoseconds == 0 || gettid() == getpid() || pthread_self() == quick_thread;
+}
+
+static void *slow_malloc(void *context, size_t size)
+{
+    if (!is_quick()) {
+        const struct timespec time = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
+        delayed++;
+        nanosleep(&time, NULL);
+    }
+    return quick_objects.malloc(context, size);
+}
+
+static void install_slow_malloc(void)
+{
+    PyMem_GetAllocator(PYMEM_DOMAIN_OBJ, &quick_objects);
+    PyMemAllocatorEx slow = quick_objects;
+    slow.malloc = slow_malloc;
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &slow);
+}
+
+/* delay_others(seconds): all threads but the main one and the caller. The first call is made while there are no others.
+ */
+PyObject *demo_delay_others(PyObject *module, PyObject *seconds)
+{
+    double time = PyFloat_AsDouble(seconds);
+    (void)module;
+    if (PyErr_Occurred())
+        return NULL;
+    if (quick_thread == 0)
+        install_slow_malloc();
+    quick_thread = pthread_self();
+    nanoseconds = (long)(time * 1e9);
+    Py_RETURN_NONE;
+}
+
+PyObject *demo_delayed(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyLong_FromLong(delayed);
 }
