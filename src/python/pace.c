@@ -156,11 +156,11 @@ static PyMethodDef close_method = {"freelane_at_exit", close_pace, METH_NOARGS, 
 static int join_exit(void)
 {
     PyObject *atexit = PyImport_ImportModule("atexit");
-    PyObject *callback = atexit != NULL ? PyCFunction_New(&close_method, NULL) : NULL;
-    PyObject *done = callback != NULL ? PyObject_CallMethod(atexit, "register", "O", callback) : NULL;
+    PyObject *done = atexit != NULL
+                         ? PyObject_CallMethod(atexit, "register", "N", PyCFunction_New(&close_method, NULL))
+                         : NULL;
     int failed = done != NULL ? 0 : -1;
     Py_XDECREF(done);
-    Py_XDECREF(callback);
     Py_XDECREF(atexit);
     return failed;
 }

@@ -197,8 +197,7 @@ static void install_slow_malloc(void)
     PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &slow);
 }
 
-/* delay_others(seconds): all threads but the main one and the caller. The first call is made while there are no others.
- */
+/* delay_others(seconds): all threads but the main one and the caller. First called while there are no others. */
 PyObject *demo_delay_others(PyObject *module, PyObject *seconds)
 {
     double time = PyFloat_AsDouble(seconds);
