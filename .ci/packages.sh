@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: MIT
 #
-# Sourced by tests/run and bench/run.
+# Sourced by tests/run, bench/run and the scripts that get interpreters, tools, peers and clients.
+
+# Where they keep what they got or built, for all checkouts of a user.
+freelane_cache() {
+    echo "${FREELANE_CACHE:-${XDG_CACHE_HOME:-${HOME:-/var/tmp}/.cache}/freelane}"
+}
 
 # Sees to it that the Debian packages named are installed: as root it installs those that are missing,
 # otherwise it prints the line that does and exits.
