@@ -47,6 +47,16 @@ python_require() {
     fi
 }
 
+# Says which interpreters the presets named will have built, and how long that takes.
+python_plan() {
+    local preset kind
+    [ "$python_build" = yes ] || return 0
+    for kind in $(for preset in "$@"; do python_kinds "$preset"; done | tr ' ' '\n' | sort -u); do
+        "$python_finder" $(python_options "$kind") --no-build >/dev/null ||
+            echo "Builds the interpreter ($kind): 5 minutes, once a machine."
+    done
+}
+
 # Sets ${pythons[@]} to the interpreters for the preset $1, each once.
 python_list() {
     local kind path
