@@ -144,10 +144,10 @@ FL_API fl_misuse_handler fl_set_misuse_handler(fl_misuse_handler handler);
  * default. If a function on the stack has none, the library goes by the stack's depth. It then takes the earlier call
  * as left once the callback is due again with a stack that is no deeper.
  *
- * A signal handler may call fl_thread_self (not with FREELANE_TLS_DYNAMIC), and fl_thread_heap and fl_thread_context on
- * an attached handle. It may read the byte of fl_heap_pressure. It may call nothing else: it may have interrupted a
- * call that works on the same handle or holds a lock. For the same reason it may be left by longjmp only if it has not
- * interrupted a call of the library. */
+ * A signal handler may call fl_thread_self (in a shared library only with FREELANE_TLS_DYNAMIC=0), and fl_thread_heap
+ * and fl_thread_context on an attached handle. It may read the byte of fl_heap_pressure. It may call nothing else: it
+ * may have interrupted a call that works on the same handle or holds a lock. For the same reason it may be left by
+ * longjmp only if it has not interrupted a call of the library. */
 
 /* ---- Heaps --------------------------------------------------------------------------------------------
  *

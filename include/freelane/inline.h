@@ -53,20 +53,26 @@ struct fl_thread {
     /* The library's own state follows. */
 };
 
-/* FREELANE_TLS_DYNAMIC leaves the model of thread-local variables to the compiler, which may then call a function for
- * each access. Without it the model is initial-exec. FREELANE_PYTHON_TLS_DYNAMIC, the name in python.h, does the
- * same. */
-#if defined(FREELANE_PYTHON_TLS_DYNAMIC) && !defined(FREELANE_TLS_DYNAMIC)
+/* Code for a shared library leaves the model of thread-local variables to the compiler, which calls a function for each
+ * access: a library that is loaded late may find no static storage. All other code reads at a fixed distance from the
+ * thread's pointer (initial-exec). FREELANE_TLS_DYNAMIC, given to all files of a library, says otherwise: 1 the former,
+ * 0 the latter. */
+#if !defined(FREELANE_TLS_DYNAMIC)
+#if defined(__PIC__) && !defined(__PIE__)
 #define FREELANE_TLS_DYNAMIC 1
+#else
+#define FREELANE_TLS_DYNAMIC 0
+#endif
+#endif
+#if FREELANE_TLS_DYNAMIC
+#define FL_TLS_MODEL
+#else
+#define FL_TLS_MODEL __attribute__((tls_model("initial-exec")))
 #endif
 
 /* The calling OS thread's handle in the default heap. Before the thread's first call and while it exits, this is a
  * stand-in: a constant thread whose caches have no capacity. */
-#if defined(FREELANE_TLS_DYNAMIC)
-extern FL_API __thread struct fl_thread *fl_thread_current;
-#else
-extern FL_API __thread struct fl_thread *fl_thread_current __attribute__((tls_model("initial-exec")));
-#endif
+extern FL_API __thread struct fl_thread *fl_thread_current FL_TLS_MODEL;
 
 FL_API void *fl_alloc_slow(struct fl_thread *thread, size_t size);
 FL_API void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size);

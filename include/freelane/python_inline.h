@@ -125,14 +125,8 @@ struct fl_py_current {
     struct fl_py_thread *thread;
 };
 
-/* Lies in the thread-local storage that the C library reserves for libraries loaded late, at one load per access.
- * FREELANE_PYTHON_TLS_DYNAMIC or FREELANE_TLS_DYNAMIC, given to all files of the extension, avoids that storage, at a
- * call per access. */
-#if defined(FREELANE_TLS_DYNAMIC)
-extern FL_PY_API __thread struct fl_py_current fl_py_current;
-#else
-extern FL_PY_API __thread struct fl_py_current fl_py_current __attribute__((tls_model("initial-exec")));
-#endif
+/* By the model that FREELANE_TLS_DYNAMIC chooses (inline.h). */
+extern FL_PY_API __thread struct fl_py_current fl_py_current FL_TLS_MODEL;
 
 /* The address range of the heap's slabs: constant once a type is ready, and empty before. */
 struct fl_py_slabs {

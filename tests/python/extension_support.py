@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 INCLUDES = [f"-I{ROOT / 'include'}", f"-I{ROOT / 'src'}", "-isystem", sysconfig.get_path("include")]
-FLAGS = ["-std=gnu11", "-O1", "-fPIC", "-fvisibility=hidden", "-pthread", "-DFREELANE_STATIC", "-DFREELANE_TLS_DYNAMIC"]
+FLAGS = ["-std=gnu11", "-O1", "-fPIC", "-fvisibility=hidden", "-pthread", "-DFREELANE_STATIC"]
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 
 

@@ -3,17 +3,21 @@
 
 import os
 import pathlib
+import platform
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import unittest
 
 from demo_support import run_command, run_python
 from extension_support import FLAGS, INCLUDES, SUFFIX, WARNINGS, carried
 
-COMPILERS = [name for name in ("gcc", "clang", "clang-14") if shutil.which(name)]
+# Each once, under whatever names it is there.
+COMPILERS = list({os.path.realpath(shutil.which(name)): name for name in ("clang-14", "clang", "gcc") if shutil.which(name)}.values())[::-1]
 CXX = {"gcc": "g++", "clang": "clang++", "clang-14": "clang++-14"}
-LATE = [flag for flag in FLAGS if not flag.startswith("-std") and "TLS" not in flag]  # without a standard, without the macro
+LATE = [flag for flag in FLAGS if not flag.startswith("-std")]  # without a standard
 
 MODULE = """
 #include <Python.h>
@@ -183,28 +187,56 @@ class Linked(TestCase):
     """What an extension asks of the C library's loader. One that has no static thread-local storage left, and that of
     musl, refuse an extension that asks for it."""
 
-    def link_one(self, compiler, *flags):
-        """Returns what asks for static thread-local storage."""
+    COPIES = 64
+    LOADS_COPIES = """
+import importlib.machinery, importlib.util, sys
+for path in sys.argv[1:]:
+    loader = importlib.machinery.ExtensionFileLoader("late", path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_file_location("late", path, loader=loader))
+    loader.exec_module(module)
+    assert type(module.Plain()).__name__ == "Plain"
+print(len(sys.argv) - 1)
+"""
+
+    def link_late(self, compiler, *flags):
         source = self.write("late.c", MODULE.replace("@", "late"))
-        extension = self.link(compiler, "late", *flags, source, *carried())
-        names = run_command(["nm", "--dynamic", "--defined-only", "--format=just-symbols", extension]).split()
-        self.assertEqual([name for name in names if not name.startswith("_")], ["PyInit_late"], compiler)
+        return self.link(compiler, "late", *flags, source, *carried())
+
+    def static_storage(self, extension):
+        """What asks for static thread-local storage."""
         dynamic = run_command(["readelf", "--dynamic", "--wide", extension])
         relocations = run_command(["readelf", "--relocs", "--wide", extension])
         return re.findall(r"STATIC_TLS", dynamic) + re.findall(r"\bR_\w*TPOFF\w*", relocations)
 
-    def test_the_macro_keeps_static_storage_out(self):
-        for compiler in COMPILERS + [name for name in ("musl-gcc",) if shutil.which(name)]:
-            with self.subTest(compiler=compiler):
-                self.assertEqual(self.link_one(compiler, "-DFREELANE_PYTHON_TLS_DYNAMIC"), [])
+    def load_copies(self, extension):
+        """A new interpreter loads many copies and makes an object of each."""
+        paths = []
+        for number in range(self.COPIES):
+            folder = extension.parent / f"copy{number}"
+            folder.mkdir(exist_ok=True)
+            paths.append(shutil.copy(extension, folder))
+        return subprocess.run([sys.executable, "-c", self.LOADS_COPIES, *paths], capture_output=True, text=True, check=False)
 
-    def test_so_does_that_of_the_core(self):
-        self.assertEqual(self.link_one(COMPILERS[0], "-DFREELANE_TLS_DYNAMIC"), [])
-
-    def test_without_it_static_storage_is_there(self):
+    def test_an_extension_asks_for_none_and_many_are_loaded(self):
         for compiler in COMPILERS:
             with self.subTest(compiler=compiler):
-                self.assertIn("STATIC_TLS", self.link_one(compiler))
+                extension = self.link_late(compiler)
+                names = run_command(["nm", "--dynamic", "--defined-only", "--format=just-symbols", extension]).split()
+                self.assertEqual([name for name in names if not name.startswith("_")], ["PyInit_late"])
+                self.assertEqual(self.static_storage(extension), [])
+                result = self.load_copies(extension)
+                self.assertEqual(result.stdout.strip(), str(self.COPIES), result.stderr)
+
+    def test_nor_does_one_made_with_musl(self):
+        if not shutil.which("musl-gcc"):
+            self.skipTest("no musl-gcc")
+        self.assertEqual(self.static_storage(self.link_late("musl-gcc")), [])
+
+    def test_of_those_with_static_storage_few_are(self):
+        extension = self.link_late(COMPILERS[0], "-DFREELANE_TLS_DYNAMIC=0")
+        self.assertIn("STATIC_TLS", self.static_storage(extension))
+        if platform.libc_ver()[0] == "glibc":
+            self.assertIn("static TLS", self.load_copies(extension).stderr)
 
 
 class Clearing(TestCase):

@@ -17,7 +17,7 @@ setup(
             # What a source distribution has to have besides.
             depends=[str(listed), *(str(freelane / file) for file in carried if file.endswith(".h"))],
             include_dirs=[str(freelane / "include"), str(freelane / "src")],
-            define_macros=[("MODULE", "vector_setuptools"), ("FREELANE_STATIC", "1"), ("FREELANE_PYTHON_TLS_DYNAMIC", "1")],
+            define_macros=[("MODULE", "vector_setuptools"), ("FREELANE_STATIC", "1")],
             # Hidden, so that extensions which carry Freelane keep to their own copies.
             extra_compile_args=["-std=gnu11", "-pthread", "-fvisibility=hidden"],
             extra_link_args=["-pthread"],
