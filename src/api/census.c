@@ -9,6 +9,7 @@
 #include "heap/walk.h"
 #include "api/stats.h"
 #include "base/check.h"
+#include "base/json.h"
 
 #include <errno.h>
 #include <string.h>
@@ -195,27 +196,10 @@ static void print_text(const struct fl_census *census, FILE *stream)
     fprintf(stream, "%12zu %16zu  in all\n", census->count, census->bytes);
 }
 
-/* Prints a name as a string of JSON. */
-static void print_string(const char *name, FILE *stream)
-{
-    fputc('"', stream);
-    for (; *name != '\0'; name++) {
-        unsigned char character = (unsigned char)*name;
-        if (character < ' ')
-            fprintf(stream, "\\u%04x", character);
-        else
-            fprintf(stream, character == '"' || character == '\\' ? "\\%c" : "%c", character);
-    }
-    fputc('"', stream);
-}
-
 static void print_row(const struct fl_census_row *row, FILE *stream)
 {
     fprintf(stream, "    {\"type\": ");
-    if (row->type != NULL)
-        print_string(row->type, stream);
-    else
-        fprintf(stream, "null");
+    fli_json_print(row->type, stream);
     fprintf(stream, ", \"count\": %zu, \"bytes\": %zu}", row->count, row->bytes);
 }
 
