@@ -23,16 +23,16 @@
  *                                   can be had, trim a slice of what is free, begin a grace period, name a reader that
  *                                   has stalled, touch a block above FL_BLOCK_MAX, or run on an unattached or exited
  *                                   thread; create, destroy, attach, detach, flush, offline, online, trim,
- *                                   statistics, begin and end of a walk or a trace, fork
+ *                                   statistics, begin and end of a walk, a trace or a profile, a sample of a profile, fork
  *     may wait for a grace period   fl_heap_barrier, fl_heap_trim, fl_heap_destroy; a fork, where there is a bp heap;
  *                                   fl_quiescent for at most a millisecond; nothing else
- *     may wait for threads          fl_trace_start
+ *     may wait for threads          fl_trace_start, fl_profile_start
  *
  * Cancellation (pthread_cancel, deferred): fl_heap_barrier is a cancellation point while it waits, about every 0.2
  * seconds. So are fl_heap_destroy and fl_heap_trim while they wait for a grace period. A cancelled call keeps what it has
  * done so far, holds no lock, and can be repeated. A cancelled fl_heap_destroy leaves the heap as it was. No other
- * function is a cancellation point, except through the host's callbacks and the output of fl_heap_print_stats and
- * fl_census_print. A thread must not enable asynchronous cancellation while it is inside the library.
+ * function is a cancellation point, except through the host's callbacks and the output of fl_heap_print_stats,
+ * fl_census_print and fl_profile_print. A thread must not enable asynchronous cancellation while it is inside the library.
  *
  * A struct fl_thread, the handle, belongs to one OS thread at a time: "the handle's thread" below. Only that thread
  * may pass the handle to a function, unless the function says otherwise. Any thread may call a function that takes a
@@ -614,14 +614,85 @@ struct fl_trace {
  * fork: the trace goes on in the child, also if its start is under way in another thread.
  *
  * Returns 0. Returns -ETIMEDOUT, and the trace is off again, if a handle has not acknowledged within `timeout_ms`
- * milliseconds; -EBUSY if a trace is on; -EINVAL, reported as misuse, if there is no callback. The struct must not
+ * milliseconds; -EBUSY if a trace or a profile is on; -EINVAL, reported as misuse, if there is no callback. The struct must not
  * change or go away as long as the heap, since a call of another thread may be about to use it. Any thread. May lock;
  * waits. */
 FL_API int fl_trace_start(struct fl_heap *heap, const struct fl_trace *trace, unsigned timeout_ms);
 
-/* Ends a trace; does nothing if none is on. Calls under way in other threads may still be told. Any thread. May
+/* Ends a trace; does nothing if none is on, and leaves a profile on. Calls under way in other threads may still be told. Any thread. May
  * lock. */
 FL_API void fl_trace_stop(struct fl_heap *heap);
+
+/* ---- Profile: which code allocates, and what of it is still live. Of all bytes that are allocated, one in
+ * options.mean_bytes is taken as a sample, each with the same probability (a Poisson process). The block that the byte
+ * lies in is counted under the call stack of its allocation and the name of its type, and is watched until it is freed.
+ * What counts are bytes as the calls say them; a block of size 0 counts as one of a byte. */
+
+/* The most frames of a call stack. */
+#define FL_PROFILE_FRAMES_MAX 128
+
+/* The usual number of bytes between two samples: 512 KiB. */
+#define FL_PROFILE_MEAN_BYTES ((size_t)512 << 10)
+
+/* Gives the call stack of an allocation: stores at most `max` frames, the innermost first, and returns how many. A frame
+ * is a return address, as backtrace() gives it, so that pprof can name the function; or any word that means something to
+ * the host, such as the address of a code object. Called for each sample, on the thread that allocates, before the
+ * allocation returns, with no lock held. It may allocate and free: what it allocates is not sampled. It may be left by
+ * longjmp: then the block stays live, and is no sample. */
+typedef size_t (*fl_profile_stack)(void *context, void **frames, size_t max);
+
+struct fl_profile_options {
+    /* The mean of the bytes between two samples, from 1 (each block is a sample) to 2^40. Not 0. */
+    size_t mean_bytes;
+    /* Gives the call stacks. NULL: stacks are empty, and only types tell samples apart. */
+    fl_profile_stack stack;
+    /* Passed to `stack`. */
+    void *context;
+    /* Milliseconds that the start waits for the handles of other threads. 0: 1000. */
+    unsigned timeout_ms;
+    /* What the random numbers begin with, so that a test can repeat them: threads draw in the order of their first
+     * allocation. 0: another number at each start. */
+    uint64_t seed;
+};
+
+/* Starts a profile and forgets an earlier one of the heap. `options` may be NULL: the usual mean, no call stacks. From
+ * its return on, each allocation on the heap counts, by whatever call. Those by types have the names of these. A block
+ * that fl_realloc moves counts anew, and above FL_BLOCK_MAX also one that it does not move.
+ *
+ * The profile is a trace, for which handles are waited for as fl_trace_start says; a heap has one of either at a time.
+ * While no profile is on, inline calls are as fast as ever. While one is on, they all take their slow halves, count the
+ * bytes, and look whether a freed block is a sample. A sample and its free lock. The OS gives the memory for samples and
+ * call stacks, which the heap's limit does not count; what is refused is told as dropped.
+ *
+ * fork: the profile goes on in the child, with what it knows. If its start or stop is under way in another thread, it is
+ * off there.
+ *
+ * Returns 0. Returns -ETIMEDOUT, and the profile is off, if a handle has not acknowledged in time; -EBUSY if a trace or
+ * a profile is on; -ENOMEM; -EINVAL, reported as misuse, if mean_bytes is out of range. The earlier profile stays where
+ * the start fails. Method: Poisson sampling, as gperftools' heap profiler. Any thread. May lock; waits. */
+FL_API int fl_profile_start(struct fl_heap *heap, const struct fl_profile_options *options);
+
+/* Ends a profile. What it knows stays until the next start: a later fl_profile_print says what was live at the stop. Calls
+ * under way in other threads may still ask for a call stack. Returns 0; or -EINVAL, reported as misuse, if no profile is
+ * on. Any thread. May lock. */
+FL_API int fl_profile_stop(struct fl_heap *heap);
+
+/* How a profile is printed. */
+enum fl_profile_format {
+    /* The text of gperftools ("heap profile: .. @ heap_v2/..") for pprof, which makes estimates of samples by the mean.
+     * It has no names of types. Mappings of the process follow (/proc/self/maps), where the system has them. */
+    FL_PROFILE_PPROF,
+    /* One JSON object, with "stacks" (by call stack and type) and "types". Of each the samples, and what they let one
+     * expect of all blocks: live_count and live_bytes of live ones, count and bytes of all since the start. These are
+     * unbiased estimates; their relative standard error is about one by the square root of the samples. Those with the
+     * most live bytes come first. Names are taken to be UTF-8. */
+    FL_PROFILE_JSON
+};
+
+/* Prints the profile that is on, or the last one, to the stream. It may be printed while threads go on: then it is that
+ * of one moment. Returns 0; -EIO if the stream failed; -ENOMEM; or -EINVAL, reported as misuse, if the heap was never
+ * profiled. A cancellation point if writing to the stream is one. Any thread. May lock. */
+FL_API int fl_profile_print(struct fl_heap *heap, FILE *stream, enum fl_profile_format format);
 
 /* ---- Threads ------------------------------------------------------------------------------------------ */
 

@@ -10,12 +10,14 @@
  *     - magazines in existence = in caches + deferred + on stacks + of a layer above + lost;
  *     - large blocks and the extents that are kept for others = those in existence (large.h);
  *     - slabs in existence = at home + warm + cold + retired;
- *     - each slab at home is where it says: on the list that fits its free blocks, full, or current.
+ *     - each slab at home is where it says: on the list that fits its free blocks, full, or current;
+ *     - what the profile has sampled is live, and counted by site (profile.h).
  */
 #include "api/stats.h"
 #include "base/check.h"
 #include "heap/guest.h"
 #include "heap/held.h"
+#include "heap/profile.h"
 #include "heap/registry.h"
 #include "memory/block.h"
 #include "memory/idle.h"
@@ -317,6 +319,8 @@ int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
         failed = check_slabs(&walk);
     if (failed == 0)
         failed = fli_large_check(&heap->backing.large, error, error_size);
+    if (failed == 0)
+        failed = fli_profile_check(heap, walk.seen, error, error_size);
     fli_unlock(&heap->trim_lock);
     fli_registry_unlock();
     free(walk.seen);

@@ -60,7 +60,7 @@ enum fli_rank {
     FLI_RANK_DEFERRED,  /* one step of the deferred blocks at a time */
     FLI_RANK_HOMES,     /* which thread has which home */
     FLI_RANK_HOME,      /* a home (home.h) */
-    FLI_RANK_MEMORY,    /* slabs, magazines, large blocks; none is taken inside another */
+    FLI_RANK_MEMORY,    /* slabs, magazines, large blocks, the profile; none is taken inside another */
     FLI_RANK_GRACE,     /* a kind of grace periods */
     FLI_RANKS
 };

@@ -3,6 +3,7 @@
 #include "grace/rcu.h"
 #include "heap/caretaker.h"
 #include "heap/guest.h"
+#include "heap/profile.h"
 #include "heap/registry.h"
 #include "heap/thread.h"
 #include "heap/trim.h"
@@ -41,6 +42,7 @@ static void for_each_lock(struct fl_heap *heap, enum fli_rank rank, void (*opera
     default:
         operation(&backing->slabs.lock);
         operation(&backing->magazines.lock);
+        operation(&heap->profile_lock);
         fli_large_for_each_lock(&backing->large, operation);
     }
 }
@@ -222,6 +224,7 @@ static void begin_anew(struct fl_heap *heap)
 {
     free_locks(heap);
     fli_walk_leave_behind_stw(heap);
+    fli_profile_begin_anew_stw(heap);
     if (heap->grace.kind != FL_GRACE_NONE) {
         fli_deferred_recount_stw(&heap->deferred);
         fli_retired_wait_anew_stw(heap);

@@ -18,6 +18,7 @@
 #include "heap/fork.h"
 #include "heap/guest.h"
 #include "heap/options.h"
+#include "heap/profile.h"
 #include "heap/registry.h"
 #include "heap/service.h"
 #include "heap/stall.h"
@@ -95,6 +96,7 @@ static void dispose(struct fl_heap *heap)
 {
     fli_caretaker_give_up(heap);
     fli_guest_close(heap);
+    fli_profile_close(heap);
     fli_service_destroy(heap);
     fli_deferred_close(&heap->deferred);
     fli_large_close(&heap->backing.large);
@@ -102,6 +104,7 @@ static void dispose(struct fl_heap *heap)
     fli_magazines_close(&heap->backing.magazines);
     fli_slabs_close(&heap->backing.slabs);
     fli_mutex_close(&heap->trim_lock);
+    fli_mutex_close(&heap->profile_lock);
     fli_os_release(heap->mapping, heap->mapping_bytes);
 }
 
@@ -133,6 +136,7 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
                             "the system refuses to reserve address space for %zu bytes of slabs (option reserve)",
                             wanted != 0 ? wanted : FLI_RESERVE_MIN);
     fli_mutex_init(&heap->trim_lock, FLI_RANK_TRIM);
+    fli_mutex_init(&heap->profile_lock, FLI_RANK_MEMORY);
     fli_bound_init(heap);
     fli_decay_init(heap);
     fli_retired_init(heap);

@@ -13,7 +13,7 @@
  *     deferred              one step of the deferred blocks at a time
  *     homes                 which thread lives in which home
  *     a home (home.h)       of several at a time only the first is waited for
- *     slabs, magazines, large, and the locks inside the grace periods
+ *     slabs, magazines, large, profile, and the locks inside the grace periods
  *
  * No lock is held while a callback of the host or its misuse handler runs.
  */
@@ -28,6 +28,7 @@
 
 struct fli_dead;
 struct fli_guest;
+struct fli_profile;
 struct fli_queue;
 struct fli_thread;
 struct fli_walk;
@@ -69,6 +70,9 @@ struct fl_heap {
     left_queues; /* likewise those that end later; fl_run_pending looks */
 
     FLI_ATOMIC(struct fli_guest *) guest; /* what a layer above keeps of the heap; NULL at first (guest.h) */
+
+    struct fli_mutex profile_lock;
+    struct fli_profile *profile; /* NULL until the first start (profile.h); under this lock */
 
     struct fli_mutex service_lock;
     struct fli_thread *service;

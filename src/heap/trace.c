@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap/trace.h"
 #include "base/check.h"
+#include "heap/profile.h"
 #include "heap/registry.h"
 
 #include <errno.h>
@@ -91,10 +92,18 @@ static bool settle_all(struct fl_heap *heap)
     return all;
 }
 
-static void take_off(struct fl_heap *heap)
+/* Whether a trace is that of the heap's profile. */
+static bool is_of_profile(const struct fl_trace *trace)
+{
+    return trace->callback == fli_profile_see;
+}
+
+void fli_trace_end(struct fl_heap *heap, bool of_profile)
 {
     fli_registry_lock();
-    fli_store_own(&heap->trace, NULL);
+    const struct fl_trace *trace = fli_trace_of(heap);
+    if (trace != NULL && is_of_profile(trace) == of_profile)
+        fli_store_own(&heap->trace, NULL);
     fli_registry_unlock();
 }
 
@@ -112,24 +121,29 @@ static bool wait_for_all(struct fl_heap *heap, uint64_t deadline)
     return all;
 }
 
-int fl_trace_start(struct fl_heap *heap, const struct fl_trace *trace, unsigned timeout_ms)
+int fli_trace_begin(struct fl_heap *heap, const struct fl_trace *trace, unsigned timeout_ms)
 {
     uint64_t deadline = fli_grace_now() + (uint64_t)timeout_ms * 1000000;
-    if (trace == NULL || trace->callback == NULL) {
-        fli_misuse("fl_trace_start", heap, NULL, "was given a trace without a callback");
-        return -EINVAL;
-    }
     if (!put_on(heap, trace))
         return -EBUSY;
     if (wait_for_all(heap, deadline))
         return 0;
-    take_off(heap);
+    fli_trace_end(heap, is_of_profile(trace));
     return -ETIMEDOUT;
+}
+
+int fl_trace_start(struct fl_heap *heap, const struct fl_trace *trace, unsigned timeout_ms)
+{
+    if (trace == NULL || trace->callback == NULL) {
+        fli_misuse("fl_trace_start", heap, NULL, "was given a trace without a callback");
+        return -EINVAL;
+    }
+    return fli_trace_begin(heap, trace, timeout_ms);
 }
 
 void fl_trace_stop(struct fl_heap *heap)
 {
-    take_off(heap);
+    fli_trace_end(heap, false);
 }
 
 /* ---- Telling. */
@@ -151,7 +165,9 @@ void fli_trace_tell(struct fl_heap *heap, struct fl_trace_event event)
     static __thread struct fli_callback tracing;
     struct telling telling = {.heap = heap, .trace = fli_trace_of(heap), .event = event};
     int saved = errno;
-    if (telling.trace != NULL)
+    if (telling.trace != NULL && is_of_profile(telling.trace))
+        fli_profile_see(heap, &telling.event, telling.trace->context);
+    else if (telling.trace != NULL)
         fli_callback_call(&tracing, "trace", heap, call_host, &telling);
     errno = saved;
 }

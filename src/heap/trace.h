@@ -45,13 +45,19 @@ FLI_COLD void fli_trace_attend(struct fli_thread *thread);
 /* The same for a thread that does not run, or is the calling one. Under the registry lock. */
 void fli_trace_settle_locked(struct fli_thread *thread);
 
+/* Puts a trace on, and waits until all threads are diverted, as fl_trace_start says. */
+int fli_trace_begin(struct fl_heap *heap, const struct fl_trace *trace, unsigned timeout_ms);
+
+/* Takes the trace off that is on, if it is the host's, or if it is the profile's (profile.h). */
+void fli_trace_end(struct fl_heap *heap, bool of_profile);
+
 /* Whether a trace is on. */
 static inline bool fli_trace_is_on(struct fl_heap *heap)
 {
     return FLI_UNLIKELY(fli_trace_of(heap) != NULL);
 }
 
-/* Tells the host, if a trace is on. Keeps errno. No lock may be held. */
+/* Tells the host, or the profile, if a trace is on. Keeps errno. No lock may be held. */
 FLI_COLD void fli_trace_tell(struct fl_heap *heap, struct fl_trace_event event);
 
 #endif

@@ -26,6 +26,7 @@
  *
  * usage: model_trace acknowledged|offline|unattached|stopped [--expect-error]
  */
+#include "heap/profile.h"
 #include "heap/registry.h"
 #include "heap/trace.h"
 #include "model_check.h"
@@ -282,6 +283,12 @@ uint64_t fli_grace_now(void)
 void fli_model_sleep(const timespec *)
 {
     rl::yield(1, $);
+}
+
+/* The trace is the host's. */
+void fli_profile_see(fl_heap *, const fl_trace_event *, void *)
+{
+    RL_ASSERT(!"no profile is on");
 }
 
 void fli_misuse(const char *, const void *, const char *, const char *, ...)
