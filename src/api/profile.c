@@ -125,7 +125,7 @@ static size_t group(struct row *rows, size_t count, comparison compare)
 }
 
 /* Makes a row of each site. Returns how many there are. */
-static size_t fill(struct row *rows, const struct fli_profile_copy *copy)
+static size_t fill(struct row *rows, const struct fli_profile_state *copy)
 {
     const struct fli_site *site = fli_profile_sites(copy), *end = fli_profile_sites_end(copy);
     size_t count = 0;
@@ -167,7 +167,7 @@ static void print_rows(const char *name, const struct row *rows, size_t count, b
     fprintf(stream, "%s]", count > 0 ? "\n  " : "");
 }
 
-static void print_json(const struct fli_profile_copy *copy, struct row *rows, FILE *stream)
+static void print_json(const struct fli_profile_state *copy, struct row *rows, FILE *stream)
 {
     struct sums all = {0};
     size_t count = fill(rows, copy);
@@ -212,7 +212,7 @@ static void print_mappings(FILE *stream)
     close(file);
 }
 
-static void print_pprof(const struct fli_profile_copy *copy, FILE *stream)
+static void print_pprof(const struct fli_profile_state *copy, FILE *stream)
 {
     const struct fli_site *first = fli_profile_sites(copy), *end = fli_profile_sites_end(copy);
     size_t live = 0, live_bytes = 0, all = 0, bytes = 0;
@@ -234,7 +234,7 @@ static void print_pprof(const struct fli_profile_copy *copy, FILE *stream)
 
 /* What printing takes, and gives back also where writing is cancelled. */
 struct printing {
-    struct fli_profile_copy *copy;
+    struct fli_profile_state *copy;
     struct row *rows;
     size_t row_bytes;
 };
@@ -243,7 +243,7 @@ static void end(struct printing *printing)
 {
     if (printing->rows != NULL)
         fli_os_unmap(printing->rows, printing->row_bytes);
-    fli_profile_copy_free(printing->copy);
+    fli_profile_state_free(printing->copy);
 }
 
 int fl_profile_print(struct fl_heap *heap, FILE *stream, enum fl_profile_format format)

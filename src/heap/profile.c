@@ -247,17 +247,17 @@ int fl_profile_stop(struct fl_heap *heap)
 
 /* ---- Copies. */
 
-static struct fli_profile_copy *copy_locked(const struct fli_profile *profile)
+static struct fli_profile_state *copy_locked(const struct fli_profile *profile)
 {
-    size_t bytes = sizeof(struct fli_profile_copy) + profile->sites.bytes;
-    struct fli_profile_copy *copy = (struct fli_profile_copy *)fli_os_map(bytes);
+    size_t bytes = sizeof(struct fli_profile_state) + profile->sites.bytes;
+    struct fli_profile_state *copy = (struct fli_profile_state *)fli_os_map(bytes);
     if (copy == NULL)
         return NULL;
-    *copy = (struct fli_profile_copy){.mapped_bytes = bytes,
-                                      .site_bytes = profile->sites.bytes,
-                                      .mean = profile->options.mean_bytes,
-                                      .dropped = profile->dropped,
-                                      .is_on = fli_load_own(&profile->mean) != 0};
+    *copy = (struct fli_profile_state){.mapped_bytes = bytes,
+                                       .site_bytes = profile->sites.bytes,
+                                       .mean = profile->options.mean_bytes,
+                                       .dropped = profile->dropped,
+                                       .is_on = fli_load_own(&profile->mean) != 0};
     struct fli_site *place = (struct fli_site *)(copy + 1);
     for (const struct fli_site *site = profile->sites.newest; site != NULL; site = site->older) {
         fli_site_copy(site, place);
@@ -266,7 +266,7 @@ static struct fli_profile_copy *copy_locked(const struct fli_profile *profile)
     return copy;
 }
 
-int fli_profile_copy(struct fl_heap *heap, struct fli_profile_copy **copy)
+int fli_profile_copy(struct fl_heap *heap, struct fli_profile_state **copy)
 {
     fli_lock(&heap->profile_lock);
     bool was_on = heap->profile != NULL && heap->profile->options.mean_bytes != 0;
@@ -277,7 +277,7 @@ int fli_profile_copy(struct fl_heap *heap, struct fli_profile_copy **copy)
     return *copy != NULL ? 0 : -ENOMEM;
 }
 
-void fli_profile_copy_free(struct fli_profile_copy *copy)
+void fli_profile_state_free(struct fli_profile_state *copy)
 {
     if (copy != NULL)
         fli_os_unmap(copy, copy->mapped_bytes);

@@ -44,7 +44,7 @@ struct fli_profile {
 };
 
 /* What a profile knows at one moment: its sites follow, each as long as it says. */
-struct fli_profile_copy {
+struct fli_profile_state {
     size_t mapped_bytes;
     size_t site_bytes; /* of all sites */
     size_t mean;
@@ -52,12 +52,12 @@ struct fli_profile_copy {
     bool is_on;
 };
 
-static inline const struct fli_site *fli_profile_sites(const struct fli_profile_copy *copy)
+static inline const struct fli_site *fli_profile_sites(const struct fli_profile_state *copy)
 {
     return (const struct fli_site *)(copy + 1);
 }
 
-static inline const struct fli_site *fli_profile_sites_end(const struct fli_profile_copy *copy)
+static inline const struct fli_site *fli_profile_sites_end(const struct fli_profile_state *copy)
 {
     return (const struct fli_site *)((const char *)fli_profile_sites(copy) + copy->site_bytes);
 }
@@ -72,8 +72,8 @@ static inline const struct fli_site *fli_profile_next_site(const struct fli_site
 void fli_profile_see(struct fl_heap *heap, const struct fl_trace_event *event, void *context);
 
 /* Copies what the profile of a heap knows. Returns 0; -ENOMEM; or -ENOENT if it never was on. */
-int fli_profile_copy(struct fl_heap *heap, struct fli_profile_copy **copy);
-void fli_profile_copy_free(struct fli_profile_copy *copy);
+int fli_profile_copy(struct fl_heap *heap, struct fli_profile_state **copy);
+void fli_profile_state_free(struct fli_profile_state *copy);
 
 /* Verifies the equations above. `seen` has a bit for each block of slabs that is free. */
 int fli_profile_check(struct fl_heap *heap, const uint64_t *seen, char *error, size_t error_size);
