@@ -635,8 +635,8 @@ FL_API void fl_trace_stop(struct fl_heap *heap);
 #define FL_PROFILE_MEAN_BYTES ((size_t)512 << 10)
 
 /* Gives the call stack of an allocation: stores at most `max` frames, the innermost first, and returns how many. A frame
- * is a return address, as backtrace() gives it, so that pprof can name the function; or any word that means something to
- * the host, such as the address of a code object. Called for each sample, on the thread that allocates, before the
+ * is a return address, as backtrace() gives it, so that pprof can name the function (the first ones are the library's);
+ * or any word that means something to the host, such as the address of a code object. Called for each sample, on the thread that allocates, before the
  * allocation returns, with no lock held. It may allocate and free: what it allocates is not sampled. It may be left by
  * longjmp: then the block stays live, and is no sample. */
 typedef size_t (*fl_profile_stack)(void *context, void **frames, size_t max);
