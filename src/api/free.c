@@ -7,6 +7,7 @@
 #include "api/free.h"
 #include "api/serve.h"
 #include "base/sanitizer.h"
+#include "heap/profile.h"
 #include "heap/service.h"
 #include "heap/stall.h"
 #include "heap/trace.h"
@@ -182,7 +183,7 @@ FLI_COLD static bool tell(struct fl_heap *heap, bool is_offline, void *block, co
 }
 
 /* Whether the call has to be told of. An attached thread knows, and attends. */
-static bool is_traced(struct fl_thread *face, struct fl_heap **heap)
+static bool is_traced(struct fl_thread *face, const void *block, struct fl_heap **heap)
 {
     struct fli_thread *thread = fli_thread_of(face);
     if (thread->heap != NULL && !fli_trace_calls(thread))
@@ -190,7 +191,7 @@ static bool is_traced(struct fl_thread *face, struct fl_heap **heap)
     if (thread->heap != NULL)
         fli_trace_attend(thread);
     *heap = fl_thread_heap(face);
-    return *heap != NULL && fli_trace_is_on(*heap);
+    return *heap != NULL && fli_profile_is_told_of_free(*heap, block);
 }
 
 void fli_free(struct fl_thread *face, void *block, const struct fli_free *how)
@@ -198,7 +199,7 @@ void fli_free(struct fl_thread *face, void *block, const struct fli_free *how)
     int saved = errno;
     struct fl_heap *heap;
     bool is_offline = fli_thread_of(face)->heap != NULL && fli_thread_of(face)->os_thread == NULL;
-    if (is_traced(face, &heap) && !tell(heap, is_offline, block, how))
+    if (is_traced(face, block, &heap) && !tell(heap, is_offline, block, how))
         return;
     free_and_leave(fli_serve_enter(face), block, how);
     errno = saved;
@@ -241,10 +242,19 @@ void fl_free(struct fl_thread *face, void *block)
     free_of_class(face, block, fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT]));
 }
 
+/* Whether a thread that is diverted, or was asked to attend, can free the block as others do: it is diverted for a
+ * profile, of which the block is no sample. */
+FLI_COLD static bool is_no_sample(const struct fli_thread *thread, const void *block)
+{
+    return thread->heap != NULL && thread->diverted && fli_trace_is_on(thread->heap) &&
+           !fli_profile_is_told_of_free(thread->heap, block);
+}
+
 static bool is_simple(const struct fli_thread *thread, const void *block, unsigned class_index,
                       const struct fl_header *header)
 {
-    return !FLI_CHECKED && FLI_LIKELY(!fli_trace_calls(thread) && class_index != 0 && thread->header == header) &&
+    return !FLI_CHECKED && FLI_LIKELY(class_index != 0 && thread->header == header) &&
+           (!fli_trace_calls(thread) || is_no_sample(thread, block)) &&
            fli_slab_class_of(&thread->heap->backing.slabs, block) == class_index;
 }
 
@@ -305,7 +315,7 @@ void fl_heap_free(struct fl_heap *heap, void *block)
         return;
     int saved = errno;
     struct fli_free how = {.call = "fl_heap_free"};
-    if (!fli_trace_is_on(heap) || tell(heap, false, block, &how))
+    if (!fli_profile_is_told_of_free(heap, block) || tell(heap, false, block, &how))
         free_and_leave(fli_service_enter(heap), block, &how);
     errno = saved;
 }

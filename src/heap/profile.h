@@ -30,6 +30,7 @@
 #include "heap/heap.h"
 #include "heap/sampled.h"
 #include "heap/site.h"
+#include "heap/trace.h"
 
 struct fli_profile {
     FLI_ATOMIC(uint64_t) mean;         /* bytes between two samples; 0: it takes none */
@@ -70,6 +71,15 @@ static inline const struct fli_site *fli_profile_next_site(const struct fli_site
 /* The callback of a profile's trace: `context` is the profile. Calls the host only to take a sample. No lock may be
  * held. */
 void fli_profile_see(struct fl_heap *heap, const struct fl_trace_event *event, void *context);
+
+/* Whether the trace that is on, if there is one, has to be told of the free of a live block: a profile need not be told
+ * if the block is no sample. Any thread that may free it. */
+static inline bool fli_profile_is_told_of_free(struct fl_heap *heap, const void *block)
+{
+    const struct fl_trace *trace = fli_trace_of(heap);
+    return trace != NULL && (trace->callback != fli_profile_see ||
+                             fli_sampled_may_have(&((struct fli_profile *)trace->context)->sampled, block));
+}
 
 /* Copies what the profile of a heap knows. Returns 0; -ENOMEM; or -ENOENT if it never was on. */
 int fli_profile_copy(struct fl_heap *heap, struct fli_profile_state **copy);
