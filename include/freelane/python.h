@@ -30,9 +30,12 @@
  * used beside tp_alloc. Deallocation finds out where the memory lies and returns it there. The interpreter forbids
  * PyObject_New for a type with gc, and so does Freelane, which cannot recognize such an object.
  *
- * Freelane works with CPython 3.13 and later, free-threaded or not, in the main interpreter. An extension compiles
- * the files that src/python/sources.txt lists into itself with hidden visibility, so that any number of copies can
- * live in one process.
+ * Freelane works with CPython 3.13 and later, free-threaded or not. In other interpreters than the main one, heap types
+ * work in the interpreter's memory: there fl_py_type_ready gives them its tp_alloc and tp_free. So a constructor calls
+ * type->tp_alloc, and no function of a declaration by its name.
+ *
+ * An extension compiles the files that src/python/sources.txt lists into itself with hidden visibility, so that any
+ * number of copies can live in one process.
  *
  * Every function here is called with a thread state attached, as those of Python.h are; in a build with the GIL this
  * means that the caller holds it. Any such thread may call them at any time, unless the function says otherwise.
@@ -152,13 +155,14 @@ struct fl_py_type {
 
 /* Checks a declared type against its type object, and makes it ready. The type object comes from
  * PyType_FromModuleAndSpec, or from PyType_Ready if it is static. Called once for each type object, where the module
- * is executed, before any object of the type exists. May lock, and may run Python code.
+ * is executed, before any object or subtype of the type exists. In another interpreter than the main one, it then gives
+ * the type the interpreter's tp_alloc and tp_free. May lock, and may run Python code.
  *
  * Returns 0, or -1 with one of these exceptions, whose text names the types:
  *
  *     TypeError    a slot, size, flag or finalizer contradicts the declaration; the kind is weaker than a base's; or
  *                  the interpreter manages the __dict__
- *     ImportError  the calling thread runs a subinterpreter
+ *     ImportError  the type is static, and the calling thread runs another interpreter than the main one
  *     ValueError   FREELANE_PYTHON_OPTIONS makes no sense
  *     MemoryError  no memory can be had */
 FL_PY_API int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type);

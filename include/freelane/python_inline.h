@@ -328,6 +328,13 @@ FL_INLINE void fl_py_set_top(struct fl_py_cache *cache, PyObject **top)
     __atomic_store_n(&cache->top, top, __ATOMIC_RELAXED); /* relaxed: as above */
 }
 
+/* Whether a cache is for objects of `type`. Relaxed: an OS thread that runs another interpreter asks for a type of that,
+ * while the main interpreter's drawers may be emptied. */
+FL_INLINE bool fl_py_is_cache_of(const struct fl_py_cache *cache, PyTypeObject *type)
+{
+    return __atomic_load_n(&cache->type, __ATOMIC_RELAXED) == type;
+}
+
 FL_INLINE PyObject *fl_py_alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
 {
     struct fl_py_cache *cache = &fl_py_drawer_of(self, fl_py_current_thread())->cache;
@@ -369,7 +376,7 @@ FL_INLINE bool fl_py_is_reusable(PyObject *object, PyTypeObject *type)
 FL_INLINE bool fl_py_cache_put(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
 {
     struct fl_py_cache *cache = &fl_py_drawer_of(self, fl_py_current_thread())->cache;
-    if (FL_UNLIKELY(cache->type != type)) {
+    if (FL_UNLIKELY(!fl_py_is_cache_of(cache, type))) {
         fl_py_free_slow(self, object);
         return false;
     }

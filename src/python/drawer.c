@@ -100,7 +100,9 @@ static struct fli_py_content take_locked(struct fli_py_thread *thread, size_t i)
     fli_registry_assert_held();
     if (has_cache(drawer))
         thread->room_bytes -= room_of(&drawer->cache) * taken.self->size;
-    *drawer = (union fl_py_drawer){0};
+    /* Relaxed: the owner may run another interpreter, and looks whether the drawer is for a type of that. */
+    __atomic_store_n(&drawer->cache.type, NULL, __ATOMIC_RELAXED);
+    drawer->cache.top = drawer->cache.floor = drawer->cache.ceiling = NULL;
     return taken;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The heap of objects without gc, and statistics. The main interpreter has one heap, which is never destroyed,
- * because objects may outlive the interpreter.
+ * because objects may outlive the interpreter. The first fl_py_type_ready makes it, in whichever interpreter that runs:
+ * afterwards all threads can tell whether an object lies there.
  *
  * A thread of a free-threaded build may look at the header of an object that has just died: it loaded the address
  * from a container before. Such threads try to raise its reference count, fail (fl_py_disown says why), and look

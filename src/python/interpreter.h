@@ -36,6 +36,26 @@ enum { FLI_PY_FREE_THREADED = 1 };
 enum { FLI_PY_FREE_THREADED = 0 };
 #endif
 
+/* The number of the interpreter that the calling thread runs; 0: the main one. A thread without a thread state counts
+ * as one of the main interpreter. */
+static inline int64_t fli_py_interpreter(void)
+{
+    PyThreadState *state = PyThreadState_GetUnchecked();
+    return state != NULL ? PyInterpreterState_GetID(state->interp) : 0;
+}
+
+static inline bool fli_py_is_main(void)
+{
+    return fli_py_interpreter() == 0;
+}
+
+/* Whether objects of a type that `self` declares lie in the interpreter's memory, because fl_py_type_ready has given
+ * the type the interpreter's tp_alloc and tp_free. */
+static inline bool fli_py_is_lent(const struct fl_py_type *self, PyTypeObject *type)
+{
+    return type->tp_dealloc == self->dealloc && (type->tp_free == PyObject_Free || type->tp_free == PyObject_GC_Del);
+}
+
 /* How many more calls of Python functions inside each other the calling thread state allows. */
 static inline int fli_py_calls_left(void)
 {

@@ -125,17 +125,26 @@ void fli_py_nest_ready(struct fli_py_thread *thread)
 
 /* ---- What waits in a thread. */
 
-/* Makes a dead object an entry of a list. The collector is not to know of it meanwhile. */
+/* Makes a dead object an entry of a list. The collector is not to know of it meanwhile. Where memory for the entry is
+ * refused, destroys the object at once and returns NULL. */
 static void *put_aside(const struct fl_py_type *self, PyObject *object)
 {
     if (self->gc)
         PyObject_GC_UnTrack(object);
-    return fli_py_waiting_wrap(object);
+    void *entry = fli_py_waiting_wrap(object);
+    if (entry != NULL)
+        return entry;
+    if (self->gc)
+        PyObject_GC_Track(object);
+    fl_py_destroy(self, object);
+    return NULL;
 }
 
 static void wait(struct fli_py_thread *thread, const struct fl_py_type *self, PyObject *object)
 {
     void *entry = put_aside(self, object);
+    if (entry == NULL)
+        return;
     if (thread->face.waiting == NULL)
         thread->nest.moved_ms = now_ms();
     fli_py_waiting_push(&thread->face.waiting, entry);
@@ -157,10 +166,13 @@ static bool is_out_of_date(struct fli_py_thread *thread)
     return out_of_date;
 }
 
-/* The tp_dealloc that the object waited in: that of the declared type, the last base that has the same tp_free. */
+/* The tp_dealloc that the object waited in: that of the declared type, the last base that has the same tp_free. Where
+ * that is the interpreter's, the object is of the declared type. */
 static destructor waited_for(PyTypeObject *type)
 {
     freefunc free = type->tp_free;
+    if (free == PyObject_Free || free == PyObject_GC_Del)
+        return type->tp_dealloc;
     while (type->tp_base != NULL && type->tp_base->tp_free == free)
         type = type->tp_base;
     return type->tp_dealloc;
@@ -179,7 +191,7 @@ static void resume(void *entry)
 /* Destroys an object that waits. Returns false if there is none, or if it had to wait again. */
 static bool resume_one(struct fli_py_thread *thread)
 {
-    void *entry = fli_py_waiting_pop(&thread->face.waiting);
+    void *entry = fli_py_waiting_take(&thread->face.waiting);
     if (entry == NULL)
         return false;
     PyObject *object = fli_py_waiting_object(entry);
@@ -244,7 +256,9 @@ static void dealloc_without_thread(const struct fl_py_type *self, PyObject *obje
     struct fli_py_stack stack = find_stack();
     uintptr_t frame = fl_py_frame();
     if (is_on(&stack, frame) && !has_room(&stack, frame, 0)) {
-        fli_py_waiting_put_orphan(put_aside(self, object));
+        void *entry = put_aside(self, object);
+        if (entry != NULL)
+            fli_py_waiting_put_orphan(entry);
         return;
     }
     fl_py_destroy(self, object);

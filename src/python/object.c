@@ -10,6 +10,10 @@
  *                                 assignment to __class__. So every free looks where the object lies.
  *     with HAVE_GC                The interpreter.
  *
+ * Types of other interpreters than the main one have the interpreter's tp_alloc and tp_free (type.c), and the tp_dealloc
+ * of this file. Their objects lie in none of the heap's slabs, and no drawer is for their types. So the fast paths
+ * send them here.
+ *
  * A subtype made in Python has the interpreter's tp_alloc and tp_free. Its deallocation comes here through the chain
  * of tp_dealloc, when its own part is done, finalizer included.
  */
@@ -110,6 +114,8 @@ PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py
         PyErr_Format(PyExc_SystemError, "freelane: fl_py_type_ready was not called for %s", type->tp_name);
         return NULL;
     }
+    if (!fli_py_is_main())
+        return PyType_GenericAlloc(type, items);
     if (self->gc)
         return alloc_gc(self, type, items);
     if (has_gc(type))
@@ -119,10 +125,18 @@ PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py
 
 /* ---- Freeing. */
 
+/* Whether the object owns a reference to its type that fl_py_end does not give up: the declared type is immortal, but
+ * another interpreter's is not. A LEGACY tp_dealloc does so itself. */
+static bool owes_reference(const struct fl_py_type *self, PyTypeObject *type)
+{
+    return self->immortal && !self->subclassed && self->kind != FL_DEALLOC_LEGACY && fli_py_is_lent(self, type) &&
+           PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE);
+}
+
 void fl_py_free_slow(const struct fl_py_type *self, PyObject *object)
 {
-    (void)self;
-    bool gc = has_gc(Py_TYPE(object));
+    PyTypeObject *type = Py_TYPE(object);
+    bool gc = has_gc(type);
     if (!gc && fli_py_heap_owns(object)) {
         fli_py_heap_free(fli_py_thread_enter(), object);
         return;
@@ -132,12 +146,20 @@ void fl_py_free_slow(const struct fl_py_type *self, PyObject *object)
         PyObject_GC_Del(object);
     else
         PyObject_Free(object);
+    if (owes_reference(self, type))
+        Py_DECREF(type);
 }
 
 /* ---- Deallocation. */
 
 void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
 {
+    if (fli_py_is_lent(self, type)) {
+        fl_py_release(self, object);
+        if (fl_py_owns_type(self))
+            Py_DECREF(type);
+        return;
+    }
     struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_current_thread())->stock;
     if (stock->type == type && stock->references == stock->limit)
         fli_py_stock_relieve(stock);
@@ -168,10 +190,22 @@ static void dealloc_subtype(const struct fl_py_type *self, PyObject *object)
     fli_py_nest_resume_own();
 }
 
+/* Deallocates an object of the declared type that lies in the interpreter's memory. */
+static void dealloc_lent(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
+{
+    if (self->kind == FL_DEALLOC_PLAIN)
+        fl_py_end(self, object, type);
+    else
+        fli_py_nest_dealloc(fli_py_thread_enter(), self, object);
+}
+
 void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object)
 {
-    if (fl_py_is_exact(self, Py_TYPE(object)))
+    PyTypeObject *type = Py_TYPE(object);
+    if (fl_py_is_exact(self, type))
         fli_py_nest_dealloc(fli_py_thread_enter(), self, object);
+    else if (fli_py_is_lent(self, type))
+        dealloc_lent(self, object, type);
     else
         dealloc_subtype(self, object);
 }

@@ -50,7 +50,7 @@ static size_t bound_of(const struct fli_py_holdings *holdings)
 static int serve(void *unused)
 {
     (void)unused;
-    if (!change(ASKED, SERVING))
+    if (!fli_py_is_main() || !change(ASKED, SERVING))
         return 0;
     struct fli_py_holdings holdings = fli_py_heap_holdings();
     size_t bound = bound_of(&holdings);

@@ -19,7 +19,9 @@
  * theirs is half changed. A thread whose OS thread exits has no thread state, and is not stopped. It takes the
  * registry lock before it touches what others may.
  *
- * A stop concerns one interpreter. No other can have an object of the heap, because the types are refused there.
+ * A stop concerns the main interpreter only. Threads of others run on. They have no object of the heap, because
+ * fl_py_type_ready gives their types the interpreter's slots (type.c), and they change nothing of what the main one keeps
+ * (thread.h).
  */
 #ifndef FLI_PYTHON_STOP_H
 #define FLI_PYTHON_STOP_H

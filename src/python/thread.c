@@ -105,12 +105,10 @@ static void end(void *guest)
 static struct fli_py_thread *create(void)
 {
     struct fli_py_thread *thread = calloc(1, sizeof *thread);
-    struct fl_thread *heap = thread != NULL ? fl_thread_attach(fli_py_heap) : NULL;
-    if (heap == NULL) {
+    if (thread == NULL || fli_os_thread_watch() != 0) {
         free(thread);
         return NULL;
     }
-    thread->heap = heap;
     thread->current = &fl_py_current;
     thread->references = 1;
     fli_py_nest_ready(thread);
@@ -119,8 +117,21 @@ static struct fli_py_thread *create(void)
     return thread;
 }
 
+/* Attaches the OS thread to the heap. Returns false if memory is refused. */
+static bool attach(struct fli_py_thread *thread)
+{
+    struct fl_thread *heap = fl_thread_attach(fli_py_heap);
+    fli_registry_lock();
+    thread->heap = heap;
+    fli_registry_unlock();
+    return heap != NULL;
+}
+
+/* Leaves the record as it is where the OS thread runs another interpreter than the main one. */
 static struct fli_py_thread *update(struct fli_py_thread *thread)
 {
+    if (thread->heap == NULL || !fli_py_is_main())
+        return thread;
     bool caching = fli_py_threads_caching();
     if (fl_py_current_thread() == &thread->face && (fl_py_current_heap() == thread->heap) == caching)
         return thread;
@@ -145,5 +156,7 @@ struct fli_py_thread *fli_py_thread_enter(void)
     struct fli_py_thread *thread = fli_py_thread_own();
     if (thread == NULL && !fli_os_thread_exits())
         thread = create();
-    return thread != NULL ? update(thread) : NULL;
+    if (thread == NULL || (thread->heap == NULL && fli_py_is_main() && !attach(thread)))
+        return NULL;
+    return update(thread);
 }

@@ -11,6 +11,9 @@
  *     cleared by another OS thread       That thread may not touch the drawers. The owner goes on, and its next thread
  *                                        state is watched.
  *
+ * An OS thread may run several interpreters in turn. What its drawers and its handle hold belongs to the main one. While
+ * it runs another, it changes nothing of either: a stop of the main interpreter's world does not wait for it.
+ *
  * An OS thread that ends with something in its drawers leaves its record to the next collection (threads.h). A record
  * is freed when neither the OS thread, nor the list of ended threads, nor a capsule refers to it.
  *
@@ -26,7 +29,7 @@
 
 struct fli_py_thread {
     struct fl_py_thread face;
-    struct fl_thread *heap;     /* the handle that is attached to the heap */
+    struct fl_thread *heap; /* the handle that is attached to the heap; NULL until the main interpreter needs it */
     FLI_ATOMIC(bool) unwatched; /* no thread state has a capsule for it */
 
     /* The OS thread's own. */
@@ -50,8 +53,8 @@ static inline struct fli_py_thread *fli_py_thread_of(struct fl_py_thread *face)
 }
 
 /* The calling OS thread's record, brought up to date: if the thread was recalled, its drawers are emptied. Makes the
- * record if there is none. Returns NULL if memory is refused, or if the OS thread is about to end. May run Python
- * code. */
+ * record if there is none. Returns NULL if memory is refused, or if the OS thread is about to end. While the OS thread
+ * runs another interpreter than the main one, the record stays as it is. May run Python code. */
 struct fli_py_thread *fli_py_thread_enter(void);
 
 /* The same, but returns NULL if there is no record. */

@@ -189,7 +189,7 @@ void fli_py_threads_count(struct fl_py_stats *stats)
 {
     fli_registry_lock();
     for (struct fli_py_thread *thread = threads; thread != NULL; thread = thread->links.next)
-        stats->threads++;
+        stats->threads += thread->heap != NULL;
     visit_locked(count_thread, stats);
     fli_registry_unlock();
 }

@@ -19,6 +19,17 @@ static const char *const kind_names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"}
         return -1;                                                                                                   \
     } while (0)
 
+/* All interpreters share a static type. */
+static int check_interpreter(PyTypeObject *type)
+{
+    if (fli_py_is_main() || PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
+        return 0;
+    PyErr_Format(PyExc_ImportError,
+                 "freelane: %s: static types are not supported in subinterpreters; make it a heap type",
+                 type->tp_name);
+    return -1;
+}
+
 static int check_slots(const struct fl_py_type *self, PyTypeObject *type)
 {
     const char *name = type->tp_name;
@@ -79,10 +90,16 @@ static int check_kind(const struct fl_py_type *self, PyTypeObject *type)
     return 0;
 }
 
+static bool is_declared_by(const struct fl_py_type *self, PyTypeObject *type)
+{
+    return (self->free == type->tp_free || self->dealloc == type->tp_dealloc) &&
+           self->size == (size_t)type->tp_basicsize;
+}
+
 static const struct fl_py_type *find_locked(PyTypeObject *type)
 {
     const struct fl_py_type *known = types;
-    while (known != NULL && (known->free != type->tp_free || known->size != (size_t)type->tp_basicsize))
+    while (known != NULL && !is_declared_by(known, type))
         known = known->state->next;
     return known;
 }
@@ -130,24 +147,31 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
     return 0;
 }
 
+/* Gives a type that no object exists of the slots of the interpreter. */
+static void lend(PyTypeObject *type)
+{
+    type->tp_alloc = PyType_GenericAlloc;
+    type->tp_free = PyType_HasFeature(type, Py_TPFLAGS_HAVE_GC) ? PyObject_GC_Del : PyObject_Free;
+}
+
 int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
 {
-    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-        PyErr_Format(PyExc_ImportError, "freelane: %s: subinterpreters are not supported", type->tp_name);
-        return -1;
-    }
-    if (check_slots(self, type) < 0 || check_layout(self, type) < 0 || check_kind(self, type) < 0)
+    bool kept = fli_py_is_main();
+    if (check_interpreter(type) < 0 || check_slots(self, type) < 0 || check_layout(self, type) < 0 ||
+        check_kind(self, type) < 0)
         return -1;
     PyMutex_Lock(&ready_lock);
     int failed = check_base_locked(self, type);
     if (failed == 0)
         failed = fli_py_heap_ready();
-    if (failed == 0)
+    if (failed == 0 && kept)
         failed = fli_py_collect_ready();
     if (failed == 0)
         failed = enter_locked(self, type);
     PyMutex_Unlock(&ready_lock);
-    if (failed == 0 && self->immortal && PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
+    if (failed == 0 && !kept)
+        lend(type);
+    else if (failed == 0 && self->immortal && PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
         fli_py_immortalize(type);
     return failed;
 }

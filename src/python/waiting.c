@@ -8,6 +8,7 @@
 struct fli_py_proxy {
     uintptr_t link;
     PyObject *object;
+    int64_t interpreter;
 };
 
 static void *orphans;
@@ -26,14 +27,18 @@ static uintptr_t *link_of(void *entry)
 
 void *fli_py_waiting_wrap(PyObject *object)
 {
-    if (FLI_PY_FREE_THREADED || !fl_py_has_weakrefs(object, Py_TYPE(object)))
+    int64_t interpreter = fli_py_interpreter();
+    if (interpreter == 0 && (FLI_PY_FREE_THREADED || !fl_py_has_weakrefs(object, Py_TYPE(object))))
         return object;
     struct fli_py_proxy *proxy = malloc(sizeof *proxy);
+    if (proxy == NULL && interpreter != 0)
+        return NULL;
     if (proxy == NULL) {
         PyObject_ClearWeakRefs(object);
         return object;
     }
     proxy->object = object;
+    proxy->interpreter = interpreter;
     return (void *)((uintptr_t)proxy + 1);
 }
 
@@ -57,14 +62,39 @@ void fli_py_waiting_push(void **list, void *entry)
     *list = entry;
 }
 
+static void *next_of(void *entry)
+{
+    return (void *)__atomic_load_n(link_of(entry), __ATOMIC_RELAXED); /* relaxed: as above */
+}
+
 void *fli_py_waiting_pop(void **list)
 {
     void *entry = *list;
     if (entry == NULL)
         return NULL;
+    *list = next_of(entry);
     /* Relaxed: as above. The object has a dead object's header again. */
-    *list = (void *)__atomic_load_n(link_of(entry), __ATOMIC_RELAXED);
     __atomic_store_n(link_of(entry), 0, __ATOMIC_RELAXED);
+    return entry;
+}
+
+static int64_t interpreter_of(void *entry)
+{
+    struct fli_py_proxy *proxy = proxy_of(entry);
+    return proxy != NULL ? proxy->interpreter : 0;
+}
+
+void *fli_py_waiting_take(void **list)
+{
+    int64_t interpreter = fli_py_interpreter();
+    void *before = NULL, *entry = *list;
+    for (; entry != NULL && interpreter_of(entry) != interpreter; entry = next_of(entry))
+        before = entry;
+    if (before == NULL || entry == NULL)
+        return entry != NULL ? fli_py_waiting_pop(list) : NULL;
+    void *rest = entry;
+    (void)fli_py_waiting_pop(&rest);
+    __atomic_store_n(link_of(before), (uintptr_t)rest, __ATOMIC_RELAXED); /* relaxed: as above */
     return entry;
 }
 
@@ -78,7 +108,7 @@ void fli_py_waiting_put_orphan(void *entry)
 void *fli_py_waiting_take_orphan(void)
 {
     fli_registry_lock();
-    void *entry = fli_py_waiting_pop(&orphans);
+    void *entry = fli_py_waiting_take(&orphans);
     fli_registry_unlock();
     return entry;
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The interpreter around the types: exit, import and unload, subinterpreters, tracing."""
+"""The interpreter around the types: exit, import and unload, tracing."""
 
 import gc
 import sys
@@ -128,34 +128,6 @@ class Modules(TestCase):
         left = [type_() for type_ in types_ if type_() is not None]
         assert not left, left
         """, FREELANE_DEMO_MORTAL="1")
-
-
-class Subinterpreters(TestCase):
-    def test_are_refused_with_a_sentence(self):
-        import _interpreters
-
-        for config in ("isolated", "legacy"):
-            interpreter = _interpreters.create(config)
-            try:
-                failure = _interpreters.exec(
-                    interpreter, f"import sys; sys.path[:] = {sys.path!r}\nimport freelane_demo"
-                )
-                self.assertEqual(failure.type.__name__, "ImportError")
-                self.assertIn("subinterpreters are not supported", failure.msg)
-            finally:
-                _interpreters.destroy(interpreter)
-
-    def test_the_main_interpreter_goes_on_beside_one(self):
-        import _interpreters
-
-        interpreter = _interpreters.create()
-        try:
-            for type_ in types():
-                many = [type_() for _ in range(1000)]
-                del many
-            gc.collect()
-        finally:
-            _interpreters.destroy(interpreter)
 
 
 class Tracing(TestCase):

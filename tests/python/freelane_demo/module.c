@@ -27,16 +27,15 @@ static int execute(PyObject *module)
 
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, execute},
-    /* So that a subinterpreter comes as far as fl_py_type_ready, whose refusal is tested. */
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
     {Py_mod_gil, Py_MOD_GIL_NOT_USED},
     {0, NULL},
 };
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "freelane_demo", .m_slots = slots};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "freelane_demo", .m_methods = demo_functions,
+                                        .m_slots = slots};
 
 PyMODINIT_FUNC PyInit_freelane_demo(void)
 {
-    definition.m_methods = demo_functions;
     return PyModuleDef_Init(&definition);
 }

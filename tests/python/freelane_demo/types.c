@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { KINDS_MAX = 16, SLOTS_MAX = 16 };
+enum { KINDS_MAX = 16, SLOTS_MAX = 16, NAME_BYTES = 64 };
 
 static const char *const prefixes[VARIANTS] = {
     [HEAP] = "",
@@ -22,7 +22,7 @@ static const char *const prefixes[VARIANTS] = {
 };
 
 static PyTypeObject static_types[KINDS_MAX][VARIANTS];
-static char names[KINDS_MAX][VARIANTS][64];
+static char names[KINDS_MAX][VARIANTS][NAME_BYTES];
 
 static unsigned long flags_of(const struct kind *kind)
 {
@@ -105,13 +105,19 @@ static PyTypeObject *make_static_type(PyTypeObject *type, const struct kind *kin
     return PyType_Ready(type) == 0 ? (PyTypeObject *)Py_NewRef(type) : NULL;
 }
 
+static bool variant_is_static(enum variant variant)
+{
+    return variant == STATIC || variant == DEFAULT_STATIC || variant == FREELIST_STATIC;
+}
+
 static int add_type(PyObject *module, size_t k, enum variant variant)
 {
     const struct kind *kind = kinds[k];
     const struct memory *memory = &kind->memory[variant];
-    bool is_static = variant == STATIC || variant == DEFAULT_STATIC || variant == FREELIST_STATIC;
-    char *name = names[k][variant];
-    snprintf(name, sizeof names[k][variant], "freelane_demo.%s%s", prefixes[variant], kind->name);
+    bool is_static = variant_is_static(variant);
+    char own[NAME_BYTES],
+        *name = is_static ? names[k][variant] : own; /* the interpreter copies that of a heap type */
+    snprintf(name, NAME_BYTES, "freelane_demo.%s%s", prefixes[variant], kind->name);
     PyTypeObject *type = is_static ? make_static_type(&static_types[k][variant], kind, memory, name)
                                    : make_heap_type(module, kind, memory, name);
     if (type == NULL)
@@ -123,9 +129,13 @@ static int add_type(PyObject *module, size_t k, enum variant variant)
     return failed;
 }
 
-/* An immortal type keeps its module alive, so a module that is to go does without. */
+/* All interpreters would share a static type. A subinterpreter does without, unless its refusal is tested. An immortal
+ * type keeps its module alive, so a module that is to go does without. */
 static bool is_wanted(const struct kind *kind, enum variant variant)
 {
+    if (variant_is_static(variant) && PyInterpreterState_Get() != PyInterpreterState_Main() &&
+        getenv("FREELANE_DEMO_STATIC") == NULL)
+        return false;
     return kind->memory[variant].dealloc != NULL && (variant != IMMORTAL || getenv("FREELANE_DEMO_MORTAL") == NULL);
 }
 
