@@ -16,6 +16,7 @@
  *     reclaim.[ch]   taking back what all threads keep                       collect.c, pace.c
  *     stop.[ch]      stops of the world, which are grace periods             reclaim.c, collect.c, heap.c
  *     heap.[ch]      the heap of objects without gc, statistics              all of them
+ *     header.[ch]    whether the fast paths may write objects' headers        type.c, threads.c, object.c
  *     options.[ch]   the options of that heap                                heap.c, the module's execution
  *
  * Shared state lies under the core's registry lock (heap/registry.h), under the PyMutex of type.c, or is atomic. No
@@ -62,17 +63,17 @@ static inline int fli_py_calls_left(void)
     return PyThreadState_GetUnchecked()->py_recursion_remaining;
 }
 
-/* Makes a type immortal, before other threads know it. As in the interpreter, the collector loses sight of it: the
- * collector would take the reference count of an object that it finds unreachable for a true one. */
+/* Makes a type immortal, as None is, before other threads know it. As in the interpreter, the collector loses sight of
+ * it: the collector would take the reference count of an object that it finds unreachable for a true one. */
 static inline void fli_py_immortalize(PyTypeObject *type)
 {
     PyObject *object = (PyObject *)type;
     PyObject_GC_UnTrack(object);
 #if defined(Py_GIL_DISABLED)
     /* Relaxed, these three: no other thread looks yet. */
-    __atomic_store_n(&object->ob_tid, _Py_UNOWNED_TID, __ATOMIC_RELAXED);
-    __atomic_store_n(&object->ob_ref_local, _Py_IMMORTAL_REFCNT_LOCAL, __ATOMIC_RELAXED);
-    __atomic_store_n(&object->ob_ref_shared, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&object->ob_tid, Py_None->ob_tid, __ATOMIC_RELAXED);
+    __atomic_store_n(&object->ob_ref_local, Py_None->ob_ref_local, __ATOMIC_RELAXED);
+    __atomic_store_n(&object->ob_ref_shared, Py_None->ob_ref_shared, __ATOMIC_RELAXED);
 #elif PY_VERSION_HEX >= 0x030E0000
     Py_SET_REFCNT(object, _Py_IMMORTAL_INITIAL_REFCNT);
 #else
@@ -103,12 +104,12 @@ static inline bool fli_py_try_subtract_references(PyTypeObject *type, size_t cou
 {
 #if defined(Py_GIL_DISABLED)
     PyObject *object = (PyObject *)type;
-    Py_ssize_t shared = __atomic_load_n(&object->ob_ref_shared,
-                                        __ATOMIC_RELAXED); /* relaxed: the exchange compares */
+    __typeof__(object->ob_ref_shared) shared = __atomic_load_n(&object->ob_ref_shared,
+                                                               __ATOMIC_RELAXED); /* relaxed: the exchange compares */
     do {
         if (_Py_IsImmortal(object))
             return true;
-        if ((shared >> _Py_REF_SHARED_SHIFT) <= (Py_ssize_t)count)
+        if ((Py_ssize_t)(shared >> _Py_REF_SHARED_SHIFT) <= (Py_ssize_t)count)
             return false;
         /* Relaxed, both: the caller has one reference more, and giving that up orders what was done before the type's
          * end. */

@@ -72,7 +72,7 @@ static PyObject *init(struct fli_py_thread *thread, const struct fl_py_type *sel
         return PyObject_Init(object, type);
     if (thread != NULL)
         fli_py_drawer_fill_stock(thread, self, type);
-    bool has_type = !self->immortal && fli_py_threads_caching() && fl_py_take_type(self, type);
+    bool has_type = !self->immortal && fli_py_threads_use_heap() && fl_py_take_type(self, type);
     return has_type ? fl_py_init(object, type) : PyObject_Init(object, type);
 }
 

@@ -132,8 +132,8 @@ static struct fli_py_thread *update(struct fli_py_thread *thread)
 {
     if (thread->heap == NULL || !fli_py_is_main())
         return thread;
-    bool caching = fli_py_threads_caching();
-    if (fl_py_current_thread() == &thread->face && (fl_py_current_heap() == thread->heap) == caching)
+    bool use_heap = fli_py_threads_use_heap();
+    if (fl_py_current_thread() == &thread->face && (fl_py_current_heap() == thread->heap) == use_heap)
         return thread;
     if (fli_py_threads_readmit(thread))
         fli_py_drawers_empty(thread);

@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "heap/registry.h"
 #include "python/drawer.h"
+#include "python/header.h"
 
 #include <stdlib.h>
 
@@ -54,7 +55,7 @@ bool fli_py_threads_readmit(struct fli_py_thread *thread)
     fli_registry_lock();
     bool expired = thread->epoch != epoch;
     thread->epoch = epoch;
-    point_locked(thread->current, fli_py_threads_caching() ? thread->heap : (struct fl_thread *)&no_heap,
+    point_locked(thread->current, fli_py_threads_use_heap() ? thread->heap : (struct fl_thread *)&no_heap,
                  &thread->face);
     fli_registry_unlock();
     return expired;
@@ -128,6 +129,11 @@ void fli_py_threads_haul_stw(struct fli_py_haul *haul)
 bool fli_py_threads_caching(void)
 {
     return !fli_load_relaxed(&uncached); /* relaxed: every thread is recalled when it changes */
+}
+
+bool fli_py_threads_use_heap(void)
+{
+    return fli_py_threads_caching() && fli_py_header_is_known();
 }
 
 bool fli_py_threads_set_caching(bool on)

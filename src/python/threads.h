@@ -17,6 +17,8 @@
  *     thread           a collection                 the thread's next slow half
  *     both pointers    a change of the switch       likewise; while caching is off, `heap` stays at its stand-in
  *     both pointers    the thread's end             for ever
+ *
+ * `heap` stays at its stand-in too where the fast paths may not write headers (header.h).
  */
 #ifndef FLI_PYTHON_THREADS_H
 #define FLI_PYTHON_THREADS_H
@@ -52,6 +54,9 @@ bool fli_py_threads_set_caching(bool on);
 
 /* Whether caching is on. */
 bool fli_py_threads_caching(void);
+
+/* Whether the fast paths find blocks of the heap: caching is on, and they may write headers. */
+bool fli_py_threads_use_heap(void);
 
 /* In the child of a fork: the other threads have ended. May run Python code. */
 void fli_py_threads_forked(void);

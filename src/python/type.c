@@ -2,6 +2,7 @@
 #include "python/type.h"
 
 #include "python/collect.h"
+#include "python/header.h"
 #include "python/heap.h"
 
 static PyMutex ready_lock;
@@ -121,7 +122,7 @@ static int check_base_locked(const struct fl_py_type *self, PyTypeObject *type)
 /* Whether threads cache objects of the type, or have references to it in stock. */
 static bool gets_drawer(const struct fl_py_type *self)
 {
-    return !self->variable && (self->gc || (FL_PY_HEADERS && !self->immortal));
+    return !self->variable && (self->gc || (FL_PY_HEADERS && fli_py_header_is_known() && !self->immortal));
 }
 
 /* Makes a type ready. A declaration may have several type objects, all alike: a module that is executed again makes a
@@ -163,6 +164,8 @@ int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
     PyMutex_Lock(&ready_lock);
     int failed = check_base_locked(self, type);
     if (failed == 0)
+        failed = fli_py_header_ready();
+    if (failed == 0)
         failed = fli_py_heap_ready();
     if (failed == 0 && kept)
         failed = fli_py_collect_ready();
@@ -171,7 +174,8 @@ int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
     PyMutex_Unlock(&ready_lock);
     if (failed == 0 && !kept)
         lend(type);
-    else if (failed == 0 && self->immortal && PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE))
+    else if (failed == 0 && self->immortal && PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) &&
+             fli_py_header_is_known())
         fli_py_immortalize(type);
     return failed;
 }
