@@ -3,6 +3,7 @@
 
 #include "python/drawer.h"
 #include "python/heap.h"
+#include "python/helper.h"
 #include "python/nest.h"
 #include "python/pace.h"
 #include "python/reclaim.h"
@@ -118,21 +119,31 @@ static int join_collections(void)
 static PyObject *before_fork(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
+    fli_py_helper_pause();
     /* os.fork stops the world between this and the fork. */
     if (FLI_PY_FREE_THREADED)
         fl_heap_fork_stopped(fli_py_heap);
     Py_RETURN_NONE;
 }
 
+static PyObject *after_fork_in_parent(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    fli_py_helper_resume();
+    Py_RETURN_NONE;
+}
+
 static PyObject *after_fork_in_child(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
+    fli_py_helper_forked();
     fli_py_pace_forked();
     fli_py_threads_forked();
     Py_RETURN_NONE;
 }
 
 static PyMethodDef before_method = {"freelane_before_fork", before_fork, METH_NOARGS, NULL};
+static PyMethodDef parent_method = {"freelane_after_fork_in_parent", after_fork_in_parent, METH_NOARGS, NULL};
 static PyMethodDef child_method = {"freelane_after_fork_in_child", after_fork_in_child, METH_NOARGS, NULL};
 
 static int join_forks(void)
@@ -140,7 +151,8 @@ static int join_forks(void)
     PyObject *os = PyImport_ImportModule("os");
     PyObject *enter = os != NULL ? PyObject_GetAttrString(os, "register_at_fork") : NULL;
     PyObject *arguments = enter != NULL ? PyTuple_New(0) : NULL;
-    PyObject *hooks = arguments != NULL ? Py_BuildValue("{sNsN}", "before", PyCFunction_New(&before_method, NULL),
+    PyObject *hooks = arguments != NULL ? Py_BuildValue("{sNsNsN}", "before", PyCFunction_New(&before_method, NULL),
+                                                        "after_in_parent", PyCFunction_New(&parent_method, NULL),
                                                         "after_in_child", PyCFunction_New(&child_method, NULL))
                                         : NULL;
     PyObject *done = hooks != NULL ? PyObject_Call(enter, arguments, hooks) : NULL;
@@ -153,11 +165,44 @@ static int join_forks(void)
     return failed;
 }
 
+/* ---- The interpreter's end. */
+
+static PyObject *at_exit(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    fli_py_pace_close();
+    Py_BEGIN_ALLOW_THREADS;
+    fli_py_helper_close();
+    Py_END_ALLOW_THREADS;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef exit_method = {"freelane_at_exit", at_exit, METH_NOARGS, NULL};
+
+/* By Python's atexit: PyUnstable_AtExit calls when the interpreter lets no thread attach any more. */
+static int join_exit(void)
+{
+    PyObject *atexit = PyImport_ImportModule("atexit");
+    PyObject *done = atexit != NULL
+                         ? PyObject_CallMethod(atexit, "register", "N", PyCFunction_New(&exit_method, NULL))
+                         : NULL;
+    int failed = done != NULL ? 0 : -1;
+    Py_XDECREF(done);
+    Py_XDECREF(atexit);
+    return failed;
+}
+
+/* ---- The interpreter's life. */
+
 static int join_interpreter(void)
 {
     fli_py_thread_reopen();
     follow_tracer();
-    return join_collections() < 0 || join_forks() < 0 || fli_py_pace_open() < 0 ? -1 : 0;
+    if (join_collections() < 0 || join_forks() < 0 || join_exit() < 0)
+        return -1;
+    fli_py_helper_open();
+    fli_py_pace_open();
+    return 0;
 }
 
 int fli_py_collect_ready(void)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What happens at the interpreter's collections: drawers expire, memory that no reader can look at any more returns
- * to the OS, and caching follows the reference tracer. And what happens at a fork.
+ * to the OS, and caching follows the reference tracer. And what happens at forks, and at
+ * the interpreter's end.
  *
  *     collection                  before it                                after it
  *     full (gc.collect())         everything is taken back (reclaim.h)     the same, for what it has freed
@@ -15,7 +16,7 @@
 
 #include "python/interpreter.h"
 
-/* Joins gc.callbacks and the hooks of os.fork, once per interpreter. Returns 0, or -1 with an exception. */
+/* Joins gc.callbacks, the hooks of os.fork and atexit, once per interpreter. Returns 0, or -1 with an exception. */
 int fli_py_collect_ready(void);
 
 /* How many collections have begun. */

@@ -11,8 +11,9 @@
  *     stock.[ch]     references to a type, many at once                      drawer.c, object.c
  *     nest.[ch]      deallocations inside each other                         object.c, thread.c, collect.c
  *     waiting.[ch]   dead objects that wait, and orphans among them          nest.c
- *     collect.[ch]   what happens at collections and forks                   the interpreter (gc.callbacks, os.fork)
+ *     collect.[ch]   what happens at collections, forks and the end          the interpreter (gc.callbacks, os, atexit)
  *     pace.[ch]      asking for stops where nobody collects                  heap.c, the interpreter (pending calls)
+ *     helper.[ch]    threads that serve where no other does in time          pace.c, collect.c
  *     reclaim.[ch]   taking back what all threads keep                       collect.c, pace.c
  *     stop.[ch]      stops of the world, which are grace periods             reclaim.c, collect.c, heap.c
  *     heap.[ch]      the heap of objects without gc, statistics              all of them

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "python/pace.h"
 
-#include "base/background.h"
 #include "grace/grace.h"
 #include "python/heap.h"
+#include "python/helper.h"
 #include "python/reclaim.h"
-
-#include <time.h>
 
 enum {
     /* How long a request waits for the main thread. */
@@ -26,7 +24,6 @@ static FLI_ATOMIC(uint64_t) spent;      /* of the bytes of slabs begun, those th
 static FLI_ATOMIC(uint64_t) seen_begun; /* bytes of slabs begun, and of free ones, when a thread last looked */
 static FLI_ATOMIC(uint64_t) seen_free;
 static FLI_ATOMIC(int64_t) asked_ms; /* when the request was made */
-static FLI_ATOMIC(bool) has_helper;
 
 static int64_t now_ms(void)
 {
@@ -60,15 +57,14 @@ static int serve(void *unused)
     return 0;
 }
 
-static void *help(void *unused)
+static void help(void)
 {
     PyGILState_STATE attached = PyGILState_Ensure();
-    (void)serve(unused);
+    (void)serve(NULL);
     PyGILState_Release(attached);
-    /* Z1: release, pairs with Z2 in wait_for_helper: the helper calls the interpreter no more. */
-    fli_store_release(&has_helper, false);
-    return NULL;
 }
+
+static struct fli_py_helper helper = {.run = help};
 
 /* ---- Asking. */
 
@@ -106,78 +102,30 @@ static void ask(void)
         (void)Py_AddPendingCall(serve, NULL);
 }
 
-/* Starts a helper, unless there is one, or the interpreter ends: then the helper could not call it any more. */
-static void get_help(void)
-{
-    /* Z3: seq_cst, pairs with Z2 in wait_for_helper: a thread that ends the interpreter sees it, or Z4 sees that. */
-    if (fli_exchange(&has_helper, true, memory_order_seq_cst))
-        return;
-    /* Z4: seq_cst, pairs with Z5 in close_pace. */
-    bool ends = fli_load_order(&state, memory_order_seq_cst) == OFF;
-    if (ends || fli_background_start(help, NULL) != 0)
-        fli_store_relaxed(&has_helper, false); /* relaxed: no helper has called anything */
-}
-
 void fli_py_pace_look(void)
 {
     unsigned now = fli_load_hint(&state);
     if (now == CALM && is_due())
         ask();
     else if (now == ASKED && now_ms() - fli_load_hint(&asked_ms) > OVERDUE_MS)
-        get_help();
+        fli_py_helper_get(&helper);
 }
 
 /* ---- The interpreter's life. */
 
-/* Until it has detached, however long that takes. While the interpreter ends, a thread that attaches is ended at that
- * place, and what it had locked for its stop of the world stays locked: the end would wait for ever. */
-static void wait_for_helper(void)
+void fli_py_pace_open(void)
 {
-    const struct timespec moment = {.tv_nsec = 1000000};
-    /* Z2: seq_cst, pairs with Z1 in help, and with Z3 in get_help. */
-    while (fli_load_order(&has_helper, memory_order_seq_cst))
-        (void)nanosleep(&moment, NULL);
+    if (FLI_PY_FREE_THREADED && !fli_py_heap_options.no_stops)
+        fli_store_hint(&state, CALM);
 }
 
-static PyObject *close_pace(PyObject *module, PyObject *unused)
+void fli_py_pace_close(void)
 {
-    (void)module, (void)unused;
-    /* Z5: seq_cst, pairs with Z4 in get_help. */
-    fli_store_order(&state, OFF, memory_order_seq_cst);
-    Py_BEGIN_ALLOW_THREADS;
-    wait_for_helper();
-    Py_END_ALLOW_THREADS;
-    Py_RETURN_NONE;
-}
-
-static PyMethodDef close_method = {"freelane_at_exit", close_pace, METH_NOARGS, NULL};
-
-/* By Python's atexit: PyUnstable_AtExit calls when the interpreter lets no thread attach any more. */
-static int join_exit(void)
-{
-    PyObject *atexit = PyImport_ImportModule("atexit");
-    PyObject *done = atexit != NULL
-                         ? PyObject_CallMethod(atexit, "register", "N", PyCFunction_New(&close_method, NULL))
-                         : NULL;
-    int failed = done != NULL ? 0 : -1;
-    Py_XDECREF(done);
-    Py_XDECREF(atexit);
-    return failed;
-}
-
-int fli_py_pace_open(void)
-{
-    if (!FLI_PY_FREE_THREADED || fli_py_heap_options.no_stops)
-        return 0;
-    if (join_exit() < 0)
-        return -1;
-    fli_store_relaxed(&state, CALM); /* relaxed: other threads may learn of it later */
-    return 0;
+    fli_store_hint(&state, OFF);
 }
 
 void fli_py_pace_forked(void)
 {
-    fli_store_relaxed(&has_helper, false); /* relaxed, both: there is no other thread */
-    if (fli_load_relaxed(&state) != OFF)
-        fli_store_relaxed(&state, CALM);
+    if (fli_load_own(&state) != OFF) /* there is no other thread */
+        fli_store_own(&state, CALM);
 }

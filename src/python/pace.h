@@ -16,10 +16,9 @@
  *
  *     who serves       when
  *     main thread      as soon as it runs Python code: the request is a pending call of the interpreter
- *     helper           after OVERDUE_MS, for the main thread may wait; a thread of its own for one stop
+ *     helper           after OVERDUE_MS, for the main thread may wait; for one stop (helper.h)
  *
- * At the end of the interpreter nothing is asked for any more, and a helper is waited for. A forked child has no
- * helper, and asks anew.
+ * At the end of the interpreter nothing is asked for any more. A forked child asks anew.
  *
  * With the GIL there are no stale readers, and the heap trims itself.
  */
@@ -28,8 +27,9 @@
 
 #include "python/interpreter.h"
 
-/* Lets stops be asked for, until the calling thread's interpreter ends. Returns 0, or -1 with an exception. */
-int fli_py_pace_open(void);
+/* Lets stops be asked for, where the options say so, and not any more. */
+void fli_py_pace_open(void);
+void fli_py_pace_close(void);
 
 /* Asks for a stop if it is time for one, or has a helper serve a request that has waited too long. Any thread; runs no
  * Python code. */

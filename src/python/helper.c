@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+#include "python/helper.h"
+
+#include "base/background.h"
+#include "base/lock.h"
+
+static struct fli_mutex lock = FLI_MUTEX_INITIALIZER(FLI_RANK_DEFAULT);
+
+/* Under the lock. */
+static bool is_open;
+static unsigned forks; /* under way */
+static struct fli_py_helper *at_work;
+static struct fli_condition changed;
+
+static bool may_work_locked(void)
+{
+    fli_assert_held(&lock);
+    return is_open && forks == 0;
+}
+
+static bool is_self(const struct fli_py_helper *helper)
+{
+    return helper->has_begun && pthread_equal(helper->thread, pthread_self()) != 0;
+}
+
+/* ---- The thread. */
+
+static void leave(struct fli_py_helper *helper)
+{
+    fli_lock(&lock);
+    fli_store_own(&helper->at_work, false);
+    FLI_LIST_REMOVE(helper, links);
+    fli_condition_signal(&changed);
+    fli_unlock(&lock);
+}
+
+static void *help(void *argument)
+{
+    struct fli_py_helper *helper = argument;
+    fli_lock(&lock);
+    helper->thread = pthread_self();
+    helper->has_begun = true;
+    fli_unlock(&lock);
+    helper->run();
+    leave(helper);
+    return NULL;
+}
+
+static void begin_locked(struct fli_py_helper *helper)
+{
+    if (fli_load_own(&helper->at_work) || !may_work_locked())
+        return;
+    helper->has_begun = false;
+    if (fli_background_start(help, helper) != 0)
+        return;
+    fli_store_own(&helper->at_work, true);
+    FLI_LIST_ADD(&at_work, helper, links);
+}
+
+void fli_py_helper_get(struct fli_py_helper *helper)
+{
+    fli_lock(&lock);
+    begin_locked(helper);
+    fli_unlock(&lock);
+}
+
+/* ---- The interpreter's life. */
+
+void fli_py_helper_open(void)
+{
+    fli_lock(&lock);
+    is_open = true;
+    fli_unlock(&lock);
+}
+
+static bool others_work_locked(void)
+{
+    for (const struct fli_py_helper *helper = at_work; helper != NULL; helper = helper->links.next)
+        if (!is_self(helper))
+            return true;
+    return false;
+}
+
+static void wait_for_others_locked(void)
+{
+    fli_assert_held(&lock);
+    fli_condition_signal(&changed);
+    while (others_work_locked())
+        fli_condition_wait(&changed, &lock);
+}
+
+void fli_py_helper_close(void)
+{
+    fli_lock(&lock);
+    is_open = false;
+    wait_for_others_locked();
+    fli_unlock(&lock);
+}
+
+void fli_py_helper_pause(void)
+{
+    Py_BEGIN_ALLOW_THREADS;
+    fli_lock(&lock);
+    forks++;
+    wait_for_others_locked();
+    fli_unlock(&lock);
+    Py_END_ALLOW_THREADS;
+}
+
+void fli_py_helper_resume(void)
+{
+    fli_lock(&lock);
+    forks--;
+    fli_unlock(&lock);
+}
+
+void fli_py_helper_forked(void)
+{
+    fli_lock_free_stw(&lock);
+    forks = 0;
+    for (struct fli_py_helper *helper = at_work, *next; helper != NULL; helper = next) {
+        next = helper->links.next;
+        if (is_self(helper))
+            continue;
+        FLI_LIST_REMOVE(helper, links);
+        fli_store_own(&helper->at_work, false);
+    }
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Helpers: threads of the library's own that attach to the main interpreter where no other thread serves in time. Each
+ * kind of work has a struct fli_py_helper, and one thread for it at most. It begins when somebody asks for it, and
+ * ends when its function returns.
+ *
+ * The interpreter's end and a fork wait for the helpers at work, and none begins meanwhile:
+ *
+ *     end     A thread that attaches while the interpreter ends, is ended at that place. What it had locked, for a stop
+ *             of the world, stays locked. So the end begins when no helper will attach any more.
+ *     fork    The child has no helper, and inherits nothing that one had half done.
+ *
+ * What is said here of all helpers lies under one lock, which no thread holds while it calls the interpreter.
+ */
+#ifndef FLI_PYTHON_HELPER_H
+#define FLI_PYTHON_HELPER_H
+
+#include "base/list.h"
+#include "python/interpreter.h"
+
+#include <pthread.h>
+
+struct fli_py_helper {
+    void (*run)(void);        /* what the thread does; it has no thread state */
+    FLI_ATOMIC(bool) at_work; /* written under the lock */
+
+    /* Under the lock. */
+    bool has_begun; /* `thread` is known */
+    pthread_t thread;
+    FLI_LINKS(struct fli_py_helper) links; /* of those at work */
+};
+
+/* Lets helpers begin, until the interpreter ends. */
+void fli_py_helper_open(void);
+
+/* Begins the helper, unless it is at work or must not begin now. Any thread, without a lock of the library; takes
+ * no longer than it takes to start a thread, and does not detach the thread state. */
+void fli_py_helper_get(struct fli_py_helper *helper);
+
+/* Lets none begin any more, and waits for those at work, however long that takes. The calling thread has no thread
+ * state attached. It may be a helper, for which nobody waits. */
+void fli_py_helper_close(void);
+
+/* The same for a fork. It ends in the parent with the second function, in the child with the third, and the calling
+ * thread may have its thread state. */
+void fli_py_helper_pause(void);
+void fli_py_helper_resume(void);
+void fli_py_helper_forked(void);
+
+#endif
