@@ -196,6 +196,45 @@ struct fl_py_options {
  *     RuntimeError  a type is ready already */
 FL_PY_API int fl_py_configure(const struct fl_py_options *options);
 
+/* ---- Dropping references later ------------------------------------------------------------------------- */
+
+/* Py_DECREF may run any code: destructors, and with them other threads, on which a critical section of the caller is
+ * suspended. Where that must not happen, inside a critical section or while the caller walks a container, the reference
+ * is queued and dropped afterwards:
+ *
+ *     if (fl_py_later_reserve(1) < 0)
+ *         return -1;
+ *     Py_BEGIN_CRITICAL_SECTION(self);
+ *     fl_py_decref_later(self->item);
+ *     self->item = Py_NewRef(item);
+ *     Py_END_CRITICAL_SECTION();
+ *     fl_py_run_later();
+ *
+ * Where nobody calls fl_py_run_later, references are dropped all the same: at the latest by the thread's next
+ * collection, by the end of its thread state, or after about a tenth of a second by the main thread between two
+ * bytecodes, and if that has not come to it in another 50 ms, by a thread of Freelane's own. In a subinterpreter only
+ * fl_py_run_later and the interpreter's end do so. Where another thread drops the last reference to an object that a
+ * living thread has made, a free-threaded interpreter destroys it in that thread, when it next runs Python code. */
+
+/* Makes room in the calling thread for `count` references (8 bytes each). It lasts until the thread next calls
+ * fl_py_run_later. Called after the first fl_py_type_ready, where any code may run. Returns 0, or -1 with one of these
+ * exceptions:
+ *
+ *     MemoryError   no memory can be had
+ *     RuntimeError  no type is ready yet */
+FL_PY_API int fl_py_later_reserve(size_t count);
+
+/* Queues a reference that the caller owns; NULL is none. The caller gives it up, and uses the object no more: it may
+ * die at any moment, in another thread. Runs no code of the host and does not detach the thread state. Never fails, but
+ * where there is no room and memory is refused, the reference is leaked and counted (fl_py_stats). Wait-free within the
+ * room, apart from the first call after a pause, which starts a thread. */
+FL_PY_API void fl_py_decref_later(PyObject *object);
+
+/* Drops the references that the calling thread has queued in this interpreter, also those that destructors queue
+ * meanwhile, and those that threads have left at their end. Returns how many. An exception that is set stays set. Runs
+ * any code: called outside of critical sections. */
+FL_PY_API size_t fl_py_run_later(void);
+
 /* ---- Looking inside ----------------------------------------------------------------------------------- */
 
 /* Turns caching on or off in all threads. Returns whether it was on. May lock; never fails.
@@ -221,7 +260,9 @@ struct fl_py_stats {
     uint64_t collections;  /* collections of the interpreter that have begun */
     uint64_t stops;        /* stops of the world that Freelane itself has made */
     uint64_t stopped_ns;   /* how long these have taken, in nanoseconds, without what came before and after it */
-    uint64_t longest_stop_ns; /* the longest of them */
+    uint64_t longest_stop_ns;   /* the longest of them */
+    size_t later_references;    /* queued by fl_py_decref_later and not dropped yet */
+    uint64_t leaked_references; /* of those, the ones that never will be: memory was refused */
 };
 
 /* Fills in the statistics: zeros before the first fl_py_type_ready. May lock; never fails. Needs no thread state. */

@@ -4,6 +4,8 @@
 #include "python/drawer.h"
 #include "python/heap.h"
 #include "python/helper.h"
+#include "python/join.h"
+#include "python/later.h"
 #include "python/nest.h"
 #include "python/pace.h"
 #include "python/reclaim.h"
@@ -96,6 +98,7 @@ static PyObject *collection(PyObject *module, PyObject *const *args, Py_ssize_t 
     else
         at_stop(full);
     fli_py_nest_resume();
+    (void)fl_py_run_later();
     Py_RETURN_NONE;
 }
 
@@ -130,6 +133,7 @@ static PyObject *after_fork_in_parent(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
     fli_py_helper_resume();
+    fli_py_later_forked(false);
     Py_RETURN_NONE;
 }
 
@@ -138,6 +142,7 @@ static PyObject *after_fork_in_child(PyObject *module, PyObject *unused)
     (void)module, (void)unused;
     fli_py_helper_forked();
     fli_py_pace_forked();
+    fli_py_later_forked(true);
     fli_py_threads_forked();
     Py_RETURN_NONE;
 }
@@ -174,23 +179,11 @@ static PyObject *at_exit(PyObject *module, PyObject *unused)
     Py_BEGIN_ALLOW_THREADS;
     fli_py_helper_close();
     Py_END_ALLOW_THREADS;
+    fli_py_later_close();
     Py_RETURN_NONE;
 }
 
 static PyMethodDef exit_method = {"freelane_at_exit", at_exit, METH_NOARGS, NULL};
-
-/* By Python's atexit: PyUnstable_AtExit calls when the interpreter lets no thread attach any more. */
-static int join_exit(void)
-{
-    PyObject *atexit = PyImport_ImportModule("atexit");
-    PyObject *done = atexit != NULL
-                         ? PyObject_CallMethod(atexit, "register", "N", PyCFunction_New(&exit_method, NULL))
-                         : NULL;
-    int failed = done != NULL ? 0 : -1;
-    Py_XDECREF(done);
-    Py_XDECREF(atexit);
-    return failed;
-}
 
 /* ---- The interpreter's life. */
 
@@ -198,8 +191,9 @@ static int join_interpreter(void)
 {
     fli_py_thread_reopen();
     follow_tracer();
-    if (join_collections() < 0 || join_forks() < 0 || join_exit() < 0)
+    if (join_collections() < 0 || join_forks() < 0 || fli_py_join_exit(&exit_method) < 0)
         return -1;
+    fli_py_later_open();
     fli_py_helper_open();
     fli_py_pace_open();
     return 0;
@@ -207,13 +201,5 @@ static int join_interpreter(void)
 
 int fli_py_collect_ready(void)
 {
-    PyObject *dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
-    if (dict == NULL)
-        return PyErr_NoMemory(), -1;
-    PyObject *key = PyUnicode_FromFormat("freelane.%p", (void *)&fli_py_collections);
-    int known = key != NULL ? PyDict_Contains(dict, key) : -1;
-    if (known == 0)
-        known = join_interpreter() < 0 || PyDict_SetItem(dict, key, Py_True) < 0 ? -1 : 1;
-    Py_XDECREF(key);
-    return known < 0 ? -1 : 0;
+    return fli_py_join_once(&fli_py_collections, join_interpreter);
 }

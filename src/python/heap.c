@@ -7,6 +7,7 @@
 #include "heap/trace.h"
 #include "heap/trim.h"
 #include "python/collect.h"
+#include "python/later.h"
 #include "python/options.h"
 #include "python/pace.h"
 #include "python/stop.h"
@@ -209,6 +210,7 @@ void fl_py_get_stats(struct fl_py_stats *stats)
     *stats = (struct fl_py_stats){0};
     fli_py_threads_count(stats);
     fli_py_stop_count(stats);
+    fli_py_later_count(stats);
     stats->collections = (uint64_t)fli_load_relaxed(&fli_py_collections); /* relaxed: a number by itself */
     if (fli_py_heap != NULL)
         count_heap(stats);

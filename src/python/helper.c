@@ -3,7 +3,9 @@
 
 #include "base/background.h"
 #include "base/lock.h"
+#include "grace/grace.h"
 
+/* Before all other locks: fli_py_helper.is_needed is asked under it. */
 static struct fli_mutex lock = FLI_MUTEX_INITIALIZER(FLI_RANK_DEFAULT);
 
 /* Under the lock. */
@@ -25,13 +27,26 @@ static bool is_self(const struct fli_py_helper *helper)
 
 /* ---- The thread. */
 
-static void leave(struct fli_py_helper *helper)
+static void leave_locked(struct fli_py_helper *helper)
 {
-    fli_lock(&lock);
-    fli_store_own(&helper->at_work, false);
     FLI_LIST_REMOVE(helper, links);
     fli_condition_signal(&changed);
+}
+
+/* Whether the helper, which has run, ends. From the first store on, others ask for it again; what came up before, it
+ * sees itself. */
+static bool ends(struct fli_py_helper *helper)
+{
+    fli_lock(&lock);
+    /* X1: seq_cst, pairs with U5 in fl_py_decref_later: a thread that queues sees it, or is_needed sees what that has
+     * queued. */
+    fli_store_order(&helper->at_work, false, memory_order_seq_cst);
+    bool goes_on = may_work_locked() && helper->is_needed != NULL && helper->is_needed();
+    fli_store_own(&helper->at_work, goes_on);
+    if (!goes_on)
+        leave_locked(helper);
     fli_unlock(&lock);
+    return !goes_on;
 }
 
 static void *help(void *argument)
@@ -41,8 +56,9 @@ static void *help(void *argument)
     helper->thread = pthread_self();
     helper->has_begun = true;
     fli_unlock(&lock);
-    helper->run();
-    leave(helper);
+    do
+        helper->run();
+    while (!ends(helper));
     return NULL;
 }
 
@@ -62,6 +78,17 @@ void fli_py_helper_get(struct fli_py_helper *helper)
     fli_lock(&lock);
     begin_locked(helper);
     fli_unlock(&lock);
+}
+
+bool fli_py_helper_wait(unsigned milliseconds)
+{
+    struct timespec until = fli_background_time(fli_grace_now() + (uint64_t)milliseconds * 1000000);
+    fli_lock(&lock);
+    while (may_work_locked() && fli_condition_wait_until(&changed, &lock, &until))
+        ;
+    bool goes_on = may_work_locked();
+    fli_unlock(&lock);
+    return goes_on;
 }
 
 /* ---- The interpreter's life. */

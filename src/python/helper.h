@@ -10,7 +10,8 @@
  *             of the world, stays locked. So the end begins when no helper will attach any more.
  *     fork    The child has no helper, and inherits nothing that one had half done.
  *
- * What is said here of all helpers lies under one lock, which no thread holds while it calls the interpreter.
+ * What is said here of all helpers lies under one lock, which no thread holds while it calls the interpreter. It comes
+ * before all other locks of the library.
  */
 #ifndef FLI_PYTHON_HELPER_H
 #define FLI_PYTHON_HELPER_H
@@ -21,7 +22,10 @@
 #include <pthread.h>
 
 struct fli_py_helper {
-    void (*run)(void);        /* what the thread does; it has no thread state */
+    /* What the thread does. It has no thread state. It returns soon after fli_py_helper_wait has said so. */
+    void (*run)(void);
+    /* Whether to run again after that: something came up since. NULL: no. May take the registry lock. */
+    bool (*is_needed)(void);
     FLI_ATOMIC(bool) at_work; /* written under the lock */
 
     /* Under the lock. */
@@ -36,6 +40,9 @@ void fli_py_helper_open(void);
 /* Begins the helper, unless it is at work or must not begin now. Any thread, without a lock of the library; takes
  * no longer than it takes to start a thread, and does not detach the thread state. */
 void fli_py_helper_get(struct fli_py_helper *helper);
+
+/* In a helper: sleeps for so many milliseconds. Returns false at once if the helper is to end. */
+bool fli_py_helper_wait(unsigned milliseconds);
 
 /* Lets none begin any more, and waits for those at work, however long that takes. The calling thread has no thread
  * state attached. It may be a helper, for which nobody waits. */

@@ -13,7 +13,10 @@
  *     waiting.[ch]   dead objects that wait, and orphans among them          nest.c
  *     collect.[ch]   what happens at collections, forks and the end          the interpreter (gc.callbacks, os, atexit)
  *     pace.[ch]      asking for stops where nobody collects                  heap.c, the interpreter (pending calls)
- *     helper.[ch]    threads that serve where no other does in time          pace.c, collect.c
+ *     helper.[ch]    threads that serve where no other does in time          pace.c, later.c, collect.c
+ *     later.[ch]     references that are dropped later                       the extension, thread.c, collect.c
+ *     queue.[ch]     a queue of them                                         later.c
+ *     join.[ch]      joining an interpreter, and its end                     collect.c, later.c
  *     reclaim.[ch]   taking back what all threads keep                       collect.c, pace.c
  *     stop.[ch]      stops of the world, which are grace periods             reclaim.c, collect.c, heap.c
  *     heap.[ch]      the heap of objects without gc, statistics              all of them

@@ -5,6 +5,7 @@
 #include "heap/registry.h"
 #include "python/drawer.h"
 #include "python/heap.h"
+#include "python/later.h"
 #include "python/threads.h"
 
 #include <stdlib.h>
@@ -35,6 +36,7 @@ static void at_state_end(PyObject *capsule)
     if (thread == fli_py_thread_own()) {
         thread->open = false;
         fli_py_nest_resume();
+        (void)fl_py_run_later();
         fli_py_drawers_empty(thread);
     }
     fli_store_relaxed(&thread->unwatched, true); /* relaxed: the owner may as well learn of it later */
@@ -97,6 +99,7 @@ static void end(void *guest)
 {
     struct fli_py_thread *thread = guest;
     fli_py_nest_orphan(thread);
+    fli_py_later_leave(thread);
     if (!fli_py_threads_end(thread))
         fli_py_thread_unreference(thread);
 }
@@ -151,11 +154,15 @@ struct fli_py_thread *fli_py_thread_update(void)
     return thread != NULL ? update(thread) : NULL;
 }
 
-struct fli_py_thread *fli_py_thread_enter(void)
+struct fli_py_thread *fli_py_thread_make(void)
 {
     struct fli_py_thread *thread = fli_py_thread_own();
-    if (thread == NULL && !fli_os_thread_exits())
-        thread = create();
+    return thread != NULL || fli_os_thread_exits() ? thread : create();
+}
+
+struct fli_py_thread *fli_py_thread_enter(void)
+{
+    struct fli_py_thread *thread = fli_py_thread_make();
     if (thread == NULL || (thread->heap == NULL && fli_py_is_main() && !attach(thread)))
         return NULL;
     return update(thread);

@@ -27,6 +27,8 @@
 #include "python/interpreter.h"
 #include "python/nest.h"
 
+struct fli_py_queue;
+
 struct fli_py_thread {
     struct fl_py_thread face;
     struct fl_thread *heap; /* the handle that is attached to the heap; NULL until the main interpreter needs it */
@@ -40,6 +42,7 @@ struct fli_py_thread {
     bool open;                         /* the drawers may hold something */
     uint8_t passed_by[FL_CLASS_COUNT]; /* how often more it passes the heap by, which had no room for a block */
     struct fli_py_nest nest;
+    struct fli_py_queue *queues; /* of references to drop later; one for each interpreter (later.h) */
 
     /* Under the core's registry lock. */
     struct fl_py_current *current; /* the OS thread's, through which it is recalled */
@@ -62,6 +65,10 @@ struct fli_py_thread *fli_py_thread_update(void);
 
 /* The record as it is, maybe out of date; NULL if there is none. */
 struct fli_py_thread *fli_py_thread_own(void);
+
+/* The same, but makes the record if there is none. Returns NULL if there is no heap, memory is refused, or the OS thread
+ * is about to end. Runs no Python code and does not detach. */
+struct fli_py_thread *fli_py_thread_make(void);
 
 /* Whether the drawers of the calling thread may hold something. Opens them if the end of the thread state can be
  * watched. May run Python code. */

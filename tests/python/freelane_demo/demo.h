@@ -81,6 +81,14 @@ PyObject *demo_run_late(PyObject *module, PyObject *args);
 PyObject *demo_delay_others(PyObject *module, PyObject *seconds);
 PyObject *demo_delayed(PyObject *module, PyObject *unused);
 
+/* later.c */
+PyObject *demo_decref_later(PyObject *module, PyObject *args);
+PyObject *demo_later_reserve(PyObject *module, PyObject *count);
+PyObject *demo_run_later(PyObject *module, PyObject *unused);
+PyObject *demo_replace_items(PyObject *module, PyObject *args);
+PyObject *demo_later_in_subinterpreter(PyObject *module, PyObject *seconds);
+PyObject *demo_wait_in_c(PyObject *module, PyObject *seconds);
+
 /* Whether `type` is one of them, and which kind. */
 const struct kind *demo_kind_of(PyTypeObject *type);
 

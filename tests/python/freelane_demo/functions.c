@@ -61,13 +61,14 @@ static PyObject *stats(PyObject *module, PyObject *unused)
     struct fl_py_stats stats;
     (void)module, (void)unused;
     fl_py_get_stats(&stats);
-    return Py_BuildValue("{sn sn sn sn sn sn sK sK sK sK}", "threads", (Py_ssize_t)stats.threads, "cached_objects",
-                         (Py_ssize_t)stats.cached_objects, "cached_bytes", (Py_ssize_t)stats.cached_bytes,
-                         "live_bytes", (Py_ssize_t)stats.live_bytes, "free_bytes", (Py_ssize_t)stats.free_bytes,
-                         "slab_bytes", (Py_ssize_t)stats.slab_bytes, "collections",
-                         (unsigned long long)stats.collections, "stops", (unsigned long long)stats.stops,
-                         "stopped_ns", (unsigned long long)stats.stopped_ns, "longest_stop_ns",
-                         (unsigned long long)stats.longest_stop_ns);
+    return Py_BuildValue(
+        "{sn sn sn sn sn sn sK sK sK sK sn sK}", "threads", (Py_ssize_t)stats.threads, "cached_objects",
+        (Py_ssize_t)stats.cached_objects, "cached_bytes", (Py_ssize_t)stats.cached_bytes, "live_bytes",
+        (Py_ssize_t)stats.live_bytes, "free_bytes", (Py_ssize_t)stats.free_bytes, "slab_bytes",
+        (Py_ssize_t)stats.slab_bytes, "collections", (unsigned long long)stats.collections, "stops",
+        (unsigned long long)stats.stops, "stopped_ns", (unsigned long long)stats.stopped_ns, "longest_stop_ns",
+        (unsigned long long)stats.longest_stop_ns, "later_references", (Py_ssize_t)stats.later_references,
+        "leaked_references", (unsigned long long)stats.leaked_references);
 }
 
 static PyObject *set_caching(PyObject *module, PyObject *on)
@@ -131,6 +132,20 @@ PyMethodDef demo_functions[] = {
      "drop_and_jump(list): drops the one item of the list; returns whether a Jump in it left"},
     {"call_far_down", demo_call_far_down, METH_VARARGS,
      "call_far_down(function, left): calls it where so many bytes of the stack are left"},
+    {"decref_later", demo_decref_later, METH_VARARGS,
+     "decref_later(object, count=1): fl_py_decref_later of so many new references to it"},
+    {"later_reserve", demo_later_reserve, METH_O, "fl_py_later_reserve"},
+    {"run_later", demo_run_later, METH_NOARGS, "fl_py_run_later"},
+    {"replace_items", demo_replace_items, METH_VARARGS,
+     "replace_items(list, item): puts the item in each place, in a critical section of the list; returns how often "
+     "other "
+     "code ran there"},
+    {"later_in_subinterpreter", demo_later_in_subinterpreter, METH_O,
+     "later_in_subinterpreter(seconds): has an object dropped later in a subinterpreter, which waits so long and "
+     "does, or "
+     "does not if it is negative; returns when it died: 0 not, 1 in the wrong interpreter, 2 too early, 3 by "
+     "fl_py_run_later, 4 at the end"},
+    {"wait_in_c", demo_wait_in_c, METH_O, "wait_in_c(seconds): detached, and in no Python code"},
     {"counted", demo_counted, METH_NOARGS, "how often CountedPair's tp_dealloc was called"},
     {NULL, NULL, 0, NULL},
 };

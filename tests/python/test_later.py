@@ -1,0 +1,404 @@
+# SPDX-License-Identifier: MIT
+"""References that are dropped later: by whom, in which interpreter, and what happens where memory is refused."""
+
+import gc
+import os
+import sys
+import threading
+import time
+import unittest
+import warnings
+
+import freelane_demo as demo
+from demo_support import TSAN, TestCase, few, run_python, run_threads
+
+COUNT = few(20000, 2000)
+
+
+class Noted:
+    """Notes in which thread it died."""
+
+    def __init__(self, deaths):
+        self.deaths = deaths
+
+    def __del__(self):
+        self.deaths.append(threading.get_ident())
+
+
+def queue_one(deaths):
+    demo.decref_later(Noted(deaths))
+
+
+def make_elsewhere(make, count=1):
+    """Objects whose thread has ended: they die where they are dropped. An object that belongs to another thread, a
+    free-threaded interpreter destroys in that one, when it next runs Python code. (It knows threads by their addresses, which
+    later threads get again.)"""
+    made = []
+    thread = threading.Thread(target=lambda: made.extend(make() for _ in range(count)))
+    thread.start()
+    thread.join()
+    return made
+
+
+def until(condition, seconds=5.0):
+    """Waits where the main thread serves no pending call while it sleeps in C."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("it never came to that")
+        demo.wait_in_c(0.005)
+
+
+class Later(TestCase):
+    def tearDown(self):
+        super().tearDown()
+        self.assertEqual(demo.stats()["later_references"], 0)
+        self.assertEqual(demo.stats()["leaked_references"], 0)
+
+    def test_the_thread_drops_its_own(self):
+        deaths = []
+        demo.later_reserve(1)
+        queue_one(deaths)
+        self.assertEqual(demo.run_later(), 1)
+        self.assertEqual(deaths, [threading.get_ident()])
+        self.assertEqual(demo.run_later(), 0)
+
+    def test_all_of_them_whatever_was_reserved(self):
+        for reserved in (None, 0, 1, 3, 64, 1000, COUNT):
+            deaths = []
+            if reserved is not None:
+                demo.later_reserve(reserved)
+            for _ in range(300):
+                queue_one(deaths)
+            demo.run_later()
+            self.assertEqual(len(deaths), 300)
+
+    def test_references_count(self):
+        item = object()
+        before = sys.getrefcount(item)
+        for _ in range(5):
+            demo.decref_later(item, COUNT)
+            demo.run_later()
+            self.assertEqual(sys.getrefcount(item), before)
+
+    def test_destructors_may_queue_more_and_run(self):
+        deaths = []
+
+        class Chained(Noted):
+            def __init__(self, left, runs):
+                super().__init__(deaths)
+                self.left = left
+                self.runs = runs
+
+            def __del__(self):
+                super().__del__()
+                if self.left > 0:
+                    demo.decref_later(Chained(self.left - 1, self.runs))
+                if self.runs:
+                    demo.run_later()
+
+        for runs in (False, True):
+            deaths.clear()
+            demo.decref_later(Chained(99, runs))
+            self.assertGreaterEqual(demo.run_later(), 1)
+            self.assertEqual(len(deaths), 100)
+
+    def test_no_code_runs_in_a_critical_section(self):
+        items = []
+
+        class Intruder:
+            def __del__(self):
+                items.append(None)
+                items.pop()
+                if items:
+                    items[-1] = None
+
+        for _ in range(few(200, 20)):
+            items[:] = [Intruder() for _ in range(50)]
+            self.assertEqual(demo.replace_items(items, 1), 0)
+
+    def test_threads_in_critical_sections_of_one_list(self):
+        shared = [object() for _ in range(100)]
+
+        def work():
+            for i in range(few(1000, 100)):
+                self.assertEqual(demo.replace_items(shared, [i]), 0)
+
+        run_threads(4, work)
+
+    def test_a_thread_that_ends_drops_what_it_has_queued(self):
+        for reserve in (True, False):
+            deaths = []
+
+            def work():
+                if reserve:
+                    demo.later_reserve(1)
+                queue_one(deaths)
+
+            run_threads(4, work)
+            until(lambda: len(deaths) == 4 or demo.run_later() > 9)
+
+    def test_what_a_foreign_thread_leaves_is_dropped_by_the_next_to_run(self):
+        deaths = []
+        demo.foreign_rounds(lambda: queue_one(deaths), 3)
+        demo.run_later()
+        until(lambda: len(deaths) == 3)
+
+    def test_what_is_queued_while_the_thread_ends(self):
+        deaths = []
+        demo.run_late(lambda: queue_one(deaths), lambda: queue_one(deaths))
+        demo.run_later()
+        until(lambda: len(deaths) == 2)
+
+    def test_a_thread_state_cleared_elsewhere(self):
+        deaths = []
+        demo.clear_elsewhere(lambda: queue_one(deaths))
+        demo.clear_elsewhere(lambda: queue_one(deaths), lambda: queue_one(deaths))
+        demo.run_later()
+        until(lambda: len(deaths) == 3)
+
+    def test_a_collection_drops_them(self):
+        deaths = []
+        queue_one(deaths)
+        gc.collect()
+        self.assertEqual(len(deaths), 1)
+
+    def test_the_main_thread_drops_them_where_nobody_else_does(self):
+        deaths = []
+        done = threading.Event()
+
+        def work():
+            items = make_elsewhere(lambda: Noted(deaths))
+            demo.decref_later(items.pop())
+            done.wait()
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        end = time.monotonic() + 5
+        while not deaths and time.monotonic() < end:
+            sum(range(1000))
+        done.set()
+        worker.join()
+        self.assertEqual(deaths, [threading.main_thread().ident])
+
+    def test_a_helper_drops_them_where_the_main_thread_waits(self):
+        deaths = []
+        served = []
+
+        def work():
+            items = make_elsewhere(lambda: Noted(deaths))
+            demo.decref_later(items.pop())
+            until(lambda: deaths)
+            served.extend(deaths)
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        worker.join()
+        self.assertEqual(len(served), 1)
+        self.assertNotIn(served[0], (worker.ident, threading.main_thread().ident))
+
+    def test_a_helper_drops_what_a_thread_queues_that_calls_no_more(self):
+        deaths = []
+
+        def work():
+            items = make_elsewhere(lambda: Noted(deaths), 3)
+            while items:
+                demo.decref_later(items.pop())
+                demo.wait_in_c(0.3)
+            served.append(len(deaths))
+
+        served = []
+        run_threads(2, work)
+        self.assertTrue(all(count >= 4 for count in served), served)
+
+    def test_threads_queue_while_helpers_drop(self):
+        deaths = []
+
+        def work():
+            end = time.monotonic() + 1
+            while time.monotonic() < end:
+                for _ in range(100):
+                    queue_one(deaths)
+                    made.append(None)
+                if len(made) % 300 == 0:
+                    demo.run_later()
+
+        made = []
+        run_threads(3, work)
+        demo.run_later()
+        until(lambda: len(deaths) == len(made))
+
+    def test_too_many_to_reserve(self):
+        for count in (2**62, 2**63, 2**64 - 1):
+            with self.assertRaises(MemoryError):
+                demo.later_reserve(count)
+
+
+class Interpreters(TestCase):
+    def test_references_are_dropped_in_theirs(self):
+        results = []
+        worker = threading.Thread(target=lambda: results.append(demo.later_in_subinterpreter(0.3)))
+        worker.start()
+        while worker.is_alive():
+            demo.run_later()
+            gc.collect()
+        self.assertEqual(results, [3])
+
+    def test_at_the_end_of_theirs(self):
+        self.assertEqual(demo.later_in_subinterpreter(-1), 4)
+        self.assertEqual(demo.stats()["later_references"], 0)
+
+
+class Process(unittest.TestCase):
+    def test_the_interpreters_end_drops_them(self):
+        for program in ("demo.decref_later(Noted())", "threading.Thread(target=lambda: demo.decref_later(Noted())).start()"):
+            self.assertEqual(run_python("""
+    import threading
+    import freelane_demo as demo
+    class Noted:
+        def __del__(self):
+            print("dead")
+    """ + program).strip(), "dead")
+
+    def test_the_end_waits_for_no_idle_helper(self):
+        output = run_python("""
+    import atexit, time
+    import freelane_demo as demo
+    atexit.register(lambda: print(time.monotonic() - start < 0.5))
+    demo.decref_later(object())
+    demo.run_later()
+    start = time.monotonic()
+        """)
+        self.assertEqual(output.strip(), "True")
+
+    def test_the_end_while_a_helper_drops(self):
+        output = run_python("""
+    import threading, time
+    import freelane_demo as demo
+    from test_later import make_elsewhere
+    begun = threading.Event()
+    class Slow:
+        def __del__(self):
+            begun.set()
+            time.sleep(0.3)
+            print("dead")
+    def work():
+        items = make_elsewhere(Slow)
+        demo.decref_later(items.pop())
+        begun.wait()
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join()
+        """)
+        self.assertEqual(output.strip(), "dead")
+
+    @unittest.skipIf(TSAN, "its memory cannot be bounded")
+    def test_where_memory_is_refused_references_leak_and_are_counted(self):
+        run_python("""
+    import resource, sys
+    import freelane_demo as demo
+    item = object()
+    room = 1 << 20
+    demo.later_reserve(room)
+    before = sys.getrefcount(item)
+    with open("/proc/self/statm") as file:
+        bytes = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (bytes + (8 << 20), -1))
+    try:
+        demo.later_reserve(2 * room)
+    except MemoryError:
+        pass
+    else:
+        raise AssertionError("it was to be refused")
+    demo.decref_later(item, room)
+    assert demo.stats()["leaked_references"] == 0
+    demo.decref_later(item, 3)
+    assert demo.stats()["leaked_references"] == 3
+    demo.run_later()
+    assert sys.getrefcount(item) == before + 3
+        """)
+
+
+class Fork(unittest.TestCase):
+    def in_child(self, work):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside other threads
+            pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                work()
+                code = 0
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            finally:
+                os._exit(code)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+
+    @unittest.skipIf(TSAN, "a forked child starts threads")
+    def test_the_child_has_those_of_all_threads(self):
+        deaths = []
+        queued, done = threading.Event(), threading.Event()
+
+        def work():
+            items = make_elsewhere(lambda: Noted(deaths))
+            demo.decref_later(items.pop())
+            queued.set()
+            done.wait()
+
+        def child():
+            demo.run_later()
+            self.assertEqual(len(deaths), 2)
+            queue_one(deaths)
+            demo.wait_in_c(0.5)
+            self.assertEqual(len(deaths), 3)
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        queued.wait()
+        queue_one(deaths)
+        self.in_child(child)
+        demo.run_later()
+        until(lambda: len(deaths) == 2)
+        done.set()
+        worker.join()
+
+    def test_a_helper_is_no_thread_of_the_program(self):
+        queue_one([])
+        demo.run_later()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+
+    @unittest.skipIf(TSAN, "a forked child starts threads")
+    def test_a_helper_forks(self):
+        run_python("""
+    import os, threading
+    import freelane_demo as demo
+    from test_later import make_elsewhere
+    codes = []
+    class Forks:
+        def __del__(self):
+            pid = os.fork()
+            if pid == 0:
+                demo.decref_later(object())
+                demo.run_later()
+                os._exit(7)
+            codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    def work():
+        items = make_elsewhere(Forks)
+        demo.decref_later(items.pop())
+        while not codes:
+            demo.wait_in_c(0.01)
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join()
+    assert codes == [7], codes
+        """, PYTHONWARNINGS="ignore")
+
+
+if __name__ == "__main__":
+    unittest.main()
