@@ -235,6 +235,38 @@ FL_PY_API void fl_py_decref_later(PyObject *object);
  * any code: called outside of critical sections. */
 FL_PY_API size_t fl_py_run_later(void);
 
+/* ---- Retired buffers -----------------------------------------------------------------------------------
+ *
+ * A buffer that threads read without a lock: they load its address with acquire order, read it, and forget it before
+ * they detach their thread state or run Python code. Until then it stays: the buffer that took its place has been stored
+ * with release order, and the old one is freed at the next stop of the world, which waits for each such reader. So
+ * reading takes no lock, no critical section and no store. (Compare P. E. McKenney and J. D. Slingwine, Read-Copy Update,
+ * 1998.)
+ *
+ *     struct numbers *now = fl_py_buffer_alloc(bytes);        in a critical section, by the only writer
+ *     ...
+ *     __atomic_store_n(&self->numbers, now, __ATOMIC_RELEASE);
+ *     fl_py_buffer_free_deferred(before);
+ *
+ * Stops are collections, and those that Freelane makes: it asks for one when more than 16 MiB wait, as for free slabs
+ * (with the option stops=0 there are collections only). In a build with the GIL the thread that retires a buffer holds the
+ * GIL, so that no reader is left, and the buffer is freed at once. */
+
+/* Allocates a buffer of `size` bytes of zeros, aligned as by malloc. tracemalloc does not see it. Does not detach. May
+ * lock, as malloc does. Returns NULL with one of these exceptions:
+ *
+ *     MemoryError   no memory can be had
+ *     RuntimeError  no type is ready yet, or the calling thread runs a subinterpreter */
+FL_PY_API void *fl_py_buffer_alloc(size_t size);
+
+/* Frees a buffer that no other thread can read, such as one of an object that dies; NULL is none. */
+FL_PY_API void fl_py_buffer_free(void *buffer);
+
+/* Frees a buffer at the next stop of the world; NULL is none. No reader finds it any more: another one, or NULL, has taken
+ * its place. Allocates nothing, never fails, runs no code of the host and does not detach, so a critical section may
+ * contain it. Lock-free; one that goes beyond the bound may start a thread. */
+FL_PY_API void fl_py_buffer_free_deferred(void *buffer);
+
 /* ---- Looking inside ----------------------------------------------------------------------------------- */
 
 /* Turns caching on or off in all threads. Returns whether it was on. May lock; never fails.
@@ -263,6 +295,7 @@ struct fl_py_stats {
     uint64_t longest_stop_ns;   /* the longest of them */
     size_t later_references;    /* queued by fl_py_decref_later and not dropped yet */
     uint64_t leaked_references; /* of those, the ones that never will be: memory was refused */
+    size_t retired_bytes;       /* buffers that wait for a stop of the world, in bytes */
 };
 
 /* Fills in the statistics: zeros before the first fl_py_type_ready. May lock; never fails. Needs no thread state. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "python/collect.h"
 
+#include "python/buffer.h"
 #include "python/drawer.h"
 #include "python/heap.h"
 #include "python/helper.h"
@@ -67,6 +68,7 @@ static void at_start(bool full)
     if (full)
         fli_py_reclaim(0, 0);
     give_types();
+    fli_py_buffers_start();
     fli_py_stop_announce(true);
     fli_py_heap_trim(full ? 0 : bytes_to_retain());
     fli_py_stop_announce(false);
@@ -80,6 +82,7 @@ static void at_stop(bool full)
 {
     (void)fli_py_thread_update();
     fli_py_stop_passed();
+    fli_py_buffers_stop();
     if (full)
         fli_py_reclaim(0, 0);
     else
@@ -142,6 +145,7 @@ static PyObject *after_fork_in_child(PyObject *module, PyObject *unused)
     (void)module, (void)unused;
     fli_py_helper_forked();
     fli_py_pace_forked();
+    fli_py_buffers_forked();
     fli_py_later_forked(true);
     fli_py_threads_forked();
     Py_RETURN_NONE;

@@ -6,6 +6,7 @@
 #include "heap/share.h"
 #include "heap/trace.h"
 #include "heap/trim.h"
+#include "python/buffer.h"
 #include "python/collect.h"
 #include "python/later.h"
 #include "python/options.h"
@@ -211,6 +212,7 @@ void fl_py_get_stats(struct fl_py_stats *stats)
     fli_py_threads_count(stats);
     fli_py_stop_count(stats);
     fli_py_later_count(stats);
+    fli_py_buffers_count(stats);
     stats->collections = (uint64_t)fli_load_relaxed(&fli_py_collections); /* relaxed: a number by itself */
     if (fli_py_heap != NULL)
         count_heap(stats);

@@ -16,6 +16,7 @@
  *     helper.[ch]    threads that serve where no other does in time          pace.c, later.c, collect.c
  *     later.[ch]     references that are dropped later                       the extension, thread.c, collect.c
  *     queue.[ch]     a queue of them                                         later.c
+ *     buffer.[ch]    retired buffers, which threads may still read            the extension, reclaim.c, collect.c
  *     join.[ch]      joining an interpreter, and its end                     collect.c, later.c
  *     reclaim.[ch]   taking back what all threads keep                       collect.c, pace.c
  *     stop.[ch]      stops of the world, which are grace periods             reclaim.c, collect.c, heap.c

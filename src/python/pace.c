@@ -2,6 +2,7 @@
 #include "python/pace.h"
 
 #include "grace/grace.h"
+#include "python/buffer.h"
 #include "python/heap.h"
 #include "python/helper.h"
 #include "python/reclaim.h"
@@ -9,6 +10,8 @@
 enum {
     /* How long a request waits for the main thread. */
     OVERDUE_MS = 50,
+    /* How often a helper looks meanwhile. */
+    STEP_MS = 5,
 };
 
 /* The least bound. */
@@ -44,27 +47,65 @@ static size_t bound_of(const struct fli_py_holdings *holdings)
     return fli_max(LEAST_BYTES, holdings->live / 4);
 }
 
+/* Whether there is enough to gain in slabs. */
+static bool slabs_are_due(void)
+{
+    struct fli_py_holdings holdings = fli_py_heap_holdings();
+    size_t bound = bound_of(&holdings);
+    return fli_py_heap_begun() - fli_load_hint(&spent) >= bound && holdings.free >= bound;
+}
+
+static void reclaim(void)
+{
+    struct fli_py_holdings holdings = fli_py_heap_holdings();
+    size_t bound = bound_of(&holdings);
+    fli_store_hint(&spent, fli_min(fli_load_hint(&spent) + bound, fli_py_heap_begun()));
+    fli_py_reclaim(bound / 2, fli_max(fli_py_heap_options.retain_bytes, holdings.live));
+}
+
 static int serve(void *unused)
 {
     (void)unused;
     if (!fli_py_is_main() || !change(ASKED, SERVING))
         return 0;
-    struct fli_py_holdings holdings = fli_py_heap_holdings();
-    size_t bound = bound_of(&holdings);
-    fli_store_hint(&spent, fli_min(fli_load_hint(&spent) + bound, fli_py_heap_begun()));
-    fli_py_reclaim(bound / 2, fli_max(fli_py_heap_options.retain_bytes, holdings.live));
+    if (fli_py_buffers_are_due() && !slabs_are_due())
+        fli_py_buffers_reclaim();
+    else
+        reclaim();
     (void)change(SERVING, CALM);
     return 0;
 }
 
-static void help(void)
+static bool is_asked(void)
+{
+    return fli_load_hint(&state) == ASKED;
+}
+
+static bool is_overdue(void)
+{
+    return now_ms() - fli_load_hint(&asked_ms) > OVERDUE_MS;
+}
+
+static void serve_attached(void)
 {
     PyGILState_STATE attached = PyGILState_Ensure();
     (void)serve(NULL);
     PyGILState_Release(attached);
 }
 
-static struct fli_py_helper helper = {.run = help};
+/* Asks the main thread, and serves when that does not. */
+static void help(void)
+{
+    if (!is_overdue())
+        (void)Py_AddPendingCall(serve, NULL);
+    while (is_asked() && !is_overdue())
+        if (!fli_py_helper_wait(STEP_MS))
+            return;
+    if (is_asked())
+        serve_attached();
+}
+
+static struct fli_py_helper helper = {.run = help, .is_needed = is_asked};
 
 /* ---- Asking. */
 
@@ -89,9 +130,7 @@ static bool is_due(void)
     size_t unspent = (size_t)(begun - fli_load_hint(&spent));
     if (unspent < LEAST_BYTES || is_as_before(begun, fli_py_heap_free_slabs()))
         return false;
-    struct fli_py_holdings holdings = fli_py_heap_holdings();
-    size_t bound = bound_of(&holdings);
-    return unspent >= bound && holdings.free >= bound;
+    return slabs_are_due();
 }
 
 /* Asks the main thread. If the interpreter has no room for the request, a helper serves it later. */
@@ -107,7 +146,17 @@ void fli_py_pace_look(void)
     unsigned now = fli_load_hint(&state);
     if (now == CALM && is_due())
         ask();
-    else if (now == ASKED && now_ms() - fli_load_hint(&asked_ms) > OVERDUE_MS)
+    else if (now == ASKED && is_overdue())
+        fli_py_helper_get(&helper);
+}
+
+void fli_py_pace_ask(void)
+{
+    if (fli_load_hint(&state) == CALM) {
+        fli_store_hint(&asked_ms, now_ms());
+        (void)change(CALM, ASKED);
+    }
+    if (is_asked() && !fli_load_hint(&helper.at_work))
         fli_py_helper_get(&helper);
 }
 

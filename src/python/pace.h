@@ -10,6 +10,8 @@
  *
  * So there is at most one stop for each bound of new slabs. It leaves half a bound of free memory.
  *
+ * A stop is asked for, too, when retired buffers exceed their bound (buffer.h).
+ *
  * Slow halves look whether that is so. They only ask: a stop in a tp_alloc or a tp_dealloc would run other code there.
  *
  *     calm ──ask──> asked ──serve──> serving ──> calm
@@ -34,6 +36,10 @@ void fli_py_pace_close(void);
 /* Asks for a stop if it is time for one, or has a helper serve a request that has waited too long. Any thread; runs no
  * Python code. */
 void fli_py_pace_look(void);
+
+/* Asks for a stop. Runs no code of the host and does not detach, as Py_AddPendingCall may: a helper makes the request.
+ * Any thread. */
+void fli_py_pace_ask(void);
 
 /* In the child of a fork. */
 void fli_py_pace_forked(void);

@@ -3,8 +3,9 @@
  * Taking back what all threads keep, idle ones included: what is in their drawers and in their caches of blocks.
  *
  *     while the world runs       room for a haul is prepared
- *     while it is stopped        drawers are hauled empty, caches of blocks flushed, free slabs retired
- *     while it runs again        the haul is given back to the interpreter, retired slabs to the OS
+ *     while it is stopped        drawers are hauled empty, caches of blocks flushed, free slabs retired,
+ *                                retired buffers taken
+ *     while it runs again        the haul is given back to the interpreter, slabs and buffers to the OS
  *
  * The last step takes most of the time.
  */

@@ -62,6 +62,10 @@ int demo_add_types(PyObject *module);
 /* subtypes.c, once the types are there. */
 int demo_add_subtypes(PyObject *module);
 
+/* maps.c */
+int demo_add_maps(PyObject *module);
+PyObject *demo_buffer_beyond(PyObject *module, PyObject *unused);
+
 /* nesting.c, once the types are there. */
 int demo_add_nesting(PyObject *module);
 PyObject *demo_drop_in_fiber(PyObject *module, PyObject *args);

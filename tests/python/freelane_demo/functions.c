@@ -62,13 +62,14 @@ static PyObject *stats(PyObject *module, PyObject *unused)
     (void)module, (void)unused;
     fl_py_get_stats(&stats);
     return Py_BuildValue(
-        "{sn sn sn sn sn sn sK sK sK sK sn sK}", "threads", (Py_ssize_t)stats.threads, "cached_objects",
+        "{sn sn sn sn sn sn sK sK sK sK sn sK sn}", "threads", (Py_ssize_t)stats.threads, "cached_objects",
         (Py_ssize_t)stats.cached_objects, "cached_bytes", (Py_ssize_t)stats.cached_bytes, "live_bytes",
         (Py_ssize_t)stats.live_bytes, "free_bytes", (Py_ssize_t)stats.free_bytes, "slab_bytes",
         (Py_ssize_t)stats.slab_bytes, "collections", (unsigned long long)stats.collections, "stops",
         (unsigned long long)stats.stops, "stopped_ns", (unsigned long long)stats.stopped_ns, "longest_stop_ns",
         (unsigned long long)stats.longest_stop_ns, "later_references", (Py_ssize_t)stats.later_references,
-        "leaked_references", (unsigned long long)stats.leaked_references);
+        "leaked_references", (unsigned long long)stats.leaked_references, "retired_bytes",
+        (Py_ssize_t)stats.retired_bytes);
 }
 
 static PyObject *set_caching(PyObject *module, PyObject *on)
@@ -145,6 +146,7 @@ PyMethodDef demo_functions[] = {
      "does, or "
      "does not if it is negative; returns when it died: 0 not, 1 in the wrong interpreter, 2 too early, 3 by "
      "fl_py_run_later, 4 at the end"},
+    {"buffer_beyond", demo_buffer_beyond, METH_NOARGS, "fl_py_buffer_alloc of more than there is"},
     {"wait_in_c", demo_wait_in_c, METH_O, "wait_in_c(seconds): detached, and in no Python code"},
     {"counted", demo_counted, METH_NOARGS, "how often CountedPair's tp_dealloc was called"},
     {NULL, NULL, 0, NULL},

@@ -20,7 +20,7 @@ static int execute(PyObject *module)
 {
     if (configure() < 0)
         return -1;
-    if (demo_add_types(module) < 0 || demo_add_subtypes(module) < 0)
+    if (demo_add_types(module) < 0 || demo_add_subtypes(module) < 0 || demo_add_maps(module) < 0)
         return -1;
     return demo_add_nesting(module);
 }
