@@ -66,7 +66,7 @@ static void begin_locked(struct fli_py_helper *helper)
 {
     if (fli_load_own(&helper->at_work) || !may_work_locked())
         return;
-    helper->has_begun = false;
+    helper->has_begun = helper->serves = false;
     if (fli_background_start(help, helper) != 0)
         return;
     fli_store_own(&helper->at_work, true);
@@ -91,6 +91,23 @@ bool fli_py_helper_wait(unsigned milliseconds)
     return goes_on;
 }
 
+static void set_serves(struct fli_py_helper *helper, bool serves)
+{
+    fli_lock(&lock);
+    helper->serves = serves;
+    fli_condition_signal(&changed);
+    fli_unlock(&lock);
+}
+
+void fli_py_helper_serve(struct fli_py_helper *helper, int (*serve)(void *unused))
+{
+    set_serves(helper, true);
+    PyGILState_STATE attached = PyGILState_Ensure();
+    (void)serve(NULL);
+    PyGILState_Release(attached);
+    set_serves(helper, false);
+}
+
 /* ---- The interpreter's life. */
 
 void fli_py_helper_open(void)
@@ -100,19 +117,20 @@ void fli_py_helper_open(void)
     fli_unlock(&lock);
 }
 
-static bool others_work_locked(void)
+/* Whether others are at work; those that serve do not count if so asked. */
+static bool others_work_locked(bool but_serving)
 {
     for (const struct fli_py_helper *helper = at_work; helper != NULL; helper = helper->links.next)
-        if (!is_self(helper))
+        if (!is_self(helper) && !(but_serving && helper->serves))
             return true;
     return false;
 }
 
-static void wait_for_others_locked(void)
+static void wait_for_others_locked(bool but_serving)
 {
     fli_assert_held(&lock);
     fli_condition_signal(&changed);
-    while (others_work_locked())
+    while (others_work_locked(but_serving))
         fli_condition_wait(&changed, &lock);
 }
 
@@ -120,7 +138,7 @@ void fli_py_helper_close(void)
 {
     fli_lock(&lock);
     is_open = false;
-    wait_for_others_locked();
+    wait_for_others_locked(false);
     fli_unlock(&lock);
 }
 
@@ -129,7 +147,7 @@ void fli_py_helper_pause(void)
     Py_BEGIN_ALLOW_THREADS;
     fli_lock(&lock);
     forks++;
-    wait_for_others_locked();
+    wait_for_others_locked(true);
     fli_unlock(&lock);
     Py_END_ALLOW_THREADS;
 }

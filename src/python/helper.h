@@ -4,11 +4,12 @@
  * kind of work has a struct fli_py_helper, and one thread for it at most. It begins when somebody asks for it, and
  * ends when its function returns.
  *
- * The interpreter's end and a fork wait for the helpers at work, and none begins meanwhile:
+ * The interpreter's end waits for all helpers at work, a fork for those that do not serve, and none begins meanwhile:
  *
  *     end     A thread that attaches while the interpreter ends, is ended at that place. What it had locked, for a stop
  *             of the world, stays locked. So the end begins when no helper will attach any more.
- *     fork    The child has no helper, and inherits nothing that one had half done.
+ *     fork    The child has no helper. One that sleeps is no thread of the program, and is sent home. One that serves is
+ *             like any other thread that has attached: it may wait for what the forking thread holds.
  *
  * What is said here of all helpers lies under one lock, which no thread holds while it calls the interpreter. It comes
  * before all other locks of the library.
@@ -30,6 +31,7 @@ struct fli_py_helper {
 
     /* Under the lock. */
     bool has_begun; /* `thread` is known */
+    bool serves;    /* it has attached, or is about to */
     pthread_t thread;
     FLI_LINKS(struct fli_py_helper) links; /* of those at work */
 };
@@ -44,12 +46,15 @@ void fli_py_helper_get(struct fli_py_helper *helper);
 /* In a helper: sleeps for so many milliseconds. Returns false at once if the helper is to end. */
 bool fli_py_helper_wait(unsigned milliseconds);
 
+/* In a helper: attaches, and calls `serve`. */
+void fli_py_helper_serve(struct fli_py_helper *helper, int (*serve)(void *unused));
+
 /* Lets none begin any more, and waits for those at work, however long that takes. The calling thread has no thread
  * state attached. It may be a helper, for which nobody waits. */
 void fli_py_helper_close(void);
 
-/* The same for a fork. It ends in the parent with the second function, in the child with the third, and the calling
- * thread may have its thread state. */
+/* The same for a fork, but for helpers that serve. It ends in the parent with the second function, in the child with the
+ * third. The calling thread has its thread state, and may let others run. */
 void fli_py_helper_pause(void);
 void fli_py_helper_resume(void);
 void fli_py_helper_forked(void);

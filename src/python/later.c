@@ -172,12 +172,7 @@ static int serve(void *unused)
     return 0;
 }
 
-static void serve_attached(void)
-{
-    PyGILState_STATE attached = PyGILState_Ensure();
-    (void)serve(NULL);
-    PyGILState_Release(attached);
-}
+static struct fli_py_helper helper;
 
 static void watch(void)
 {
@@ -186,7 +181,7 @@ static void watch(void)
         struct look found = look(main_interpreter());
         idle = found.waiting ? 0 : idle + 1;
         if (asked && found.overdue)
-            serve_attached();
+            fli_py_helper_serve(&helper, serve);
         asked = !asked && found.overdue;
         if (asked)
             (void)Py_AddPendingCall(serve, NULL);

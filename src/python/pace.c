@@ -86,12 +86,7 @@ static bool is_overdue(void)
     return now_ms() - fli_load_hint(&asked_ms) > OVERDUE_MS;
 }
 
-static void serve_attached(void)
-{
-    PyGILState_STATE attached = PyGILState_Ensure();
-    (void)serve(NULL);
-    PyGILState_Release(attached);
-}
+static struct fli_py_helper helper;
 
 /* Asks the main thread, and serves when that does not. */
 static void help(void)
@@ -102,7 +97,7 @@ static void help(void)
         if (!fli_py_helper_wait(STEP_MS))
             return;
     if (is_asked())
-        serve_attached();
+        fli_py_helper_serve(&helper, serve);
 }
 
 static struct fli_py_helper helper = {.run = help, .is_needed = is_asked};

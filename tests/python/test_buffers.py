@@ -9,7 +9,7 @@ import unittest
 import warnings
 
 import freelane_demo as demo
-from demo_support import FREE_THREADED, TSAN, TestCase, few, resident_bytes, run_python, run_threads
+from demo_support import ASAN, FREE_THREADED, TSAN, TestCase, few, resident_bytes, run_python, run_threads
 
 MAPS = [demo.Map, demo.LockedMap]
 KEYS = few(20000, 2000)
@@ -162,6 +162,7 @@ class Retired(TestCase):
 
 
 class Process(unittest.TestCase):
+    @unittest.skipIf(TSAN or ASAN, "sanitizers stop at such a request")
     def test_too_much_is_refused(self):
         self.assertRaises(MemoryError, demo.buffer_beyond)
 

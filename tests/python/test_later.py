@@ -10,7 +10,7 @@ import unittest
 import warnings
 
 import freelane_demo as demo
-from demo_support import TSAN, TestCase, few, run_python, run_threads
+from demo_support import ASAN, TSAN, TestCase, few, run_python, run_threads
 
 COUNT = few(20000, 2000)
 
@@ -292,7 +292,7 @@ class Process(unittest.TestCase):
         """)
         self.assertEqual(output.strip(), "dead")
 
-    @unittest.skipIf(TSAN, "its memory cannot be bounded")
+    @unittest.skipIf(TSAN or ASAN, "its memory cannot be bounded")
     def test_where_memory_is_refused_references_leak_and_are_counted(self):
         run_python("""
     import resource, sys
@@ -372,6 +372,33 @@ class Fork(unittest.TestCase):
         if pid == 0:
             os._exit(0)
         self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+
+    def test_a_helper_waits_for_what_the_forking_thread_holds(self):
+        run_python("""
+    import os, threading
+    import freelane_demo as demo
+    from test_later import make_elsewhere, until
+    lock, begun, dead = threading.Lock(), threading.Event(), threading.Event()
+    class Locks:
+        def __del__(self):
+            begun.set()
+            with lock:
+                dead.set()
+    def work():
+        items = make_elsewhere(Locks)
+        demo.decref_later(items.pop())
+        begun.wait()
+        pid = os.fork()
+        if pid == 0:
+            os._exit(demo.run_later())
+        assert os.waitpid(pid, 0)[1] == 0
+        lock.release()
+        dead.wait()
+    lock.acquire()
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join()
+        """, PYTHONWARNINGS="ignore", timeout=60)
 
     @unittest.skipIf(TSAN, "a forked child starts threads")
     def test_a_helper_forks(self):

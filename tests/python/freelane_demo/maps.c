@@ -13,9 +13,9 @@
  *
  * Writers take turns in a critical section of the map.
  *
- *     label  operation                  order      partner
- *     the writer stores the cells       release    a reader loads them, acquire: what lies in them
- *     the writer stores a key           release    a reader loads it, acquire: the value beside it
+ *     what the writer stores            order      a reader loads it with acquire order, and then finds
+ *     the cells                         release    what lies in them
+ *     a key                             release    the value beside it
  */
 #include "demo.h"
 
