@@ -66,7 +66,7 @@ struct fli_py_thread *fli_py_thread_update(void);
 /* The record as it is, maybe out of date; NULL if there is none. */
 struct fli_py_thread *fli_py_thread_own(void);
 
-/* The same, but makes the record if there is none. Returns NULL if there is no heap, memory is refused, or the OS thread
+/* The same, but makes the record if there is none. Returns NULL if memory is refused or the OS thread
  * is about to end. Runs no Python code and does not detach. */
 struct fli_py_thread *fli_py_thread_make(void);
 
