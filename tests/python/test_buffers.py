@@ -88,6 +88,16 @@ class Maps(TestCase):
             self.assertEqual(map_.sum(0, KEYS), sum(range(KEYS)))
 
 
+@unittest.skipIf(FREE_THREADED, "threads may still read them")
+class WithTheGIL(TestCase):
+    def test_they_are_freed_at_once(self):
+        before = resident_bytes()
+        for _ in range(100):
+            grow(demo.Map(), 20000)
+            self.assertEqual(retired(), 0)
+        self.assertLess(resident_bytes(), before + (16 << 20))
+
+
 @unittest.skipIf(not FREE_THREADED, "with the GIL they are freed at once")
 class Retired(TestCase):
     def setUp(self):
@@ -177,6 +187,7 @@ class Process(unittest.TestCase):
     grow(map_, 3000)
         """)
 
+    @unittest.skipIf(not FREE_THREADED, "with the GIL they are freed at once")
     def test_without_stops_of_ones_own_collections_do(self):
         run_python("""
     import gc
