@@ -30,12 +30,16 @@
  * used beside tp_alloc. Deallocation finds out where the memory lies and returns it there. The interpreter forbids
  * PyObject_New for a type with gc, and so does Freelane, which cannot recognize such an object.
  *
- * Freelane works with CPython 3.13 and later, free-threaded or not. In other interpreters than the main one, heap types
+ * Freelane works with CPython 3.13 and 3.14 on 64-bit Linux, free-threaded or not. In other interpreters than the main one, heap types
  * work in the interpreter's memory: there fl_py_type_ready gives them its tp_alloc and tp_free. So a constructor calls
  * type->tp_alloc, and no function of a declaration by its name.
  *
  * An extension compiles the files that src/python/sources.txt lists into itself with hidden visibility, so that any
  * number of copies can live in one process.
+ *
+ * Elsewhere the same declarations compile to the interpreter's own allocation (python_fallback.h): on other systems,
+ * with Py_LIMITED_API, PyPy, GraalPy, other versions of CPython, and if FREELANE_PYTHON_FALLBACK is defined. There
+ * fl_py_type_ready checks nothing, and statistics are zeros.
  *
  * Every function here is called with a thread state attached, as those of Python.h are; in a build with the GIL this
  * means that the caller holds it. Any such thread may call them at any time, unless the function says otherwise.
@@ -47,23 +51,39 @@
 
 #include <Python.h>
 
+/* Whether types fall back to the interpreter's own allocation: if the author asks for it by FREELANE_PYTHON_FALLBACK, and
+ * where Freelane cannot work. The files of sources.txt are for Linux. Where Freelane falls back, those of the CPython side
+ * compile to nothing. */
+#if defined(FREELANE_PYTHON_FALLBACK) || !defined(__linux__) || !defined(__GNUC__) || !defined(__LP64__) ||          \
+    defined(Py_LIMITED_API) || defined(PYPY_VERSION) || defined(GRAALVM_PYTHON) || PY_VERSION_HEX < 0x030D0000 ||    \
+    PY_VERSION_HEX >= 0x030F0000
+#define FL_PY_FALLBACK 1
+#else
+#define FL_PY_FALLBACK 0
+#endif
+
+#if defined(__linux__) && defined(__GNUC__) && defined(__LP64__)
 #include <freelane/freelane.h>
+#else
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+struct fl_heap;
+enum fl_dealloc_kind { FL_DEALLOC_LEGACY, FL_DEALLOC_PLAIN, FL_DEALLOC_CLEAR, FL_DEALLOC_FINALIZE };
+#endif
 
 #include <stddef.h>
-
-#if PY_VERSION_HEX < 0x030D0000
-#error "freelane/python.h needs CPython 3.13 or later"
-#endif
-#if defined(Py_LIMITED_API)
-#error "freelane/python.h reads the layouts of objects and types, which Py_LIMITED_API hides"
-#endif
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /* A function that the extension's copy of Freelane defines. */
+#if FL_PY_FALLBACK
+#define FL_PY_API static inline
+#else
 #define FL_PY_API __attribute__((visibility("hidden")))
+#endif
 
 /* The most bytes of freed objects of one type with gc that a thread caches. */
 #define FL_PY_CACHE_BYTES 131072
@@ -83,7 +103,7 @@ extern "C" {
 struct fl_py_state;
 
 /* Gives C++ the zeros that C takes for fields which a declaration leaves out. */
-#if defined(__cplusplus) && __cplusplus >= 201402L
+#if defined(__cplusplus) && (__cplusplus >= 201402L || defined(_MSC_VER))
 #define FL_PY_UNSET = {}
 #else
 #define FL_PY_UNSET
@@ -309,6 +329,10 @@ FL_PY_API struct fl_heap *fl_py_heap(void);
 }
 #endif
 
+#if FL_PY_FALLBACK
+#include <freelane/python_fallback.h>
+#else
 #include <freelane/python_inline.h>
+#endif
 
 #endif

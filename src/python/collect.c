@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/collect.h"
 
 #include "python/buffer.h"
@@ -207,3 +211,5 @@ int fli_py_collect_ready(void)
 {
     return fli_py_join_once(&fli_py_collections, join_interpreter);
 }
+
+#endif

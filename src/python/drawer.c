@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/drawer.h"
 
 #include "heap/registry.h"
@@ -185,3 +189,5 @@ void fli_py_drawers_count_locked(const struct fli_py_thread *thread, struct fl_p
         stats->cached_bytes += objects_in(cache) * (size_t)cache->type->tp_basicsize;
     }
 }
+
+#endif

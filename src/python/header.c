@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/header.h"
 
 #include <string.h>
@@ -35,3 +39,5 @@ bool fli_py_header_is_known(void)
 {
     return is_known;
 }
+
+#endif

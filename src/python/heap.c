@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/heap.h"
 
 #include "api/alloc.h"
@@ -217,3 +221,5 @@ void fl_py_get_stats(struct fl_py_stats *stats)
     if (fli_py_heap != NULL)
         count_heap(stats);
 }
+
+#endif

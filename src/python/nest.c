@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/nest.h"
 
 #include "grace/grace.h"
@@ -304,3 +308,5 @@ void fli_py_nest_resume_own(void)
     if (thread != NULL)
         resume_all(thread);
 }
+
+#endif

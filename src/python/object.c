@@ -17,6 +17,10 @@
  * A subtype made in Python has the interpreter's tp_alloc and tp_free. Its deallocation comes here through the chain
  * of tp_dealloc, when its own part is done, finalizer included.
  */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/interpreter.h"
 
 #include "python/drawer.h"
@@ -209,3 +213,5 @@ void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object)
     else
         dealloc_subtype(self, object);
 }
+
+#endif

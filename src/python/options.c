@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/options.h"
 
 #include "base/os.h"
@@ -128,3 +132,5 @@ int fli_py_options_get(struct fl_py_options *options)
         options->reserve_bytes = modest_reserve();
     return 0;
 }
+
+#endif

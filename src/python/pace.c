@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/pace.h"
 
 #include "grace/grace.h"
@@ -173,3 +177,5 @@ void fli_py_pace_forked(void)
     if (fli_load_own(&state) != OFF) /* there is no other thread */
         fli_store_own(&state, CALM);
 }
+
+#endif

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/reclaim.h"
 
 #include "python/buffer.h"
@@ -34,3 +38,5 @@ void fli_py_reclaim(size_t retain, size_t warm)
     fli_py_heap_keep_warm(warm);
     fli_py_heap_trim(SIZE_MAX);
 }
+
+#endif

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/stock.h"
 
 /* References that a filled or a relieved stock has, and its limit. */
@@ -33,3 +37,5 @@ void fli_py_stock_close(const struct fl_py_stock *stock)
     give_up(stock->type, stock->references);
     Py_DECREF(stock->type);
 }
+
+#endif

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/stop.h"
 
 #include "grace/grace.h"
@@ -97,3 +101,5 @@ bool fli_py_stop_world(void (*work)(void *argument), void *argument)
         (void)at_first_object(NULL, &stop);
     return stop.done;
 }
+
+#endif

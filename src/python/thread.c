@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/thread.h"
 
 #include "heap/os_thread.h"
@@ -167,3 +171,5 @@ struct fli_py_thread *fli_py_thread_enter(void)
         return NULL;
     return update(thread);
 }
+
+#endif

@@ -3,6 +3,10 @@
  * Atomics are relaxed: `uncached` and the pointers of fl_py_current are words by themselves, which another thread may
  * read or write a little sooner or later.
  */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/threads.h"
 
 #include "base/list.h"
@@ -199,3 +203,5 @@ void fli_py_threads_count(struct fl_py_stats *stats)
     visit_locked(count_thread, stats);
     fli_registry_unlock();
 }
+
+#endif

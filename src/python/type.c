@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/type.h"
 
 #include "python/collect.h"
@@ -179,3 +183,5 @@ int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
         fli_py_immortalize(type);
     return failed;
 }
+
+#endif

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/waiting.h"
 
 #include "heap/registry.h"
@@ -112,3 +116,5 @@ void *fli_py_waiting_take_orphan(void)
     fli_registry_unlock();
     return entry;
 }
+
+#endif

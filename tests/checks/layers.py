@@ -30,7 +30,7 @@ PRIVATE_HEADERS = [
 
 CORE_HEADERS = {"freelane.h", "inline.h"}
 OBJECT_HEADERS = {"object.h", "object_inline.h"}
-PYTHON_HEADERS = {"python.h", "python_inline.h"}
+PYTHON_HEADERS = {"python.h", "python_fallback.h", "python_inline.h"}
 CALL = re.compile(r"\bfl_\w+(?=\()")
 INDENTED = re.compile(r"^[ \t].*", re.MULTILINE)
 

@@ -13,6 +13,7 @@ from source import report, sources
 LINES_MAX = 400
 MAY_LOCK = ("src/base/life.", "src/base/lock.")
 MAY_HAVE_VARIANTS = {"src/base/os.c", "src/grace/rcu.c"}
+OF_PYTHON = "#if !FL_PY_FALLBACK"  # around all of a file of the CPython side
 
 FORBIDDEN = [
     (re.compile(r"\bno_sanitize\w*|\bdisable_sanitizer_instrumentation\b|\bNO_SANITIZE\w*"), "switches a sanitizer off"),
@@ -42,6 +43,8 @@ def check_file(source):
             yield f"{source.name}:{source.line_of(match.start())}: {match.group()}; see lock.h"
     if source.name.startswith("src/") and source.name.endswith(".c") and source.name not in MAY_HAVE_VARIANTS:
         for match in re.finditer(r"^[ \t]*#[ \t]*if.*", source.code, re.MULTILINE):
+            if source.name.startswith("src/python/") and match.group().strip() == OF_PYTHON:
+                continue
             yield f"{source.name}:{source.line_of(match.start())}: a variant ({match.group().strip()}); see config.h"
     for pattern, what in FORBIDDEN:
         for match in pattern.finditer(source.code):

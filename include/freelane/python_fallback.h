@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The declarations of python.h where Freelane cannot work, or is not to (FREELANE_PYTHON_FALLBACK): types get the
+ * interpreter's own allocation, so an author writes no #ifdef. python.h has the contract, and includes this at its end
+ * in place of python_inline.h. Nothing has to be linked: every function is defined here.
+ *
+ *     tp_alloc      PyType_GenericAlloc
+ *     tp_free       PyObject_GC_Del for types with gc, PyObject_Free for others
+ *     tp_dealloc    what the kind says, as with Freelane; deep structures included
+ *
+ * fl_py_type_ready checks nothing and succeeds. Statistics are zeros, and there is no heap. Uses only what
+ * Py_LIMITED_API, PyPy and GraalPy have, and no extension of C but a variable for each thread.
+ */
+#ifndef FREELANE_PYTHON_FALLBACK_H
+#define FREELANE_PYTHON_FALLBACK_H
+
+#include <freelane/python.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_MSC_VER)
+#define FL_PY_THREAD_LOCAL __declspec(thread)
+#else
+#define FL_PY_THREAD_LOCAL __thread
+#endif
+
+/* A slot of a type: Py_LIMITED_API hides the fields. */
+#if defined(Py_LIMITED_API)
+#define FL_PY_SLOT(type, slot, kind) ((kind)PyType_GetSlot(type, Py_##slot))
+#else
+#define FL_PY_SLOT(type, slot, kind) ((kind)(type)->slot)
+#endif
+
+/* What FL_PY_TYPE_OF_SIZE defines. */
+#define FL_PY_DEFINE(prefix, basic_size, ...)                                                                        \
+    static PyObject *prefix##_alloc(PyTypeObject *type, Py_ssize_t items);                                           \
+    static void prefix##_free(void *object);                                                                         \
+    static void prefix##_freelane_dealloc(PyObject *object);                                                         \
+    static const struct fl_py_type prefix##_freelane = {__VA_ARGS__,                                                 \
+                                                        .size = basic_size,                                          \
+                                                        .alloc = prefix##_alloc,                                     \
+                                                        .free = prefix##_free,                                       \
+                                                        .dealloc = prefix##_freelane_dealloc,                        \
+                                                        .state = NULL};                                              \
+    static PyObject *prefix##_alloc(PyTypeObject *type, Py_ssize_t items)                                            \
+    {                                                                                                                \
+        return PyType_GenericAlloc(type, items);                                                                     \
+    }                                                                                                                \
+    static void prefix##_free(void *object)                                                                          \
+    {                                                                                                                \
+        fl_py_fallback_free(object);                                                                                 \
+    }                                                                                                                \
+    static void prefix##_freelane_dealloc(PyObject *object)                                                          \
+    {                                                                                                                \
+        fl_py_fallback_dealloc(&prefix##_freelane, object);                                                          \
+    }
+
+/* ---- One object. */
+
+static inline bool fl_py_fallback_has_gc(PyTypeObject *type)
+{
+    return PyType_HasFeature(type, Py_TPFLAGS_HAVE_GC) != 0;
+}
+
+static inline void fl_py_fallback_free(void *object)
+{
+    if (fl_py_fallback_has_gc(Py_TYPE((PyObject *)object)))
+        PyObject_GC_Del(object);
+    else
+        PyObject_Free(object);
+}
+
+/* Whether the finalizer has resurrected the object. With Py_LIMITED_API the collector does not learn that it has run: an
+ * object that it resurrects is finalized again when it dies again. */
+static inline bool fl_py_fallback_finalize(PyObject *object)
+{
+#if !defined(Py_LIMITED_API)
+    return PyObject_CallFinalizerFromDealloc(object) < 0;
+#else
+    PyTypeObject *type = Py_TYPE(object);
+    destructor finalize = FL_PY_SLOT(type, tp_finalize, destructor);
+#if Py_LIMITED_API + 0 >= 0x03090000
+    if (fl_py_fallback_has_gc(type) && PyObject_GC_IsFinalized(object))
+        return false;
+#endif
+    if (finalize == NULL)
+        return false;
+    Py_SET_REFCNT(object, 1);
+    finalize(object);
+    Py_SET_REFCNT(object, Py_REFCNT(object) - 1);
+    return Py_REFCNT(object) > 0;
+#endif
+}
+
+static inline void fl_py_fallback_clear_weakrefs(PyObject *object, PyTypeObject *type)
+{
+#if !defined(Py_LIMITED_API)
+    bool managed = false;
+#if defined(Py_TPFLAGS_MANAGED_WEAKREF)
+    managed = PyType_HasFeature(type, Py_TPFLAGS_MANAGED_WEAKREF) != 0;
+#endif
+    if (managed || type->tp_weaklistoffset != 0)
+        PyObject_ClearWeakRefs(object);
+#else
+    /* It fails for types without weak references, which cannot be told from others. */
+    PyObject *exception, *value, *traceback;
+    (void)type;
+    PyErr_Fetch(&exception, &value, &traceback);
+    PyObject_ClearWeakRefs(object);
+    PyErr_Restore(exception, value, traceback);
+#endif
+}
+
+/* Whether the declared type is a heap type: `type`, or the last of its bases that has the same tp_dealloc. */
+static inline bool fl_py_fallback_is_heap_type(const struct fl_py_type *self, PyTypeObject *type)
+{
+    bool is_heap_type = false;
+    for (; type != NULL; type = FL_PY_SLOT(type, tp_base, PyTypeObject *))
+        if (FL_PY_SLOT(type, tp_dealloc, destructor) == self->dealloc)
+            is_heap_type = PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) != 0;
+    return is_heap_type;
+}
+
+/* A subtype made in Python has called its finalizer before, and names its tp_free. */
+static inline void fl_py_fallback_destroy(const struct fl_py_type *self, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    bool is_exact = FL_PY_SLOT(type, tp_dealloc, destructor) == self->dealloc;
+    bool owns_type = fl_py_fallback_is_heap_type(self, type);
+    freefunc give_back = FL_PY_SLOT(type, tp_free, freefunc);
+    if (is_exact && self->kind == FL_DEALLOC_FINALIZE && fl_py_fallback_finalize(object))
+        return;
+    if (fl_py_fallback_has_gc(type))
+        PyObject_GC_UnTrack(object);
+    if (self->kind != FL_DEALLOC_PLAIN)
+        fl_py_fallback_clear_weakrefs(object, type);
+    if (self->clear != NULL)
+        (void)self->clear(object);
+    if (give_back != NULL)
+        give_back(object);
+    else
+        fl_py_fallback_free(object);
+    if (owns_type)
+        Py_DECREF(type);
+}
+
+/* ---- Deallocations inside each other. The outermost destroys what waits. */
+
+#define FL_PY_FALLBACK_LEVELS 64
+
+struct fl_py_fallback_entry {
+    const struct fl_py_type *self;
+    PyObject *object;
+};
+
+struct fl_py_fallback_nest {
+    PyThreadState *state; /* of the deallocations that are under way */
+    size_t outermost;     /* where the outermost has its frame */
+    unsigned levels;
+    struct fl_py_fallback_entry *waiting;
+    size_t count, room;
+};
+
+static inline struct fl_py_fallback_nest *fl_py_fallback_own_nest(void)
+{
+    static FL_PY_THREAD_LOCAL struct fl_py_fallback_nest nest;
+    return &nest;
+}
+
+/* Has an object wait. Returns false, and has done nothing, if memory is refused. */
+static inline bool fl_py_fallback_wait(struct fl_py_fallback_nest *nest, const struct fl_py_type *self,
+                                       PyObject *object)
+{
+    if (nest->count == nest->room) {
+        size_t room = 2 * nest->room + 64;
+        void *waiting = realloc(nest->waiting, room * sizeof *nest->waiting);
+        if (waiting == NULL)
+            return false;
+        nest->waiting = (struct fl_py_fallback_entry *)waiting;
+        nest->room = room;
+    }
+    if (fl_py_fallback_has_gc(Py_TYPE(object)))
+        PyObject_GC_UnTrack(object);
+    nest->waiting[nest->count].self = self;
+    nest->waiting[nest->count++].object = object;
+    return true;
+}
+
+/* Destroys what waits, one after the other. */
+static inline void fl_py_fallback_resume(struct fl_py_fallback_nest *nest)
+{
+    while (nest->count > 0) {
+        struct fl_py_fallback_entry entry = nest->waiting[--nest->count];
+        if (fl_py_fallback_has_gc(Py_TYPE(entry.object)))
+            PyObject_GC_Track(entry.object);
+        fl_py_fallback_destroy(entry.self, entry.object);
+    }
+    free(nest->waiting);
+    nest->waiting = NULL;
+    nest->room = 0;
+}
+
+static inline void fl_py_fallback_dealloc_in(struct fl_py_fallback_nest *nest, const struct fl_py_type *self,
+                                             PyObject *object, size_t frame)
+{
+    if (frame >= nest->outermost)
+        nest->levels = 0; /* a destructor has not come back */
+    if (nest->levels >= FL_PY_FALLBACK_LEVELS && fl_py_fallback_wait(nest, self, object))
+        return;
+    if (nest->levels++ == 0)
+        nest->outermost = frame;
+    fl_py_fallback_destroy(self, object);
+    if (nest->levels == 1)
+        fl_py_fallback_resume(nest);
+    nest->levels--;
+}
+
+/* The slot tp_dealloc. An OS thread that changes the thread state in a destructor starts anew: another interpreter may
+ * not destroy what waits. */
+static inline void fl_py_fallback_dealloc(const struct fl_py_type *self, PyObject *object)
+{
+    struct fl_py_fallback_nest *nest = fl_py_fallback_own_nest(), above = *nest;
+    PyThreadState *state;
+    char here;
+    if (self->kind == FL_DEALLOC_PLAIN) {
+        fl_py_fallback_destroy(self, object);
+        return;
+    }
+    state = PyThreadState_Get();
+    if (nest->levels == 0 || nest->state == state) {
+        nest->state = state;
+        fl_py_fallback_dealloc_in(nest, self, object, (size_t)&here);
+        return;
+    }
+    memset(nest, 0, sizeof *nest);
+    nest->state = state;
+    fl_py_fallback_dealloc_in(nest, self, object, (size_t)&here);
+    *nest = above;
+}
+
+/* ---- The functions of python.h. */
+
+FL_PY_API int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
+{
+    (void)self, (void)type;
+    return 0;
+}
+
+FL_PY_API int fl_py_configure(const struct fl_py_options *options)
+{
+    (void)options;
+    return 0;
+}
+
+FL_PY_API bool fl_py_set_caching(bool on)
+{
+    (void)on;
+    return false;
+}
+
+FL_PY_API void fl_py_get_stats(struct fl_py_stats *stats)
+{
+    memset(stats, 0, sizeof *stats);
+}
+
+FL_PY_API struct fl_heap *fl_py_heap(void)
+{
+    return NULL;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: MIT
+"""The same declarations on the interpreter's own allocation: with the macro in every interpreter, with Py_LIMITED_API,
+and compiled as for other systems and interpreters."""
+
+import pathlib
+import re
+import shutil
+import sysconfig
+import tempfile
+import unittest
+
+from demo_support import FREE_THREADED, run_command, run_python
+from extension_support import FLAGS, INCLUDES, ROOT, SUFFIX, WARNINGS, carried, compiler, examples
+
+MACRO = "-DFREELANE_PYTHON_FALLBACK"
+
+# Every kind, and every function of python.h. Compiles with Py_LIMITED_API, too.
+MODULE = """
+#include <Python.h>
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+#error "does not fall back"
+#endif
+
+typedef struct { PyObject_HEAD PyObject *held, *weak_references; } Object;
+
+static int object_clear(PyObject *self) { Py_CLEAR(((Object *)self)->held); return 0; }
+static int object_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(((Object *)self)->held);
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+/* Calls what the object holds, with the object. */
+static void object_finalize(PyObject *self)
+{
+    PyObject *held = ((Object *)self)->held;
+    PyObject *result = held != NULL ? PyObject_CallFunctionObjArgs(held, self, NULL) : NULL;
+    Py_XDECREF(result);
+    PyErr_Clear();
+}
+
+FL_PY_TYPE(plain, Object, .kind = FL_DEALLOC_PLAIN)
+FL_PY_TYPE(pair, Object, .kind = FL_DEALLOC_CLEAR, .clear = object_clear, .subclassed = true)
+FL_PY_TYPE(gc_pair, Object, .kind = FL_DEALLOC_CLEAR, .clear = object_clear, .gc = true, .subclassed = true)
+FL_PY_TYPE(finalized, Object, .kind = FL_DEALLOC_FINALIZE, .clear = object_clear, .subclassed = true)
+FL_PY_TYPE(label, Object, .kind = FL_DEALLOC_LEGACY)
+FL_PY_TYPE_OF_SIZE(row, sizeof(PyVarObject), .kind = FL_DEALLOC_PLAIN, .immortal = true, .variable = true)
+
+static PyObject *object_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    PyObject *held = NULL, *self;
+    (void)kwargs;
+    if (!PyArg_ParseTuple(args, "|O", &held))
+        return NULL;
+    self = alloc(type, 0);
+    if (self != NULL && held != NULL)
+        ((Object *)self)->held = Py_NewRef(held);
+    return self;
+}
+
+static PyObject *row_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    (void)kwargs;
+    return row_alloc(type, PyTuple_Size(args));
+}
+
+static void label_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(((Object *)self)->held);
+    label_free(self);
+    Py_DECREF(type);
+}
+
+static PyMemberDef members[] = {
+    {"held", Py_T_OBJECT_EX, offsetof(Object, held), 0, NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Object, weak_references), Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL}};
+
+static PyType_Slot plain_slots[] = {{Py_tp_new, (void *)object_new}, FL_PY_SLOTS(plain), {0, NULL}};
+static PyType_Slot pair_slots[] = {
+    {Py_tp_new, (void *)object_new}, {Py_tp_members, members}, FL_PY_SLOTS(pair), {0, NULL}};
+static PyType_Slot gc_pair_slots[] = {
+    {Py_tp_new, (void *)object_new}, {Py_tp_members, members}, {Py_tp_traverse, (void *)object_traverse},
+    {Py_tp_clear, (void *)object_clear}, FL_PY_SLOTS(gc_pair), {0, NULL}};
+static PyType_Slot finalized_slots[] = {{Py_tp_new, (void *)object_new}, {Py_tp_members, members},
+                                        {Py_tp_finalize, (void *)object_finalize}, FL_PY_SLOTS(finalized), {0, NULL}};
+static PyType_Slot label_slots[] = {
+    {Py_tp_new, (void *)object_new}, {Py_tp_dealloc, (void *)label_dealloc}, FL_PY_LEGACY_SLOTS(label), {0, NULL}};
+static PyType_Slot row_slots[] = {{Py_tp_new, (void *)row_new}, FL_PY_SLOTS(row), {0, NULL}};
+
+#define BASE (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE)
+static struct { const struct fl_py_type *freelane; PyType_Spec spec; } types[] = {
+    {&plain_freelane, {"@.Plain", sizeof(Object), 0, Py_TPFLAGS_DEFAULT, plain_slots}},
+    {&pair_freelane, {"@.Pair", sizeof(Object), 0, BASE, pair_slots}},
+    {&gc_pair_freelane, {"@.GCPair", sizeof(Object), 0, BASE | Py_TPFLAGS_HAVE_GC, gc_pair_slots}},
+    {&finalized_freelane, {"@.Finalized", sizeof(Object), 0, BASE, finalized_slots}},
+    {&label_freelane, {"@.Label", sizeof(Object), 0, Py_TPFLAGS_DEFAULT, label_slots}},
+    {&row_freelane, {"@.Row", sizeof(PyVarObject), 8, Py_TPFLAGS_DEFAULT, row_slots}},
+};
+
+static PyObject *inside(PyObject *module, PyObject *unused)
+{
+    struct fl_py_stats stats;
+    (void)module, (void)unused;
+    fl_py_get_stats(&stats);
+    return PyBool_FromLong(stats.threads + stats.live_bytes + stats.slab_bytes + stats.stops != 0 ||
+                           fl_py_heap() != NULL || fl_py_set_caching(true));
+}
+
+static PyMethodDef methods[] = {{"inside", inside, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+
+static int execute(PyObject *module)
+{
+    struct fl_py_options options = {FL_PY_CACHE_BYTES, FL_PY_THREAD_BYTES, FL_PY_TYPES + FL_PY_REFERENCES, false};
+    if (fl_py_configure(&options) < 0)
+        return -1;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &types[i].spec, NULL);
+        int failed = type == NULL || fl_py_type_ready(types[i].freelane, type) < 0 || PyModule_AddType(module, type) < 0;
+        Py_XDECREF((PyObject *)type);
+        if (failed)
+            return -1;
+    }
+    return 0;
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, (void *)execute},
+#if !defined(Py_LIMITED_API)
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED}, {0, NULL}};
+static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "@", NULL, 0, methods, module_slots, NULL, NULL, NULL};
+PyMODINIT_FUNC PyInit_@(void) { return PyModuleDef_Init(&definition); }
+"""
+
+PROGRAM = """
+import _interpreters, gc, sys, threading, weakref
+sys.path.insert(0, {folder!r})
+USE = '''
+import gc, sys, threading, weakref
+sys.path.insert(0, {folder!r})
+import {name} as module
+
+assert not module.inside()
+TYPES = [module.Plain, module.Pair, module.GCPair, module.Finalized, module.Label]
+
+class Held: pass
+class SubPair(module.Pair): pass
+class SubGCPair(module.GCPair): pass
+class SubFinalized(module.Finalized): pass
+
+def use():
+    for type_ in TYPES:
+        many = [type_() for _ in range(1000)]
+        del many
+    rows = [module.Row(1, 2, 3) for _ in range(1000)]
+    for type_ in (module.Pair, module.GCPair, module.Label, SubPair, SubGCPair):
+        gone = weakref.ref(held := Held())
+        keeper = type_(held)
+        del held
+        assert gone() is not None
+        del keeper
+        assert gone() is None, type_
+    for type_ in (module.Pair, module.GCPair, SubPair, SubGCPair):
+        one = type_()
+        gone = weakref.ref(one)
+        del one
+        assert gone() is None
+
+def drop_deep():
+    for types in ([module.Pair], [module.GCPair], [module.Finalized], [module.Pair, SubGCPair, module.GCPair]):
+        chain = lambda *_: None
+        for i in range(100000):
+            chain = types[i % len(types)](chain)
+        gone = weakref.ref(chain)
+        del chain
+        assert gone() is None
+
+def counts():
+    gc.collect()
+    gc.collect()
+    return [sys.getrefcount(type_) for type_ in TYPES]
+
+before = counts()
+use()
+assert all(abs(one - other) <= 2 for one, other in zip(counts(), before)), (counts(), before)
+threads = [threading.Thread(target=use) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+drop_deep()
+threading.stack_size(256 << 10)
+thread = threading.Thread(target=drop_deep)
+thread.start()
+thread.join()
+
+calls = []
+for type_ in (module.Finalized, SubFinalized):
+    type_(lambda one: calls.append(type_))
+assert calls == [module.Finalized, SubFinalized], calls
+kept = []
+module.Finalized(kept.append)
+assert type(kept[0]) is module.Finalized and kept[0].held == kept.append
+cycle = module.GCPair()
+cycle.held = [cycle]
+gone = weakref.ref(cycle)
+del cycle
+gc.collect()
+assert gone() is None
+'''
+exec(USE)
+for config in ("isolated", "legacy"):
+    interpreter = _interpreters.create(config)
+    failure = _interpreters.exec(interpreter, "import sys\\n" + f"sys.path[:] = {{sys.path!r}}\\n" + USE)
+    assert failure is None, failure.errdisplay
+    _interpreters.destroy(interpreter)
+print("done")
+"""
+
+# What clang needs to know for another system: here the C library's headers stand in for that system's.
+SYSTEMS = {
+    "x86_64-apple-macosx11.0": (["-U__nonnull"], {}),
+    "x86_64-w64-mingw32": (["-DHAVE_PY_SSIZE_T", "-DPy_ssize_t=long long"], {"#define SIZEOF_LONG 8": "#define SIZEOF_LONG 4"}),
+}
+if FREE_THREADED:  # the header asks the system's for the number of the thread
+    SYSTEMS["x86_64-w64-mingw32"][1]["#define Py_GIL_DISABLED 1"] = ""
+
+
+class TestCase(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def write(self, name, text):
+        file = self.folder / name
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    def doctor(self, changes):
+        """A copy of the interpreter's headers."""
+        include = self.folder / f"include_{len(list(self.folder.iterdir()))}"
+        shutil.copytree(sysconfig.get_path("include"), include)
+        for old, new in changes.items():
+            places = [file for file in include.glob("*.h") if old in file.read_text(encoding="utf-8")]
+            self.assertEqual(len(places), 1, old)
+            places[0].write_text(places[0].read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+        return include
+
+
+class Running(TestCase):
+    def run_module(self, name, *flags):
+        source = self.write(f"{name}.c", MODULE.replace("@", name))
+        extension = source.with_suffix(SUFFIX)
+        run_command([compiler(), *FLAGS, *WARNINGS, *flags, *INCLUDES, "-shared", source, "-o", extension])
+        self.assertIn("done", run_python(PROGRAM.format(folder=str(self.folder), name=name)))
+
+    def test_with_the_macro(self):
+        self.run_module("macro", MACRO)
+
+    @unittest.skipIf(FREE_THREADED, "such a build has no limited API")
+    def test_with_the_limited_api(self):
+        self.run_module("limited", "-DPy_LIMITED_API=0x030D0000")
+
+    def test_the_manual_s_extensions(self):
+        for name, text in examples(".c", "/* extension:").items():
+            module = name.removesuffix(".c")
+            source = self.write(name, text)
+            extension = source.with_suffix(SUFFIX)
+            run_command([compiler(), *FLAGS, *WARNINGS, MACRO, *INCLUDES, "-shared", source, "-o", extension])
+            run_python(f"import sys\nsys.path.insert(0, {str(self.folder)!r})\nimport {module}")
+
+
+class Compiling(TestCase):
+    def test_the_files_of_the_python_side_define_nothing(self):
+        for file in carried():
+            if file.parent.name != "python":
+                continue
+            made = self.folder / "made.o"
+            run_command([compiler(), *FLAGS, *WARNINGS, MACRO, *INCLUDES, "-c", file, "-o", made])
+            self.assertEqual(run_command(["nm", "--defined-only", made]).replace(f"nm: {made}: no symbols", "").strip(), "")
+
+    def test_every_function_of_the_header_is_there(self):
+        declared, defined = (
+            set(re.findall(r"^FL_PY_API .*?(\bfl_py_\w+)\(", (ROOT / "include/freelane" / name).read_text(), re.MULTILINE))
+            for name in ("python.h", "python_fallback.h")
+        )
+        self.assertEqual(declared, defined)
+        self.assertEqual(declared, set(re.findall(r"\bfl_py_(?!type\b|options|stats)\w+(?=\()", MODULE)))
+
+    def test_by_itself_where_freelane_cannot_work(self):
+        source = self.write("other.c", MODULE.replace("@", "other"))
+        version = re.search(r"^#define PY_MINOR_VERSION .*$", self.version_header(), re.MULTILINE).group()
+        for what, changes, flags in (
+            ("a newer interpreter", {version: "#define PY_MINOR_VERSION 16"}, []),
+            ("PyPy", {}, ["-DPYPY_VERSION=1"]),
+            ("GraalPy", {}, ["-DGRAALVM_PYTHON=1"]),
+        ):
+            with self.subTest(what):
+                include = self.doctor(changes)
+                run_command([compiler(), *FLAGS, *WARNINGS, *flags, f"-I{ROOT / 'include'}", "-isystem", include,
+                             "-fsyntax-only", source])
+
+    def version_header(self):
+        return (pathlib.Path(sysconfig.get_path("include")) / "patchlevel.h").read_text(encoding="utf-8")
+
+    def test_for_other_systems(self):
+        clang = shutil.which("clang") or shutil.which("clang-14")
+        if clang is None:
+            self.skipTest("no clang")
+        self.write("math.h", "")
+        sources = [self.write("other.c", MODULE.replace("@", "other")), *(ROOT / "tests/examples").glob("[gc]eo*.c")]
+        for target, (flags, changes) in SYSTEMS.items():
+            with self.subTest(target):
+                include = self.doctor(changes)
+                run_command([clang, f"--target={target}", *WARNINGS, *flags, "-DNDEBUG", f"-I{ROOT / 'include'}",
+                             "-isystem", self.folder, "-isystem", include, "-isystem", "/usr/include",
+                             "-isystem", "/usr/include/x86_64-linux-gnu", "-fsyntax-only", *sources])
+
+    def test_cxx(self):
+        source = self.write("types.cpp", """
+#include <freelane/python.h>
+struct Holder { PyObject_HEAD PyObject *held; };
+static int holder_clear(PyObject *self) { Py_CLEAR(((Holder *)self)->held); return 0; }
+FL_PY_TYPE(holder, Holder, .kind = FL_DEALLOC_CLEAR, .clear = holder_clear, .gc = true, .subclassed = true)
+extern PyType_Slot slots[];
+PyType_Slot slots[] = {FL_PY_SLOTS(holder), {0, nullptr}};
+""")
+        for cxx in ("g++", "clang++", "clang++-14"):
+            if shutil.which(cxx):
+                run_command([cxx, "-std=c++17", *WARNINGS, MACRO, *INCLUDES, "-fsyntax-only", source])
+
+
+if __name__ == "__main__":
+    unittest.main()
