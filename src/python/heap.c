@@ -6,6 +6,7 @@
 #include "python/heap.h"
 
 #include "api/alloc.h"
+#include "base/os.h"
 #include "heap/options.h"
 #include "heap/share.h"
 #include "heap/trace.h"
@@ -93,7 +94,7 @@ static int fail(const char *error)
 int fli_py_heap_ready(void)
 {
     char error[256] = "no memory";
-    if (fli_py_heap != NULL)
+    if (fli_py_heap != NULL || fli_os_page() > FLI_SLAB_BYTES)
         return 0;
     if (fli_py_options_get(&fli_py_heap_options) < 0)
         return -1;

@@ -23,13 +23,14 @@
 
 struct fli_py_thread;
 
-/* The heap; constant once fli_py_heap_ready has returned 0. */
+/* The heap; constant once fli_py_heap_ready has returned 0. NULL where a page of the system is larger than a slab: there
+ * all types have the interpreter's slots (type.c). */
 extern struct fl_heap *fli_py_heap;
 
 /* Its options, with all defaults filled in; likewise. */
 extern struct fl_py_options fli_py_heap_options;
 
-/* Makes the heap, once. Returns 0, or -1 with MemoryError, or with ValueError if the environment makes no sense. */
+/* Makes the heap, once, unless there can be none. Returns 0, or -1 with MemoryError, or with ValueError if the environment makes no sense. */
 int fli_py_heap_ready(void);
 
 /* Whether the heap gave the block. Takes no lock. */

@@ -118,7 +118,7 @@ PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py
         PyErr_Format(PyExc_SystemError, "freelane: fl_py_type_ready was not called for %s", type->tp_name);
         return NULL;
     }
-    if (!fli_py_is_main())
+    if (!fli_py_is_main() || fli_py_heap == NULL)
         return PyType_GenericAlloc(type, items);
     if (self->gc)
         return alloc_gc(self, type, items);

@@ -161,7 +161,6 @@ static void lend(PyTypeObject *type)
 
 int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
 {
-    bool kept = fli_py_is_main();
     if (check_interpreter(type) < 0 || check_slots(self, type) < 0 || check_layout(self, type) < 0 ||
         check_kind(self, type) < 0)
         return -1;
@@ -171,6 +170,7 @@ int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
         failed = fli_py_header_ready();
     if (failed == 0)
         failed = fli_py_heap_ready();
+    bool kept = fli_py_is_main() && fli_py_heap != NULL;
     if (failed == 0 && kept)
         failed = fli_py_collect_ready();
     if (failed == 0)

@@ -2,13 +2,16 @@
 """The interpreter around the types: exit, import and unload, tracing."""
 
 import gc
+import pathlib
+import shutil
 import sys
+import tempfile
 import threading
 import tracemalloc
 import unittest
 
 import freelane_demo as demo
-from demo_support import FREE_THREADED, GC_KINDS, TSAN, TestCase, few, run_python, types
+from demo_support import ASAN, FREE_THREADED, GC_KINDS, TSAN, TestCase, few, run_command, run_python, types
 
 USE_ALL = """
     import gc, os, sys, threading
@@ -128,6 +131,52 @@ class Modules(TestCase):
         left = [type_() for type_ in types_ if type_() is not None]
         assert not left, left
         """, FREELANE_DEMO_MORTAL="1")
+
+
+LARGE_PAGES = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <unistd.h>
+long sysconf(int name)
+{
+    long (*next)(int) = (long (*)(int))dlsym(RTLD_NEXT, "sysconf");
+    return name == _SC_PAGESIZE ? 131072 : next(name);
+}
+"""
+
+
+@unittest.skipIf(TSAN or ASAN, "the sanitizer asks for the size of pages, too")
+class LargePages(unittest.TestCase):
+    """Where pages are larger than slabs, all types have the interpreter's memory."""
+
+    def test_types_work(self):
+        gcc = shutil.which("gcc")
+        if gcc is None:
+            self.skipTest("no C compiler")
+        with tempfile.TemporaryDirectory() as name:
+            source, library = pathlib.Path(name) / "pages.c", pathlib.Path(name) / "pages.so"
+            source.write_text(LARGE_PAGES, encoding="utf-8")
+            run_command([gcc, "-shared", "-fPIC", source, "-o", library, "-ldl"])
+            run_python(USE_ALL + """
+    assert os.sysconf("SC_PAGESIZE") == 131072
+    del os.environ["LD_PRELOAD"]
+    run_threads(2, use_all)
+    use_all(50)
+    assert not any(demo.owns(type_()) for type_ in types())
+    class Sub(demo.Pair): pass
+    class TrackedSub(demo.GCPair): pass
+    chain = None
+    for i in range(3000):
+        chain = [demo.Pair, demo.StaticPair, demo.ImmortalGCPair, Sub, TrackedSub][i % 5](chain)
+    del chain
+    chain = None
+    for i in range(10000):
+        chain = demo.GCPair(chain)
+    del chain
+    gc.collect()
+    demo.set_caching(False)
+    assert demo.stats()["slab_bytes"] == demo.stats()["threads"] == 0
+            """, LD_PRELOAD=str(library))
 
 
 class Tracing(TestCase):

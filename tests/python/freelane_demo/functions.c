@@ -90,6 +90,8 @@ static PyObject *check(PyObject *module, PyObject *unused)
 {
     char error[256];
     (void)module, (void)unused;
+    if (fl_py_heap() == NULL)
+        Py_RETURN_NONE;
     if (fl_heap_check(fl_py_heap(), error, sizeof error) != 0)
         return PyErr_Format(PyExc_AssertionError, "%s", error);
     Py_RETURN_NONE;
@@ -98,7 +100,7 @@ static PyObject *check(PyObject *module, PyObject *unused)
 static PyObject *owns(PyObject *module, PyObject *object)
 {
     (void)module;
-    return PyBool_FromLong(fl_owns(fl_py_heap(), object));
+    return PyBool_FromLong(fl_py_heap() != NULL && fl_owns(fl_py_heap(), object));
 }
 
 PyMethodDef demo_functions[] = {
