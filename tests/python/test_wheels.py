@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: MIT
-"""The examples wheel-setuptools/ and wheel-meson/: extensions that carry Freelane's source, without CMake and liburcu.
+"""The Python package freelane, and the examples wheel-*/: extensions that compile Freelane's source into themselves, from
+that package, without liburcu.
 
-Both are built as wheels, installed beside each other and used in one process.
+The package is installed from the source tree that make.py lays out. All examples are built as wheels with it, installed
+beside each other and used in one process, which has no such package.
 """
 
+import concurrent.futures
 import os
 import pathlib
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,14 +18,14 @@ import unittest
 
 from extension_support import HERE, ROOT, tool_environment
 
-EXAMPLES = ["setuptools", "meson"]
+EXAMPLES = ["setuptools", "meson", "scikit-build"]
 
-# What runs with both copies in the process.
+# What runs with all copies in the process.
 TOGETHER = """
 import gc, queue, sys, threading
-import vector_meson, vector_setuptools
+import vector_meson, vector_scikit_build, vector_setuptools
 
-COPIES = vector_meson, vector_setuptools
+COPIES = vector_meson, vector_scikit_build, vector_setuptools
 THREADS = 4
 ROUNDS = 2000
 
@@ -32,7 +36,7 @@ def live():
 
 
 def separate():
-    for copy, other in (COPIES, COPIES[::-1]):
+    for copy, other in zip(COPIES, COPIES[1:] + COPIES[:1]):
         before = other.live_bytes()
         vectors = [copy.Vector(i, -i) for i in range(1000)]
         assert copy.live_bytes() >= 1000 * copy.Vector.__basicsize__, copy
@@ -45,7 +49,7 @@ def separate():
 def mixed(inbox, outbox):
     # Boxes of one copy hold vectors of the other; a third of them in cycles; most die in the thread that gets them.
     for i in range(ROUNDS):
-        ours, theirs = COPIES[:: 1 if i % 2 else -1]
+        ours, theirs = COPIES[i % 3], COPIES[(i + 1) % 3]
         box = ours.Box(theirs.Box(theirs.Vector(i, 1)))
         if i % 3 == 0:
             box.value.value = box
@@ -67,11 +71,11 @@ def together():
         thread.join()
 
 
-assert live() == [0, 0], live()
+assert live() == [0, 0, 0], live()
 separate()
-assert live() == [0, 0], live()
+assert live() == [0, 0, 0], live()
 together()
-assert live() == [0, 0], live()
+assert live() == [0, 0, 0], live()
 for copy in COPIES:
     copy.check()
 if "t" in sys.abiflags:
@@ -89,7 +93,7 @@ def run(command, **options):
 
 
 def wheel_environment():
-    """The environment in which pip, setuptools and meson are at hand. What could lead a compiler or meson to another copy
+    """The environment in which pip and what builds wheels are at hand. What could lead a compiler or meson to another copy
     of Freelane, or to liburcu, is out of sight."""
     return {
         **tool_environment(),
@@ -98,6 +102,9 @@ def wheel_environment():
         "PIP_NO_INPUT": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_ROOT_USER_ACTION": "ignore",
+        # Quickly: the tests are of what is built, not of how good the code is.
+        "CFLAGS": "-g0 -O1",
+        "PIP_NO_COMPILE": "1",
     }
 
 
@@ -108,29 +115,39 @@ class Wheels(unittest.TestCase):
         cls.scratch = pathlib.Path(tempfile.mkdtemp())
         cls.addClassCleanup(shutil.rmtree, cls.scratch)
         cls.site = cls.scratch / "site"
-        for example in EXAMPLES:
-            cls.install(example)
+        cls.package = cls.install_package()
+        cls.environment["PYTHONPATH"] += f"{os.pathsep}{cls.package}"
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            wheels = list(pool.map(cls.build, EXAMPLES))
+        for wheel in wheels:
+            cls.pip("install", "--no-deps", "--target", cls.site, wheel)
+
+    @classmethod
+    def pip(cls, *arguments):
+        return run([sys.executable, "-m", "pip", *arguments], env=cls.environment)
+
+    @classmethod
+    def install_package(cls):
+        """Lays out the package and installs it from its source tree."""
+        run([sys.executable, "-B", ROOT / "src/python/package/make.py", cls.scratch / "package"])
+        folder = cls.scratch / "package-site"
+        cls.pip("install", "--no-build-isolation", "--no-deps", "--target", folder, cls.scratch / "package/tree")
+        return folder
 
     @classmethod
     def carry(cls, example, tree):
-        """What the author of an extension has: the example, and the listed files."""
+        """What the author of an extension has."""
         shutil.copytree(HERE / f"wheel-{example}", tree)
         shutil.copy(HERE / "vector.c", tree)
-        listed = (ROOT / "src/python/sources.txt").read_text(encoding="utf-8").split()
-        for file in ["src/python/sources.txt", *listed]:
-            (tree / "freelane" / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / file, tree / "freelane" / file)
 
     @classmethod
-    def install(cls, example):
-        """What the author does: builds a wheel, installs it."""
-        tree = cls.scratch / example
+    def build(cls, example):
+        """What the author does: builds a wheel."""
+        tree, wheels = cls.scratch / example, cls.scratch / f"wheels-{example}"
         cls.carry(example, tree)
-        pip = [sys.executable, "-m", "pip"]
-        wheels = cls.scratch / "wheels"
-        run([*pip, "wheel", "--no-build-isolation", "--no-deps", "-w", wheels, tree], env=cls.environment)
-        (wheel,) = wheels.glob(f"vector_{example}-*.whl")
-        run([*pip, "install", "--no-deps", "--target", cls.site, wheel], env=cls.environment)
+        cls.pip("wheel", "--no-build-isolation", "--no-deps", "-w", wheels, tree)
+        (wheel,) = wheels.glob("*.whl")
+        return wheel
 
     def python(self, program):
         return run(
@@ -159,18 +176,61 @@ class Wheels(unittest.TestCase):
         shutil.unpack_archive(tree / "dist" / name, elsewhere, filter="data")
         shutil.rmtree(tree)
         (unpacked,) = elsewhere.iterdir()
-        pip = [sys.executable, "-m", "pip"]
-        command = [*pip, "wheel", "--no-build-isolation", "--no-deps", "-w", elsewhere / "wheels", unpacked]
-        run(command, env=self.environment)
+        self.pip("wheel", "--no-build-isolation", "--no-deps", "-w", elsewhere / "wheels", unpacked)
         (wheel,) = (elsewhere / "wheels").iterdir()
         site = elsewhere / "site"
-        run([*pip, "install", "--no-deps", "--target", site, wheel], env=self.environment)
+        self.pip("install", "--no-deps", "--target", site, wheel)
         program = "import vector_setuptools as v; assert v.Vector(1, 2).y == 2; v.check(); print(v.__file__)"
         where = run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(site)})
         self.assertIn(str(site), where)
 
-    def test_two_copies_live_in_one_process(self):
+    def test_three_copies_live_in_one_process(self):
         self.python(TOGETHER)
+
+    def config(self, *options):
+        return run([sys.executable, "-m", "freelane.config", *options], env=self.environment).strip()
+
+    def test_the_package_has_what_is_carried(self):
+        listed = (ROOT / "src/python/sources.txt").read_text(encoding="utf-8").split()
+        carried = self.package / "freelane/carried"
+        for file in listed:
+            self.assertEqual((carried / file).read_bytes(), (ROOT / file).read_bytes(), file)
+        self.assertEqual(self.config("--sources").split("\n"), [str(carried / f) for f in listed if f.endswith(".c")])
+        self.assertEqual(self.config("--includedir"), str(carried / "include"))
+        self.assertTrue(pathlib.Path(self.config("--pxd")).exists())
+
+    def test_the_console_script_answers_as_the_module_does(self):
+        script = run([self.package / "bin/freelane-config", "--cflags"], env=self.environment)
+        self.assertEqual(script.strip(), self.config("--cflags"))
+        self.assertIn("-DFREELANE_STATIC", shlex.split(script))
+
+    def test_pkg_config_answers_as_the_module_does(self):
+        if shutil.which("pkg-config") is None:
+            self.skipTest("no pkg-config")
+        environment = {**self.environment, "PKG_CONFIG_PATH": self.config("--pkgconfigdir")}
+
+        def ask(*options):
+            return shlex.split(run(["pkg-config", *options, "freelane-python"], env=environment))
+
+        def resolved(words):
+            return {str(pathlib.Path(word.removeprefix("-I")).resolve()) if "/" in word else word for word in words}
+
+        self.assertEqual(resolved(ask("--cflags")), resolved(shlex.split(self.config("--cflags"))))
+        self.assertEqual(resolved(ask("--variable=sources")), resolved(self.config("--sources").split("\n")))
+        self.assertEqual(ask("--modversion"), [self.config("--version")])
+
+    def test_the_distributions_hold_what_the_tree_holds(self):
+        """The source distribution and the wheel that the build makes."""
+        run([sys.executable, "-B", ROOT / "src/python/package/make.py", self.scratch / "made", "--dist"], env=self.environment)
+        made = self.scratch / "made"
+        names = {path.relative_to(made / "tree").as_posix() for path in (made / "tree/freelane").rglob("*") if path.is_file()}
+        for archive, inside in (("freelane-*.tar.gz", "source/*"), ("freelane-*-py3-none-any.whl", "wheel")):
+            (file,) = (made / "dist").glob(archive)
+            options = {"format": "zip"} if file.suffix == ".whl" else {"filter": "data"}
+            shutil.unpack_archive(file, made / inside.split("/")[0], **options)
+            (folder,) = made.glob(inside)
+            held = {path.relative_to(folder).as_posix() for path in (folder / "freelane").rglob("*") if path.is_file()}
+            self.assertEqual(held, names, archive)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The extension of the examples wheel-setuptools/ and wheel-meson/. They compile it with MODULE set to their name.
+ * The extension of the examples wheel-setuptools/, wheel-meson/ and wheel-scikit-build/. They compile it with MODULE set
+ * to their name.
  *
  *     Vector(x, y)     two numbers: PLAIN
  *     Box(value)       holds an object, and the collector can see it: CLEAR
