@@ -178,6 +178,14 @@ void fli_py_haul_give_back(struct fli_py_haul *haul)
 
 /* ---- Statistics. */
 
+size_t fli_py_drawer_kept_locked(struct fli_py_thread *thread, const struct fl_py_type *self,
+                                 const PyTypeObject *type)
+{
+    const union fl_py_drawer *drawer = fl_py_drawer_of(self, &thread->face);
+    fli_registry_assert_held();
+    return has_cache(drawer) && drawer->cache.type == type ? objects_in(&drawer->cache) : 0;
+}
+
 void fli_py_drawers_count_locked(const struct fli_py_thread *thread, struct fl_py_stats *stats)
 {
     fli_registry_assert_held();

@@ -51,6 +51,10 @@ void fli_py_drawers_haul_locked(struct fli_py_thread *thread, struct fli_py_haul
 /* Gives what the haul has back to the interpreter, and frees its contents. May run Python code. */
 void fli_py_haul_give_back(struct fli_py_haul *haul);
 
+/* How many objects of exactly this type the thread's cache holds. Under the core's registry lock. */
+size_t fli_py_drawer_kept_locked(struct fli_py_thread *thread, const struct fl_py_type *self,
+                                 const PyTypeObject *type);
+
 /* Adds what the caches hold to statistics. Under the core's registry lock. */
 void fli_py_drawers_count_locked(const struct fli_py_thread *thread, struct fl_py_stats *stats);
 

@@ -22,6 +22,7 @@
  *     stop.[ch]      stops of the world, which are grace periods             reclaim.c, collect.c, heap.c
  *     heap.[ch]      the heap of objects without gc, statistics              all of them
  *     header.[ch]    whether the fast paths may write objects' headers        type.c, threads.c, object.c
+ *     report.[ch]    what this copy tells of itself in Python                type.c, the Python package
  *     options.[ch]   the options of that heap                                heap.c, the module's execution
  *
  * Shared state lies under the core's registry lock (heap/registry.h), under the PyMutex of type.c, or is atomic. No

@@ -190,6 +190,28 @@ void fli_py_threads_forked(void)
     fli_py_threads_empty_ended();
 }
 
+/* Counts the cached objects of a type. */
+struct kept {
+    const struct fl_py_type *self;
+    const PyTypeObject *type;
+    size_t count;
+};
+
+static void count_kept(struct fli_py_thread *thread, void *argument)
+{
+    struct kept *kept = argument;
+    kept->count += fli_py_drawer_kept_locked(thread, kept->self, kept->type);
+}
+
+size_t fli_py_threads_kept(const struct fl_py_type *self, const PyTypeObject *type)
+{
+    struct kept kept = {.self = self, .type = type};
+    fli_registry_lock();
+    visit_locked(count_kept, &kept);
+    fli_registry_unlock();
+    return kept.count;
+}
+
 static void count_thread(struct fli_py_thread *thread, void *stats)
 {
     fli_py_drawers_count_locked(thread, stats);

@@ -61,6 +61,9 @@ bool fli_py_threads_use_heap(void);
 /* In the child of a fork: the other threads have ended. May run Python code. */
 void fli_py_threads_forked(void);
 
+/* How many freed objects of exactly this type all threads have cached. */
+size_t fli_py_threads_kept(const struct fl_py_type *self, const PyTypeObject *type);
+
 /* Adds what the threads hold to statistics. */
 void fli_py_threads_count(struct fl_py_stats *stats);
 

@@ -8,6 +8,7 @@
 #include "python/collect.h"
 #include "python/header.h"
 #include "python/heap.h"
+#include "python/report.h"
 
 static PyMutex ready_lock;
 
@@ -16,7 +17,7 @@ static const struct fl_py_type *types;
 const struct fl_py_type *fli_py_type_of_drawer[FL_PY_TYPES];
 static size_t drawers;
 
-static const char *const kind_names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"};
+const char *const fli_py_kind_names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"};
 
 #define REFUSE(...)                                                                                                  \
     do {                                                                                                             \
@@ -46,7 +47,7 @@ static int check_slots(const struct fl_py_type *self, PyTypeObject *type)
         if (self->clear != NULL)
             REFUSE("%s: a LEGACY type does not use a clear", name);
     } else if (type->tp_dealloc != self->dealloc) {
-        REFUSE("%s: tp_dealloc is not that of its FL_PY_TYPE, which is %s", name, kind_names[self->kind]);
+        REFUSE("%s: tp_dealloc is not that of its FL_PY_TYPE, which is %s", name, fli_py_kind_names[self->kind]);
     }
     return 0;
 }
@@ -83,13 +84,13 @@ static int check_kind(const struct fl_py_type *self, PyTypeObject *type)
         if (type->tp_weaklistoffset != 0 || type->tp_dictoffset != 0)
             REFUSE("%s: a PLAIN type has no weak references and no __dict__; a CLEAR type may have them", name);
     } else if (self->clear == NULL) {
-        REFUSE("%s: a %s type needs a clear", name, kind_names[self->kind]);
+        REFUSE("%s: a %s type needs a clear", name, fli_py_kind_names[self->kind]);
     }
     bool finalizes = type->tp_finalize != NULL || type->tp_del != NULL;
     if (type->tp_del != NULL)
         REFUSE("%s: tp_del is not supported; use tp_finalize", name);
     if (finalizes && self->kind != FL_DEALLOC_FINALIZE)
-        REFUSE("%s: it has a tp_finalize, so its kind is FINALIZE, not %s", name, kind_names[self->kind]);
+        REFUSE("%s: it has a tp_finalize, so its kind is FINALIZE, not %s", name, fli_py_kind_names[self->kind]);
     if (!finalizes && self->kind == FL_DEALLOC_FINALIZE)
         REFUSE("%s: a FINALIZE type needs a tp_finalize", name);
     return 0;
@@ -109,6 +110,14 @@ static const struct fl_py_type *find_locked(PyTypeObject *type)
     return known;
 }
 
+const struct fl_py_type *fli_py_type_find(PyTypeObject *type)
+{
+    PyMutex_Lock(&ready_lock);
+    const struct fl_py_type *known = find_locked(type);
+    PyMutex_Unlock(&ready_lock);
+    return known;
+}
+
 /* A subtype is never weaker than its base. */
 static int check_base_locked(const struct fl_py_type *self, PyTypeObject *type)
 {
@@ -117,8 +126,8 @@ static int check_base_locked(const struct fl_py_type *self, PyTypeObject *type)
         if (known == NULL || known == self || self->kind == FL_DEALLOC_LEGACY || known->kind == FL_DEALLOC_LEGACY)
             continue;
         if (self->kind < known->kind)
-            REFUSE("%s is %s, weaker than its base %s, which is %s", type->tp_name, kind_names[self->kind],
-                   base->tp_name, kind_names[known->kind]);
+            REFUSE("%s is %s, weaker than its base %s, which is %s", type->tp_name, fli_py_kind_names[self->kind],
+                   base->tp_name, fli_py_kind_names[known->kind]);
     }
     return 0;
 }
@@ -175,6 +184,8 @@ int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
         failed = fli_py_collect_ready();
     if (failed == 0)
         failed = enter_locked(self, type);
+    if (failed == 0)
+        failed = fli_py_report_add(type);
     PyMutex_Unlock(&ready_lock);
     if (failed == 0 && !kept)
         lend(type);

@@ -11,4 +11,10 @@
 /* The types that have drawers, in their order. An entry is constant once a drawer of its type holds something. */
 extern const struct fl_py_type *fli_py_type_of_drawer[FL_PY_TYPES];
 
+/* The names of enum fl_dealloc_kind. */
+extern const char *const fli_py_kind_names[];
+
+/* The declaration of a type object that has been made ready. Takes the lock under which types are made ready. */
+const struct fl_py_type *fli_py_type_find(PyTypeObject *type);
+
 #endif
