@@ -1,31 +1,79 @@
 # SPDX-License-Identifier: MIT
-"""The manual's recipe for Cython: a file of tests/examples that begins with the comment "extension: name.pyx" is a
-complete module, which compiles as it stands and does what the text says."""
+"""Cython and the package's freelane.pxd. The manual's example, the file of tests/examples that begins with the comment
+"extension: name.pyx", is a complete module, which compiles as it stands and does what the text says. Declarations by
+hand, in a verbatim block, do the same."""
 
+import os
 import pathlib
 import sys
 import tempfile
 import unittest
 
 from demo_support import run_command, run_python
-from extension_support import compile_carried, examples, link_extension, tool_environment
+from extension_support import ROOT, compile_carried, examples, link_extension, tool_environment
 
-METHODS = '''
+# Classes that the example does not have.
+MORE = """
+from freelane cimport freelist
+cimport cython
+
+cdef class Base:
+    cdef public object held
+
+cdef class Derived(Base):
+    cdef public object more
+
+cdef class Weak:
+    cdef object __weakref__
+    cdef dict __dict__
+
+dead = []
+
+cdef class Ends:
+    cdef public object name
+
+    def __dealloc__(self):
+        dead.append(self.name)
+
+@cython.final
+cdef class Final:
+    cdef long number
+
+    cdef long next(self):
+        self.number += 1
+        return self.number
+
+    def __next__(self):
+        return self.next()
+
+for cls in (Base, Derived, Weak, Ends, Final):
+    freelist(cls)
+
+def put(cls):
+    freelist(cls)
+"""
+
+BY_HAND = '''
 cdef extern from *:
     """
     #include <freelane/python.h>
     typedef struct { PyObject_HEAD void *methods; long count; } CounterLayout;
     FL_PY_TYPE(counter, CounterLayout, .kind = FL_DEALLOC_PLAIN)
-    static int on_freelane(PyTypeObject *type)
+    typedef struct { PyObject_HEAD PyObject *start, *end; } LineLayout;
+    FL_PY_TYPE(line, LineLayout, .kind = FL_DEALLOC_LEGACY, .gc = true, .subclassed = true)
+    static int on_freelane(PyTypeObject *type, const struct fl_py_type *freelane)
     {
-        type->tp_alloc = counter_alloc;
-        type->tp_free = counter_free;
-        type->tp_dealloc = counter_freelane_dealloc;
-        return fl_py_type_ready(&counter_freelane, type);
+        type->tp_alloc = freelane->alloc;
+        type->tp_free = freelane->free;
+        if (freelane->kind != FL_DEALLOC_LEGACY)
+            type->tp_dealloc = freelane->dealloc;
+        return fl_py_type_ready(freelane, type);
     }
-    #define counter_on_freelane(type) on_freelane((PyTypeObject *)(type))
+    #define counter_on_freelane(type) on_freelane((PyTypeObject *)(type), &counter_freelane)
+    #define line_on_freelane(type) on_freelane((PyTypeObject *)(type), &line_freelane)
     """
     int counter_on_freelane(object type) except -1
+    int line_on_freelane(object type) except -1
 
 cimport cython
 
@@ -41,6 +89,11 @@ cdef class Counter:
         return self.next()
 
 counter_on_freelane(Counter)
+
+cdef class Line:
+    cdef public object start, end
+
+line_on_freelane(Line)
 '''
 
 
@@ -52,8 +105,12 @@ class Cython(unittest.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.folder = pathlib.Path(folder.name)
         cls.freelane = compile_carried(cls.folder)
-        (cls.recipe,) = examples(".pyx", "# extension:").values()
-        cls.build("shapes", cls.recipe)
+        package = cls.folder / "package"
+        run_command([sys.executable, "-B", ROOT / "src/python/package/make.py", package])
+        cls.environment["PYTHONPATH"] += f"{os.pathsep}{package / 'tree'}"
+        (example,) = examples(".pyx", "# extension:").values()
+        for name, text in (("shapes", example), ("more", MORE), ("by_hand", BY_HAND)):
+            cls.build(name, text)
 
     @classmethod
     def build(cls, name, text):
@@ -67,8 +124,13 @@ class Cython(unittest.TestCase):
         out."""
         prologue = f"""
 import gc, sys, threading, weakref
-sys.path.insert(0, {str(self.folder)!r})
+sys.path[:0] = [{str(self.folder)!r}, {str(ROOT / "src/python/package")!r}]
+import freelane
 blocks = sys.getallocatedblocks
+
+def told(name):
+    (row,) = [row for copy in freelane.copies() for row in copy["types"] if row["type"] == name]
+    return row
 """
         return run_python(prologue + program)
 
@@ -185,23 +247,136 @@ gc.collect()
 """
         )
 
-    def test_a_class_with_methods_of_its_own(self):
-        self.build("methods", METHODS)
+    def test_objects_count_as_those_of_freelane(self):
         self.python(
             """
-from methods import Counter
-counters = [Counter() for _ in range(1000)]
-assert [next(counter) for counter in counters for _ in range(2)] == [1, 2] * 1000
+from shapes import Line, Point
+gc.collect()
+gc.disable()
+points = [Point() for _ in range(400)]
+lines = [Line(None, None) for _ in range(300)]
+point, line = told("shapes.Point"), told("shapes.Line")
+assert (point["kind"], point["gc"], point["live"]) == ("LEGACY", False, 400), point
+assert (line["kind"], line["gc"], line["live"]) == ("LEGACY", True, 300), line
+assert point["block"] >= Point.__basicsize__ and line["size"] == Line.__basicsize__
+del points, lines
+assert told("shapes.Point")["live"] == told("shapes.Line")["live"] == 0
+assert told("shapes.Line")["kept"] == 300
 """
         )
 
-    def test_a_declaration_that_is_wrong_is_refused(self):
+    def test_a_cycle_is_collected(self):
+        self.python(
+            """
+from more import Base, Derived, dead, Ends
+for cls in (Base, Derived):
+    for _ in range(100):
+        one, other = cls(), cls()
+        one.held, other.held = other, one
+    del one, other
+    gc.collect()
+    assert told(f"more.{cls.__name__}")["live"] == 0
+one, other = Ends(), Base()
+one.name, other.held = other, one
+del one, other
+gc.collect()
+assert len(dead) == 1 and told("more.Ends")["live"] == 0, dead
+"""
+        )
+
+    def test_a_derived_class_and_its_base_keep_to_their_own(self):
+        self.python(
+            """
+from more import Base, Derived
+for i in range(2000):
+    base, derived = Base(), Derived()
+    assert base.held is None and (derived.held, derived.more) == (None, None)
+    base.held, derived.held, derived.more = i, [i], (i,)
+bases, deriveds = [Base() for _ in range(10)], [Derived() for _ in range(20)]
+del base, derived
+assert (told("more.Base")["live"], told("more.Derived")["live"]) == (10, 20)
+
+class Named(Derived):
+    pass
+
+named = Named()
+assert told("more.Derived")["derived"] == 1
+"""
+        )
+
+    def test_weak_references_dicts_and_dealloc(self):
+        self.python(
+            """
+from more import Ends, Weak, dead
+for i in range(1000):
+    weak = Weak()
+    weak.name = i
+    seen = weakref.ref(weak)
+    assert weak.name == i and seen() is weak
+    del weak
+    assert seen() is None and not hasattr(Weak(), "name")
+    ends = Ends()
+    ends.name = i
+del ends
+assert dead == list(range(1000))
+"""
+        )
+
+    def test_a_class_with_methods_of_its_own(self):
+        self.python(
+            """
+from more import Final
+finals = [Final() for _ in range(1000)]
+assert [next(final) for final in finals for _ in range(2)] == [1, 2] * 1000
+"""
+        )
+
+    def test_what_cannot_be_put_on_freelane_is_refused(self):
+        self.python(
+            """
+import more
+
+class Python:
+    pass
+
+for wrong, part in ((Python, "__dict__"), (3, "it is no class")):
+    try:
+        more.put(wrong)
+    except TypeError as error:
+        assert "freelane" in str(error) and part in str(error), error
+    else:
+        raise AssertionError("it was accepted")
+Python().x = 1
+put = 0
+try:
+    while True:
+        more.put(more.Weak)
+        put += 1
+except TypeError as error:
+    assert "64 such classes" in str(error), error
+assert put == 64 - 6, put
+"""
+        )
+
+    def test_declarations_by_hand(self):
+        self.python(
+            """
+from by_hand import Counter, Line
+counters = [Counter() for _ in range(1000)]
+assert [next(counter) for counter in counters for _ in range(2)] == [1, 2] * 1000
+lines = [Line() for _ in range(10)]
+assert (told("by_hand.Counter")["kind"], told("by_hand.Line")["kind"]) == ("PLAIN", "LEGACY")
+assert (told("by_hand.Counter")["live"], told("by_hand.Line")["live"]) == (1000, 10)
+"""
+        )
+
+    def test_a_declaration_by_hand_that_is_wrong_is_refused(self):
         for name, right, wrong in (
-            ("narrow", "double x, y; } PointLayout", "double x; } PointLayout"),
+            ("narrow", "*methods; long count; }", "*methods; }"),
             ("untracked", ".gc = true, ", ""),
         ):
-            self.assertIn(right, self.recipe)
-            self.build(name, self.recipe.replace(right, wrong))
+            self.assertIn(right, BY_HAND)
+            self.build(name, BY_HAND.replace(right, wrong))
             self.python(
                 f"""
 try:
