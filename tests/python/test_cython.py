@@ -3,6 +3,7 @@
 "extension: name.pyx", is a complete module, which compiles as it stands and does what the text says. Declarations by
 hand, in a verbatim block, do the same."""
 
+import functools
 import os
 import pathlib
 import sys
@@ -97,14 +98,25 @@ line_on_freelane(Line)
 '''
 
 
+@functools.cache
+def carried_object():
+    folder = tempfile.TemporaryDirectory()
+    unittest.addModuleCleanup(folder.cleanup)
+    return compile_carried(folder.name)
+
+
 class Cython(unittest.TestCase):
+    """With the Cython of Debian's next release."""
+
+    tools = "cython"
+
     @classmethod
     def setUpClass(cls):
-        cls.environment = tool_environment("cython")
+        cls.environment = tool_environment(cls.tools)
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.folder = pathlib.Path(folder.name)
-        cls.freelane = compile_carried(cls.folder)
+        cls.freelane = carried_object()
         package = cls.folder / "package"
         run_command([sys.executable, "-B", ROOT / "src/python/package/make.py", package])
         cls.environment["PYTHONPATH"] += f"{os.pathsep}{package / 'tree'}"
@@ -387,6 +399,12 @@ else:
     raise AssertionError("it was accepted")
 """
             )
+
+
+class NewestCython(Cython):
+    """With the newest that Debian has."""
+
+    tools = "cython-newest"
 
 
 if __name__ == "__main__":

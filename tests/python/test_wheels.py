@@ -103,7 +103,7 @@ def wheel_environment():
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_ROOT_USER_ACTION": "ignore",
         # Quickly: the tests are of what is built, not of how good the code is.
-        "CFLAGS": "-g0 -O1",
+        "CFLAGS": "-g0 -O0",
         "PIP_NO_COMPILE": "1",
     }
 
