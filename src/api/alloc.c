@@ -8,7 +8,7 @@
 #include "api/alloc.h"
 #include "api/serve.h"
 #include "base/check.h"
-#include "base/sanitizer.h"
+#include "base/watch.h"
 #include "heap/guest.h"
 #include "heap/service.h"
 #include "heap/trace.h"
@@ -19,12 +19,21 @@
 #include <errno.h>
 #include <string.h>
 
+/* Has Memcheck forget the pointer that the magazine had to a block, and lets the library write the block. */
+FLI_COLD static void show_taken(const struct fl_cache *cache, unsigned class_index, void *block)
+{
+    fli_watch_forget(cache->top, sizeof *cache->top);
+    fli_unpoison(block, fli_class_bytes(class_index));
+}
+
 static void *pop_owner(struct fli_thread *thread, struct fl_cache *cache, unsigned class_index)
 {
     void *block = fl_cache_take(cache, fl_cache_top(cache));
+    if (FLI_UNLIKELY(thread->heap->watched))
+        show_taken(cache, class_index, block);
     if (FLI_CHECKED) {
         struct fli_slabs *slabs = &thread->heap->backing.slabs;
-        fli_unpoison(block, slabs->by_class[class_index].block_bytes);
+        fli_unpoison(block, fli_class_bytes(class_index));
         bool was_live = fli_block_mark_live(slabs, class_index, block, true);
         FLI_ASSERT(!was_live);
         (void)was_live;
@@ -266,6 +275,10 @@ FLI_COLD static void tell_before(struct fl_thread *face, const struct fli_reques
 /* After a call. A block that could not be resized goes on. */
 FLI_COLD static void tell_after(struct fl_heap *heap, const struct fli_request *request, void *block)
 {
+    if (heap->watched && block != NULL && request->block != NULL)
+        fli_watch_resize(request->block, request->old_size, block, request->size, request->size);
+    else if (heap->watched && block != NULL)
+        fli_watch_alloc(block, request->size, fl_usable_size(heap, block), request->zeroed);
     struct fl_trace_event event = {FL_TRACE_ALLOC, block, request->size, request->type};
     if (block == NULL && request->block != NULL)
         event = (struct fl_trace_event){FL_TRACE_ALLOC, request->block, request->old_size, NULL};

@@ -6,7 +6,7 @@
  */
 #include "api/free.h"
 #include "api/serve.h"
-#include "base/sanitizer.h"
+#include "base/watch.h"
 #include "heap/profile.h"
 #include "heap/service.h"
 #include "heap/stall.h"
@@ -134,7 +134,7 @@ static void free_block(struct fli_thread *thread, void *block, unsigned class_in
     }
     if (FLI_CHECKED)
         fli_block_poison(slabs, class_index, block);
-    if (!push_owner(thread, class_index, block))
+    if (FLI_UNLIKELY(thread->heap->watched) || !push_owner(thread, class_index, block))
         fli_homes_return(&thread->heap->backing.homes, class_index, &block, 1, true, &thread->owner.counters);
 }
 
@@ -175,9 +175,14 @@ static void free_and_leave(struct fli_thread *thread, void *block, const struct 
  * order, which is reported. */
 FLI_COLD static bool tell(struct fl_heap *heap, bool is_offline, void *block, const struct fli_free *how)
 {
-    if (!fli_check_live_in(heap, is_offline, block, how))
+    if (!fli_check_live_in(heap, is_offline, block, how)) {
+        if (heap->watched && !fl_owns(heap, block))
+            fli_watch_free(block, 0); /* which Memcheck reports, too */
         return false;
+    }
     size_t size = how->sized ? how->size : fl_usable_size(heap, block);
+    if (heap->watched)
+        fli_watch_free(block, how->deferred ? size : fli_min(size, heap->backing.slabs.stale_bytes));
     fli_trace_tell(heap, (struct fl_trace_event){FL_TRACE_FREE, block, size, how->type});
     return true;
 }

@@ -113,7 +113,7 @@ static int walk_slab(struct walk *walk, unsigned class_index, uint32_t slab, siz
     unsigned free_blocks = 0, marks = 0;
     int failed = 0;
     for (unsigned i = 0; i < record->blocks && failed == 0; i++) {
-        const void *block = fli_slab_start(walk->slabs, slab) + i * fli_class_bytes(class_index);
+        const void *block = fli_slab_start(walk->slabs, slab) + i * walk->slabs->by_class[class_index].block_bytes;
         bool is_free = fli_block_is_free(walk->slabs, class_index, block);
         if (FLI_CHECKED)
             *live += fli_block_is_live(walk->slabs, class_index, block);

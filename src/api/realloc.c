@@ -7,6 +7,7 @@
 #include "api/serve.h"
 #include "api/verify.h"
 #include "base/check.h"
+#include "base/watch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -44,8 +45,11 @@ static void *resize(struct fl_thread *face, void *block, size_t old_size, size_t
     bool takes_raw = fl_thread_heap(face)->options.header == NULL;
     if (from != to)
         return copy(face, block, old_size, &request);
-    if (to != 0 && takes_raw)
+    if (to != 0 && takes_raw) {
+        if (FLI_UNLIKELY(fl_thread_heap(face)->watched))
+            fli_watch_resize(block, old_size, block, new_size, fli_class_bytes(to));
         return block;
+    }
     request.block = block;
     request.old_size = old_size;
     return fli_alloc(face, &request);

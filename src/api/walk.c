@@ -67,11 +67,11 @@ static bool tell(const struct telling *telling, void *start, size_t size)
 static bool tell_word(const struct telling *telling, uint32_t slab, unsigned class_index, unsigned word)
 {
     const struct fli_slabs *slabs = &telling->heap->backing.slabs;
-    size_t bytes = fli_class_bytes(class_index);
-    char *first = fli_slab_start(slabs, slab) + 64 * word * bytes;
+    size_t bytes = fli_class_bytes(class_index), stride = slabs->by_class[class_index].block_bytes;
+    char *first = fli_slab_start(slabs, slab) + 64 * word * stride;
     uint64_t live = fli_walk_live(telling->walk, slabs, slab, class_index, word);
     for (; live != 0; live &= live - 1)
-        if (!tell(telling, first + (unsigned)__builtin_ctzll(live) * bytes, bytes))
+        if (!tell(telling, first + (unsigned)__builtin_ctzll(live) * stride, bytes))
             return false;
     return true;
 }
@@ -93,7 +93,7 @@ static bool tell_large(const struct telling *telling)
     bool goes_on = true;
     for (; extent != NULL && goes_on; extent = extent->next_made)
         if (fli_extent_live_size(extent) > 0)
-            goes_on = tell(telling, extent->start, fli_extent_live_size(extent));
+            goes_on = tell(telling, fli_extent_start(extent), fli_extent_live_size(extent));
     return goes_on;
 }
 
@@ -119,7 +119,7 @@ static bool find_in_slab(struct fl_heap *heap, unsigned class_index, const void 
     if (index >= slabs->by_class[class_index].blocks)
         return false;
     block->size = fli_class_bytes(class_index);
-    block->start = fli_slab_start(slabs, slab) + index * block->size;
+    block->start = fli_slab_start(slabs, slab) + index * slabs->by_class[class_index].block_bytes;
     block->state = FL_BLOCK_UNKNOWN;
     if (walk != NULL) {
         uint64_t live = fli_walk_live(walk, slabs, slab, class_index, index / 64);
@@ -139,7 +139,7 @@ static bool find_large(struct fl_heap *heap, const void *address, struct fl_bloc
     }
     const struct fli_extent *extent = fli_inside_find(&walk->large, address);
     if (extent != NULL)
-        *block = (struct fl_block){extent->start, fli_extent_live_size(extent), FL_BLOCK_LIVE};
+        *block = (struct fl_block){fli_extent_start(extent), fli_extent_live_size(extent), FL_BLOCK_LIVE};
     return extent != NULL;
 }
 

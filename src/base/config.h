@@ -61,6 +61,14 @@
 #define FLI_THREAD_SANITIZER 0
 #endif
 
+/* Valgrind's client requests: valgrind/memcheck.h is there, and no sanitizer has its place. */
+#if defined(FREELANE_VALGRIND) && FREELANE_VALGRIND && !FLI_ADDRESS_SANITIZER && !FLI_THREAD_SANITIZER && \
+    !defined(FREELANE_MODEL)
+#define FLI_VALGRIND 1
+#else
+#define FLI_VALGRIND 0
+#endif
+
 #if defined(CLOCK_MONOTONIC_COARSE)
 #define FLI_CLOCK_COARSE CLOCK_MONOTONIC_COARSE
 #else

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What the library tells sanitizers, in the builds that have them. AddressSanitizer learns which blocks are free,
- * LeakSanitizer that slabs may hold pointers to other memory, ThreadSanitizer what a grace period orders. In other
- * builds these functions do nothing.
+ * LeakSanitizer that slabs may hold pointers to other memory, ThreadSanitizer what a grace period orders. Memcheck
+ * learns which memory is free, too (watch.h). In other builds these functions do nothing.
  */
 #ifndef FLI_SANITIZER_H
 #define FLI_SANITIZER_H
@@ -19,6 +19,11 @@
 #define fli_leak_root_add(base, size)    __lsan_register_root_region((base), (size))
 #define fli_leak_root_remove(base, size) __lsan_unregister_root_region((base), (size))
 #else
+#if FLI_VALGRIND
+#include <valgrind/memcheck.h>
+#define fli_poison(address, size)   ((void)VALGRIND_MAKE_MEM_NOACCESS((address), (size)))
+#define fli_unpoison(address, size) ((void)VALGRIND_MAKE_MEM_DEFINED((address), (size)))
+#else
 static inline void fli_poison(const void *address, size_t size)
 {
     (void)address, (void)size;
@@ -27,6 +32,7 @@ static inline void fli_unpoison(const void *address, size_t size)
 {
     (void)address, (void)size;
 }
+#endif
 static inline void fli_leak_root_add(const void *base, size_t size)
 {
     (void)base, (void)size;

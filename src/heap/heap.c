@@ -13,6 +13,7 @@
 #include "heap/heap.h"
 #include "base/check.h"
 #include "base/pin.h"
+#include "base/watch.h"
 #include "heap/caretaker.h"
 #include "heap/dead.h"
 #include "heap/fork.h"
@@ -85,6 +86,7 @@ static int init_backing(struct fl_heap *heap, size_t span)
     backing->slabs.huge_at_once = heap->options.huge == FL_HUGE_ALWAYS;
     backing->slabs.strict = fli_os_is_strict();
     backing->slabs.small_pages = heap->options.huge == FL_HUGE_NEVER;
+    backing->slabs.watched = heap->watched;
     backing->slabs.stale_bytes = heap->options.header != NULL ? heap->options.header->bytes : 0;
     int refused = fli_slabs_init(&backing->slabs, heap->mapping, span, most, &backing->limit,
                                  heap->grace.kind != FL_GRACE_NONE);
@@ -171,6 +173,9 @@ struct fl_heap *fli_heap_create(const struct fl_options *options, bool is_defaul
     memset(heap, 0, sizeof *heap);
     heap->options = resolved;
     heap->is_default = is_default;
+    heap->watched = fli_watch_is_on();
+    if (heap->watched)
+        heap->options.magazine_blocks = 2; /* so that few blocks lie in magazines */
     failed = create_in(heap, error, error_size);
     if (failed != 0) {
         free(heap);

@@ -45,6 +45,7 @@ struct fl_heap {
     struct fl_options options;
     struct fli_grace grace;
     bool is_default;
+    bool watched;    /* by Memcheck (base/watch.h) */
     bool is_in_care; /* of the caretaker */
 
     struct fli_deferred deferred;

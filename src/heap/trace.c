@@ -32,7 +32,7 @@ static void move(struct fli_thread *thread, struct fl_cache *caches, void ***def
 void fli_trace_settle_locked(struct fli_thread *thread)
 {
     fli_registry_assert_held();
-    bool traced = fli_trace_of(thread->heap) != NULL;
+    bool traced = fli_trace_diverts(thread->heap);
     if (traced != thread->diverted && !FLI_CHECKED)
         move(thread, fli_thread_place(thread, traced), fli_thread_deferred_place(thread, traced));
     thread->diverted = traced;
@@ -41,7 +41,7 @@ void fli_trace_settle_locked(struct fli_thread *thread)
 
 void fli_trace_attend(struct fli_thread *thread)
 {
-    if (thread->diverted && fli_trace_of(thread->heap) != NULL)
+    if (thread->diverted && fli_trace_diverts(thread->heap))
         return;
     fli_registry_lock();
     fli_trace_settle_locked(thread);

@@ -33,6 +33,12 @@ static inline const struct fl_trace *fli_trace_of(struct fl_heap *heap)
     return fli_load_order(&heap->trace, FL_MO_TRACE_LOOK);
 }
 
+/* Whether a thread of the heap is to be diverted: a trace is on, or Memcheck watches. */
+static inline bool fli_trace_diverts(struct fl_heap *heap)
+{
+    return fli_trace_of(heap) != NULL || heap->watched;
+}
+
 /* Whether a thread, if it is attached, was asked to attend or is diverted. */
 static inline bool fli_trace_calls(const struct fli_thread *thread)
 {
@@ -51,10 +57,10 @@ int fli_trace_begin(struct fl_heap *heap, const struct fl_trace *trace, unsigned
 /* Takes the trace off that is on, if it is the host's, or if it is the profile's (profile.h). */
 void fli_trace_end(struct fl_heap *heap, bool of_profile);
 
-/* Whether a trace is on. */
+/* Whether somebody is to be told. */
 static inline bool fli_trace_is_on(struct fl_heap *heap)
 {
-    return FLI_UNLIKELY(fli_trace_of(heap) != NULL);
+    return FLI_UNLIKELY(fli_trace_diverts(heap));
 }
 
 /* Tells the host, or the profile, if a trace is on. Keeps errno. No lock may be held. */

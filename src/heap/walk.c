@@ -159,7 +159,7 @@ static const void *contradiction_in(const struct fli_walk *walk, const struct fl
                          fli_load_own(&fli_slab_row(slabs, slab)->live_bits[w]);
         if (wrong != 0)
             return fli_slab_start(slabs, slab) +
-                   (64 * w + (unsigned)__builtin_ctzll(wrong)) * fli_class_bytes(class_index);
+                   (64 * w + (unsigned)__builtin_ctzll(wrong)) * slabs->by_class[class_index].block_bytes;
     }
     return NULL;
 }

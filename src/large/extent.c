@@ -16,7 +16,7 @@ size_t fli_extent_bytes(size_t size)
 /* Records the memory of an extent, and registers it with the leak checker, which otherwise does not search it. */
 static void enter(struct fli_extent *extent, char *start, size_t mapped)
 {
-    extent->start = start;
+    fli_extent_set_start(extent, start);
     extent->mapped = mapped;
     extent->bin = fli_extent_bin(mapped);
     fli_leak_root_add(start, mapped);
@@ -24,8 +24,8 @@ static void enter(struct fli_extent *extent, char *start, size_t mapped)
 
 static void leave(struct fli_extent *extent)
 {
-    fli_unpoison(extent->start, extent->mapped);
-    fli_leak_root_remove(extent->start, extent->mapped);
+    fli_unpoison(fli_extent_start(extent), extent->mapped);
+    fli_leak_root_remove(fli_extent_start(extent), extent->mapped);
 }
 
 bool fli_extent_map(struct fli_extent *extent, size_t size)
@@ -41,9 +41,9 @@ bool fli_extent_map(struct fli_extent *extent, size_t size)
 
 bool fli_extent_unmap(struct fli_extent *extent)
 {
-    char *start = extent->start;
+    char *start = fli_extent_start(extent);
     leave(extent);
-    extent->start = NULL; /* so that a child forked meanwhile does not unmap it, too */
+    fli_extent_set_start(extent, NULL); /* so that a child forked meanwhile does not unmap it, too */
     if (fli_os_unmap(start, extent->mapped))
         return true;
     enter(extent, start, extent->mapped);
@@ -63,7 +63,7 @@ static void enter_again(struct fli_extent *extent, char *start, size_t mapped)
 
 bool fli_extent_resize(struct fli_extent *extent, size_t mapped)
 {
-    char *start = extent->start;
+    char *start = fli_extent_start(extent);
     leave(extent);
     bool done = fli_os_resize(start, extent->mapped, mapped);
     enter_again(extent, start, done ? mapped : extent->mapped);
@@ -73,16 +73,16 @@ bool fli_extent_resize(struct fli_extent *extent, size_t mapped)
 /* Moves memory on a system without mremap. */
 static bool copy(const struct fli_extent *extent, char *target, size_t mapped)
 {
-    memcpy(target, extent->start, fli_min(extent->mapped, mapped));
-    fli_os_unmap(extent->start, extent->mapped);
+    memcpy(target, fli_extent_start(extent), fli_min(extent->mapped, mapped));
+    fli_os_unmap(fli_extent_start(extent), extent->mapped);
     return true;
 }
 
 bool fli_extent_move(struct fli_extent *extent, char *target, size_t mapped)
 {
     leave(extent);
-    bool done = FLI_HAVE_MREMAP ? fli_os_move(extent->start, extent->mapped, target, mapped)
+    bool done = FLI_HAVE_MREMAP ? fli_os_move(fli_extent_start(extent), extent->mapped, target, mapped)
                                 : copy(extent, target, mapped);
-    enter_again(extent, done ? target : extent->start, done ? mapped : extent->mapped);
+    enter_again(extent, done ? target : fli_extent_start(extent), done ? mapped : extent->mapped);
     return done;
 }

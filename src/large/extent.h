@@ -54,7 +54,7 @@ struct fli_extent {
     FLI_ATOMIC(size_t) size;    /* of the live or deferred block; 0: there is none */
     FLI_ATOMIC(unsigned) shard; /* where it is counted (large.h) */
     enum fli_extent_state state;
-    char *start;
+    uintptr_t hidden_start; /* the complement: a leak checker does not take it for the host's pointer */
     size_t mapped;
     unsigned bin;           /* which of the sizes that is */
     size_t charged;         /* what it takes of the heap's limit: the size of its block, or of the last one */
@@ -63,6 +63,16 @@ struct fli_extent {
     struct fli_link by_age; /* on the list of spare extents, by age */
     struct fli_extent *next_made;
 };
+
+static inline char *fli_extent_start(const struct fli_extent *extent)
+{
+    return (char *)~extent->hidden_start;
+}
+
+static inline void fli_extent_set_start(struct fli_extent *extent, char *start)
+{
+    extent->hidden_start = ~(uintptr_t)start;
+}
 
 /* The size of the extent's live block, 0 if it has none. */
 static inline size_t fli_extent_live_size(const struct fli_extent *extent)
@@ -110,8 +120,8 @@ bool fli_extent_move(struct fli_extent *extent, char *target, size_t mapped);
 /* Tells AddressSanitizer that the first `size` bytes are a block; 0: there is no block. */
 static inline void fli_extent_show(struct fli_extent *extent, size_t size)
 {
-    fli_unpoison(extent->start, size);
-    fli_poison(extent->start + size, extent->mapped - size);
+    fli_unpoison(fli_extent_start(extent), size);
+    fli_poison(fli_extent_start(extent) + size, extent->mapped - size);
 }
 
 #endif

@@ -80,7 +80,7 @@ void *fli_large_alloc(struct fli_large *large, unsigned shard, size_t size, bool
         return NULL;
     bool is_zero = extent->cold;
     begin_life(extent, size);
-    return zeroed && !is_zero ? memset(extent->start, 0, size) : extent->start;
+    return zeroed && !is_zero ? memset(fli_extent_start(extent), 0, size) : fli_extent_start(extent);
 }
 
 /* ---- Ending a block's life. */
@@ -136,7 +136,7 @@ enum fli_large_result fli_large_free(struct fli_large *large, void *block, bool 
 /* Moves an extent in hand to other addresses. */
 static bool move(struct fli_large *large, struct fli_extent *extent, size_t mapped)
 {
-    char *target = fli_os_map(mapped), *start = extent->start;
+    char *target = fli_os_map(mapped), *start = fli_extent_start(extent);
     if (target == NULL)
         return false;
     if (!fli_starts_enter(&large->starts, target, extent)) {
@@ -169,7 +169,7 @@ enum fli_large_result fli_large_resize(struct fli_large *large, void **block, si
                 make_fit(large, extent, new_size);
     size_t size = done ? new_size : old_size;
     fli_supply_charge(large, extent, size); /* no more than it has, so this succeeds */
-    *block = extent->start;
+    *block = fli_extent_start(extent);
     begin_life(extent, size);
     return done ? FLI_LARGE_DONE : FLI_LARGE_REFUSED;
 }

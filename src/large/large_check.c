@@ -16,7 +16,7 @@ struct found {
 
 static int check_place(struct fli_large *large, const struct fli_extent *extent, char *error, size_t error_size)
 {
-    const void *start = extent->start;
+    const void *start = fli_extent_start(extent);
     if (fli_starts_find(&large->starts, start) != extent)
         return fli_complain(-EUCLEAN, error, error_size, "the large block %p is not found by its address", start);
     size_t size = extent->charged;

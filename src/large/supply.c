@@ -48,14 +48,14 @@ static void keep(struct fli_large *large, struct fli_extent *extent)
 static size_t give_up(struct fli_large *large, struct fli_extent *extent)
 {
     size_t mapped = extent->mapped;
-    fli_starts_remove(&large->starts, extent->start, extent);
+    fli_starts_remove(&large->starts, fli_extent_start(extent), extent);
     fli_limit_give(large->limit, extent->charged);
     extent->charged = 0;
     if (FLI_LIKELY(fli_extent_unmap(extent))) {
         retire(large, extent);
         return mapped;
     }
-    fli_starts_enter(&large->starts, extent->start, extent);
+    fli_starts_enter(&large->starts, fli_extent_start(extent), extent);
     keep(large, extent);
     return extent->cold ? mapped : 0;
 }
@@ -268,7 +268,7 @@ static bool map(struct fli_large *large, struct fli_extent *extent, size_t size)
 {
     if (!fli_extent_map(extent, size) && (fli_supply_trim(large, 0) == 0 || !fli_extent_map(extent, size)))
         return false;
-    if (fli_starts_enter(&large->starts, extent->start, extent))
+    if (fli_starts_enter(&large->starts, fli_extent_start(extent), extent))
         return true;
     fli_extent_unmap(extent);
     return false;

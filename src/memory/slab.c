@@ -14,6 +14,13 @@
 
 enum { COMMIT_SLABS = 64 }; /* slabs committed at a time, at least */
 
+/* From one block to the next. On a watched heap, at least 16 bytes lie between them, and blocks are aligned as ever. */
+static size_t stride_of(const struct fli_slabs *slabs, size_t bytes)
+{
+    size_t alignment = bytes & -bytes;
+    return bytes + (slabs->watched ? fli_min(alignment, FL_ALIGNMENT_MAX) : 0);
+}
+
 static void describe_class(struct fli_slab_class *class, size_t bytes)
 {
     class->block_bytes = bytes;
@@ -27,7 +34,7 @@ int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, size_t most
     slabs->limit = limit;
     slabs->defers = defers;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
-        describe_class(&slabs->by_class[c], fli_class_bytes(c));
+        describe_class(&slabs->by_class[c], stride_of(slabs, fli_class_bytes(c)));
     fli_mutex_init(&slabs->lock, FLI_RANK_MEMORY);
     return fli_ranges_init(&slabs->ranges, base, span, most, defers);
 }
@@ -95,7 +102,7 @@ uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index)
         fli_count(&slabs->begun, 1);
         FLI_ATOMIC(uint64_t) *used = &slabs->ever_used[class_index / 64];
         fli_store_own(used, fli_load_own(used) | bit_mask(class_index));
-        if (FLI_CHECKED)
+        if (FLI_CHECKED || slabs->watched)
             fli_poison(fli_slab_start(slabs, slab), FLI_SLAB_BYTES);
         /* Relaxed: blocks of the slab reach other threads only through the pool or the host, and both order. */
         fli_store_relaxed(fli_slab_class_at(slabs, slab), (uint8_t)class_index);

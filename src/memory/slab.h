@@ -76,7 +76,7 @@ struct fli_row {
 
 /* What is known of all slabs of one class. */
 struct fli_slab_class {
-    size_t block_bytes;
+    size_t block_bytes;         /* from one block to the next: those of the class, except on a watched heap */
     uint32_t reciprocal;        /* ceil(2^32 / block_bytes): divides offsets within a slab */
     uint32_t blocks;            /* of a slab */
     FLI_ATOMIC(uint32_t) slabs; /* at home; written under the lock */
@@ -109,6 +109,7 @@ struct fli_slabs {
     bool small_pages;   /* are asked for everywhere */
     bool strict;        /* the OS counts memory that could be written: cold chunks are withdrawn */
     bool defers;        /* blocks can be deferred */
+    bool watched;       /* by Memcheck */
     size_t stale_bytes; /* bytes of a free block that stale readers may read */
 
     FLI_ATOMIC(bool) has_strays; /* written under the lock, seldom */

@@ -182,7 +182,7 @@ static void release_magazine(struct fli_deferred *deferred, struct fli_magazine 
     unsigned class_index = magazine->class_index, capacity = capacity_of(deferred->backing, class_index);
     size_t count = fli_load_own(&magazine->count);
     merge->bytes += count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
-    if (FLI_CHECKED)
+    if (FLI_CHECKED || deferred->backing->slabs.watched)
         for (size_t i = 0; i < count; i++)
             fli_block_poison(&deferred->backing->slabs, class_index, fli_magazine_floor(magazine, capacity)[i]);
     if (FLI_LIKELY(count == capacity))
