@@ -62,7 +62,7 @@
 #endif
 
 /* Valgrind's client requests: valgrind/memcheck.h is there, and no sanitizer has its place. */
-#if defined(FREELANE_VALGRIND) && FREELANE_VALGRIND && !FLI_ADDRESS_SANITIZER && !FLI_THREAD_SANITIZER && \
+#if defined(FREELANE_VALGRIND) && FREELANE_VALGRIND && !FLI_ADDRESS_SANITIZER && !FLI_THREAD_SANITIZER &&            \
     !defined(FREELANE_MODEL)
 #define FLI_VALGRIND 1
 #else
