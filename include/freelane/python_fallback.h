@@ -8,7 +8,9 @@
  *     tp_free       PyObject_GC_Del for types with gc, PyObject_Free for others
  *     tp_dealloc    what the kind says, as with Freelane; deep structures included
  *
- * fl_py_type_ready checks nothing and succeeds. Statistics are zeros, and there is no heap. Uses only what
+ * fl_py_type_ready checks nothing and succeeds. Statistics are zeros, and there is no heap. What is to be dropped later
+ * waits until the same thread calls fl_py_run_later, or its thread state ends. A retired buffer waits for a collection
+ * where there is no GIL. Uses only what
  * Py_LIMITED_API, PyPy and GraalPy have, and no extension of C but a variable for each thread.
  */
 #ifndef FREELANE_PYTHON_FALLBACK_H
@@ -255,6 +257,104 @@ FL_PY_API int fl_py_configure(const struct fl_py_options *options)
 {
     (void)options;
     return 0;
+}
+
+/* What is to be dropped later: a list in the dictionary of the thread state. A borrowed reference; NULL with an exception
+ * if memory is refused. */
+static inline PyObject *fl_py_fallback_later(void)
+{
+    static const char key[] = "freelane.later";
+    PyObject *dict = PyThreadState_GetDict();
+    PyObject *list = dict != NULL ? PyDict_GetItemString(dict, key) : NULL;
+    int failed;
+    if (list != NULL)
+        return list;
+    list = dict != NULL ? PyList_New(0) : PyErr_NoMemory();
+    if (list == NULL)
+        return NULL;
+    failed = PyDict_SetItemString(dict, key, list);
+    Py_DECREF(list);
+    return failed ? NULL : list;
+}
+
+FL_PY_API int fl_py_later_reserve(size_t count)
+{
+    (void)count;
+    return fl_py_fallback_later() != NULL ? 0 : -1;
+}
+
+FL_PY_API void fl_py_decref_later(PyObject *object)
+{
+    PyObject *exception, *value, *traceback, *list;
+    if (object == NULL)
+        return;
+    PyErr_Fetch(&exception, &value, &traceback);
+    list = fl_py_fallback_later();
+    if (list != NULL && PyList_Append(list, object) == 0)
+        Py_DECREF(object); /* the list has one of its own */
+    PyErr_Restore(exception, value, traceback);
+}
+
+FL_PY_API size_t fl_py_run_later(void)
+{
+    PyObject *exception, *value, *traceback, *list;
+    Py_ssize_t length = 0;
+    size_t count = 0;
+    PyErr_Fetch(&exception, &value, &traceback);
+    list = fl_py_fallback_later();
+    while (list != NULL && (length = PyList_Size(list)) > 0) {
+        PyObject *dropped = PyList_GetSlice(list, 0, length);
+        if (dropped == NULL || PyList_SetSlice(list, 0, length, NULL) < 0) {
+            Py_XDECREF(dropped);
+            break;
+        }
+        count += (size_t)length;
+        Py_DECREF(dropped);
+    }
+    PyErr_Restore(exception, value, traceback);
+    return count;
+}
+
+FL_PY_API void *fl_py_buffer_alloc(size_t size)
+{
+    void *buffer = calloc(1, size != 0 ? size : 1);
+    return buffer != NULL ? buffer : PyErr_NoMemory();
+}
+
+FL_PY_API void fl_py_buffer_free(void *buffer)
+{
+    free(buffer);
+}
+
+static inline void fl_py_fallback_free_buffer(PyObject *capsule)
+{
+    free(PyCapsule_GetPointer(capsule, NULL));
+}
+
+/* Where there is no GIL, what frees the buffer is garbage that a collection finds, after it has stopped the world. */
+static inline void fl_py_fallback_retire(void *buffer)
+{
+    PyObject *exception, *value, *traceback, *capsule, *cycle;
+    PyErr_Fetch(&exception, &value, &traceback);
+    cycle = PyList_New(0);
+    if (cycle != NULL && PyList_Append(cycle, cycle) == 0) {
+        capsule = PyCapsule_New(buffer, NULL, fl_py_fallback_free_buffer);
+        if (capsule != NULL && PyList_Append(cycle, capsule) < 0)
+            Py_INCREF(capsule); /* leaks: it cannot wait */
+        Py_XDECREF(capsule);
+    }
+    Py_XDECREF(cycle);
+    PyErr_Restore(exception, value, traceback);
+}
+
+FL_PY_API void fl_py_buffer_free_deferred(void *buffer)
+{
+#if defined(Py_GIL_DISABLED) || defined(Py_LIMITED_API)
+    if (buffer != NULL)
+        fl_py_fallback_retire(buffer);
+#else
+    free(buffer);
+#endif
 }
 
 FL_PY_API bool fl_py_set_caching(bool on)

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/buffer.h"
 
 #include "python/heap.h"
@@ -136,3 +140,5 @@ void fli_py_buffers_count(struct fl_py_stats *stats)
 {
     stats->retired_bytes = fli_load_hint(&waiting);
 }
+
+#endif

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/helper.h"
 
 #include "base/background.h"
@@ -171,3 +175,5 @@ void fli_py_helper_forked(void)
         fli_store_own(&helper->at_work, false);
     }
 }
+
+#endif

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/join.h"
 
 int fli_py_join_once(const void *what, int (*join)(void))
@@ -25,3 +29,5 @@ int fli_py_join_exit(PyMethodDef *method)
     Py_XDECREF(atexit);
     return failed;
 }
+
+#endif

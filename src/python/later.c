@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/later.h"
 
 #include "heap/registry.h"
@@ -320,3 +324,5 @@ void fli_py_later_count(struct fl_py_stats *stats)
     fli_registry_unlock();
     stats->leaked_references = fli_load_hint(&leaked);
 }
+
+#endif

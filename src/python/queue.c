@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/queue.h"
 
 #include "heap/registry.h"
@@ -120,3 +124,5 @@ bool fli_py_queue_has_before_locked(const struct fli_py_queue *queue, uint64_t e
 {
     return (int64_t)(end - fli_load_hint(&queue->taken)) > 0;
 }
+
+#endif

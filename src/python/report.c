@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <freelane/python.h>
+
+#if !FL_PY_FALLBACK
+
 #include "python/report.h"
 
 #include "python/heap.h"
@@ -295,3 +299,5 @@ int fli_py_report_add(PyTypeObject *type)
     Py_XDECREF(types);
     return known < 0 ? -1 : 0;
 }
+
+#endif

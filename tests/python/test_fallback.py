@@ -112,7 +112,47 @@ static PyObject *inside(PyObject *module, PyObject *unused)
                            fl_py_heap() != NULL || fl_py_set_caching(true));
 }
 
-static PyMethodDef methods[] = {{"inside", inside, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+/* Drops the argument later, under an exception that stays. */
+static PyObject *drop_later(PyObject *module, PyObject *object)
+{
+    (void)module;
+    if (fl_py_later_reserve(1) < 0)
+        return NULL;
+    PyErr_SetString(PyExc_KeyError, "stays");
+    fl_py_decref_later(NULL);
+    fl_py_decref_later(Py_NewRef(object));
+    if (!PyErr_ExceptionMatches(PyExc_KeyError))
+        return NULL;
+    PyErr_Clear();
+    Py_RETURN_NONE;
+}
+
+static PyObject *run_later(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyLong_FromSize_t(fl_py_run_later());
+}
+
+/* Whether a buffer is of zeros. Retires it. */
+static PyObject *use_buffer(PyObject *module, PyObject *unused)
+{
+    char *buffer = (char *)fl_py_buffer_alloc(100000), *other = (char *)fl_py_buffer_alloc(0);
+    bool is_clear = true;
+    (void)module, (void)unused;
+    if (buffer == NULL || other == NULL)
+        return NULL;
+    for (int i = 0; i < 100000; i++)
+        is_clear = is_clear && buffer[i] == 0;
+    memset(buffer, 1, 100000);
+    fl_py_buffer_free(other);
+    fl_py_buffer_free_deferred(buffer);
+    fl_py_buffer_free_deferred(NULL);
+    return PyBool_FromLong(is_clear);
+}
+
+static PyMethodDef methods[] = {{"inside", inside, METH_NOARGS, NULL}, {"drop_later", drop_later, METH_O, NULL},
+                                {"run_later", run_later, METH_NOARGS, NULL},
+                                {"use_buffer", use_buffer, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
 
 static int execute(PyObject *module)
 {
@@ -208,6 +248,27 @@ assert calls == [module.Finalized, SubFinalized], calls
 kept = []
 module.Finalized(kept.append)
 assert type(kept[0]) is module.Finalized and kept[0].held == kept.append
+def wait():
+    waits = weakref.ref(held := Held())
+    module.drop_later(held)
+    del held
+    assert waits() is not None
+    return waits
+
+gone = wait()
+assert module.run_later() == 1 and gone() is None and module.run_later() == 0
+left = []
+thread = threading.Thread(target=lambda: left.append(wait()))
+thread.start()
+thread.join()
+assert left[0]() is None
+def megabytes():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+at_start = megabytes()
+for _ in range(5000):
+    assert module.use_buffer()
+gc.collect()
+assert megabytes() < at_start + 200, megabytes()
 cycle = module.GCPair()
 cycle.held = [cycle]
 gone = weakref.ref(cycle)

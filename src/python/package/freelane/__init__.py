@@ -6,6 +6,7 @@ process. Nothing here is needed by a finished extension.
 """
 
 import os as _os
+import sys as _sys
 
 __version__ = "@version@"
 __all__ = ["cflags", "cmake_dir", "copies", "include_dir", "include_dirs", "pkgconfig_dir", "pxd", "report", "settings", "sources"]
@@ -25,7 +26,12 @@ def include_dirs():
 
 
 def sources():
-    """The C files that an extension compiles into itself: absolute paths. They are C11 with the GNU extensions."""
+    """The C files that an extension compiles into itself: absolute paths. They are C11 with the GNU extensions.
+
+    None but on Linux: elsewhere freelane/python.h falls back to the interpreter's own allocation and needs no file.
+    """
+    if _sys.platform != "linux":
+        return []
     with open(_os.path.join(_carried, "src", "python", "sources.txt"), encoding="utf-8") as file:
         names = file.read().split()
     return [_os.path.join(_carried, *name.split("/")) for name in names if name.endswith(".c")]
@@ -41,8 +47,8 @@ def settings():
     return {
         "include_dirs": include_dirs(),
         "define_macros": [("FREELANE_STATIC", None)],
-        "extra_compile_args": ["-fvisibility=hidden", "-pthread"],
-        "extra_link_args": ["-pthread"],
+        "extra_compile_args": ["-fvisibility=hidden", "-pthread"] if _sys.platform == "linux" else [],
+        "extra_link_args": ["-pthread"] if _sys.platform == "linux" else [],
     }
 
 
