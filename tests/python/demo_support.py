@@ -9,6 +9,7 @@ import sysconfig
 import textwrap
 import threading
 import unittest
+import warnings
 
 import freelane_demo as demo
 
@@ -64,6 +65,24 @@ def run_threads(count, target, *args):
         thread.join()
     if raised:
         raise raised[0]
+
+
+def run_in_child(work):
+    """Runs it in a forked child, which exits without a word if all is well."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside other threads
+        pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)
+    if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        raise AssertionError(f"a child has ended with {code}")
 
 
 def run_command(command, returncode=0, timeout=300, **environment):

@@ -2,33 +2,14 @@
 """Forked children: in a file, and so in a process, of their own, because ThreadSanitizer does not take to forks."""
 
 import gc
-import os
-import sys
 import threading
 import unittest
-import warnings
 
 import freelane_demo as demo
-from demo_support import TSAN, TestCase, few, types
+from demo_support import TSAN, TestCase, few, run_in_child, types
 
 
 class Fork(TestCase):
-    def in_child(self, work):
-        """Runs it in a forked child, which exits without a word if all is well."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside other threads
-            pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                work()
-                code = 0
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-            finally:
-                os._exit(code)
-        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
-
     def use(self):
         for type_ in types():
             many = [type_() for _ in range(1000)]
@@ -44,7 +25,7 @@ class Fork(TestCase):
             demo.check()
             self.use()
 
-        self.in_child(child)
+        run_in_child(child)
         mine.clear()
 
     def test_with_other_threads_at_work(self):
@@ -70,7 +51,7 @@ class Fork(TestCase):
 
         try:
             for _ in range(few(30, 3)):
-                self.in_child(child)
+                run_in_child(child)
         finally:
             stop.set()
             for thread in threads:
@@ -90,7 +71,7 @@ class Fork(TestCase):
         def work():
             try:
                 self.use()
-                self.in_child(child)
+                run_in_child(child)
             except BaseException as error:
                 failed.append(error)
 
@@ -100,7 +81,7 @@ class Fork(TestCase):
         self.assertEqual(failed, [])
 
     def test_grandchildren(self):
-        self.in_child(lambda: (self.use(), self.in_child(self.use), self.use()))
+        run_in_child(lambda: (self.use(), run_in_child(self.use), self.use()))
 
 
 if __name__ == "__main__":

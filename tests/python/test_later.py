@@ -10,7 +10,7 @@ import unittest
 import warnings
 
 import freelane_demo as demo
-from demo_support import ASAN, TSAN, TestCase, few, run_python, run_threads
+from demo_support import ASAN, TSAN, TestCase, few, run_in_child, run_python, run_threads
 
 COUNT = few(20000, 2000)
 
@@ -321,21 +321,6 @@ class Process(unittest.TestCase):
 
 
 class Fork(unittest.TestCase):
-    def in_child(self, work):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside other threads
-            pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                work()
-                code = 0
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-            finally:
-                os._exit(code)
-        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
-
     @unittest.skipIf(TSAN, "a forked child starts threads")
     def test_the_child_has_those_of_all_threads(self):
         deaths = []
@@ -358,7 +343,7 @@ class Fork(unittest.TestCase):
         worker.start()
         queued.wait()
         queue_one(deaths)
-        self.in_child(child)
+        run_in_child(child)
         demo.run_later()
         until(lambda: len(deaths) == 2)
         done.set()

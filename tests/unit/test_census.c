@@ -5,26 +5,9 @@
 /* link: -Wl,--wrap=mmap */
 #include "support.h"
 
-#include <limits.h>
-#include <sys/mman.h>
+#include "grant.h"
 
 enum { SIZE = 48, LARGE = 40000, TYPES = 1000 };
-
-/* Mappings that are still granted. */
-static unsigned granted = UINT_MAX;
-
-void *__real_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-
-void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
-{
-    if (granted > 0) {
-        granted -= granted != UINT_MAX;
-        return __real_mmap(address, length, protection, flags, file, offset);
-    }
-    errno = ENOMEM;
-    return MAP_FAILED;
-}
 
 /* An object, whose first word names its type. */
 static void *object_of(struct fl_thread *thread, const char *type, size_t size)

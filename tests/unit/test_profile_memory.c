@@ -3,28 +3,10 @@
  * Profiles where the OS refuses memory.
  */
 /* link: -Wl,--wrap=mmap */
+#include "grant.h"
 #include "profile_support.h"
 
-#include <limits.h>
-#include <sys/mman.h>
-
 enum { SIZE = 48 };
-
-/* Mappings that are still granted. */
-static unsigned granted = UINT_MAX;
-
-void *__real_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
-
-void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
-{
-    if (granted > 0) {
-        granted -= granted != UINT_MAX;
-        return __real_mmap(address, length, protection, flags, file, offset);
-    }
-    errno = ENOMEM;
-    return MAP_FAILED;
-}
 
 static void without_memory_there_is_no_profile(void **state)
 {
