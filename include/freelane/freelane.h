@@ -737,6 +737,17 @@ FL_API int fl_thread_detach(struct fl_thread *thread);
  * wait for their grace period. Called by the handle's thread. May lock. */
 FL_API void fl_thread_flush(struct fl_thread *thread);
 
+/* Sets free blocks aside: at least `count` allocations of the thread from the type's size class, those since the call less
+ * those freed, then succeed, whatever the OS, the limit or other threads do, and take no lock. Blocks of other sizes in the
+ * class come out of the same. They lie in the thread's own magazines, which no trim takes, also while the handle is
+ * offline. What the thread frees in the class stays with it, too, so the reservation grows rather than shrinks. It ends with
+ * fl_thread_flush, fl_thread_detach and fl_heap_flush_stopped.
+ *
+ * Returns 0. Otherwise it has set nothing more aside, and returns -ENOMEM; -ENOTSUP for a type above FL_BLOCK_MAX or one
+ * that is not ready; or -EINVAL after misuse: an exited thread, or a header that is not the heap's. Called by the handle's
+ * thread. May lock; takes memory and time in proportion to `count`. */
+FL_API int fl_thread_reserve(struct fl_thread *thread, const struct fl_type *type, size_t count);
+
 /* Unbinds a handle from its OS thread, before the handle moves to another one or its thread blocks for long. The
  * exit of that OS thread leaves the handle attached. Grace periods do not wait for it, other threads may adopt its
  * slabs, and trims may empty it. No thread may use it until fl_thread_online. Inside a read-side section it is misuse

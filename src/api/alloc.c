@@ -15,6 +15,7 @@
 #include "heap/trim.h"
 #include "heap/walk.h"
 #include "memory/block.h"
+#include "pool/reserve.h"
 
 #include <errno.h>
 #include <string.h>
@@ -62,9 +63,11 @@ static bool has_blocks(const struct fli_thread *thread, struct fl_cache *cache, 
 static size_t refill(struct fli_thread *thread, unsigned class_index, bool pressed)
 {
     struct fl_heap *heap = thread->heap;
-    if (fli_deferred_is_waiting(&heap->deferred))
+    bool is_set_aside = fli_reserve_keeps(&thread->owner,
+                                          class_index); /* then there is no time for the heap's upkeep */
+    if (fli_deferred_is_waiting(&heap->deferred) && !is_set_aside)
         fli_bound_advance_deferred(heap);
-    if (FLI_UNLIKELY(fli_decay_is_due(&heap->decay)))
+    if (FLI_UNLIKELY(fli_decay_is_due(&heap->decay)) && !is_set_aside)
         fli_decay_look(heap);
     return fli_exchange_refill_owner(fli_thread_cache(thread, class_index), class_index, &heap->backing,
                                      &thread->owner, pressed);
@@ -127,19 +130,50 @@ FLI_COLD static void trim_for(struct fli_thread *thread)
     fli_trim(thread->heap, 0);
 }
 
-/* Takes a block from what the heap holds free elsewhere. First come blocks of the class, retired slabs included.
- * Then a trim turns whole slabs of other classes into some of this one. */
-FLI_COLD static void *make_room(struct fli_thread *thread, unsigned class_index)
+/* Has blocks of the class, retired slabs included, come to where a pressed refill finds them. */
+FLI_COLD static void gather(struct fli_thread *thread, unsigned class_index)
 {
     pool_caches(thread);
     fli_retired_take_back(thread->heap, class_index, thread->owner.home);
-    void *block = alloc_pressed(thread, class_index, true);
-    if (block != NULL)
-        return block;
+}
+
+/* Turns whole slabs of other classes into some of this one. */
+FLI_COLD static void convert(struct fli_thread *thread, unsigned class_index)
+{
     trim_for(thread);
     /* Another trim may have had blocks of the class in hand. */
     fli_retired_take_back(thread->heap, class_index, thread->owner.home);
+}
+
+/* Takes a block from what the heap holds free elsewhere. */
+FLI_COLD static void *make_room(struct fli_thread *thread, unsigned class_index)
+{
+    gather(thread, class_index);
+    void *block = alloc_pressed(thread, class_index, true);
+    if (block != NULL)
+        return block;
+    convert(thread, class_index);
     return alloc_pressed(thread, class_index, true);
+}
+
+/* Sees to it that the cache has a block. */
+static bool bring(struct fli_thread *thread, unsigned class_index, bool pressed)
+{
+    return has_blocks(thread, fli_thread_cache(thread, class_index), class_index) ||
+           refill(thread, class_index, pressed) > 0;
+}
+
+size_t fli_alloc_fill(struct fli_thread *thread, unsigned class_index)
+{
+    struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    if (!bring(thread, class_index, false)) {
+        gather(thread, class_index);
+        if (!bring(thread, class_index, true)) {
+            convert(thread, class_index);
+            (void)bring(thread, class_index, true);
+        }
+    }
+    return fli_cache_loaded_blocks(cache, thread->heap->backing.magazine_blocks[class_index]);
 }
 
 static void *try_large(struct fli_thread *thread, const struct fli_request *request)

@@ -27,4 +27,8 @@ void *fli_alloc(struct fl_thread *thread, const struct fli_request *request);
  * brings a block. The class is not 0. Returns NULL otherwise: then the caller calls fli_alloc. */
 void *fli_alloc_quickly(struct fl_thread *thread, unsigned class_index, const struct fl_header *header);
 
+/* Brings blocks into the cache of a class, as an allocation does. Returns how many the cache has loaded; 0 if memory is
+ * refused. An entered thread; no lock may be held. */
+size_t fli_alloc_fill(struct fli_thread *thread, unsigned class_index);
+
 #endif

@@ -71,7 +71,7 @@ struct fli_thread *fli_serve_enter(struct fl_thread *face)
 {
     if (!fli_thread_is_stand_in(face))
         return fli_thread_of(face);
-    struct fl_heap *left = fli_thread_of(face)->left;
+    struct fl_heap *left = fli_thread_left(face);
     if (left != NULL) {
         fli_tsan_release(face); /* what follows does not use the handle: another thread may free it (os_thread.h) */
         return fli_service_enter(left);

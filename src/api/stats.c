@@ -3,6 +3,7 @@
 #include "base/lock.h"
 #include "heap/registry.h"
 #include "heap/trim.h"
+#include "pool/reserve.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -32,8 +33,10 @@ static void count_slabs(struct fli_slabs *slabs, struct fl_stats *stats)
 
 static size_t cached_blocks(struct fli_thread *thread, unsigned class_index)
 {
-    return fli_cache_blocks(fli_thread_cache(thread, class_index), thread->heap->backing.magazine_blocks[class_index],
-                            &thread->heap->backing.magazines);
+    const struct fli_backing *backing = &thread->heap->backing;
+    return fli_cache_blocks(fli_thread_cache(thread, class_index), backing->magazine_blocks[class_index],
+                            &backing->magazines) +
+           fli_reserve_blocks(&thread->owner, class_index, &backing->magazines);
 }
 
 static size_t unsubmitted_blocks(struct fli_thread *thread, unsigned class_index)

@@ -8,6 +8,7 @@
 #include "heap/thread.h"
 #include "heap/trim.h"
 #include "heap/walk.h"
+#include "pool/reserve.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -201,6 +202,9 @@ static void lose(struct fli_thread *thread)
         void ***place = fli_thread_deferred(thread, c);
         heap->lost[c] += fli_deferred_unsubmitted(place, c, &heap->backing);
         heap->lost_magazines += fli_deferred_magazine(place) != NULL;
+        heap->lost[c] += fli_reserve_blocks(&thread->owner, c, &heap->backing.magazines);
+        while (fli_reserve_take_owner(&thread->owner, c, &heap->backing.magazines) != NULL)
+            heap->lost_magazines++;
     }
     fli_exchange_end_flush_owner(&heap->backing, &thread->owner);
 }
@@ -214,6 +218,7 @@ static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *
         if (fli_os_thread_may_use_locked(thread))
             continue;
         empty(thread);
+        fli_reserve_end_owner(&heap->backing, &thread->owner);
         fli_thread_remove_locked(thread);
         free(thread);
     }

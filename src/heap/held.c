@@ -5,6 +5,7 @@
 #include "heap/held.h"
 #include "heap/registry.h"
 #include "heap/thread.h"
+#include "pool/reserve.h"
 
 struct visit {
     struct fl_heap *heap;
@@ -108,6 +109,13 @@ static int visit_previous(const struct visit *visit, const struct fl_cache *cach
     return held.magazine != NULL ? tell_of(visit, &held) : 0;
 }
 
+static int visit_reserved(const struct visit *visit, const struct fli_thread *thread, unsigned class_index)
+{
+    const struct fli_reserve *reserve = thread->owner.reserve;
+    uint32_t first = reserve != NULL ? fli_load_relaxed(&reserve->chains[class_index].first) : 0;
+    return visit_list(visit, first, class_index, "what a thread has set aside");
+}
+
 /* The thread's magazine of deferred blocks. */
 static int visit_unsubmitted(const struct visit *visit, struct fli_thread *thread, unsigned class_index)
 {
@@ -129,6 +137,8 @@ static int visit_thread(const struct visit *visit, struct fli_thread *thread)
         ended = visit_loaded(visit, cache, c);
         if (ended == 0)
             ended = visit_previous(visit, cache, c);
+        if (ended == 0)
+            ended = visit_reserved(visit, thread, c);
         if (ended == 0)
             ended = visit_unsubmitted(visit, thread, c);
     }

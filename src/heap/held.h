@@ -3,6 +3,7 @@
  * The magazines in which a heap holds free blocks, wherever these are:
  *
  *     caches of threads: loaded, previous        a thread's magazines of deferred blocks
+ *     what a thread has set aside (reserve.h)
  *     submitted magazines: collecting, waiting   the pool        the racks of homes
  *
  * Free blocks that are in no magazine are bits of their slab (memory/slab.h), marks in it (memory/mark.h), or extents

@@ -10,10 +10,10 @@
 #include "heap/trace.h"
 #include "large/supply.h"
 #include "memory/stray.h"
+#include "pool/reserve.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* The stand-ins. Constant: no cache of theirs ever gets capacity. */
 static const struct fli_thread unattached = {.later = FLI_LATER_UNKNOWN}, exited = {.later = FLI_LATER_UNKNOWN};
@@ -139,6 +139,7 @@ static void flush_and_tell(struct fli_thread *thread, bool leaves)
 {
     struct fl_heap *heap = thread->heap;
     fli_thread_submit(thread);
+    fli_reserve_end_owner(&heap->backing, &thread->owner);
     fli_thread_flush_owner(thread);
     if (heap->grace.kind != FL_GRACE_NONE)
         fli_bound_advance_deferred(heap);
@@ -188,7 +189,7 @@ int fl_thread_detach(struct fl_thread *face)
 {
     struct fli_thread *thread = fli_thread_of(face);
     const char *wrong;
-    if (thread->left != NULL)
+    if (fli_thread_left(face) != NULL)
         return 0; /* the exit of its OS thread has detached it */
     if (fli_thread_is_stand_in(face))
         wrong = "is not an attached thread";
@@ -317,8 +318,10 @@ void fli_thread_flush_unused(struct fl_heap *heap, bool stopped)
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next) {
         if (thread->detacher != NULL || !(stopped || thread->offline))
             continue; /* one that is being detached flushes itself, perhaps in an exit, which no stop waits for */
-        if (stopped)
+        if (stopped) {
             fli_guest_hand_over_locked(thread);
+            fli_reserve_end_owner(&heap->backing, &thread->owner);
+        }
         fli_thread_flush_owner(thread);
     }
     fli_registry_unlock();

@@ -52,14 +52,17 @@ struct fli_thread {
     FLI_ATOMIC(uint8_t) is_pending;      /* the byte for the host's eval breaker; other threads set it, too */
     uint8_t later;        /* the bit of the heap's option in fl_type.later; all bits in the stand-ins */
     struct fl_heap *heap; /* NULL in the stand-ins, and once the handle is left */
-    struct fl_heap *left; /* the heap that it was of, once the exit of its OS thread has detached it */
     struct fli_owner owner;
     void *context;
     struct fli_callback refilling; /* on_refill */
-    const void *stack;             /* the host's name for the stack that the thread is on */
-    struct fli_dead *dead;         /* dead objects of a stack, if it is the present one */
-    struct fli_dead *other_dead;   /* those of other stacks */
-    struct fli_queue *queue;       /* those that end later */
+    union {
+        const void *stack; /* the host's name for the stack that the thread is on */
+        struct fl_heap
+            *left; /* `heap` is NULL: the heap that it was of, if the exit of its OS thread has detached it */
+    };
+    struct fli_dead *dead;       /* dead objects of a stack, if it is the present one */
+    struct fli_dead *other_dead; /* those of other stacks */
+    struct fli_queue *queue;     /* those that end later */
     struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     void **checked_deferred[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     uint64_t deferring[2]; /* a bit per class of which it has a magazine of deferred blocks */
@@ -100,6 +103,13 @@ static inline void fli_thread_alert(struct fli_thread *thread)
 static inline bool fli_thread_is_stand_in(const struct fl_thread *face)
 {
     return fli_thread_of(face)->heap == NULL;
+}
+
+/* The heap that a handle was of, if it is left, or NULL. */
+static inline struct fl_heap *fli_thread_left(const struct fl_thread *face)
+{
+    const struct fli_thread *thread = fli_thread_of(face);
+    return thread->heap == NULL ? thread->left : NULL;
 }
 
 /* The cache that the slow halves work on. */

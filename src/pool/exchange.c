@@ -2,6 +2,7 @@
 #include "pool/exchange.h"
 #include "base/check.h"
 #include "pool/deliver.h"
+#include "pool/reserve.h"
 
 /* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. */
 enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16, BYTES_PER_NOTICE = 1 << 20 };
@@ -265,6 +266,11 @@ size_t fli_exchange_refill_owner(struct fl_cache *cache, unsigned class_index, s
         fli_cache_push_owner(cache, previous, capacity, &backing->magazines);
         return fli_cache_loaded_blocks(cache, capacity);
     }
+    struct fli_magazine *reserved = fli_reserve_take_owner(owner, class_index, &backing->magazines);
+    if (FLI_UNLIKELY(reserved != NULL)) {
+        load_filled(cache, reserved, class_index, backing, owner, false);
+        return fli_cache_loaded_blocks(cache, capacity);
+    }
     bool at_home = fli_owner_come_home(owner);
     bool loaded = at_home && load_own(cache, class_index, backing, owner);
     loaded = loaded || load_pooled(cache, class_index, backing, owner, at_home);
@@ -282,9 +288,8 @@ size_t fli_exchange_refill_owner(struct fl_cache *cache, unsigned class_index, s
 
 /* ---- Flushing. */
 
-/* Sends the blocks of a magazine home. Gives the magazine to the pool, empty or with the blocks of busy homes. */
-static void give_away(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
-                      struct fli_owner *owner)
+void fli_exchange_give_away_owner(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                                  struct fli_owner *owner)
 {
     if (fli_magazine_count(magazine) > 0)
         send_home(magazine, class_index, backing, owner, false, false);
@@ -297,12 +302,16 @@ static void give_away(struct fli_magazine *magazine, unsigned class_index, struc
 void fli_exchange_flush_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                               struct fli_owner *owner)
 {
+    if (fli_reserve_keeps(owner, class_index)) {
+        fli_reserve_set_aside_owner(cache, class_index, backing, owner);
+        return;
+    }
     struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
     struct fli_magazine *loaded = fli_cache_unload_owner(cache, backing->magazine_blocks[class_index]);
     if (loaded != NULL)
-        give_away(loaded, class_index, backing, owner);
+        fli_exchange_give_away_owner(loaded, class_index, backing, owner);
     if (previous != NULL)
-        give_away(previous, class_index, backing, owner);
+        fli_exchange_give_away_owner(previous, class_index, backing, owner);
 }
 
 static struct fli_chain *shelf_of(struct fli_home *home, unsigned class_index)
@@ -336,7 +345,7 @@ void fli_exchange_end_flush_owner(struct fli_backing *backing, struct fli_owner 
     struct fli_magazine *magazine;
     for (unsigned c = 0; c < FL_CLASS_COUNT; c++)
         while ((magazine = take_shelved(backing, owner, c)) != NULL)
-            give_away(magazine, c, backing, owner);
+            fli_exchange_give_away_owner(magazine, c, backing, owner);
     if (fli_home_try_briefly(owner->home)) {
         fli_rack_reset_empty(&owner->home->rack);
         fli_home_unlock(owner->home);

@@ -36,6 +36,10 @@ bool fli_exchange_has_given_much_owner(struct fli_owner *owner);
 
 /* Sends the blocks of both magazines home. The owning thread, or any other while that is stopped outside the
  * library. */
+/* Sends the blocks of a magazine home. Gives the magazine to the pool, empty or with the blocks of busy homes. */
+void fli_exchange_give_away_owner(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                                  struct fli_owner *owner);
+
 void fli_exchange_flush_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                               struct fli_owner *owner);
 

@@ -26,6 +26,8 @@ struct fli_backing {
 /* The most bytes of a small block: these go home one by one. Larger blocks stay in their magazines. */
 enum { FLI_HOME_BLOCK_MOST = FLI_MODEL ? 16 : 2048 };
 
+struct fli_reserve;
+
 /* What the slow halves know of the thread whose caches they work on. */
 struct fli_owner {
     struct fli_home *home;
@@ -33,6 +35,7 @@ struct fli_owner {
     uint32_t given_bytes;              /* what it gave away since the heap last looked */
     uint16_t given_magazines;          /* the same */
     uint16_t large_shard;              /* where its large blocks are counted */
+    struct fli_reserve *reserve;       /* what it has set aside (reserve.h); NULL: nothing ever */
 };
 
 /* Whether blocks of the class are small. */

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/reserve.h"
+#include "pool/exchange.h"
+
+#include <stdlib.h>
+
+static void put(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                struct fli_owner *owner)
+{
+    if (fli_magazine_count(magazine) > 0)
+        fli_chain_put(&owner->reserve->chains[class_index], &backing->magazines, magazine);
+    else
+        fli_owner_give_empty(magazine, backing, owner, false);
+}
+
+void fli_reserve_set_aside_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                                 struct fli_owner *owner)
+{
+    struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
+    struct fli_magazine *loaded = fli_cache_unload_owner(cache, backing->magazine_blocks[class_index]);
+    if (previous != NULL)
+        put(previous, class_index, backing, owner);
+    if (loaded != NULL)
+        put(loaded, class_index, backing, owner);
+}
+
+bool fli_reserve_begin_owner(struct fli_owner *owner)
+{
+    if (owner->reserve == NULL)
+        owner->reserve = (struct fli_reserve *)calloc(1, sizeof(struct fli_reserve));
+    return owner->reserve != NULL;
+}
+
+void fli_reserve_give_back_owner(unsigned class_index, size_t most, struct fli_backing *backing,
+                                 struct fli_owner *owner)
+{
+    const struct fli_magazines *magazines = &backing->magazines;
+    while (fli_reserve_blocks(owner, class_index, magazines) > most)
+        fli_exchange_give_away_owner(fli_reserve_take_owner(owner, class_index, magazines), class_index, backing,
+                                     owner);
+}
+
+void fli_reserve_end_owner(struct fli_backing *backing, struct fli_owner *owner)
+{
+    if (owner->reserve == NULL)
+        return;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        fli_reserve_give_back_owner(c, 0, backing, owner);
+    free(owner->reserve);
+    owner->reserve = NULL;
+}

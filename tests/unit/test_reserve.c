@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a thread has set aside: so many allocations succeed whatever happens, and nobody else takes it.
+ */
+/* link: -Wl,--wrap=mmap -Wl,--wrap=mprotect */
+#include "support.h"
+
+#include "refusal.h"
+
+#include "heap/registry.h"
+#include "heap/thread.h"
+
+enum { COUNT = FLI_RARE_PATHS ? 3000 : 30000, OTHER = 200 };
+
+static struct fl_type point = {.name = "point", .size = 48, .kind = FL_DEALLOC_PLAIN};
+static struct fl_type pair = {.name = "pair", .size = 128, .kind = FL_DEALLOC_PLAIN};
+static struct fl_type large = {.name = "large", .size = FL_BLOCK_MAX + 1, .kind = FL_DEALLOC_PLAIN};
+static struct fl_type unready = {.name = "unready", .size = 48, .kind = FL_DEALLOC_PLAIN};
+
+static void *objects[COUNT];
+
+static int types_up(void **state)
+{
+    (void)state;
+    return fl_type_ready(&point, NULL, NULL, 0) + fl_type_ready(&pair, NULL, NULL, 0) +
+           fl_type_ready(&large, NULL, NULL, 0);
+}
+
+static void reserve(struct fl_thread *thread, const struct fl_type *type, size_t count)
+{
+    assert_int_equal(fl_thread_reserve(thread, type, count), 0);
+}
+
+static void allocate(struct fl_thread *thread, const struct fl_type *type, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        objects[i] = fl_type_alloc(thread, type);
+        assert_non_null(objects[i]);
+    }
+}
+
+static void give_back(struct fl_thread *thread, const struct fl_type *type, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        fl_type_free(thread, objects[i], type);
+}
+
+/* Allocates until memory is refused. Returns the list of what it got, linked through its blocks. */
+static void *exhaust(struct fl_thread *thread, size_t size)
+{
+    void *list = NULL, **block;
+    while ((block = fl_alloc(thread, size)) != NULL) {
+        *block = list;
+        list = block;
+    }
+    return list;
+}
+
+static void free_list(struct fl_thread *thread, void *list, size_t size)
+{
+    for (void *next; list != NULL; list = next) {
+        next = *(void **)list;
+        fl_free_sized(thread, list, size);
+    }
+}
+
+static void allocations_succeed_where_the_os_refuses_everything(void **state)
+{
+    struct bed *bed = *state;
+    reserve(bed->thread, &point, COUNT);
+    assert_true(class_stats_of(bed->heap, point.size).cached >= COUNT);
+    refuses = true;
+    allocate(bed->thread, &point, COUNT);
+    give_back(bed->thread, &point, COUNT);
+    allocate(bed->thread, &point, COUNT); /* what was freed stays with the thread */
+    refuses = false;
+    give_back(bed->thread, &point, COUNT);
+}
+
+static void they_succeed_at_the_heap_s_limit(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = (size_t)16 << 20});
+    reserve(bed.thread, &point, COUNT);
+    void *list = exhaust(bed.thread, 1024);
+    assert_non_null(list);
+    allocate(bed.thread, &point, OTHER);
+    give_back(bed.thread, &point, OTHER);
+    void *more = exhaust(bed.thread, 2048); /* makes room, but not out of this */
+    allocate(bed.thread, &point, COUNT);
+    give_back(bed.thread, &point, COUNT);
+    free_list(bed.thread, list, 1024);
+    free_list(bed.thread, more, 2048);
+    end_bed(&bed);
+}
+
+static void *trim_heap(void *heap)
+{
+    fl_heap_trim(heap, 0);
+    return NULL;
+}
+
+static void no_trim_takes_it_from_a_thread_that_is_offline(void **state)
+{
+    struct bed *bed = *state;
+    reserve(bed->thread, &point, COUNT);
+    allocate(bed->thread, &point, OTHER);
+    fl_thread_offline(bed->thread);
+    run_on_thread(trim_heap, bed->heap);
+    assert_sound(bed->heap);
+    fl_thread_online(bed->thread);
+    assert_true(class_stats_of(bed->heap, point.size).cached >= COUNT - OTHER);
+    give_back(bed->thread, &point, OTHER);
+    refuses = true;
+    allocate(bed->thread, &point, COUNT);
+    refuses = false;
+    give_back(bed->thread, &point, COUNT);
+}
+
+/* What another thread holds meanwhile. */
+struct holder {
+    struct fl_heap *heap;
+    pthread_barrier_t barrier;
+};
+
+static void *hold_locks(void *argument)
+{
+    struct holder *holder = argument;
+    struct fl_heap *heap = holder->heap;
+    fli_registry_lock();
+    fli_lock(&heap->backing.slabs.lock);
+    pthread_barrier_wait(&holder->barrier);
+    pthread_barrier_wait(&holder->barrier);
+    fli_unlock(&heap->backing.slabs.lock);
+    fli_registry_unlock();
+    return NULL;
+}
+
+static void allocations_wait_for_no_lock(void **state)
+{
+    struct bed *bed = *state;
+    struct holder holder = {.heap = bed->heap};
+    pthread_t thread;
+    reserve(bed->thread, &point, COUNT);
+    pthread_barrier_init(&holder.barrier, NULL, 2);
+    assert_int_equal(pthread_create(&thread, NULL, hold_locks, &holder), 0);
+    pthread_barrier_wait(&holder.barrier);
+    alarm(60); /* ends the test where one waits */
+    allocate(bed->thread, &point, COUNT);
+    alarm(0);
+    pthread_barrier_wait(&holder.barrier);
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&holder.barrier);
+    give_back(bed->thread, &point, COUNT);
+}
+
+static void a_second_call_adds_what_is_missing(void **state)
+{
+    struct bed *bed = *state;
+    reserve(bed->thread, &point, COUNT);
+    size_t cached = class_stats_of(bed->heap, point.size).cached;
+    reserve(bed->thread, &point, COUNT);
+    reserve(bed->thread, &point, 0);
+    assert_int_equal(class_stats_of(bed->heap, point.size).cached, cached);
+    allocate(bed->thread, &point, OTHER);
+    reserve(bed->thread, &point, COUNT);
+    assert_true(class_stats_of(bed->heap, point.size).cached >= COUNT);
+    give_back(bed->thread, &point, OTHER);
+}
+
+static void it_ends_with_a_flush(void **state)
+{
+    struct bed *bed = *state;
+    reserve(bed->thread, &point, COUNT);
+    reserve(bed->thread, &pair, COUNT);
+    fl_thread_flush(bed->thread);
+    assert_int_equal(class_stats_of(bed->heap, point.size).cached, 0);
+    assert_int_equal(class_stats_of(bed->heap, pair.size).cached, 0);
+    reserve(bed->thread, &point, COUNT);
+    fl_heap_flush_stopped(bed->heap);
+    assert_int_equal(class_stats_of(bed->heap, point.size).cached, 0);
+}
+
+static void in_a_child_it_is_the_thread_s_that_has_forked(void **state)
+{
+    struct bed *bed = *state;
+    reserve(bed->thread, &point, COUNT);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        refuses = true;
+        for (unsigned i = 0; i < COUNT; i++)
+            EXPECT(fl_type_alloc(bed->thread, &point) != NULL);
+        refuses = false;
+        EXPECT_SOUND(bed->heap);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void *fork_beside(void *argument)
+{
+    struct bed *bed = argument;
+    pid_t child = fork();
+    if (child == 0) {
+        EXPECT_SOUND(bed->heap);
+        EXPECT(class_stats_of(bed->heap, point.size).lost >= COUNT);
+        _exit(0);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    return (void *)(intptr_t)status;
+}
+
+static void in_a_child_that_another_has_forked_it_is_lost(void **state)
+{
+    struct bed *bed = *state;
+    pthread_t thread;
+    void *status;
+    reserve(bed->thread, &point, COUNT);
+    assert_int_equal(pthread_create(&thread, NULL, fork_beside, bed), 0);
+    assert_int_equal(pthread_join(thread, &status), 0);
+    assert_null(status);
+}
+
+static void what_cannot_be_had_leaves_nothing_aside(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = (size_t)16 << 20});
+    assert_int_equal(fl_thread_reserve(bed.thread, &point, (size_t)1 << 20), -ENOMEM);
+    fl_thread_flush(bed.thread);
+    void *list = exhaust(bed.thread, 1024);
+    size_t bytes = 0;
+    for (void *block = list; block != NULL; block = *(void **)block)
+        bytes += 1024;
+    assert_true(bytes > (size_t)8 << 20);
+    free_list(bed.thread, list, 1024);
+    end_bed(&bed);
+}
+
+static void others_are_refused(void **state)
+{
+    struct bed *bed = *state;
+    assert_int_equal(fl_thread_reserve(bed->thread, &large, 1), -ENOTSUP);
+    assert_int_equal(fl_thread_reserve(bed->thread, &unready, 1), -ENOTSUP);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BED_TEST(allocations_succeed_where_the_os_refuses_everything),
+        cmocka_unit_test(they_succeed_at_the_heap_s_limit),
+        BED_TEST(no_trim_takes_it_from_a_thread_that_is_offline),
+        BED_TEST(allocations_wait_for_no_lock),
+        BED_TEST(a_second_call_adds_what_is_missing),
+        BED_TEST(it_ends_with_a_flush),
+        BED_TEST(in_a_child_it_is_the_thread_s_that_has_forked),
+        BED_TEST(in_a_child_that_another_has_forked_it_is_lost),
+        cmocka_unit_test(what_cannot_be_had_leaves_nothing_aside),
+        BED_TEST(others_are_refused),
+    };
+    return cmocka_run_group_tests(tests, types_up, NULL);
+}
