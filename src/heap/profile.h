@@ -77,6 +77,8 @@ void fli_profile_see(struct fl_heap *heap, const struct fl_trace_event *event, v
 static inline bool fli_profile_is_told_of_free(struct fl_heap *heap, const void *block)
 {
     const struct fl_trace *trace = fli_trace_of(heap);
+    if (heap->watched)
+        return true;
     return trace != NULL && (trace->callback != fli_profile_see ||
                              fli_sampled_may_have(&((struct fli_profile *)trace->context)->sampled, block));
 }
