@@ -72,7 +72,7 @@ struct fl_thread {
 
 /* The calling OS thread's handle in the default heap. Before the thread's first call and while it exits, this is a
  * stand-in: a constant thread whose caches have no capacity. */
-extern FL_API __thread struct fl_thread *fl_thread_current FL_TLS_MODEL;
+extern FL_API FL_TLS_MODEL __thread struct fl_thread *fl_thread_current;
 
 FL_API void *fl_alloc_slow(struct fl_thread *thread, size_t size);
 FL_API void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size);

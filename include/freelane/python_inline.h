@@ -126,7 +126,7 @@ struct fl_py_current {
 };
 
 /* By the model that FREELANE_TLS_DYNAMIC chooses (inline.h). */
-extern FL_PY_API __thread struct fl_py_current fl_py_current FL_TLS_MODEL;
+extern FL_PY_API FL_TLS_MODEL __thread struct fl_py_current fl_py_current;
 
 /* The address range of the heap's slabs: constant once a type is ready, and empty before. */
 struct fl_py_slabs {
