@@ -18,7 +18,7 @@
 struct fli_py_buffer {
     struct fli_py_buffer *next; /* once it is retired */
     size_t bytes;               /* with this header */
-    max_align_t content[];
+    long double content[];      /* of the largest alignment, which C99 has no other name for */
 };
 
 static FLI_ATOMIC(struct fli_py_buffer *) retired;
