@@ -20,7 +20,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* Has Memcheck forget the pointer that the magazine had to a block, and lets the library write the block. */
+/* Has a tool forget the pointer that the magazine had to a block, and lets the library write the block. */
 FLI_COLD static void show_taken(const struct fl_cache *cache, unsigned class_index, void *block)
 {
     fli_watch_forget(cache->top, sizeof *cache->top);
@@ -82,6 +82,7 @@ struct refilled {
 static void call_on_refill(void *argument)
 {
     const struct refilled *refilled = argument;
+    fli_watch_pass(NULL, 0);
     refilled->thread->heap->options.on_refill(&refilled->thread->face, refilled->bytes);
 }
 
@@ -236,6 +237,7 @@ static void call_on_pressure(void *argument)
 {
     struct plea *plea = argument;
     const struct fl_options *options = &plea->heap->options;
+    fli_watch_pass(NULL, 0);
     plea->relieved = options->on_pressure(plea->heap, plea->size, options->context);
 }
 
@@ -312,7 +314,8 @@ FLI_COLD static void tell_after(struct fl_heap *heap, const struct fli_request *
     if (heap->watched && block != NULL && request->block != NULL)
         fli_watch_resize(request->block, request->old_size, block, request->size, request->size);
     else if (heap->watched && block != NULL)
-        fli_watch_alloc(block, request->size, fl_usable_size(heap, block), request->zeroed);
+        fli_watch_alloc(block, request->size, fl_usable_size(heap, block), heap->backing.slabs.stale_bytes,
+                        request->zeroed);
     struct fl_trace_event event = {FL_TRACE_ALLOC, block, request->size, request->type};
     if (block == NULL && request->block != NULL)
         event = (struct fl_trace_event){FL_TRACE_ALLOC, request->block, request->old_size, NULL};

@@ -5,6 +5,7 @@
  */
 #include "api/alloc.h"
 #include "api/free.h"
+#include "base/watch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -33,6 +34,7 @@ int fl_alloc_many(struct fl_thread *thread, size_t size, size_t count, void **bl
         }
         done++;
     }
+    fli_watch_wrote(blocks, count * sizeof *blocks);
     return 0;
 }
 

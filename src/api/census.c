@@ -10,6 +10,7 @@
 #include "api/stats.h"
 #include "base/check.h"
 #include "base/json.h"
+#include "base/watch.h"
 
 #include <errno.h>
 #include <string.h>
@@ -153,6 +154,7 @@ struct taking {
 static bool count_block(void *context, const struct fl_block *block)
 {
     struct taking *taking = context;
+    fli_watch_pass(NULL, 0);
     struct fl_census_row row = {.type = taking->type_of(taking->context, block), .count = 1, .bytes = block->size};
     if (4 * (taking->census->used + 1) > 3 * taking->census->capacity && !grow(&taking->census))
         return false;
@@ -175,12 +177,15 @@ int fl_census_take(struct fl_heap *heap, fl_census_callback type_of, void *conte
     }
     finish(taking.census);
     *census = taking.census;
+    fli_watch_wrote(census, sizeof *census);
     return 0;
 }
 
 size_t fl_census_rows(const struct fl_census *census, const struct fl_census_row **rows)
 {
     *rows = census->rows;
+    fli_watch_wrote(rows, sizeof *rows);
+    fli_watch_wrote(census->rows, census->used * sizeof *census->rows);
     return census->used;
 }
 

@@ -18,6 +18,7 @@
 #include "api/pending.h"
 #include "api/serve.h"
 #include "base/check.h"
+#include "base/watch.h"
 #include "heap/service.h"
 
 #include <errno.h>
@@ -300,6 +301,7 @@ __attribute__((noinline)) static void destroy_carefully(struct fl_thread *face, 
     struct fli_dead_object object = {entry, type};
     if ((entry & FLI_DEAD_LEGACY) == 0 && !is_live(face, entry, type))
         return;
+    fli_watch_pass(NULL, 0);
     struct fli_thread *thread = fli_destroy_attached(face);
     if (thread != NULL)
         destroy_attached(thread, object);

@@ -177,12 +177,12 @@ FLI_COLD static bool tell(struct fl_heap *heap, bool is_offline, void *block, co
 {
     if (!fli_check_live_in(heap, is_offline, block, how)) {
         if (heap->watched && !fl_owns(heap, block))
-            fli_watch_free(block, 0); /* which Memcheck reports, too */
+            fli_watch_free(block, 0, 0); /* which Memcheck reports, too */
         return false;
     }
     size_t size = how->sized ? how->size : fl_usable_size(heap, block);
     if (heap->watched)
-        fli_watch_free(block, how->deferred ? size : fli_min(size, heap->backing.slabs.stale_bytes));
+        fli_watch_free(block, size, how->deferred ? size : fli_min(size, heap->backing.slabs.stale_bytes));
     fli_trace_tell(heap, (struct fl_trace_event){FL_TRACE_FREE, block, size, how->type});
     return true;
 }

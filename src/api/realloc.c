@@ -33,6 +33,7 @@ static void *copy(struct fl_thread *face, void *block, size_t old_size, const st
     if (other == NULL)
         return NULL;
     memcpy(other, block, fli_min(old_size, request->size));
+    fli_watch_copied(other, block, fli_min(old_size, request->size));
     fl_free_sized(face, block, old_size);
     return other;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "api/stats.h"
 #include "base/lock.h"
+#include "base/watch.h"
 #include "heap/registry.h"
 #include "heap/trim.h"
 #include "pool/reserve.h"
@@ -174,6 +175,7 @@ void fl_heap_stats(struct fl_heap *heap, struct fl_stats *stats)
     stats->trims = fli_load_hint(&heap->trims);
     stats->trimmed_bytes = fli_load_hint(&heap->trimmed_bytes);
     count_grace(heap, stats);
+    fli_watch_wrote(stats, sizeof *stats);
 }
 
 /* ---- Printing. */

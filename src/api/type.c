@@ -15,6 +15,7 @@
  */
 #include "api/instance.h"
 #include "base/check.h"
+#include "base/watch.h"
 #include "memory/block.h"
 
 #include <errno.h>
@@ -309,5 +310,6 @@ int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error,
     ready.later_class = quick_class(&ready, ready.later != 0 && (ready.flags & FL_TYPE_HAS_WORDS) != 0);
     ready.ready = true;
     *type = ready;
+    fli_watch_wrote(type, sizeof *type);
     return 0;
 }

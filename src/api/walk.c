@@ -4,6 +4,7 @@
  */
 #include "heap/walk.h"
 #include "base/check.h"
+#include "base/watch.h"
 
 #include <errno.h>
 
@@ -60,6 +61,7 @@ struct telling {
 static bool tell(const struct telling *telling, void *start, size_t size)
 {
     struct fl_block block = {.start = start, .size = size, .state = FL_BLOCK_LIVE};
+    fli_watch_pass(&block, sizeof block);
     return telling->callback(telling->context, &block);
 }
 
@@ -146,5 +148,9 @@ static bool find_large(struct fl_heap *heap, const void *address, struct fl_bloc
 bool fl_block_at(struct fl_heap *heap, const void *address, struct fl_block *block)
 {
     unsigned class_index = fli_slab_class_of(&heap->backing.slabs, address);
-    return class_index != 0 ? find_in_slab(heap, class_index, address, block) : find_large(heap, address, block);
+    bool found = class_index != 0 ? find_in_slab(heap, class_index, address, block)
+                                  : find_large(heap, address, block);
+    if (found)
+        fli_watch_wrote(block, sizeof *block);
+    return found;
 }

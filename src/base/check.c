@@ -5,6 +5,7 @@
  */
 #include "base/check.h"
 #include "base/atomic.h"
+#include "base/watch.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -46,6 +47,8 @@ void fli_misuse(const char *call, const void *pointer, const char *type, const c
     int saved = errno;
     /* C2: acquire, pairs with C1 in fl_set_misuse_handler. */
     fl_misuse_handler tell = fli_load_acquire(&handler);
+    fli_watch_pass(&misuse, sizeof misuse);
+    fli_watch_wrote(message, sizeof message);
     tell(&misuse);
     errno = saved;
 }

@@ -69,6 +69,14 @@
 #define FLI_VALGRIND 0
 #endif
 
+/* A program that is compiled with a sanitizer may contain this library, which is not. ELF has references to what may be
+ * missing. */
+#if defined(__ELF__) && !FLI_ADDRESS_SANITIZER && !FLI_THREAD_SANITIZER && !defined(FREELANE_MODEL)
+#define FLI_RUNTIMES 1
+#else
+#define FLI_RUNTIMES 0
+#endif
+
 #if defined(CLOCK_MONOTONIC_COARSE)
 #define FLI_CLOCK_COARSE CLOCK_MONOTONIC_COARSE
 #else

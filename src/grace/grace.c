@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "grace/grace.h"
+#include "base/watch.h"
 #include "grace/rcu.h"
 
 #include <time.h>
@@ -16,6 +17,7 @@ int fli_grace_init(struct fli_grace *grace, enum fl_grace kind, const struct fl_
 int64_t fli_grace_begin(const struct fli_grace *grace)
 {
     int state = fli_cancel_off();
+    fli_watch_pass(NULL, 0);
     int64_t token = grace->calls.begin(grace->calls.context);
     fli_cancel_restore(state);
     return token;
@@ -24,6 +26,7 @@ int64_t fli_grace_begin(const struct fli_grace *grace)
 bool fli_grace_elapsed_host(const struct fli_grace *grace, int64_t token)
 {
     int state = fli_cancel_off();
+    fli_watch_pass(NULL, 0);
     bool elapsed = grace->calls.elapsed(grace->calls.context, token);
     fli_cancel_restore(state);
     return elapsed;
@@ -35,6 +38,7 @@ bool fli_grace_wait(const struct fli_grace *grace, int64_t token, unsigned milli
         return fli_grace_elapsed(grace, token);
     const struct fli_reader_calls *readers = grace->readers;
     bool was_online = readers != NULL && readers->pause();
+    fli_watch_pass(NULL, 0);
     if (grace->wait_for != NULL)
         grace->wait_for(grace->calls.context, token, milliseconds);
     else

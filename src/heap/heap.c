@@ -171,6 +171,7 @@ struct fl_heap *fli_heap_create(const struct fl_options *options, bool is_defaul
         return NULL;
     }
     memset(heap, 0, sizeof *heap);
+    fli_watch_wrote(heap, sizeof *heap);
     heap->options = resolved;
     heap->is_default = is_default;
     heap->watched = fli_watch_is_on();

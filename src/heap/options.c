@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap/options.h"
 #include "base/check.h"
+#include "base/watch.h"
 #include "memory/magazine.h"
 #include "memory/slab.h"
 
@@ -262,5 +263,6 @@ int fl_options_parse(const char *text, struct fl_options *options, char *error, 
     if (fli_options_resolve(&parsed, &resolved, error, error_size) != 0)
         return -EINVAL;
     *options = parsed;
+    fli_watch_wrote(options, sizeof *options);
     return 0;
 }

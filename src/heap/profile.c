@@ -2,6 +2,7 @@
 #include "heap/profile.h"
 #include "base/callback.h"
 #include "base/check.h"
+#include "base/watch.h"
 #include "heap/trace.h"
 
 #include <errno.h>
@@ -105,6 +106,7 @@ static void call_stack(void *argument)
 {
     struct sampling *sampling = (struct sampling *)argument;
     const struct fl_profile_options *options = &sampling->options;
+    fli_watch_pass(NULL, 0);
     size_t depth = options->stack(options->context, sampling->frames, FL_PROFILE_FRAMES_MAX);
     sampling->depth = fli_min(depth, FL_PROFILE_FRAMES_MAX);
     sampling->is_complete = true;

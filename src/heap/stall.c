@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap/stall.h"
+#include "base/watch.h"
 #include "heap/registry.h"
 #include "heap/thread.h"
 
@@ -24,6 +25,7 @@ static void print(struct fl_heap *heap, const struct fl_stall *stall)
 
 static void tell(struct fl_heap *heap, const struct fl_stall *stall)
 {
+    fli_watch_pass(stall, sizeof *stall);
     if (heap->options.on_stall != NULL)
         heap->options.on_stall(heap, stall, heap->options.context);
     else

@@ -4,6 +4,7 @@
  */
 #include "heap/thread.h"
 #include "base/check.h"
+#include "base/watch.h"
 #include "heap/guest.h"
 #include "heap/registry.h"
 #include "heap/share.h"
@@ -232,6 +233,7 @@ static void call_on_deferred(void *argument)
 {
     struct fl_heap *heap = argument;
     const struct fl_options *options = &heap->options;
+    fli_watch_pass(NULL, 0);
     options->on_deferred(heap, fli_load_hint(&heap->deferred.bytes), options->context);
 }
 

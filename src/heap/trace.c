@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap/trace.h"
 #include "base/check.h"
+#include "base/watch.h"
 #include "heap/profile.h"
 #include "heap/registry.h"
 
@@ -157,6 +158,7 @@ struct telling {
 static void call_host(void *argument)
 {
     const struct telling *telling = (const struct telling *)argument;
+    fli_watch_pass(&telling->event, sizeof telling->event);
     telling->trace->callback(telling->heap, &telling->event, telling->trace->context);
 }
 

@@ -33,7 +33,7 @@ static inline const struct fl_trace *fli_trace_of(struct fl_heap *heap)
     return fli_load_order(&heap->trace, FL_MO_TRACE_LOOK);
 }
 
-/* Whether a thread of the heap is to be diverted: a trace is on, or Memcheck watches. */
+/* Whether a thread of the heap is to be diverted: a trace is on, or a tool watches. */
 static inline bool fli_trace_diverts(struct fl_heap *heap)
 {
     return fli_trace_of(heap) != NULL || heap->watched;

@@ -109,7 +109,7 @@ struct fli_slabs {
     bool small_pages;   /* are asked for everywhere */
     bool strict;        /* the OS counts memory that could be written: cold chunks are withdrawn */
     bool defers;        /* blocks can be deferred */
-    bool watched;       /* by Memcheck */
+    bool watched;       /* by a tool that looks at memory: base/watch.h */
     size_t stale_bytes; /* bytes of a free block that stale readers may read */
 
     FLI_ATOMIC(bool) has_strays; /* written under the lock, seldom */

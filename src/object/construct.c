@@ -2,6 +2,7 @@
 #include "object/construct.h"
 #include "api/destroy.h"
 #include "base/check.h"
+#include "base/watch.h"
 #include "heap/registry.h"
 #include "heap/walk.h"
 #include "object/keep.h"
@@ -108,6 +109,7 @@ static struct fl_object *construct(struct fl_thread *face, struct fl_object *obj
                                    const struct fl_constructed_type *type)
 {
     fl_object_init(face, object, &type->type);
+    fli_watch_pass(object, sizeof *object);
     if (FLI_LIKELY(type->construct(face, object, &type->type)))
         return object;
     if (fl_drop(face, object))
@@ -138,8 +140,10 @@ __attribute__((noinline)) static struct fl_object *alloc(struct fl_thread *face,
 {
     fl_merge(face);
     struct fl_object *object = (struct fl_object *)fl_type_alloc(face, type);
-    if (object != NULL)
+    if (object != NULL) {
         fl_object_init(face, object, type);
+        fli_watch_wrote(object, sizeof *object);
+    }
     return object;
 }
 

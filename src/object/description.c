@@ -5,6 +5,7 @@
  */
 #include "base/atomic.h"
 #include "base/check.h"
+#include "base/watch.h"
 #include "object/construct.h"
 
 #include <errno.h>
@@ -50,6 +51,7 @@ static int make_ready(struct fl_type *type, const struct fl_type *base, char *er
     int failed = fl_type_ready(&ready, base, error, error_size);
     if (failed == 0)
         *type = ready;
+    fli_watch_wrote(type, sizeof *type);
     return failed;
 }
 
@@ -176,5 +178,6 @@ int fl_constructed_type_ready(struct fl_constructed_type *type, const struct fl_
     divert(&making.type.type);
     making.type.number = fli_add_count(&numbers, 1);
     *type = making.type;
+    fli_watch_wrote(type, sizeof *type);
     return 0;
 }

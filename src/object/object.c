@@ -4,6 +4,7 @@
  */
 #include "api/serve.h"
 #include "base/check.h"
+#include "base/watch.h"
 #include "heap/service.h"
 #include "object/construct.h"
 #include "object/hand.h"
@@ -234,6 +235,7 @@ void fl_object_init_slow(struct fl_thread *face, struct fl_object *object, const
     }
     set_one(object, mark, 0);
     fli_store_public(&object->type, type);
+    fli_watch_wrote(object, sizeof *object);
 }
 
 void fl_revive(struct fl_thread *face, struct fl_object *object)
