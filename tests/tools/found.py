@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""Who finds an error of a host: what a program prints (planted.c) is what the table of tests/README.md says.
+
+usage: found.py <README> <tool> <command...>
+
+The table has a row per error, and a column per tool that starts with its name. The command prints lines
+`<error>: <kind of block>: <who finds it>`.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+ROW = re.compile(r"^\| *(.*?) *\|$", re.MULTILINE)
+FOUND = re.compile(r"^([\w ]+): (\w+): (\w+)$", re.MULTILINE)
+
+
+def promised(readme, tool):
+    """Who finds each error under the tool, by the table."""
+    rows = [re.split(r" *\| *", row) for row in ROW.findall(pathlib.Path(readme).read_text(encoding="utf-8"))]
+    heads = [number for number, row in enumerate(rows) if tool in row]
+    if not heads:
+        sys.exit(f"{readme} has no table with a column {tool}")
+    column = rows[heads[0]].index(tool)
+    found = {}
+    for row in rows[heads[0] + 2 :]:
+        if len(row) != len(rows[heads[0]]):
+            break
+        found[row[0]] = row[column]
+    return found
+
+
+def problems_of(promises, found):
+    """What is not as promised. `found` has (error, kind, finder)."""
+    for error, kind, finder in found:
+        if promises.get(error) != finder:
+            yield f"{error}, in a {kind} block: {finder} finds it, the README says {promises.get(error)}"
+    for error in promises:
+        if error not in {name for name, _, _ in found}:
+            yield f"{error}: was not planted"
+
+
+def main(readme, tool, *command):
+    promises = promised(readme, tool)
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=100, check=False)
+    found = FOUND.findall(result.stdout)
+    problems = list(problems_of(promises, found))
+    if result.returncode != 0:
+        problems.append(f"the program ends with {result.returncode}")
+    if problems:
+        sys.exit("\n".join([result.stdout, result.stderr, *problems]))
+    print(f"{len(found)} errors: found as promised")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
