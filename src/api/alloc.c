@@ -20,18 +20,9 @@
 #include <errno.h>
 #include <string.h>
 
-/* Has a tool forget the pointer that the magazine had to a block, and lets the library write the block. */
-FLI_COLD static void show_taken(const struct fl_cache *cache, unsigned class_index, void *block)
-{
-    fli_watch_forget(cache->top, sizeof *cache->top);
-    fli_unpoison(block, fli_class_bytes(class_index));
-}
-
 static void *pop_owner(struct fli_thread *thread, struct fl_cache *cache, unsigned class_index)
 {
     void *block = fl_cache_take(cache, fl_cache_top(cache));
-    if (FLI_UNLIKELY(thread->heap->watched))
-        show_taken(cache, class_index, block);
     if (FLI_CHECKED) {
         struct fli_slabs *slabs = &thread->heap->backing.slabs;
         fli_unpoison(block, fli_class_bytes(class_index));
@@ -205,6 +196,13 @@ static bool serves(const struct fli_thread *thread, const struct fl_header *head
     return thread->header == header && !fli_walk_is_disturbed(thread->heap);
 }
 
+/* Has a tool forget the pointer that the magazine had to a block just taken, and lets the library write the block. */
+FLI_COLD static void show_taken(const struct fl_cache *cache, unsigned class_index, void *block)
+{
+    fli_watch_forget(cache->top, sizeof *cache->top);
+    fli_unpoison(block, fli_class_bytes(class_index));
+}
+
 /* Tries once. Stores the heap that was tried, NULL if there is none. On failure errno is EINVAL if the heap takes
  * only objects with another header or is being walked, else ENOMEM. */
 static void *attempt(struct fl_thread *face, const struct fli_request *request, struct fl_heap **heap)
@@ -222,6 +220,8 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
     void *block = class_index != 0 ? alloc_block(thread, class_index) : alloc_large(thread, request);
     if (FLI_UNLIKELY(block == NULL) && class_index != 0)
         block = make_room(thread, class_index);
+    if (FLI_UNLIKELY((*heap)->watched) && block != NULL && class_index != 0)
+        show_taken(fli_thread_cache(thread, class_index), class_index, block);
     fli_service_leave(thread);
     return block;
 }

@@ -19,7 +19,8 @@
 
 #if FLI_VALGRIND
 #include <valgrind/memcheck.h>
-#define FLI_UNDER_MEMCHECK              (RUNNING_ON_VALGRIND != 0)
+/* Other tools of Valgrind, such as callgrind, do not answer. */
+#define FLI_UNDER_MEMCHECK              (VALGRIND_MAKE_MEM_DEFINED(&(char){0}, 1) != 0)
 #define FLI_TELL_MEMCHECK(request, ...) VALGRIND_##request(__VA_ARGS__)
 #else
 #define FLI_UNDER_MEMCHECK              false
