@@ -175,8 +175,9 @@ struct fl_py_type {
 
 /* Checks a declared type against its type object, and makes it ready. The type object comes from
  * PyType_FromModuleAndSpec, or from PyType_Ready if it is static. Called once for each type object, where the module
- * is executed, before any object or subtype of the type exists. In another interpreter than the main one, it then gives
- * the type the interpreter's tp_alloc and tp_free. May lock, and may run Python code.
+ * is executed, before any object or subtype of the type exists. In another interpreter than the main one, and where a
+ * tool looks at each object (`ignore_tools` below), it then gives the type the interpreter's tp_alloc and tp_free. May
+ * lock, and may run Python code.
  *
  * Returns 0, or -1 with one of these exceptions, whose text names the types:
  *
@@ -207,6 +208,12 @@ struct fl_py_options {
     /* Freelane does not stop the world by itself in order to return free memory. In text it is stops=0. Full
      * collections and an allocation that would fail still do. */
     bool no_stops;
+    /* Types stay on Freelane where a tool looks at each object of the interpreter, which then does not see theirs as it
+     * sees others. In text it is tools=0. Without it, fl_py_type_ready gives the types the interpreter's tp_alloc and
+     * tp_free where it finds one: the allocator of objects is not the interpreter's own (PYTHONMALLOC=debug or malloc,
+     * -X dev, PyMem_SetAllocator), or AddressSanitizer is in the process and not in a checked build of Freelane.
+     * tracemalloc is no such tool (fl_py_set_caching). */
+    bool ignore_tools;
 };
 
 /* Sets the options of this copy of Freelane. Called before the first fl_py_type_ready, where the module is executed.
@@ -294,10 +301,11 @@ FL_PY_API void fl_py_buffer_free_deferred(void *buffer);
  * While caching is off, each object with gc comes from the interpreter and returns to it. The memory of all other
  * objects is reported to tracemalloc, and reference tracers are told of every object.
  *
- * Caching starts off where a reference tracer is installed (tracemalloc is one), and turns off at the first
- * collection that finds one. It turns on again at the first collection without one, if a tracer has turned it off.
- * After tracemalloc has been stopped, a call with true turns it on at once: tracemalloc keeps the traces of objects
- * that die before. */
+ * Caching starts off where a reference tracer is installed (tracemalloc is one). It turns off at the first collection
+ * that finds one, or at the first allocation that does, of those that a thread's cache does not serve. It turns on again
+ * at the first collection without one, if a tracer has turned it off. After tracemalloc has been stopped, a call with
+ * true turns it on at once: tracemalloc keeps the traces of objects that die before. Where fl_py_type_ready has found a
+ * tool that looks at each object, caching is off and stays so. */
 FL_PY_API bool fl_py_set_caching(bool on);
 
 /* What Freelane holds for this extension. Numbers are of moments that lie close together. */

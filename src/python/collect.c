@@ -36,14 +36,25 @@ bool fl_py_set_caching(bool on)
     return fli_py_threads_set_caching(on);
 }
 
-static void follow_tracer(void)
+static bool is_traced(void)
 {
     void *data;
-    bool traced = PyRefTracer_GetTracer(&data) != NULL;
+    return PyRefTracer_GetTracer(&data) != NULL;
+}
+
+static void follow_tracer(void)
+{
+    bool traced = is_traced();
     if (traced && fl_py_set_caching(false))
         fli_store_relaxed(&off_for_tracer, true); /* relaxed: as above */
     else if (!traced && fli_load_relaxed(&off_for_tracer))
         fl_py_set_caching(true);
+}
+
+void fli_py_collect_look(void)
+{
+    if (fli_py_threads_caching() && is_traced())
+        follow_tracer();
 }
 
 /* ---- Collections. */

@@ -22,6 +22,7 @@
  *     stop.[ch]      stops of the world, which are grace periods             reclaim.c, collect.c, heap.c
  *     heap.[ch]      the heap of objects without gc, statistics              all of them
  *     header.[ch]    whether the fast paths may write objects' headers        type.c, threads.c, object.c
+ *     tools.[ch]     tools that look at each object of the interpreter         type.c, object.c
  *     report.[ch]    what this copy tells of itself in Python                type.c, the Python package
  *     options.[ch]   the options of that heap                                heap.c, the module's execution
  *

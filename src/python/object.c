@@ -11,8 +11,8 @@
  *     with HAVE_GC                The interpreter.
  *
  * Types of other interpreters than the main one have the interpreter's tp_alloc and tp_free (type.c), and the tp_dealloc
- * of this file. Their objects lie in none of the heap's slabs, and no drawer is for their types. So the fast paths
- * send them here.
+ * of this file; so have all types where a tool looks at each object (tools.h). Their objects lie in none of the heap's
+ * slabs, and no drawer is for their types. So the fast paths send them here.
  *
  * A subtype made in Python has the interpreter's tp_alloc and tp_free. Its deallocation comes here through the chain
  * of tp_dealloc, when its own part is done, finalizer included.
@@ -23,6 +23,7 @@
 
 #include "python/interpreter.h"
 
+#include "python/collect.h"
 #include "python/drawer.h"
 #include "python/heap.h"
 #include "python/nest.h"
@@ -30,6 +31,7 @@
 #include "python/stock.h"
 #include "python/thread.h"
 #include "python/threads.h"
+#include "python/tools.h"
 
 static bool has_gc(PyTypeObject *type)
 {
@@ -118,8 +120,9 @@ PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py
         PyErr_Format(PyExc_SystemError, "freelane: fl_py_type_ready was not called for %s", type->tp_name);
         return NULL;
     }
-    if (!fli_py_is_main() || fli_py_heap == NULL)
+    if (!fli_py_is_main() || fli_py_heap == NULL || fli_py_tools_found())
         return PyType_GenericAlloc(type, items);
+    fli_py_collect_look();
     if (self->gc)
         return alloc_gc(self, type, items);
     if (has_gc(type))

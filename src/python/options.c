@@ -71,15 +71,24 @@ static int read_heap_option(const char *item, struct fl_py_options *options, cha
     return 0;
 }
 
+/* Whether the text sets a switch to 0 or 1. Stores whether it is off then. */
+static bool is_switch(const char *item, const char *name, bool *off)
+{
+    size_t length = strlen(name);
+    if (strncmp(item, name, length) != 0 || (strcmp(item + length, "=0") != 0 && strcmp(item + length, "=1") != 0))
+        return false;
+    *off = item[length + 1] == '0';
+    return true;
+}
+
 static int read_item(const char *item, struct fl_py_options *options, char *error, size_t error_size)
 {
     if (is_heap_option(item))
         return read_heap_option(item, options, error, error_size);
-    options->no_stops = strcmp(item, "stops=0") == 0;
-    if (options->no_stops || strcmp(item, "stops=1") == 0)
+    if (is_switch(item, "stops", &options->no_stops) || is_switch(item, "tools", &options->ignore_tools))
         return 0;
-    (void)snprintf(error, error_size, "unknown option '%s'; there are reserve, limit and retain, and stops, 0 or 1",
-                   item);
+    (void)snprintf(error, error_size,
+                   "unknown option '%s'; there are reserve, limit and retain, and stops and tools, 0 or 1", item);
     return -1;
 }
 

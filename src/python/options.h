@@ -7,6 +7,7 @@
  *     limit      none                                     its limit_bytes; likewise
  *     retain     64 MiB; with the GIL 32 MiB              what keeps its memory while no object needs it
  *     stops      1                                        whether pace.h asks for stops
+ *     tools      1                                        whether tools.h looks for tools
  */
 #ifndef FLI_PYTHON_OPTIONS_H
 #define FLI_PYTHON_OPTIONS_H

@@ -30,6 +30,7 @@ __thread struct fl_py_current fl_py_current = {.heap = (struct fl_thread *)&no_h
 static struct fli_py_thread *threads, *ended_threads;
 static uint64_t epoch;
 static FLI_ATOMIC(bool) uncached;
+static bool barred; /* caching stays off */
 
 /* ---- One thread. */
 
@@ -144,6 +145,7 @@ bool fli_py_threads_set_caching(bool on)
 {
     fli_registry_lock();
     bool was_on = fli_py_threads_caching();
+    on = on && !barred;
     if (on != was_on) {
         fli_store_relaxed(&uncached, !on); /* relaxed: as above */
         epoch++;
@@ -152,6 +154,14 @@ bool fli_py_threads_set_caching(bool on)
     fli_registry_unlock();
     (void)fli_py_thread_update();
     return was_on;
+}
+
+void fli_py_threads_bar(void)
+{
+    fli_registry_lock();
+    barred = true;
+    fli_registry_unlock();
+    (void)fli_py_threads_set_caching(false);
 }
 
 static struct fli_py_thread *take_ended(void)

@@ -52,6 +52,9 @@ void fli_py_threads_haul_stw(struct fli_py_haul *haul);
 /* Turns caching on or off in every thread. Returns whether it was on. May run Python code. */
 bool fli_py_threads_set_caching(bool on);
 
+/* Turns caching off for good: it is not turned on any more. May run Python code. */
+void fli_py_threads_bar(void);
+
 /* Whether caching is on. */
 bool fli_py_threads_caching(void);
 

@@ -9,6 +9,7 @@
 #include "python/header.h"
 #include "python/heap.h"
 #include "python/report.h"
+#include "python/tools.h"
 
 static PyMutex ready_lock;
 
@@ -183,11 +184,13 @@ int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
     if (failed == 0 && kept)
         failed = fli_py_collect_ready();
     if (failed == 0)
+        fli_py_tools_ready();
+    if (failed == 0)
         failed = enter_locked(self, type);
     if (failed == 0)
         failed = fli_py_report_add(type);
     PyMutex_Unlock(&ready_lock);
-    if (failed == 0 && !kept)
+    if (failed == 0 && (!kept || fli_py_tools_found()))
         lend(type);
     else if (failed == 0 && self->immortal && PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) &&
              fli_py_header_is_known())

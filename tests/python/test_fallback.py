@@ -156,7 +156,7 @@ static PyMethodDef methods[] = {{"inside", inside, METH_NOARGS, NULL}, {"drop_la
 
 static int execute(PyObject *module)
 {
-    struct fl_py_options options = {FL_PY_CACHE_BYTES, FL_PY_THREAD_BYTES, FL_PY_TYPES + FL_PY_REFERENCES, false};
+    struct fl_py_options options = {FL_PY_CACHE_BYTES, FL_PY_THREAD_BYTES, FL_PY_TYPES + FL_PY_REFERENCES, false, false};
     if (fl_py_configure(&options) < 0)
         return -1;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {

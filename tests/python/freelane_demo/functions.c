@@ -103,12 +103,38 @@ static PyObject *owns(PyObject *module, PyObject *object)
     return PyBool_FromLong(fl_py_heap() != NULL && fl_owns(fl_py_heap(), object));
 }
 
+/* ---- Errors that tools are to find. */
+
+static PyObject *peek(PyObject *module, PyObject *args)
+{
+    unsigned long long address;
+    Py_ssize_t bytes;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "Kn", &address, &bytes))
+        return NULL;
+    return PyBytes_FromStringAndSize((const char *)(uintptr_t)address, bytes);
+}
+
+static PyObject *poke(PyObject *module, PyObject *args)
+{
+    unsigned long long address;
+    const char *text;
+    Py_ssize_t bytes;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "Ky#", &address, &text, &bytes))
+        return NULL;
+    memcpy((void *)(uintptr_t)address, text, (size_t)bytes);
+    Py_RETURN_NONE;
+}
+
 PyMethodDef demo_functions[] = {
     {"churn", churn, METH_VARARGS,
      "churn(type, alive, count): creates `alive` objects in C and destroys them, until `count` have been; returns "
      "nanoseconds"},
     {"new_beside", new_beside, METH_O, "an object of the type made by PyObject_New or PyObject_GC_New, of zeros"},
     {"stats", stats, METH_NOARGS, "what Freelane holds: struct fl_py_stats"},
+    {"peek", peek, METH_VARARGS, "peek(address, bytes): what lies there"},
+    {"poke", poke, METH_VARARGS, "poke(address, text): writes it there"},
     {"set_caching", set_caching, METH_O, "fl_py_set_caching"},
     {"configure", configure, METH_O, "configure(limit): fl_py_configure"},
     {"check", check, METH_NOARGS, "fl_heap_check of the heap; no other thread may use it meanwhile"},
