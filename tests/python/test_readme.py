@@ -123,7 +123,8 @@ class Readme(unittest.TestCase):
 
             named = Named(1, 2)
             named.name = "a"
-            """
+            """,
+            FREELANE_PYTHON_OPTIONS="tools=0",  # with AddressSanitizer, too
         )
 
 
