@@ -105,14 +105,21 @@ static PyObject *owns(PyObject *module, PyObject *object)
 
 /* ---- Errors that tools are to find. */
 
-static PyObject *peek(PyObject *module, PyObject *args)
+/* The memory is read before anyone else can get it. */
+static PyObject *read_dead(PyObject *module, PyObject *args)
 {
-    unsigned long long address;
+    PyObject *list;
     Py_ssize_t bytes;
+    char read[64];
     (void)module;
-    if (!PyArg_ParseTuple(args, "Kn", &address, &bytes))
+    if (!PyArg_ParseTuple(args, "O!n", &PyList_Type, &list, &bytes) || PyList_GET_SIZE(list) == 0)
         return NULL;
-    return PyBytes_FromStringAndSize((const char *)(uintptr_t)address, bytes);
+    PyObject *object = PyList_GET_ITEM(list, 0);
+    const char *end = (const char *)object + Py_TYPE(object)->tp_basicsize;
+    if (bytes < 0 || bytes > (Py_ssize_t)sizeof read || PyList_SetItem(list, 0, Py_NewRef(Py_None)) < 0)
+        return NULL;
+    memcpy(read, end - bytes, (size_t)bytes);
+    return PyBytes_FromStringAndSize(read, bytes);
 }
 
 static PyObject *poke(PyObject *module, PyObject *args)
@@ -133,7 +140,8 @@ PyMethodDef demo_functions[] = {
      "nanoseconds"},
     {"new_beside", new_beside, METH_O, "an object of the type made by PyObject_New or PyObject_GC_New, of zeros"},
     {"stats", stats, METH_NOARGS, "what Freelane holds: struct fl_py_stats"},
-    {"peek", peek, METH_VARARGS, "peek(address, bytes): what lies there"},
+    {"read_dead", read_dead, METH_VARARGS,
+     "read_dead(list, bytes): drops its first item, and reads that object's end"},
     {"poke", poke, METH_VARARGS, "poke(address, text): writes it there"},
     {"set_caching", set_caching, METH_O, "fl_py_set_caching"},
     {"configure", configure, METH_O, "configure(limit): fl_py_configure"},
