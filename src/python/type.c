@@ -37,9 +37,25 @@ static int check_interpreter(PyTypeObject *type)
     return -1;
 }
 
+/* Gives a type that no object exists of the slots of the interpreter. */
+static void lend(PyTypeObject *type)
+{
+    type->tp_alloc = PyType_GenericAlloc;
+    type->tp_free = PyType_HasFeature(type, Py_TPFLAGS_HAVE_GC) ? PyObject_GC_Del : PyObject_Free;
+}
+
+/* Whether it is a static type that has these already: its module is executed again. */
+static bool is_lent_already(const struct fl_py_type *self, PyTypeObject *type)
+{
+    return self->state->ready && !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) &&
+           type->tp_alloc == PyType_GenericAlloc && type->tp_free != self->free;
+}
+
 static int check_slots(const struct fl_py_type *self, PyTypeObject *type)
 {
     const char *name = type->tp_name;
+    if (is_lent_already(self, type))
+        return 0;
     if (type->tp_alloc != self->alloc || type->tp_free != self->free)
         REFUSE("%s: tp_alloc and tp_free are not those of its FL_PY_TYPE", name);
     if (self->kind == FL_DEALLOC_LEGACY) {
@@ -160,13 +176,6 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
     types = self;
     state->ready = true;
     return 0;
-}
-
-/* Gives a type that no object exists of the slots of the interpreter. */
-static void lend(PyTypeObject *type)
-{
-    type->tp_alloc = PyType_GenericAlloc;
-    type->tp_free = PyType_HasFeature(type, Py_TPFLAGS_HAVE_GC) ? PyObject_GC_Del : PyObject_Free;
 }
 
 int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)

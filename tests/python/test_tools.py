@@ -27,7 +27,7 @@ STATE = """
 
 # What the types do in a program, on the interpreter's slots or not.
 USE = """
-    import gc, os
+    import gc, os, sys
     import freelane_demo as demo
     from demo_support import run_threads, types
     def use():
@@ -54,6 +54,11 @@ USE = """
         assert os.wait()[1] == 0
         demo.check()
     use_all()
+    del sys.modules["freelane_demo"]
+    import freelane_demo as second
+    assert second.Pair is not demo.Pair and second.StaticPair is demo.StaticPair
+    second.StaticPair(second.Pair(demo.Pair()))
+    use()
 """
 
 TWINS = ["Point", "DefaultPoint", "GCPair", "StaticPair", "ImmortalLabel"]
