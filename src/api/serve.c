@@ -92,3 +92,14 @@ struct fl_heap *fl_thread_heap(const struct fl_thread *face)
         return thread->heap;
     return thread->left != NULL ? thread->left : fl_heap_default();
 }
+
+void fl_thread_set_context(struct fl_thread *face, void *context)
+{
+    if (!fli_thread_is_stand_in(face))
+        fli_thread_of(face)->context = context;
+}
+
+void *fl_thread_context(const struct fl_thread *face)
+{
+    return fli_thread_of(face)->context;
+}

@@ -387,16 +387,3 @@ void fl_thread_online(struct fl_thread *face)
         fl_thread_current = face;
     fli_guest_return(thread);
 }
-
-/* ---- Small queries. */
-
-void fl_thread_set_context(struct fl_thread *face, void *context)
-{
-    if (!fli_thread_is_stand_in(face))
-        fli_thread_of(face)->context = context;
-}
-
-void *fl_thread_context(const struct fl_thread *face)
-{
-    return fli_thread_of(face)->context;
-}
