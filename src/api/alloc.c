@@ -54,8 +54,8 @@ static bool has_blocks(const struct fli_thread *thread, struct fl_cache *cache, 
 static size_t refill(struct fli_thread *thread, unsigned class_index, bool pressed)
 {
     struct fl_heap *heap = thread->heap;
-    bool is_set_aside = fli_reserve_keeps(&thread->owner,
-                                          class_index); /* then there is no time for the heap's upkeep */
+    /* What is set aside comes without a lock: then there is no time for the heap's upkeep. */
+    bool is_set_aside = fli_reserve_keeps(&thread->owner, class_index);
     if (fli_deferred_is_waiting(&heap->deferred) && !is_set_aside)
         fli_bound_advance_deferred(heap);
     if (FLI_UNLIKELY(fli_decay_is_due(&heap->decay)) && !is_set_aside)

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sysconfig
+import tempfile
 import unittest
 
 from demo_support import run_command
@@ -37,6 +38,20 @@ def carried():
     """The C files that an extension carries."""
     lines = (ROOT / "src/python/sources.txt").read_text(encoding="utf-8").split()
     return [ROOT / line for line in lines if line.endswith(".c")]
+
+
+class FolderTestCase(unittest.TestCase):
+    """Has a folder of its own for the time of a test."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def write(self, name, text):
+        file = self.folder / name
+        file.write_text(text, encoding="utf-8")
+        return file
 
 
 def compile_carried(folder):

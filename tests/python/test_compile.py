@@ -2,17 +2,15 @@
 """How an extension may be compiled: language standards, C beside C++, compilers; and what the compilers make of it."""
 
 import os
-import pathlib
 import platform
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import unittest
 
 from demo_support import run_command, run_python
-from extension_support import FLAGS, INCLUDES, SUFFIX, WARNINGS, carried
+from extension_support import FLAGS, INCLUDES, SUFFIX, WARNINGS, FolderTestCase, carried
 
 # Each once, under whatever names it is there.
 COMPILERS = list({os.path.realpath(shutil.which(name)): name for name in ("clang-14", "clang", "gcc") if shutil.which(name)}.values())[::-1]
@@ -116,18 +114,11 @@ __attribute__((noinline)) static void theirs{0}(PyObject *object) {{ memset((cha
 RACES = "int main(void)\n{{\n    char *place = aligned_alloc(64, 16 * 1280);\n{0}    free(place);\n    return 0;\n}}\n"
 
 
-class TestCase(unittest.TestCase):
+class TestCase(FolderTestCase):
     def setUp(self):
         if not COMPILERS:
             self.skipTest("no C compiler")
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-
-    def write(self, name, text):
-        file = self.folder / name
-        file.write_text(text, encoding="utf-8")
-        return file
+        super().setUp()
 
     def link(self, compiler, name, *arguments):
         extension = self.folder / f"{name}{SUFFIX}"

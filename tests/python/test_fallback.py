@@ -6,11 +6,10 @@ import pathlib
 import re
 import shutil
 import sysconfig
-import tempfile
 import unittest
 
 from demo_support import FREE_THREADED, run_command, run_python
-from extension_support import FLAGS, INCLUDES, ROOT, SUFFIX, WARNINGS, carried, compiler, examples
+from extension_support import FLAGS, INCLUDES, ROOT, SUFFIX, WARNINGS, FolderTestCase, carried, compiler, examples
 
 MACRO = "-DFREELANE_PYTHON_FALLBACK"
 
@@ -294,17 +293,7 @@ if FREE_THREADED:  # the header asks the system's for the number of the thread
     SYSTEMS["x86_64-w64-mingw32"][1]["#define Py_GIL_DISABLED 1"] = ""
 
 
-class TestCase(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-
-    def write(self, name, text):
-        file = self.folder / name
-        file.write_text(text, encoding="utf-8")
-        return file
-
+class TestCase(FolderTestCase):
     def doctor(self, changes):
         """A copy of the interpreter's headers."""
         include = self.folder / f"include_{len(list(self.folder.iterdir()))}"
