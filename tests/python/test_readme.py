@@ -113,10 +113,7 @@ class Readme(unittest.TestCase):
                 thread.join()
             gc.collect()
 
-            point = Point()
-            address = id(point)
-            del point
-            assert id(Point()) == address
+            assert len({{id(Point()) for _ in range(100)}}) <= 2  # free memory is used again; a watched heap takes turns
 
             class Named(Segment):
                 pass
