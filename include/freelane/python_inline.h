@@ -4,7 +4,7 @@
  *
  * What the fast paths see of a thread:
  *
- *     fl_py_current (one per OS thread)
+ *     struct fl_py_current (one per OS thread; fl_py_here finds it)
  *     +--------+
  *     | heap   | ---> struct fl_thread: a cache of blocks per size class, for objects without gc (inline.h)
  *     | thread | ---> struct fl_py_thread: a drawer per type
@@ -22,7 +22,7 @@
  * objects nor references nor room, so every call goes to its slow half, which brings the thread up to date.
  *
  * A drawer is written by its own thread alone. Statistics read `top` from other threads, and other threads write the
- * pointers of fl_py_current, so these words are accessed as relaxed atomics: each stands by itself.
+ * pointers of a struct fl_py_current, so these words are accessed as relaxed atomics: each stands by itself.
  */
 #ifndef FREELANE_PYTHON_INLINE_H
 #define FREELANE_PYTHON_INLINE_H
@@ -119,14 +119,55 @@ struct fl_py_thread {
     union fl_py_drawer drawers[FL_PY_TYPES];
 };
 
-/* Where the fast paths of the calling OS thread find their caches and drawers. */
+/* Where the fast paths of an OS thread find their caches and drawers. */
 struct fl_py_current {
     struct fl_thread *heap;
     struct fl_py_thread *thread;
 };
 
-/* By the model that FREELANE_TLS_DYNAMIC chooses (inline.h). */
+/* By the model that FREELANE_TLS_DYNAMIC chooses (inline.h). Threads that have a seat do not use it. */
 extern FL_PY_API FL_TLS_MODEL __thread struct fl_py_current fl_py_current;
+
+/* Where a thread-local variable costs a call, threads have seats in a table instead. A thread takes the seat to which the
+ * address of its thread control block leads, if that is free, and leaves it at its end. Others find another's seat, and
+ * their fast paths nothing: the slow halves serve them, and take the variable for it. */
+#if FREELANE_TLS_DYNAMIC && defined(Py_GIL_DISABLED)
+#define FL_PY_THREAD_ID() _Py_ThreadId()
+#elif FREELANE_TLS_DYNAMIC && defined(__has_builtin)
+#if __has_builtin(__builtin_thread_pointer)
+#define FL_PY_THREAD_ID() ((uintptr_t)__builtin_thread_pointer())
+#endif
+#endif
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_expect_with_probability)
+/* A branch: the compiler makes no conditional move, for which the processor would wait. */
+#define FL_PY_NEARLY_ALWAYS(x) __builtin_expect_with_probability((x), 1, 0.999)
+#endif
+#endif
+#if !defined(FL_PY_NEARLY_ALWAYS)
+#define FL_PY_NEARLY_ALWAYS(x) __builtin_expect((x), 1)
+#endif
+
+#if defined(FL_PY_THREAD_ID)
+enum { FL_PY_SEATS = 1 };
+#else
+#define FL_PY_THREAD_ID() ((uintptr_t)0)
+enum { FL_PY_SEATS = 0 };
+#endif
+
+#define FL_PY_SEAT_BITS  7
+#define FL_PY_SEAT_COUNT (FL_PY_SEATS ? 1u << FL_PY_SEAT_BITS : 1u)
+
+/* A cache line: a thread's seat is read by it alone. `owner` is that address, or 0. */
+struct fl_py_seat {
+    uintptr_t owner;
+    struct fl_py_current current;
+} __attribute__((aligned(64)));
+
+extern FL_PY_API struct fl_py_seat fl_py_seats[FL_PY_SEAT_COUNT];
+
+/* What fast paths without a seat find: it leads to the stand-ins. */
+extern FL_PY_API const struct fl_py_current fl_py_nowhere;
 
 /* The address range of the heap's slabs: constant once a type is ready, and empty before. */
 struct fl_py_slabs {
@@ -136,22 +177,54 @@ struct fl_py_slabs {
 
 extern FL_PY_API struct fl_py_slabs fl_py_slabs;
 
-/* The slow halves. fl_py_dealloc_waiting destroys objects that wait; fl_py_end_slow is that of fl_py_end. */
+/* The slow halves. fl_py_dealloc_waiting destroys objects that wait; the last two are those of fl_py_end and
+ * fl_py_cache_put. */
 FL_PY_SLOW PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items);
 FL_PY_SLOW void fl_py_free_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_dealloc_waiting(struct fl_py_thread *thread);
 FL_PY_SLOW void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObject *type);
+FL_PY_SLOW bool fl_py_cache_put_slow(const struct fl_py_type *self, PyObject *object);
 
-/* Relaxed, these two: a thread that is recalled may notice it late. */
-FL_INLINE struct fl_thread *fl_py_current_heap(void)
+/* The address of the calling OS thread's control block: no two live threads have the same. */
+FL_INLINE uintptr_t fl_py_thread_id(void)
 {
-    return __atomic_load_n(&fl_py_current.heap, __ATOMIC_RELAXED);
+    return FL_PY_THREAD_ID();
 }
 
-FL_INLINE struct fl_py_thread *fl_py_current_thread(void)
+/* The seat to which an address leads: multiplicative hashing of its page (Knuth, volume 3, 6.4). */
+FL_INLINE struct fl_py_seat *fl_py_seat_of(uintptr_t id)
 {
-    return __atomic_load_n(&fl_py_current.thread, __ATOMIC_RELAXED); /* relaxed: as above */
+    return &fl_py_seats[((uint32_t)(id >> 12) * UINT32_C(0x9E3779B1)) >> (32 - FL_PY_SEAT_BITS)];
+}
+
+/* What the fast paths of the calling OS thread use. Relaxed: the thread itself wrote its address, if it is there. */
+FL_INLINE const struct fl_py_current *fl_py_here(void)
+{
+    if (!FL_PY_SEATS)
+        return &fl_py_current;
+    uintptr_t id = fl_py_thread_id();
+    const struct fl_py_seat *seat = fl_py_seat_of(id);
+    return FL_PY_NEARLY_ALWAYS(__atomic_load_n(&seat->owner, __ATOMIC_RELAXED) == id) ? &seat->current
+                                                                                      : &fl_py_nowhere;
+}
+
+/* The same for a thread that may have no seat: what its slow halves use. */
+FL_INLINE const struct fl_py_current *fl_py_here_slowly(void)
+{
+    const struct fl_py_current *at = fl_py_here();
+    return at != &fl_py_nowhere ? at : &fl_py_current;
+}
+
+/* Relaxed, these two: a thread that is recalled may notice it late. */
+FL_INLINE struct fl_thread *fl_py_heap_at(const struct fl_py_current *at)
+{
+    return __atomic_load_n(&at->heap, __ATOMIC_RELAXED);
+}
+
+FL_INLINE struct fl_py_thread *fl_py_thread_at(const struct fl_py_current *at)
+{
+    return __atomic_load_n(&at->thread, __ATOMIC_RELAXED); /* relaxed: as above */
 }
 
 /* The type's drawer in a thread. */
@@ -191,14 +264,14 @@ FL_INLINE bool fl_py_is_immortal(const struct fl_py_type *self, PyTypeObject *ty
 
 /* The cache of blocks for objects of `self`. The heaps of free-threaded builds have stale readers, which the second
  * half of a thread's caches serves. */
-FL_INLINE struct fl_cache *fl_py_blocks_of(const struct fl_py_type *self)
+FL_INLINE struct fl_cache *fl_py_blocks_of(const struct fl_py_type *self, const struct fl_py_current *at)
 {
 #if defined(Py_GIL_DISABLED)
     size_t half = FL_CLASS_COUNT;
 #else
     size_t half = 0;
 #endif
-    return &fl_py_current_heap()->cache[half + fl_size_class(self->size)];
+    return &fl_py_heap_at(at)->cache[half + fl_size_class(self->size)];
 }
 
 /* Bodies up to FL_PY_CLEAR_INLINE bytes are zeroed inline, in pieces of constant size. For a larger constant size
@@ -253,30 +326,37 @@ FL_INLINE bool fl_py_can_put(const struct fl_py_type *self, void **top, PyObject
     return !self->variable && !fl_cache_is_full(top) && __builtin_expect(fl_py_is_in_slabs(object), 1);
 }
 
-/* Gives the memory of an object without gc, of the exact type, back to where it came from. */
-FL_INLINE void fl_py_release(const struct fl_py_type *self, PyObject *object)
+/* Puts the memory of an object without gc, of the exact type, into the thread's cache. Returns false, and has done
+ * nothing, where that cannot take it. */
+FL_INLINE bool fl_py_try_release(const struct fl_py_type *self, PyObject *object, const struct fl_py_current *at)
 {
-    struct fl_cache *cache = fl_py_blocks_of(self);
+    struct fl_cache *cache = fl_py_blocks_of(self, at);
     void **top = fl_cache_top(cache);
-    if (FL_UNLIKELY(!fl_py_can_put(self, top, object))) {
-        fl_py_free_slow(self, object);
-        return;
-    }
+    if (FL_UNLIKELY(!fl_py_can_put(self, top, object)))
+        return false;
     fl_py_disown(object);
     fl_cache_put(cache, top, object);
+    return true;
+}
+
+/* Gives the memory of such an object back to where it came from. */
+FL_INLINE void fl_py_release(const struct fl_py_type *self, PyObject *object)
+{
+    if (!fl_py_try_release(self, object, fl_py_here()))
+        fl_py_free_slow(self, object);
 }
 
 /* ---- Stocks: references to types without gc. */
 
 /* Takes a new object's reference to its type from the thread's stock. Returns false, and has done nothing, where the
  * stock is empty or objects of `type` differ from those of `self`. */
-FL_INLINE bool fl_py_take_type(const struct fl_py_type *self, PyTypeObject *type)
+FL_INLINE bool fl_py_take_type(const struct fl_py_type *self, PyTypeObject *type, const struct fl_py_current *at)
 {
     if (!FL_PY_HEADERS)
         return fl_py_is_exact(self, type);
     if (self->immortal)
         return fl_py_is_exact(self, type) && fl_py_is_immortal(self, type);
-    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_current_thread())->stock;
+    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_thread_at(at))->stock;
     if (FL_UNLIKELY(stock->type != type || stock->references == 0))
         return false;
     stock->references--;
@@ -285,11 +365,11 @@ FL_INLINE bool fl_py_take_type(const struct fl_py_type *self, PyTypeObject *type
 
 /* Puts a dead object's reference to its type into the thread's stock, or does nothing if the object owns none.
  * Returns false, and has done nothing, where the reference has to be given up in another way. */
-FL_INLINE bool fl_py_give_type(const struct fl_py_type *self, PyTypeObject *type)
+FL_INLINE bool fl_py_give_type(const struct fl_py_type *self, PyTypeObject *type, const struct fl_py_current *at)
 {
     if (self->immortal)
         return fl_py_is_immortal(self, type);
-    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_current_thread())->stock;
+    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_thread_at(at))->stock;
     if (FL_UNLIKELY(stock->type != type || stock->references == stock->limit))
         return false;
     stock->references++;
@@ -335,11 +415,9 @@ FL_INLINE bool fl_py_is_cache_of(const struct fl_py_cache *cache, PyTypeObject *
     return __atomic_load_n(&cache->type, __ATOMIC_RELAXED) == type;
 }
 
-FL_INLINE PyObject *fl_py_alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
+/* A new object from a cache for its type; of the interpreter, where that is empty. */
+FL_INLINE PyObject *fl_py_alloc_cached(const struct fl_py_type *self, PyTypeObject *type, struct fl_py_cache *cache)
 {
-    struct fl_py_cache *cache = &fl_py_drawer_of(self, fl_py_current_thread())->cache;
-    if (FL_UNLIKELY(cache->type != type))
-        return fl_py_alloc_slow(self, type, items);
     PyObject **top = fl_py_top(cache);
     PyObject *object;
     if (FL_UNLIKELY(top == cache->floor)) {
@@ -359,6 +437,14 @@ FL_INLINE PyObject *fl_py_alloc_gc(const struct fl_py_type *self, PyTypeObject *
     return object;
 }
 
+FL_INLINE PyObject *fl_py_alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
+{
+    struct fl_py_cache *cache = &fl_py_drawer_of(self, fl_py_thread_at(fl_py_here()))->cache;
+    if (FL_UNLIKELY(cache->type != type))
+        return fl_py_alloc_slow(self, type, items);
+    return fl_py_alloc_cached(self, type, cache);
+}
+
 /* Whether an object can be used again as if it were new. With the GIL, the collector marks finalized objects in front
  * of their header, and the mark stays. */
 FL_INLINE bool fl_py_is_reusable(PyObject *object, PyTypeObject *type)
@@ -371,15 +457,11 @@ FL_INLINE bool fl_py_is_reusable(PyObject *object, PyTypeObject *type)
 #endif
 }
 
-/* Caches an untracked object of the exact type together with its reference to the type. Returns false where the cache
- * does not take it: then the memory has gone back to the interpreter, and the reference is the caller's. */
-FL_INLINE bool fl_py_cache_put(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
+/* Puts an untracked object of the exact type, together with its reference to the type, into a cache for its type.
+ * Returns false where that has no room: then the memory has gone back to the interpreter, and the reference is the
+ * caller's. */
+FL_INLINE bool fl_py_put_cached(PyObject *object, PyTypeObject *type, struct fl_py_cache *cache)
 {
-    struct fl_py_cache *cache = &fl_py_drawer_of(self, fl_py_current_thread())->cache;
-    if (FL_UNLIKELY(!fl_py_is_cache_of(cache, type))) {
-        fl_py_free_slow(self, object);
-        return false;
-    }
     PyObject **top = fl_py_top(cache);
     if (FL_UNLIKELY(top == cache->ceiling || !fl_py_is_reusable(object, type))) {
         PyObject_GC_Del(object);
@@ -390,20 +472,37 @@ FL_INLINE bool fl_py_cache_put(const struct fl_py_type *self, PyObject *object, 
     return true;
 }
 
+/* The same for the thread's cache, if there is one. */
+FL_INLINE bool fl_py_cache_put(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
+{
+    struct fl_py_cache *cache = &fl_py_drawer_of(self, fl_py_thread_at(fl_py_here()))->cache;
+    if (FL_UNLIKELY(!fl_py_is_cache_of(cache, type)))
+        return fl_py_cache_put_slow(self, object);
+    return fl_py_put_cached(object, type, cache);
+}
+
 /* ---- The slots. */
+
+/* A new object without gc, from the thread's cache and stock. Returns NULL, and has done nothing, where these cannot
+ * serve. */
+FL_INLINE PyObject *fl_py_try_alloc(const struct fl_py_type *self, PyTypeObject *type, const struct fl_py_current *at)
+{
+    struct fl_cache *cache = fl_py_blocks_of(self, at);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(self->variable || top == cache->floor || !fl_py_take_type(self, type, at)))
+        return NULL;
+    PyObject *object = (PyObject *)fl_cache_take(cache, top);
+    fl_py_clear_body(self, object);
+    return fl_py_init(object, type);
+}
 
 /* The slot tp_alloc: an object of zeros behind a header, tracked if the type has gc. */
 FL_INLINE PyObject *fl_py_alloc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
 {
     if (self->gc)
         return fl_py_alloc_gc(self, type, items);
-    struct fl_cache *cache = fl_py_blocks_of(self);
-    void **top = fl_cache_top(cache);
-    if (FL_UNLIKELY(self->variable || top == cache->floor || !fl_py_take_type(self, type)))
-        return fl_py_alloc_slow(self, type, items);
-    PyObject *object = (PyObject *)fl_cache_take(cache, top);
-    fl_py_clear_body(self, object);
-    return fl_py_init(object, type);
+    PyObject *object = fl_py_try_alloc(self, type, fl_py_here());
+    return FL_UNLIKELY(object == NULL) ? fl_py_alloc_slow(self, type, items) : object;
 }
 
 /* The slot tp_free. */
@@ -416,6 +515,20 @@ FL_INLINE void fl_py_free(const struct fl_py_type *self, PyObject *object)
         fl_py_release(self, object);
     else if (fl_py_cache_put(self, object, type) && !fl_py_renews_type(self) && fl_py_owns_type(self))
         Py_INCREF(type); /* the caller gives up the object's reference */
+}
+
+/* Puts a dead object without gc, of the exact type, into the thread's cache, and its reference to the type into the
+ * thread's stock. Returns false, and has done nothing, where these cannot take them. */
+FL_INLINE bool fl_py_try_end(const struct fl_py_type *self, PyObject *object, PyTypeObject *type,
+                             const struct fl_py_current *at)
+{
+    struct fl_cache *cache = fl_py_blocks_of(self, at);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(!fl_py_can_put(self, top, object) || !fl_py_give_type(self, type, at)))
+        return false;
+    fl_py_disown(object);
+    fl_cache_put(cache, top, object);
+    return true;
 }
 
 /* Gives up the memory of a dead object of the exact type, and its reference to the type. */
@@ -432,14 +545,8 @@ FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyType
             Py_DECREF(type);
         return;
     }
-    struct fl_cache *cache = fl_py_blocks_of(self);
-    void **top = fl_cache_top(cache);
-    if (FL_UNLIKELY(!fl_py_can_put(self, top, object) || !fl_py_give_type(self, type))) {
+    if (!fl_py_try_end(self, object, type, fl_py_here()))
         fl_py_end_slow(self, object, type);
-        return;
-    }
-    fl_py_disown(object);
-    fl_cache_put(cache, top, object);
 }
 
 /* Whether weak references lead to an object that nothing else refers to, so that no new ones can be made. */
@@ -485,7 +592,7 @@ FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
         fl_py_end(self, object, type);
         return;
     }
-    struct fl_py_thread *thread = fl_py_current_thread();
+    struct fl_py_thread *thread = fl_py_thread_at(fl_py_here());
     if (FL_UNLIKELY(fl_py_frame() - thread->stack >= thread->stack_bytes)) {
         fl_py_dealloc_slow(self, object);
         return;

@@ -148,10 +148,11 @@ struct fli_thread *fli_os_thread_attach_left(struct fl_heap *heap)
     return thread;
 }
 
-void fli_os_thread_set_guest(void *guest, void (*end)(void *guest))
+void fli_os_thread_set_guest(void *guest, void (*end)(void *guest), void (*forget)(void *guest))
 {
     os_thread->guest = guest;
     os_thread->end_guest = end;
+    os_thread->forget_guest = forget;
 }
 
 void *fli_os_thread_guest(void)
@@ -172,6 +173,8 @@ static void forget_others(struct fli_os_thread *list)
         if (record == os_thread)
             continue;
         FLI_LIST_REMOVE(record, in_process);
+        if (record->guest != NULL)
+            record->forget_guest(record->guest);
         free_record(record);
     }
 }

@@ -34,6 +34,7 @@ struct fli_os_thread {
     long number; /* the kernel's */
     void *guest; /* a record that a layer above keeps of it */
     void (*end_guest)(void *guest);
+    void (*forget_guest)(void *guest);
 };
 
 /* The calling OS thread; NULL while it has had no handle, and once it has exited. */
@@ -54,8 +55,9 @@ struct fli_thread *fli_os_thread_attach_left(struct fl_heap *heap);
 void fli_os_thread_reap(bool all);
 
 /* Hangs a record of a layer above on that of the calling OS thread, which exists. When the OS thread exits, `end` is
- * called with it, before the handles bound to the thread are detached. */
-void fli_os_thread_set_guest(void *guest, void (*end)(void *guest));
+ * called with it, before the handles bound to the thread are detached. In a child that another OS thread has forked,
+ * `forget` is called with it; it takes no lock. */
+void fli_os_thread_set_guest(void *guest, void (*end)(void *guest), void (*forget)(void *guest));
 
 /* The record that was set; NULL if none was, and once the OS thread has exited. */
 void *fli_os_thread_guest(void);

@@ -7,6 +7,7 @@
  *     object.c       the slow halves of the slots                            the fast paths of python_inline.h
  *     thread.[ch]    one thread, from its first object to its end            object.c, collect.c, the interpreter
  *     threads.[ch]   all threads: recalls, the caching switch, fork          thread.c, collect.c
+ *     seat.[ch]      where the fast paths find a thread's caches             threads.c, thread.c
  *     drawer.[ch]    a thread's drawers: making, filling, emptying           object.c, thread.c, threads.c
  *     stock.[ch]     references to a type, many at once                      drawer.c, object.c
  *     nest.[ch]      deallocations inside each other                         object.c, thread.c, collect.c

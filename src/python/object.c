@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The slow halves of tp_alloc, tp_free and tp_dealloc. They serve threads that have not allocated yet, empty and full
- * caches, subtypes, variable sizes, and threads while caching is off. Each looks the calling thread up once.
+ * The slow halves of tp_alloc, tp_free and tp_dealloc. They serve threads that have not allocated yet or have no seat,
+ * empty and full caches, subtypes, variable sizes, and threads while caching is off. Each looks the calling thread up
+ * once.
  *
  * The memory of an object whose tp_free is a declared type's belongs to:
  *
@@ -36,6 +37,28 @@
 static bool has_gc(PyTypeObject *type)
 {
     return PyType_HasFeature(type, Py_TPFLAGS_HAVE_GC);
+}
+
+/* ---- Threads without a seat. What they do here is what the fast paths of others do. */
+
+static struct fl_py_cache *cache_of(const struct fl_py_type *self)
+{
+    return &fl_py_drawer_of(self, fl_py_thread_at(fl_py_here_slowly()))->cache;
+}
+
+bool fl_py_cache_put_slow(const struct fl_py_type *self, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    struct fl_py_cache *cache = cache_of(self);
+    if (fl_py_is_cache_of(cache, type))
+        return fl_py_put_cached(object, type, cache);
+    fl_py_free_slow(self, object);
+    return false;
+}
+
+static bool is_unseated(void)
+{
+    return fl_py_here() == &fl_py_nowhere;
 }
 
 /* ---- Allocation. */
@@ -78,7 +101,7 @@ static PyObject *init(struct fli_py_thread *thread, const struct fl_py_type *sel
         return PyObject_Init(object, type);
     if (thread != NULL)
         fli_py_drawer_fill_stock(thread, self, type);
-    bool has_type = !self->immortal && fli_py_threads_use_heap() && fl_py_take_type(self, type);
+    bool has_type = !self->immortal && fli_py_threads_use_heap() && fl_py_take_type(self, type, fl_py_here_slowly());
     return has_type ? fl_py_init(object, type) : PyObject_Init(object, type);
 }
 
@@ -120,6 +143,11 @@ PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py
         PyErr_Format(PyExc_SystemError, "freelane: fl_py_type_ready was not called for %s", type->tp_name);
         return NULL;
     }
+    if (self->gc && cache_of(self)->type == type)
+        return fl_py_alloc_cached(self, type, cache_of(self));
+    PyObject *object = !self->gc && is_unseated() ? fl_py_try_alloc(self, type, &fl_py_current) : NULL;
+    if (object != NULL)
+        return object;
     if (!fli_py_is_main() || fli_py_heap == NULL || fli_py_tools_found())
         return PyType_GenericAlloc(type, items);
     fli_py_collect_look();
@@ -144,6 +172,8 @@ void fl_py_free_slow(const struct fl_py_type *self, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
     bool gc = has_gc(type);
+    if (is_unseated() && !gc && fl_py_is_exact(self, type) && fl_py_try_release(self, object, &fl_py_current))
+        return;
     if (!gc && fli_py_heap_owns(object)) {
         fli_py_heap_free(fli_py_thread_enter(), object);
         return;
@@ -167,11 +197,14 @@ void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObjec
             Py_DECREF(type);
         return;
     }
-    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_current_thread())->stock;
+    const struct fl_py_current *at = fl_py_here_slowly();
+    if (is_unseated() && fl_py_try_end(self, object, type, at))
+        return;
+    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_thread_at(at))->stock;
     if (stock->type == type && stock->references == stock->limit)
         fli_py_stock_relieve(stock);
     fl_py_release(self, object);
-    if (!fl_py_give_type(self, type) && fl_py_owns_type(self))
+    if (!fl_py_give_type(self, type, at) && fl_py_owns_type(self))
         Py_DECREF(type);
 }
 

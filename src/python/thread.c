@@ -10,6 +10,7 @@
 #include "python/drawer.h"
 #include "python/heap.h"
 #include "python/later.h"
+#include "python/seat.h"
 #include "python/threads.h"
 
 #include <stdlib.h>
@@ -108,6 +109,13 @@ static void end(void *guest)
         fli_py_thread_unreference(thread);
 }
 
+/* In a forked child, where the OS thread is not. */
+static void forget(void *guest)
+{
+    const struct fli_py_thread *thread = guest;
+    fli_py_seat_leave(thread->current);
+}
+
 /* Returns NULL if memory is refused. */
 static struct fli_py_thread *create(void)
 {
@@ -116,10 +124,9 @@ static struct fli_py_thread *create(void)
         free(thread);
         return NULL;
     }
-    thread->current = &fl_py_current;
     thread->references = 1;
     fli_py_nest_ready(thread);
-    fli_os_thread_set_guest(thread, end);
+    fli_os_thread_set_guest(thread, end, forget);
     fli_py_threads_add(thread);
     return thread;
 }
@@ -140,7 +147,8 @@ static struct fli_py_thread *update(struct fli_py_thread *thread)
     if (thread->heap == NULL || !fli_py_is_main())
         return thread;
     bool use_heap = fli_py_threads_use_heap();
-    if (fl_py_current_thread() == &thread->face && (fl_py_current_heap() == thread->heap) == use_heap)
+    const struct fl_py_current *at = thread->current;
+    if (fl_py_thread_at(at) == &thread->face && (fl_py_heap_at(at) == thread->heap) == use_heap)
         return thread;
     if (fli_py_threads_readmit(thread))
         fli_py_drawers_empty(thread);

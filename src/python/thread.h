@@ -17,8 +17,8 @@
  * An OS thread that ends with something in its drawers leaves its record to the next collection (threads.h). A record
  * is freed when neither the OS thread, nor the list of ended threads, nor a capsule refers to it.
  *
- * Atomics are relaxed: `unwatched` and the pointers of fl_py_current are words by themselves, which another thread
- * may read or write a little sooner or later.
+ * Atomics are relaxed: `unwatched` and the pointers of a struct fl_py_current are words by themselves, which another
+ * thread may read or write a little sooner or later.
  */
 #ifndef FLI_PYTHON_THREAD_H
 #define FLI_PYTHON_THREAD_H
@@ -44,9 +44,11 @@ struct fli_py_thread {
     struct fli_py_nest nest;
     struct fli_py_queue *queues; /* of references to drop later; one for each interpreter (later.h) */
 
+    /* Where the OS thread finds its caches, and through which it is recalled: in a seat (seat.h), or thread-local. */
+    struct fl_py_current *current;
+
     /* Under the core's registry lock. */
-    struct fl_py_current *current; /* the OS thread's, through which it is recalled */
-    unsigned references;           /* of the OS thread or the list of ended threads, and of capsules */
+    unsigned references; /* of the OS thread or the list of ended threads, and of capsules */
     FLI_LINKS(struct fli_py_thread) links;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Atomics are relaxed: `uncached` and the pointers of fl_py_current are words by themselves, which another thread may
- * read or write a little sooner or later.
+ * Atomics are relaxed: `uncached` and the pointers of a struct fl_py_current are words by themselves, which another
+ * thread may read or write a little sooner or later.
  */
 #include <freelane/python.h>
 
@@ -13,6 +13,7 @@
 #include "heap/registry.h"
 #include "python/drawer.h"
 #include "python/header.h"
+#include "python/seat.h"
 
 #include <stdlib.h>
 
@@ -23,8 +24,13 @@ enum { SPARE = 256 };
 static const struct fl_py_thread no_thread;
 static const struct fl_thread no_heap;
 
-__thread struct fl_py_current fl_py_current = {.heap = (struct fl_thread *)&no_heap,
-                                               .thread = (struct fl_py_thread *)&no_thread};
+#define STAND_INS                                                                                                    \
+    {                                                                                                                \
+        .heap = (struct fl_thread *)&no_heap, .thread = (struct fl_py_thread *)&no_thread                            \
+    }
+
+__thread struct fl_py_current fl_py_current = STAND_INS;
+const struct fl_py_current fl_py_nowhere = STAND_INS;
 
 /* Under the core's registry lock; `uncached` changes under it. */
 static struct fli_py_thread *threads, *ended_threads;
@@ -51,6 +57,8 @@ static void recall_locked(struct fli_py_thread *thread, bool heap_too)
 void fli_py_threads_add(struct fli_py_thread *thread)
 {
     fli_registry_lock();
+    thread->current = fli_py_seat_take_locked();
+    recall_locked(thread, true);
     FLI_LIST_ADD(&threads, thread, links);
     fli_registry_unlock();
 }
@@ -72,6 +80,7 @@ bool fli_py_threads_end(struct fli_py_thread *thread)
     bool empty = fli_py_drawers_filled(thread) == 0;
     FLI_LIST_REMOVE(thread, links);
     recall_locked(thread, true);
+    fli_py_seat_leave(thread->current);
     if (!empty)
         FLI_LIST_ADD(&ended_threads, thread, links);
     fli_registry_unlock();

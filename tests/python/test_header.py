@@ -64,7 +64,7 @@ static PyTypeObject fixed = {PyVarObject_HEAD_INIT(NULL, 0) .tp_name = "@.Fixed"
 static PyObject *writes_headers(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
-    return PyBool_FromLong(fl_py_blocks_of(&plain_freelane)->floor != NULL);
+    return PyBool_FromLong(fl_py_blocks_of(&plain_freelane, fl_py_here())->floor != NULL);
 }
 
 static PyObject *live(PyObject *module, PyObject *unused)

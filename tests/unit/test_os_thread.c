@@ -6,10 +6,13 @@
 
 #include "heap/os_thread.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 struct guest {
     struct fl_heap *heap;
     struct fl_thread *thread;
-    unsigned ends;
+    unsigned ends, forgets;
     size_t threads;           /* attached when it ended */
     bool set, alone, exiting; /* it was found; it was not, once it had ended; the OS thread was about to exit */
 };
@@ -24,11 +27,17 @@ static void end(void *argument)
     fl_free_sized(guest->thread, fl_alloc(guest->thread, 48), 48);
 }
 
+static void forget(void *argument)
+{
+    struct guest *guest = argument;
+    guest->forgets++;
+}
+
 static void *run_with_guest(void *argument)
 {
     struct guest *guest = argument;
     guest->thread = fl_thread_attach(guest->heap);
-    fli_os_thread_set_guest(guest, end);
+    fli_os_thread_set_guest(guest, end, forget);
     guest->set = fli_os_thread_guest() == guest && !fli_os_thread_exits();
     return NULL;
 }
@@ -60,12 +69,36 @@ static void a_guest_is_that_of_one_thread(void **state)
     struct bed *bed = *state;
     pthread_t thread;
     void *found = NULL;
-    fli_os_thread_set_guest(bed, NULL);
+    fli_os_thread_set_guest(bed, NULL, NULL);
     assert_int_equal(pthread_create(&thread, NULL, look_for_guest, bed->heap), 0);
     assert_int_equal(pthread_join(thread, &found), 0);
     assert_null(found);
     assert_ptr_equal(fli_os_thread_guest(), bed);
-    fli_os_thread_set_guest(NULL, NULL);
+    fli_os_thread_set_guest(NULL, NULL, NULL);
+}
+
+static void *fork_beside(void *argument)
+{
+    struct guest *guest = argument;
+    pid_t child = fork();
+    int status = -1;
+    if (child == 0)
+        _exit(guest->forgets == 1 && guest->ends == 0 ? 0 : 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    return NULL;
+}
+
+static void a_child_forgets_the_guests_of_threads_that_it_lacks(void **state)
+{
+    struct bed *bed = *state;
+    struct guest guest = {.heap = bed->heap};
+    pthread_t thread;
+    fli_os_thread_set_guest(&guest, NULL, forget);
+    assert_int_equal(pthread_create(&thread, NULL, fork_beside, &guest), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(guest.forgets, 0);
+    fli_os_thread_set_guest(NULL, NULL, NULL);
 }
 
 int main(void)
@@ -73,6 +106,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BED_TEST(a_guest_ends_once_before_the_handles_of_its_thread_are_detached),
         BED_TEST(a_guest_is_that_of_one_thread),
+        BED_TEST(a_child_forgets_the_guests_of_threads_that_it_lacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
