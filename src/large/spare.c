@@ -9,7 +9,7 @@ void fli_spare_init(struct fli_spare *spare)
 {
     *spare = (struct fli_spare){.bound = FLI_SPARE_FIRST};
     fli_ring_init(&spare->by_age);
-    for (unsigned bin = 0; bin < FLI_EXTENT_BINS; bin++)
+    for (unsigned bin = 0; bin <= FLI_EXTENT_BINS; bin++)
         fli_ring_init(&spare->bins[bin]);
 }
 
@@ -26,7 +26,7 @@ static bool is_filled(const struct fli_spare *spare, unsigned bin)
 void fli_spare_put(struct fli_spare *spare, struct fli_extent *extent)
 {
     unsigned bin = extent->bin;
-    FLI_ASSERT(bin < FLI_EXTENT_BINS);
+    FLI_ASSERT(bin <= FLI_EXTENT_BINS);
     extent->state = FLI_EXTENT_SPARE;
     fli_ring_put_first(&spare->bins[bin], &extent->link);
     fli_ring_put_first(&spare->by_age, &extent->by_age);

@@ -25,15 +25,15 @@ enum { FLI_SPARE_BINS_ABOVE = 2 };
 struct fli_spare {
     FLI_ATOMIC(size_t) kept; /* bytes; read without the lock as a hint, relaxed */
     size_t bound;
-    size_t given_up;    /* bytes given up because of the bound and not mapped anew since */
-    uint64_t filled[2]; /* a bit for each bin that is not empty */
-    struct fli_link bins[FLI_EXTENT_BINS];
+    size_t given_up;                           /* bytes given up because of the bound and not mapped anew since */
+    uint64_t filled[2];                        /* a bit for each bin that is not empty */
+    struct fli_link bins[FLI_EXTENT_BINS + 1]; /* the last one is of those too large to be used again */
     struct fli_link by_age;
 };
 
 void fli_spare_init(struct fli_spare *spare);
 
-/* Keeps an extent in hand, whose size has a bin. */
+/* Keeps an extent in hand. One whose size has no bin can only be given up later. */
 void fli_spare_put(struct fli_spare *spare, struct fli_extent *extent);
 
 /* Takes an extent for a block of `size` bytes, at most a quarter larger than a new extent for it. Returns NULL if there

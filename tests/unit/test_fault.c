@@ -649,6 +649,29 @@ static void defer_and_retire(void)
     assert_int_equal(fl_heap_destroy(heap), 0);
 }
 
+/* One that is too large to be kept for another is tried again by a trim. */
+static void the_largest_blocks_that_the_system_does_not_unmap_are_given_up_later(void **state)
+{
+    (void)state;
+    enum { HUGE_BYTES = 40 << 20 };
+    struct bed bed = bed_with(NULL);
+    void *huge = fl_alloc(bed.thread, HUGE_BYTES), *large = fl_alloc(bed.thread, FL_BLOCK_MAX + 1);
+    assert_non_null(huge);
+    assert_non_null(large);
+    memset(huge, 1, HUGE_BYTES);
+    arm(1, false);
+    fl_free_sized(bed.thread, huge, HUGE_BYTES);
+    assert_true(disarm());
+    assert_int_equal(fault.refused, MUNMAP);
+    fl_free_sized(bed.thread, large, FL_BLOCK_MAX + 1);
+    assert_sound(bed.heap);
+    arm(UINT32_MAX, false); /* counts the calls */
+    fl_heap_trim(bed.heap, 0);
+    disarm();
+    assert_true(fault.made > 0);
+    end_bed(&bed);
+}
+
 static void whatever_is_refused_what_is_deferred_or_retired_is_not_lost(void **state)
 {
     (void)state;
@@ -856,6 +879,7 @@ int main(void)
         cmocka_unit_test(another_class_is_served_though_all_magazines_hold_blocks),
         cmocka_unit_test(a_detach_without_magazines_loses_nothing),
         cmocka_unit_test(memory_that_the_system_does_not_take_back_is_used_again),
+        cmocka_unit_test(the_largest_blocks_that_the_system_does_not_unmap_are_given_up_later),
         cmocka_unit_test(whatever_is_refused_what_is_deferred_or_retired_is_not_lost),
         cmocka_unit_test(deferring_goes_on_without_magazines),
         cmocka_unit_test(slabs_with_marked_blocks_that_are_freed_again_are_not_given_away),
