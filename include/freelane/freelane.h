@@ -24,6 +24,7 @@
  *                                   has stalled, touch a block above FL_BLOCK_MAX, or run on an unattached or exited
  *                                   thread; create, destroy, attach, detach, flush, offline, online, trim,
  *                                   statistics, begin and end of a walk, a trace or a profile, a sample of a profile, fork
+ *                                   A free of a real-time thread (fl_thread_set_realtime) does not.
  *     may wait for a grace period   fl_heap_barrier, fl_heap_trim, fl_heap_destroy; a fork, where there is a bp heap;
  *                                   fl_quiescent for at most a millisecond; nothing else
  *     may wait for threads          fl_trace_start, fl_profile_start
@@ -747,6 +748,26 @@ FL_API void fl_thread_flush(struct fl_thread *thread);
  * that is not ready; or -EINVAL after misuse: an exited thread, or a header that is not the heap's. Called by the handle's
  * thread. May lock; takes memory and time in proportion to `count`. */
 FL_API int fl_thread_reserve(struct fl_thread *thread, const struct fl_type *type, size_t count);
+
+/* Makes the handle's thread a real-time thread, or an ordinary one again. No free or allocation of a real-time thread
+ * trims, returns memory to the OS, takes steps with deferred blocks, ends dead objects that others have left, or sends more
+ * than 32 blocks home. A free of it calls the OS, or waits for a lock, only if no empty magazine can be had at once and
+ * every home of the last 32 blocks is busy at that moment; a free of a block above FL_BLOCK_MAX only if all eight lists of
+ * such memory are busy. It executes less than 20 000 instructions. So does an allocation of what fl_thread_reserve has set
+ * aside, which cannot fail either. Any other allocation may begin a slab or ask the OS for memory, and fails at once where
+ * ordinary ones look for free blocks elsewhere, but for on_pressure.
+ *
+ * What such a thread leaves undone is taken up by the allocations, frees, flushes and quiescent states of other threads,
+ * by options.decay_thread, and by fl_heap_trim, fl_heap_barrier and fl_thread_flush of any thread. Where there are none
+ * of these, what it has freed stays in the heap, for it to allocate again, and what it has deferred stays deferred.
+ *
+ * The bounds are those of a free on its own: callbacks of the host, and the dead objects that they drop, come on top
+ * (options.later puts them off). They do not hold for misuse, in checked builds, under a tool that watches memory, or while
+ * the heap is traced or profiled. Deferred frees and dead objects that wait may carve a magazine, which locks.
+ *
+ * Returns 0. Returns -ENOMEM if the OS thread cannot be attached, or -EINVAL after misuse: an exited thread. Called by the
+ * handle's thread. Wait-free on an attached handle: one store. */
+FL_API int fl_thread_set_realtime(struct fl_thread *thread, bool realtime);
 
 /* Unbinds a handle from its OS thread, before the handle moves to another one or its thread blocks for long. The
  * exit of that OS thread leaves the handle attached. Grace periods do not wait for it, other threads may adopt its

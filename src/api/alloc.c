@@ -55,10 +55,10 @@ static size_t refill(struct fli_thread *thread, unsigned class_index, bool press
 {
     struct fl_heap *heap = thread->heap;
     /* What is set aside comes without a lock: then there is no time for the heap's upkeep. */
-    bool is_set_aside = fli_reserve_keeps(&thread->owner, class_index);
-    if (fli_deferred_is_waiting(&heap->deferred) && !is_set_aside)
+    bool in_haste = thread->owner.realtime || fli_reserve_keeps(&thread->owner, class_index);
+    if (fli_deferred_is_waiting(&heap->deferred) && !in_haste)
         fli_bound_advance_deferred(heap);
-    if (FLI_UNLIKELY(fli_decay_is_due(&heap->decay)) && !is_set_aside)
+    if (FLI_UNLIKELY(fli_decay_is_due(&heap->decay)) && !in_haste)
         fli_decay_look(heap);
     return fli_exchange_refill_owner(fli_thread_cache(thread, class_index), class_index, &heap->backing,
                                      &thread->owner, pressed);
@@ -168,13 +168,20 @@ size_t fli_alloc_fill(struct fli_thread *thread, unsigned class_index)
     return fli_cache_loaded_blocks(cache, thread->heap->backing.magazine_blocks[class_index]);
 }
 
+static void *new_large(struct fli_thread *thread, size_t size, bool zeroed)
+{
+    struct fli_large *large = &thread->heap->backing.large;
+    return (FLI_UNLIKELY(thread->owner.realtime) ? fli_large_alloc_realtime
+                                                 : fli_large_alloc)(large, thread->owner.large_shard, size, zeroed);
+}
+
 static void *try_large(struct fli_thread *thread, const struct fli_request *request)
 {
     struct fli_large *large = &thread->heap->backing.large;
     void *block = request->block;
     size_t actual;
     if (block == NULL)
-        return fli_large_alloc(large, thread->owner.large_shard, request->size, request->zeroed);
+        return new_large(thread, request->size, request->zeroed);
     enum fli_large_result result = fli_large_resize(large, &block, request->old_size, request->size, &actual);
     return result == FLI_LARGE_DONE ? block : NULL;
 }
@@ -182,7 +189,8 @@ static void *try_large(struct fli_thread *thread, const struct fli_request *requ
 static void *alloc_large(struct fli_thread *thread, const struct fli_request *request)
 {
     void *block = try_large(thread, request);
-    if (FLI_UNLIKELY(block == NULL) && thread->heap->backing.limit.most != SIZE_MAX) {
+    bool may_trim = thread->heap->backing.limit.most != SIZE_MAX && !thread->owner.realtime;
+    if (FLI_UNLIKELY(block == NULL) && may_trim) {
         pool_caches(thread);
         trim_for(thread);
         block = try_large(thread, request);
@@ -218,7 +226,7 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
     }
     unsigned class_index = fli_class_of_size(request->size);
     void *block = class_index != 0 ? alloc_block(thread, class_index) : alloc_large(thread, request);
-    if (FLI_UNLIKELY(block == NULL) && class_index != 0)
+    if (FLI_UNLIKELY(block == NULL) && class_index != 0 && !thread->owner.realtime)
         block = make_room(thread, class_index);
     if (FLI_UNLIKELY((*heap)->watched) && block != NULL && class_index != 0)
         show_taken(fli_thread_cache(thread, class_index), class_index, block);
@@ -256,7 +264,8 @@ FLI_COLD static bool relieve_pressure(struct fl_heap *heap, size_t size)
 /* Ends the dead objects that the calling thread keeps. Returns whether it had some. */
 FLI_COLD static bool evict_kept(struct fl_thread *face)
 {
-    return fli_guest_evict(fli_thread_of(fli_thread_is_stand_in(face) ? fl_thread_current : face));
+    const struct fl_thread *attached = fli_thread_is_stand_in(face) ? fl_thread_current : face;
+    return !fli_thread_is_realtime(attached) && fli_guest_evict(fli_thread_of(attached));
 }
 
 FLI_COLD static void report_refusal(const struct fl_heap *heap, const struct fli_request *request)
@@ -350,7 +359,7 @@ static void *alloc_large_quickly(struct fl_thread *face, size_t size)
     struct fli_thread *thread = fli_thread_of(face);
     if (FLI_UNLIKELY(fli_trace_calls(thread) || !serves(thread, NULL)))
         return NULL;
-    return fli_large_alloc(&thread->heap->backing.large, thread->owner.large_shard, size, false);
+    return new_large(thread, size, false);
 }
 
 /* Allocates where the quick way is not open. */

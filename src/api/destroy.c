@@ -152,7 +152,7 @@ bool fli_destroy_is_live(struct fl_thread *thread, struct fli_dead_object object
 FLI_COLD static bool adopt(struct fl_thread *face, struct fl_heap *heap, struct fli_dead *list,
                            struct fli_dead_object *object)
 {
-    struct fli_dead *left = fli_dead_take_left(heap);
+    struct fli_dead *left = fli_thread_is_realtime(face) ? NULL : fli_dead_take_left(heap);
     struct fli_thread *server = fli_serve_enter(face);
     fli_pile_give_empties(&list->places.pile, &heap->backing, &server->owner.counters, true);
     if (left != NULL)
@@ -167,7 +167,8 @@ static inline bool take(struct fl_thread *face, struct fl_heap *heap, struct fli
 {
     if (fli_dead_take(list, &heap->backing.magazines, object))
         return true;
-    if (FLI_LIKELY(!fli_dead_has_empties(list) && fli_load_hint(&heap->left_dead) == NULL))
+    bool is_left = fli_load_hint(&heap->left_dead) != NULL && !fli_thread_is_realtime(face);
+    if (FLI_LIKELY(!fli_dead_has_empties(list) && !is_left))
         return false;
     return adopt(face, heap, list, object);
 }

@@ -51,6 +51,15 @@ static enum fli_verdict end_life(struct fli_slabs *slabs, unsigned class_index, 
     return fli_block_mark_live(slabs, class_index, block, false) ? FLI_IN_ORDER : FLI_DOUBLE_FREE;
 }
 
+/* The heap's upkeep, after the thread has given blocks away. */
+static void keep_up(struct fli_thread *thread)
+{
+    if (FLI_UNLIKELY(fli_exchange_has_given_much_owner(&thread->owner)))
+        fli_bound_keep(thread->heap);
+    if (FLI_UNLIKELY(fli_decay_is_due(&thread->heap->decay)))
+        fli_decay_look(thread->heap);
+}
+
 /* Puts the block into the thread's cache. Returns false if no magazine can be had for it. */
 static bool push_owner(struct fli_thread *thread, unsigned class_index, void *block)
 {
@@ -58,10 +67,8 @@ static bool push_owner(struct fli_thread *thread, unsigned class_index, void *bl
     if (fl_cache_is_full(cache->top)) {
         if (!fli_exchange_make_room_owner(cache, class_index, &thread->heap->backing, &thread->owner))
             return false;
-        if (FLI_UNLIKELY(fli_exchange_has_given_much_owner(&thread->owner)))
-            fli_bound_keep(thread->heap);
-        if (FLI_UNLIKELY(fli_decay_is_due(&thread->heap->decay)))
-            fli_decay_look(thread->heap);
+        if (FLI_LIKELY(!thread->owner.realtime))
+            keep_up(thread);
     }
     fl_cache_put(cache, fl_cache_top(cache), block);
     return true;
@@ -76,7 +83,7 @@ static bool defer_owner(struct fli_thread *thread, unsigned class_index, void *b
     thread->deferring[class_index / 64] |= (uint64_t)1 << class_index % 64;
     if (FLI_UNLIKELY(thread == heap->service)) /* which passes no quiescent states, so it submits at once */
         raised |= fli_thread_submit_owner(thread);
-    else if (fli_deferred_is_waiting(&heap->deferred))
+    else if (FLI_LIKELY(!thread->owner.realtime) && fli_deferred_is_waiting(&heap->deferred))
         fli_stall_look(heap);
     return raised;
 }
@@ -97,6 +104,14 @@ static enum fli_verdict verdict_of(enum fli_large_result result)
     return FLI_IN_ORDER;
 }
 
+static enum fli_large_result end_large(const struct fli_thread *thread, void *block, bool sized, size_t size,
+                                       size_t *actual)
+{
+    struct fli_large *large = &thread->heap->backing.large;
+    return FLI_UNLIKELY(thread->owner.realtime) ? fli_large_free_realtime(large, block, sized, size, actual)
+                                                : fli_large_free(large, block, sized, size, actual);
+}
+
 /* Frees or defers a large block. On a heap with stale readers it always defers, because they may look at it. */
 static void free_large(struct fli_thread *thread, void *block, const struct fli_free *how,
                        struct fli_outcome *outcome)
@@ -104,7 +119,7 @@ static void free_large(struct fli_thread *thread, void *block, const struct fli_
     struct fl_heap *heap = thread->heap;
     struct fli_large *large = &heap->backing.large;
     if (thread->header == NULL && !how->deferred) {
-        outcome->verdict = verdict_of(fli_large_free(large, block, how->sized, how->size, &outcome->actual));
+        outcome->verdict = verdict_of(end_large(thread, block, how->sized, how->size, &outcome->actual));
         return;
     }
     /* The header is cleared before the block is deferred, and only if the free is in order. */
@@ -113,7 +128,7 @@ static void free_large(struct fli_thread *thread, void *block, const struct fli_
         clear_header(thread->header, block);
     outcome->verdict = verdict_of(fli_large_defer(large, block, how->sized, how->size, &outcome->actual));
     if (outcome->verdict == FLI_IN_ORDER)
-        outcome->pressure = fli_deferred_count_large(&heap->deferred, outcome->actual);
+        outcome->pressure = fli_deferred_count_large(&heap->deferred, outcome->actual, &thread->owner);
 }
 
 static void free_block(struct fli_thread *thread, void *block, unsigned class_index, const struct fli_free *how,
@@ -294,7 +309,7 @@ static bool free_large_quickly(struct fl_thread *face, void *block, size_t size)
     if (FLI_UNLIKELY(fli_trace_calls(thread) || thread->header != NULL || fli_walk_is_disturbed(thread->heap)) ||
         fli_stray_is_untold(&thread->heap->backing.slabs))
         return false;
-    return fli_large_free(&thread->heap->backing.large, block, true, size, &actual) == FLI_LARGE_DONE;
+    return end_large(thread, block, true, size, &actual) == FLI_LARGE_DONE;
 }
 
 void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size)

@@ -87,7 +87,8 @@ void fl_quiescent(struct fl_thread *face)
     bool submits = (thread->deferring[0] | thread->deferring[1]) != 0 && (!is_waiting || has_pressure);
     if (submits)
         fli_thread_submit(thread);
-    if (submits || is_waiting || has_pressure || fli_retired_is_waiting(heap))
+    bool is_work = submits || is_waiting || has_pressure || fli_retired_is_waiting(heap);
+    if (is_work && FLI_LIKELY(!thread->owner.realtime))
         move_on(heap);
 }
 

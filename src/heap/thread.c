@@ -73,7 +73,7 @@ struct fli_thread *fli_thread_create(struct fl_heap *heap)
     }
     thread->heap = heap;
     thread->later = (uint8_t)(1u << heap->options.later);
-    thread->owner.large_shard = (uint16_t)fli_large_next_shard(&heap->backing.large);
+    thread->owner.large_shard = (uint8_t)fli_large_next_shard(&heap->backing.large);
     thread->header = heap->options.header;
     thread->caches = fli_thread_place(thread, false);
     thread->deferred = fli_thread_deferred_place(thread, false);

@@ -105,6 +105,12 @@ static inline bool fli_thread_is_stand_in(const struct fl_thread *face)
     return fli_thread_of(face)->heap == NULL;
 }
 
+/* Whether a handle is that of a real-time thread. The owning thread. */
+static inline bool fli_thread_is_realtime(const struct fl_thread *face)
+{
+    return FLI_UNLIKELY(fli_thread_of(face)->owner.realtime);
+}
+
 /* The heap that a handle was of, if it is left, or NULL. */
 static inline struct fl_heap *fli_thread_left(const struct fl_thread *face)
 {

@@ -73,14 +73,24 @@ static void begin_life(struct fli_extent *extent, size_t size)
     fli_store_release(&extent->size, size);
 }
 
-void *fli_large_alloc(struct fli_large *large, unsigned shard, size_t size, bool zeroed)
+static void *alloc(struct fli_large *large, unsigned shard, size_t size, bool zeroed, bool realtime)
 {
-    struct fli_extent *extent = fli_supply_obtain(large, shard, size);
+    struct fli_extent *extent = fli_supply_obtain(large, shard, size, realtime);
     if (FLI_UNLIKELY(extent == NULL))
         return NULL;
     bool is_zero = extent->cold;
     begin_life(extent, size);
     return zeroed && !is_zero ? memset(fli_extent_start(extent), 0, size) : fli_extent_start(extent);
+}
+
+void *fli_large_alloc(struct fli_large *large, unsigned shard, size_t size, bool zeroed)
+{
+    return alloc(large, shard, size, zeroed, false);
+}
+
+void *fli_large_alloc_realtime(struct fli_large *large, unsigned shard, size_t size, bool zeroed)
+{
+    return alloc(large, shard, size, zeroed, true);
 }
 
 /* ---- Ending a block's life. */
@@ -128,6 +138,16 @@ enum fli_large_result fli_large_free(struct fli_large *large, void *block, bool 
     enum fli_large_result result = end_life(large, block, sized, size, false, actual, &extent);
     if (FLI_LIKELY(result == FLI_LARGE_DONE))
         fli_supply_put_away(large, extent);
+    return result;
+}
+
+enum fli_large_result fli_large_free_realtime(struct fli_large *large, void *block, bool sized, size_t size,
+                                              size_t *actual)
+{
+    struct fli_extent *extent;
+    enum fli_large_result result = end_life(large, block, sized, size, false, actual, &extent);
+    if (FLI_LIKELY(result == FLI_LARGE_DONE))
+        fli_supply_put_aside(large, extent);
     return result;
 }
 

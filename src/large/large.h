@@ -73,9 +73,16 @@ unsigned fli_large_next_shard(struct fli_large *large);
 /* Returns a block, or NULL if the limit or the OS refuses. */
 void *fli_large_alloc(struct fli_large *large, unsigned shard, size_t size, bool zeroed);
 
+/* Does the same for a real-time thread: returns nothing to the OS before it fails. */
+void *fli_large_alloc_realtime(struct fli_large *large, unsigned shard, size_t size, bool zeroed);
+
 /* Frees a large block. If it is `sized`, the caller says that it has `size` bytes. `*actual` becomes the size that it
  * has, 0 if there is no such block. */
 enum fli_large_result fli_large_free(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual);
+
+/* Does the same for a real-time thread: returns nothing to the OS. */
+enum fli_large_result fli_large_free_realtime(struct fli_large *large, void *block, bool sized, size_t size,
+                                              size_t *actual);
 
 /* Resizes the block at `*block` from `old_size` to `new_size` bytes; it may move. `*actual` as above. */
 enum fli_large_result fli_large_resize(struct fli_large *large, void **block, size_t old_size, size_t new_size,

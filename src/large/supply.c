@@ -184,6 +184,29 @@ void fli_supply_put_away_slowly(struct fli_large *large, struct fli_extent *exte
         give_up_beyond(large, shard, bound, true);
 }
 
+/* Keeps an extent in hand in a shard whose lock is free, the first one that is asked. Returns whether one was. */
+static bool keep_somewhere(struct fli_large *large, struct fli_extent *extent)
+{
+    unsigned own = fli_load_own(&extent->shard), tries = 0;
+    struct fli_large_shard *shard;
+    do {
+        if (tries == FLI_LARGE_SHARDS)
+            return false;
+        shard = &large->shards[(own + tries++) % FLI_LARGE_SHARDS];
+    } while (!fli_trylock(&shard->lock));
+    fli_store_own(&extent->shard, (own + tries - 1) % FLI_LARGE_SHARDS);
+    fli_spare_put(&shard->spare, extent);
+    fli_unlock(&shard->lock);
+    return true;
+}
+
+void fli_supply_put_aside(struct fli_large *large, struct fli_extent *extent)
+{
+    fli_extent_show(extent, 0);
+    if (!fli_tray_put(&fli_supply_shard_of(large, extent)->trays, extent) && !keep_somewhere(large, extent))
+        keep(large, extent);
+}
+
 /* ---- Getting extents. */
 
 /* Takes a spare extent off the lists of a shard. */
@@ -262,11 +285,18 @@ static struct fli_extent *obtain_record(struct fli_large *large, struct fli_larg
     return extent != NULL ? extent : make_record(large);
 }
 
-/* Maps memory for an extent without any, and enters it in the table. If the OS refuses, gives up spare extents
- * first. */
-static bool map(struct fli_large *large, struct fli_extent *extent, size_t size)
+/* Charges an extent; unless that is for a real-time thread, gives up spare extents if necessary. */
+static bool charge_for(struct fli_large *large, struct fli_extent *extent, size_t size, bool realtime)
 {
-    if (!fli_extent_map(extent, size) && (fli_supply_trim(large, 0) == 0 || !fli_extent_map(extent, size)))
+    return realtime ? fli_supply_charge(large, extent, size) : fli_supply_charge_hard(large, extent, size);
+}
+
+/* Maps memory for an extent without any, and enters it in the table. If the OS refuses, gives up spare extents
+ * first; not for a real-time thread. */
+static bool map(struct fli_large *large, struct fli_extent *extent, size_t size, bool realtime)
+{
+    if (!fli_extent_map(extent, size) &&
+        (realtime || fli_supply_trim(large, 0) == 0 || !fli_extent_map(extent, size)))
         return false;
     if (fli_starts_enter(&large->starts, fli_extent_start(extent), extent))
         return true;
@@ -282,15 +312,15 @@ static void note_mapped(struct fli_large *large, struct fli_large_shard *shard, 
 }
 
 /* Obtains a new extent, in hand and charged for the size. Returns NULL if the limit or the OS refuses. */
-static struct fli_extent *obtain_new(struct fli_large *large, unsigned number, size_t size)
+static struct fli_extent *obtain_new(struct fli_large *large, unsigned number, size_t size, bool realtime)
 {
     struct fli_large_shard *shard = &large->shards[number];
     struct fli_extent *extent = obtain_record(large, shard);
     if (extent == NULL)
         return NULL;
     fli_store_relaxed(&extent->shard, number); /* relaxed: it is in hand */
-    if (fli_supply_charge_hard(large, extent, size)) {
-        if (map(large, extent, size)) {
+    if (charge_for(large, extent, size, realtime)) {
+        if (map(large, extent, size, realtime)) {
             note_mapped(large, shard, extent->mapped);
             return extent;
         }
@@ -300,17 +330,20 @@ static struct fli_extent *obtain_new(struct fli_large *large, unsigned number, s
     return NULL;
 }
 
-/* Charges a spare extent in hand for the size. If the limit refuses, gives it up. */
-static bool charge_spare(struct fli_large *large, struct fli_extent *extent, size_t size)
+/* Charges a spare extent in hand for the size. If the limit refuses, gives it up; for a real-time thread, keeps it. */
+static bool charge_spare(struct fli_large *large, struct fli_extent *extent, size_t size, bool realtime)
 {
-    if (FLI_LIKELY(fli_supply_charge_hard(large, extent, size)))
+    if (FLI_LIKELY(charge_for(large, extent, size, realtime)))
         return true;
-    give_up(large, extent);
+    if (realtime)
+        fli_supply_put_aside(large, extent);
+    else
+        give_up(large, extent);
     return false;
 }
 
 struct fli_extent *fli_supply_obtain_slowly(struct fli_large *large, unsigned shard, size_t size,
-                                            struct fli_extent *extent)
+                                            struct fli_extent *extent, bool realtime)
 {
     if (size > PTRDIFF_MAX)
         return NULL;
@@ -318,8 +351,8 @@ struct fli_extent *fli_supply_obtain_slowly(struct fli_large *large, unsigned sh
         extent = take_here(&large->shards[shard], size);
     if (extent == NULL)
         extent = take_elsewhere(large, shard, size);
-    if (extent == NULL || !charge_spare(large, extent, size))
-        return obtain_new(large, shard, size);
+    if (extent == NULL || !charge_spare(large, extent, size, realtime))
+        return obtain_new(large, shard, size, realtime);
     fli_store_own(&extent->shard, shard);
     return extent;
 }

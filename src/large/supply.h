@@ -27,16 +27,17 @@ bool fli_supply_charge_hard(struct fli_large *large, struct fli_extent *extent, 
 
 /* Does the same as fli_supply_obtain. `extent` is a spare one in hand, of another charge, or NULL. */
 struct fli_extent *fli_supply_obtain_slowly(struct fli_large *large, unsigned shard, size_t size,
-                                            struct fli_extent *extent);
+                                            struct fli_extent *extent, bool realtime);
 
 /* Obtains an extent, in hand and charged for the size: a spare one, or a new one. Returns NULL if the limit or the OS
- * refuses. */
-static inline struct fli_extent *fli_supply_obtain(struct fli_large *large, unsigned shard, size_t size)
+ * refuses. For a `realtime` thread, no spare extent is given up before. */
+static inline struct fli_extent *fli_supply_obtain(struct fli_large *large, unsigned shard, size_t size,
+                                                   bool realtime)
 {
     struct fli_extent *extent = fli_tray_take(&large->shards[shard].trays, fli_extent_bin(size));
     if (FLI_LIKELY(extent != NULL && extent->charged == size))
         return extent;
-    return fli_supply_obtain_slowly(large, shard, size, extent);
+    return fli_supply_obtain_slowly(large, shard, size, extent, realtime);
 }
 
 /* Does the same as fli_supply_put_away, where the tray has no room. */
@@ -49,6 +50,10 @@ static inline void fli_supply_put_away(struct fli_large *large, struct fli_exten
     if (FLI_UNLIKELY(!fli_tray_put(&fli_supply_shard_of(large, extent)->trays, extent)))
         fli_supply_put_away_slowly(large, extent);
 }
+
+/* Keeps an extent in hand, beyond the bound of its shard if need be. Does not call the OS, and waits for a lock only if
+ * those of all shards are held: none is held for long. For real-time threads. */
+void fli_supply_put_aside(struct fli_large *large, struct fli_extent *extent);
 
 /* Returns spare extents to the OS until at most `retain` bytes are kept. Returns the bytes returned. */
 size_t fli_supply_trim(struct fli_large *large, size_t retain);

@@ -19,6 +19,9 @@
 
 enum { COMMIT_STEP = 1 << 20 };
 
+/* How many magazines a quick search for a returned one looks at. */
+enum { NEARBY = 4096 };
+
 enum magazine_state { IN_USE, IN_HAND, GIVEN_BACK };
 
 /* ---- Looking a magazine up. */
@@ -196,16 +199,65 @@ static uint32_t carve_new_locked(struct fli_magazines *magazines)
     return magazines->carved++;
 }
 
-struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines)
+/* The magazine with an index, 0 if there is none, without blocks. */
+static struct fli_magazine *without_blocks(const struct fli_magazines *magazines, uint32_t index)
 {
-    fli_lock(&magazines->lock);
-    uint32_t index = magazines->returned > 0 ? reuse_locked(magazines) : carve_new_locked(magazines);
-    fli_unlock(&magazines->lock);
     if (index == 0)
         return NULL;
     struct fli_magazine *magazine = fli_magazine_at(magazines, index);
     fli_store_own(&magazine->count, 0);
     return magazine;
+}
+
+struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines)
+{
+    fli_lock(&magazines->lock);
+    uint32_t index = magazines->returned > 0 ? reuse_locked(magazines) : carve_new_locked(magazines);
+    fli_unlock(&magazines->lock);
+    return without_blocks(magazines, index);
+}
+
+/* Finds a returned magazine, if one of the next NEARBY was returned. Otherwise the next search begins behind these. */
+static uint32_t reuse_nearby_locked(struct fli_magazines *magazines)
+{
+    fli_assert_held(&magazines->lock);
+    uint32_t from = magazines->search_from, range = 0;
+    while (range + 1 < fli_load_own(&magazines->ranges) && from >= magazines->at[range + 1].first)
+        range++;
+    size_t end = fli_min(magazines->carved, magazines->at[range].first + magazines->at[range].count);
+    end = fli_min(end, (size_t)from + NEARBY);
+    char *found = from < end ? memchr(state_of_locked(magazines, from), GIVEN_BACK, end - from) : NULL;
+    if (found == NULL) {
+        magazines->search_from = (uint32_t)fli_max(from, end);
+        return 0;
+    }
+    *found = IN_USE;
+    magazines->returned--;
+    magazines->search_from = magazines->at[range].first + (uint32_t)(found - magazines->states[range]);
+    return magazines->search_from;
+}
+
+/* Carves the next magazine, if its memory is committed. */
+static uint32_t carve_committed_locked(struct fli_magazines *magazines)
+{
+    fli_assert_held(&magazines->lock);
+    uint32_t last = fli_load_own(&magazines->ranges) - 1;
+    const struct fli_magazine_range *range = &magazines->at[last];
+    size_t states = (size_t)(range->base - magazines->states[last]);
+    size_t upto = states + (size_t)(magazines->carved - range->first + 1) * FLI_MAGAZINE_BYTES;
+    bool is_committed = magazines->carved < magazines->room && upto <= magazines->memory[last].committed;
+    return is_committed ? carve_new_locked(magazines) : 0;
+}
+
+struct fli_magazine *fli_magazine_carve_quickly(struct fli_magazines *magazines)
+{
+    if (!fli_trylock(&magazines->lock))
+        return NULL;
+    uint32_t index = magazines->returned > 0 ? reuse_nearby_locked(magazines) : 0;
+    if (index == 0)
+        index = carve_committed_locked(magazines);
+    fli_unlock(&magazines->lock);
+    return without_blocks(magazines, index);
 }
 
 /* Marks the magazines of a chain as in hand, and empties the chain. */

@@ -91,6 +91,10 @@ size_t fli_magazines_committed(struct fli_magazines *magazines);
 /* Carves a magazine, which has no blocks. Returns NULL if memory is refused. Locks. */
 struct fli_magazine *fli_magazine_carve(struct fli_magazines *magazines);
 
+/* Carves a magazine if that is possible at once: the lock is free, the memory is committed, and if some were returned
+ * one is found nearby. Returns NULL otherwise. */
+struct fli_magazine *fli_magazine_carve_quickly(struct fli_magazines *magazines);
+
 struct fli_chain;
 
 /* Returns pages to the OS whose magazines are all in a chain of empty ones, or have been returned before. Such

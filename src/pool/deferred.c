@@ -96,6 +96,13 @@ static bool mark(struct fli_deferred *deferred, unsigned class_index, const void
     return raised;
 }
 
+/* Takes the next step on behalf of a thread, unless it leaves that to others. */
+static void advance_for(struct fli_deferred *deferred, const struct fli_owner *owner)
+{
+    if (FLI_LIKELY(!owner->realtime))
+        fli_deferred_advance(deferred);
+}
+
 bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsigned class_index, void *block,
                             struct fli_owner *owner)
 {
@@ -103,12 +110,12 @@ bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsign
     if (fl_cache_is_full(*place)) {
         if (*place != NULL) {
             raised = fli_deferred_submit_owner(deferred, place, class_index, owner);
-            fli_deferred_advance(deferred);
+            advance_for(deferred, owner);
         }
         struct fli_magazine *empty = fli_owner_obtain_empty_anywhere(deferred->backing, owner);
         if (empty == NULL) {
             bool by_mark = mark(deferred, class_index, block);
-            fli_deferred_advance(deferred);
+            advance_for(deferred, owner);
             return raised || by_mark;
         }
         fli_store_public(place, fli_magazine_floor(empty, capacity_of(deferred->backing, class_index)));
@@ -117,11 +124,11 @@ bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsign
     return raised;
 }
 
-bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size)
+bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size, const struct fli_owner *owner)
 {
     bool raised = count_in(deferred, 0, 1, size);
     fli_store_hint(&deferred->has_marks, true);
-    fli_deferred_advance(deferred);
+    advance_for(deferred, owner);
     return raised;
 }
 

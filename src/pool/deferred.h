@@ -15,7 +15,8 @@
  *
  * Each submission, quiescent state, flush, trim and barrier looks whether a batch can take its next step
  * (fli_deferred_advance). It takes the lock only if that is so, because many threads pass quiescent states. If no
- * grace period can be had, the batch goes on waiting.
+ * grace period can be had, the batch goes on waiting. Submissions and quiescent states of real-time threads do not
+ * look: a step may release any number of blocks.
  *
  * A thread's magazines belong to it (`_owner`). Any thread may call the other functions but `_stw`.
  *
@@ -64,8 +65,8 @@ bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, uns
                                struct fli_owner *owner);
 
 /* Counts a large block of `size` bytes that has been marked in the table. Returns whether this has raised
- * pressure. */
-bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size);
+ * pressure. The owning thread only. */
+bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size, const struct fli_owner *owner);
 
 /* Takes the next step if that is possible now and the lock is free. Returns whether blocks have been released. */
 bool fli_deferred_advance(struct fli_deferred *deferred);

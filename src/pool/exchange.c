@@ -2,6 +2,7 @@
 #include "pool/exchange.h"
 #include "base/check.h"
 #include "pool/deliver.h"
+#include "pool/realtime.h"
 #include "pool/reserve.h"
 
 /* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. */
@@ -26,8 +27,8 @@ bool fli_exchange_has_given_much_owner(struct fli_owner *owner)
     return true;
 }
 
-static void pool_filled(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
-                        struct fli_owner *owner)
+void fli_exchange_pool_filled_owner(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                                    struct fli_owner *owner)
 {
     fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, &owner->counters);
     fli_count(&owner->counters.exchanges, 1);
@@ -121,7 +122,7 @@ static struct fli_magazine *exchange_full(struct fli_magazine *full, unsigned cl
         return full;
     empty = fli_owner_obtain_empty_anywhere(backing, owner);
     if (empty != NULL)
-        pool_filled(full, class_index, backing, owner);
+        fli_exchange_pool_filled_owner(full, class_index, backing, owner);
     else
         send_home(full, class_index, backing, owner, false, true);
     return empty != NULL ? empty : full;
@@ -137,6 +138,8 @@ bool fli_exchange_make_room_owner(struct fl_cache *cache, unsigned class_index, 
         fli_cache_push_owner(cache, previous, capacity, &backing->magazines);
         return true;
     }
+    if (FLI_UNLIKELY(owner->realtime))
+        return fli_realtime_make_room_owner(cache, class_index, backing, owner);
     room = previous != NULL
                ? exchange_full(fli_cache_take_previous_owner(cache, &backing->magazines), class_index, backing, owner)
                : fli_owner_obtain_empty_anywhere(backing, owner);
@@ -180,6 +183,8 @@ static bool load_free(struct fl_cache *cache, unsigned class_index, struct fli_b
         fli_cache_load_owner(cache, empty, 0, capacity);
     }
     unsigned wanted = most < capacity ? most : capacity;
+    if (FLI_UNLIKELY(owner->realtime) && wanted > FLI_REALTIME_BLOCKS)
+        wanted = FLI_REALTIME_BLOCKS;
     unsigned count = fli_home_take(&backing->homes, home, class_index, wanted, cache->floor);
     fli_cache_fill_owner(cache, count);
     if (count > 0)
@@ -208,14 +213,15 @@ static bool load_kept(struct fl_cache *cache, unsigned class_index, struct fli_b
     return kept != NULL;
 }
 
-/* Adopts a slab into a home, which is locked, or begins one there. */
-static bool get_slab(unsigned class_index, struct fli_backing *backing, struct fli_home *home, bool pressed)
+/* Adopts a slab into a home, which is locked, or begins one there; for a real-time thread the other way round. */
+static bool get_slab(unsigned class_index, struct fli_backing *backing, struct fli_home *home, bool realtime,
+                     bool pressed)
 {
-    if (fli_homes_adopt(&backing->homes, home, class_index, false))
+    if (!realtime && fli_homes_adopt(&backing->homes, home, class_index, false))
         return true;
     uint32_t slab = fli_slab_begin(&backing->slabs, class_index);
     if (slab == 0)
-        return pressed && fli_homes_adopt(&backing->homes, home, class_index, true);
+        return (realtime || pressed) && fli_homes_adopt(&backing->homes, home, class_index, pressed);
     fli_home_take_in(&backing->homes, home, slab);
     return true;
 }
@@ -226,12 +232,13 @@ static bool load_first(struct fl_cache *cache, unsigned class_index, struct fli_
 {
     struct fli_home *shared = fli_homes_shared(&backing->homes);
     unsigned had = owner->home->first[class_index];
-    if (shared == NULL || had >= FIRST_BLOCKS || !fli_owner_is_small(class_index) || !fli_home_try_briefly(shared))
+    if (shared == NULL || had >= FIRST_BLOCKS || !fli_owner_is_small(class_index) || owner->realtime ||
+        !fli_home_try_briefly(shared))
         return false;
     if (fli_load_hint(&shared->away))
         fli_store_hint(&shared->away, false);
     bool loaded = (fli_load_own(&shared->classes[class_index].free) > 0 ||
-                   get_slab(class_index, backing, shared, false)) &&
+                   get_slab(class_index, backing, shared, false, false)) &&
                   load_free(cache, class_index, backing, owner, shared, FIRST_BLOCKS - had);
     fli_home_unlock(shared);
     if (loaded)
@@ -244,7 +251,7 @@ static bool load_first(struct fl_cache *cache, unsigned class_index, struct fli_
 static bool load_new(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                      struct fli_owner *owner, bool pressed)
 {
-    return get_slab(class_index, backing, owner->home, pressed) &&
+    return get_slab(class_index, backing, owner->home, owner->realtime, pressed) &&
            load_free(cache, class_index, backing, owner, owner->home, FLI_MAGAZINE_SLOTS);
 }
 
@@ -294,7 +301,7 @@ void fli_exchange_give_away_owner(struct fli_magazine *magazine, unsigned class_
     if (fli_magazine_count(magazine) > 0)
         send_home(magazine, class_index, backing, owner, false, false);
     if (fli_magazine_count(magazine) > 0)
-        pool_filled(magazine, class_index, backing, owner);
+        fli_exchange_pool_filled_owner(magazine, class_index, backing, owner);
     else
         fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, &owner->counters);
 }

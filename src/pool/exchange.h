@@ -12,7 +12,8 @@
  *                  pool rather than home.
  *
  * Small blocks go to the pool only if a home is busy at that moment. An exchange with the pool costs two
- * read-modify-writes: a filled magazine one way, an empty one the other.
+ * read-modify-writes: a filled magazine one way, an empty one the other. A real-time thread exchanges otherwise
+ * (realtime.h).
  */
 #ifndef FLI_EXCHANGE_H
 #define FLI_EXCHANGE_H
@@ -34,12 +35,16 @@ bool fli_exchange_make_room_owner(struct fl_cache *cache, unsigned class_index, 
  * owning thread only. */
 bool fli_exchange_has_given_much_owner(struct fli_owner *owner);
 
-/* Sends the blocks of both magazines home. The owning thread, or any other while that is stopped outside the
- * library. */
+/* Gives the pool a magazine with blocks. */
+void fli_exchange_pool_filled_owner(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
+                                    struct fli_owner *owner);
+
 /* Sends the blocks of a magazine home. Gives the magazine to the pool, empty or with the blocks of busy homes. */
 void fli_exchange_give_away_owner(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
                                   struct fli_owner *owner);
 
+/* Sends the blocks of both magazines home. The owning thread, or any other while that is stopped outside the
+ * library. */
 void fli_exchange_flush_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                               struct fli_owner *owner);
 

@@ -4,7 +4,7 @@
 bool fli_owner_come_home(struct fli_owner *owner)
 {
     struct fli_home *home = owner->home;
-    if (!fli_home_try(home) && !fli_home_try_briefly(home))
+    if (!fli_home_try(home) && (owner->realtime || !fli_home_try_briefly(home)))
         return false;
     if (FLI_UNLIKELY(fli_load_hint(&home->away)))
         fli_store_hint(&home->away, false);

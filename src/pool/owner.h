@@ -34,7 +34,8 @@ struct fli_owner {
     struct fli_pool_counters counters; /* what the thread did to the pool */
     uint32_t given_bytes;              /* what it gave away since the heap last looked */
     uint16_t given_magazines;          /* the same */
-    uint16_t large_shard;              /* where its large blocks are counted */
+    uint8_t large_shard;               /* where its large blocks are counted */
+    bool realtime;                     /* it leaves upkeep to others (realtime.h) */
     struct fli_reserve *reserve;       /* what it has set aside (reserve.h); NULL: nothing ever */
 };
 
@@ -44,7 +45,8 @@ static inline bool fli_owner_is_small(unsigned class_index)
     return fli_class_bytes(class_index) <= FLI_HOME_BLOCK_MOST;
 }
 
-/* Locks the owner's home, if that is possible within a moment. The owning thread only, here and below. */
+/* Locks the owner's home, if that is possible within a moment; for a real-time thread, if it is possible at once. The
+ * owning thread only, here and below. */
 bool fli_owner_come_home(struct fli_owner *owner);
 
 /* Waits for a fork in the way. Otherwise moves to another home and locks it: a stopped thread may hold the lock of the

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+#include "pool/realtime.h"
+#include "pool/deliver.h"
+#include "pool/exchange.h"
+
+/* An empty magazine that can be had at once, or NULL. If it is `at_home`, the owner's home is locked. */
+static struct fli_magazine *find_empty(struct fli_backing *backing, struct fli_owner *owner, bool at_home)
+{
+    struct fli_magazines *magazines = &backing->magazines;
+    struct fli_rack *rack = &owner->home->rack;
+    struct fli_magazine *magazine = NULL;
+    if (at_home)
+        magazine = fli_rack_take(&rack->empty, &rack->empty_shelf, magazines, 0);
+    if (magazine == NULL)
+        magazine = fli_stack_pop_mpmc(&backing->pool.empty, magazines, &owner->counters);
+    return magazine != NULL ? magazine : fli_magazine_carve_quickly(magazines);
+}
+
+/* Loads an empty magazine, and keeps the full one that was previous, or gives it to the pool. Unlocks the home. */
+static void exchange_full(struct fl_cache *cache, struct fli_magazine *empty, unsigned class_index,
+                          struct fli_backing *backing, struct fli_owner *owner, bool at_home)
+{
+    struct fli_magazine *full = fli_cache_push_owner(cache, empty, backing->magazine_blocks[class_index],
+                                                     &backing->magazines);
+    if (full != NULL && at_home && fli_owner_keep(full, class_index, backing, owner->home))
+        full = NULL;
+    if (at_home)
+        fli_home_unlock(owner->home);
+    if (full != NULL)
+        fli_exchange_pool_filled_owner(full, class_index, backing, owner);
+}
+
+/* Sends the last blocks of the loaded magazine home. Returns whether some have gone. If it is `at_home`, the owner's home
+ * is locked; this unlocks it. */
+static bool send_some_home(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                           struct fli_owner *owner, bool at_home)
+{
+    unsigned count = (unsigned)fli_min((size_t)(cache->top - cache->floor), FLI_REALTIME_BLOCKS), left = count;
+    void **blocks = cache->top - count;
+    if (at_home) {
+        left = fli_deliver(&backing->homes, owner->home, class_index, blocks, left);
+        fli_home_unlock(owner->home);
+    }
+    if (left > 0)
+        left = fli_homes_return(&backing->homes, class_index, blocks, left, false, &owner->counters);
+    fli_store_public(&cache->top, blocks + left);
+    return left < count;
+}
+
+bool fli_realtime_make_room_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                                  struct fli_owner *owner)
+{
+    bool at_home = fli_owner_come_home(owner);
+    struct fli_magazine *empty = find_empty(backing, owner, at_home);
+    if (FLI_UNLIKELY(empty == NULL)) {
+        if (send_some_home(cache, class_index, backing, owner, at_home))
+            return true;
+        at_home = false;
+        empty = fli_magazine_carve(&backing->magazines);
+    }
+    if (empty != NULL)
+        exchange_full(cache, empty, class_index, backing, owner, at_home);
+    return empty != NULL;
+}
