@@ -234,7 +234,7 @@ void heaps_trace_start(struct heap *heap)
 {
     heap->trace = (struct fl_trace){.callback = see_event, .context = heap};
     int failed = fl_trace_start(heap->heap, &heap->trace, 0);
-    if (heap->is_traced) {
+    if (heap->is_traced || heap->is_profiled) {
         FUZZ_REQUIRE(failed == -EBUSY, "a second trace starts: %d", failed);
         return;
     }
@@ -253,6 +253,63 @@ void heaps_trace_stop(struct heap *heap)
     FUZZ_REQUIRE(heap->traced_live + heap->allocs - heap->frees == live_blocks(heap),
                  "%zu blocks lived, and a trace has told of %zu allocations and %zu frees: %zu live",
                  heap->traced_live, (size_t)heap->allocs, (size_t)heap->frees, live_blocks(heap));
+}
+
+/* ---- Profiles. */
+
+static size_t call_stack(void *context, void **frames, size_t max)
+{
+    const struct heap *heap = context;
+    FUZZ_REQUIRE(max == FL_PROFILE_FRAMES_MAX, "a stack of %zu frames is asked for", max);
+    for (size_t i = 0; i < 1 + world.now_ns % 3; i++)
+        frames[i] = (void *)&heap->handles[i];
+    return 1 + world.now_ns % 3;
+}
+
+static void profile_start(struct heap *heap, unsigned n)
+{
+    struct fl_profile_options options = {
+        .mean_bytes = (size_t)1 << n % 13, .stack = call_stack, .context = heap, .timeout_ms = 1, .seed = 1 + n};
+    int failed = fl_profile_start(heap->heap, &options);
+    bool is_busy = heap->is_traced || heap->is_profiled;
+    FUZZ_REQUIRE((failed == -EBUSY) == is_busy, "a profile is started: %d", failed);
+    FUZZ_REQUIRE(is_busy || failed == 0 || failed == -ETIMEDOUT || (failed == -ENOMEM && world.refuses),
+                 "a profile does not start: %d", failed);
+    heap->is_profiled |= failed == 0;
+    heap->was_profiled |= failed == 0;
+}
+
+static void profile_stop(struct heap *heap)
+{
+    if (heap->is_profiled)
+        FUZZ_REQUIRE(fl_profile_stop(heap->heap) == 0, "a profile does not end");
+    heap->is_profiled = false;
+}
+
+static void profile_print(struct heap *heap, enum fl_profile_format format)
+{
+    static char text[1 << 22];
+    if (!heap->was_profiled)
+        return;
+    FILE *stream = fmemopen(text, sizeof text, "w");
+    FUZZ_REQUIRE(stream != NULL, "no stream");
+    int failed = fl_profile_print(heap->heap, stream, format);
+    FUZZ_REQUIRE(failed == 0 || (failed == -ENOMEM && world.refuses), "a profile is not printed: %d", failed);
+    fclose(stream);
+}
+
+void heaps_profile(struct heap *heap, unsigned n)
+{
+    switch (n & 3) {
+    case 0:
+        profile_stop(heap);
+        break;
+    case 1:
+        profile_print(heap, (n & 4) != 0 ? FL_PROFILE_JSON : FL_PROFILE_PPROF);
+        break;
+    default:
+        profile_start(heap, n >> 2);
+    }
 }
 
 /* ---- The end of a heap. */
@@ -346,7 +403,7 @@ void heaps_destroy(struct heap *heap)
     struct fl_object_stats stats;
     if (heap->heap == NULL)
         return;
-    world.refuses = false;
+    world.refuses = world.keeps = false;
     world.begin_refusal = 0;
     heaps_leave_sections(MAIN);
     heaps_leave_sections(WORKER);
@@ -354,6 +411,7 @@ void heaps_destroy(struct heap *heap)
     heaps_handle(heap, 0);
     settle_all(heap);
     heaps_trace_stop(heap);
+    profile_stop(heap);
     heaps_verify(heap, true);
     for (unsigned i = 0; i < HANDLES; i++)
         if (heap->handles[i].thread != NULL)

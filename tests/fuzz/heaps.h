@@ -22,6 +22,7 @@ struct heap {
     struct fl_options options;
     struct handle handles[HANDLES];
     bool is_traced;
+    bool is_profiled, was_profiled;
     size_t traced_live;     /* live blocks when the trace was started */
     uint64_t allocs, frees; /* events since */
     struct fl_trace trace;
@@ -58,6 +59,9 @@ void heaps_end_worker(void);
 /* Takes off a trace and verifies what it has told. */
 void heaps_trace_stop(struct heap *heap);
 void heaps_trace_start(struct heap *heap);
+
+/* Starts, ends or prints a profile, as the number says. */
+void heaps_profile(struct heap *heap, unsigned n);
 
 /* Verifies a heap, or its blocks alone. */
 void heaps_verify(struct heap *heap, bool walks);

@@ -551,7 +551,8 @@ static void op_run_pending(struct step *step)
 static void op_stack(struct step *step)
 {
     static const char stacks[4];
-    fl_thread_unwound(step->thread);
+    if ((step->c & 4) == 0)
+        fl_thread_unwound(step->thread);
     fl_thread_set_stack(step->thread, (step->c & 3) != 0 ? &stacks[step->c & 3] : NULL);
     fl_thread_set_context(step->thread, step->handle);
     FUZZ_REQUIRE(fl_thread_context(step->thread) == step->handle, "another context");
@@ -636,7 +637,7 @@ static void misuse_of_heap(const struct step *step, struct fl_heap *heap)
 {
     char local[64];
     world_expect();
-    switch (step->c % 8) {
+    switch (step->c % 12) {
     case 0:
         FUZZ_REQUIRE(fl_heap_walk_end(heap) == -EINVAL, "a walk ends");
         break;
@@ -657,6 +658,18 @@ static void misuse_of_heap(const struct step *step, struct fl_heap *heap)
         break;
     case 6:
         fl_free(step->thread, local + 16);
+        break;
+    case 7:
+        FUZZ_REQUIRE(fl_profile_start(heap, &(struct fl_profile_options){.mean_bytes = 0}) == -EINVAL,
+                     "a profile without a mean");
+        break;
+    case 8:
+        FUZZ_REQUIRE(fl_thread_reserve(step->thread, types_stranger(&step->heap->options), 1) == -EINVAL,
+                     "blocks with another header are set aside");
+        break;
+    case 9:
+        FUZZ_REQUIRE(fl_type_alloc(step->thread, types_stranger(&step->heap->options)) == NULL && errno == EINVAL,
+                     "a block with another header");
         break;
     default:
         fl_dealloc_as(step->thread, local + 16, types_pick(0, &step->heap->options, false), FL_DEALLOC_FINALIZE);
@@ -689,6 +702,52 @@ static void op_misuse(struct step *step)
     }
 }
 
+/* ---- Threads of a kind, and profiles. */
+
+/* Sets blocks aside, and allocates them while memory is refused. */
+static void op_reserve(struct step *step)
+{
+    const struct fl_type *type = types_pick(step->c, &step->heap->options, false);
+    int failed = fl_thread_reserve(step->thread, type, step->b);
+    FUZZ_REQUIRE(failed == 0 || (failed == -ENOMEM && may_fail(step)) ||
+                     (failed == -ENOTSUP && type->size > FL_BLOCK_MAX),
+                 "fl_thread_reserve returns %d", failed);
+    if (failed != 0 || (step->c & 128) == 0 || (type->flags & FL_TYPE_VARIABLE) != 0)
+        return;
+    bool refused = world.refuses;
+    world.refuses = true;
+    for (unsigned i = 0; i < step->b && model_has_room(1); i++) {
+        void *object = fl_type_alloc(step->thread, type);
+        FUZZ_REQUIRE(object != NULL, "%u of %u reserved blocks can be had", i, (unsigned)step->b);
+        types_add(step->heap->number, object, type->size, type, false);
+    }
+    world.refuses = refused;
+}
+
+static void op_realtime(struct step *step)
+{
+    int failed = fl_thread_set_realtime(step->thread, (step->c & 1) != 0);
+    FUZZ_REQUIRE(failed == 0, "fl_thread_set_realtime returns %d", failed);
+}
+
+static void op_profile(struct step *step)
+{
+    heaps_profile(step->heap, step->c);
+}
+
+/* Makes a tree of instances in which each has as many children as it can. */
+static void op_tree(struct step *step)
+{
+    struct block *blocks[MANY];
+    for (unsigned i = 0; i < step->b; i++) {
+        blocks[i] = alloc_instance(step, step->c, i);
+        if (blocks[i] == NULL)
+            return;
+        if (i > 0 && types_has_children(blocks[i]->type))
+            add_child(blocks[(i - 1) / MODEL_CHILDREN], blocks[i]);
+    }
+}
+
 /* ---- Programs. */
 
 static void (*const operations[])(struct step *) = {
@@ -698,7 +757,8 @@ static void (*const operations[])(struct step *) = {
     op_object_alloc, op_incref,       op_decref,        op_drop,       op_object,      op_merge,
     op_read,         op_quiescent,    op_barrier,       op_grace,      op_trim,        op_flush,
     op_offline,      op_run_pending,  op_stack,         op_fork,       op_verify,      op_walk,
-    op_print,        op_ask,          op_parse,         op_misuse,
+    op_print,        op_ask,          op_parse,         op_misuse,     op_reserve,     op_realtime,
+    op_profile,      op_tree,
 };
 
 static void call_step(void *argument)
@@ -729,6 +789,7 @@ static void op_heap(struct heap *heap, unsigned n, unsigned char b, unsigned cha
         break;
     case 4:
         world.refuses = (c & 1) != 0;
+        world.keeps = (c & 2) != 0;
         break;
     case 5:
         world.now_ns += (uint64_t)c * 20000000;

@@ -280,6 +280,7 @@ void types_make(unsigned char a, unsigned char b, unsigned char c)
     int failed = is_object ? fl_object_type_ready(type, base, error, sizeof error)
                            : fl_type_ready(type, base, error, sizeof error);
     if (failed == 0) {
+        FUZZ_REQUIRE(fl_tag_kind(fl_type_tag(type)) == type->kind, "a tag of another kind");
         made_are_objects[made_count++] = is_object;
         return;
     }
@@ -306,6 +307,14 @@ const struct fl_type *types_pick(unsigned n, const struct fl_options *options, b
         if (made_are_objects[i] == objects && fits(&made[i], options))
             all[count++] = &made[i];
     return all[n % count];
+}
+
+const struct fl_type *types_stranger(const struct fl_options *options)
+{
+    unsigned n = 0;
+    while (plain_types[n].header == options->header)
+        n++;
+    return &plain_types[n];
 }
 
 bool types_has_children(const struct fl_type *type)

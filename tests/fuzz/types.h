@@ -30,6 +30,9 @@ void types_make(unsigned char a, unsigned char b, unsigned char c);
 /* The n-th type, or one behind it, that a heap with these options can have; of objects or of others. */
 const struct fl_type *types_pick(unsigned n, const struct fl_options *options, bool objects);
 
+/* A type whose header is not that of such a heap. */
+const struct fl_type *types_stranger(const struct fl_options *options);
+
 /* Whether objects of the type have callbacks that end other blocks. */
 bool types_has_children(const struct fl_type *type);
 

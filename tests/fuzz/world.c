@@ -18,9 +18,13 @@ static bool is_in_program;
 
 void *__real_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
 int __real_mprotect(void *address, size_t length, int protection);
+int __real_munmap(void *address, size_t length);
+int __real_madvise(void *address, size_t length, int advice);
 int __real_clock_gettime(clockid_t clock, struct timespec *time);
 void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset);
 int __wrap_mprotect(void *address, size_t length, int protection);
+int __wrap_munmap(void *address, size_t length);
+int __wrap_madvise(void *address, size_t length, int advice);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time);
 
 void *__wrap_mmap(void *address, size_t length, int protection, int flags, int file, off_t offset)
@@ -35,6 +39,22 @@ int __wrap_mprotect(void *address, size_t length, int protection)
 {
     if (!world.refuses)
         return __real_mprotect(address, length, protection);
+    errno = ENOMEM;
+    return -1;
+}
+
+int __wrap_munmap(void *address, size_t length)
+{
+    if (!world.keeps)
+        return __real_munmap(address, length);
+    errno = ENOMEM;
+    return -1;
+}
+
+int __wrap_madvise(void *address, size_t length, int advice)
+{
+    if (!world.keeps)
+        return __real_madvise(address, length, advice);
     errno = ENOMEM;
     return -1;
 }

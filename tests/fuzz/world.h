@@ -4,7 +4,7 @@
  * so, grace periods that end when the program says so, a second OS thread that takes turns with the first one, and
  * misuse that is fatal unless it was asked for. So a program does the same each time it runs.
  *
- * Links with -Wl,--wrap=mmap -Wl,--wrap=mprotect -Wl,--wrap=clock_gettime.
+ * Links with -Wl,--wrap=mmap -Wl,--wrap=mprotect -Wl,--wrap=munmap -Wl,--wrap=madvise -Wl,--wrap=clock_gettime.
  */
 #ifndef FUZZ_WORLD_H
 #define FUZZ_WORLD_H
@@ -32,6 +32,7 @@ enum { MAIN, WORKER, OS_THREADS };
 struct world {
     uint64_t now_ns;   /* the clock: a look at it takes ten microseconds */
     bool refuses;      /* the OS refuses memory and address space */
+    bool keeps;        /* the OS refuses to take memory back */
     int64_t begun;     /* the token of the grace period that began last */
     int64_t ended;     /* of the last one that has ended */
     int begin_refusal; /* what `begin` returns instead, a negative errno value */
