@@ -25,6 +25,8 @@
  *     kept        a thread keeps magazines at home, and another one takes them, as a trim does
  *     handed      a thread frees blocks of another one, whose magazines it hands over as they are while that one
  *                 allocates
+ *     hasty       a real-time thread frees blocks of another one, which allocates meanwhile: into the pool, and home
+ *                 once no magazine can be had
  *     adopted     a thread frees a block of a slab while another one adopts the slab from its home
  *     moved       the lock of a thread's home is held for ever: the thread moves to another home, and another thread
  *                 looks for a slab to adopt meanwhile
@@ -33,7 +35,7 @@
  *
  * The program is built once as it is, and once for each mutant, as model_pool is.
  *
- * usage: model_cache exchange|refused|counted|strangers|kept|handed|adopted|moved|settled|passed [--expect-error]
+ * usage: model_cache exchange|refused|counted|strangers|kept|handed|hasty|adopted|moved|settled|passed [--expect-error]
  */
 #include "base/lock.h"
 #include "memory/stray.h"
@@ -129,6 +131,8 @@ struct cache_model : rl::test_suite<scenario, threads> {
         for (fli_owner &one : owners) {
             one.home = fli_homes_enter(&backing.homes);
             one.given_magazines = one.given_bytes = 0;
+            one.reserve = nullptr;
+            one.realtime = false;
         }
         for (rl::var<unsigned> &one : owner)
             one($) = FREE;
@@ -483,6 +487,34 @@ template <typename scenario> struct adopting : cache_model<scenario, SMALL, 1> {
     }
 };
 
+struct hasty : cache_model<hasty, SMALL, 1> {
+    void *block[4];
+    unsigned left;
+
+    void before()
+    {
+        lay_out(2, 4, NO_RACK);
+        left = 0;
+        for (void *&one : block)
+            one = alloc(0);
+        owners[1].realtime = true;
+    }
+    void thread(unsigned self)
+    {
+        if (self == 0) {
+            void *got = alloc(0);
+            RL_ASSERT(got == nullptr || free(0, got, 0));
+            return;
+        }
+        for (void *one : block)
+            left += !free(1, one, 0);
+    }
+    void after()
+    {
+        take_stock(left);
+    }
+};
+
 struct adopted : adopting<adopted> {
 };
 
@@ -565,6 +597,11 @@ fli_magazine *fli_magazine_carve(fli_magazines *magazines)
     return magazine;
 }
 
+fli_magazine *fli_magazine_carve_quickly(fli_magazines *magazines)
+{
+    return fli_magazine_carve(magazines);
+}
+
 uint32_t fli_slab_begin(fli_slabs *slabs, unsigned class_index)
 {
     fli_lock(&slabs->lock);
@@ -625,6 +662,8 @@ int main(int argc, char **argv)
         return check<kept>(expect_error);
     if (is_asked_for("handed", argc, argv, &expect_error))
         return check<handed>(expect_error);
+    if (is_asked_for("hasty", argc, argv, &expect_error))
+        return check<hasty>(expect_error);
     if (is_asked_for("adopted", argc, argv, &expect_error))
         return check<adopted>(expect_error);
     if (is_asked_for("moved", argc, argv, &expect_error))
