@@ -79,8 +79,9 @@ static void *alloc(struct fli_large *large, unsigned shard, size_t size, bool ze
     if (FLI_UNLIKELY(extent == NULL))
         return NULL;
     bool is_zero = extent->cold;
+    void *block = fli_extent_start(extent);
     begin_life(extent, size);
-    return zeroed && !is_zero ? memset(fli_extent_start(extent), 0, size) : fli_extent_start(extent);
+    return zeroed && !is_zero ? memset(block, 0, size) : block;
 }
 
 void *fli_large_alloc(struct fli_large *large, unsigned shard, size_t size, bool zeroed)

@@ -12,8 +12,8 @@ struct node {
 FLI_COLD static struct node *make_node(FLI_ATOMIC(void *) * slot)
 {
     void *node = NULL, *made = fli_os_map(sizeof(struct node));
-    /* L2: release, pairs with L1: the mapped node is visible; acquire, because another thread may have been first. */
-    if (made == NULL || fli_cas_strong(slot, &node, made, memory_order_acq_rel, memory_order_acquire))
+    /* L2: release, pairs with L1 and L2: the mapped node is visible. Failure: acquire, another thread was first. */
+    if (made == NULL || fli_cas_strong(slot, &node, made, memory_order_release, memory_order_acquire))
         return made;
     fli_os_unmap(made, sizeof(struct node));
     return node;

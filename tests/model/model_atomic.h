@@ -17,6 +17,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "../orders/weaken.h"
+
 #include <freelane/freelane.h>
 
 #include <relacy/relacy.hpp>
@@ -36,35 +38,36 @@
 #undef memory_order_release
 #undef memory_order_acq_rel
 #undef memory_order_seq_cst
-#define memory_order_relaxed         rl::mo_relaxed
-#define memory_order_acquire         rl::mo_acquire
-#define memory_order_release         rl::mo_release
-#define memory_order_acq_rel         rl::mo_acq_rel
-#define memory_order_seq_cst         rl::mo_seq_cst
+#define memory_order_relaxed          rl::mo_relaxed
+#define memory_order_acquire          rl::mo_acquire
+#define memory_order_release          rl::mo_release
+#define memory_order_acq_rel          rl::mo_acq_rel
+#define memory_order_seq_cst          rl::mo_seq_cst
 
-#define FLI_ATOMIC(T)                fli_model_atomic<T>
-#define FLI_PLAIN(T)                 fli_model_plain<T>
+#define FLI_MODEL_ORDER(order, which) (rl::memory_order) WEAKEN(order, which)
 
-#define fli_load_relaxed(p)          fli_model_made(p)->load(rl::mo_relaxed, $)
-#define fli_load_acquire(p)          fli_model_made(p)->load(rl::mo_acquire, $)
-#define fli_load_order(p, order)     fli_model_made(p)->load((order), $)
-#define fli_store_relaxed(p, v)      fli_model_made(p)->store((v), rl::mo_relaxed, $)
-#define fli_store_release(p, v)      fli_model_made(p)->store((v), rl::mo_release, $)
-#define fli_store_order(p, v, order) fli_model_made(p)->store((v), (order), $)
-#define fli_add_relaxed(p, v)        fli_model_made(p)->fetch_add((v), rl::mo_relaxed, $)
-#define fli_sub_relaxed(p, v)        fli_model_made(p)->fetch_sub((v), rl::mo_relaxed, $)
-#define fli_or_release(p, v)         fli_model_made(p)->fetch_or((v), rl::mo_release, $)
-#define fli_or_relaxed(p, v)         fli_model_made(p)->fetch_or((v), rl::mo_relaxed, $)
-#define fli_and_relaxed(p, v)        fli_model_made(p)->fetch_and((v), rl::mo_relaxed, $)
-#define fli_exchange(p, v, order)    fli_model_made(p)->exchange((v), (order), $)
+#define FLI_ATOMIC(T)                 fli_model_atomic<T>
+#define FLI_PLAIN(T)                  fli_model_plain<T>
+
+#define fli_load_relaxed(p)           fli_model_made(p)->load(rl::mo_relaxed, $)
+#define fli_load_acquire(p)           fli_model_made(p)->load(FLI_MODEL_ORDER(rl::mo_acquire, 0), $)
+#define fli_load_order(p, order)      fli_model_made(p)->load(FLI_MODEL_ORDER(order, 0), $)
+#define fli_store_relaxed(p, v)       fli_model_made(p)->store((v), rl::mo_relaxed, $)
+#define fli_store_release(p, v)       fli_model_made(p)->store((v), FLI_MODEL_ORDER(rl::mo_release, 0), $)
+#define fli_store_order(p, v, order)  fli_model_made(p)->store((v), FLI_MODEL_ORDER(order, 0), $)
+#define fli_add_relaxed(p, v)         fli_model_made(p)->fetch_add((v), rl::mo_relaxed, $)
+#define fli_sub_relaxed(p, v)         fli_model_made(p)->fetch_sub((v), rl::mo_relaxed, $)
+#define fli_or_relaxed(p, v)          fli_model_made(p)->fetch_or((v), rl::mo_relaxed, $)
+#define fli_and_relaxed(p, v)         fli_model_made(p)->fetch_and((v), rl::mo_relaxed, $)
+#define fli_exchange(p, v, order)     fli_model_made(p)->exchange((v), FLI_MODEL_ORDER(order, 0), $)
 #define fli_cas_strong(p, expected, desired, success, failure)                                                       \
-    fli_model_cas_strong((p), (expected), (desired), (success), (failure), $)
+    fli_model_cas_strong((p), (expected), (desired), FLI_MODEL_ORDER(success, 0), FLI_MODEL_ORDER(failure, 1), $)
 #define fli_cas_weak(p, expected, desired, success, failure)                                                         \
-    fli_model_cas_weak((p), (expected), (desired), (success), (failure), $)
+    fli_model_cas_weak((p), (expected), (desired), FLI_MODEL_ORDER(success, 0), FLI_MODEL_ORDER(failure, 1), $)
 
-#define fli_or(p, v, order)         fli_model_made(p)->fetch_or((uint32_t)(v), (order), $)
-#define fli_and(p, v, order)        fli_model_made(p)->fetch_and((uint32_t)(v), (order), $)
-#define fli_add_public(p, v, order) fli_model_made(p)->fetch_add((uint32_t)(v), (order), $)
+#define fli_or(p, v, order)         fli_model_made(p)->fetch_or((uint32_t)(v), FLI_MODEL_ORDER(order, 0), $)
+#define fli_and(p, v, order)        fli_model_made(p)->fetch_and((uint32_t)(v), FLI_MODEL_ORDER(order, 0), $)
+#define fli_add_public(p, v, order) fli_model_made(p)->fetch_add((uint32_t)(v), FLI_MODEL_ORDER(order, 0), $)
 #define fli_or_public(p, v, order)  fli_or((p), (v), (order))
 #define fli_cas_public(p, expected, desired, success, failure)                                                       \
     fli_cas_weak((p), (expected), (uint32_t)(desired), (success), (failure))
@@ -75,8 +78,8 @@
 #undef __ATOMIC_ACQUIRE
 #define __ATOMIC_RELAXED              rl::mo_relaxed
 #define __ATOMIC_ACQUIRE              rl::mo_acquire
-#define __atomic_load_n(p, order)     fli_model_load_public((p), (order), $)
-#define __atomic_store_n(p, v, order) fli_model_store_public((p), (v), (order), $)
+#define __atomic_load_n(p, order)     fli_model_load_public((p), FLI_MODEL_ORDER(order, 0), $)
+#define __atomic_store_n(p, v, order) fli_model_store_public((p), (v), FLI_MODEL_ORDER(order, 0), $)
 
 /* A shared word. Its memory is zeroed when it is made, by plain writes: who uses the word has to be ordered after. */
 template <typename T> class fli_model_atomic : public rl::generic_atomic<T, true>

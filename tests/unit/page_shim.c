@@ -3,7 +3,7 @@
  * Stands before the C library (LD_PRELOAD) and gives a program larger pages than the system has: of PAGE_BYTES bytes. As
  * a system with such pages, it refuses addresses that are not of whole pages, and rounds lengths up to whole pages.
  */
-#define _GNU_SOURCE
+#define _GNU_SOURCE 1
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdint.h>

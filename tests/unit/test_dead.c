@@ -4,7 +4,7 @@
  * that thread. Here one process destroys objects, and another stops it after every instruction and looks at its lists
  * and its queue as the child of a fork would.
  */
-#define _GNU_SOURCE /* process_vm_readv */
+#define _GNU_SOURCE 1 /* process_vm_readv */
 #include "support.h"
 
 #include "heap/thread.h"
