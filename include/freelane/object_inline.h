@@ -23,13 +23,6 @@
 extern "C" {
 #endif
 
-#if !defined(FL_MO_COUNT_LAST)
-#define FL_MO_COUNT_LAST __ATOMIC_ACQUIRE
-#endif
-#if !defined(FL_MO_COUNT_AGAIN)
-#define FL_MO_COUNT_AGAIN __ATOMIC_ACQUIRE
-#endif
-
 enum {
     FL_LOCAL_MOST = 0xffff, /* the owner's count, at most */
 
@@ -127,7 +120,7 @@ FL_INLINE void fl_decref(struct fl_thread *thread, struct fl_object *object)
         return;
     /* B1: acquire, pairs with B3 in fli_count_drop. If the word is 0, no other thread has a reference, and none can
      * find the object. */
-    if (FL_UNLIKELY(__atomic_load_n(&object->shared, FL_MO_COUNT_LAST) != 0))
+    if (FL_UNLIKELY(__atomic_load_n(&object->shared, __ATOMIC_ACQUIRE) != 0))
         fl_decref_merge(thread, object);
     else
         fl_object_end(thread, object, object->type);
@@ -144,7 +137,7 @@ FL_INLINE bool fl_try_incref(struct fl_thread *thread, struct fl_object *object,
         fl_local_set(thread, object, count + 1);
     }
     /* B2: acquire, pairs with B6 in fli_count_publish, and with the host's store. */
-    if (FL_UNLIKELY(__atomic_load_n(at, FL_MO_COUNT_AGAIN) != object)) {
+    if (FL_UNLIKELY(__atomic_load_n(at, __ATOMIC_ACQUIRE) != object)) {
         fl_decref(thread, object);
         return false;
     }

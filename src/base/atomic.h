@@ -3,23 +3,9 @@
  * Atomic operations named after their memory order, and the 64-bit index+tag word.
  *
  * Threads access what they share without a lock only through these names. A model checker can supply its own
- * (FREELANE_MODEL). The orders of the pool and the homes have names of their own, so that it can weaken them one by
- * one. There are no standalone fences, because ThreadSanitizer does not see them. FLI_PLAIN declares an ordinary word
- * that a lock of the library guards; the model checker reports an access without that lock.
- *
- *     order constant        where                                  must be at least
- *     FL_MO_POOL_PUSH       CAS that publishes a magazine          release (C11 wants no failure order stronger than
- *                                                                  the success order, hence acq_rel)
- *     FL_MO_POOL_POP        CAS that takes a magazine              acquire
- *     FL_MO_POOL_PEEK       load of a stack's head                 acquire
- *     FL_MO_HOME_LOCK       CAS that takes a home's lock           acquire; seq_cst for a fork (lock.h)
- *     FL_MO_HOME_UNLOCK     store that releases it                 release
- *     FL_MO_HOMES_ENTER     store that enters a new home           release
- *     FL_MO_HOMES_WALK      load of the first home                 acquire
- *     FL_MO_SLAB_SETTLE     store of the home of a slab            release
- *     FL_MO_SLAB_VISIT      load of it by another home's thread    acquire
- *     FL_MO_QUEUE_ALERT     store of the byte that alerts a thread release
- *     FL_MO_QUEUE_SETTLE    exchange by which it clears the byte   acquire
+ * (FREELANE_MODEL). Each order has a label beside it, and tests/orders/README.md says which program fails when it is
+ * weaker. There are no standalone fences, because ThreadSanitizer does not see them. FLI_PLAIN declares an ordinary
+ * word that a lock of the library guards; the model checker reports an access without that lock.
  */
 #ifndef FLI_ATOMIC_H
 #define FLI_ATOMIC_H
@@ -79,46 +65,6 @@
 #define fli_sub_count(p, v)    fli_sub_relaxed((p), (v))
 #define fli_load_public(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
 #define fli_store_public(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
-
-#if !defined(FL_MO_POOL_PUSH)
-#define FL_MO_POOL_PUSH memory_order_acq_rel
-#endif
-#if !defined(FL_MO_POOL_POP)
-#define FL_MO_POOL_POP memory_order_acquire
-#endif
-#if !defined(FL_MO_POOL_PEEK)
-#define FL_MO_POOL_PEEK memory_order_acquire
-#endif
-#if !defined(FL_MO_HOME_LOCK)
-#define FL_MO_HOME_LOCK memory_order_seq_cst
-#endif
-#if !defined(FL_MO_HOME_UNLOCK)
-#define FL_MO_HOME_UNLOCK memory_order_release
-#endif
-#if !defined(FL_MO_HOMES_ENTER)
-#define FL_MO_HOMES_ENTER memory_order_release
-#endif
-#if !defined(FL_MO_HOMES_WALK)
-#define FL_MO_HOMES_WALK memory_order_acquire
-#endif
-#if !defined(FL_MO_SLAB_SETTLE)
-#define FL_MO_SLAB_SETTLE memory_order_release
-#endif
-#if !defined(FL_MO_SLAB_VISIT)
-#define FL_MO_SLAB_VISIT memory_order_acquire
-#endif
-#if !defined(FL_MO_QUEUE_ALERT)
-#define FL_MO_QUEUE_ALERT memory_order_release
-#endif
-#if !defined(FL_MO_QUEUE_SETTLE)
-#define FL_MO_QUEUE_SETTLE memory_order_acquire
-#endif
-#if !defined(FL_MO_TRACE_START)
-#define FL_MO_TRACE_START memory_order_release
-#endif
-#if !defined(FL_MO_TRACE_LOOK)
-#define FL_MO_TRACE_LOOK memory_order_acquire
-#endif
 
 #include <stdint.h>
 

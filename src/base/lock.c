@@ -236,7 +236,7 @@ void fli_lock_release_all(void)
 
 void fli_lock_end_fork(void)
 {
-    /* K5: seq_cst, pairs with K2 in fli_lock_is_closed: what the fork has changed. */
-    fli_store_order(&fli_lock_gate, 0, memory_order_seq_cst);
+    /* K5: release, pairs with K2 in fli_lock_is_closed: what the fork has changed. A later K3 comes after it. */
+    fli_store_release(&fli_lock_gate, 0);
     release_word(&fork_lock);
 }

@@ -65,7 +65,7 @@ enum fli_rank {
     FLI_RANKS
 };
 
-#if defined(FREELANE_MODEL)
+#if defined(FREELANE_MODEL) && !defined(FREELANE_MODEL_LOCKS)
 
 struct fli_mutex {
     pthread_mutex_t mutex;

@@ -17,7 +17,7 @@ static bool spill(struct fli_dead *list, struct fli_thread *server)
     for (uint32_t i = 0; i < FLI_DEAD_STACK; i++)
         if (i >= FLI_DEAD_STACK / 2 || !fli_pile_put(&places->pile, fli_dead_at(places, i), server))
             fli_dead_set(places, kept++, fli_dead_at(places, i));
-    /* D7: release, pairs with D2 in leave_locked: as D1. */
+    /* D7: release, pairs with a fork: as D1. */
     fli_store_release(&places->count, kept);
     return kept < FLI_DEAD_STACK;
 }
@@ -41,7 +41,7 @@ void fli_dead_refill(struct fli_dead *list, const struct fli_magazines *magazine
         fli_dead_set(places, i, fli_pile_take(&places->pile, magazines));
         fli_dead_prefetch(fli_dead_at(places, i));
     }
-    /* D8: release, pairs with D2 in leave_locked: as D1. */
+    /* D8: release, pairs with a fork: as D1. */
     fli_store_release(&places->count, count + more);
 }
 
@@ -168,9 +168,8 @@ static void leave_locked(struct fli_thread *thread, struct fli_dead *list)
     struct fl_heap *heap = thread->heap;
     fli_registry_assert_held();
     fli_pile_recount(&list->places.pile, &heap->backing.magazines);
-    /* D2: acquire, pairs with D1 in fli_dead_put, D11 and D12 in fli_dead_set, D13 in fli_dead_take_under, D7 in spill,
-     * D8 in fli_dead_refill and D14 in fli_dead_adopt. */
-    if (fli_load_acquire(&list->places.count) == 0 && fli_load_own(&list->places.pile.count) == 0) {
+    /* In the child of a fork, all that this reads was written before the fork. */
+    if (fli_load_own(&list->places.count) == 0 && fli_load_own(&list->places.pile.count) == 0) {
         dispose(list, &heap->backing, &thread->owner.counters);
         return;
     }
@@ -206,7 +205,7 @@ void fli_dead_adopt(struct fli_dead *list, struct fli_dead *left, struct fli_thr
     uint32_t count = fli_load_own(&left->places.count);
     for (uint32_t i = 0; i < count; i++)
         fli_dead_set(&list->places, i, fli_dead_at(&left->places, i));
-    /* D14: release, pairs with D2 in leave_locked: as D1. */
+    /* D14: release, pairs with a fork: as D1. */
     fli_store_release(&list->places.count, count);
     dispose(left, backing, &server->owner.counters);
 }

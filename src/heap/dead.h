@@ -27,7 +27,7 @@
  *
  * The owning thread alone uses a list. In the child of a fork, that of a thread that is gone is as that thread had it at
  * that instant. So a count is lowered before its objects move, and raised after. What does not count just then is live
- * in the child for ever.
+ * in the child for ever. The child itself orders nothing: nobody writes its memory meanwhile.
  */
 #ifndef FLI_DEAD_H
 #define FLI_DEAD_H
@@ -78,9 +78,9 @@ static inline struct fli_dead_object fli_dead_at(const struct fli_dead_places *p
 /* Puts an object at a place that does not count now. */
 static inline void fli_dead_set(struct fli_dead_places *places, uint32_t place, struct fli_dead_object object)
 {
-    /* D11: release, pairs with D2 in leave_locked: the place no longer counts. */
+    /* D11: release, pairs with a fork: the place no longer counts. */
     fli_store_release(&places->entries[place], object.entry);
-    /* D12: release, pairs with D2 in leave_locked: as D11. */
+    /* D12: release, pairs with a fork: as D11. */
     fli_store_release(&places->types[place], object.type);
 }
 
@@ -94,7 +94,7 @@ static inline bool fli_dead_put(struct fli_dead *list, uintptr_t entry, const st
     struct fli_dead_object object = {entry, type};
     fli_dead_prefetch(object);
     fli_dead_set(places, count, object);
-    /* D1: release, pairs with D2 in leave_locked: the object is on the stack. */
+    /* D1: release, pairs with a fork: the object is on the stack. */
     fli_store_release(&places->count, count + 1);
     return true;
 }
@@ -122,7 +122,7 @@ static inline struct fli_dead_object fli_dead_take_under(struct fli_dead_places 
         fli_dead_prefetch(fli_dead_at(places, place - FLI_DEAD_WINDOW));
     fli_store_own(&places->count, place);
     fli_dead_set(places, place, last);
-    /* D13: release, pairs with D2 in leave_locked: as D1. */
+    /* D13: release, pairs with a fork: as D1. */
     fli_store_release(&places->count, count - 1);
     return object;
 }

@@ -23,7 +23,7 @@ static void link_object(struct fli_pile *pile, struct fli_dead_object object)
     struct words *words = words_at(link);
     fli_store_public(&words->link, fli_load_own(&pile->linked));
     fli_store_public(&words->type, (uintptr_t)object.type);
-    /* D3: release, pairs with D4 in count_pile: the object's words are written. */
+    /* D3: release, pairs with a fork: the object's words are written. */
     fli_store_release(&pile->linked, link);
 }
 
@@ -152,13 +152,10 @@ static size_t count_linked(uintptr_t link)
 /* Counts the pile anew. In the child of a fork, the thread that owned the list may have been at work on it. */
 static void count_pile(struct fli_pile *pile, const struct fli_magazines *magazines)
 {
-    /* D4: acquire, pairs with D3 in link_object. */
-    size_t count = count_linked(fli_load_acquire(&pile->linked));
+    size_t count = count_linked(fli_load_own(&pile->linked));
     struct fli_magazine *magazine = fli_chain_first(&pile->magazines, magazines);
     for (; magazine != NULL; magazine = fli_chain_behind(magazine, magazines))
-        /* D6: acquire, pairs with D5 in fli_pile_put_quickly, D15 and D16 in fli_pair_set, and D17 in
-         * fli_pile_take_pair. */
-        count += fli_load_acquire(&magazine->count);
+        count += fli_magazine_count(magazine);
     fli_store_own(&pile->count, count);
 }
 

@@ -65,9 +65,9 @@ static inline struct fli_dead_object fli_pair_get(const struct fli_pair *pair)
 /* Sets a pair that does not count now. */
 static inline void fli_pair_set(struct fli_pair *pair, struct fli_dead_object object)
 {
-    /* D15: release, pairs with D6 in count_pile: the pair no longer counts. */
+    /* D15: release, pairs with a fork: the pair no longer counts. */
     fli_store_release(&pair->entry, object.entry);
-    /* D16: release, pairs with D6 in count_pile: as D15. */
+    /* D16: release, pairs with a fork: as D15. */
     fli_store_release(&pair->type, object.type);
 }
 
@@ -100,7 +100,7 @@ static inline bool fli_pile_put_quickly(struct fli_pile *pile, const struct fli_
     if (FLI_UNLIKELY(count == FLI_PILE_PAIRS))
         return false;
     fli_pair_set(&fli_pile_pairs(first)[count], object);
-    /* D5: release, pairs with D6 in count_pile: the pair is in the magazine. */
+    /* D5: release, pairs with a fork: the pair is in the magazine. */
     fli_store_release(&first->count, (uint16_t)(count + 1));
     fli_pile_add(pile, 1);
     return true;
@@ -120,7 +120,7 @@ static inline __attribute__((always_inline)) struct fli_dead_object fli_pile_tak
     if (place >= FLI_DEAD_WINDOW)
         fli_dead_prefetch(fli_pair_get(&pairs[place - FLI_DEAD_WINDOW]));
     fli_pair_set(&pairs[place], fli_pair_get(&pairs[last]));
-    /* D17: release, pairs with D6 in count_pile: as D5. */
+    /* D17: release, pairs with a fork: as D5. */
     fli_store_release(&magazine->count, (uint16_t)last);
     return object;
 }

@@ -93,7 +93,7 @@ bool fli_queue_settle_owner(struct fli_thread *thread)
     if (!fli_queue_is_empty(thread->queue))
         return true;
     /* Q2: acquire, pairs with Q1 in fli_thread_alert: the byte is cleared before a look at what it told of. */
-    fli_exchange(&thread->is_pending, 0, FL_MO_QUEUE_SETTLE);
+    fli_exchange(&thread->is_pending, 0, memory_order_acquire);
     bool left = fli_queue_is_left(thread->heap);
     if (left)
         fli_store_hint(&thread->is_pending, 1);

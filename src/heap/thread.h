@@ -96,7 +96,7 @@ static inline struct fli_thread *fli_thread_of(const struct fl_thread *face)
 static inline void fli_thread_alert(struct fli_thread *thread)
 {
     /* Q1: release, pairs with Q2 in fli_queue_settle_owner: what there is to do can be seen. */
-    fli_store_order(&thread->is_pending, 1, FL_MO_QUEUE_ALERT);
+    fli_store_release(&thread->is_pending, 1);
 }
 
 /* Whether a handle is a stand-in, or is left. */

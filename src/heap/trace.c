@@ -56,7 +56,7 @@ static bool put_on_locked(struct fl_heap *heap, const struct fl_trace *trace)
     if (fli_trace_of(heap) != NULL)
         return false;
     /* T1: release, pairs with T2 in fli_trace_of. */
-    fli_store_order(&heap->trace, trace, FL_MO_TRACE_START);
+    fli_store_release(&heap->trace, trace);
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next) {
         fli_store_hint(&thread->is_quick, false);
         fli_thread_alert(thread);

@@ -14,8 +14,8 @@
  * finds an old value of `trace` has begun its call before.
  *
  *     label  where                       order                pairs with
- *     T1     a trace is put on           FL_MO_TRACE_START    T2: what the host prepared for its callback
- *     T2     a call looks for a trace    FL_MO_TRACE_LOOK     T1
+ *     T1     a trace is put on           release              T2: what the host prepared for its callback
+ *     T2     a call looks for a trace    acquire              T1
  *
  * The model check runs trace.c (tests/model/model_trace.cpp), so words that the lock guards are plain there.
  *
@@ -30,7 +30,7 @@
 static inline const struct fl_trace *fli_trace_of(struct fl_heap *heap)
 {
     /* T2: acquire, pairs with T1 in put_on_locked. */
-    return fli_load_order(&heap->trace, FL_MO_TRACE_LOOK);
+    return fli_load_acquire(&heap->trace);
 }
 
 /* Whether a thread of the heap is to be diverted: a trace is on, or a tool watches. */

@@ -55,7 +55,7 @@ enum fli_drop fli_count_drop(struct fl_object *object, bool may_hand)
             return drop;
         /* B3: acq_rel, pairs with B1, B3, B5 and B7: what its thread did to the object is before the object's death.
          * Failure: relaxed, the word is looked at anew. */
-        if (fli_cas_public(&object->shared, &shared, next, FL_MO_COUNT_DROP, memory_order_relaxed))
+        if (fli_cas_public(&object->shared, &shared, next, memory_order_acq_rel, memory_order_relaxed))
             return drop;
     }
 }
@@ -69,7 +69,8 @@ bool fli_count_try(struct fl_object *object)
         if (!fli_shared_may_rise(shared) || fli_shared_count(shared) >= FLI_SHARED_MOST)
             return false;
         /* B4: acquire, pairs with B6 in fli_count_publish. Failure: relaxed, the word is looked at anew. */
-        if (fli_cas_public(&object->shared, &shared, shared + FL_SHARED_ONE, FL_MO_COUNT_TRY, memory_order_relaxed))
+        if (fli_cas_public(&object->shared, &shared, shared + FL_SHARED_ONE, memory_order_acquire,
+                           memory_order_relaxed))
             return true;
     }
 }
@@ -85,7 +86,7 @@ enum fli_drop fli_count_merge_last(struct fl_object *object)
         if (dead && (shared & FL_SHARED_IMMORTAL) != 0)
             next += FL_SHARED_ONE; /* its own reference stays */
         /* B5: acq_rel, pairs with B3: as B3. Failure: relaxed, the word is looked at anew. */
-    } while (!fli_cas_public(&object->shared, &shared, next, FL_MO_COUNT_MERGE, memory_order_relaxed));
+    } while (!fli_cas_public(&object->shared, &shared, next, memory_order_acq_rel, memory_order_relaxed));
     if (!dead)
         return FLI_DROP_LIVES;
     return (shared & FL_SHARED_IMMORTAL) == 0 ? FLI_DROP_LAST : FLI_CHECKED ? FLI_DROP_IMMORTAL : FLI_DROP_LIVES;
@@ -110,7 +111,7 @@ enum fli_drop fli_count_merge(struct fl_object *object)
         next = after_merge(shared, count, &dead);
         /* B7: acquire, pairs with B3, if the object is dead; else the drop that follows orders all. Failure: relaxed,
          * the word is looked at anew. */
-    } while (!fli_cas_public(&object->shared, &shared, next, FL_MO_COUNT_END, memory_order_relaxed));
+    } while (!fli_cas_public(&object->shared, &shared, next, memory_order_acquire, memory_order_relaxed));
     fli_store_public(&object->local, 0);
     return dead ? FLI_DROP_LAST : fli_count_drop(object, false);
 }
@@ -118,7 +119,7 @@ enum fli_drop fli_count_merge(struct fl_object *object)
 void fli_count_publish(struct fl_object *object)
 {
     /* B6: release, pairs with B2 and B4: what was written to where the object lay before. */
-    fli_or_public(&object->shared, FL_SHARED_PUBLISHED, FL_MO_COUNT_PUBLISH);
+    fli_or_public(&object->shared, FL_SHARED_PUBLISHED, memory_order_release);
 }
 
 void fli_count_fix(struct fl_object *object)

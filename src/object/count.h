@@ -58,22 +58,6 @@
 
 #include <freelane/object.h>
 
-#if !defined(FL_MO_COUNT_DROP)
-#define FL_MO_COUNT_DROP memory_order_acq_rel
-#endif
-#if !defined(FL_MO_COUNT_TRY)
-#define FL_MO_COUNT_TRY memory_order_acquire
-#endif
-#if !defined(FL_MO_COUNT_MERGE)
-#define FL_MO_COUNT_MERGE memory_order_acq_rel
-#endif
-#if !defined(FL_MO_COUNT_END)
-#define FL_MO_COUNT_END memory_order_acquire
-#endif
-#if !defined(FL_MO_COUNT_PUBLISH)
-#define FL_MO_COUNT_PUBLISH memory_order_release
-#endif
-
 enum {
     FLI_LOCAL_BITS = 16,
     /* What an owner moves to the shared count when its own is full. */

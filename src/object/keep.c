@@ -209,8 +209,7 @@ static void hand_pairs(struct fli_thread *thread, const struct fl_type *type, st
 
 static void hand_loaded(struct fli_thread *thread, struct fl_kept *kept)
 {
-    /* N4: acquire, pairs with N1, N2 and N3 in fli_keep_put_quickly. */
-    struct fli_keep_pair *top = fli_load_acquire(&kept->top);
+    struct fli_keep_pair *top = fli_load_own(&kept->top);
     fli_store_own(&kept->top, NULL);
     if (top != NULL)
         hand_pairs(thread, &kept->type->type, magazine_of(top), loaded_pairs(top));

@@ -23,9 +23,8 @@
  * then is live in the child for ever.
  *
  *     label  order    where                           pairs with
- *     N1 N2  release  a pair is set                   N4: the pair did not count
- *     N3     release  `top` is raised                 N4: the pair is set
- *     N4     acquire  the magazine is handed over     N1 N2 N3
+ *     N1     release  a pair is set                   a fork: the pair did not count
+ *     N2     release  `top` is raised                 a fork: the pair is set
  */
 #ifndef FLI_KEEP_H
 #define FLI_KEEP_H
@@ -81,11 +80,10 @@ static inline bool fli_keep_put_quickly(struct fl_kept *kept, void *object, size
     size_t room = fli_load_own(&kept->room);
     if (FLI_UNLIKELY(fli_keep_is_full(top) || bytes > room))
         return false;
-    /* N1: release, pairs with N4 in hand_loaded: the pair does not count. */
+    /* N1: release, pairs with a fork: the pair does not count, and the object is dead. */
     fli_store_release(&top->object, (uintptr_t)object);
-    /* N2: release, pairs with N4 in hand_loaded: as N1. */
-    fli_store_release(&top->bytes, bytes);
-    /* N3: release, pairs with N4 in hand_loaded: the pair is set. */
+    fli_store_own(&top->bytes, bytes); /* the child of a fork does not read it */
+    /* N2: release, pairs with a fork: the pair is set. */
     fli_store_release(&kept->top, top + 1);
     fli_store_hint(&kept->room, room - bytes);
     return true;

@@ -8,7 +8,7 @@ bool fli_slot_hand(struct fli_slot *slot, const struct fli_magazines *magazines,
 {
     fli_stack_push_mpmc(&slot->queue, magazines, magazine, counters);
     /* S1: release, pairs with S2 and S3: the magazine is on the queue. */
-    uint32_t before = fli_or(&slot->state, FLI_SLOT_PENDING, FL_MO_SLOT_HAND);
+    uint32_t before = fli_or(&slot->state, FLI_SLOT_PENDING, memory_order_release);
     /* S7: release, pairs with S8: PENDING is set. */
     fli_store_release(&slot->handed, 1);
     return (before & (FLI_SLOT_ONLINE | FLI_SLOT_CLAIMED)) == 0;
@@ -20,7 +20,7 @@ static bool claim(struct fli_slot *slot, uint32_t expected)
     uint32_t claimed = (expected & ~(uint32_t)FLI_SLOT_PENDING) | FLI_SLOT_CLAIMED;
     /* S2: acquire, pairs with S1, S3, S5 and S6: the queue, and `local` of the slot's objects. Failure: relaxed,
      * nothing is done then. */
-    return fli_cas_strong(&slot->state, &expected, claimed, FL_MO_SLOT_CLAIM, memory_order_relaxed);
+    return fli_cas_strong(&slot->state, &expected, claimed, memory_order_acquire, memory_order_relaxed);
 }
 
 bool fli_slot_claim(struct fli_slot *slot)
@@ -83,7 +83,7 @@ static bool release(struct fli_slot *slot)
         next = state & ~(uint32_t)(more ? FLI_SLOT_PENDING : FLI_SLOT_CLAIMED);
         /* S3: acq_rel, pairs with S1, S2 and S4: the queue, if there is more; else `local` of the slot's objects.
          * Failure: relaxed, the word is looked at anew. */
-    } while (!fli_cas_weak(&slot->state, &state, next, FL_MO_SLOT_RELEASE, memory_order_relaxed));
+    } while (!fli_cas_weak(&slot->state, &state, next, memory_order_acq_rel, memory_order_relaxed));
     return (next & FLI_SLOT_CLAIMED) == 0;
 }
 
@@ -110,7 +110,7 @@ void fli_slot_enter(struct fli_slot *slot)
         }
         /* S4: acquire, pairs with S3, S5 and S6: `local` of the slot's objects. Failure: relaxed, the word is looked at
          * anew. */
-        if (fli_cas_weak(&slot->state, &state, state | FLI_SLOT_ONLINE, FL_MO_SLOT_ENTER, memory_order_relaxed))
+        if (fli_cas_weak(&slot->state, &state, state | FLI_SLOT_ONLINE, memory_order_acquire, memory_order_relaxed))
             return;
     }
 }
@@ -119,5 +119,11 @@ bool fli_slot_leave(struct fli_slot *slot)
 {
     uint32_t expected = FLI_SLOT_ONLINE;
     /* S5: release, pairs with S2 and S4: `local` of the slot's objects. Failure: relaxed, nothing is done then. */
-    return fli_cas_strong(&slot->state, &expected, 0u, FL_MO_SLOT_LEAVE, memory_order_relaxed);
+    return fli_cas_strong(&slot->state, &expected, 0u, memory_order_release, memory_order_relaxed);
+}
+
+bool fli_slot_remove(struct fli_slot *slot)
+{
+    /* S6: release, pairs with S2 and S4: as S5. */
+    return (fli_and(&slot->state, ~(uint32_t)FLI_SLOT_ONLINE, memory_order_release) & FLI_SLOT_CLAIMED) == 0;
 }

@@ -43,22 +43,6 @@
 #include "object/count.h"
 #include "pool/pool.h"
 
-#if !defined(FL_MO_SLOT_HAND)
-#define FL_MO_SLOT_HAND memory_order_release
-#endif
-#if !defined(FL_MO_SLOT_CLAIM)
-#define FL_MO_SLOT_CLAIM memory_order_acquire
-#endif
-#if !defined(FL_MO_SLOT_RELEASE)
-#define FL_MO_SLOT_RELEASE memory_order_acq_rel
-#endif
-#if !defined(FL_MO_SLOT_ENTER)
-#define FL_MO_SLOT_ENTER memory_order_acquire
-#endif
-#if !defined(FL_MO_SLOT_LEAVE)
-#define FL_MO_SLOT_LEAVE memory_order_release
-#endif
-
 enum {
     FLI_SLOT_ONLINE = 1,
     FLI_SLOT_CLAIMED = 2,
@@ -132,5 +116,9 @@ void fli_slot_enter(struct fli_slot *slot);
 
 /* Makes the slot one without an owner. Returns false, and changes nothing, if its queue has something. The owner. */
 bool fli_slot_leave(struct fli_slot *slot);
+
+/* The owner's thread is gone, and has not left. Whoever hands something over next merges what is pending. Returns
+ * whether no thread has claimed the slot. */
+bool fli_slot_remove(struct fli_slot *slot);
 
 #endif

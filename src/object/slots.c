@@ -144,9 +144,7 @@ static void remove_locked(struct fli_thread *thread)
         fli_hand_forget(slot); /* in the child of a fork: its thread may have been at work on them */
     else
         fli_hand_outs_unmerged(&handing);
-    /* S6: release, pairs with S2 and S4: as S5. Whoever hands something over next merges what is pending. */
-    uint32_t before = fli_and(&slot->state, ~(uint32_t)FLI_SLOT_ONLINE, memory_order_release);
-    if ((before & FLI_SLOT_CLAIMED) == 0)
+    if (fli_slot_remove(slot))
         give_back_locked(slots, slot);
 }
 

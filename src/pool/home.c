@@ -22,13 +22,13 @@ static bool take_lock(struct fli_home *home)
     /* W1: seq_cst, pairs with W2 in fli_home_unlock, and with W7 in fli_home_await. Failure: relaxed, nothing is read
      * then. */
     return fli_load_hint(&home->lock) == 0 &&
-           fli_cas_strong(&home->lock, &open, 1, FL_MO_HOME_LOCK, memory_order_relaxed);
+           fli_cas_strong(&home->lock, &open, 1, memory_order_seq_cst, memory_order_relaxed);
 }
 
 static void release_lock(struct fli_home *home)
 {
     /* W2: release, pairs with W1 in take_lock and W7 in fli_home_await: all that was done under the lock. */
-    fli_store_order(&home->lock, 0, FL_MO_HOME_UNLOCK);
+    fli_store_release(&home->lock, 0);
 }
 
 bool fli_home_try(struct fli_home *home)
@@ -77,7 +77,7 @@ void fli_home_unlock(struct fli_home *home)
 void fli_home_await(struct fli_home *home)
 {
     /* W7: seq_cst, pairs with W1 in take_lock and W2 in release_lock: all that was done under the lock. */
-    while (fli_load_order(&home->lock, FL_MO_HOME_LOCK) != 0)
+    while (fli_load_order(&home->lock, memory_order_seq_cst) != 0)
         sched_yield();
 }
 
@@ -278,7 +278,7 @@ void fli_home_take_in(struct fli_homes *homes, struct fli_home *home, uint32_t s
     struct fli_home_class *class = &home->classes[record->class_index];
     fli_home_assert_held(home);
     /* W5: release, pairs with W6 in fli_home_of: the home is whole, though a thread may meet it here first. */
-    fli_store_order(&record->home, home, FL_MO_SLAB_SETTLE);
+    fli_store_release(&record->home, home);
     count_free(class, record->free);
     record->list = FLI_HOME_FULL;
     move_slab(homes, class, slab, list_for(record));

@@ -120,7 +120,7 @@ uint32_t fli_home_give_up_free(struct fli_homes *homes, struct fli_home *home, u
 static inline struct fli_home *fli_home_of_slab(const struct fli_slab *record)
 {
     /* W6: acquire, pairs with W5 in fli_home_take_in. */
-    return fli_load_order(&record->home, FL_MO_SLAB_VISIT);
+    return fli_load_acquire(&record->home);
 }
 
 static inline struct fli_home *fli_home_of(const struct fli_slabs *slabs, const void *block)

@@ -56,7 +56,7 @@ static struct fli_home *create_locked(struct fli_homes *homes)
     memset(home, 0, sizeof *home);
     home->next = fli_homes_first(homes);
     /* W3: release, pairs with W4 in fli_homes_first: the home is whole. */
-    fli_store_order(&homes->first, home, FL_MO_HOMES_ENTER);
+    fli_store_release(&homes->first, home);
     fli_count(&homes->count, 1u);
     if (home->next == NULL)
         homes->shared = home;

@@ -37,7 +37,7 @@ void fli_homes_leave(struct fli_homes *homes, struct fli_home *home);
 static inline struct fli_home *fli_homes_first(struct fli_homes *homes)
 {
     /* W4: acquire, pairs with W3 in fli_homes_enter. */
-    return fli_load_order(&homes->first, FL_MO_HOMES_WALK);
+    return fli_load_acquire(&homes->first);
 }
 
 /* The home from which threads get their first blocks of a class; NULL while there are few threads. */

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
  *     label  operation                        order               partners
- *     P1     CAS of a push                    FL_MO_POOL_PUSH     P2 P3 P4 P5 P6
- *     P2     head load of a pop               FL_MO_POOL_PEEK     P1 P7
- *     P3     CAS of a pop                     FL_MO_POOL_POP      P1 P7
- *     P4     CAS of taking all                FL_MO_POOL_POP      P1 P7
- *     P5     head load of a push              FL_MO_POOL_PEEK     P1 P7
- *     P6     head load of counting            FL_MO_POOL_PEEK     P1 P7
- *     P7     CAS of putting a list back       FL_MO_POOL_PUSH     P2 P3 P4 P5 P6
+ *     P1     CAS of a push                    release             P2 P3 P4 P5 P6
+ *     P2     head load of a pop               acquire             P1 P7
+ *     P3     CAS of a pop                     acquire             P1 P7
+ *     P4     CAS of taking all                acquire             P1 P7
+ *     P5     head load of a push              acquire             P1 P7
+ *     P6     head load of counting            acquire             P1 P7
+ *     P7     CAS of putting a list back       release             P2 P3 P4 P5 P6
  *
- * P2, P5 and P6 make `next` and `below` of the magazine that the head names readable. P3 and P4 make the slots of the
- * magazines that they take readable.
+ * P2, P5 and P6 make `next` and `below` of the magazine that the head names readable. P2 and P4 make the slots of the
+ * magazines that are taken readable.
  */
 #include "pool/pool.h"
 #include "base/config.h"
@@ -59,7 +59,7 @@ uint64_t fli_stack_push_mpmc(struct fli_stack *stack, const struct fli_magazines
     uint32_t index = fli_magazine_index(magazines, magazine);
     uint64_t weight = fli_magazine_weight(magazine);
     /* P5: acquire, pairs with P1 and P7: `below` of the magazine that will lie under this one. */
-    fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
+    fli_tagged head = fli_load_acquire(&stack->head);
     for (;;) {
         uint32_t under = fli_tagged_index(head);
         uint64_t below = weight;
@@ -70,7 +70,8 @@ uint64_t fli_stack_push_mpmc(struct fli_stack *stack, const struct fli_magazines
         fli_store_own(&magazine->below, below);
         /* P1: release, pairs with P2, P3, P4, P5 and P6: the magazine's slots, count, next and below are visible
          * before the head names it. Failure: acquire, as P5. */
-        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, index), FL_MO_POOL_PUSH, FL_MO_POOL_PEEK)) {
+        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, index), memory_order_release,
+                         memory_order_acquire)) {
             fli_count(&counters->updates, 1);
             return below;
         }
@@ -84,13 +85,15 @@ struct fli_magazine *fli_stack_pop_mpmc(struct fli_stack *stack, const struct fl
     if (is_aside(stack))
         return fli_chain_take(&stack->held, magazines);
     /* P2: acquire, pairs with P1 and P7: `next` of the magazine that the head names. */
-    fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
+    fli_tagged head = fli_load_acquire(&stack->head);
     while (fli_tagged_index(head) != 0) {
         struct fli_magazine *magazine = fli_magazine_at(magazines, fli_tagged_index(head));
         /* Another thread may own the magazine by now and write the word: then the CAS fails. */
         uint32_t next = fli_load_hint(&magazine->next);
-        /* P3: acquire, pairs with P1 and P7: the slots of the magazine. Failure: acquire, as P2. */
-        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, next), FL_MO_POOL_POP, FL_MO_POOL_PEEK)) {
+        /* P3: acquire, pairs with P1 and P7: no more than P2 saw, because the tag says that the head is the same. But
+         * C11 wants success to be no weaker than failure. Failure: acquire, as P2. */
+        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, next), memory_order_acquire,
+                         memory_order_acquire)) {
             fli_count(&counters->updates, 1);
             return magazine;
         }
@@ -107,7 +110,7 @@ uint32_t fli_stack_take_all_mpmc(struct fli_stack *stack, struct fli_pool_counte
     while (fli_tagged_index(head) != 0) {
         /* P4: acquire, pairs with P1 and P7: the slots, and the list, of all magazines taken. Failure: relaxed, as
          * the load. */
-        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, 0), FL_MO_POOL_POP, memory_order_relaxed)) {
+        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, 0), memory_order_acquire, memory_order_relaxed)) {
             fli_count(&counters->updates, 1);
             return fli_tagged_index(head);
         }
@@ -119,7 +122,7 @@ uint32_t fli_stack_take_all_mpmc(struct fli_stack *stack, struct fli_pool_counte
 uint32_t fli_stack_top(struct fli_stack *stack)
 {
     /* P6: acquire, pairs with P1 and P7: `below` of the magazine that the head names. */
-    fli_tagged head = fli_load_order(&stack->head, FL_MO_POOL_PEEK);
+    fli_tagged head = fli_load_acquire(&stack->head);
     return is_aside(stack) ? fli_load_own(&stack->held.first) : fli_tagged_index(head);
 }
 
@@ -136,7 +139,8 @@ static bool put_back_whole(struct fli_stack *stack, uint32_t first, struct fli_p
     fli_tagged head = fli_load_hint(&stack->head); /* nothing is read through it */
     while (fli_tagged_index(head) == 0) {
         /* P7: release, pairs with P2, P3, P4, P5 and P6: as P1, for the whole list. Failure: relaxed, as the load. */
-        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, first), FL_MO_POOL_PUSH, memory_order_relaxed)) {
+        if (fli_cas_weak(&stack->head, &head, fli_tagged_next(head, first), memory_order_release,
+                         memory_order_relaxed)) {
             fli_count(&counters->updates, 1);
             return true;
         }

@@ -180,8 +180,8 @@ class Orders(Tree):
         self.write("src/pool/pool.c", PUSH + POP + "int f(void)\n{\n\n\n\n\n    return fli_load_acquire(&head);\n}\n")
         self.fails(orders, "no label within 4 lines above: fli_load_acquire")
 
-    def test_an_unlabelled_cas_with_a_named_order_fails(self):
-        cas = "int f(void)\n{\n\n\n\n\n    return fli_cas_weak(&h, &e, d,\n        FL_MO_PUSH, memory_order_relaxed);\n}\n"
+    def test_an_unlabelled_cas_fails(self):
+        cas = "int f(void)\n{\n\n\n\n\n    return fli_cas_weak(&h, &e, d,\n        memory_order_release, memory_order_relaxed);\n}\n"
         self.write("src/pool/pool.c", PUSH + POP + cas)
         self.fails(orders, "no label within 4 lines above: fli_cas_weak")
 

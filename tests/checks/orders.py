@@ -5,6 +5,8 @@ A label is a capital letter and a number at the start of a comment, a few lines 
 
     /* R1: release, pairs with A1 in fli_pool_pop: the slots are visible before the head. */
 
+A store whose order matters to the child of a fork pairs with a fork.
+
 Relaxed accesses say why nothing is ordered: by one of the names that atomic.h has for plain uses, or in a comment with
 the word "relaxed" beside them, earlier in their function, or at the head of the file for all of it.
 
@@ -20,7 +22,7 @@ LINES_ABOVE = 4
 LABEL = re.compile(r"^([A-Z]\d+): (.*)$")
 REFERENCE = re.compile(r"\b[A-Z]\d+\b")
 ORDER = re.compile(
-    r"memory_order_(?P<c>\w+)|__ATOMIC_(?P<b>[A-Z_]+)|FL_MO_\w+|fli_\w+?_(?P<n>relaxed|acquire|release|acq_rel|seq_cst)\b"
+    r"memory_order_(?P<c>\w+)|__ATOMIC_(?P<b>[A-Z_]+)|fli_\w+?_(?P<n>relaxed|acquire|release|acq_rel|seq_cst)\b"
 )
 RAW_ACCESS = re.compile(r"\b(atomic_(?!h\b)\w+|__atomic_\w+|__sync_\w+)[ \t]*\(")
 FENCE = re.compile(r"\b(atomic_(?:thread|signal)_fence|__atomic_(?:thread|signal)_fence|__sync_synchronize)\b")
@@ -56,7 +58,7 @@ class Access:
         self.orders = set()
         for order in ORDER.finditer(self.text):
             word = order.group("c") or order.group("b") or order.group("n")
-            self.orders.add(word.lower() if word else "named")
+            self.orders.add(word.lower())
 
     @property
     def ordered(self):
@@ -79,6 +81,7 @@ class Label:
         self.source, self.comment, self.name, self.text = source, comment, name, text
         pairs = re.search(r"pairs with ([^:.]*)", text)
         self.partners = REFERENCE.findall(pairs.group(1)) if pairs else []
+        self.is_for_forks = pairs is not None and pairs.group(1) == "a fork"
 
     def where(self):
         return f"{self.source.name}:{self.comment.first}: {self.name}"
@@ -105,7 +108,7 @@ def check_pairs(found):
             yield f"{label.where()} is also at {by_name[label.name].where()}"
         by_name[label.name] = label
     for label in found:
-        if not label.partners:
+        if not label.partners and not label.is_for_forks:
             yield f"{label.where()} does not say what it pairs with"
         for partner in label.partners:
             if partner not in by_name:

@@ -46,24 +46,30 @@
 
 #define FLI_MODEL_ORDER(order, which) (rl::memory_order) WEAKEN(order, which)
 
-#define FLI_ATOMIC(T)                 fli_model_atomic<T>
-#define FLI_PLAIN(T)                  fli_model_plain<T>
+#if defined(FREELANE_MODEL_LOCKS)
+#define FLI_ATOMIC(T) fli_model_global<T>
+#else
+#define FLI_ATOMIC(T) fli_model_atomic<T>
+#endif
+#define FLI_PLAIN(T)                 fli_model_plain<T>
 
-#define fli_load_relaxed(p)           fli_model_made(p)->load(rl::mo_relaxed, $)
-#define fli_load_acquire(p)           fli_model_made(p)->load(FLI_MODEL_ORDER(rl::mo_acquire, 0), $)
-#define fli_load_order(p, order)      fli_model_made(p)->load(FLI_MODEL_ORDER(order, 0), $)
-#define fli_store_relaxed(p, v)       fli_model_made(p)->store((v), rl::mo_relaxed, $)
-#define fli_store_release(p, v)       fli_model_made(p)->store((v), FLI_MODEL_ORDER(rl::mo_release, 0), $)
-#define fli_store_order(p, v, order)  fli_model_made(p)->store((v), FLI_MODEL_ORDER(order, 0), $)
-#define fli_add_relaxed(p, v)         fli_model_made(p)->fetch_add((v), rl::mo_relaxed, $)
-#define fli_sub_relaxed(p, v)         fli_model_made(p)->fetch_sub((v), rl::mo_relaxed, $)
-#define fli_or_relaxed(p, v)          fli_model_made(p)->fetch_or((v), rl::mo_relaxed, $)
-#define fli_and_relaxed(p, v)         fli_model_made(p)->fetch_and((v), rl::mo_relaxed, $)
-#define fli_exchange(p, v, order)     fli_model_made(p)->exchange((v), FLI_MODEL_ORDER(order, 0), $)
+#define fli_load_relaxed(p)          fli_model_made(p)->load(rl::mo_relaxed, $)
+#define fli_load_acquire(p)          fli_model_made(p)->load(FLI_MODEL_ORDER(rl::mo_acquire, 0), $)
+#define fli_load_order(p, order)     fli_model_made(p)->load(FLI_MODEL_ORDER(order, 0), $)
+#define fli_store_relaxed(p, v)      fli_model_made(p)->store((v), rl::mo_relaxed, $)
+#define fli_store_release(p, v)      fli_model_made(p)->store((v), FLI_MODEL_ORDER(rl::mo_release, 0), $)
+#define fli_store_order(p, v, order) fli_model_made(p)->store((v), FLI_MODEL_ORDER(order, 0), $)
+#define fli_add_relaxed(p, v)        fli_model_made(p)->fetch_add((v), rl::mo_relaxed, $)
+#define fli_sub_relaxed(p, v)        fli_model_made(p)->fetch_sub((v), rl::mo_relaxed, $)
+#define fli_or_relaxed(p, v)         fli_model_made(p)->fetch_or((v), rl::mo_relaxed, $)
+#define fli_and_relaxed(p, v)        fli_model_made(p)->fetch_and((v), rl::mo_relaxed, $)
+#define fli_exchange(p, v, order)    fli_model_made(p)->exchange((v), FLI_MODEL_ORDER(order, 0), $)
 #define fli_cas_strong(p, expected, desired, success, failure)                                                       \
-    fli_model_cas_strong((p), (expected), (desired), FLI_MODEL_ORDER(success, 0), FLI_MODEL_ORDER(failure, 1), $)
+    fli_model_cas_strong(fli_model_made(p), (expected), (desired), FLI_MODEL_ORDER(success, 0),                      \
+                         FLI_MODEL_ORDER(failure, 1), $)
 #define fli_cas_weak(p, expected, desired, success, failure)                                                         \
-    fli_model_cas_weak((p), (expected), (desired), FLI_MODEL_ORDER(success, 0), FLI_MODEL_ORDER(failure, 1), $)
+    fli_model_cas_weak(fli_model_made(p), (expected), (desired), FLI_MODEL_ORDER(success, 0),                        \
+                       FLI_MODEL_ORDER(failure, 1), $)
 
 #define fli_or(p, v, order)         fli_model_made(p)->fetch_or((uint32_t)(v), FLI_MODEL_ORDER(order, 0), $)
 #define fli_and(p, v, order)        fli_model_made(p)->fetch_and((uint32_t)(v), FLI_MODEL_ORDER(order, 0), $)
@@ -108,10 +114,69 @@ template <typename T> class fli_model_atomic<const T *> : public fli_model_atomi
     }
 };
 
+/* The words of this execution, and what unmakes each of them. */
+struct fli_model_words {
+    struct {
+        void *shared;
+        void (*unmake)(void *shared);
+    } words[64];
+    unsigned count;
+};
+extern fli_model_words fli_model_globals;
+
+inline void fli_model_unmake()
+{
+    while (fli_model_globals.count > 0) {
+        fli_model_globals.count--;
+        const auto &word = fli_model_globals.words[fli_model_globals.count];
+        word.unmake(word.shared);
+    }
+}
+
 template <typename word> word *fli_model_made(word *shared)
 {
     shared->assert_made();
     return shared;
+}
+
+/* A shared word that a file or a scenario has. Relacy knows it for one execution: it is made when it is first used in
+ * one, and a scenario ends that by fli_model_unmake. */
+template <typename T> struct fli_model_global {
+    alignas(fli_model_atomic<T>) char memory[sizeof(fli_model_atomic<T>)];
+    bool is_made = false;
+
+    static void unmake(void *shared)
+    {
+        fli_model_global *self = static_cast<fli_model_global *>(shared);
+        self->is_made = false;
+        self->word()->~fli_model_atomic<T>();
+    }
+
+    fli_model_atomic<T> *word()
+    {
+        return reinterpret_cast<fli_model_atomic<T> *>(memory);
+    }
+
+    fli_model_atomic<T> *make()
+    {
+        if (!is_made) {
+            is_made = true;
+            ::new (memory) fli_model_atomic<T>();
+            word()->store(T(), rl::mo_relaxed, $);
+            fli_model_globals.words[fli_model_globals.count++] = {this, unmake};
+        }
+        return fli_model_made(word());
+    }
+};
+
+template <typename T> fli_model_atomic<T> *fli_model_made(const fli_model_global<T> *shared)
+{
+    return const_cast<fli_model_global<T> *>(shared)->make();
+}
+
+template <typename T> fli_model_atomic<T> *fli_model_made(fli_model_global<T> *shared)
+{
+    return shared->make();
 }
 
 template <typename T>
@@ -181,6 +246,12 @@ inline void fli_model_count(fli_model_atomic<uint32_t> *word, uint32_t change, r
     word->store(word->load(rl::mo_relaxed, info) + change, rl::mo_relaxed, info);
 }
 
+template <typename T, typename value>
+void fli_model_count(fli_model_global<T> *word, value change, rl::debug_info_param info)
+{
+    fli_model_count(fli_model_made(word), (T)change, info);
+}
+
 /* A plain word that a lock guards: an access that the lock does not order is a data race. Its memory was zeroed. */
 template <typename T> class fli_model_plain
 {
@@ -231,6 +302,18 @@ fli_model_memory fli_model_aligned_alloc(size_t grain, size_t bytes);
 /* Lets other threads run. */
 void fli_model_sleep(const struct timespec *time);
 
+/* Waits for nothing, which a thread may do instead of waiting until it is woken. */
+template <typename... arguments> void fli_model_wait(arguments...)
+{
+    rl::yield(1, $);
+}
+
+/* The calling thread, from 1. */
+inline uintptr_t fli_model_self()
+{
+    return rl::ctx().threadx_->index_ + 1;
+}
+
 template <typename T> void fli_model_zero(T *object)
 {
     ::new (object) T();
@@ -248,6 +331,10 @@ template <typename T> void fli_model_free(T *object)
 #define memset(object, zero, bytes) fli_model_zero(object)
 #define free(object)                fli_model_free(object)
 #define nanosleep(time, left)       fli_model_sleep(time)
+#define syscall(...)                fli_model_wait(__VA_ARGS__)
+#endif
+#if defined(FREELANE_MODEL_LOCKS)
+#define pthread_self() fli_model_self()
 #endif
 
 #endif

@@ -33,7 +33,7 @@
  *     settled     a thread moves to a new home and adopts a slab there, while another one frees a block of the slab
  *     passed      threads move in where others move out
  *
- * The program is built once as it is, and once for each mutant, as model_pool is.
+ * The program is built and run as model_pool is.
  *
  * usage: model_cache exchange|refused|counted|strangers|kept|handed|hasty|adopted|moved|settled|passed [--expect-error]
  */

@@ -19,12 +19,12 @@ inline bool is_of_the_library(rl::test_result_e result)
 }
 
 /* Explores a scenario, which is to be without error, or else to have one. Returns the exit status. */
-template <typename scenario> int check(bool expect_error)
+template <typename scenario> int check(bool expect_error, unsigned context_bound = 2)
 {
     std::ostream nowhere(nullptr);
     rl::test_params params;
     params.search_type = rl::sched_bound;
-    params.context_bound = 2;
+    params.context_bound = context_bound;
     params.execution_depth_limit = 2000;
     params.output_stream = expect_error ? &nowhere : &std::cout;
     params.progress_stream = &nowhere;

@@ -17,6 +17,7 @@
  *     handed      a thread drops two references that count in the owner's word, while the owner drops one and merges
  *     leaves      a thread drops such a reference while the owner leaves its slot (exit against enqueue)
  *     claims      two threads drop such references, and the owner is not there
+ *     removed     the owner is gone without having left, and another thread drops one
  *     comes       one does, while another thread takes the slot and drops one
  *     passes      the owner leaves, and a thread drops the last reference
  *     published   a reader without locks tries to take a reference against the owner's last decref
@@ -24,10 +25,10 @@
  *     inherited   the same, but another thread makes it anew
  *     returned    as reborn, and the new object is stored at the reader's place
  *
- * The program is built once as it is, and once for each mutant, as model_pool is. One mutant leaves publication out: a
- * reader may raise any count that is not merged.
+ * The program is run as model_pool is, and built once more without publication (FREELANE_MODEL_NO_PUBLISH): a reader
+ * may raise any count that is not merged.
  *
- * usage: model_count dropped|handed|leaves|claims|comes|passes|published|reborn|inherited|returned [--expect-error]
+ * usage: model_count dropped|handed|leaves|removed|claims|comes|passes|published|reborn|inherited|returned [--expect-error]
  */
 #include "model_check.h"
 #include "object/hand.h"
@@ -219,6 +220,8 @@ struct handed : count_model<handed, 2> {
     }
     void after()
     {
+        RL_ASSERT((fli_load_relaxed(&slots[SLOT].state) & FLI_SLOT_PENDING) == 0 ||
+                  fli_load_relaxed(&slots[SLOT].handed) != 0);
         expect_dead();
     }
 };
@@ -238,6 +241,29 @@ struct leaves : count_model<leaves, 2> {
     }
     void after()
     {
+        expect_dead();
+    }
+};
+
+struct removed : count_model<removed, 2> {
+    void before()
+    {
+        set_up(2, 0, true);
+    }
+    void thread(unsigned self)
+    {
+        drop(self);
+        if (self == 1)
+            return hand_outs();
+        fli_slot_remove(&slots[SLOT]);
+        threads[0].slot = 0;
+    }
+    void after()
+    {
+        fli_merging with = merging();
+        if (fli_slot_claim(&slots[SLOT]))
+            fli_slot_merge(&slots[SLOT], &with); /* as whoever hands something over next */
+        end_dead();
         expect_dead();
     }
 };
@@ -528,6 +554,7 @@ int main(int argc, char **argv)
     CHECK(dropped);
     CHECK(handed);
     CHECK(leaves);
+    CHECK(removed);
     CHECK(claims);
     CHECK(comes);
     CHECK(passes);
@@ -535,8 +562,9 @@ int main(int argc, char **argv)
     CHECK(reborn);
     CHECK(inherited);
     CHECK(returned);
-    std::cerr << "usage: " << argv[0]
-              << " dropped|handed|leaves|claims|comes|passes|published|reborn|inherited|returned [--expect-error]"
-              << std::endl;
+    std::cerr
+        << "usage: " << argv[0]
+        << " dropped|handed|leaves|removed|claims|comes|passes|published|reborn|inherited|returned [--expect-error]"
+        << std::endl;
     return 2;
 }

@@ -9,19 +9,24 @@
  *     no magazine is lost                    at the end the stacks hold each of them once
  *     the depth of a stack is its sum        at the end `below` of the top is the sum of the counts
  *
- * There are three scenarios, each of three threads with two magazines:
+ * The scenarios, each of three threads with two magazines:
  *
  *     recycle     one thread takes two magazines and puts them back in the same order, so that the top of the stack is
  *                 what it was and the magazine under it is not; each of the others takes one and puts it back, twice
  *     exchange    magazines move between two stacks both ways, as filled and empty ones do
  *     take_all    one thread takes the whole stack and puts it back; each of the others takes one magazine and puts it
  *                 back, twice
+ *     counted     one thread pushes a magazine, another one asks how many blocks there are
+ *     chained     the same with a chain (chain.h)
+ *     begun       the same with a chain that is made of the magazine
+ *     shortened   one thread puts both magazines on a chain, and another one takes one of them; the third one asks
  *
- * The program is built once as it is, and Relacy must find no error. It is built once for each mutant, and Relacy must
- * find one. A mutant has a weaker order (-DFL_MO_...) or tags that do not count (-DFREELANE_MODEL_NO_TAG).
+ * The program is built once as it is, and Relacy must find no error. With a weaker order (tests/orders) it must find
+ * one, and with tags that do not count: for those the program is built again (-DFREELANE_MODEL_NO_TAG).
  *
- * usage: model_pool recycle|exchange|take_all [--expect-error]
+ * usage: model_pool recycle|exchange|take_all|counted|chained|begun|shortened [--expect-error]
  */
+#include "base/lock.h"
 #include "model_check.h"
 #include "pool/pool.h"
 
@@ -156,6 +161,98 @@ struct take_all : pool_model<take_all> {
     }
 };
 
+/* A magazine that is on no stack, and whose `below` is that of long ago. */
+template <typename scenario> struct count_model : pool_model<scenario> {
+    enum { STALE = 77 };
+    fli_magazine *spare;
+    fli_chain chain;
+    fli_mutex lock;
+    unsigned put;
+
+    void before()
+    {
+        pool_model<scenario>::before();
+        spare = fli_stack_pop_mpmc(&this->filled, &this->magazines, &this->counters);
+        fli_store_relaxed(&spare->below, STALE);
+        fli_chain_begin(&chain, 0);
+        fli_mutex_init(&lock, FLI_RANK_HOME);
+        put = 0;
+    }
+
+    void after()
+    {
+        for (uint32_t index = 1; index <= MAGAZINES; index++)
+            this->at(index)->~fli_magazine();
+        fli_mutex_close(&lock);
+    }
+
+    void thread(unsigned self)
+    {
+        if (self == 0)
+            static_cast<scenario *>(this)->change();
+        if (self == 1)
+            RL_ASSERT(static_cast<scenario *>(this)->count() <= 1 + 2);
+        if (self == 2)
+            static_cast<scenario *>(this)->change_again();
+    }
+
+    void change_again()
+    {
+    }
+
+    uint64_t count()
+    {
+        return fli_chain_blocks(&chain, &this->magazines);
+    }
+};
+
+struct counted : count_model<counted> {
+    void change()
+    {
+        fli_stack_push_mpmc(&filled, &magazines, spare, &counters);
+    }
+
+    uint64_t count()
+    {
+        return fli_stack_blocks(&filled, &magazines);
+    }
+};
+
+struct chained : count_model<chained> {
+    void change()
+    {
+        fli_chain_put(&chain, &magazines, spare);
+    }
+};
+
+struct begun : count_model<begun> {
+    void change()
+    {
+        fli_store_relaxed(&spare->below, fli_load_relaxed(&spare->count));
+        fli_chain_begin(&chain, fli_magazine_index(&magazines, spare));
+    }
+};
+
+struct shortened : count_model<shortened> {
+    void change()
+    {
+        fli_magazine *other = fli_stack_pop_mpmc(&filled, &magazines, &counters);
+        fli_lock(&lock);
+        fli_chain_put(&chain, &magazines, spare);
+        fli_chain_put(&chain, &magazines, other);
+        put = 2;
+        fli_unlock(&lock);
+    }
+
+    void change_again()
+    {
+        fli_lock(&lock);
+        if (put == 2)
+            fli_chain_take(&chain, &magazines);
+        fli_unlock(&lock);
+    }
+};
+
 } // namespace
 
 /* In place of what finds magazines of further ranges. */
@@ -178,6 +275,14 @@ int main(int argc, char **argv)
         return check<exchange>(expect_error);
     if (is_asked_for("take_all", argc, argv, &expect_error))
         return check<take_all>(expect_error);
-    std::cerr << "usage: " << argv[0] << " recycle|exchange|take_all [--expect-error]" << std::endl;
+    if (is_asked_for("counted", argc, argv, &expect_error))
+        return check<counted>(expect_error);
+    if (is_asked_for("chained", argc, argv, &expect_error))
+        return check<chained>(expect_error);
+    if (is_asked_for("begun", argc, argv, &expect_error))
+        return check<begun>(expect_error);
+    if (is_asked_for("shortened", argc, argv, &expect_error))
+        return check<shortened>(expect_error);
+    std::cerr << "usage: " << argv[0] << " SCENARIO [--expect-error], see the head of model_pool.cpp" << std::endl;
     return 2;
 }

@@ -16,8 +16,7 @@
  *     left       a thread that has something pending ends
  *     served     an OS thread that can have no handle drops an object
  *
- * The program is built once as it is, and once for each mutant, as model_pool is. In one mutant the registry lock locks
- * nothing.
+ * The program is run as model_pool is, and built once more so that the registry lock locks nothing.
  *
  * usage: model_queue left|served [--expect-error]
  */

@@ -21,8 +21,7 @@
  *     unattached      a trace starts while the thread makes calls without a handle
  *     stopped         a trace ends while the thread makes calls; it was started while the world was stopped
  *
- * The program is built once as it is, and once for each mutant, as model_pool is. In one mutant the registry lock locks
- * nothing.
+ * The program is run as model_pool is, and built once more so that the registry lock locks nothing.
  *
  * usage: model_trace acknowledged|offline|unattached|stopped [--expect-error]
  */

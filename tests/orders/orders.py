@@ -29,7 +29,7 @@ import orders  # noqa: E402
 from source import report, sources  # noqa: E402
 
 VALUES = {"relaxed": 0, "acquire": 2, "release": 3, "acq_rel": 4}
-NAMED = re.compile(r"^(memory_order_|__ATOMIC_|FL_MO_)(\w+)$")
+NAMED = re.compile(r"^(?:memory_order_|__ATOMIC_)(\w+)$")
 TSAN_OPTIONS = f"halt_on_error=1:die_after_fork=0:suppressions={ROOT}/tests/tsan.supp"
 NOT_FOUND = "not found yet"
 
@@ -85,7 +85,7 @@ def arguments(call):
             start = i + 1
 
 
-def orders_of(access, constants):
+def orders_of(access):
     """The orders of an access, first that of success."""
     name = access.text.split("(")[0].strip()
     suffix = re.search(r"_(acquire|release)$", name)
@@ -95,7 +95,7 @@ def orders_of(access, constants):
     for argument in arguments(access.text):
         match = NAMED.match(argument)
         if match:
-            found.append((constants[argument] if match.group(1) == "FL_MO_" else match.group(2)).lower())
+            found.append(match.group(1).lower())
     return found
 
 
@@ -112,9 +112,6 @@ def steps(access, which, order):
 
 def weakenings():
     files = list(sources(ROOT, "src", "include"))
-    constants = {}
-    for file in files:
-        constants.update(re.findall(r"#define (FL_MO_\w+)\s+(?:memory_order_|__ATOMIC_)(\w+)", file.code))
     labels = [label for file in files for label in orders.labels(file)]
     names = orders.operations(files)
     for file in files:
@@ -123,7 +120,7 @@ def weakenings():
                 continue
             covering = [label for label in labels if label.covers(access)]
             label = max(covering, key=lambda label: label.comment.first)
-            for which, order in enumerate(orders_of(access, constants)):
+            for which, order in enumerate(orders_of(access)):
                 for weaker in steps(access, which, order):
                     yield Weakening(label, access, which, order, weaker)
 
