@@ -121,10 +121,18 @@ struct fli_model_words {
         void (*unmake)(void *shared);
     } words[64];
     unsigned count;
+    unsigned long execution;
 };
 extern fli_model_words fli_model_globals;
 
-inline void fli_model_unmake()
+/* Before fli_model_global is used in an execution, and after. */
+inline void fli_model_begin()
+{
+    fli_model_globals.execution++;
+    fli_model_globals.count = 0; /* an execution with an error does not end */
+}
+
+inline void fli_model_end()
 {
     while (fli_model_globals.count > 0) {
         fli_model_globals.count--;
@@ -140,15 +148,18 @@ template <typename word> word *fli_model_made(word *shared)
 }
 
 /* A shared word that a file or a scenario has. Relacy knows it for one execution: it is made when it is first used in
- * one, and a scenario ends that by fli_model_unmake. */
+ * one. */
 template <typename T> struct fli_model_global {
     alignas(fli_model_atomic<T>) char memory[sizeof(fli_model_atomic<T>)];
-    bool is_made = false;
+    unsigned long execution;
+
+    constexpr fli_model_global(int = 0) : memory(), execution(0)
+    {
+    }
 
     static void unmake(void *shared)
     {
         fli_model_global *self = static_cast<fli_model_global *>(shared);
-        self->is_made = false;
         self->word()->~fli_model_atomic<T>();
     }
 
@@ -159,8 +170,8 @@ template <typename T> struct fli_model_global {
 
     fli_model_atomic<T> *make()
     {
-        if (!is_made) {
-            is_made = true;
+        if (execution != fli_model_globals.execution) {
+            execution = fli_model_globals.execution;
             ::new (memory) fli_model_atomic<T>();
             word()->store(T(), rl::mo_relaxed, $);
             fli_model_globals.words[fli_model_globals.count++] = {this, unmake};

@@ -37,6 +37,7 @@ template <typename scenario, int threads> struct lock_model : rl::test_suite<sce
     /* Makes all words that the threads use. */
     void before()
     {
+        fli_model_begin();
         fli_mutex_init(&mutex, RANK);
         fli_store_relaxed(&home.lock, 0);
         fli_lock_release_all();
@@ -48,7 +49,7 @@ template <typename scenario, int threads> struct lock_model : rl::test_suite<sce
     void after()
     {
         RL_ASSERT(guarded($) == scenario::CHANGES);
-        fli_model_unmake();
+        fli_model_end();
     }
 
     void change()
