@@ -109,7 +109,7 @@ struct fl_py_state;
 #define FL_PY_UNSET
 #endif
 
-/* A declared type: what FL_PY_TYPE defines. The author gives the fields up to `variable`, in this order; the macro
+/* A declared type: what FL_PY_TYPE defines. The author gives the fields up to `unwrapped`, in this order; the macro
  * fills in the others. It is constant, and all threads may share it. */
 struct fl_py_type {
     /* What deallocation needs:
@@ -118,6 +118,8 @@ struct fl_py_type {
      *     CLEAR     Weak references are cleared, then `clear` gives up all that the object holds.
      *     FINALIZE  tp_finalize runs first and may resurrect the object; then as CLEAR.
      *     LEGACY    The type's own tp_dealloc does everything and ends with Py_TYPE(self)->tp_free(self).
+     *               If the type's base is `object`, fl_py_type_ready puts another in its slot, which calls it where
+     *               the stack has room.
      */
     enum fl_dealloc_kind kind;
     /* Drops references, frees buffers and closes files: all that tp_dealloc would do except tp_free. It is called
@@ -129,11 +131,14 @@ struct fl_py_type {
     bool subclassed FL_PY_UNSET; /* the type has Py_TPFLAGS_BASETYPE */
     bool immortal FL_PY_UNSET; /* its objects own no reference to it: it is static, or lives until the process ends */
     bool variable FL_PY_UNSET; /* the type has a tp_itemsize */
+    /* The tp_dealloc of a LEGACY type stays in its slot, whatever the base is. Deep structures need a deep stack then, or a
+     * trashcan. For a tp_dealloc that looks for itself in the slots of types. (Py_TRASHCAN_BEGIN may.) */
+    bool unwrapped FL_PY_UNSET;
 
     size_t size;               /* the tp_basicsize, in bytes */
     allocfunc alloc;           /* the tp_alloc */
     freefunc free;             /* the tp_free */
-    destructor dealloc;        /* the tp_dealloc of kinds other than LEGACY */
+    destructor dealloc;        /* the tp_dealloc; of a LEGACY type, the one that calls the type's own */
     struct fl_py_state *state; /* what fl_py_type_ready finds out */
 };
 
@@ -141,7 +146,8 @@ struct fl_py_type {
  *
  *     point_freelane           the struct fl_py_type, for fl_py_type_ready
  *     point_alloc, point_free  for tp_alloc and tp_free
- *     point_freelane_dealloc   for tp_dealloc, unless the kind is LEGACY: then the author's own function is used
+ *     point_freelane_dealloc   for tp_dealloc, unless the kind is LEGACY: then the author gives his own function, and
+ *                              fl_py_type_ready sets this one
  *
  * The arguments after the struct are designated initializers for struct fl_py_type, in the order of its fields.
  *
@@ -177,7 +183,7 @@ struct fl_py_type {
  * PyType_FromModuleAndSpec, or from PyType_Ready if it is static. Called once for each type object, where the module
  * is executed, before any object or subtype of the type exists. In another interpreter than the main one, and where a
  * tool looks at each object (`ignore_tools` below), it then gives the type the interpreter's tp_alloc and tp_free. May
- * lock, and may run Python code.
+ * lock, and may run Python code. Afterwards tp_dealloc is that of the declaration, for most LEGACY types, too.
  *
  * Returns 0, or -1 with one of these exceptions, whose text names the types:
  *

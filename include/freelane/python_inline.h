@@ -81,10 +81,12 @@ enum { FL_PY_COUNTS_TYPES = 0 };
 
 /* What fl_py_type_ready finds out about a declared type. */
 struct fl_py_state {
-    uint32_t drawer; /* where in a struct fl_py_thread the type's drawer lies, in bytes; 0: it has none */
-    bool ready;      /* whether fl_py_type_ready has accepted the type */
-    bool heap_type;  /* whether it is a heap type, whose objects own references to it */
-    size_t body;     /* bytes of an object after its header */
+    uint32_t drawer;    /* where in a struct fl_py_thread the type's drawer lies, in bytes; 0: it has none */
+    bool ready;         /* whether fl_py_type_ready has accepted the type */
+    bool heap_type;     /* whether it is a heap type, whose objects own references to it */
+    bool cython;        /* Cython has generated the tp_dealloc */
+    size_t body;        /* bytes of an object after its header */
+    destructor dealloc; /* of LEGACY: the type's own; NULL: that stayed in its slot */
     const struct fl_py_type *next; /* the types of this copy of Freelane */
 };
 
@@ -559,10 +561,25 @@ FL_INLINE bool fl_py_has_weakrefs(PyObject *object, PyTypeObject *type)
     return __atomic_load_n(list, __ATOMIC_RELAXED) != NULL;
 }
 
-/* Deallocates an object of the exact type of kind CLEAR or FINALIZE. */
+/* Deallocates an object of a LEGACY type or a subtype. Cython's tp_dealloc calls tp_finalize only where it finds itself in
+ * the slot of the object's type. */
+FL_INLINE void fl_py_destroy_legacy(const struct fl_py_type *self, PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (FL_UNLIKELY(self->state->cython) && type->tp_finalize != NULL && type->tp_dealloc == self->dealloc &&
+        PyObject_CallFinalizerFromDealloc(object) < 0)
+        return;
+    self->state->dealloc(object);
+}
+
+/* Deallocates an object of the exact type of a kind other than PLAIN. */
 FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
+    if (self->kind == FL_DEALLOC_LEGACY) {
+        fl_py_destroy_legacy(self, object);
+        return;
+    }
     /* The object is still tracked here, because the finalizer may resurrect it. */
     if (self->kind == FL_DEALLOC_FINALIZE && PyObject_CallFinalizerFromDealloc(object) < 0)
         return;
@@ -580,11 +597,11 @@ FL_INLINE uintptr_t fl_py_frame(void)
     return (uintptr_t)__builtin_frame_address(0);
 }
 
-/* The slot tp_dealloc of the kinds other than LEGACY. */
+/* The slot tp_dealloc. */
 FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
-    if (FL_UNLIKELY(self->kind == FL_DEALLOC_LEGACY || !fl_py_is_exact(self, type))) {
+    if (FL_UNLIKELY(!fl_py_is_exact(self, type))) {
         fl_py_dealloc_slow(self, object);
         return;
     }

@@ -7,7 +7,7 @@
  *     the OS thread's own             if less than the reserve is left, or, far down, few calls of Python functions
  *     another (a fiber's)             if LEVELS deallocations are under way just above it, for OVERDUE_MS at most
  *
- * No frame owns the list. Each deallocation of an object of kind CLEAR or FINALIZE that has room destroys what waits
+ * No frame owns the list. Each deallocation of an object of a kind other than PLAIN that has room destroys what waits
  * when it is done. A collection and the end of a thread state do so too. What an OS thread leaves at its end, the
  * next collection destroys.
  *
@@ -50,7 +50,7 @@ struct fli_py_nest {
 /* Looks for the calling OS thread's stack. */
 void fli_py_nest_ready(struct fli_py_thread *thread);
 
-/* Deallocates an object of kind CLEAR or FINALIZE, of the exact type, or has it wait. `thread` is the calling one, or
+/* Deallocates an object of a kind other than PLAIN, of the exact type, or has it wait. `thread` is the calling one, or
  * NULL if there is none. */
 void fli_py_nest_dealloc(struct fli_py_thread *thread, const struct fl_py_type *self, PyObject *object);
 

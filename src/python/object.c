@@ -208,7 +208,7 @@ void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObjec
         Py_DECREF(type);
 }
 
-/* Ends the declared type's part of a subtype's object. Such an object owns a reference to the subtype. That is given
+/* Ends the declared type's part of a subtype's object, where that is not a LEGACY tp_dealloc's business. Such an object owns a reference to the subtype. That is given
  * up here exactly if the declared type is a heap type; if not, the subtype's own tp_dealloc does so. */
 static void dealloc_subtype(const struct fl_py_type *self, PyObject *object)
 {
@@ -227,7 +227,6 @@ static void dealloc_subtype(const struct fl_py_type *self, PyObject *object)
         fl_py_free_slow(self, object);
     if (self->state->heap_type)
         Py_DECREF(type);
-    fli_py_nest_resume_own();
 }
 
 /* Deallocates an object of the declared type that lies in the interpreter's memory. */
@@ -239,6 +238,15 @@ static void dealloc_lent(const struct fl_py_type *self, PyObject *object, PyType
         fli_py_nest_dealloc(fli_py_thread_enter(), self, object);
 }
 
+static void dealloc_part(const struct fl_py_type *self, PyObject *object)
+{
+    if (self->kind == FL_DEALLOC_LEGACY)
+        fl_py_destroy_legacy(self, object);
+    else
+        dealloc_subtype(self, object);
+    fli_py_nest_resume_own();
+}
+
 void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
@@ -247,7 +255,7 @@ void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object)
     else if (fli_py_is_lent(self, type))
         dealloc_lent(self, object, type);
     else
-        dealloc_subtype(self, object);
+        dealloc_part(self, object);
 }
 
 #endif

@@ -59,8 +59,6 @@ static int check_slots(const struct fl_py_type *self, PyTypeObject *type)
     if (type->tp_alloc != self->alloc || type->tp_free != self->free)
         REFUSE("%s: tp_alloc and tp_free are not those of its FL_PY_TYPE", name);
     if (self->kind == FL_DEALLOC_LEGACY) {
-        if (type->tp_dealloc == self->dealloc)
-            REFUSE("%s: a LEGACY type needs a tp_dealloc of its own", name);
         if (self->clear != NULL)
             REFUSE("%s: a LEGACY type does not use a clear", name);
     } else if (type->tp_dealloc != self->dealloc) {
@@ -149,6 +147,57 @@ static int check_base_locked(const struct fl_py_type *self, PyTypeObject *type)
     return 0;
 }
 
+/* ---- The own tp_dealloc of a LEGACY type. */
+
+/* The tp_dealloc of classes made in Python, and of types that are made without one; NULL with an exception if memory is
+ * refused. */
+static destructor dealloc_of_classes_locked(void)
+{
+    static destructor found;
+    if (found != NULL)
+        return found;
+    PyObject *made = PyObject_CallFunction((PyObject *)&PyType_Type, "s(O){}", "freelane", &PyBaseObject_Type);
+    if (made != NULL)
+        found = ((PyTypeObject *)made)->tp_dealloc;
+    Py_XDECREF(made);
+    return found;
+}
+
+/* Whether a LEGACY type's own tp_dealloc may look for itself in the slots of types, in order to find the next one: that of
+ * classes does, and one that has a base's to call. */
+static bool may_look_for_itself(const struct fl_py_type *self, PyTypeObject *type, destructor of_classes)
+{
+    if (self->unwrapped || type->tp_dealloc == of_classes)
+        return true;
+    return type->tp_base != &PyBaseObject_Type && !self->state->cython;
+}
+
+/* Finds out what the slot of a LEGACY type is to call. */
+static int find_dealloc_locked(const struct fl_py_type *self, PyTypeObject *type)
+{
+    struct fl_py_state *state = self->state;
+    destructor own = type->tp_dealloc, of_classes = dealloc_of_classes_locked();
+    if (of_classes == NULL)
+        return -1;
+    if (own == self->dealloc && state->dealloc == NULL)
+        REFUSE("%s: a LEGACY type needs a tp_dealloc of its own", type->tp_name);
+    if (own == self->dealloc || may_look_for_itself(self, type, of_classes))
+        return 0;
+    if (state->dealloc != NULL && state->dealloc != own)
+        REFUSE("%s: its FL_PY_TYPE serves types with different tp_dealloc; declare one for each", type->tp_name);
+    state->dealloc = own;
+    return 0;
+}
+
+/* Puts Freelane's before the type's own, if that has been found. */
+static void wrap_dealloc(const struct fl_py_type *self, PyTypeObject *type)
+{
+    if (self->kind == FL_DEALLOC_LEGACY && type->tp_dealloc == self->state->dealloc)
+        type->tp_dealloc = self->dealloc;
+}
+
+/* ---- Making a type ready. */
+
 /* Whether threads cache objects of the type, or have references to it in stock. */
 static bool gets_drawer(const struct fl_py_type *self)
 {
@@ -161,6 +210,8 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
 {
     struct fl_py_state *state = self->state;
     bool heap_type = PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE);
+    if (self->kind == FL_DEALLOC_LEGACY && find_dealloc_locked(self, type) < 0)
+        return -1;
     if (state->ready) {
         if (state->heap_type != heap_type)
             REFUSE("%s: its FL_PY_TYPE serves a static type and a heap type; declare one for each", type->tp_name);
@@ -199,6 +250,8 @@ int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
     if (failed == 0)
         failed = fli_py_report_add(type);
     PyMutex_Unlock(&ready_lock);
+    if (failed == 0)
+        wrap_dealloc(self, type);
     if (failed == 0 && (!kept || fli_py_tools_found()))
         lend(type);
     else if (failed == 0 && self->immortal && PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) &&

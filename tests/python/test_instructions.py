@@ -20,11 +20,13 @@ CALLS = 100_000
 ALIVE = 100
 
 # A slot, the name of its type, the figure. Some 9 of each find the thread's seat (FREELANE_TLS_DYNAMIC).
+# In Label's dealloc are its own tp_dealloc, and what looks after the stack.
 # With the lock PyObject_Init writes the header of a new object.
 GOLDEN = {
     "point_heap_freelane_dealloc": ("Point", 36),
     "point_static_freelane_dealloc": ("StaticPoint", 26),
     "label_heap_free": ("Label", 31),
+    "label_heap_freelane_dealloc": ("Label", 112),
     "point_heap_alloc": ("Point", 38),
     "point_static_alloc": ("StaticPoint", 27),
 }
@@ -32,6 +34,7 @@ GOLDEN_WITH_THE_LOCK = {
     "point_heap_freelane_dealloc": ("Point", 35),
     "point_static_freelane_dealloc": ("StaticPoint", 24),
     "label_heap_free": ("Label", 30),
+    "label_heap_freelane_dealloc": ("Label", 100),
 }
 
 

@@ -24,7 +24,7 @@ except ImportError:
 KIB = 1024
 # 3.14 puts off the deallocation of objects with gc itself on stacks that it does not know.
 KINDS = ["Pair", "Node", "GCPair"] if sys.version_info < (3, 14) else ["Pair"]
-DEEP_KINDS = ["Pair", "GCPair", "Node"]
+DEEP_KINDS = ["Pair", "GCPair", "Node", "Label", "GCLabel"]
 
 
 class Held:
@@ -319,6 +319,16 @@ class Chains(TestCase):
     def test_of_one_kind_on_a_small_stack(self):
         for type_ in types(DEEP_KINDS):
             run_in_thread(lambda: self.drop_chain(type_), self.STACK)
+
+    def test_of_a_million_with_a_dealloc_of_their_own(self):
+        def drop(type_):
+            one = demo.Pair(chain([type_], few(1000000, 20000)), Held())
+            del one
+            self.assertEqual(Held.alive, 0, type_)
+
+        for type_ in types(["Label", "GCLabel"], ["", "Static"]):
+            drop(type_)
+            run_in_thread(lambda: drop(type_), self.STACK)
 
     def test_with_finalizers_on_a_small_stack(self):
         for type_ in types(["Handle", "GCHandle"]):

@@ -196,6 +196,40 @@ class InC(TestCase):
                 self.assertEqual(references(subtype), before)
 
 
+class Legacy(TestCase):
+    """Types whose tp_dealloc stays in its slot."""
+
+    def drop(self, make, fill):
+        class Held:
+            pass
+
+        for _ in range(100):
+            one, held = make(), Held()
+            seen = weakref.ref(held)
+            setattr(one, fill, held)
+            del one, held
+            self.assertIsNone(seen())
+
+    def test_one_that_looks_for_itself(self):
+        for type_, fill in ((demo.WideLabel, "third"), (demo.WideLabel, "text"), (demo.LookingLabel, "held")):
+            before = references(type_)
+            self.drop(type_, fill)
+            self.assertTrue(demo.owns(type_()))
+            self.assertEqual(references(type_), before, type_)
+            for make in (with_slots, with_dict, with_more):
+                self.drop(make(type_), fill)
+
+    def test_one_without_a_dealloc(self):
+        before = references(demo.BareLabel)
+        many = [demo.BareLabel() for _ in range(1000)]
+        self.assertTrue(demo.owns(many[0]))
+        del many
+        for make in (with_slots, with_dict, with_more):
+            for _ in range(100):
+                make(demo.BareLabel)()
+        self.assertEqual(references(demo.BareLabel), before)
+
+
 class Assignment(TestCase):
     def test_an_object_changes_its_type(self):
         """Between types that are laid out alike the memory goes along."""

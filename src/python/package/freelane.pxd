@@ -10,8 +10,8 @@
 #     freelist(Point)
 #
 # freelist(Class) stands behind the class, in the module that defines it, before the first object of the class is made.
-# It gives the class the slots tp_alloc and tp_free of a LEGACY type of freelane/python.h; the tp_dealloc that Cython
-# generates stays. It raises a TypeError that says why if the class cannot have them, and an ImportError in a
+# It gives the class the slots of a LEGACY type of freelane/python.h. The tp_dealloc that Cython generates is called as
+# before, where the stack has room for that, so that structures of any depth can be dropped. It raises a TypeError that says why if the class cannot have them, and an ImportError in a
 # subinterpreter. A module has at most 64 such classes. A cdef class that is derived from one in the same module needs a
 # line of its own. Classes derived in Python get the interpreter's memory.
 #
@@ -40,6 +40,11 @@ cdef extern from *:
         fl_py_free(self, object);
     }
 
+    static __attribute__((noinline)) void freelane_cython_dealloc(const struct fl_py_type *self, PyObject *object)
+    {
+        fl_py_dealloc(self, object);
+    }
+
     /* Numbers are octal. */
     #define FREELANE_CYTHON_SLOTS(n)                                                                                  \\
         static PyObject *freelane_cython_alloc_##n(PyTypeObject *type, Py_ssize_t items)                              \\
@@ -49,8 +54,12 @@ cdef extern from *:
         static void freelane_cython_free_##n(void *object)                                                            \\
         {                                                                                                             \\
             freelane_cython_free(&freelane_cython_types[n], (PyObject *)object);                                      \\
+        }                                                                                                             \\
+        static void freelane_cython_dealloc_##n(PyObject *object)                                                     \\
+        {                                                                                                             \\
+            freelane_cython_dealloc(&freelane_cython_types[n], object);                                               \\
         }
-    #define FREELANE_CYTHON_NAMES(n) {freelane_cython_alloc_##n, freelane_cython_free_##n},
+    #define FREELANE_CYTHON_NAMES(n) {freelane_cython_alloc_##n, freelane_cython_free_##n, freelane_cython_dealloc_##n},
     #define FREELANE_CYTHON_EIGHT(m, n) m(n##0) m(n##1) m(n##2) m(n##3) m(n##4) m(n##5) m(n##6) m(n##7)
     #define FREELANE_CYTHON_ALL(m)                                                                                    \\
         FREELANE_CYTHON_EIGHT(m, 00) FREELANE_CYTHON_EIGHT(m, 01) FREELANE_CYTHON_EIGHT(m, 02)                        \\
@@ -59,7 +68,7 @@ cdef extern from *:
 
     FREELANE_CYTHON_ALL(FREELANE_CYTHON_SLOTS)
 
-    static const struct { allocfunc alloc; freefunc free; } freelane_cython_slots[64] = {
+    static const struct { allocfunc alloc; freefunc free; destructor dealloc; } freelane_cython_slots[64] = {
         FREELANE_CYTHON_ALL(FREELANE_CYTHON_NAMES)
     };
 
@@ -83,7 +92,13 @@ cdef extern from *:
         self->size = (size_t)type->tp_basicsize;
         self->alloc = type->tp_alloc = freelane_cython_slots[n].alloc;
         self->free = type->tp_free = freelane_cython_slots[n].free;
+        self->dealloc = freelane_cython_slots[n].dealloc;
         self->state = &freelane_cython_states[n];
+        self->state->cython = true;
+    #if CYTHON_USE_MODULE_STATE
+        /* The tp_dealloc may look for itself in order to find that of another module's class. */
+        self->unwrapped = type->tp_base != &PyBaseObject_Type;
+    #endif
         if (fl_py_type_ready(self, type) == 0)
             return 0;
         type->tp_alloc = alloc;

@@ -23,6 +23,18 @@ static int wrong_traverse(PyObject *object, visitproc visit, void *arg)
     return 0;
 }
 
+static void wrong_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+static void other_dealloc(PyObject *object)
+{
+    wrong_dealloc(object);
+}
+
 static void wrong_finalize(PyObject *object)
 {
     (void)object;
@@ -41,19 +53,20 @@ FL_PY_TYPE(clear_nothing, Wrong, .kind = FL_DEALLOC_CLEAR)
 FL_PY_TYPE(clear_gc, Wrong, .kind = FL_DEALLOC_CLEAR, .clear = wrong_clear, .gc = true)
 FL_PY_TYPE(finalize, Wrong, .kind = FL_DEALLOC_FINALIZE, .clear = wrong_clear)
 FL_PY_TYPE(legacy, Wrong, .kind = FL_DEALLOC_LEGACY)
+FL_PY_TYPE(legacy_twice, Wrong, .kind = FL_DEALLOC_LEGACY, .subclassed = true)
 FL_PY_TYPE(variable, Wrong, .kind = FL_DEALLOC_PLAIN, .variable = true)
 
 /* Two layers: the second is weaker than the first. */
 FL_PY_TYPE(strong, Wrong, .kind = FL_DEALLOC_CLEAR, .clear = wrong_clear, .subclassed = true)
 FL_PY_TYPE(weak, Wrong, .kind = FL_DEALLOC_PLAIN)
 
-enum { MEMBERS = 1, DICT, WEAK, FINALIZER, TRAVERSE };
+enum { MEMBERS = 1, DICT, WEAK, FINALIZER, TRAVERSE, DEALLOC, OTHER_DEALLOC };
 
 static const struct refusal {
     const char *name;
     const struct fl_py_type *declared; /* handed to fl_py_type_ready */
     const struct fl_py_type *slots;    /* whose slots the type gets; NULL: the same */
-    const struct fl_py_type *base;     /* made and made ready before, as the base */
+    const struct fl_py_type *base;     /* made and made ready before, as the base unless it is LEGACY */
     int extra;
     unsigned flags;
     int size;
@@ -74,6 +87,8 @@ static const struct refusal {
     {"clear with finalizer", &clear_freelane, NULL, NULL, FINALIZER, 0, sizeof(Wrong)},
     {"finalize without finalizer", &finalize_freelane, NULL, NULL, 0, 0, sizeof(Wrong)},
     {"legacy without dealloc", &legacy_freelane, NULL, NULL, 0, 0, sizeof(Wrong)},
+    {"legacy with two deallocs", &legacy_twice_freelane, NULL, &legacy_twice_freelane, OTHER_DEALLOC, 0,
+     sizeof(Wrong)},
     {"variable without items", &variable_freelane, NULL, NULL, 0, 0, sizeof(Wrong)},
     {"weaker than its base", &weak_freelane, NULL, &strong_freelane, 0, 0, sizeof(Wrong)},
 };
@@ -94,13 +109,18 @@ static void add_extra(PyType_Slot **next, int extra)
     }
 }
 
+static destructor dealloc_of(const struct fl_py_type *slots_of, int extra)
+{
+    return extra == DEALLOC ? wrong_dealloc : extra == OTHER_DEALLOC ? other_dealloc : slots_of->dealloc;
+}
+
 static PyObject *make_type(PyObject *module, const char *name, const struct fl_py_type *slots_of, PyObject *base,
                            int extra, unsigned flags, int size)
 {
     PyType_Slot slots[8], *next = slots;
     *next++ = (PyType_Slot){Py_tp_alloc, (void *)slots_of->alloc};
     *next++ = (PyType_Slot){Py_tp_free, (void *)slots_of->free};
-    *next++ = (PyType_Slot){Py_tp_dealloc, (void *)slots_of->dealloc};
+    *next++ = (PyType_Slot){Py_tp_dealloc, (void *)dealloc_of(slots_of, extra)};
     add_extra(&next, extra);
     *next = (PyType_Slot){0, NULL};
     PyType_Spec spec = {name, size, 0, (unsigned)(Py_TPFLAGS_DEFAULT | flags), slots};
@@ -109,7 +129,9 @@ static PyObject *make_type(PyObject *module, const char *name, const struct fl_p
 
 static PyObject *make_base(PyObject *module, const struct fl_py_type *declared)
 {
-    PyObject *base = make_type(module, "freelane_demo.Base", declared, NULL, 0, Py_TPFLAGS_BASETYPE, sizeof(Wrong));
+    int extra = declared->kind == FL_DEALLOC_LEGACY ? DEALLOC : 0;
+    PyObject *base = make_type(module, "freelane_demo.Base", declared, NULL, extra, Py_TPFLAGS_BASETYPE,
+                               sizeof(Wrong));
     if (base != NULL && fl_py_type_ready(declared, (PyTypeObject *)base) < 0)
         Py_CLEAR(base);
     return base;
@@ -122,8 +144,8 @@ static PyObject *refuse(PyObject *module, const struct refusal *refusal)
     if (refusal->base != NULL && base == NULL)
         return NULL;
     const struct fl_py_type *slots_of = refusal->slots != NULL ? refusal->slots : refusal->declared;
-    PyObject *type = make_type(module, "freelane_demo.Wrong", slots_of, base, refusal->extra, refusal->flags,
-                               refusal->size);
+    PyObject *type = make_type(module, "freelane_demo.Wrong", slots_of, refusal->extra != OTHER_DEALLOC ? base : NULL,
+                               refusal->extra, refusal->flags, refusal->size);
     Py_XDECREF(base);
     int failed = type != NULL ? fl_py_type_ready(refusal->declared, (PyTypeObject *)type) : -1;
     Py_XDECREF(type);

@@ -148,12 +148,18 @@ int demo_add_types(PyObject *module)
     return 0;
 }
 
+static bool is_of(const struct memory *memory, PyTypeObject *type)
+{
+    bool dies_so = memory->dealloc == type->tp_dealloc ||
+                   (memory->freelane != NULL && memory->freelane->dealloc == type->tp_dealloc);
+    return dies_so && (memory->alloc == NULL || memory->alloc == type->tp_alloc);
+}
+
 const struct kind *demo_kind_of(PyTypeObject *type)
 {
     for (size_t k = 0; kinds[k] != NULL; k++)
         for (enum variant variant = HEAP; variant < VARIANTS; variant++)
-            if (kinds[k]->memory[variant].dealloc == type->tp_dealloc &&
-                (kinds[k]->memory[variant].alloc == NULL || kinds[k]->memory[variant].alloc == type->tp_alloc))
+            if (is_of(&kinds[k]->memory[variant], type))
                 return kinds[k];
     return NULL;
 }
