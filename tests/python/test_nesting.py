@@ -16,14 +16,9 @@ import freelane_demo as demo
 from demo_support import ASAN, TSAN, TestCase, few, run_command, run_python, types
 from extension_support import FLAGS, INCLUDES, SUFFIX, WARNINGS, compile_carried
 
-try:
-    import greenlet
-except ImportError:
-    greenlet = None
-
 KIB = 1024
 # 3.14 puts off the deallocation of objects with gc itself on stacks that it does not know.
-KINDS = ["Pair", "Node", "GCPair"] if sys.version_info < (3, 14) else ["Pair"]
+KINDS = ["Pair", "Node", "GCPair", "Label", "GCLabel"] if sys.version_info < (3, 14) else ["Pair", "Label"]
 DEEP_KINDS = ["Pair", "GCPair", "Node", "Label", "GCLabel"]
 
 
@@ -147,39 +142,6 @@ class Fibers(TestCase):
             self.assertTrue(demo.drop_in_fiber(held, (1024 if ASAN else 128) * KIB))
             demo.Pair()
             self.assertEqual(Held.alive, 0, links)
-
-
-@unittest.skipIf(greenlet is None, "the interpreter has no greenlet")
-class Greenlets(TestCase):
-    """They share the thread's stack, from which the parts of those that do not run are copied away."""
-
-    class Away:
-        def __del__(self):
-            greenlet.getcurrent().parent.switch()
-
-    def test_parked_destructors_hold_nothing_up(self):
-        for type_ in types(DEEP_KINDS):
-
-            def drop_away():
-                one = type_(self.Away())
-                del one
-
-            parked = [greenlet.greenlet(drop_away) for _ in range(200)]
-            for one in parked:
-                one.switch()
-            for _ in range(100):
-                type_(Held())
-                self.assertEqual(Held.alive, 0)
-                greenlet.greenlet(type_).switch(Held())
-                self.assertEqual(Held.alive, 0)
-            held = [demo.Pair(chain([type_], few(100000, 1000)), Held())]
-            greenlet.greenlet(held.clear).switch()
-            self.assertEqual(Held.alive, 0)
-            self.assertFalse(any(one.dead for one in parked))
-            for one in parked:
-                one.switch()
-            self.assertTrue(all(one.dead for one in parked))
-            del one, parked
 
 
 class Unwinding(unittest.TestCase):
