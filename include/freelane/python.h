@@ -194,6 +194,43 @@ struct fl_py_type {
  *     MemoryError  no memory can be had */
 FL_PY_API int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type);
 
+/* ---- Types known at run time ---------------------------------------------------------------------------
+ *
+ * For code generators, other languages, and classes whose struct is not at hand: a declaration that is made where the
+ * module is executed. Its slots are a few instructions slower than those of FL_PY_TYPE, which know the size and the kind. */
+
+/* The most declarations of one extension that are made at run time. */
+#define FL_PY_NEW_TYPES 128
+
+/* The fields of struct fl_py_type that have these names, as bits. */
+#define FL_PY_GC         1u
+#define FL_PY_SUBCLASSED 2u
+#define FL_PY_IMMORTAL   4u
+#define FL_PY_VARIABLE   8u
+#define FL_PY_UNWRAPPED  16u
+
+/* For a LEGACY tp_dealloc that Cython has generated, which calls tp_finalize only where it finds itself in the slot of the
+ * object's type. */
+#define FL_PY_CYTHON 32u
+
+/* Makes a declaration: `size` is the tp_basicsize in bytes. Before fl_py_type_ready the caller sets `clear`, if the kind
+ * needs it, and gives the type the slots `alloc`, `free` and, unless it is LEGACY, `dealloc`. The declaration lasts until
+ * the process ends, and serves the types of all interpreters that are alike: a module that may be executed again keeps it.
+ * May lock. Returns NULL with one of these exceptions:
+ *
+ *     ValueError    the size is less than an object's, or a kind or flag is none
+ *     RuntimeError  the extension has FL_PY_NEW_TYPES already */
+FL_PY_API struct fl_py_type *fl_py_type_new(size_t size, enum fl_dealloc_kind kind, unsigned flags);
+
+/* Puts a finished type on Freelane that allocates with tp_alloc and keeps its own tp_dealloc: as a LEGACY type. Replaces
+ * tp_alloc and tp_free, and makes the type ready. Called where the module is executed, before any object or subtype of
+ * the type exists. The flags are FL_PY_IMMORTAL, FL_PY_UNWRAPPED and FL_PY_CYTHON; the others are found in the type. Types
+ * of the same name, size and flags share a declaration, as those of a module that is executed again. May lock, and may run
+ * Python code.
+ *
+ * Returns 0, or -1 with the type as it was and one of the exceptions of the functions above. */
+FL_PY_API int fl_py_type_adopt(PyTypeObject *type, unsigned flags);
+
 /* ---- Options ------------------------------------------------------------------------------------------- */
 
 /* Options of the heap for objects without gc. Zero in every field is the default. The environment variable

@@ -8,7 +8,7 @@
  *     tp_free       PyObject_GC_Del for types with gc, PyObject_Free for others
  *     tp_dealloc    what the kind says, as with Freelane; deep structures included
  *
- * fl_py_type_ready checks nothing and succeeds. Statistics are zeros, and there is no heap. What is to be dropped later
+ * fl_py_type_ready checks nothing. Statistics are zeros, and there is no heap. What is to be dropped later
  * waits until the same thread calls fl_py_run_later, or its thread state ends. A retired buffer waits for a collection
  * where there is no GIL. Uses only what
  * Py_LIMITED_API, PyPy and GraalPy have, and no extension of C but a variable for each thread.
@@ -245,11 +245,120 @@ static inline void fl_py_fallback_dealloc(const struct fl_py_type *self, PyObjec
     *nest = above;
 }
 
+/* ---- Types known at run time. All have one tp_dealloc, which looks for the declaration by the type of the object. */
+
+/* A type that fl_py_type_ready has been called for. */
+struct fl_py_fallback_known {
+    PyTypeObject *type;
+    const struct fl_py_type *self;
+    struct fl_py_fallback_known *next;
+};
+
+/* Of a declaration that is made at run time: where its types are listed. */
+struct fl_py_state {
+    struct fl_py_fallback_known **known;
+};
+
+static inline struct fl_py_fallback_known **fl_py_fallback_list(void)
+{
+    static struct fl_py_fallback_known *known;
+    return &known;
+}
+
+static inline struct fl_py_fallback_known *fl_py_fallback_first(struct fl_py_fallback_known **known)
+{
+#if defined(__GNUC__)
+    /* J1: acquire, pairs with J2 in fl_py_fallback_know: a thread that finds a type finds its declaration. */
+    return __atomic_load_n(known, __ATOMIC_ACQUIRE);
+#else
+    return *known;
+#endif
+}
+
+/* Puts a type first in the list. It stays there: an older one at the same address has ended. */
+static inline void fl_py_fallback_know(struct fl_py_fallback_known **known, struct fl_py_fallback_known *made)
+{
+    made->next = fl_py_fallback_first(known);
+#if defined(__GNUC__)
+    /* J2: release, pairs with J1 in fl_py_fallback_first. Relaxed on failure: it is tried again. */
+    while (!__atomic_compare_exchange_n(known, &made->next, made, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        ;
+#else
+    *known = made;
+#endif
+}
+
+static inline void fl_py_fallback_dealloc_known(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    struct fl_py_fallback_known *known = NULL;
+    while (FL_PY_SLOT(type, tp_dealloc, destructor) != fl_py_fallback_dealloc_known)
+        type = FL_PY_SLOT(type, tp_base, PyTypeObject *);
+    for (; known == NULL && type != NULL; type = FL_PY_SLOT(type, tp_base, PyTypeObject *)) {
+        known = fl_py_fallback_first(fl_py_fallback_list());
+        while (known != NULL && known->type != type)
+            known = known->next;
+    }
+    if (known != NULL)
+        fl_py_fallback_dealloc(known->self, object);
+    else
+        Py_FatalError("freelane: fl_py_type_ready was not called for the type of an object");
+}
+
+static inline PyObject *fl_py_fallback_alloc(PyTypeObject *type, Py_ssize_t items)
+{
+    return PyType_GenericAlloc(type, items);
+}
+
+FL_PY_API struct fl_py_type *fl_py_type_new(size_t size, enum fl_dealloc_kind kind, unsigned flags)
+{
+    struct fl_py_type *made;
+    if (size < sizeof(PyObject) || (unsigned)kind > FL_DEALLOC_FINALIZE || flags >= 2 * FL_PY_CYTHON) {
+        PyErr_SetString(PyExc_ValueError, "freelane: the size, kind or flags of a type are none");
+        return NULL;
+    }
+    made = (struct fl_py_type *)calloc(1, sizeof *made + sizeof *made->state);
+    if (made == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    made->kind = kind;
+    made->gc = (flags & FL_PY_GC) != 0;
+    made->subclassed = (flags & FL_PY_SUBCLASSED) != 0;
+    made->immortal = (flags & FL_PY_IMMORTAL) != 0;
+    made->variable = (flags & FL_PY_VARIABLE) != 0;
+    made->unwrapped = (flags & FL_PY_UNWRAPPED) != 0;
+    made->size = size;
+    made->alloc = fl_py_fallback_alloc;
+    made->free = fl_py_fallback_free;
+    made->dealloc = fl_py_fallback_dealloc_known;
+    made->state = (struct fl_py_state *)(void *)(made + 1);
+    made->state->known = fl_py_fallback_list();
+    return made;
+}
+
+/* The type has what it needs already. */
+FL_PY_API int fl_py_type_adopt(PyTypeObject *type, unsigned flags)
+{
+    (void)type, (void)flags;
+    return 0;
+}
+
 /* ---- The functions of python.h. */
 
 FL_PY_API int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
 {
-    (void)self, (void)type;
+    struct fl_py_fallback_known *made;
+    if (self->state == NULL)
+        return 0;
+    made = (struct fl_py_fallback_known *)calloc(1, sizeof *made);
+    if (made == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    made->type = type;
+    made->self = self;
+    fl_py_fallback_know(self->state->known, made);
     return 0;
 }
 

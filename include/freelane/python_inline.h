@@ -85,6 +85,7 @@ struct fl_py_state {
     bool ready;         /* whether fl_py_type_ready has accepted the type */
     bool heap_type;     /* whether it is a heap type, whose objects own references to it */
     bool cython;        /* Cython has generated the tp_dealloc */
+    uint8_t blocks;     /* the size class of an object without gc */
     size_t body;        /* bytes of an object after its header */
     destructor dealloc; /* of LEGACY: the type's own; NULL: that stayed in its slot */
     const struct fl_py_type *next; /* the types of this copy of Freelane */
@@ -264,6 +265,15 @@ FL_INLINE bool fl_py_is_immortal(const struct fl_py_type *self, PyTypeObject *ty
 
 /* ---- The memory of objects without gc. */
 
+/* Whether the compiler knows the declaration here: that of an FL_PY_TYPE. */
+#define FL_PY_IS_KNOWN(self) __builtin_constant_p((self)->size)
+
+/* The size class of an object without gc. */
+FL_INLINE size_t fl_py_class_of(const struct fl_py_type *self)
+{
+    return FL_PY_IS_KNOWN(self) ? fl_size_class(self->size) : self->state->blocks;
+}
+
 /* The cache of blocks for objects of `self`. The heaps of free-threaded builds have stale readers, which the second
  * half of a thread's caches serves. */
 FL_INLINE struct fl_cache *fl_py_blocks_of(const struct fl_py_type *self, const struct fl_py_current *at)
@@ -273,7 +283,7 @@ FL_INLINE struct fl_cache *fl_py_blocks_of(const struct fl_py_type *self, const 
 #else
     size_t half = 0;
 #endif
-    return &fl_py_heap_at(at)->cache[half + fl_size_class(self->size)];
+    return &fl_py_heap_at(at)->cache[half + fl_py_class_of(self)];
 }
 
 /* Bodies up to FL_PY_CLEAR_INLINE bytes are zeroed inline, in pieces of constant size. For a larger constant size
@@ -294,7 +304,7 @@ FL_INLINE void fl_py_clear_body(const struct fl_py_type *self, PyObject *object)
 {
     char *body = (char *)object + sizeof(PyObject);
     size_t bytes = self->size - sizeof(PyObject);
-    if (bytes > FL_PY_CLEAR_INLINE) {
+    if (!FL_PY_IS_KNOWN(self) || bytes > FL_PY_CLEAR_INLINE) {
         memset(body, 0, self->state->body); /* the compiler knows no constant here, so it makes a call */
         return;
     }

@@ -219,6 +219,7 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
     }
     state->heap_type = heap_type;
     state->body = self->size - sizeof(PyObject);
+    state->blocks = (uint8_t)fl_size_class(self->size);
     if (gets_drawer(self) && drawers < FL_PY_TYPES) {
         state->drawer = (uint32_t)(offsetof(struct fl_py_thread, drawers) + drawers * sizeof(union fl_py_drawer));
         fli_py_type_of_drawer[drawers++] = self;

@@ -75,6 +75,17 @@ static void label_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+static void adopted_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc give_back = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    if (((Object *)self)->weak_references != NULL)
+        PyObject_ClearWeakRefs(self);
+    Py_XDECREF(((Object *)self)->held);
+    give_back(self);
+    Py_DECREF(type);
+}
+
 static PyMemberDef members[] = {
     {"held", Py_T_OBJECT_EX, offsetof(Object, held), 0, NULL},
     {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Object, weak_references), Py_READONLY, NULL},
@@ -90,6 +101,8 @@ static PyType_Slot finalized_slots[] = {{Py_tp_new, (void *)object_new}, {Py_tp_
                                         {Py_tp_finalize, (void *)object_finalize}, FL_PY_SLOTS(finalized), {0, NULL}};
 static PyType_Slot label_slots[] = {
     {Py_tp_new, (void *)object_new}, {Py_tp_dealloc, (void *)label_dealloc}, FL_PY_LEGACY_SLOTS(label), {0, NULL}};
+static PyType_Slot adopted_slots[] = {
+    {Py_tp_new, (void *)object_new}, {Py_tp_members, members}, {Py_tp_dealloc, (void *)adopted_dealloc}, {0, NULL}};
 static PyType_Slot row_slots[] = {{Py_tp_new, (void *)row_new}, FL_PY_SLOTS(row), {0, NULL}};
 
 #define BASE (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE)
@@ -101,6 +114,46 @@ static struct { const struct fl_py_type *freelane; PyType_Spec spec; } types[] =
     {&label_freelane, {"@.Label", sizeof(Object), 0, Py_TPFLAGS_DEFAULT, label_slots}},
     {&row_freelane, {"@.Row", sizeof(PyVarObject), 8, Py_TPFLAGS_DEFAULT, row_slots}},
 };
+
+/* The types whose declarations are made at run time. */
+static PyTypeObject *made(PyObject *module)
+{
+    static struct fl_py_type *freelane;
+    PyType_Slot slots[6] = {{Py_tp_new, (void *)object_new}, {Py_tp_members, members}};
+    PyType_Spec spec = {"@.Made", sizeof(Object), 0, BASE, slots};
+    PyTypeObject *type;
+    if (freelane == NULL)
+        freelane = fl_py_type_new(sizeof(Object), FL_DEALLOC_CLEAR, FL_PY_SUBCLASSED);
+    if (freelane == NULL)
+        return NULL;
+    freelane->clear = object_clear;
+    slots[2].slot = Py_tp_alloc;
+    slots[2].pfunc = (void *)freelane->alloc;
+    slots[3].slot = Py_tp_free;
+    slots[3].pfunc = (void *)freelane->free;
+    slots[4].slot = Py_tp_dealloc;
+    slots[4].pfunc = (void *)freelane->dealloc;
+    type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    if (type != NULL && fl_py_type_ready(freelane, type) < 0)
+        Py_CLEAR(type);
+    return type;
+}
+
+static PyTypeObject *adopted(PyObject *module)
+{
+    static PyType_Spec spec = {"@.Adopted", sizeof(Object), 0, Py_TPFLAGS_DEFAULT, adopted_slots};
+    PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    if (type != NULL && fl_py_type_adopt(type, 0) < 0)
+        Py_CLEAR(type);
+    return type;
+}
+
+static int add(PyObject *module, PyTypeObject *type)
+{
+    int failed = type != NULL ? PyModule_AddType(module, type) : -1;
+    Py_XDECREF((PyObject *)type);
+    return failed;
+}
 
 static PyObject *inside(PyObject *module, PyObject *unused)
 {
@@ -165,7 +218,7 @@ static int execute(PyObject *module)
         if (failed)
             return -1;
     }
-    return 0;
+    return add(module, made(module)) < 0 ? -1 : add(module, adopted(module));
 }
 
 static PyModuleDef_Slot module_slots[] = {
@@ -187,33 +240,34 @@ sys.path.insert(0, {folder!r})
 import {name} as module
 
 assert not module.inside()
-TYPES = [module.Plain, module.Pair, module.GCPair, module.Finalized, module.Label]
+TYPES = [module.Plain, module.Pair, module.GCPair, module.Finalized, module.Label, module.Made, module.Adopted]
 
 class Held: pass
 class SubPair(module.Pair): pass
 class SubGCPair(module.GCPair): pass
 class SubFinalized(module.Finalized): pass
+class SubMade(module.Made): pass
 
 def use():
     for type_ in TYPES:
         many = [type_() for _ in range(1000)]
         del many
     rows = [module.Row(1, 2, 3) for _ in range(1000)]
-    for type_ in (module.Pair, module.GCPair, module.Label, SubPair, SubGCPair):
+    for type_ in (module.Pair, module.GCPair, module.Label, module.Made, module.Adopted, SubPair, SubGCPair, SubMade):
         gone = weakref.ref(held := Held())
         keeper = type_(held)
         del held
         assert gone() is not None
         del keeper
         assert gone() is None, type_
-    for type_ in (module.Pair, module.GCPair, SubPair, SubGCPair):
+    for type_ in (module.Pair, module.GCPair, module.Made, module.Adopted, SubPair, SubGCPair, SubMade):
         one = type_()
         gone = weakref.ref(one)
         del one
         assert gone() is None
 
 def drop_deep():
-    for types in ([module.Pair], [module.GCPair], [module.Finalized], [module.Pair, SubGCPair, module.GCPair]):
+    for types in ([module.Pair], [module.GCPair], [module.Finalized], [module.Made, SubMade], [module.Pair, SubGCPair, module.GCPair]):
         chain = lambda *_: None
         for i in range(100000):
             chain = types[i % len(types)](chain)
