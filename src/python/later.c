@@ -176,7 +176,10 @@ static int serve(void *unused)
     return 0;
 }
 
-static struct fli_py_helper helper;
+static void watch(void);
+static bool is_needed(void);
+
+static struct fli_py_helper helper = {.run = watch, .is_needed = is_needed};
 
 static void watch(void)
 {
@@ -196,8 +199,6 @@ static bool is_needed(void)
 {
     return look(main_interpreter()).waiting;
 }
-
-static struct fli_py_helper helper = {.run = watch, .is_needed = is_needed};
 
 /* ---- Queueing. */
 

@@ -22,7 +22,7 @@ static FLI_ATOMIC(uint64_t) made, stopped_ns, longest_ns;
 
 void fli_py_stop_announce(bool comes)
 {
-    /* Y1: release, pairs with Y2 in begin: a thread that finds it set has freed before the world stops. */
+    /* Y1: release, pairs with Y2 in begin: how many stops there have been before. */
     fli_store_release(&announced, comes);
 }
 
@@ -35,7 +35,8 @@ void fli_py_stop_passed(void)
 static int64_t begin(void *context)
 {
     (void)context;
-    /* Y2: acquire, pairs with Y1 in fli_py_stop_announce. Relaxed: an older number ends no later than it should. */
+    /* Y2: acquire, pairs with Y1 in fli_py_stop_announce. Relaxed: with Y2 it is no older than the announcement. A stop
+     * orders its threads, so none finds an announcement whose stop has been. */
     return fli_load_acquire(&announced) ? fli_load_relaxed(&stops) + 1 : -EAGAIN;
 }
 

@@ -119,7 +119,7 @@ struct fli_model_words {
     struct {
         void *shared;
         void (*unmake)(void *shared);
-    } words[64];
+    } words[256];
     unsigned count;
     unsigned long execution;
 };
@@ -313,10 +313,17 @@ fli_model_memory fli_model_aligned_alloc(size_t grain, size_t bytes);
 /* Lets other threads run. */
 void fli_model_sleep(const struct timespec *time);
 
-/* Waits for nothing, which a thread may do instead of waiting until it is woken. */
-template <typename... arguments> void fli_model_wait(arguments...)
+/* What lock.c asks of futex(2). A thread waits for nothing, which it may do instead of waiting until it is woken. It
+ * yields only where it waits without an end, because after that Relacy shows it no value that it has seen before. */
+template <typename word>
+void fli_model_futex(long, word *, int, uint32_t, const struct timespec *until, void *, unsigned)
 {
-    rl::yield(1, $);
+    if (until == nullptr)
+        rl::yield(1, $);
+}
+
+template <typename word> void fli_model_futex(long, word *, int, int, void *, void *, int)
+{
 }
 
 /* The calling thread, from 1. */
@@ -342,7 +349,7 @@ template <typename T> void fli_model_free(T *object)
 #define memset(object, zero, bytes) fli_model_zero(object)
 #define free(object)                fli_model_free(object)
 #define nanosleep(time, left)       fli_model_sleep(time)
-#define syscall(...)                fli_model_wait(__VA_ARGS__)
+#define syscall(...)                fli_model_futex(__VA_ARGS__)
 #endif
 #if defined(FREELANE_MODEL_LOCKS)
 #define pthread_self() fli_model_self()

@@ -213,7 +213,7 @@ def candidates(build):
     """The programs of a build folder and their arguments, as ctest knows them."""
     listed = subprocess.run(["ctest", "--test-dir", build, "-N", "-V"], capture_output=True, text=True, check=True)
     for line in listed.stdout.split("\n"):
-        match = re.search(r"Test command: \S*/((?:(?:model|test|stress|snapshot)_\w+)|passed)(.*)$", line)
+        match = re.search(r"Test command: \S*/((?:(?:model|test|stress|snapshot|passed)_\w+)|passed)(.*)$", line)
         if match and "mutant" not in match.group(1) and "--expect-error" not in line:
             yield [match.group(1), *re.findall(r'"([^"]*)"', match.group(2))]
 
