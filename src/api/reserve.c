@@ -16,24 +16,21 @@ static int set_aside(struct fli_thread *thread, unsigned class_index, size_t cou
     struct fli_backing *backing = &thread->heap->backing;
     struct fli_owner *owner = &thread->owner;
     bool realtime = owner->realtime;
-    if (!fli_reserve_begin_owner(owner))
+    if (!fli_reserve_begin_owner(owner, class_index))
         return -ENOMEM;
     owner->realtime = false; /* this call may take its time, and fills whole magazines */
-    struct fli_reserve *reserve = owner->reserve;
     size_t before = fli_reserve_blocks(owner, class_index, &backing->magazines), blocks = 1;
     while (blocks > 0 && fli_reserve_blocks(owner, class_index, &backing->magazines) < count) {
-        owner->reserve = NULL; /* what is there already stays there */
         blocks = fli_alloc_fill(thread, class_index);
-        owner->reserve = reserve;
         if (blocks > 0)
             fli_reserve_set_aside_owner(fli_thread_cache(thread, class_index), class_index, backing, owner);
     }
     owner->realtime = realtime;
+    fli_reserve_begun_owner(owner, blocks > 0);
     if (blocks == 0) {
         fli_reserve_give_back_owner(class_index, before, backing, owner);
         return -ENOMEM;
     }
-    reserve->keeps[class_index] = true;
     return 0;
 }
 

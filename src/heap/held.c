@@ -111,7 +111,7 @@ static int visit_previous(const struct visit *visit, const struct fl_cache *cach
 
 static int visit_reserved(const struct visit *visit, const struct fli_thread *thread, unsigned class_index)
 {
-    const struct fli_reserve *reserve = thread->owner.reserve;
+    const struct fli_reserve *reserve = fli_load_own(&thread->owner.reserve);
     uint32_t first = reserve != NULL ? fli_load_relaxed(&reserve->chains[class_index].first) : 0;
     return visit_list(visit, first, class_index, "what a thread has set aside");
 }

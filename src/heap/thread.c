@@ -47,6 +47,7 @@ void fli_thread_remove_locked(struct fli_thread *thread)
     fli_homes_leave(&heap->backing.homes, thread->owner.home);
     fli_share_racks_locked(heap);
     fli_pool_add_counters(&heap->detached, &thread->owner.counters);
+    fli_reserve_destroy(&thread->owner);
 }
 
 /* ---- Attaching and detaching. */

@@ -31,12 +31,12 @@ struct fli_reserve;
 /* What the slow halves know of the thread whose caches they work on. */
 struct fli_owner {
     struct fli_home *home;
-    struct fli_pool_counters counters; /* what the thread did to the pool */
-    uint32_t given_bytes;              /* what it gave away since the heap last looked */
-    uint16_t given_magazines;          /* the same */
-    uint8_t large_shard;               /* where its large blocks are counted */
-    bool realtime;                     /* it leaves upkeep to others (realtime.h) */
-    struct fli_reserve *reserve;       /* what it has set aside (reserve.h); NULL: nothing ever */
+    struct fli_pool_counters counters;        /* what the thread did to the pool */
+    uint32_t given_bytes;                     /* what it gave away since the heap last looked */
+    uint16_t given_magazines;                 /* the same */
+    uint8_t large_shard;                      /* where its large blocks are counted */
+    bool realtime;                            /* it leaves upkeep to others (realtime.h) */
+    FLI_ATOMIC(struct fli_reserve *) reserve; /* what it has set aside (reserve.h); NULL: nothing ever */
 };
 
 /* Whether blocks of the class are small. */

@@ -8,7 +8,7 @@ static void put(struct fli_magazine *magazine, unsigned class_index, struct fli_
                 struct fli_owner *owner)
 {
     if (fli_magazine_count(magazine) > 0)
-        fli_chain_put(&owner->reserve->chains[class_index], &backing->magazines, magazine);
+        fli_chain_put(&fli_load_own(&owner->reserve)->chains[class_index], &backing->magazines, magazine);
     else
         fli_owner_give_empty(magazine, backing, owner, false);
 }
@@ -24,11 +24,25 @@ void fli_reserve_set_aside_owner(struct fl_cache *cache, unsigned class_index, s
         put(loaded, class_index, backing, owner);
 }
 
-bool fli_reserve_begin_owner(struct fli_owner *owner)
+bool fli_reserve_begin_owner(struct fli_owner *owner, unsigned class_index)
 {
-    if (owner->reserve == NULL)
-        owner->reserve = (struct fli_reserve *)calloc(1, sizeof(struct fli_reserve));
-    return owner->reserve != NULL;
+    struct fli_reserve *reserve = fli_load_own(&owner->reserve);
+    if (reserve == NULL) {
+        reserve = (struct fli_reserve *)calloc(1, sizeof *reserve);
+        if (reserve == NULL)
+            return false;
+        /* F1: release, pairs with F2 in fli_reserve_blocks: the table is whole. */
+        fli_store_release(&owner->reserve, reserve);
+    }
+    reserve->filling = class_index;
+    return true;
+}
+
+void fli_reserve_begun_owner(struct fli_owner *owner, bool is_set_aside)
+{
+    struct fli_reserve *reserve = fli_load_own(&owner->reserve);
+    reserve->keeps[reserve->filling] = reserve->keeps[reserve->filling] || is_set_aside;
+    reserve->filling = 0;
 }
 
 void fli_reserve_give_back_owner(unsigned class_index, size_t most, struct fli_backing *backing,
@@ -42,10 +56,15 @@ void fli_reserve_give_back_owner(unsigned class_index, size_t most, struct fli_b
 
 void fli_reserve_end_owner(struct fli_backing *backing, struct fli_owner *owner)
 {
-    if (owner->reserve == NULL)
-        return;
-    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+    struct fli_reserve *reserve = fli_load_own(&owner->reserve);
+    for (unsigned c = 1; c < FL_CLASS_COUNT && reserve != NULL; c++) {
         fli_reserve_give_back_owner(c, 0, backing, owner);
-    free(owner->reserve);
-    owner->reserve = NULL;
+        reserve->keeps[c] = false;
+    }
+}
+
+void fli_reserve_destroy(struct fli_owner *owner)
+{
+    free(fli_load_own(&owner->reserve));
+    fli_store_own(&owner->reserve, NULL);
 }

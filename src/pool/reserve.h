@@ -6,7 +6,8 @@
  * thread: where others are flushed, its magazines go back onto the chain. The reservation ends when the host flushes or
  * detaches the thread, or flushes a stopped heap.
  *
- * The owning thread changes it, or one that flushes a thread that does not run.
+ * The owning thread changes it, or one that flushes a thread that does not run. Statistics count it at any time: so the
+ * table stays until the thread has left the list of its heap, also where the reservation ends.
  */
 #ifndef FLI_RESERVE_H
 #define FLI_RESERVE_H
@@ -17,40 +18,52 @@
 struct fli_reserve {
     struct fli_chain chains[FL_CLASS_COUNT]; /* no magazine is empty */
     bool keeps[FL_CLASS_COUNT];              /* classes that were set aside */
+    unsigned filling;                        /* the class that is being set aside: refills leave it alone; 0: none */
 };
 
 static inline bool fli_reserve_keeps(const struct fli_owner *owner, unsigned class_index)
 {
-    return FLI_UNLIKELY(owner->reserve != NULL) && owner->reserve->keeps[class_index];
+    const struct fli_reserve *reserve = fli_load_own(&owner->reserve);
+    return FLI_UNLIKELY(reserve != NULL) && reserve->keeps[class_index] && reserve->filling != class_index;
 }
 
-/* How many blocks of a class are set aside. Any thread, while the table stays. */
+/* How many blocks of a class are set aside. Any thread, while the owner is in the list of its heap. */
 static inline size_t fli_reserve_blocks(const struct fli_owner *owner, unsigned class_index,
                                         const struct fli_magazines *magazines)
 {
-    return owner->reserve != NULL ? fli_chain_blocks(&owner->reserve->chains[class_index], magazines) : 0;
+    /* F2: acquire, pairs with F1 in fli_reserve_begin_owner: the table is whole. */
+    struct fli_reserve *reserve = fli_load_acquire(&owner->reserve);
+    return reserve != NULL ? fli_chain_blocks(&reserve->chains[class_index], magazines) : 0;
 }
 
-/* A magazine of a class that was set aside; NULL if there is none. */
+/* A magazine of a class that was set aside; NULL if there is none, or if it is being set aside. */
 static inline struct fli_magazine *fli_reserve_take_owner(struct fli_owner *owner, unsigned class_index,
                                                           const struct fli_magazines *magazines)
 {
-    return FLI_UNLIKELY(owner->reserve != NULL) ? fli_chain_take(&owner->reserve->chains[class_index], magazines)
-                                                : NULL;
+    struct fli_reserve *reserve = fli_load_own(&owner->reserve);
+    return FLI_UNLIKELY(reserve != NULL) && reserve->filling != class_index
+               ? fli_chain_take(&reserve->chains[class_index], magazines)
+               : NULL;
 }
 
 /* Sets the magazines of a cache aside, which is without any then. */
 void fli_reserve_set_aside_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                  struct fli_owner *owner);
 
-/* Makes the table, if there is none. Returns false if memory is refused. */
-bool fli_reserve_begin_owner(struct fli_owner *owner);
+/* Begins to set a class aside. Makes the table, if there is none. Returns false if memory is refused. */
+bool fli_reserve_begin_owner(struct fli_owner *owner, unsigned class_index);
+
+/* Ends it: from now on the class is kept if it was set aside, as it is if it was before. */
+void fli_reserve_begun_owner(struct fli_owner *owner, bool is_set_aside);
 
 /* Sends home what was set aside of a class beyond `most` blocks, in whole magazines. */
 void fli_reserve_give_back_owner(unsigned class_index, size_t most, struct fli_backing *backing,
                                  struct fli_owner *owner);
 
-/* Sends home all that was set aside, and frees the table. */
+/* Sends home all that was set aside. */
 void fli_reserve_end_owner(struct fli_backing *backing, struct fli_owner *owner);
+
+/* Frees the table of an owner that has nothing set aside, and that nobody else knows any more. */
+void fli_reserve_destroy(struct fli_owner *owner);
 
 #endif

@@ -131,7 +131,7 @@ struct cache_model : rl::test_suite<scenario, threads> {
         for (fli_owner &one : owners) {
             one.home = fli_homes_enter(&backing.homes);
             one.given_magazines = one.given_bytes = 0;
-            one.reserve = nullptr;
+            fli_store_own(&one.reserve, static_cast<fli_reserve *>(nullptr));
             one.realtime = false;
         }
         for (rl::var<unsigned> &one : owner)

@@ -240,6 +240,58 @@ static void what_cannot_be_had_leaves_nothing_aside(void **state)
     end_bed(&bed);
 }
 
+/* One class cannot be had in this number: what the thread has of another stays aside, its caches included. */
+static void it_is_not_taken_to_set_another_class_aside(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = (size_t)16 << 20});
+    reserve(bed.thread, &point, COUNT);
+    allocate(bed.thread, &point, 1);
+    assert_int_equal(fl_thread_reserve(bed.thread, &pair, (size_t)1 << 20), -ENOMEM);
+    give_back(bed.thread, &point, 1);
+    struct fl_thread *other = fl_thread_attach(bed.heap);
+    void *list = exhaust(other, point.size);
+    assert_non_null(list);
+    allocate(bed.thread, &point, COUNT);
+    give_back(bed.thread, &point, COUNT);
+    free_list(other, list, point.size);
+    assert_int_equal(fl_thread_detach(other), 0);
+    end_bed(&bed);
+}
+
+struct reader {
+    struct fl_heap *heap;
+    FLI_ATOMIC(bool) stop;
+};
+
+static void *read_statistics(void *argument)
+{
+    struct reader *reader = argument;
+    while (!fli_load_hint(&reader->stop))
+        (void)stats_of(reader->heap);
+    return NULL;
+}
+
+/* The sanitizers' builds see to it. */
+static void statistics_count_it_while_it_begins_and_ends(void **state)
+{
+    struct bed *bed = *state;
+    struct reader reader = {.heap = bed->heap};
+    pthread_t id;
+    assert_int_equal(pthread_create(&id, NULL, read_statistics, &reader), 0);
+    for (unsigned i = 0; i < OTHER; i++) {
+        struct fl_thread *thread = fl_thread_attach(bed->heap);
+        assert_non_null(thread);
+        reserve(thread, &point, OTHER);
+        fl_thread_flush(thread);
+        reserve(thread, &pair, 1);
+        assert_int_equal(fl_thread_detach(thread), 0);
+    }
+    fli_store_hint(&reader.stop, true);
+    assert_int_equal(pthread_join(id, NULL), 0);
+    assert_int_equal(class_stats_of(bed->heap, point.size).cached, 0);
+}
+
 static void others_are_refused(void **state)
 {
     struct bed *bed = *state;
@@ -259,6 +311,8 @@ int main(void)
         BED_TEST(in_a_child_it_is_the_thread_s_that_has_forked),
         BED_TEST(in_a_child_that_another_has_forked_it_is_lost),
         cmocka_unit_test(what_cannot_be_had_leaves_nothing_aside),
+        cmocka_unit_test(it_is_not_taken_to_set_another_class_aside),
+        BED_TEST(statistics_count_it_while_it_begins_and_ends),
         BED_TEST(others_are_refused),
     };
     return cmocka_run_group_tests(tests, types_up, NULL);
