@@ -109,8 +109,10 @@ static struct fl_kept *obtain(struct fl_thread *face, const struct fl_constructe
     errno = saved;
     struct fl_kept *kept = entered ? fli_keep_of(face, type->number) : NULL;
     if (kept != NULL && kept->type == NULL) {
+        fli_registry_lock(); /* others count meanwhile */
         kept->type = type;
         fli_store_hint(&kept->room, type->keep_bytes);
+        fli_registry_unlock();
     }
     return kept;
 }

@@ -446,6 +446,34 @@ static void the_exit_of_a_thread_evicts_what_it_keeps(void **state)
     assert_int_equal(live(two), 0);
 }
 
+static atomic_bool counted_enough;
+
+static void *count_kept(void *heap)
+{
+    while (!atomic_load(&counted_enough))
+        (void)kept_of(heap);
+    return NULL;
+}
+
+/* The sanitizers' builds see to it. */
+static void statistics_count_while_threads_begin_to_keep(void **state)
+{
+    struct two *two = *state;
+    pthread_t id;
+    atomic_store(&counted_enough, false);
+    assert_int_equal(pthread_create(&id, NULL, count_kept, two->heap), 0);
+    for (unsigned i = 0; i < 200; i++) {
+        struct fl_thread *thread = fl_thread_attach(two->heap);
+        assert_non_null(thread);
+        keep_some(thread, &array_type, 2);
+        usleep(100);
+        assert_int_equal(fl_thread_detach(thread), 0);
+    }
+    atomic_store(&counted_enough, true);
+    assert_int_equal(pthread_join(id, NULL), 0);
+    assert_int_equal(kept_of(two->heap).evicted, 400);
+}
+
 static void a_stopped_flush_leaves_it_to_fl_run_pending(void **state)
 {
     struct two *two = *state;
@@ -946,6 +974,7 @@ int main(void)
         TWO_TEST(an_allocation_that_would_fail_evicts_first),
         TWO_TEST(a_handle_that_goes_offline_keeps_nothing),
         TWO_TEST(the_exit_of_a_thread_evicts_what_it_keeps),
+        TWO_TEST(statistics_count_while_threads_begin_to_keep),
         TWO_TEST(a_stopped_flush_leaves_it_to_fl_run_pending),
         TWO_TEST(an_eviction_ends_though_callbacks_keep_others),
         TWO_TEST(a_walk_does_not_see_a_kept_object),
