@@ -80,7 +80,9 @@ void fli_caretaker_return(struct fl_heap *heap)
 {
     if (FLI_LIKELY(!heap->is_in_care || fli_load_hint(&exists)))
         return;
-    fli_lock(&lock);
+    /* The caller may hold locks of later ranks, so it does not wait: if somebody else has the lock, a later look does. */
+    if (!fli_trylock(&lock))
+        return;
     start_locked();
     fli_unlock(&lock);
 }

@@ -100,6 +100,30 @@ static void the_child_of_a_fork_has_one_too(void **state)
     end_bed(&bed);
 }
 
+/* The thread that serves calls without a handle takes the look that is due, under a lock of its own. */
+static void such_a_child_needs_no_handle_for_it(void **state)
+{
+    (void)state;
+    static void *blocks[BLOCKS];
+    struct bed bed = bed_in_care(DECAY_MS);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        assert_non_null(blocks[i] = fl_alloc(bed.thread, SIZE));
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        usleep(2 * DECAY_MS * 1000);
+        for (unsigned i = 0; i < BLOCKS; i++)
+            fl_heap_free(bed.heap, blocks[i]);
+        _exit(falls(bed.heap) ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        fl_free_sized(bed.thread, blocks[i], SIZE);
+    end_bed(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -107,6 +131,7 @@ int main(void)
         cmocka_unit_test(without_it_nothing_falls_in_silence),
         cmocka_unit_test(heaps_come_and_go),
         cmocka_unit_test(the_child_of_a_fork_has_one_too),
+        cmocka_unit_test(such_a_child_needs_no_handle_for_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
