@@ -221,7 +221,8 @@ struct fl_stall {
 typedef void (*fl_stall_callback)(struct fl_heap *heap, const struct fl_stall *stall, void *context);
 
 /* Called when deferred bytes have outgrown options.defer_bytes: the host should bring its readers to quiescent
- * states. It runs on the thread that deferred, with no lock held, and may allocate and free. */
+ * states. `deferred_bytes` are those that are left: other threads may have freed some since. It runs on the thread that
+ * deferred, with no lock held, and may allocate and free. */
 typedef void (*fl_deferred_callback)(struct fl_heap *heap, size_t deferred_bytes, void *context);
 
 /* For fl_options.decay_ms: what the heap holds stays until something else takes it. In text it is decay=0. */
@@ -894,12 +895,13 @@ FL_INLINE void fl_free_deferred(struct fl_thread *thread, void *block, size_t si
  * thread of a qsbr heap is inside one read-side section. The call also submits what the thread has deferred and
  * releases what has waited long enough. While deferred bytes exceed their bound, it helps for at most a millisecond.
  * It submits part-full magazines only while no others wait: they would wait behind those, and can go on filling.
- * Misuse inside fl_read_lock, on an offline handle, and on a heap without grace periods. Called by the handle's
- * thread. Lock-free; may lock where it begins a grace period or names a stalled reader. */
+ * Misuse inside fl_read_lock, on an offline handle, on that of an unattached or exited thread, and on a heap without
+ * grace periods. Called by the handle's thread. Lock-free; may lock where it begins a grace period or names a stalled
+ * reader. */
 FL_API void fl_quiescent(struct fl_thread *thread);
 
-/* Begins a read-side section; sections nest. Misuse on an offline handle, and on a heap without grace periods.
- * Called by the handle's thread. Lock-free. */
+/* Begins a read-side section; sections nest. Misuse on an offline handle, on that of an unattached or exited thread, and
+ * on a heap without grace periods. Called by the handle's thread. Lock-free. */
 FL_API void fl_read_lock(struct fl_thread *thread);
 /* Ends the read-side section that was begun last. Misuse where there is none, and where fl_read_lock is. Called by
  * the handle's thread. Lock-free. */
