@@ -23,7 +23,7 @@ static atomic_bool stopped;
 static void usage(const char *program, const char *culprit)
 {
     fprintf(stderr,
-            "%s: bad argument: %s\nusage: %s [--smoke] [--threads N] [--seconds S] [--seed X] "
+            "%s: bad argument: %s\nusage: %s [--smoke] [--threads N] [--seconds S] [--minutes M] [--seed X] "
             "[--grace bp|qsbr|host]\n",
             program, culprit, program);
     exit(2);
@@ -58,7 +58,45 @@ static uint64_t fresh_seed(void)
     return stress_random(&rng) >> 16;
 }
 
-struct stress_args stress_parse(int argc, char **argv, const char *program)
+/* The command line without its seed, to repeat the run. */
+static char command[512];
+
+static void remember(const char *word)
+{
+    size_t used = strlen(command);
+    snprintf(command + used, sizeof command - used, " %s", word);
+}
+
+static bool parse_own(const char *option, const char *text, const struct stress_option *options, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (!strcmp(option, options[i].name)) {
+            *options[i].value = (unsigned)parse_number(run.program, option, text, 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void parse_option(const char *option, const char *text)
+{
+    const char *program = run.program;
+    if (!strcmp(option, "--threads"))
+        run.threads = (unsigned)parse_number(program, option, text, 1);
+    else if (!strcmp(option, "--seconds"))
+        run.seconds = parse_number(program, option, text, 0);
+    else if (!strcmp(option, "--minutes"))
+        run.seconds = 60 * parse_number(program, option, text, 0);
+    else if (!strcmp(option, "--seed"))
+        run.seed = text ? strtoull(text, NULL, 0) : (usage(program, option), 0);
+    else if (!strcmp(option, "--grace"))
+        run.grace = parse_grace(program, option, text);
+    else
+        usage(program, option);
+}
+
+struct stress_args stress_parse_with(int argc, char **argv, const char *program, const struct stress_option *options,
+                                     unsigned count)
 {
     run = (struct stress_args){
         .program = program, .threads = 4, .seconds = 30, .seed = fresh_seed(), .grace = FL_GRACE_BP};
@@ -67,23 +105,25 @@ struct stress_args stress_parse(int argc, char **argv, const char *program)
         if (!strcmp(option, "--smoke")) {
             run.smoke = true;
             run.seconds = 1;
+            remember(option);
             continue;
         }
         const char *text = i + 1 < argc ? argv[++i] : NULL;
-        if (!strcmp(option, "--threads"))
-            run.threads = (unsigned)parse_number(program, option, text, 1);
-        else if (!strcmp(option, "--seconds"))
-            run.seconds = parse_number(program, option, text, 0);
-        else if (!strcmp(option, "--seed"))
-            run.seed = text ? strtoull(text, NULL, 0) : (usage(program, option), 0);
-        else if (!strcmp(option, "--grace"))
-            run.grace = parse_grace(program, option, text);
-        else
-            usage(program, option);
+        if (!parse_own(option, text, options, count))
+            parse_option(option, text);
+        if (strcmp(option, "--seed")) {
+            remember(option);
+            remember(text);
+        }
     }
     printf("%s: seed %" PRIu64 ", %u threads, %g seconds\n", program, run.seed, run.threads, run.seconds);
     fflush(stdout);
     return run;
+}
+
+struct stress_args stress_parse(int argc, char **argv, const char *program)
+{
+    return stress_parse_with(argc, argv, program, NULL, 0);
 }
 
 void stress_fail(const char *format, ...)
@@ -93,7 +133,8 @@ void stress_fail(const char *format, ...)
     va_start(list, format);
     vsnprintf(message, sizeof message, format, list);
     va_end(list);
-    fprintf(stderr, "%s: FAILED with --seed %" PRIu64 ": %s\n", run.program, run.seed, message);
+    fprintf(stderr, "%s: FAILED with --seed %" PRIu64 ": %s\nto repeat: %s%s --seed %" PRIu64 "\n", run.program,
+            run.seed, message, run.program, command, run.seed);
     abort();
 }
 
@@ -313,7 +354,7 @@ void stress_detach(struct fl_thread *thread)
         stress_fail("fl_thread_detach: %s", strerror(-result));
 }
 
-static void check_equations(const struct fl_stats *stats)
+void stress_stats_check(const struct fl_stats *stats)
 {
     size_t live = stats->large_blocks, cached = 0, pooled = 0, parked = 0, deferred = 0, lost = 0, slabs = 0;
     for (unsigned i = 1; i < FL_CLASS_COUNT; i++) {
@@ -349,7 +390,7 @@ void stress_heap_check(struct fl_heap *heap)
         stress_fail("fl_heap_check: %s: %s", strerror(-result), error);
     struct fl_stats stats;
     fl_heap_stats(heap, &stats);
-    check_equations(&stats);
+    stress_stats_check(&stats);
 }
 
 /* Requires that all that was ever carved is back with the heap. */

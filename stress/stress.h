@@ -7,11 +7,12 @@
  *
  *     --threads N    worker threads
  *     --seconds S    how long to run
+ *     --minutes M    the same in minutes
  *     --seed X       repeats a run's random choices; printed at the start of each run
  *     --smoke        a run of about a second, for ctest
  *     --grace G      bp, qsbr or host: the grace periods, in programs that have the choice
  *
- * and exits 0, or reports the first thing wrong together with the seed and aborts.
+ * and exits 0, or reports the first thing wrong together with the seed and the command that repeats it, and aborts.
  */
 #ifndef FREELANE_STRESS_H
 #define FREELANE_STRESS_H
@@ -52,6 +53,16 @@ struct stress_args {
     bool smoke;
     enum fl_grace grace;
 };
+
+/* An option of one program alone: a number of at least 1. */
+struct stress_option {
+    const char *name; /* "--born" */
+    unsigned *value;
+};
+
+/* stress_parse for a program with `count` options of its own. */
+struct stress_args stress_parse_with(int argc, char **argv, const char *program, const struct stress_option *options,
+                                     unsigned count);
 
 /* Reads the command line over the defaults (4 threads, 30 seconds, a seed from the system, bp) and prints the run's
  * parameters. Exits with status 2 if it makes no sense. */
@@ -140,6 +151,9 @@ void stress_thread_join(pthread_t id);
 struct fl_heap *stress_heap_create(const struct fl_options *options);
 struct fl_thread *stress_attach(struct fl_heap *heap);
 void stress_detach(struct fl_thread *thread);
+
+/* Fails unless the equations of struct fl_class_stats and struct fl_stats hold, as they do at any time. */
+void stress_stats_check(const struct fl_stats *stats);
 
 /* Fails unless fl_heap_check passes and the equations of struct fl_class_stats and struct fl_stats hold. The heap
  * is quiet. */
