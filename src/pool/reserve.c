@@ -31,7 +31,7 @@ bool fli_reserve_begin_owner(struct fli_owner *owner, unsigned class_index)
         reserve = (struct fli_reserve *)calloc(1, sizeof *reserve);
         if (reserve == NULL)
             return false;
-        /* F1: release, pairs with F2 in fli_reserve_blocks: the table is whole. */
+        /* Z1: release, pairs with Z2 in fli_reserve_blocks: the table is whole. */
         fli_store_release(&owner->reserve, reserve);
     }
     reserve->filling = class_index;

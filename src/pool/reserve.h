@@ -31,7 +31,7 @@ static inline bool fli_reserve_keeps(const struct fli_owner *owner, unsigned cla
 static inline size_t fli_reserve_blocks(const struct fli_owner *owner, unsigned class_index,
                                         const struct fli_magazines *magazines)
 {
-    /* F2: acquire, pairs with F1 in fli_reserve_begin_owner: the table is whole. */
+    /* Z2: acquire, pairs with Z1 in fli_reserve_begin_owner: the table is whole. */
     struct fli_reserve *reserve = fli_load_acquire(&owner->reserve);
     return reserve != NULL ? fli_chain_blocks(&reserve->chains[class_index], magazines) : 0;
 }
