@@ -17,6 +17,7 @@
 #include "memory/magazine.h"
 #include "memory/range.h"
 #include "memory/slab.h"
+#include "pool/reserve.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -316,6 +317,21 @@ static void use_slab(void)
     MUST(fli_range_beyond(&ranges, beyond()) == &ranges.at[1]);
 }
 
+/* ---- What a thread sets aside, and statistics count. */
+
+static struct fli_owner owner;
+
+static void make_reserve(void)
+{
+    MUST(fli_reserve_begin_owner(&owner, 1));
+    pass(&owner);
+}
+
+static void use_reserve(void)
+{
+    MUST(fli_reserve_blocks(receive(), 1, &magazines) == 0);
+}
+
 /* ---- Grace periods. */
 
 static int by_readers;
@@ -361,6 +377,7 @@ static const struct {
     {"magazine_index", begin_magazines, make_magazine, use_index},
     {"range", begin_ranges, make_range, use_address},
     {"range_slab", begin_ranges, make_range, use_slab},
+    {"reserve", nothing, make_reserve, use_reserve},
     {"grace", nothing, nothing, use_grace},
 };
 
