@@ -16,7 +16,8 @@ static struct fli_magazine *find_empty(struct fli_backing *backing, struct fli_o
     return magazine != NULL ? magazine : fli_magazine_carve_quickly(magazines);
 }
 
-/* Loads an empty magazine, and keeps the full one that was previous, or gives it to the pool. Unlocks the home. */
+/* Loads an empty magazine, and keeps the full one that was previous, or gives it to the pool. If it is `at_home`, the
+ * owner's home is locked; this unlocks it. */
 static void exchange_full(struct fl_cache *cache, struct fli_magazine *empty, unsigned class_index,
                           struct fli_backing *backing, struct fli_owner *owner, bool at_home)
 {
@@ -31,7 +32,7 @@ static void exchange_full(struct fl_cache *cache, struct fli_magazine *empty, un
 }
 
 /* Sends the last blocks of the loaded magazine home. Returns whether some have gone. If it is `at_home`, the owner's home
- * is locked; this unlocks it. */
+ * is locked. */
 static bool send_some_home(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                            struct fli_owner *owner, bool at_home)
 {
@@ -47,18 +48,29 @@ static bool send_some_home(struct fl_cache *cache, unsigned class_index, struct 
     return left < count;
 }
 
+/* Makes room where no empty magazine can be had at once. If it is `at_home`, the owner's home is locked; this unlocks
+ * it. */
+FLI_COLD static bool make_room_slowly(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                                      struct fli_owner *owner, bool at_home)
+{
+    bool has_blocks = cache->floor != NULL;
+    if (has_blocks && send_some_home(cache, class_index, backing, owner, at_home))
+        return true;
+    if (!has_blocks && at_home)
+        fli_home_unlock(owner->home);
+    struct fli_magazine *empty = fli_magazine_carve(&backing->magazines);
+    if (empty != NULL)
+        exchange_full(cache, empty, class_index, backing, owner, false);
+    return empty != NULL;
+}
+
 bool fli_realtime_make_room_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                   struct fli_owner *owner)
 {
     bool at_home = fli_owner_come_home(owner);
     struct fli_magazine *empty = find_empty(backing, owner, at_home);
-    if (FLI_UNLIKELY(empty == NULL)) {
-        if (send_some_home(cache, class_index, backing, owner, at_home))
-            return true;
-        at_home = false;
-        empty = fli_magazine_carve(&backing->magazines);
-    }
-    if (empty != NULL)
-        exchange_full(cache, empty, class_index, backing, owner, at_home);
-    return empty != NULL;
+    if (FLI_UNLIKELY(empty == NULL))
+        return make_room_slowly(cache, class_index, backing, owner, at_home);
+    exchange_full(cache, empty, class_index, backing, owner, at_home);
+    return true;
 }
