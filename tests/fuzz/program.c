@@ -687,9 +687,30 @@ static void misuse_of_grace(const struct step *step)
     world_expected("grace periods");
 }
 
+/* A dead object that cannot wait, on a heap where all do. */
+static void misuse_of_later(const struct step *step)
+{
+    const struct fl_type *type = types_wordless();
+    world_expect();
+    void *object = fl_type_alloc(step->thread, type);
+    if (object == NULL && errno == ENOMEM) {
+        world.expects = false;
+        return;
+    }
+    if (object != NULL) /* which the inline half has not looked at */
+        fl_dealloc(step->thread, object, type);
+    world_expected("a type without words");
+    if (object != NULL)
+        fl_type_free(step->thread, object, type);
+}
+
 static void op_misuse(struct step *step)
 {
     struct block *block = pick_untyped(step);
+    if ((step->c & 32) != 0 && takes_untyped(step) && step->heap->options.later == FL_LATER_ALL) {
+        misuse_of_later(step);
+        return;
+    }
     if ((step->c & 128) == 0 || block == NULL) {
         misuse_of_heap(step, step->heap->heap);
     } else if ((step->c & 64) != 0 && !types_has_grace[step->heap->number]) {

@@ -317,6 +317,14 @@ const struct fl_type *types_stranger(const struct fl_options *options)
     return &plain_types[n];
 }
 
+const struct fl_type *types_wordless(void)
+{
+    static struct fl_type type = {.name = "no words", .size = 32, .kind = FL_DEALLOC_CLEAR, .clear = clear};
+    if (!type.ready)
+        FUZZ_REQUIRE(fl_type_ready(&type, NULL, NULL, 0) == 0, "a type without words is refused");
+    return &type;
+}
+
 bool types_has_children(const struct fl_type *type)
 {
     if (type->kind == FL_DEALLOC_LEGACY)

@@ -33,6 +33,9 @@ const struct fl_type *types_pick(unsigned n, const struct fl_options *options, b
 /* A type whose header is not that of such a heap. */
 const struct fl_type *types_stranger(const struct fl_options *options);
 
+/* A type whose dead objects cannot wait for fl_run_pending. */
+const struct fl_type *types_wordless(void);
+
 /* Whether objects of the type have callbacks that end other blocks. */
 bool types_has_children(const struct fl_type *type);
 
