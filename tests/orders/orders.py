@@ -68,9 +68,10 @@ class Weakening:
 
 
 def function_of(source, line):
-    """The function that contains the line: the last name before a parenthesis in the first column above."""
+    """The function that contains the line: the first name before a parenthesis on the last line above that begins in
+    the first column."""
     for text in reversed(source.code.split("\n")[:line]):
-        match = re.match(r"[A-Za-z_][^;=]*?\b(\w+)\(", text)
+        match = re.match(r"[A-Za-z_][^;=]*?\b(?!__attribute__)(\w+)\(", text)
         if match:
             return match.group(1)
     raise ValueError(f"{source.name}:{line}: no function")
