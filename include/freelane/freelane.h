@@ -105,7 +105,7 @@ typedef void (*fl_misuse_handler)(const struct fl_misuse *misuse);
  * where it returns something. The handler runs on the thread that made the call, with no lock held, and may call the
  * library. Any thread, any time.
  *
- * Except in debug builds, an inline free that is given a size or a type does not inspect the block. The library
+ * Except in debug builds and hardened heaps, an inline free that is given a size or a type does not inspect the block. The library
  * notices a wrong pointer later, when the block goes home to its slab. It notices a pointer that is no block of that
  * size in the heap. It notices a block that is free already, unless the block has been allocated again before. The
  * free, flush, detach or trim that finds the pointer reports it and leaves it alone. */
@@ -299,7 +299,37 @@ struct fl_options {
     enum fl_huge huge;
     /* Which objects wait for fl_run_pending, unless their type says otherwise. Default FL_LATER_NONE. */
     enum fl_later later;
+    /* The heap withstands errors of the host and attacks that build on them, see "Hardened heaps". Every call takes its
+     * slow half. Creation fails if the OS has no random numbers. Default false; in text hardened=1. */
+    bool hardened;
 };
+
+/* ---- Hardened heaps
+ *
+ * A heap with options.hardened finds errors of the host, and makes it hard to build an attack on one, in every build:
+ *
+ *   - The call that frees a block a second time reports it, whichever thread frees it, and wherever the block is
+ *     meanwhile. If the block has been allocated again, that allocation cannot be told from the first one: the second
+ *     free frees it, and the next free is reported.
+ *   - The call that frees anything but the start of a block of the heap reports it. So does one that says another size
+ *     than the block was allocated with, or another type whose instances have another size. Of two types of one size the
+ *     heap does not know which a block has.
+ *   - A block that was written while it was free is reported by the call that allocates it next; then that call goes on.
+ *     The heap compares a keyed checksum of 30 bits: of all bytes up to 1024, of a larger block of its first and last
+ *     512. It does not see a header of stale readers, nor a block whose memory has gone back to the OS.
+ *   - A block above FL_BLOCK_MAX has a page before its memory and one behind it that nobody can touch. What was written
+ *     behind it in its last page is reported by the call that frees or resizes it.
+ *   - Which block comes next cannot be told from those before. It is a random one of at least half a magazine, which is
+ *     127 of blocks up to 64 bytes, 8 of 1 KiB, 4 from 2 KiB on, unless memory is refused. The random numbers come from the OS, through a
+ *     generator for each thread (ChaCha with 8 rounds).
+ *
+ * In any heap, blocks lie apart from all that the library knows of them: no header, no link. An overflow runs into other
+ * blocks, and behind the last slab into a page that nobody can touch. A free block is never written.
+ *
+ * A report is misuse: by default the process aborts (fl_set_misuse_handler). A hardened heap keeps four bytes per block
+ * apart from it, 6% of a block of 64 bytes, and 2 KiB more for each handle. An allocation and its free take some 150 to
+ * 250 ns together (bench/README.md). Progress is that of slow halves: no call is wait-free. The table of attacks stands in
+ * tests/README.md. */
 
 /* Reads options from text such as "retain=64M,limit=2G,reserve=16G,magazine=64,grace=bp,defer=16M,stall=5" into
  * `options`. The keys are the fields of struct fl_options without the unit. Numbers may end in K, M, G or T (powers
@@ -317,7 +347,7 @@ FL_API struct fl_heap *fl_heap_create_abi(unsigned abi, const struct fl_options 
  * the culprit and with errno
  *
  *     EINVAL     the options make no sense
- *     ENOMEM     the OS refuses memory or address space
+ *     ENOMEM     the OS refuses memory or address space, or random numbers for a hardened heap
  *     ENOTSUP    FL_ABI is another one, the system's pages exceed 64 KiB, or the library lacks the liburcu flavor
  *
  * `error` has `error_size` bytes; it may be NULL if that is 0. Any thread. May lock. */
@@ -845,8 +875,9 @@ FL_INLINE void fl_free_aligned(struct fl_thread *thread, void *block, size_t ali
  * On failure returns NULL and leaves the block as it was, with errno ENOMEM, or EINVAL after misuse. Misuse is:
  *
  *   - NULL with another old_size;
- *   - a block that is not the heap's, or is free already (only debug builds notice this up to FL_BLOCK_MAX);
- *   - an old_size of another class than the block, or above FL_BLOCK_MAX another size;
+ *   - a block that is not the heap's, or is free already (only debug builds and hardened heaps notice this up
+ *     to FL_BLOCK_MAX);
+ *   - an old_size of another class than the block; above FL_BLOCK_MAX, and in a hardened heap, another size;
  *   - a heap with stale readers.
  *
  * Called by the handle's thread; no other thread touches the block meanwhile. Wait-free within a size class, else

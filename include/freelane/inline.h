@@ -15,7 +15,8 @@
  *
  * alloc takes *--top unless top == floor. free stores *top++ unless top is a multiple of FL_MAGAZINE_BYTES, where every
  * magazine ends. A call that fails this test goes to its slow half, which exchanges magazines and tries again. A cache
- * of zeros sends every call there. It has no magazine, or it is for class 0, of a stand-in, or of a checked build.
+ * of zeros sends every call there. It has no magazine, or it is for class 0, of a stand-in, of a hardened heap, or of a
+ * checked build.
  *
  * Only the owning thread touches the slots. Statistics read `top` and `floor` from other threads, so they are stored as
  * relaxed atomics: they are single numbers and order nothing.

@@ -15,13 +15,30 @@
 #include "heap/trim.h"
 #include "heap/walk.h"
 #include "memory/block.h"
+#include "memory/state.h"
+#include "memory/stray.h"
 #include "pool/reserve.h"
 
 #include <errno.h>
 #include <string.h>
 
-static void *pop_owner(struct fli_thread *thread, struct fl_cache *cache, unsigned class_index)
+/* Puts a random one of the loaded magazine's blocks on top: the blocks of a hardened heap are handed out in no order. */
+__attribute__((noinline)) static void mix_owner(struct fli_thread *thread, struct fl_cache *cache,
+                                                unsigned class_index)
 {
+    const struct fli_backing *backing = &thread->heap->backing;
+    void **floor = fli_cache_floor(cache, backing->magazine_blocks[class_index]), **top = fl_cache_top(cache);
+    void **other = floor + fli_random_below(&backing->slabs.key, (uint32_t)(top - floor)), *block = *other;
+    *other = top[-1];
+    top[-1] = block;
+}
+
+/* `is_quick` says that the heap is not hardened. */
+static inline __attribute__((always_inline)) void *pop_owner(struct fli_thread *thread, struct fl_cache *cache,
+                                                             unsigned class_index, bool is_quick)
+{
+    if (!is_quick && thread->heap->hardened)
+        mix_owner(thread, cache, class_index);
     void *block = fl_cache_take(cache, fl_cache_top(cache));
     if (FLI_CHECKED) {
         struct fli_slabs *slabs = &thread->heap->backing.slabs;
@@ -89,7 +106,8 @@ FLI_COLD static bool tell_refill(struct fli_thread *thread, unsigned class_index
 }
 
 /* Refills an empty cache and takes a block from it. */
-static void *refill_and_pop(struct fli_thread *thread, unsigned class_index, bool pressed)
+static inline __attribute__((always_inline)) void *refill_and_pop(struct fli_thread *thread, unsigned class_index,
+                                                                  bool pressed, bool is_quick)
 {
     struct fl_heap *heap = thread->heap;
     size_t blocks = refill(thread, class_index, pressed);
@@ -98,15 +116,21 @@ static void *refill_and_pop(struct fli_thread *thread, unsigned class_index, boo
     if (FLI_UNLIKELY(heap->options.on_refill != NULL) && thread != heap->service &&
         !tell_refill(thread, class_index, blocks))
         return NULL;
-    return pop_owner(thread, fli_thread_cache(thread, class_index), class_index);
+    return pop_owner(thread, fli_thread_cache(thread, class_index), class_index, is_quick);
+}
+
+static inline __attribute__((always_inline)) void *take(struct fli_thread *thread, unsigned class_index, bool pressed,
+                                                        bool is_quick)
+{
+    struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    if (has_blocks(thread, cache, class_index))
+        return pop_owner(thread, cache, class_index, is_quick);
+    return refill_and_pop(thread, class_index, pressed, is_quick);
 }
 
 static void *alloc_pressed(struct fli_thread *thread, unsigned class_index, bool pressed)
 {
-    struct fl_cache *cache = fli_thread_cache(thread, class_index);
-    if (has_blocks(thread, cache, class_index))
-        return pop_owner(thread, cache, class_index);
-    return refill_and_pop(thread, class_index, pressed);
+    return take(thread, class_index, pressed, false);
 }
 
 static void *alloc_block(struct fli_thread *thread, unsigned class_index)
@@ -168,20 +192,13 @@ size_t fli_alloc_fill(struct fli_thread *thread, unsigned class_index)
     return fli_cache_loaded_blocks(cache, thread->heap->backing.magazine_blocks[class_index]);
 }
 
-static void *new_large(struct fli_thread *thread, size_t size, bool zeroed)
-{
-    struct fli_large *large = &thread->heap->backing.large;
-    return (FLI_UNLIKELY(thread->owner.realtime) ? fli_large_alloc_realtime
-                                                 : fli_large_alloc)(large, thread->owner.large_shard, size, zeroed);
-}
-
 static void *try_large(struct fli_thread *thread, const struct fli_request *request)
 {
     struct fli_large *large = &thread->heap->backing.large;
     void *block = request->block;
     size_t actual;
     if (block == NULL)
-        return new_large(thread, request->size, request->zeroed);
+        return fli_thread_alloc_large(thread, request->size, request->zeroed);
     enum fli_large_result result = fli_large_resize(large, &block, request->old_size, request->size, &actual);
     return result == FLI_LARGE_DONE ? block : NULL;
 }
@@ -230,6 +247,8 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
         block = make_room(thread, class_index);
     if (FLI_UNLIKELY((*heap)->watched) && block != NULL && class_index != 0)
         show_taken(fli_thread_cache(thread, class_index), class_index, block);
+    if ((*heap)->hardened && block != NULL && class_index != 0)
+        fli_state_begin(&(*heap)->backing.slabs, class_index, block, request->size);
     fli_service_leave(thread);
     return block;
 }
@@ -338,6 +357,8 @@ void *fli_alloc(struct fl_thread *face, const struct fli_request *request)
     if (fli_trace_calls(fli_thread_of(face)) && !fli_thread_is_stand_in(face))
         tell_before(face, request);
     void *block = alloc_untold(face, request, &heap);
+    if (heap != NULL && heap->hardened)
+        fli_stray_tell(&heap->backing.slabs, heap, request->call);
     if (heap != NULL && fli_trace_is_on(heap))
         tell_after(heap, request, block);
     return block;
@@ -350,7 +371,7 @@ void *fli_alloc_quickly(struct fl_thread *face, unsigned class_index, const stru
     struct fli_thread *thread = fli_thread_of(face);
     if (FLI_UNLIKELY(fli_trace_calls(thread) || !serves(thread, header)))
         return NULL;
-    return alloc_block(thread, class_index);
+    return take(thread, class_index, false, true);
 }
 
 /* Does the same for a block above FL_BLOCK_MAX. */
@@ -359,7 +380,7 @@ static void *alloc_large_quickly(struct fl_thread *face, size_t size)
     struct fli_thread *thread = fli_thread_of(face);
     if (FLI_UNLIKELY(fli_trace_calls(thread) || !serves(thread, NULL)))
         return NULL;
-    return new_large(thread, size, false);
+    return fli_thread_alloc_large(thread, size, false);
 }
 
 /* Allocates where the quick way is not open. */
@@ -374,27 +395,4 @@ void *fl_alloc_slow(struct fl_thread *thread, size_t size)
     void *block = FLI_LIKELY(class_index != 0) ? fli_alloc_quickly(thread, class_index, NULL)
                                                : alloc_large_quickly(thread, size);
     return FLI_LIKELY(block != NULL) ? block : alloc_carefully(thread, size);
-}
-
-void *fl_alloc_aligned(struct fl_thread *thread, size_t alignment, size_t size)
-{
-    if (FLI_UNLIKELY(!fli_is_alignment(alignment))) {
-        errno = EINVAL;
-        return NULL;
-    }
-    size_t bytes = fl_aligned_size(alignment, size);
-    struct fl_cache *cache = &thread->cache[fl_size_class(bytes)];
-    void **top = fl_cache_top(cache);
-    if (FLI_UNLIKELY(top == cache->floor))
-        return fli_alloc(thread, &(struct fli_request){.call = "fl_alloc_aligned", .size = bytes});
-    return fl_cache_take(cache, top);
-}
-
-void *fl_alloc_zeroed(struct fl_thread *thread, size_t size)
-{
-    struct fl_cache *cache = &thread->cache[fl_size_class(size)];
-    void **top = fl_cache_top(cache);
-    if (FLI_UNLIKELY(top == cache->floor))
-        return fli_alloc(thread, &(struct fli_request){.call = "fl_alloc_zeroed", .size = size, .zeroed = true});
-    return memset(fl_cache_take(cache, top), 0, size);
 }

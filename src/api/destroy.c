@@ -41,8 +41,8 @@ FLI_COLD static bool judge(struct fl_thread *thread, uintptr_t entry, const stru
 static bool is_live(struct fl_thread *face, uintptr_t entry, const struct fl_type *type)
 {
     const struct fli_thread *thread = fli_thread_of(face);
-    if (!FLI_CHECKED && (entry & FLI_DEAD_DEFERRED) == 0 && thread->heap != NULL && type->class_index != 0 &&
-        thread->header == type->header &&
+    if (!FLI_CHECKED && (entry & FLI_DEAD_DEFERRED) == 0 && thread->heap != NULL && !thread->heap->hardened &&
+        type->class_index != 0 && thread->header == type->header &&
         fli_slab_class_of(&thread->heap->backing.slabs, (void *)entry) == type->class_index)
         return true;
     return judge(face, entry, type);
@@ -99,10 +99,9 @@ static bool clear_some(struct fl_thread *thread, uintptr_t entry, const struct f
     do {
         uintptr_t caller = fli_calling_thread();
         bool more = type->clear_some(thread, object, type);
-        if (!fli_came_back(caller, call_of(entry), object, type->name, "has a clear_some"))
-            return false;
-        if (!more)
-            return true;
+        bool came_back = fli_came_back(caller, call_of(entry), object, type->name, "has a clear_some");
+        if (!came_back || !more)
+            return came_back;
     } while (!wait_again(thread, entry, type));
     return false;
 }
@@ -173,16 +172,30 @@ static inline bool take(struct fl_thread *face, struct fl_heap *heap, struct fli
     return adopt(face, heap, list, object);
 }
 
-/* Destroys an object, and then all that waits in the list. In checked builds, each is looked at before its turn. */
-__attribute__((noinline)) static void drain(struct fl_thread *thread, struct fl_heap *heap, struct fli_dead *list,
-                                            struct fli_dead_object object)
+/* Destroys an object, and then all that waits in the list. If it `judges`, each is looked at before its turn. */
+static inline __attribute__((always_inline)) void drain_inline(struct fl_thread *thread, struct fl_heap *heap,
+                                                               struct fli_dead *list, struct fli_dead_object object,
+                                                               bool judges)
 {
     __attribute__((cleanup(fli_destroy_stop))) struct fli_dead *drained = list;
     drained->drain.caller = FLI_FRAME_HERE;
     do {
-        if (!FLI_CHECKED || is_live(thread, object.entry, object.type))
+        if (!judges || is_live(thread, object.entry, object.type))
             end_object_inline(thread, object.entry, object.type);
     } while (take(thread, heap, list, &object));
+}
+
+__attribute__((noinline)) static void drain(struct fl_thread *thread, struct fl_heap *heap, struct fli_dead *list,
+                                            struct fli_dead_object object)
+{
+    drain_inline(thread, heap, list, object, FLI_CHECKED);
+}
+
+/* The same in a heap that may be a hardened one. */
+__attribute__((noinline)) static void drain_carefully(struct fl_thread *thread, struct fl_heap *heap,
+                                                      struct fli_dead *list, struct fli_dead_object object)
+{
+    drain_inline(thread, heap, list, object, FLI_CHECKED || heap->hardened);
 }
 
 /* Has an object wait where the stack of the list is full, or ends it if there is no place for it. */
@@ -206,14 +219,14 @@ static inline void wait(struct fl_thread *face, struct fli_dead *list, uintptr_t
 static void drain_anew(struct fli_thread *thread, struct fli_dead *list, struct fli_dead_object object)
 {
     fli_dead_set_runs(list, false, thread->heap->options.later == FL_LATER_NONE);
-    drain(&thread->face, thread->heap, list, object);
+    drain_carefully(&thread->face, thread->heap, list, object);
 }
 
 void fli_destroy_waiting(struct fli_thread *thread, struct fli_dead *list)
 {
     struct fli_dead_object object;
     if (take(&thread->face, thread->heap, list, &object))
-        drain(&thread->face, thread->heap, list, object);
+        drain_carefully(&thread->face, thread->heap, list, object);
 }
 
 void fli_destroy_rest(struct fli_thread *thread, void *object, const struct fl_type *type)
@@ -239,7 +252,7 @@ static void drain_late(struct fl_thread *face, struct fl_heap *heap, struct fli_
     struct fli_dead list = {0};
     late_list = &list;
     late_heap = heap;
-    drain(face, heap, &list, object);
+    drain_carefully(face, heap, &list, object);
     late_list = NULL;
     struct fli_thread *server = fli_serve_enter(face);
     fli_pile_give_empties(&list.places.pile, &heap->backing, &server->owner.counters, false);
@@ -264,18 +277,6 @@ static void destroy_late(struct fl_thread *face, struct fli_dead_object object)
         wait(face, late_list, object.entry, object.type);
     else
         drain_late(face, heap, object);
-}
-
-struct fli_thread *fli_destroy_attached(struct fl_thread *face)
-{
-    if (!fli_thread_is_stand_in(face))
-        return fli_thread_of(face);
-    if (!fli_thread_is_stand_in(fl_thread_current))
-        return fli_thread_of(fl_thread_current);
-    int saved = errno;
-    struct fli_thread *thread = fli_thread_attach_self(fl_heap_default());
-    errno = saved;
-    return thread;
 }
 
 /* Ends an object of an attached thread. */
@@ -303,7 +304,7 @@ __attribute__((noinline)) static void destroy_carefully(struct fl_thread *face, 
     if ((entry & FLI_DEAD_LEGACY) == 0 && !is_live(face, entry, type))
         return;
     fli_watch_pass(NULL, 0);
-    struct fli_thread *thread = fli_destroy_attached(face);
+    struct fli_thread *thread = fli_serve_attached(face);
     if (thread != NULL)
         destroy_attached(thread, object);
     else

@@ -39,7 +39,4 @@ static inline void fli_destroy_stop(struct fli_dead **list)
 /* Whether the object can be one of its type in the thread's heap; reports misuse if not. */
 bool fli_destroy_is_live(struct fl_thread *thread, struct fli_dead_object object);
 
-/* The attached thread that a handle stands for; NULL if none can be had. Keeps errno. */
-struct fli_thread *fli_destroy_attached(struct fl_thread *face);
-
 #endif

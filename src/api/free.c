@@ -51,9 +51,11 @@ static enum fli_verdict end_life(struct fli_slabs *slabs, unsigned class_index, 
     return fli_block_mark_live(slabs, class_index, block, false) ? FLI_IN_ORDER : FLI_DOUBLE_FREE;
 }
 
-/* The heap's upkeep, after the thread has given blocks away. */
-static void keep_up(struct fli_thread *thread)
+/* After blocks have left the caches: the heap's upkeep, unless the thread leaves that to others. */
+static inline void keep_up(struct fli_thread *thread)
 {
+    if (FLI_UNLIKELY(thread->owner.realtime))
+        return;
     if (FLI_UNLIKELY(fli_exchange_has_given_much_owner(&thread->owner)))
         fli_bound_keep(thread->heap);
     if (FLI_UNLIKELY(fli_decay_is_due(&thread->heap->decay)))
@@ -67,11 +69,34 @@ static bool push_owner(struct fli_thread *thread, unsigned class_index, void *bl
     if (fl_cache_is_full(cache->top)) {
         if (!fli_exchange_make_room_owner(cache, class_index, &thread->heap->backing, &thread->owner))
             return false;
-        if (FLI_LIKELY(!thread->owner.realtime))
-            keep_up(thread);
+        keep_up(thread);
     }
     fl_cache_put(cache, fl_cache_top(cache), block);
     return true;
+}
+
+/* Puts a block of a hardened heap where it is one of many from which the next allocation takes one: into the cache if
+ * that has many, else into its slab. Returns false if its home is busy and no magazine can be had for it. */
+__attribute__((noinline)) static bool push_among_many(struct fli_thread *thread, unsigned class_index, void *block)
+{
+    struct fli_backing *backing = &thread->heap->backing;
+    unsigned capacity = backing->magazine_blocks[class_index];
+    size_t loaded = fli_cache_loaded_blocks(fli_thread_cache(thread, class_index), capacity);
+    if (loaded < fli_exchange_many(capacity) &&
+        fli_exchange_send_home_owner(block, class_index, backing, &thread->owner)) {
+        keep_up(thread);
+        return true;
+    }
+    return push_owner(thread, class_index, block);
+}
+
+/* Puts a block that the host has freed away. Returns false if it has to go home. */
+static bool put_away(struct fli_thread *thread, unsigned class_index, void *block)
+{
+    if (FLI_UNLIKELY(thread->heap->watched))
+        return false;
+    return thread->heap->hardened ? push_among_many(thread, class_index, block)
+                                  : push_owner(thread, class_index, block);
 }
 
 /* Puts the block into the thread's magazine of deferred blocks. Returns whether this has raised pressure. */
@@ -135,10 +160,12 @@ static void free_block(struct fli_thread *thread, void *block, unsigned class_in
                        struct fli_outcome *outcome)
 {
     struct fli_slabs *slabs = &thread->heap->backing.slabs;
-    outcome->actual = fli_class_bytes(class_index);
-    outcome->verdict = fli_verify_block(slabs, class_index, block, how);
+    outcome->verdict = fli_verify_block(slabs, class_index, block, how, &outcome->actual);
     if (FLI_CHECKED && outcome->verdict == FLI_IN_ORDER)
         outcome->verdict = end_life(slabs, class_index, block);
+    if (slabs->hardened && outcome->verdict == FLI_IN_ORDER)
+        outcome->verdict = fli_verdict_of_state(
+            fli_state_end(slabs, class_index, block, how->deferred, how->sized, how->size, &outcome->actual));
     if (outcome->verdict != FLI_IN_ORDER)
         return;
     if (thread->header != NULL)
@@ -149,7 +176,7 @@ static void free_block(struct fli_thread *thread, void *block, unsigned class_in
     }
     if (FLI_CHECKED)
         fli_block_poison(slabs, class_index, block);
-    if (FLI_UNLIKELY(thread->heap->watched) || !push_owner(thread, class_index, block))
+    if (FLI_UNLIKELY(!put_away(thread, class_index, block)))
         fli_homes_return(&thread->heap->backing.homes, class_index, &block, 1, true, &thread->owner.counters);
 }
 
@@ -262,11 +289,11 @@ void fl_free(struct fl_thread *face, void *block)
     free_of_class(face, block, fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT]));
 }
 
-/* Whether a thread that is diverted, or was asked to attend, can free the block as others do: it is diverted for a
+/* Whether a thread that is diverted, or was asked to attend, can free the block as others do: it is diverted only for a
  * profile, of which the block is no sample. */
 FLI_COLD static bool is_no_sample(const struct fli_thread *thread, const void *block)
 {
-    return thread->heap != NULL && thread->diverted && fli_trace_is_on(thread->heap) &&
+    return thread->heap != NULL && thread->diverted && !thread->heap->hardened && fli_trace_is_on(thread->heap) &&
            !fli_profile_is_told_of_free(thread->heap, block);
 }
 

@@ -6,7 +6,7 @@
  *     - each free block is the start of a carved block of a slab of its class, and is found once;
  *     - `below` of each pooled magazine is what lies on the stack from it downwards;
  *     - carved = live + cached + pooled + parked + deferred + lost, with the blocks found in the places on the right
- *       (checked builds count `live` by the live bits);
+ *       (checked builds count `live` by the live bits, hardened heaps by the states);
  *     - magazines in existence = in caches + deferred + on stacks + of a layer above + lost;
  *     - large blocks and the extents that are kept for others = those in existence (large.h);
  *     - slabs in existence = at home + warm + cold + retired;
@@ -22,6 +22,7 @@
 #include "memory/block.h"
 #include "memory/idle.h"
 #include "memory/mark.h"
+#include "memory/state.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -45,6 +46,19 @@ static size_t seen_word(const struct walk *walk, unsigned class_index, const voi
            fli_slab_block_index(walk->slabs, class_index, block) / 64;
 }
 
+/* Whether the host has a block, as far as the build and the heap know: checked builds and hardened heaps do. */
+static bool is_live(const struct walk *walk, unsigned class_index, const void *block)
+{
+    if (FLI_CHECKED && fli_block_is_live(walk->slabs, class_index, block))
+        return true;
+    return walk->slabs->hardened && fli_state_is_live(walk->slabs, class_index, block);
+}
+
+static bool knows_live(const struct walk *walk)
+{
+    return (FLI_CHECKED || walk->slabs->hardened) && !walk->heap->has_lost;
+}
+
 static int see(struct walk *walk, unsigned class_index, const void *block, const char *place)
 {
     size_t bytes = fli_class_bytes(class_index);
@@ -59,7 +73,7 @@ static int see(struct walk *walk, unsigned class_index, const void *block, const
     if ((*word & mask) != 0)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "the block %p of %zu bytes is free twice, the second time in %s", block, bytes, place);
-    if (FLI_CHECKED && !walk->heap->has_lost && fli_block_is_live(walk->slabs, class_index, block))
+    if (knows_live(walk) && is_live(walk, class_index, block))
         return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%p in %s is marked live", block, place);
     *word |= mask;
     walk->found[class_index]++;
@@ -115,8 +129,7 @@ static int walk_slab(struct walk *walk, unsigned class_index, uint32_t slab, siz
     for (unsigned i = 0; i < record->blocks && failed == 0; i++) {
         const void *block = fli_slab_start(walk->slabs, slab) + i * walk->slabs->by_class[class_index].block_bytes;
         bool is_free = fli_block_is_free(walk->slabs, class_index, block);
-        if (FLI_CHECKED)
-            *live += fli_block_is_live(walk->slabs, class_index, block);
+        *live += is_live(walk, class_index, block);
         bool is_marked = fli_mark_is_set(walk->slabs, class_index, block);
         free_blocks += is_free;
         marks += is_marked;
@@ -273,7 +286,7 @@ static int check_equation(struct walk *walk, unsigned class_index, size_t live)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "class of %zu bytes: %zu carved, but %zu free and %zu lost", stats.block_bytes,
                             stats.carved, counted, stats.lost);
-    if (FLI_CHECKED && !walk->heap->has_lost && live != stats.live)
+    if (knows_live(walk) && live != stats.live)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "class of %zu bytes: carved %zu - free %zu - lost %zu leaves %zu live, but %zu are",
                             stats.block_bytes, stats.carved, counted, stats.lost, stats.live, live);

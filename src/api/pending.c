@@ -84,7 +84,7 @@ static bool is_late(struct meter *meter)
 }
 
 /* Whether the budget allows the object to begin. */
-static inline bool may_begin(struct meter *meter, const struct fl_type *type)
+static inline __attribute__((always_inline)) bool may_begin(struct meter *meter, const struct fl_type *type)
 {
     if (meter->objects-- == 0)
         return false;
@@ -123,7 +123,7 @@ static void end_run(struct run *run)
 }
 
 /* Takes an object out of the queue, or out of one that was left to the heap. */
-static inline bool take(struct fli_thread *thread, struct fli_dead_object *object)
+static inline __attribute__((always_inline)) bool take(struct fli_thread *thread, struct fli_dead_object *object)
 {
     struct fl_heap *heap = thread->heap;
     struct fli_pile *pile = &thread->queue->pile;
@@ -134,7 +134,9 @@ static inline bool take(struct fli_thread *thread, struct fli_dead_object *objec
     return fli_queue_adopt_owner(thread) && fli_queue_take(thread->queue, &heap->backing.magazines, object);
 }
 
-__attribute__((noinline)) static void run_queue(struct fli_thread *thread, struct fli_dead *list, struct meter *meter)
+/* If it `judges`, each object is looked at before its turn. */
+static inline __attribute__((always_inline)) void run_inline(struct fli_thread *thread, struct fli_dead *list,
+                                                             struct meter *meter, bool judges)
 {
     __attribute__((cleanup(end_run))) struct run run = begin_run(list);
     struct fli_dead_object object;
@@ -145,9 +147,20 @@ __attribute__((noinline)) static void run_queue(struct fli_thread *thread, struc
             fli_queue_put_owner(thread, object);
             return;
         }
-        if (!FLI_CHECKED || fli_destroy_is_live(&thread->face, object))
+        if (!judges || fli_destroy_is_live(&thread->face, object))
             fli_destroy_end(&thread->face, object);
     }
+}
+
+__attribute__((noinline)) static void run_queue(struct fli_thread *thread, struct fli_dead *list, struct meter *meter)
+{
+    run_inline(thread, list, meter, FLI_CHECKED);
+}
+
+__attribute__((noinline)) static void run_queue_judging(struct fli_thread *thread, struct fli_dead *list,
+                                                        struct meter *meter)
+{
+    run_inline(thread, list, meter, true);
 }
 
 int fl_run_pending(struct fl_thread *face, struct fl_budget budget)
@@ -157,10 +170,13 @@ int fl_run_pending(struct fl_thread *face, struct fl_budget budget)
         return -EINVAL;
     }
     struct meter meter = meter_of(budget);
-    struct fli_thread *thread = fli_destroy_attached(face);
+    struct fli_thread *thread = fli_serve_attached(face);
     if (thread == NULL)
         return 0;
-    run_queue(thread, fli_dead_find_owner(thread, true), &meter);
+    if (FLI_UNLIKELY(thread->heap->hardened))
+        run_queue_judging(thread, fli_dead_find_owner(thread, true), &meter);
+    else
+        run_queue(thread, fli_dead_find_owner(thread, true), &meter);
     bool is_left = fli_queue_settle_owner(thread);
     if (fli_trace_calls(thread)) /* looks after the byte was cleared, so that no trace is missed */
         fli_trace_attend(thread);

@@ -8,6 +8,7 @@
 #include "api/verify.h"
 #include "base/check.h"
 #include "base/watch.h"
+#include "memory/state.h"
 
 #include <errno.h>
 #include <string.h>
@@ -49,6 +50,8 @@ static void *resize(struct fl_thread *face, void *block, size_t old_size, size_t
     if (to != 0 && takes_raw) {
         if (FLI_UNLIKELY(fl_thread_heap(face)->watched))
             fli_watch_resize(block, old_size, block, new_size, fli_class_bytes(to));
+        if (fl_thread_heap(face)->hardened)
+            fli_state_resize(&fl_thread_heap(face)->backing.slabs, to, block, new_size);
         return block;
     }
     request.block = block;

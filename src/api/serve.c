@@ -103,3 +103,15 @@ void *fl_thread_context(const struct fl_thread *face)
 {
     return fli_thread_of(face)->context;
 }
+
+struct fli_thread *fli_serve_attached(struct fl_thread *face)
+{
+    if (!fli_thread_is_stand_in(face))
+        return fli_thread_of(face);
+    if (!fli_thread_is_stand_in(fl_thread_current))
+        return fli_thread_of(fl_thread_current);
+    int saved = errno;
+    struct fli_thread *thread = fli_thread_attach_self(fl_heap_default());
+    errno = saved;
+    return thread;
+}

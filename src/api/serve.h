@@ -14,4 +14,7 @@
  * call by fli_service_leave. A handle that is left is served by its heap's service thread. */
 struct fli_thread *fli_serve_enter(struct fl_thread *thread);
 
+/* The attached thread that a handle stands for; NULL if none can be had. Keeps errno. */
+struct fli_thread *fli_serve_attached(struct fl_thread *face);
+
 #endif

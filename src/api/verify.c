@@ -26,10 +26,12 @@ FLI_COLD void fli_verify_report(const void *block, const struct fli_free *how, s
                    how->size);
         break;
     case FLI_NO_START:
-        fli_misuse(how->call, block, how->type, "is not the start of a block of heap %p", heap);
+        fli_misuse(how->call, block, how->type, "is not the start of a block of heap %p, where blocks have %zu bytes",
+                   heap, outcome.actual);
         break;
     case FLI_DOUBLE_FREE:
-        fli_misuse(how->call, block, how->type, "is free already (heap %p)", heap);
+        fli_misuse(how->call, block, how->type, "is free already: a block of %zu bytes of heap %p", outcome.actual,
+                   heap);
         break;
     case FLI_NO_HEAP:
         fli_misuse(how->call, block, how->type, "cannot be a block, there is no default heap");
@@ -52,14 +54,17 @@ FLI_COLD void fli_verify_report(const void *block, const struct fli_free *how, s
 }
 
 enum fli_verdict fli_verify_block(struct fli_slabs *slabs, unsigned class_index, const void *block,
-                                  const struct fli_free *how)
+                                  const struct fli_free *how, size_t *actual)
 {
+    *actual = fli_class_bytes(class_index);
     if (how->sized && class_index != fli_class_of_size(how->size))
         return FLI_WRONG_SIZE;
-    if (!FLI_CHECKED)
+    if (!FLI_CHECKED && !slabs->hardened)
         return FLI_IN_ORDER;
     if (!fli_block_is_start(slabs, class_index, block))
         return FLI_NO_START;
+    if (slabs->hardened)
+        return fli_verdict_of_state(fli_state_judge(slabs, class_index, block, how->sized, how->size, actual));
     return fli_block_is_live(slabs, class_index, block) ? FLI_IN_ORDER : FLI_DOUBLE_FREE;
 }
 
@@ -84,8 +89,7 @@ bool fli_check_live_in(struct fl_heap *heap, bool is_offline, const void *block,
     if (call != FLI_IN_ORDER) {
         outcome.verdict = call;
     } else if (class_index != 0) {
-        outcome.actual = fli_class_bytes(class_index);
-        outcome.verdict = fli_verify_block(&heap->backing.slabs, class_index, block, how);
+        outcome.verdict = fli_verify_block(&heap->backing.slabs, class_index, block, how, &outcome.actual);
     } else if (heap != NULL && (outcome.actual = fli_large_size(&heap->backing.large, block)) != 0) {
         outcome.verdict = !how->sized || outcome.actual == how->size ? FLI_IN_ORDER : FLI_WRONG_SIZE;
     }

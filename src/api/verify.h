@@ -7,6 +7,7 @@
 #define FLI_VERIFY_H
 
 #include "heap/thread.h"
+#include "memory/state.h"
 
 /* What a free knows and is checked against. */
 struct fli_free {
@@ -36,16 +37,25 @@ enum fli_verdict {
 struct fli_outcome {
     enum fli_verdict verdict;
     const struct fl_heap *heap;
-    size_t actual; /* WRONG_SIZE: the size that the block has */
+    size_t actual; /* the size that the block has, where it is known */
     bool pressure; /* deferring the block has raised pressure */
 };
 
 /* Judges the part of a free that does not depend on the block. */
 enum fli_verdict fli_verify_call(const struct fl_heap *heap, bool is_offline, const struct fli_free *how);
 
-/* Judges a free of a block that lies in a slab. */
+/* Judges a free of a block that lies in a slab. `*actual` becomes the size that the block has, as far as is known. */
 enum fli_verdict fli_verify_block(struct fli_slabs *slabs, unsigned class_index, const void *block,
-                                  const struct fli_free *how);
+                                  const struct fli_free *how, size_t *actual);
+
+/* What came of a free by the block's state, which a hardened heap has. */
+static inline enum fli_verdict fli_verdict_of_state(enum fli_state_result result)
+{
+    static const enum fli_verdict verdicts[] = {[FLI_STATE_DONE] = FLI_IN_ORDER,
+                                                [FLI_STATE_NOT_LIVE] = FLI_DOUBLE_FREE,
+                                                [FLI_STATE_WRONG_SIZE] = FLI_WRONG_SIZE};
+    return verdicts[result];
+}
 
 /* Reports what is wrong to the misuse handler. No lock may be held. */
 FLI_COLD void fli_verify_report(const void *block, const struct fli_free *how, struct fli_outcome outcome);

@@ -121,6 +121,31 @@ bool fli_os_unmap(void *base, size_t size)
     return done;
 }
 
+void *fli_os_map_guarded(size_t size)
+{
+    size_t page = fli_os_page(), inside = fli_round_up(size, page);
+    char *base = fli_os_reserve(inside + 2 * page, page);
+    if (base == NULL)
+        return NULL;
+    if (fli_os_restore(base + page, inside))
+        return base + page;
+    fli_os_release(base, inside + 2 * page);
+    return NULL;
+}
+
+bool fli_os_unmap_guarded(void *base, size_t size)
+{
+    size_t page = fli_os_page();
+    return fli_os_unmap((char *)base - page, fli_round_up(size, page) + 2 * page);
+}
+
+void fli_os_unmap_guards(void *base, size_t size)
+{
+    size_t page = fli_os_page();
+    fli_os_unmap((char *)base - page, page);
+    fli_os_unmap((char *)base + fli_round_up(size, page), page);
+}
+
 bool fli_os_resize(void *base, size_t old_size, size_t new_size)
 {
     int saved = errno;

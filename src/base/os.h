@@ -56,6 +56,13 @@ void *fli_os_map(size_t size);
 /* Unmaps memory. Returns false, and changes nothing, if the OS refuses: the number of its mappings is limited. */
 bool fli_os_unmap(void *base, size_t size);
 
+/* The same with a page before the memory and one behind it that nobody can touch. */
+void *fli_os_map_guarded(size_t size);
+bool fli_os_unmap_guarded(void *base, size_t size);
+
+/* Unmaps these pages alone. */
+void fli_os_unmap_guards(void *base, size_t size);
+
 /* Changes the size of mapped memory in place; added memory reads as zeros. Returns false, and changes nothing, if the
  * OS refuses. */
 bool fli_os_resize(void *base, size_t old_size, size_t new_size);

@@ -254,6 +254,7 @@ static void child(void)
     if (!fli_lock_is_forking())
         return;
     fli_lock_note_child();
+    fli_random_begin_anew_stw();
     int state = cancel_state;
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
         begin_anew(heap);

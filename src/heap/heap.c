@@ -4,7 +4,7 @@
  *
  *     what a heap reserves when it is created
  *     +-----------------------+---------------+--------------+
- *     | slabs                 | slab metadata | magazines    |
+ *     | slabs, a guard page   | slab metadata | magazines    |
  *     +-----------------------+---------------+--------------+
  *
  * All of it is address space at first. Regions within are committed as they grow. When the slabs are used up, the heap
@@ -35,17 +35,17 @@
 
 struct fli_mutex fli_default_lock = FLI_MUTEX_INITIALIZER(FLI_RANK_DEFAULT);
 
-static size_t mapping_bytes(size_t span)
+static size_t mapping_bytes(size_t span, bool hardened)
 {
-    return span + fli_range_metadata_bytes(span) + fli_magazines_reserve_bytes(span);
+    return span + fli_range_metadata_bytes(span, hardened) + fli_magazines_reserve_bytes(span);
 }
 
 /* The bytes of slabs that a heap begins with by default: so few that its mapping takes at most a 32nd of the address
  * space that the process may have. */
-static size_t modest_span(void)
+static size_t modest_span(bool hardened)
 {
     size_t span = FLI_RESERVE_FIRST, share = fli_os_address_limit() / 32;
-    while (span > FLI_RESERVE_MIN && mapping_bytes(span) > share)
+    while (span > FLI_RESERVE_MIN && mapping_bytes(span, hardened) > share)
         span /= 2;
     return span;
 }
@@ -54,12 +54,13 @@ static size_t modest_span(void)
  * of the slabs, 0 if the OS refuses it. */
 static size_t reserve(struct fl_heap *heap, size_t wanted)
 {
-    size_t span = wanted != 0 ? fli_round_up(wanted, FLI_MIB) : modest_span();
+    bool hardened = heap->hardened;
+    size_t span = wanted != 0 ? fli_round_up(wanted, FLI_MIB) : modest_span(hardened);
     size_t least = wanted != 0 ? span : FLI_RESERVE_MIN;
     for (; span >= least; span /= 2) {
-        heap->mapping = fli_os_reserve(mapping_bytes(span), HEAP_ALIGNMENT);
+        heap->mapping = fli_os_reserve(mapping_bytes(span, hardened), HEAP_ALIGNMENT);
         if (heap->mapping != NULL) {
-            heap->mapping_bytes = mapping_bytes(span);
+            heap->mapping_bytes = mapping_bytes(span, hardened);
             return span;
         }
     }
@@ -69,7 +70,7 @@ static size_t reserve(struct fl_heap *heap, size_t wanted)
 static int init_backing(struct fl_heap *heap, size_t span)
 {
     struct fli_backing *backing = &heap->backing;
-    size_t metadata = fli_range_metadata_bytes(span), given = heap->options.reserve_bytes;
+    size_t metadata = fli_range_metadata_bytes(span, heap->hardened), given = heap->options.reserve_bytes;
     size_t most = given != 0 ? span : fli_max(span, FLI_RESERVE_DEFAULT);
     backing->limit.most = heap->options.limit_bytes;
     backing->small_bytes = FLI_RARE_PATHS ? 4 * FLI_MAGAZINE_BYTES : fli_os_cache_bytes() / 2;
@@ -87,6 +88,8 @@ static int init_backing(struct fl_heap *heap, size_t span)
     backing->slabs.strict = fli_os_is_strict();
     backing->slabs.small_pages = heap->options.huge == FL_HUGE_NEVER;
     backing->slabs.watched = heap->watched;
+    backing->slabs.hardened = heap->hardened;
+    backing->large.hardened = heap->hardened ? &backing->slabs : NULL;
     backing->slabs.stale_bytes = heap->options.header != NULL ? heap->options.header->bytes : 0;
     int refused = fli_slabs_init(&backing->slabs, heap->mapping, span, most, &backing->limit,
                                  heap->grace.kind != FL_GRACE_NONE);
@@ -131,6 +134,8 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
         return fli_complain(-ENOTSUP, error, error_size,
                             "option grace asks for liburcu, without which the library was built");
     heap->options.grace_host = NULL; /* it has been copied */
+    if (heap->hardened && !fli_random_key_make(&heap->backing.slabs.key))
+        return fli_complain(-ENOMEM, error, error_size, "the system refuses random numbers for option hardened");
     size_t wanted = heap->options.reserve_bytes;
     size_t span = reserve(heap, wanted);
     if (span == 0)
@@ -175,6 +180,7 @@ struct fl_heap *fli_heap_create(const struct fl_options *options, bool is_defaul
     heap->options = resolved;
     heap->is_default = is_default;
     heap->watched = fli_watch_is_on();
+    heap->hardened = resolved.hardened;
     if (heap->watched)
         heap->options.magazine_blocks = 2; /* so that few blocks lie in magazines */
     failed = create_in(heap, error, error_size);

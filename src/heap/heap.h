@@ -46,6 +46,7 @@ struct fl_heap {
     struct fli_grace grace;
     bool is_default;
     bool watched;    /* by Memcheck (base/watch.h) */
+    bool hardened;   /* the option, where every call looks */
     bool is_in_care; /* of the caretaker */
 
     struct fli_deferred deferred;

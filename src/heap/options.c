@@ -232,12 +232,14 @@ static int set(struct fl_options *options, struct slice key, struct slice value,
         options->decay_ms = number != 0 ? (unsigned)number : FL_DECAY_NEVER;
     else if (slice_is(key, "decay_thread"))
         options->decay_thread = number != 0;
+    else if (slice_is(key, "hardened"))
+        options->hardened = number != 0;
     else if (slice_is(key, "stall"))
         options->stall_seconds = (unsigned)number;
     else
         return fli_complain(-EINVAL, error, error_size,
                             "unknown option '%.*s'; there are reserve, retain, limit, decay, decay_thread, magazine, "
-                            "grace, defer, stall, huge and later",
+                            "grace, defer, stall, huge, later and hardened",
                             (int)key.length, key.start);
     if (!is_number)
         return fli_complain(-EINVAL, error, error_size,

@@ -79,8 +79,8 @@ struct fli_thread *fli_thread_create(struct fl_heap *heap)
     thread->caches = fli_thread_place(thread, false);
     thread->deferred = fli_thread_deferred_place(thread, false);
     thread->slabs_base = (uintptr_t)heap->backing.slabs.ranges.at[0].base;
-    /* On a watched heap every call takes its slow half. */
-    thread->slabs_span = heap->watched ? 0 : heap->backing.slabs.ranges.at[0].span;
+    /* On a watched heap, and on a hardened one, every call takes its slow half. */
+    thread->slabs_span = heap->watched || heap->hardened ? 0 : heap->backing.slabs.ranges.at[0].span;
     thread->slab_classes = heap->backing.slabs.ranges.at[0].classes;
     return thread;
 }

@@ -130,16 +130,17 @@ static inline void ***fli_thread_deferred(struct fli_thread *thread, unsigned cl
     return &thread->deferred[class_index];
 }
 
-/* Bytes of a handle of the heap: with stale readers, a struct fli_aside lies behind it. */
+/* Bytes of a handle of the heap: with stale readers, and of a hardened heap, a struct fli_aside lies behind it. */
 static inline size_t fli_thread_bytes(const struct fl_heap *heap)
 {
-    return sizeof(struct fli_thread) + (heap->options.header != NULL ? sizeof(struct fli_aside) : 0);
+    bool has_aside = heap->options.header != NULL || heap->hardened;
+    return sizeof(struct fli_thread) + (has_aside ? sizeof(struct fli_aside) : 0);
 }
 
-/* Whether the caches lie in the aside: with stale readers, while the thread is traced. */
+/* Whether the caches lie in the aside: with stale readers while the thread is traced; in a hardened heap always. */
 static inline bool fli_thread_is_aside(const struct fli_thread *thread, bool traced)
 {
-    return traced && thread->header != NULL;
+    return traced && (thread->header != NULL || thread->heap->hardened);
 }
 
 /* The half of the face where they lie otherwise. While a thread is traced, it is the half where only types of other
@@ -190,6 +191,15 @@ struct fli_thread *fli_thread_create(struct fl_heap *heap);
 
 /* Frees one that never was attached. Its home goes with the others. */
 void fli_thread_destroy(struct fli_thread *thread);
+
+/* fli_large_alloc for the thread. */
+static inline void *fli_thread_alloc_large(struct fli_thread *thread, size_t size, bool zeroed)
+{
+    struct fli_large *large = &thread->heap->backing.large;
+    const struct fli_owner *owner = &thread->owner;
+    return FLI_UNLIKELY(owner->realtime) ? fli_large_alloc_realtime(large, owner->large_shard, size, zeroed)
+                                         : fli_large_alloc(large, owner->large_shard, size, zeroed);
+}
 
 /* Sends all blocks in the thread's caches home. The owning thread, or any other while that is stopped. */
 void fli_thread_flush_owner(struct fli_thread *thread);

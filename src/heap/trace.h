@@ -2,7 +2,8 @@
  *
  * Tracing: the host is told of every allocation and deallocation. It costs nothing while it is off, because a traced
  * thread is diverted: its caches lie in another place than where the inline fast paths look (thread.h). There they find
- * no capacity, and every call takes its slow half. So do all calls of a thread that was asked to attend.
+ * no capacity, and every call takes its slow half. So do all calls of a thread that was asked to attend. The threads of a
+ * hardened heap are always diverted, and nobody is told.
  *
  *     fl_trace_start         the trace is on, each thread is asked to attend, also by the byte of its eval breaker
  *     slow halves, ...       a thread that attends diverts itself: it acknowledges
@@ -33,10 +34,10 @@ static inline const struct fl_trace *fli_trace_of(struct fl_heap *heap)
     return fli_load_acquire(&heap->trace);
 }
 
-/* Whether a thread of the heap is to be diverted: a trace is on, or a tool watches. */
+/* Whether a thread of the heap is to be diverted: a trace is on, a tool watches, or the heap is hardened. */
 static inline bool fli_trace_diverts(struct fl_heap *heap)
 {
-    return fli_trace_of(heap) != NULL || heap->watched;
+    return fli_trace_of(heap) != NULL || heap->watched || heap->hardened;
 }
 
 /* Whether a thread, if it is attached, was asked to attend or is diverted. */
@@ -60,7 +61,7 @@ void fli_trace_end(struct fl_heap *heap, bool of_profile);
 /* Whether somebody is to be told. */
 static inline bool fli_trace_is_on(struct fl_heap *heap)
 {
-    return FLI_UNLIKELY(fli_trace_diverts(heap));
+    return FLI_UNLIKELY(fli_trace_of(heap) != NULL || heap->watched);
 }
 
 /* Tells the host, or the profile, if a trace is on. Keeps errno. No lock may be held. */

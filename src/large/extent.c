@@ -28,10 +28,20 @@ static void leave(struct fli_extent *extent)
     fli_leak_root_remove(fli_extent_start(extent), extent->mapped);
 }
 
+char *fli_extent_map_target(const struct fli_extent *extent, size_t mapped)
+{
+    return extent->guarded ? fli_os_map_guarded(mapped) : fli_os_map(mapped);
+}
+
+bool fli_extent_unmap_target(const struct fli_extent *extent, char *target, size_t mapped)
+{
+    return extent->guarded ? fli_os_unmap_guarded(target, mapped) : fli_os_unmap(target, mapped);
+}
+
 bool fli_extent_map(struct fli_extent *extent, size_t size)
 {
     size_t mapped = fli_extent_bytes(size);
-    char *start = fli_os_map(mapped);
+    char *start = fli_extent_map_target(extent, mapped);
     if (start == NULL)
         return false;
     enter(extent, start, mapped);
@@ -44,7 +54,7 @@ bool fli_extent_unmap(struct fli_extent *extent)
     char *start = fli_extent_start(extent);
     leave(extent);
     fli_extent_set_start(extent, NULL); /* so that a child forked meanwhile does not unmap it, too */
-    if (fli_os_unmap(start, extent->mapped))
+    if (fli_extent_unmap_target(extent, start, extent->mapped))
         return true;
     enter(extent, start, extent->mapped);
     extent->cold = fli_os_decommit(start, extent->mapped) == 0;
@@ -64,6 +74,8 @@ static void enter_again(struct fli_extent *extent, char *start, size_t mapped)
 bool fli_extent_resize(struct fli_extent *extent, size_t mapped)
 {
     char *start = fli_extent_start(extent);
+    if (extent->guarded)
+        return false;
     leave(extent);
     bool done = fli_os_resize(start, extent->mapped, mapped);
     enter_again(extent, start, done ? mapped : extent->mapped);
@@ -74,15 +86,25 @@ bool fli_extent_resize(struct fli_extent *extent, size_t mapped)
 static bool copy(const struct fli_extent *extent, char *target, size_t mapped)
 {
     memcpy(target, fli_extent_start(extent), fli_min(extent->mapped, mapped));
-    fli_os_unmap(fli_extent_start(extent), extent->mapped);
+    fli_extent_unmap_target(extent, fli_extent_start(extent), extent->mapped);
+    return true;
+}
+
+/* Moves memory, and leaves the pages around it. */
+static bool move(const struct fli_extent *extent, char *target, size_t mapped)
+{
+    char *start = fli_extent_start(extent);
+    if (!fli_os_move(start, extent->mapped, target, mapped))
+        return false;
+    if (extent->guarded)
+        fli_os_unmap_guards(start, extent->mapped);
     return true;
 }
 
 bool fli_extent_move(struct fli_extent *extent, char *target, size_t mapped)
 {
     leave(extent);
-    bool done = FLI_HAVE_MREMAP ? fli_os_move(fli_extent_start(extent), extent->mapped, target, mapped)
-                                : copy(extent, target, mapped);
+    bool done = FLI_HAVE_MREMAP ? move(extent, target, mapped) : copy(extent, target, mapped);
     enter_again(extent, done ? target : fli_extent_start(extent), done ? mapped : extent->mapped);
     return done;
 }

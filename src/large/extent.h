@@ -14,7 +14,8 @@
  * `mapped` is one of eight sizes to each doubling, like the sizes of blocks in slabs. So an extent can serve blocks of
  * different sizes one after another, and a block that grows a little can stay in it.
  *
- * Under AddressSanitizer only the block can be touched.
+ * Under AddressSanitizer only the block can be touched. In a hardened heap a page before the extent and one behind it
+ * cannot be touched. Such an extent moves when its size changes.
  *
  * The record of an extent (struct fli_extent) outlives its memory, serves other extents later, and is freed with its
  * heap. So a thread that finds a record by the address of a block may read it without a lock.
@@ -59,6 +60,9 @@ struct fli_extent {
     unsigned bin;           /* which of the sizes that is */
     size_t charged;         /* what it takes of the heap's limit: the size of its block, or of the last one */
     bool cold;              /* it is spare, and the OS has its memory back */
+    bool guarded;           /* a page lies before its memory, and one behind, that nobody can touch */
+    uint32_t checksum;      /* hardened heaps: of the block that was freed last */
+    size_t freed_size;      /* the size of that block; 0: there is none */
     struct fli_link link;   /* on a list: of its bin, of unused extents or of deferred ones */
     struct fli_link by_age; /* on the list of spare extents, by age */
     struct fli_extent *next_made;
@@ -109,6 +113,10 @@ bool fli_extent_map(struct fli_extent *extent, size_t size);
 /* Unmaps the memory of an extent. Returns false if the OS refuses: it stays mapped, and is cold if the OS took its
  * pages. */
 bool fli_extent_unmap(struct fli_extent *extent);
+
+/* Maps memory to which an extent can move. NULL if the OS refuses. */
+char *fli_extent_map_target(const struct fli_extent *extent, size_t mapped);
+bool fli_extent_unmap_target(const struct fli_extent *extent, char *target, size_t mapped);
 
 /* Makes the extent shorter or longer in place. Returns false, and changes nothing, if the OS refuses. */
 bool fli_extent_resize(struct fli_extent *extent, size_t mapped);

@@ -2,6 +2,8 @@
 #include "large/supply.h"
 #include "base/check.h"
 #include "base/os.h"
+#include "memory/state.h"
+#include "memory/stray.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -62,11 +64,70 @@ unsigned fli_large_next_shard(struct fli_large *large)
     return fli_add_relaxed(&large->threads, 1) % FLI_LARGE_SHARDS; /* relaxed: a counter */
 }
 
+/* ---- Hardened heaps. AddressSanitizer sees for itself what lies behind a block. */
+
+/* What is left of the last page of a block. */
+static size_t rest_of(const struct fli_extent *extent, size_t size)
+{
+    return FLI_ADDRESS_SANITIZER ? 0 : fli_min(fli_round_up(size, fli_os_page()), extent->mapped) - size;
+}
+
+/* The checksum of a free block, but for the header that stale readers may write. */
+FLI_COLD static uint32_t checksum_of(const struct fli_slabs *slabs, const struct fli_extent *extent, size_t size)
+{
+    size_t header = fli_min(slabs->stale_bytes, size);
+    return fli_state_checksum(&slabs->key, fli_extent_start(extent) + header, size - header);
+}
+
+/* A block begins: looks whether the one that was freed before it has been written, and clears the rest. */
+FLI_COLD static void seal(struct fli_large *large, struct fli_extent *extent, size_t size)
+{
+    struct fli_slabs *slabs = large->hardened;
+    char *start = fli_extent_start(extent);
+    size_t freed = extent->freed_size;
+    if (extent->cold || slabs->watched)
+        freed = 0;
+    fli_unpoison(start, freed);
+    if (freed != 0 && checksum_of(slabs, extent, freed) != extent->checksum)
+        fli_stray_note_written(slabs, start, freed, FLI_STRAY_WAS_FREE);
+    extent->freed_size = 0;
+    memset(start + size, 0, rest_of(extent, size));
+}
+
+/* A block has ended: looks whether it was written behind its end. */
+FLI_COLD static void inspect(struct fli_large *large, const struct fli_extent *extent, size_t size)
+{
+    const char *end = fli_extent_start(extent) + size;
+    size_t rest = rest_of(extent, size);
+    for (size_t i = 0; i < rest; i++)
+        if (end[i] != 0) {
+            fli_stray_note_written(large->hardened, fli_extent_start(extent), size, FLI_STRAY_BEHIND);
+            return;
+        }
+}
+
+/* A block of the size is free now. */
+FLI_COLD static void take_checksum(struct fli_large *large, struct fli_extent *extent, size_t size)
+{
+    const struct fli_slabs *slabs = large->hardened;
+    extent->freed_size = size;
+    extent->checksum = slabs->watched ? 0 : checksum_of(slabs, extent, size);
+}
+
+static inline void put_away(struct fli_large *large, struct fli_extent *extent, size_t size)
+{
+    if (FLI_UNLIKELY(large->hardened != NULL))
+        take_checksum(large, extent, size);
+    fli_supply_put_away(large, extent);
+}
+
 /* ---- Beginning a block's life. */
 
 /* Makes a live block of an extent in hand. */
-static void begin_life(struct fli_extent *extent, size_t size)
+static inline void begin_life(struct fli_large *large, struct fli_extent *extent, size_t size)
 {
+    if (FLI_UNLIKELY(large->hardened != NULL))
+        seal(large, extent, size);
     extent->cold = false;
     fli_extent_show(extent, size);
     /* E5: release, pairs with E6: what the record says of the extent is visible to the thread that frees the block. */
@@ -80,7 +141,7 @@ static void *alloc(struct fli_large *large, unsigned shard, size_t size, bool ze
         return NULL;
     bool is_zero = extent->cold;
     void *block = fli_extent_start(extent);
-    begin_life(extent, size);
+    begin_life(large, extent, size);
     return zeroed && !is_zero ? memset(block, 0, size) : block;
 }
 
@@ -130,6 +191,8 @@ static enum fli_large_result end_life(struct fli_large *large, const void *block
         /* E6: acquire, pairs with E5. */
     } while (FLI_UNLIKELY(!fli_cas_weak(&extent->size, &found, waits ? found | FLI_EXTENT_IS_DEFERRED : 0,
                                         memory_order_acquire, memory_order_relaxed)));
+    if (FLI_UNLIKELY(large->hardened != NULL))
+        inspect(large, extent, found);
     return FLI_LARGE_DONE;
 }
 
@@ -138,7 +201,7 @@ enum fli_large_result fli_large_free(struct fli_large *large, void *block, bool 
     struct fli_extent *extent;
     enum fli_large_result result = end_life(large, block, sized, size, false, actual, &extent);
     if (FLI_LIKELY(result == FLI_LARGE_DONE))
-        fli_supply_put_away(large, extent);
+        put_away(large, extent, *actual);
     return result;
 }
 
@@ -147,8 +210,11 @@ enum fli_large_result fli_large_free_realtime(struct fli_large *large, void *blo
 {
     struct fli_extent *extent;
     enum fli_large_result result = end_life(large, block, sized, size, false, actual, &extent);
-    if (FLI_LIKELY(result == FLI_LARGE_DONE))
-        fli_supply_put_aside(large, extent);
+    if (FLI_UNLIKELY(result != FLI_LARGE_DONE))
+        return result;
+    if (FLI_UNLIKELY(large->hardened != NULL))
+        take_checksum(large, extent, *actual);
+    fli_supply_put_aside(large, extent);
     return result;
 }
 
@@ -157,11 +223,11 @@ enum fli_large_result fli_large_free_realtime(struct fli_large *large, void *blo
 /* Moves an extent in hand to other addresses. */
 static bool move(struct fli_large *large, struct fli_extent *extent, size_t mapped)
 {
-    char *target = fli_os_map(mapped), *start = fli_extent_start(extent);
+    char *target = fli_extent_map_target(extent, mapped), *start = fli_extent_start(extent);
     if (target == NULL)
         return false;
     if (!fli_starts_enter(&large->starts, target, extent)) {
-        fli_os_unmap(target, mapped);
+        fli_extent_unmap_target(extent, target, mapped);
         return false;
     }
     fli_starts_remove(&large->starts, start, extent);
@@ -191,7 +257,7 @@ enum fli_large_result fli_large_resize(struct fli_large *large, void **block, si
     size_t size = done ? new_size : old_size;
     fli_supply_charge(large, extent, size); /* no more than it has, so this succeeds */
     *block = fli_extent_start(extent);
-    begin_life(extent, size);
+    begin_life(large, extent, size);
     return done ? FLI_LARGE_DONE : FLI_LARGE_REFUSED;
 }
 
@@ -250,8 +316,9 @@ size_t fli_large_release_deferred(struct fli_large *large, size_t *blocks)
     *blocks = 0;
     for (struct fli_extent *extent; (extent = take_waiting(large)) != NULL; ++*blocks) {
         bytes += extent->charged;
+        size_t size = fli_load_own(&extent->size) & ~FLI_EXTENT_IS_DEFERRED;
         fli_store_own(&extent->size, 0);
-        fli_supply_put_away(large, extent);
+        put_away(large, extent, size);
     }
     return bytes;
 }

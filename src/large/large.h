@@ -13,6 +13,10 @@
  *
  * An extent that a thread has in hand at a fork is lost to the child, with what it takes of the limit.
  *
+ * In a hardened heap each extent has pages around it that nobody can touch. A freed block has a checksum, like one in a
+ * slab (memory/state.h), which is compared when its extent serves again. What is left of the block's last page is zero as
+ * long as it is live.
+ *
  * Deferred blocks go through two batches: one collects while the other waits for its grace period (pool/deferred.h).
  */
 #ifndef FLI_LARGE_H
@@ -34,6 +38,7 @@ struct fli_large_shard {
 
 struct fli_large {
     struct fli_limit *limit;
+    struct fli_slabs *hardened; /* where a hardened heap has its key and notes what it finds; NULL in others */
     struct fli_starts starts;
     FLI_ATOMIC(struct fli_extent *) made; /* all extents */
     FLI_ATOMIC(size_t) most;              /* spare bytes that a shard may keep */

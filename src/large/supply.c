@@ -265,8 +265,10 @@ static struct fli_extent *make_record(struct fli_large *large)
 {
     int saved = errno;
     struct fli_extent *extent = calloc(1, sizeof *extent);
-    if (extent != NULL)
+    if (extent != NULL) {
+        extent->guarded = large->hardened != NULL;
         note_made(large, extent);
+    }
     errno = saved;
     return extent;
 }

@@ -55,23 +55,35 @@ static size_t part_bytes(unsigned part, size_t slabs, size_t used)
         return used << FLI_SLAB_SHIFT;
     if (part == FLI_RANGE_TABLE)
         return rows_offset(slabs) + used * sizeof(struct fli_row);
-    return used * 2 * FLI_SLAB_BIT_WORDS * sizeof(uint64_t);
+    if (part == FLI_RANGE_MARKS)
+        return used * 2 * FLI_SLAB_BIT_WORDS * sizeof(uint64_t);
+    return used * FLI_SLAB_BLOCKS_MAX * sizeof(uint32_t);
 }
 
-size_t fli_range_metadata_bytes(size_t span)
+/* Bytes of address space for a part of so many slabs. */
+static size_t reserved_bytes(unsigned part, size_t slabs, bool hardened)
 {
-    size_t slabs = span >> FLI_SLAB_SHIFT, page = fli_os_page();
-    return fli_round_up(part_bytes(FLI_RANGE_TABLE, slabs, slabs), page) +
-           fli_round_up(part_bytes(FLI_RANGE_MARKS, slabs, slabs), page);
+    if (part == FLI_RANGE_STATES && !hardened)
+        return 0;
+    size_t guard = part == FLI_RANGE_SLABS ? fli_os_page() : 0;
+    return fli_round_up(part_bytes(part, slabs, slabs), fli_os_page()) + guard;
 }
 
-static void lay_out(struct fli_range *range, struct fli_region *parts, char *base, size_t span)
+size_t fli_range_metadata_bytes(size_t span, bool hardened)
+{
+    size_t slabs = span >> FLI_SLAB_SHIFT, bytes = 0;
+    for (unsigned part = 0; part < FLI_RANGE_PARTS; part++)
+        bytes += reserved_bytes(part, slabs, hardened);
+    return bytes - span;
+}
+
+static void lay_out(struct fli_range *range, struct fli_region *parts, char *base, size_t span, bool hardened)
 {
     size_t slabs = span >> FLI_SLAB_SHIFT;
     char *at = base;
     for (unsigned part = 0; part < FLI_RANGE_PARTS; part++) {
-        size_t reserved = fli_round_up(part_bytes(part, slabs, slabs), fli_os_page());
-        parts[part] = (struct fli_region){.base = at, .reserved = reserved};
+        size_t reserved = reserved_bytes(part, slabs, hardened), guard = part == FLI_RANGE_SLABS ? fli_os_page() : 0;
+        parts[part] = (struct fli_region){.base = at, .reserved = reserved - guard};
         at += reserved;
     }
     char *table = parts[FLI_RANGE_TABLE].base;
@@ -84,6 +96,7 @@ static void lay_out(struct fli_range *range, struct fli_region *parts, char *bas
     range->chunks = (void *)(table + chunks_offset(slabs));
     range->rows = (void *)(table + rows_offset(slabs));
     range->marks = (void *)parts[FLI_RANGE_MARKS].base;
+    range->states = hardened ? (void *)parts[FLI_RANGE_STATES].base : NULL;
 }
 
 /* Makes the classes and chunks of a range readable. Returns 0 or -ENOMEM. */
@@ -92,14 +105,14 @@ static int open_range(const struct fli_range *range, struct fli_region *parts)
     return fli_region_reach(&parts[FLI_RANGE_TABLE], part_bytes(FLI_RANGE_TABLE, range->slabs, 0), 0);
 }
 
-int fli_ranges_init(struct fli_ranges *ranges, char *base, size_t span, size_t most, bool defers)
+int fli_ranges_init(struct fli_ranges *ranges, char *base, size_t span, size_t most, struct fli_range_kind kind)
 {
     struct fli_range *first = &ranges->at[0];
-    lay_out(first, ranges->parts[0], base, span);
+    lay_out(first, ranges->parts[0], base, span, kind.hardened);
     first->first = 1;
     ranges->span = span;
     ranges->span_most = most;
-    ranges->defers = defers;
+    ranges->kind = kind;
     fli_store_own(&ranges->count, 1);
     return open_range(first, ranges->parts[0]);
 }
@@ -112,7 +125,7 @@ static void close_parts(struct fli_region *parts)
 
 static void release(struct fli_range *range)
 {
-    fli_os_release(range->base, range->span + fli_range_metadata_bytes(range->span));
+    fli_os_release(range->base, range->span + fli_range_metadata_bytes(range->span, range->states != NULL));
 }
 
 void fli_ranges_close(struct fli_ranges *ranges)
@@ -130,11 +143,11 @@ void fli_ranges_close(struct fli_ranges *ranges)
 static bool reserve_locked(struct fli_ranges *ranges, size_t span)
 {
     uint32_t count = fli_load_own(&ranges->count);
-    char *base = fli_os_reserve(span + fli_range_metadata_bytes(span), FLI_CHUNK_BYTES);
+    char *base = fli_os_reserve(span + fli_range_metadata_bytes(span, ranges->kind.hardened), FLI_CHUNK_BYTES);
     if (base == NULL)
         return false;
     struct fli_range *range = &ranges->at[count];
-    lay_out(range, ranges->parts[count], base, span);
+    lay_out(range, ranges->parts[count], base, span, ranges->kind.hardened);
     range->first = ranges->at[count - 1].first + ranges->at[count - 1].slabs;
     if (open_range(range, ranges->parts[count]) == 0)
         return true;
@@ -179,7 +192,7 @@ int fli_ranges_commit(struct fli_ranges *ranges, uint32_t slab, size_t ahead)
     size_t used = slab - range->first + 1;
     /* The slabs come last: all that is committed of them has its metadata. */
     for (unsigned part = FLI_RANGE_PARTS; part-- > 0;) {
-        if (part == FLI_RANGE_MARKS && !ranges->defers)
+        if ((part == FLI_RANGE_MARKS && !ranges->kind.defers) || (part == FLI_RANGE_STATES && !ranges->kind.hardened))
             continue;
         size_t step = part_bytes(part, range->slabs, ahead) - part_bytes(part, range->slabs, 0);
         if (fli_region_reach(&ranges->parts[last][part], part_bytes(part, range->slabs, used), step) != 0)

@@ -2,17 +2,19 @@
  *
  * Ranges: the address space of a heap's slabs. Behind the slabs of a range lies what is known of them:
  *
- *     the slabs                     their table                             their marks
- *     +-------------+------------+  +---------+--------+-------+---------+  +-------+-------------+
- *     | committed   | reserved   |  | classes | chunks | rows  |reserved |  | rows  | reserved    |
- *     +-------------+------------+  +---------+--------+-------+---------+  +-------+-------------+
+ *     the slabs                     their table                             their marks, their states
+ *     +-------------+----------+-+  +---------+--------+-------+---------+  +-------+-------------+
+ *     | committed   | reserved |G|  | classes | chunks | rows  |reserved |  | rows  | reserved    |
+ *     +-------------+----------+-+  +---------+--------+-------+---------+  +-------+-------------+
  *
  *     classes    a byte per slab: its size class, 0 if it has none; readable from the start
  *     chunks     what is known of each 2 MiB of slabs (idle.h); readable from the start
  *     rows       struct fli_row (slab.h), one per slab
  *     marks      two rows of bits per slab (mark.h), in a heap that defers
+ *     states     a word per block (state.h), in a hardened heap
+ *     G          a page that is never committed: what is written beyond the last slab does not reach the table
  *
- * Each of the three parts is committed from its start, so a range has four mappings, or six with marks.
+ * Each of the parts is committed from its start, so a range has four mappings, and two more with marks or states.
  *
  * A heap begins with one range. When its slabs are used up, a further range is reserved: as large as all before
  * together, but at most an eighth of the process's limit, and smaller if the OS refuses that. Slabs are numbered on from
@@ -55,10 +57,17 @@ struct fli_range {
     struct fli_row *rows;
     struct fli_chunk *chunks;
     uint64_t *marks;
+    FLI_ATOMIC(uint32_t) * states;
 } __attribute__((aligned(64)));
 
 /* The parts of a range that are committed as its slabs come into use. */
-enum fli_range_part { FLI_RANGE_SLABS, FLI_RANGE_TABLE, FLI_RANGE_MARKS, FLI_RANGE_PARTS };
+enum fli_range_part { FLI_RANGE_SLABS, FLI_RANGE_TABLE, FLI_RANGE_MARKS, FLI_RANGE_STATES, FLI_RANGE_PARTS };
+
+/* Which parts there are beside slabs and table. */
+struct fli_range_kind {
+    bool defers;   /* marks */
+    bool hardened; /* states */
+};
 
 struct fli_ranges {
     struct fli_range at[FLI_RANGES_MOST];
@@ -66,16 +75,16 @@ struct fli_ranges {
     /* The lock of the slabs guards what follows. */
     size_t span;      /* of all ranges */
     size_t span_most; /* as far as the heap may grow */
-    bool defers;      /* there are marks */
+    struct fli_range_kind kind;
     struct fli_region parts[FLI_RANGES_MOST][FLI_RANGE_PARTS];
 };
 
-/* Bytes of address space for the metadata of `span` bytes of slabs. */
-size_t fli_range_metadata_bytes(size_t span);
+/* Bytes of address space for the metadata of `span` bytes of slabs, with the page before it. */
+size_t fli_range_metadata_bytes(size_t span, bool hardened);
 
 /* Lays the first range out: `span` bytes of slabs at `base`, a multiple of FLI_CHUNK_BYTES, and their metadata right
  * behind them. The ranges may grow to `most` bytes of slabs in all. Returns 0 or -ENOMEM. */
-int fli_ranges_init(struct fli_ranges *ranges, char *base, size_t span, size_t most, bool defers);
+int fli_ranges_init(struct fli_ranges *ranges, char *base, size_t span, size_t most, struct fli_range_kind kind);
 
 /* Returns the address space of all ranges but the first to the OS. */
 void fli_ranges_close(struct fli_ranges *ranges);

@@ -8,6 +8,7 @@
 #include "base/lock.h"
 #include "base/sanitizer.h"
 #include "memory/idle.h"
+#include "memory/state.h"
 
 #include <errno.h>
 #include <string.h>
@@ -36,7 +37,8 @@ int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, size_t most
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         describe_class(&slabs->by_class[c], stride_of(slabs, fli_class_bytes(c)));
     fli_mutex_init(&slabs->lock, FLI_RANK_MEMORY);
-    return fli_ranges_init(&slabs->ranges, base, span, most, defers);
+    return fli_ranges_init(&slabs->ranges, base, span, most,
+                           (struct fli_range_kind){.defers = defers, .hardened = slabs->hardened});
 }
 
 void fli_slabs_close(struct fli_slabs *slabs)
@@ -102,6 +104,8 @@ uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index)
         fli_count(&slabs->begun, 1);
         FLI_ATOMIC(uint64_t) *used = &slabs->ever_used[class_index / 64];
         fli_store_own(used, fli_load_own(used) | bit_mask(class_index));
+        if (FLI_UNLIKELY(slabs->hardened))
+            fli_state_reset(slabs, slab, slabs->by_class[class_index].blocks);
         if (FLI_CHECKED || slabs->watched)
             fli_poison(fli_slab_start(slabs, slab), FLI_SLAB_BYTES);
         /* Relaxed: blocks of the slab reach other threads only through the pool or the host, and both order. */
@@ -156,12 +160,19 @@ void fli_slab_unretire(struct fli_slabs *slabs, uint32_t slab)
 
 /* ---- Metadata. */
 
-/* Whether a page of rows tells only of cold slabs, and of such as were never in use. It can then be all zero. */
-static bool tells_nothing_locked(struct fli_slabs *slabs, const struct fli_range *range, const char *page,
-                                 size_t bytes)
+/* A table of a range with a row of so many bytes for each slab. */
+struct table {
+    const struct fli_range *range;
+    char *rows;
+    size_t row;
+};
+
+/* Whether a page of a table tells only of cold slabs, and of such as were never in use. It can then be all zero. */
+static bool tells_nothing_locked(struct fli_slabs *slabs, const struct table *table, const char *page, size_t bytes)
 {
     fli_assert_held(&slabs->lock);
-    size_t offset = (size_t)(page - (const char *)range->rows), row = sizeof(struct fli_row);
+    const struct fli_range *range = table->range;
+    size_t offset = (size_t)(page - table->rows), row = table->row;
     uint32_t first = range->first + (uint32_t)(offset / row);
     uint32_t end = range->first + (uint32_t)((offset + bytes - 1) / row) + 1;
     for (uint32_t slab = first; slab < end && slab <= slabs->committed; slab++)
@@ -170,15 +181,15 @@ static bool tells_nothing_locked(struct fli_slabs *slabs, const struct fli_range
     return true;
 }
 
-/* Returns pages of the rows of a range to the OS, of which the first `used` have been in use. */
-static size_t trim_rows_locked(struct fli_slabs *slabs, const struct fli_range *range, size_t used)
+/* Returns pages of a table to the OS, of whose rows the first `used` have been in use. */
+static size_t trim_table_locked(struct fli_slabs *slabs, const struct table *table, size_t used)
 {
     fli_assert_held(&slabs->lock);
     size_t page = fli_os_page(), bytes = 0;
-    char *at = (char *)fli_round_up((uintptr_t)range->rows, page), *end;
-    char *upto = (char *)fli_round_up((uintptr_t)(range->rows + used), page);
+    char *at = (char *)fli_round_up((uintptr_t)table->rows, page), *end;
+    char *upto = (char *)fli_round_up((uintptr_t)(table->rows + used * table->row), page);
     for (; at < upto; at = end + page) {
-        for (end = at; end < upto && tells_nothing_locked(slabs, range, end, page); end += page)
+        for (end = at; end < upto && tells_nothing_locked(slabs, table, end, page); end += page)
             ;
         if (end > at && fli_os_decommit(at, (size_t)(end - at)) == 0)
             bytes += (size_t)(end - at);
@@ -193,7 +204,12 @@ size_t fli_slab_trim_metadata(struct fli_slabs *slabs)
     for (uint32_t i = 0; i < fli_load_own(&slabs->ranges.count); i++) {
         const struct fli_range *range = &slabs->ranges.at[i];
         uint32_t used = slabs->committed - fli_min(slabs->committed, range->first - 1);
-        bytes += trim_rows_locked(slabs, range, fli_min(used, range->slabs));
+        used = (uint32_t)fli_min(used, range->slabs);
+        bytes += trim_table_locked(slabs, &(struct table){range, (char *)range->rows, sizeof *range->rows}, used);
+        if (slabs->hardened)
+            bytes += trim_table_locked(
+                slabs, &(struct table){range, (char *)range->states, FLI_SLAB_BLOCKS_MAX * sizeof *range->states},
+                used);
     }
     fli_unlock(&slabs->lock);
     return bytes;

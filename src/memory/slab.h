@@ -8,6 +8,7 @@
  *     free_bits  a bit per block: free, but in no magazine          as the record
  *     live_bits  a bit per block: the host has it (checked builds)  atomic (block.h)
  *     marks      two bits per block: deferred (mark.h)              the slabs' lock
+ *     states     a word per block: who has it (hardened heaps)      atomic (state.h)
  *
  * The slabs of a heap lie in ranges of reserved address space (range.h), mostly in one. So one compare tells whether a
  * block is the heap's, and one shift gives the number of its slab. Slabs are numbered from 1; 0 is no slab. A slab is
@@ -32,6 +33,7 @@
 #include "base/atomic.h"
 #include "memory/limit.h"
 #include "base/lock.h"
+#include "base/random.h"
 #include "memory/range.h"
 #include "memory/sizeclass.h"
 
@@ -85,6 +87,8 @@ struct fli_slab_class {
 /* A pointer that was freed as a block of a class, but is none or was free already. Inline calls do not check. */
 struct fli_stray {
     const void *block;
+    const char *written; /* it is a block that was written, see stray.h; or NULL */
+    size_t bytes;        /* of a block of the class, or of that block */
     uint8_t class_index;
     bool was_free;
     uint32_t others; /* strays found after it, when there was no room for more */
@@ -104,13 +108,15 @@ struct fli_slabs {
 
     /* Constant once made. */
     struct fli_limit *limit;
-    bool huge_pages;    /* are asked for */
-    bool huge_at_once;  /* for the first chunks, too */
-    bool small_pages;   /* are asked for everywhere */
-    bool strict;        /* the OS counts memory that could be written: cold chunks are withdrawn */
-    bool defers;        /* blocks can be deferred */
-    bool watched;       /* by a tool that looks at memory: base/watch.h */
-    size_t stale_bytes; /* bytes of a free block that stale readers may read */
+    bool huge_pages;           /* are asked for */
+    bool huge_at_once;         /* for the first chunks, too */
+    bool small_pages;          /* are asked for everywhere */
+    bool strict;               /* the OS counts memory that could be written: cold chunks are withdrawn */
+    bool defers;               /* blocks can be deferred */
+    bool watched;              /* by a tool that looks at memory: base/watch.h */
+    bool hardened;             /* there is a state per block (state.h), and blocks are handed out in random order */
+    struct fli_random_key key; /* of checksums, in a hardened heap */
+    size_t stale_bytes;        /* bytes of a free block that stale readers may read */
 
     FLI_ATOMIC(bool) has_strays; /* written under the lock, seldom */
 

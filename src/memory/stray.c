@@ -4,15 +4,28 @@
 
 #include <stdio.h>
 
-void fli_stray_note(struct fli_slabs *slabs, unsigned class_index, const void *block, bool was_free)
+static void note(struct fli_slabs *slabs, struct fli_stray stray)
 {
     fli_lock(&slabs->lock);
     if (slabs->stray_count < FLI_STRAYS_MOST)
-        slabs->strays[slabs->stray_count++] = (struct fli_stray){block, (uint8_t)class_index, was_free, 0};
+        slabs->strays[slabs->stray_count++] = stray;
     else
         slabs->strays[FLI_STRAYS_MOST - 1].others++;
     fli_store_own(&slabs->has_strays, true);
     fli_unlock(&slabs->lock);
+}
+
+void fli_stray_note(struct fli_slabs *slabs, unsigned class_index, const void *block, bool was_free)
+{
+    note(slabs, (struct fli_stray){.block = block,
+                                   .bytes = fli_class_bytes(class_index),
+                                   .class_index = (uint8_t)class_index,
+                                   .was_free = was_free});
+}
+
+void fli_stray_note_written(struct fli_slabs *slabs, const void *block, size_t bytes, const char *written)
+{
+    note(slabs, (struct fli_stray){.block = block, .bytes = bytes, .written = written});
 }
 
 bool fli_stray_take(struct fli_slabs *slabs, struct fli_stray *stray)
@@ -32,8 +45,11 @@ static void tell(const void *heap, const char *call, const struct fli_stray *str
     char others[32] = "";
     if (stray->others > 0)
         snprintf(others, sizeof others, ", and %u others", (unsigned)stray->others);
-    size_t bytes = fli_class_bytes(stray->class_index);
-    if (stray->was_free)
+    size_t bytes = stray->bytes;
+    if (stray->written != NULL)
+        fli_misuse(call, stray->block, NULL, "is a block of %zu bytes of heap %p that %s%s", bytes, heap,
+                   stray->written, others);
+    else if (stray->was_free)
         fli_misuse(call, stray->block, NULL, "is a block of %zu bytes of heap %p that was freed twice%s", bytes, heap,
                    others);
     else

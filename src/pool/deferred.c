@@ -5,6 +5,7 @@
 #include "base/sanitizer.h"
 #include "memory/block.h"
 #include "memory/mark.h"
+#include "memory/state.h"
 
 /* ---- Pressure. */
 
@@ -184,14 +185,30 @@ static void merge_magazine(struct fli_deferred *deferred, struct fli_magazine *m
     }
 }
 
+/* Sends the blocks of a magazine home. Returns how many are left. */
+FLI_COLD static size_t send_home(struct fli_deferred *deferred, struct fli_magazine *magazine, unsigned class_index,
+                                 size_t count)
+{
+    struct fli_backing *backing = deferred->backing;
+    void **blocks = fli_magazine_floor(magazine, capacity_of(backing, class_index));
+    unsigned left = fli_homes_return(&backing->homes, class_index, blocks, (unsigned)count, false,
+                                     &deferred->counters);
+    fli_store_own(&magazine->count, (uint16_t)left);
+    return left;
+}
+
 static void release_magazine(struct fli_deferred *deferred, struct fli_magazine *magazine, struct merge *merge)
 {
     unsigned class_index = magazine->class_index, capacity = capacity_of(deferred->backing, class_index);
     size_t count = fli_load_own(&magazine->count);
     merge->bytes += count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
+    if (FLI_UNLIKELY(deferred->backing->slabs.hardened))
+        fli_state_release(&deferred->backing->slabs, class_index, fli_magazine_floor(magazine, capacity), count);
     if (FLI_CHECKED || deferred->backing->slabs.watched)
         for (size_t i = 0; i < count; i++)
             fli_block_poison(&deferred->backing->slabs, class_index, fli_magazine_floor(magazine, capacity)[i]);
+    if (FLI_UNLIKELY(deferred->backing->slabs.hardened)) /* where they are some of many */
+        count = send_home(deferred, magazine, class_index, count);
     if (FLI_LIKELY(count == capacity))
         push_filled(deferred, magazine);
     else
@@ -233,6 +250,8 @@ static size_t release_slab(struct fli_deferred *deferred, uint32_t slab)
         return 0;
     if (fli_home_of_slab(record) == home) {
         unsigned class_index = record->class_index, count = fli_mark_take(&backing->slabs, slab, bits);
+        if (FLI_UNLIKELY(backing->slabs.hardened))
+            fli_state_release_marked(&backing->slabs, class_index, slab, bits);
         fli_deliver_bits(&backing->homes, home, slab, bits);
         bytes = count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
     }

@@ -27,6 +27,15 @@ bool fli_exchange_has_given_much_owner(struct fli_owner *owner)
     return true;
 }
 
+bool fli_exchange_send_home_owner(void *block, unsigned class_index, struct fli_backing *backing,
+                                  struct fli_owner *owner)
+{
+    if (fli_homes_return(&backing->homes, class_index, &block, 1, false, &owner->counters) != 0)
+        return false;
+    owner->given_bytes += (uint32_t)fli_class_bytes(class_index);
+    return true;
+}
+
 void fli_exchange_pool_filled_owner(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
                                     struct fli_owner *owner)
 {
@@ -255,10 +264,20 @@ static bool load_new(struct fl_cache *cache, unsigned class_index, struct fli_ba
            load_free(cache, class_index, backing, owner, owner->home, FLI_MAGAZINE_SLOTS);
 }
 
+/* In a hardened heap a home that has few free blocks gets one more slab, if it can: else the next block would be one of
+ * few. The home is locked. */
+FLI_COLD static void get_many(unsigned class_index, struct fli_backing *backing, struct fli_home *home, bool realtime)
+{
+    if (fli_load_own(&home->classes[class_index].free) < fli_exchange_many(backing->magazine_blocks[class_index]))
+        (void)get_slab(class_index, backing, home, realtime, false);
+}
+
 /* Loads what the owner has at home, which is locked. */
 static bool load_own(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                      struct fli_owner *owner)
 {
+    if (FLI_UNLIKELY(backing->slabs.hardened))
+        get_many(class_index, backing, owner->home, owner->realtime);
     return load_kept(cache, class_index, backing, owner) ||
            load_free(cache, class_index, backing, owner, owner->home, FLI_MAGAZINE_SLOTS);
 }

@@ -31,6 +31,17 @@ size_t fli_exchange_refill_owner(struct fl_cache *cache, unsigned class_index, s
 bool fli_exchange_make_room_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                   struct fli_owner *owner);
 
+/* From how many blocks a hardened heap takes the next one at random, where magazines hold `capacity` blocks: so many at
+ * least, unless memory is refused. */
+static inline unsigned fli_exchange_many(unsigned capacity)
+{
+    return capacity / 2;
+}
+
+/* Sends a block home, if its home is not busy. Returns whether it did. The owning thread only. */
+bool fli_exchange_send_home_owner(void *block, unsigned class_index, struct fli_backing *backing,
+                                  struct fli_owner *owner);
+
 /* Whether the thread has given away so much since this was last true that the heap should look at its bound. The
  * owning thread only. */
 bool fli_exchange_has_given_much_owner(struct fli_owner *owner);

@@ -184,10 +184,9 @@ static uint64_t lowest(uint64_t word, unsigned count)
 }
 
 /* Takes up to `count` of the slab's free blocks, lowest address first, from the end of the array down. */
-static unsigned take_from(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab, unsigned count,
-                          void **end)
+static unsigned take_lowest(struct fli_homes *homes, uint32_t slab, unsigned count, void **end)
 {
-    struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    const struct fli_slab *record = fli_slab_at(homes->slabs, slab);
     FLI_ATOMIC(uint64_t) *bits = fli_slab_free_bits(homes->slabs, slab);
     size_t block_bytes = homes->slabs->by_class[record->class_index].block_bytes;
     char *start = fli_slab_start(homes->slabs, slab);
@@ -203,6 +202,40 @@ static unsigned take_from(struct fli_homes *homes, struct fli_home_class *class,
         fli_store_own(&bits[w], word & ~taken);
         left -= there;
     }
+    return done;
+}
+
+/* Does the same as take_lowest with a random choice of the blocks, each as likely as any other. Of many free blocks it
+ * tries random ones; few it goes through (Knuth, The Art of Computer Programming, 3.4.2, algorithm S). */
+static __attribute__((noinline)) unsigned take_random(struct fli_homes *homes, uint32_t slab, unsigned count,
+                                                      void **end)
+{
+    const struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    const struct fli_random_key *key = &homes->slabs->key;
+    FLI_ATOMIC(uint64_t) *bits = fli_slab_free_bits(homes->slabs, slab);
+    size_t block_bytes = homes->slabs->by_class[record->class_index].block_bytes;
+    char *start = fli_slab_start(homes->slabs, slab);
+    unsigned unseen = record->free, left = (unsigned)fli_min(count, unseen), done = left;
+    bool tries = (size_t)left * record->blocks < (size_t)unseen * unseen;
+    for (unsigned i = 0; left > 0; i++) {
+        unsigned index = tries ? fli_random_below(key, record->blocks) : i;
+        uint64_t word = fli_load_own(&bits[index / 64]), bit = (uint64_t)1 << index % 64;
+        if ((word & bit) == 0 || (!tries && fli_random_below(key, unseen--) >= left))
+            continue;
+        fli_store_own(&bits[index / 64], word & ~bit);
+        *--end = start + index * block_bytes;
+        left--;
+    }
+    return done;
+}
+
+/* Takes up to `count` of the slab's free blocks, from the end of the array down. */
+static unsigned take_from(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab, unsigned count,
+                          void **end)
+{
+    struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    unsigned done = !FLI_MODEL && FLI_UNLIKELY(homes->slabs->hardened) ? take_random(homes, slab, count, end)
+                                                                       : take_lowest(homes, slab, count, end);
     record->free = (uint16_t)(record->free - done);
     count_free(class, (unsigned)-done);
     return done;

@@ -290,8 +290,9 @@ enum { FIRST = 2 * FLI_CHUNK_SLABS };
 static void begin_ranges(void)
 {
     size_t span = (size_t)FIRST * FLI_SLAB_BYTES;
-    char *base = fli_os_reserve(span + fli_range_metadata_bytes(span), FLI_CHUNK_BYTES);
-    MUST(base != NULL && fli_ranges_init(&ranges, base, span, 16 * span, true) == 0);
+    char *base = fli_os_reserve(span + fli_range_metadata_bytes(span, false), FLI_CHUNK_BYTES);
+    MUST(base != NULL &&
+         fli_ranges_init(&ranges, base, span, 16 * span, (struct fli_range_kind){.defers = true}) == 0);
 }
 
 /* The first slab of the second range. */

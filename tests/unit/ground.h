@@ -32,7 +32,7 @@ static inline struct ground *ground_of(unsigned first, unsigned most)
     memset(ground, 0, sizeof *ground);
     size_t span = (size_t)first * FLI_SLAB_BYTES, all = (size_t)most * FLI_SLAB_BYTES;
     ground->limit.most = SIZE_MAX;
-    ground->bytes = span + fli_range_metadata_bytes(span);
+    ground->bytes = span + fli_range_metadata_bytes(span, false);
     ground->base = fli_os_reserve(ground->bytes, FLI_CHUNK_BYTES);
     assert_non_null(ground->base);
     assert_int_equal(fli_slabs_init(&ground->slabs, ground->base, span, all, &ground->limit, true), 0);
