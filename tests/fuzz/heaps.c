@@ -2,6 +2,7 @@
 #include "heaps.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct heap heaps[MODEL_HEAPS];
@@ -89,6 +90,7 @@ static bool make_options(struct fl_options *options, unsigned char a, unsigned c
     options->defer_bytes = defers[c >> 2 & 3];
     options->huge = (enum fl_huge)(c >> 4 & 3);
     options->reserve_bytes = reserves[c >> 6];
+    options->hardened = getenv("HARDENED") != NULL; /* the programs are the same for hardened heaps */
     return options->magazine_blocks != 1 && options->later <= FL_LATER_ALL && options->huge <= FL_HUGE_NEVER &&
            c >> 6 != 2 && (has_grace || options->header == NULL);
 }

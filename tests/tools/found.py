@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Who finds an error of a host: what a program prints (planted.c) is what the table of tests/README.md says.
+"""What comes of an error or an attack: what a program prints (tools/planted.c, attacks/attacks.c) is what a table of
+tests/README.md says.
 
 usage: found.py <README> <tool> <command...>
 
-The table has a row per error, and a column per tool that starts with its name. The command prints lines
-`<error>: <kind of block>: <who finds it>`.
+The table has a row per error, and a column per tool or heap, below its name. The command prints lines
+`<error>: <kind of block>: <who finds it, or what comes of it>`.
 """
 
 import pathlib
@@ -35,7 +36,7 @@ def problems_of(promises, found):
     """What is not as promised. `found` has (error, kind, finder)."""
     for error, kind, finder in found:
         if promises.get(error) != finder:
-            yield f"{error}, in a {kind} block: {finder} finds it, the README says {promises.get(error)}"
+            yield f"{error}, kind {kind}: {finder}, the README says {promises.get(error)}"
     for error in promises:
         if error not in {name for name, _, _ in found}:
             yield f"{error}: was not planted"

@@ -52,11 +52,18 @@ static inline struct fl_class_stats class_stats_of(struct fl_heap *heap, size_t 
     return stats_of(heap).classes[fl_size_class(size)];
 }
 
+/* Whether the test runs over hardened heaps (HARDENED=1 in the environment). */
+static inline bool is_hardened(void)
+{
+    return getenv("HARDENED") != NULL;
+}
+
 /* The passing of time changes nothing in the heap, unless the options ask for that. */
 static inline struct fl_heap *heap_with(const struct fl_options *options)
 {
     char error[256] = "";
     struct fl_options timeless = options != NULL ? *options : (struct fl_options){0};
+    timeless.hardened |= is_hardened();
     if (timeless.decay_ms == 0)
         timeless.decay_ms = FL_DECAY_NEVER;
     struct fl_heap *heap = fl_heap_create(&timeless, error, sizeof error);
