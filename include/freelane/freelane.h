@@ -53,6 +53,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#if UINTPTR_MAX != UINT64_MAX
+#error "Freelane is for 64-bit systems: it packs what it exchanges between threads into 64-bit words"
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -52,8 +52,8 @@
 #include <Python.h>
 
 /* Whether types fall back to the interpreter's own allocation: if the author asks for it by FREELANE_PYTHON_FALLBACK, and
- * where Freelane cannot work. The files of sources.txt are for Linux. Where Freelane falls back, those of the CPython side
- * compile to nothing. */
+ * where Freelane cannot work. The files of sources.txt are for 64-bit Linux. Where Freelane falls back, those of the
+ * CPython side compile to nothing. */
 #if defined(FREELANE_PYTHON_FALLBACK) || !defined(__linux__) || !defined(__GNUC__) || !defined(__LP64__) ||          \
     defined(Py_LIMITED_API) || defined(PYPY_VERSION) || defined(GRAALVM_PYTHON) || PY_VERSION_HEX < 0x030D0000 ||    \
     PY_VERSION_HEX >= 0x030F0000

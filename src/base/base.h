@@ -22,10 +22,6 @@
 #define FLI_MIB         ((size_t)1 << 20)
 #define FLI_GIB         ((size_t)1 << 30)
 
-#if !defined(__cplusplus)
-_Static_assert(sizeof(void *) == 8, "Freelane packs indexes and tags into 64-bit words");
-#endif
-
 static inline size_t fli_min(size_t a, size_t b)
 {
     return a < b ? a : b;

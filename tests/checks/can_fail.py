@@ -14,6 +14,7 @@ import carried
 import exports
 import headers
 import layers
+import narrow
 import orders
 import readme
 import shape
@@ -277,6 +278,34 @@ class Headers(Tree):
     def test_a_header_that_is_no_cxx_fails(self):
         self.write("include/freelane/freelane.h", "#pragma once\nint fl_f(int class);\n")
         self.fails(headers, r"freelane.h as C\+\+17 by g\+\+")
+
+
+@unittest.skipUnless(shutil.which("clang") or shutil.which("clang-14"), "no clang")
+class Narrow(Tree):
+    HEADER = "#pragma once\n#if __SIZEOF_POINTER__ < 8\n#error Freelane is for 64-bit systems\n#endif\n"
+    BUILD = "cmake_minimum_required(VERSION 3.25)\nproject(freelane LANGUAGES C)\n"
+    REFUSAL = 'if(CMAKE_SIZEOF_VOID_P EQUAL 4)\nmessage(FATAL_ERROR "Freelane is for 64-bit systems")\nendif()\n'
+
+    def setUp(self):
+        super().setUp()
+        for header in narrow.HEADERS:
+            self.write(f"include/freelane/{header}", self.HEADER)
+        self.write("CMakeLists.txt", self.BUILD + self.REFUSAL)
+
+    def test_refusals_pass(self):
+        self.passes(narrow, self.root, self.root / "scratch")
+
+    def test_a_header_that_takes_32_bits_fails(self):
+        self.write("include/freelane/object.h", "#pragma once\n")
+        self.fails(narrow, "object.h as C for i686-linux-gnu does not say", self.root, self.root / "scratch")
+
+    def test_a_header_that_refuses_all_fails(self):
+        self.write("include/freelane/object.h", "#error Freelane is for 64-bit systems\n")
+        self.fails(narrow, "object.h as C for x86_64-linux-gnu:", self.root, self.root / "scratch")
+
+    def test_a_build_that_takes_32_bits_fails(self):
+        self.write("CMakeLists.txt", self.BUILD)
+        self.fails(narrow, "CMake configures for i686", self.root, self.root / "scratch")
 
 
 class Readme(Tree):

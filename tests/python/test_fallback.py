@@ -2,11 +2,14 @@
 """The same declarations on the interpreter's own allocation: with the macro in every interpreter, with Py_LIMITED_API,
 and compiled as for other systems and interpreters."""
 
+import importlib.util
 import pathlib
 import re
 import shutil
+import sys
 import sysconfig
 import unittest
+from unittest import mock
 
 from demo_support import FREE_THREADED, run_command, run_python
 from extension_support import FLAGS, INCLUDES, ROOT, SUFFIX, WARNINGS, FolderTestCase, carried, compiler, examples
@@ -341,6 +344,8 @@ print("done")
 # What clang needs to know for another system: here the C library's headers stand in for that system's.
 SYSTEMS = {
     "x86_64-apple-macosx11.0": (["-U__nonnull"], {}),
+    "i686-linux-gnu": ([], {"#define SIZEOF_LONG 8": "#define SIZEOF_LONG 4", "#define SIZEOF_SIZE_T 8": "#define SIZEOF_SIZE_T 4",
+                            "#define SIZEOF_VOID_P 8": "#define SIZEOF_VOID_P 4"}),
     "x86_64-w64-mingw32": (["-DHAVE_PY_SSIZE_T", "-DPy_ssize_t=long long"], {"#define SIZEOF_LONG 8": "#define SIZEOF_LONG 4"}),
 }
 if FREE_THREADED:  # the header asks the system's for the number of the thread
@@ -420,6 +425,8 @@ class Compiling(TestCase):
         if clang is None:
             self.skipTest("no clang")
         self.write("math.h", "")
+        (self.folder / "gnu").mkdir()
+        self.write("gnu/stubs-32.h", "")
         sources = [self.write("other.c", MODULE.replace("@", "other")), *(ROOT / "tests/examples").glob("[gc]eo*.c")]
         for target, (flags, changes) in SYSTEMS.items():
             with self.subTest(target):
@@ -427,6 +434,18 @@ class Compiling(TestCase):
                 run_command([clang, f"--target={target}", *WARNINGS, *flags, "-DNDEBUG", f"-I{ROOT / 'include'}",
                              "-isystem", self.folder, "-isystem", include, "-isystem", "/usr/include",
                              "-isystem", "/usr/include/x86_64-linux-gnu", "-fsyntax-only", *sources])
+
+    def test_the_package_lists_no_files_there(self):
+        run_command([sys.executable, "-B", ROOT / "src/python/package/make.py", self.folder])
+        place = self.folder / "tree/freelane/__init__.py"
+        spec = importlib.util.spec_from_file_location("freelane", place)
+        package = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(package)
+        self.assertEqual(len(package.sources()), len(carried()))
+        with mock.patch("sys.maxsize", 2**31 - 1):
+            self.assertEqual(package.sources(), [])
+        with mock.patch("sys.platform", "darwin"):
+            self.assertEqual(package.sources(), [])
 
     def test_cxx(self):
         source = self.write("types.cpp", """

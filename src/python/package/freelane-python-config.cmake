@@ -19,6 +19,9 @@ if(NOT TARGET freelane::python)
     get_filename_component(_freelane "${CMAKE_CURRENT_LIST_DIR}/../../../carried" ABSOLUTE)
     file(STRINGS "${_freelane}/src/python/sources.txt" _freelane_files REGEX "\\.c$")
     list(TRANSFORM _freelane_files PREPEND "${_freelane}/")
+    if(CMAKE_SIZEOF_VOID_P EQUAL 4) # there freelane/python.h falls back, and needs no file
+        set(_freelane_files "")
+    endif()
     add_library(freelane::python INTERFACE IMPORTED)
     set_target_properties(freelane::python PROPERTIES
         INTERFACE_SOURCES "${_freelane_files}"
