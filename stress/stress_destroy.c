@@ -22,6 +22,12 @@
 #include <stdlib.h>
 #include <ucontext.h>
 
+/* Not in every C library: then there are no fibers. */
+extern __typeof__(getcontext) getcontext __attribute__((weak));
+extern __typeof__(makecontext) makecontext __attribute__((weak));
+extern __typeof__(setcontext) setcontext __attribute__((weak));
+extern __typeof__(swapcontext) swapcontext __attribute__((weak));
+
 enum {
     FIBERS = 4,
     STACK_BYTES = 256 << 10,
@@ -319,7 +325,7 @@ static void work(struct stress_worker *worker)
         *life = (struct life){.rng = worker->rng};
         (void)stress_random(&worker->rng);
         /* ThreadSanitizer would have to be told of fibers. */
-        life->count = STRESS_THREAD_SANITIZED || stress_one_in(&worker->rng, 2) ? 1 : FIBERS;
+        life->count = STRESS_THREAD_SANITIZED || swapcontext == NULL || stress_one_in(&worker->rng, 2) ? 1 : FIBERS;
         stress_thread_start(&id, live, life);
         stress_thread_join(id);
         clean_up(life);

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Read by ctest: freelane_preset(<preset>) adds the tests of build/<preset>, each under the name
-# <preset>/<name> and with the preset as a label, so that several presets are one run with one summary.
+# <preset>/<name> and with the preset as a label, so that several presets are one run with one summary. Further arguments
+# are further labels.
 
 # Calls a command with arguments that may hold semicolons or be empty.
 macro(forward command)
@@ -20,7 +21,7 @@ endfunction()
 # Properties come as pairs; DEPENDS names tests too, labels gain the preset, fixtures are the preset's own.
 function(set_tests_properties name)
     set(forwarded "[==[${preset}/${name}]==] PROPERTIES")
-    set(labels ${preset})
+    set(labels ${preset} ${more_labels})
     math(EXPR last "${ARGC} - 1")
     foreach(i RANGE 2 ${last} 2)
         math(EXPR j "${i} + 1")
@@ -39,5 +40,6 @@ endfunction()
 
 macro(freelane_preset name)
     set(preset ${name})
+    set(more_labels ${ARGN})
     subdirs("../${name}")
 endmacro()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
-# Sourced by get-python, get-tools, bench/common/get-peers and bench/clients/get, which take from other suites of Debian
-# what this machine's release does not have.
+# Sourced by get-python, get-tools, tests/ports/get, bench/common/get-peers and bench/clients/get, which take from other
+# suites of Debian, or for other processors, what this machine does not have.
 # The caller defines fail <message>, logged <name> <command...> and, for debian_source, step <message>.
 #
 # The mirror is the one that the machine's own apt sources name. What its indexes list is verified with the keyring of
@@ -18,9 +18,9 @@ debian_mirror() {
 }
 
 # From here on apt-get works in the scratch folder $1 on the suite $2, of which it knows the kind of index $3: deb or
-# deb-src.
+# deb-src. It downloads for the architecture $4, or this machine's.
 debian_enter() {
-    local scratch="$1" suite="$2" type="$3" uri
+    local scratch="$1" suite="$2" type="$3" architecture="${4:-$(dpkg --print-architecture)}" uri
     uri="$(debian_mirror)"
     if [ -z "$uri" ] && [ "$(id -u)" -eq 0 ]; then
         logged lists apt-get -o DPkg::Lock::Timeout=300 update
@@ -45,6 +45,8 @@ Dir::State::status "/dev/null";
 Dir::Cache "$scratch/cache";
 Acquire::Languages "none";
 Acquire::Retries "3";
+APT::Architecture "$architecture";
+APT::Architectures "$architecture";
 APT::Sandbox::User "$(id -un)";
 END
     } >"$scratch/apt.conf"

@@ -49,6 +49,36 @@ static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "@", NULL, 0, methods, m
 PyMODINIT_FUNC PyInit_@(void) { return PyModuleDef_Init(&definition); }
 """
 
+# Loads an extension late and unloads it, in two threads and again.
+MUSL_HOST = """
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+
+static void *load(void *path)
+{
+    void *module = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
+    if (module != NULL && dlsym(module, "PyInit_late") != NULL && dlclose(module) == 0)
+        return path;
+    fprintf(stderr, "%s\\n", dlerror());
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    for (int round = 0; round < 2; round++) {
+        pthread_t thread;
+        void *loaded;
+        if (argc != 2 || pthread_create(&thread, NULL, load, argv[1]) != 0 || pthread_join(thread, &loaded) != 0)
+            return 2;
+        if (loaded == NULL || load(argv[1]) == NULL)
+            return 1;
+    }
+    puts("loaded");
+    return 0;
+}
+"""
+
 # A second file of the extension, in the other language.
 OTHER = """
 #include <freelane/python.h>
@@ -221,7 +251,17 @@ print(len(sys.argv) - 1)
     def test_nor_does_one_made_with_musl(self):
         if not shutil.which("musl-gcc"):
             self.skipTest("no musl-gcc")
-        self.assertEqual(self.static_storage(self.link_late("musl-gcc")), [])
+        extension = self.link_late("musl-gcc")
+        self.assertEqual(self.static_storage(extension), [])
+        # No interpreter is linked with musl here. So this is a host of which the extension only finds out when it calls
+        # it that it is none.
+        host = self.write("host.c", MUSL_HOST).with_suffix("")
+        run_command(["musl-gcc", "-std=c11", *WARNINGS, host.with_suffix(".c"), "-o", host])
+        self.assertEqual(run_command([host, extension]).strip(), "loaded")
+        fixed = self.link_late("musl-gcc", "-DFREELANE_TLS_DYNAMIC=0")
+        refusal = subprocess.run([host, fixed], capture_output=True, text=True, check=False)
+        self.assertEqual(refusal.returncode, 1, refusal)
+        self.assertIn("initial-exec TLS", refusal.stderr)
 
     def test_of_those_with_static_storage_few_are(self):
         extension = self.link_late(COMPILERS[0], "-DFREELANE_TLS_DYNAMIC=0")

@@ -293,8 +293,7 @@ static void run_on_small_stack(void *(*body)(void *), void *argument)
 {
     pthread_t thread;
     pthread_attr_t attributes;
-    assert_int_equal(pthread_attr_init(&attributes), 0);
-    assert_int_equal(pthread_attr_setstacksize(&attributes, SMALL_STACK), 0);
+    small_stack_init(&attributes, SMALL_STACK);
     assert_int_equal(pthread_create(&thread, &attributes, body, argument), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
     pthread_attr_destroy(&attributes);
@@ -911,6 +910,8 @@ static size_t reset_and_detach(struct fl_thread *thread, void *object, const str
 
 static void a_callback_must_not_detach_its_handle(void **state)
 {
+    if (!stacks_can_be_read())
+        skip();
     struct two *two = *state;
     static struct fl_constructed_type type = ARRAY_TYPE("detaching", .keep_bytes = 1 << 20);
     ready(&type, NULL);

@@ -632,8 +632,7 @@ static void a_thread_with_little_stack_can_free_and_trim(void **state)
     struct bed *bed = *state;
     pthread_attr_t attributes;
     pthread_t thread;
-    assert_int_equal(pthread_attr_init(&attributes), 0);
-    assert_int_equal(pthread_attr_setstacksize(&attributes, 32768), 0);
+    small_stack_init(&attributes, 32768);
     assert_int_equal(pthread_create(&thread, &attributes, free_on_a_small_stack, bed), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);
     pthread_attr_destroy(&attributes);
