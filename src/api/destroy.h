@@ -27,7 +27,7 @@ FLI_COLD void fli_destroy_waiting(struct fli_thread *thread, struct fli_dead *li
 /* Whether a drain of the list runs, as far as the calling frame tells. */
 static inline __attribute__((always_inline)) bool fli_destroy_is_draining(const struct fli_dead *list)
 {
-    return (uintptr_t)__builtin_frame_address(0) < list->drain.caller.address;
+    return FLI_FRAME_BEGIN < list->drain.caller.address;
 }
 
 /* Ends a drain, also if an exception leaves it. */

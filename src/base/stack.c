@@ -10,15 +10,16 @@ struct walk {
     enum fli_on_stack found;
 };
 
-/* Stacks grow downwards. So the first function whose frame begins above the address called the function whose frame
- * contains the address. */
+/* Stacks grow downwards. The frame of the function that is called here begins where the stack of this one ends. */
 static _Unwind_Reason_Code see(struct _Unwind_Context *context, void *argument)
 {
     struct walk *walk = argument;
     walk->instruction = _Unwind_GetIP(context);
-    if (_Unwind_GetCFA(context) <= walk->wanted.address)
+    uintptr_t end = _Unwind_GetCFA(context);
+    if (end < walk->wanted.address)
         return _URC_NO_REASON;
-    walk->found = walk->instruction == walk->wanted.returns_to ? FLI_ON_STACK : FLI_NOT_ON_STACK;
+    bool is_wanted = end == walk->wanted.address && walk->instruction == walk->wanted.returns_to;
+    walk->found = is_wanted ? FLI_ON_STACK : FLI_NOT_ON_STACK;
     return _URC_NORMAL_STOP;
 }
 

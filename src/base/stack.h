@@ -9,15 +9,25 @@
 
 #include "base/base.h"
 
-/* A call in progress: an address within the frame of a function, and the address to which the function returns. */
+/* A call in progress: the address at which the frame of a function begins, which is where the stack of its caller ended,
+ * and the address to which the function returns. No later call from the same place has both, unless it is at the same
+ * depth. Any other address within the frame would do so on some processor: where a frame is deeper by less than its
+ * size, the two overlap. */
 struct fli_frame {
     uintptr_t address;
     uintptr_t returns_to;
 };
 
+/* Where the calling function's frame begins. What clang calls by the second name is not that on aarch64. */
+#if defined(__clang__) && defined(__aarch64__)
+#define FLI_FRAME_BEGIN ((uintptr_t)__builtin_sponentry())
+#else
+#define FLI_FRAME_BEGIN ((uintptr_t)__builtin_dwarf_cfa())
+#endif
+
 /* The frame of the function that uses this macro, which must not be inlined. */
 #define FLI_FRAME_HERE                                                                                               \
-    ((struct fli_frame){.address = (uintptr_t)__builtin_frame_address(0),                                            \
+    ((struct fli_frame){.address = FLI_FRAME_BEGIN,                                                                  \
                         .returns_to = (uintptr_t)__builtin_extract_return_addr(__builtin_return_address(0))})
 
 enum fli_on_stack { FLI_NOT_ON_STACK, FLI_ON_STACK, FLI_NOT_KNOWN };
