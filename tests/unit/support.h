@@ -274,6 +274,27 @@ static inline bool stacks_can_be_read(void)
     return fli_stack_find((struct fli_frame){.address = UINTPTR_MAX}) == FLI_NOT_ON_STACK;
 }
 
+/* ---- What an emulator lacks that runs programs of another processor: qemu-user, as Debian 12 has it. tests/README.md
+ * has the same table. */
+
+#if !defined(TESTS_EMULATED)
+#define TESTS_EMULATED 0
+#endif
+
+#define NO_THREADS_AFTER_FORK "no thread can start in the child of a fork, where the parent had several"
+#define NO_ROBUST_MUTEXES     "the kernel does not release the mutexes of a thread that is gone"
+#define NO_ACCOUNT_OF_MEMORY  "limits and accounts of memory are those of the emulator"
+#define NO_NAMES_OF_PROGRAMS  "programs have the emulator's name"
+#define NO_TIME               "times are those of the emulator"
+
+static inline void skip_under_emulator(const char *reason)
+{
+    if (!TESTS_EMULATED)
+        return;
+    print_message("[ EMULATED ] %s\n", reason);
+    skip();
+}
+
 /* ---- Memory. */
 
 /* The process's resident memory, without what the C library keeps of freed memory. */

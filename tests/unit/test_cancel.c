@@ -237,6 +237,7 @@ static void stall(void *argument)
 static void naming_a_reader_that_has_stalled_is_no_cancellation_point(void **state)
 {
     (void)state;
+    skip_under_emulator(NO_THREADS_AFTER_FORK);
     struct bed bed = bed_with(&(struct fl_options){.grace = FL_GRACE_BP, .stall_seconds = 1});
     struct child_end end = run_child(stall, &bed);
     if (end.status != 0)

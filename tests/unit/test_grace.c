@@ -286,6 +286,7 @@ static void be_refused_a_helper_after_a_fork(void *argument)
 static void a_child_whose_helper_the_system_refuses_can_try_again(void **state)
 {
     (void)state;
+    skip_under_emulator(NO_THREADS_AFTER_FORK);
     struct bed bed = bed_of(FL_GRACE_BP);
     defer_some(bed.thread, SIZE, MANY);
     assert_child_succeeds(be_refused_a_helper_after_a_fork, &bed);
@@ -320,6 +321,7 @@ static void send_signals(void *argument)
 static void the_hosts_signals_are_not_handled_by_the_helper(void **state)
 {
     (void)state;
+    skip_under_emulator(NO_THREADS_AFTER_FORK);
     assert_child_succeeds(send_signals, NULL);
 }
 

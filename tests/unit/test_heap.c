@@ -85,6 +85,7 @@ static void live_blocks_go_with_their_heap(void **state)
 static void all_its_address_space_goes_with_a_heap(void **state)
 {
     (void)state;
+    skip_under_emulator(NO_ACCOUNT_OF_MEMORY);
     size_t before = 0;
     for (unsigned i = 0; i < 100; i++) {
         struct bed bed = bed_with(NULL);
@@ -569,6 +570,7 @@ static void create_in_little_space(void *argument)
 static void a_default_reservation_is_a_modest_share_of_the_limit(void **state)
 {
     (void)state;
+    skip_under_emulator(NO_ACCOUNT_OF_MEMORY);
     if (FLI_SANITIZED)
         skip();
     assert_child_succeeds(create_in_little_space, NULL);
@@ -601,6 +603,7 @@ static void create_in_no_space(void *argument)
 static void a_reservation_that_is_refused_is_an_error_and_can_be_tried_again(void **state)
 {
     (void)state;
+    skip_under_emulator(NO_ACCOUNT_OF_MEMORY);
     if (FLI_SANITIZED)
         skip();
     assert_child_succeeds(create_in_no_space, NULL);

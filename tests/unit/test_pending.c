@@ -444,6 +444,7 @@ static bool end_in_short_calls(size_t nodes)
 static void graphs_of_any_size_end_in_short_calls(void **state)
 {
     (void)state;
+    skip_under_emulator(NO_TIME);
     enum { NODES = FLI_RARE_PATHS || FLI_SANITIZED ? 20000 : 2000000, ROUNDS = 10 };
     bool is_timed = !FLI_CHECKED && !FLI_SANITIZED && __tsan_init == NULL;
     unsigned rounds = 1;

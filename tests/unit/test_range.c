@@ -223,6 +223,7 @@ static void use_eight_heaps_of_4_gib(void *argument)
 static void eight_heaps_under_a_limit_of_4_gib_leave_3(void **state)
 {
     (void)state;
+    skip_under_emulator(NO_ACCOUNT_OF_MEMORY);
     if (is_sanitized())
         skip();
     assert_child_succeeds(use_eight_heaps_of_4_gib, NULL);
@@ -300,6 +301,7 @@ static void use_many_heaps(void *argument)
 static void ten_thousand_heaps_have_fewer_mappings_than_the_system_grants(void **state)
 {
     (void)state;
+    skip_under_emulator(NO_ACCOUNT_OF_MEMORY);
     if (is_sanitized())
         skip();
     assert_child_succeeds(use_many_heaps, NULL);

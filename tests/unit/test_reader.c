@@ -276,6 +276,7 @@ static void reading_does_not_stop_others(void **state)
 static void an_idle_thread_holds_little(void **state)
 {
     (void)state;
+    skip_under_emulator(NO_ACCOUNT_OF_MEMORY);
     enum { THREADS = 1000, MOST = 8192 };
     if (FLI_CHECKED || FLI_SANITIZED)
         skip(); /* they hold what they check with */

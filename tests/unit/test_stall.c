@@ -190,6 +190,7 @@ static void wait_with_the_default(void *argument)
 static void by_default_a_line_on_stderr_names_them(void **state)
 {
     (void)state;
+    skip_under_emulator(NO_NAMES_OF_PROGRAMS);
     struct child_end end = run_child(wait_with_the_default, NULL);
     assert_true(WIFEXITED(end.status) && WEXITSTATUS(end.status) == 0);
     assert_contains(end.output, "a grace period has lasted ");

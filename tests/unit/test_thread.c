@@ -530,6 +530,7 @@ static void *come_late(void *argument)
 
 static void what_is_first_attached_in_any_round_of_destructors_ends_with_the_thread(void **state)
 {
+    skip_under_emulator(NO_ROBUST_MUTEXES);
     struct bed *bed = *state;
     assert_int_equal(pthread_key_create(&late_key, attach_in_a_round), 0);
     /* What is attached in the second round may be detached in the last. */

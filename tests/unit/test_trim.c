@@ -373,6 +373,7 @@ static void a_trim_under_the_feet_of_a_pool_leaves_part_full_magazines_sound(voi
 static void resident_memory_falls_back_to_where_it_started(void **state)
 {
     (void)state;
+    skip_under_emulator(NO_ACCOUNT_OF_MEMORY);
     if (FLI_SANITIZED)
         skip();
     struct bed bed = bed_with(&(struct fl_options){.retain_bytes = SIZE_MAX, .magazine_blocks = 64});
