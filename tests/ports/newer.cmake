@@ -10,4 +10,9 @@ cmake_path(GET loader PARENT_PATH libraries)
 freelane_port_packages("${folder}" ${libraries}/pkgconfig)
 set(CMAKE_C_COMPILER gcc)
 set(CMAKE_SYSROOT ${folder})
-set(CMAKE_EXE_LINKER_FLAGS_INIT "-Wl,--dynamic-linker=${loader} -Wl,--disable-new-dtags -Wl,-rpath=${libraries}")
+# gcc looks in the system's own folder before that of the sysroot, unless it is told of this one.
+set(before "-B${libraries} -L${libraries}")
+set(CMAKE_EXE_LINKER_FLAGS_INIT
+    "${before} -Wl,--dynamic-linker=${loader} -Wl,--disable-new-dtags -Wl,-rpath=${libraries}")
+set(CMAKE_SHARED_LINKER_FLAGS_INIT ${before})
+set(CMAKE_MODULE_LINKER_FLAGS_INIT ${before})
