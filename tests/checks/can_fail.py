@@ -164,6 +164,10 @@ class Orders(Tree):
         self.write("src/pool/pool.c", PUSH + POP)
         self.passes(orders)
 
+    def test_a_store_for_the_child_of_a_fork_passes(self):
+        self.write("src/pool/pool.c", PUSH.replace("A1 in pop", "a fork"))
+        self.passes(orders)
+
     def test_a_missing_partner_fails(self):
         self.write("src/pool/pool.c", PUSH)
         self.fails(orders, "R1 pairs with A1, which does not exist")
