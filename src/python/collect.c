@@ -25,6 +25,9 @@ static FLI_ATOMIC(bool) off_for_tracer;
 
 enum { OLDEST_GENERATION = 2 };
 
+/* Whether the collection that is under way has trimmed the heap. Of one collection at a time. */
+static bool trims;
+
 /* Bytes of free memory that a collection of young objects retains at least. */
 #define FREE_BYTES_RETAINED FLI_MIB
 
@@ -75,33 +78,61 @@ static void give_types(void)
         fli_py_drawers_empty_stocks(thread);
 }
 
-static void at_start(bool full)
+/* Whether the heap holds more than a collection of young objects retains in any case. */
+static bool has_to_trim(void)
 {
-    follow_tracer();
+    struct fli_py_holdings holdings = fli_py_heap_holdings();
+    return holdings.live + holdings.free > FREE_BYTES_RETAINED;
+}
+
+static void trim(size_t retain)
+{
+    fli_py_stop_announce(true);
+    fli_py_heap_trim(retain);
+    fli_py_stop_announce(false);
+}
+
+static void give_up(bool full)
+{
     fli_py_threads_expire();
     fli_py_threads_empty_ended();
     if (full)
         fli_py_reclaim(0, 0);
     give_types();
+    trims = full || has_to_trim();
+    if (trims)
+        trim(full ? 0 : bytes_to_retain());
+}
+
+static void at_start(bool full)
+{
+    follow_tracer();
+    if (!fli_py_threads_are_quiet(full))
+        give_up(full);
     fli_py_buffers_start();
-    fli_py_stop_announce(true);
-    fli_py_heap_trim(full ? 0 : bytes_to_retain());
-    fli_py_stop_announce(false);
     fli_count(&fli_py_collections, 1); /* relaxed: one collection at a time */
 }
 
 /* The calling thread empties its caches now, as others do later: the collection has set the interpreter's count of
  * young objects to 0. Objects that the caches give up lower that count, and those that they take again bring it back
  * to 0. So filling a cache makes no collection due, which would empty it again. */
-static void at_stop(bool full)
+static void end(bool full)
 {
-    (void)fli_py_thread_update();
-    fli_py_stop_passed();
-    fli_py_buffers_stop();
+    fli_py_thread_empty_expired();
     if (full)
         fli_py_reclaim(0, 0);
-    else
+    else if (trims)
         fli_py_heap_trim(SIZE_MAX);
+    trims = false;
+    fli_py_threads_settle(full);
+}
+
+static void at_stop(bool full)
+{
+    fli_py_stop_passed();
+    fli_py_buffers_stop();
+    if (!fli_py_threads_are_quiet(full))
+        end(full);
 }
 
 static PyObject *collection(PyObject *module, PyObject *const *args, Py_ssize_t count)

@@ -152,6 +152,12 @@ void *fli_py_heap_alloc(struct fli_py_thread *thread, size_t size)
     return block;
 }
 
+static void free_without_thread(void *block)
+{
+    fl_heap_free(fli_py_heap, block);
+    fli_py_threads_note_use();
+}
+
 void fli_py_heap_free(struct fli_py_thread *thread, void *block)
 {
     if (!fli_py_threads_caching())
@@ -160,7 +166,7 @@ void fli_py_heap_free(struct fli_py_thread *thread, void *block)
     if (thread != NULL)
         fl_type_free(thread->heap, block, &blocks[fl_size_class(fl_usable_size(fli_py_heap, block))]);
     else
-        fl_heap_free(fli_py_heap, block);
+        free_without_thread(block);
     fli_py_pace_look();
 }
 

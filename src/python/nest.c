@@ -119,10 +119,13 @@ static bool has_room_for_waiting(const struct fli_py_stack *stack, uintptr_t fra
     return !is_on(stack, frame) || has_room(stack, frame, fli_min(reserve_of(stack) / 4, MARGIN));
 }
 
-void fli_py_nest_ready(struct fli_py_thread *thread)
+/* The C library finds the main thread's stack among all mappings of the process, which takes long where these are many. So
+ * it is asked when there is something to destroy. */
+static void look_for_stack(struct fli_py_thread *thread)
 {
     struct fli_py_stack *stack = &thread->nest.stack;
     *stack = find_stack();
+    thread->nest.looked = true;
     thread->face.stack_bytes = fli_min(stack->bytes - reserve_of(stack), SHALLOW);
     thread->face.stack = stack->low + stack->bytes - thread->face.stack_bytes;
 }
@@ -274,6 +277,8 @@ static void dealloc_without_thread(const struct fl_py_type *self, PyObject *obje
 void fli_py_nest_dealloc(struct fli_py_thread *thread, const struct fl_py_type *self, PyObject *object)
 {
     uintptr_t frame = fl_py_frame();
+    if (thread != NULL && !thread->nest.looked)
+        look_for_stack(thread);
     if (thread == NULL)
         dealloc_without_thread(self, object);
     else if (is_on(&thread->nest.stack, frame))

@@ -42,13 +42,11 @@ enum { FLI_PY_REGIONS = 16 };
 /* What nest.c knows of an OS thread. Frames are addresses, and may be gone. */
 struct fli_py_nest {
     struct fli_py_stack stack;
+    bool looked;                                /* for the stack */
     struct fli_py_level levels[FLI_PY_REGIONS]; /* by region of addresses, the latest */
     uintptr_t resuming;                         /* the frame that destroys what waits */
     int64_t moved_ms;                           /* when it last took something to destroy */
 };
-
-/* Looks for the calling OS thread's stack. */
-void fli_py_nest_ready(struct fli_py_thread *thread);
 
 /* Deallocates an object of a kind other than PLAIN, of the exact type, or has it wait. `thread` is the calling one, or
  * NULL if there is none. */

@@ -125,7 +125,6 @@ static struct fli_py_thread *create(void)
         return NULL;
     }
     thread->references = 1;
-    fli_py_nest_ready(thread);
     fli_os_thread_set_guest(thread, end, forget);
     fli_py_threads_add(thread);
     return thread;
@@ -142,7 +141,7 @@ static bool attach(struct fli_py_thread *thread)
 }
 
 /* Leaves the record as it is where the OS thread runs another interpreter than the main one. */
-static struct fli_py_thread *update(struct fli_py_thread *thread)
+static struct fli_py_thread *update(struct fli_py_thread *thread, bool uses)
 {
     if (thread->heap == NULL || !fli_py_is_main())
         return thread;
@@ -150,7 +149,7 @@ static struct fli_py_thread *update(struct fli_py_thread *thread)
     const struct fl_py_current *at = thread->current;
     if (fl_py_thread_at(at) == &thread->face && (fl_py_heap_at(at) == thread->heap) == use_heap)
         return thread;
-    if (fli_py_threads_readmit(thread))
+    if (fli_py_threads_readmit(thread, uses))
         fli_py_drawers_empty(thread);
     return thread;
 }
@@ -163,7 +162,14 @@ struct fli_py_thread *fli_py_thread_own(void)
 struct fli_py_thread *fli_py_thread_update(void)
 {
     struct fli_py_thread *thread = fli_py_thread_own();
-    return thread != NULL ? update(thread) : NULL;
+    return thread != NULL ? update(thread, true) : NULL;
+}
+
+void fli_py_thread_empty_expired(void)
+{
+    struct fli_py_thread *thread = fli_py_thread_own();
+    if (thread != NULL)
+        (void)update(thread, false);
 }
 
 struct fli_py_thread *fli_py_thread_make(void)
@@ -177,7 +183,7 @@ struct fli_py_thread *fli_py_thread_enter(void)
     struct fli_py_thread *thread = fli_py_heap != NULL ? fli_py_thread_make() : NULL;
     if (thread == NULL || (thread->heap == NULL && fli_py_is_main() && !attach(thread)))
         return NULL;
-    return update(thread);
+    return update(thread, true);
 }
 
 #endif

@@ -65,6 +65,9 @@ struct fli_py_thread *fli_py_thread_enter(void);
 /* The same, but returns NULL if there is no record. */
 struct fli_py_thread *fli_py_thread_update(void);
 
+/* At the end of a collection: empties the calling thread's drawers, if it was recalled. May run Python code. */
+void fli_py_thread_empty_expired(void);
+
 /* The record as it is, maybe out of date; NULL if there is none. */
 struct fli_py_thread *fli_py_thread_own(void);
 

@@ -38,6 +38,11 @@ static uint64_t epoch;
 static FLI_ATOMIC(bool) uncached;
 static bool barred; /* caching stays off */
 
+/* How many collections have ended since a thread used anything: of any kind, and full ones. What one has begun to free, the
+ * next may have to bring to an end. */
+static unsigned quiet, quiet_full;
+enum { QUIET = 2 };
+
 /* ---- One thread. */
 
 static void point_locked(struct fl_py_current *current, struct fl_thread *heap, struct fl_py_thread *thread)
@@ -63,9 +68,17 @@ void fli_py_threads_add(struct fli_py_thread *thread)
     fli_registry_unlock();
 }
 
-bool fli_py_threads_readmit(struct fli_py_thread *thread)
+static void note_use_locked(void)
+{
+    fli_registry_assert_held();
+    quiet = quiet_full = 0;
+}
+
+bool fli_py_threads_readmit(struct fli_py_thread *thread, bool uses)
 {
     fli_registry_lock();
+    if (uses)
+        note_use_locked();
     bool expired = thread->epoch != epoch;
     thread->epoch = epoch;
     point_locked(thread->current, fli_py_threads_use_heap() ? thread->heap : (struct fl_thread *)&no_heap,
@@ -81,6 +94,7 @@ bool fli_py_threads_end(struct fli_py_thread *thread)
     FLI_LIST_REMOVE(thread, links);
     recall_locked(thread, true);
     fli_py_seat_leave(thread->current);
+    note_use_locked();
     if (!empty)
         FLI_LIST_ADD(&ended_threads, thread, links);
     fli_registry_unlock();
@@ -102,6 +116,34 @@ void fli_py_threads_expire(void)
     recall_all_locked(false);
     fli_registry_unlock();
 }
+
+/* ---- Collections without anything to do. */
+
+bool fli_py_threads_are_quiet(bool full)
+{
+    fli_registry_lock();
+    bool are_quiet = (full ? quiet_full : quiet) >= QUIET;
+    fli_registry_unlock();
+    return are_quiet;
+}
+
+void fli_py_threads_settle(bool full)
+{
+    fli_registry_lock();
+    recall_all_locked(true);
+    quiet++;
+    quiet_full += full;
+    fli_registry_unlock();
+}
+
+void fli_py_threads_note_use(void)
+{
+    fli_registry_lock();
+    note_use_locked();
+    fli_registry_unlock();
+}
+
+/* ---- What all of them hold. */
 
 /* Calls the function for each thread, also for those that have ended. */
 static void visit_locked(void (*visit)(struct fli_py_thread *thread, void *argument), void *argument)
@@ -197,6 +239,7 @@ void fli_py_threads_forked(void)
 {
     const struct fli_py_thread *own = fli_py_thread_own();
     fli_registry_lock();
+    note_use_locked();
     struct fli_py_thread *thread = threads, *next;
     for (; thread != NULL; thread = next) {
         next = thread->links.next;

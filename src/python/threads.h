@@ -14,9 +14,13 @@
  * to no slow half, keep nothing.
  *
  *     recalled from    by                           until
- *     thread           a collection                 the thread's next slow half
+ *     thread           the start of a collection    the thread's next slow half
+ *     both pointers    the end of a collection      likewise; what the drawers hold is not out of date by that
  *     both pointers    a change of the switch       likewise; while caching is off, `heap` stays at its stand-in
  *     both pointers    the thread's end             for ever
+ *
+ * From the end of a collection on, a thread that does anything here comes to a slow half first, and is readmitted. Where
+ * none has been since, collections find nothing to do: a process may have many copies that it seldom uses.
  *
  * `heap` stays at its stand-in too where the fast paths may not write headers (header.h).
  */
@@ -30,8 +34,18 @@ struct fli_py_haul;
 /* Adds the calling OS thread's new record. It is recalled until it is readmitted. */
 void fli_py_threads_add(struct fli_py_thread *thread);
 
-/* Ends a recall of the calling thread. Returns whether what its drawers hold is to be given up. */
-bool fli_py_threads_readmit(struct fli_py_thread *thread);
+/* Ends a recall of the calling thread, which is about to use the heap or its drawers, or only to empty these. Returns
+ * whether what its drawers hold is to be given up. */
+bool fli_py_threads_readmit(struct fli_py_thread *thread, bool uses);
+
+/* Whether no thread has used anything since the last collections ended: the last few, of this kind or fuller. */
+bool fli_py_threads_are_quiet(bool full);
+
+/* At the end of a collection that was not quiet. */
+void fli_py_threads_settle(bool full);
+
+/* A block has been freed on an OS thread without a record. */
+void fli_py_threads_note_use(void);
 
 /* Takes out the record of the calling OS thread, which ends. Returns whether it is now one of the ended threads,
  * which own its reference. */
