@@ -122,6 +122,7 @@ def work():
         many = [demo.Point() for _ in range(20000)] + [demo.GCPair() for _ in range(300)]
         del many
         done.wait()
+    go.wait()
 
 thread = threading.Thread(target=work)
 thread.start()
@@ -137,6 +138,7 @@ for _ in range(3):
     gc.collect()
     assert demo.stats()["slab_bytes"] == before, (demo.stats(), before)
     assert demo.stats()["cached_objects"] == 0
+go.wait()
 thread.join()
 demo.check()
 """

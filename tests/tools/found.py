@@ -13,23 +13,17 @@ import re
 import subprocess
 import sys
 
-ROW = re.compile(r"^\| *(.*?) *\|$", re.MULTILINE)
 FOUND = re.compile(r"^([\w ]+): (\w+): (\w+)$", re.MULTILINE)
 
 
 def promised(readme, tool):
-    """Who finds each error under the tool, by the table."""
-    rows = [re.split(r" *\| *", row) for row in ROW.findall(pathlib.Path(readme).read_text(encoding="utf-8"))]
-    heads = [number for number, row in enumerate(rows) if tool in row]
-    if not heads:
-        sys.exit(f"{readme} has no table with a column {tool}")
-    column = rows[heads[0]].index(tool)
-    found = {}
-    for row in rows[heads[0] + 2 :]:
-        if len(row) != len(rows[heads[0]]):
-            break
-        found[row[0]] = row[column]
-    return found
+    """Who finds each error under the tool, by the table: that whose head names the tool."""
+    tables = re.findall(r"(?:^\|.*\|\n){3,}", pathlib.Path(readme).read_text(encoding="utf-8"), re.MULTILINE)
+    for table in tables:
+        head, _, *rows = [re.split(r" *\| *", line.strip("| ")) for line in table.splitlines()]
+        if tool in head:
+            return {row[0]: row[head.index(tool)] for row in rows}
+    sys.exit(f"{readme} has no table with a column {tool}")
 
 
 def problems_of(promises, found):
