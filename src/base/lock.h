@@ -109,6 +109,11 @@ static inline void fli_lock(struct fli_mutex *mutex)
     pthread_mutex_lock(&mutex->mutex);
 }
 
+static inline bool fli_trylock(struct fli_mutex *mutex)
+{
+    return pthread_mutex_try_lock(&mutex->mutex) == 0;
+}
+
 static inline void fli_unlock(struct fli_mutex *mutex)
 {
     pthread_mutex_unlock(&mutex->mutex);

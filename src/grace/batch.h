@@ -40,10 +40,10 @@ struct fli_batch {
     const struct fli_grace *grace;
     struct fli_mutex *lock; /* the owner's; guards what follows */
 
-    bool is_waiting;
-    uint64_t number;           /* how many batches there have been */
-    FLI_ATOMIC(int64_t) token; /* of the grace period; 0: it has not begun. Written under the lock */
-    int refusal;               /* why not, a negative errno value */
+    FLI_PLAIN(bool) is_waiting;
+    FLI_PLAIN(uint64_t) number; /* how many batches there have been */
+    FLI_ATOMIC(int64_t) token;  /* of the grace period; 0: it has not begun. Written under the lock */
+    FLI_PLAIN(int) refusal;     /* why not, a negative errno value */
     FLI_ATOMIC(uint64_t) grace_periods;
     FLI_ATOMIC(uint64_t) grace_refusals;
 };

@@ -381,7 +381,8 @@ void fli_deferred_recount_stw(struct fli_deferred *deferred)
     fli_store_own(&deferred->bytes, bytes);
     fli_store_hint(&deferred->has_marks, true);
     fli_batch_wait_anew_stw(&deferred->batch);
-    struct fli_chain collecting = {fli_stack_top(&deferred->collecting)};
+    struct fli_chain collecting;
+    fli_chain_begin(&collecting, fli_stack_top(&deferred->collecting));
     recount_chain(deferred, &deferred->waiting);
     recount_chain(deferred, &collecting);
 }

@@ -45,7 +45,7 @@ struct fli_deferred {
 
     FLI_ON_OWN_LINE struct fli_mutex lock; /* guards what follows */
     struct fli_batch batch;
-    bool has_waiting_marks;
+    FLI_PLAIN(bool) has_waiting_marks;
     struct fli_chain waiting; /* the batch's magazines */
     struct fli_pool_counters counters;
 };

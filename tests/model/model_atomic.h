@@ -294,6 +294,10 @@ template <typename T> class fli_model_plain
         *this = (T)(value + 1);
         return value;
     }
+    fli_model_plain &operator+=(T value)
+    {
+        return *this = (T)(T(*this) + value);
+    }
 
   private:
     rl::var<T> word;
@@ -353,6 +357,16 @@ template <typename T> void fli_model_free(T *object)
 #endif
 #if defined(FREELANE_MODEL_LOCKS)
 #define pthread_self() fli_model_self()
+#endif
+
+/* In the sources of some mutants, locks lock nothing. */
+#if defined(FREELANE_MODEL_NO_LOCKS)
+#undef pthread_mutex_lock
+#undef pthread_mutex_try_lock
+#undef pthread_mutex_unlock
+#define pthread_mutex_lock(mutex)     ((void)(mutex))
+#define pthread_mutex_try_lock(mutex) ((void)(mutex), 0)
+#define pthread_mutex_unlock(mutex)   ((void)(mutex))
 #endif
 
 #endif
