@@ -6,15 +6,12 @@
 #include "memory/idle.h"
 #include "memory/slab_list.h"
 
-/* Takes a list of retired slabs back into a home. */
-static void take_back(struct fl_heap *heap, uint32_t list, struct fli_home *home)
+/* Takes a retired slab, which is on no list, back into a home. */
+static void take_back(struct fl_heap *heap, uint32_t slab, struct fli_home *home)
 {
-    struct fli_slabs *slabs = &heap->backing.slabs;
     fli_home_wait(home);
-    for (uint32_t slab; (slab = fli_slab_list_take(slabs, &list)) != 0;) {
-        fli_slab_unretire(slabs, slab);
-        fli_home_take_in(&heap->backing.homes, home, slab);
-    }
+    fli_slab_unretire(&heap->backing.slabs, slab);
+    fli_home_take_in(&heap->backing.homes, home, slab);
     fli_home_unlock(home);
 }
 
@@ -40,8 +37,8 @@ static bool release_batch(void *owner, size_t *bytes)
 static bool give_up_batch(void *owner)
 {
     struct fl_heap *heap = owner;
-    take_back(heap, heap->retired.waiting, heap->service->owner.home);
-    heap->retired.waiting = 0;
+    for (uint32_t slab; (slab = fli_slab_list_take(&heap->backing.slabs, &heap->retired.waiting)) != 0;)
+        take_back(heap, slab, heap->service->owner.home);
     return true;
 }
 
@@ -53,7 +50,7 @@ void fli_retired_init(struct fl_heap *heap)
 }
 
 /* Takes the first slab of the class out of a list. Returns 0 if there is none. */
-static uint32_t take_of_class(struct fli_slabs *slabs, uint32_t *list, unsigned class_index)
+static uint32_t take_of_class(struct fli_slabs *slabs, FLI_PLAIN(uint32_t) * list, unsigned class_index)
 {
     uint32_t slab = *list;
     while (slab != 0 && fli_slab_at(slabs, slab)->class_index != class_index)
@@ -75,7 +72,8 @@ void fli_retired_take_back(struct fl_heap *heap, unsigned class_index, struct fl
         slab = take_of_class(slabs, &retired->waiting, class_index);
     if (retired->waiting == 0)
         fli_batch_forget_locked(&retired->batch);
-    take_back(heap, slab, home);
+    if (slab != 0)
+        take_back(heap, slab, home);
     fli_unlock(&heap->trim_lock);
 }
 

@@ -19,7 +19,7 @@ struct fl_heap;
 
 /* Lists of slabs. Under the trim lock. */
 struct fli_retired {
-    uint32_t collecting, waiting;
+    FLI_PLAIN(uint32_t) collecting, waiting;
     size_t warm_most; /* how many idle slabs stay warm when retired ones become idle */
     struct fli_batch batch;
 };
