@@ -36,16 +36,23 @@ def problems_of(promises, found):
             yield f"{error}: was not planted"
 
 
-def main(readme, tool, *command):
+def run(readme, tool, command, **options):
+    """Runs the command. Returns how many errors it has planted, and what is not as promised, with what it said."""
     promises = promised(readme, tool)
-    result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=100, check=False)
+    options = {"timeout": 100, **options}
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, **options)
     found = FOUND.findall(result.stdout)
     problems = list(problems_of(promises, found))
     if result.returncode != 0:
         problems.append(f"the program ends with {result.returncode}")
+    return len(found), "\n".join([result.stdout, result.stderr, *problems]) if problems else ""
+
+
+def main(readme, tool, *command):
+    count, problems = run(readme, tool, command)
     if problems:
-        sys.exit("\n".join([result.stdout, result.stderr, *problems]))
-    print(f"{len(found)} errors: found as promised")
+        sys.exit(problems)
+    print(f"{count} errors: found as promised")
 
 
 if __name__ == "__main__":

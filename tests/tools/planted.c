@@ -6,7 +6,7 @@
  * the program (tool.h), Freelane, or nobody. `none` goes through what the library does with blocks, and the tool may not
  * complain.
  */
-#include "tool.h"
+#include "child.h"
 
 #include <freelane/object.h>
 
@@ -14,31 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-enum { SMALL = 48, LARGE = 100000, BLOCKS = 3000, LOST = 3, TOLD_EXIT = 42 };
+enum { SMALL = 48, LARGE = 100000, BLOCKS = 3000, LOST = 3 };
 
 struct pair {
     struct fl_object head;
     long first, second;
 };
-
-static bool was_told;
-
-static void misused(const struct fl_misuse *misuse)
-{
-    fprintf(stderr, "%s\n", misuse->message);
-    was_told = true;
-}
-
-static void require(int condition, const char *what)
-{
-    if (condition)
-        return;
-    fprintf(stderr, "not so: %s\n", what);
-    exit(3);
-}
 
 static void clear(struct fl_thread *by, void *object, const struct fl_type *type)
 {
@@ -113,14 +95,6 @@ static void overflow(void)
     block[size_of()] = 1;
     release(block);
     release(after);
-}
-
-/* Calls have left pointers on the stack, and in registers, which may hide a leak. */
-static __attribute__((noinline)) void wipe(void)
-{
-    volatile char stack[16384];
-    for (size_t i = 0; i < sizeof stack; i++)
-        stack[i] = 0;
 }
 
 static __attribute__((noinline)) void lose(void)
@@ -315,31 +289,10 @@ static const struct {
               {"leak", leak},
               {"double free", double_free}};
 
-/* Plants an error in a block of the kind, in a process of its own. Returns who has found it. */
-static const char *finder_of(void (*plant)(void))
-{
-    int status = 0;
-    pid_t child = fork();
-    require(child >= 0, "there is a process");
-    if (child == 0) {
-        plant();
-        if (tool_has_found())
-            _exit(TOOL_EXIT);
-        _exit(was_told ? TOLD_EXIT : 0);
-    }
-    require(waitpid(child, &status, 0) == child && WIFEXITED(status), "the process exits");
-    if (WEXITSTATUS(status) == TOOL_EXIT)
-        return TOOL_NAME;
-    require(WEXITSTATUS(status) == TOLD_EXIT || WEXITSTATUS(status) == 0, "the process goes on after the error");
-    return WEXITSTATUS(status) == TOLD_EXIT ? "Freelane" : "nobody";
-}
-
 static void plant_all(void)
 {
-    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
-        printf("%s: %s: %s\n", errors[i].name, kind, finder_of(errors[i].run));
-        fflush(stdout); /* before the next child, which would print it, too */
-    }
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
+        plant(errors[i].name, kind, errors[i].run);
 }
 
 int main(int count, char **arguments)

@@ -26,7 +26,9 @@
 
 #if defined(TOOL_IS_ASAN)
 
+#include <sanitizer/common_interface_defs.h>
 #include <sanitizer/lsan_interface.h>
+#include <stdio.h>
 
 #define TOOL_NAME "AddressSanitizer"
 
@@ -40,10 +42,22 @@ const char *__asan_default_options(void)
     return TOOL_OPTIONS ":detect_leaks=1";
 }
 
-/* Whether the tool has found something that it does not end the process for. */
-static bool tool_has_found(void)
+/* How much the tool has found that it does not end the process for. */
+static unsigned long tool_count(void)
 {
-    return __lsan_do_recoverable_leak_check() != 0;
+    char line[512];
+    unsigned long bytes = 0, lost = 0;
+    FILE *report = tmpfile();
+    if (report == NULL)
+        return 0;
+    __sanitizer_set_report_fd((void *)(long)fileno(report));
+    __lsan_do_recoverable_leak_check();
+    __sanitizer_set_report_fd((void *)2L);
+    rewind(report);
+    while (lost == 0 && fgets(line, sizeof line, report) != NULL)
+        (void)sscanf(line, "SUMMARY: AddressSanitizer: %lu byte(s) leaked in %lu", &bytes, &lost);
+    fclose(report);
+    return lost;
 }
 
 #elif defined(TOOL_IS_MSAN)
@@ -65,9 +79,9 @@ const char *__msan_default_options(void)
     return TOOL_OPTIONS;
 }
 
-static bool tool_has_found(void)
+static unsigned long tool_count(void)
 {
-    return false;
+    return 0;
 }
 
 #else
@@ -80,13 +94,13 @@ static void tool_spoil_arguments(void)
 {
 }
 
-static bool tool_has_found(void)
+static unsigned long tool_count(void)
 {
     unsigned long lost = 0, possibly = 0, reachable = 0, suppressed = 0;
     VALGRIND_DO_LEAK_CHECK;
     VALGRIND_COUNT_LEAKS(lost, possibly, reachable, suppressed);
     (void)possibly, (void)reachable, (void)suppressed;
-    return VALGRIND_COUNT_ERRORS + lost > 0;
+    return VALGRIND_COUNT_ERRORS + lost;
 }
 
 #endif
