@@ -254,7 +254,8 @@ struct fl_py_options {
     /* Types stay on Freelane where a tool looks at each object of the interpreter, which then does not see theirs as it
      * sees others. In text it is tools=0. Without it, fl_py_type_ready gives the types the interpreter's tp_alloc and
      * tp_free where it finds one: the allocator of objects is not the interpreter's own (PYTHONMALLOC=debug or malloc,
-     * -X dev, PyMem_SetAllocator), or AddressSanitizer is in the process and not in a checked build of Freelane.
+     * -X dev, PyMem_SetAllocator), or Freelane was compiled with AddressSanitizer and not as a checked build. Where
+     * AddressSanitizer is in the process and Freelane was compiled without it, the heap informs it of each block.
      * tracemalloc is no such tool (fl_py_set_caching). */
     bool ignore_tools;
 };

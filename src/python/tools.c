@@ -16,10 +16,11 @@ enum { FILLING = 0xCD, FILLED = 32 };
 
 static bool looked, found;
 
-/* The runtime is there, and the library does not inform it of each object: that takes a checked build. */
+/* The runtime is there, and the library does not inform it of each block: a heap that is watched does (base/watch.h), and
+ * a checked build that is compiled with the sanitizer. */
 static bool is_sanitized(void)
 {
-    return __asan_region_is_poisoned != NULL && !(FLI_ADDRESS_SANITIZER && FLI_CHECKED);
+    return __asan_region_is_poisoned != NULL && !FLI_RUNTIMES && !(FLI_ADDRESS_SANITIZER && FLI_CHECKED);
 }
 
 /* The interpreter's own allocators have no context. With PYTHONMALLOC=malloc all domains have the same one. */

@@ -40,6 +40,14 @@ def carried():
     return [ROOT / line for line in lines if line.endswith(".c")]
 
 
+def library_of(name, library):
+    """The path of a library that comes with a compiler, or the test is skipped."""
+    path = run_command([name, f"-print-file-name={library}"]).strip() if shutil.which(name) else ""
+    if not path.startswith("/"):
+        raise unittest.SkipTest(f"no {library} of {name}")
+    return path
+
+
 class FolderTestCase(unittest.TestCase):
     """Has a folder of its own for the time of a test."""
 
@@ -54,17 +62,17 @@ class FolderTestCase(unittest.TestCase):
         return file
 
 
-def compile_carried(folder):
+def compile_carried(folder, *flags):
     """Makes one object of them in the folder."""
     carried_object = pathlib.Path(folder) / "freelane.o"
-    run_command([compiler(), *FLAGS, *WARNINGS, *INCLUDES, "-r", "-nostdlib", *carried(), "-o", carried_object])
+    run_command([compiler(), *FLAGS, *WARNINGS, *INCLUDES, *flags, "-r", "-nostdlib", *carried(), "-o", carried_object])
     return carried_object
 
 
-def link_extension(source, *arguments):
-    """Makes an extension module of a C file, beside it."""
+def link_extension(source, *arguments, by=None):
+    """Makes an extension module of a C file, beside it; `by` is another compiler."""
     extension = source.with_suffix(SUFFIX)
-    run_command([compiler(), *FLAGS, *INCLUDES, "-shared", source, *arguments, "-o", extension])
+    run_command([by or compiler(), *FLAGS, *INCLUDES, "-shared", source, *arguments, "-o", extension])
     return extension
 
 

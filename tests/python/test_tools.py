@@ -16,6 +16,7 @@ import freelane_demo as demo
 from demo_support import (
     ASAN, FREE_THREADED, TSAN, TestCase, few, run_command, run_python, types
 )
+from extension_support import library_of
 
 # Whether each type is on Freelane, and which objects lie in its heap.
 STATE = """
@@ -68,11 +69,7 @@ def asan_runtime():
     """The library that AddressSanitizer needs in a process from its start, or the test is skipped."""
     if ASAN or TSAN:
         raise unittest.SkipTest("a sanitizer is there already")
-    gcc = shutil.which("gcc")
-    path = run_command([gcc, "-print-file-name=libasan.so"]).strip() if gcc else ""
-    if not path.startswith("/"):
-        raise unittest.SkipTest("no runtime of AddressSanitizer")
-    return {"LD_PRELOAD": path, "ASAN_OPTIONS": "detect_leaks=0"}
+    return {"LD_PRELOAD": library_of("gcc", "libasan.so"), "ASAN_OPTIONS": "detect_leaks=0"}
 
 
 def state(**environment):
@@ -235,19 +232,34 @@ class Wrapped(unittest.TestCase):
 
 
 class AddressSanitizer(unittest.TestCase):
-    """The runtime alone, in a build that is not a checked one with AddressSanitizer."""
+    """The runtime alone, in a build that is not compiled with AddressSanitizer, or a checked one that is. What is found
+    of all that can be has its own tests (test_planted.py)."""
 
-    def test_all_objects_lie_in_the_interpreters_memory(self):
-        self.assertEqual(state(**asan_runtime()), "off interpreter")
+    WITHOUT_GC = ["Point", "StaticPair", "ImmortalLabel"]
+
+    def test_types_stay_on_freelane(self):
+        self.assertEqual(state(**asan_runtime()), "caching heap")
+        self.assertEqual(state(FREELANE_PYTHON_OPTIONS="tools=0", **asan_runtime()), "caching heap")
 
     def test_the_program_goes_on(self):
         run_python(USE, **asan_runtime())
 
-    def test_an_option_keeps_freelane_on(self):
-        self.assertEqual(state(FREELANE_PYTHON_OPTIONS="tools=0", **asan_runtime()), "caching heap")
+    def test_it_finds_a_read_after_free(self):
+        for name in self.WITHOUT_GC:
+            with self.subTest(name):
+                code, output = run_to_the_end(read_after_free(name), **asan_runtime())
+                self.assertNotEqual(code, 0)
+                self.assertIn("AddressSanitizer: use-after-poison", output)
 
-    def test_it_sees_no_object_that_is_not_a_block_of_malloc(self):
-        for name in TWINS:
+    def test_it_finds_a_write_behind_an_object(self):
+        for name in ("Point", "StaticPair"):  # a label has room for one item more
+            with self.subTest(name):
+                code, output = run_to_the_end(overflow(name), **asan_runtime())
+                self.assertNotEqual(code, 0)
+                self.assertIn("AddressSanitizer: use-after-poison", output)
+
+    def test_it_sees_no_object_of_the_interpreter_s_own_allocator(self):
+        for name in set(TWINS) - set(self.WITHOUT_GC):
             with self.subTest(name):
                 self.assertEqual(run_to_the_end(read_after_free(name), **asan_runtime())[0], 0)
 
