@@ -34,7 +34,7 @@ GOLDEN_WITH_THE_LOCK = {
     "point_heap_freelane_dealloc": ("Point", 35),
     "point_static_freelane_dealloc": ("StaticPoint", 24),
     "label_heap_free": ("Label", 30),
-    "label_heap_freelane_dealloc": ("Label", 100),
+    "label_heap_freelane_dealloc": ("Label", 97),
 }
 
 
