@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What one thread makes and another one uses, where nothing but the library orders the two. The first thread tells the
- * second one by a relaxed store that it is done. ThreadSanitizer reports a race if the library's order is missing; it
- * counts memory that was just mapped or allocated as written by the thread that did it.
+ * What one thread makes and another one uses (passed.h). ThreadSanitizer reports a race if the library's order is
+ * missing; it counts memory that was just mapped or allocated as written by the thread that did it.
  *
  * usage: passed SCENARIO, see the table at the end
  */
@@ -18,34 +17,7 @@
 #include "memory/range.h"
 #include "memory/slab.h"
 #include "pool/reserve.h"
-
-#include <pthread.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define MUST(truth) ((truth) ? (void)0 : fail(__LINE__, #truth))
-
-static void fail(int line, const char *truth)
-{
-    fprintf(stderr, "passed.c:%d: %s\n", line, truth);
-    abort();
-}
-
-/* Steps of a scenario, which order nothing. */
-static _Atomic(int) step;
-
-static void reach(int number)
-{
-    atomic_store_explicit(&step, number, memory_order_relaxed);
-}
-
-static void await(int number)
-{
-    while (atomic_load_explicit(&step, memory_order_relaxed) < number)
-        sched_yield();
-}
+#include "passed.h"
 
 /* What the first thread has made, where the scenario has to name it. */
 static _Atomic(void *) made;
@@ -344,10 +316,6 @@ static void wait_for_readers(void)
 
 static struct fli_helper helper = FLI_HELPER_INITIALIZER(wait_for_readers);
 
-static void nothing(void)
-{
-}
-
 static void use_grace(void)
 {
     int64_t token = fli_helper_begin(&helper);
@@ -359,10 +327,7 @@ static void use_grace(void)
 
 /* ---- The scenarios. */
 
-static const struct {
-    const char *name;
-    void (*begin)(void), (*make)(void), (*use)(void);
-} scenarios[] = {
+static const struct scenario scenarios[] = {
     {"default", nothing, make_default, use_default},
     {"handler", nothing, make_handler, use_handler},
     {"guest", begin_guest, make_guest, use_guest},
@@ -382,24 +347,7 @@ static const struct {
     {"grace", nothing, nothing, use_grace},
 };
 
-static void *run(void *work)
-{
-    (*(void (*const *)(void))work)();
-    return NULL;
-}
-
 int main(int argc, char **argv)
 {
-    for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {
-        pthread_t threads[2];
-        if (argc != 2 || strcmp(argv[1], scenarios[i].name) != 0)
-            continue;
-        scenarios[i].begin();
-        MUST(pthread_create(&threads[0], NULL, run, (void *)&scenarios[i].use) == 0);
-        MUST(pthread_create(&threads[1], NULL, run, (void *)&scenarios[i].make) == 0);
-        for (int j = 0; j < 2; j++)
-            MUST(pthread_join(threads[j], NULL) == 0);
-        return 0;
-    }
-    return 2;
+    return run_scenario(scenarios, sizeof scenarios / sizeof *scenarios, argc, argv);
 }

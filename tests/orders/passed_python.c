@@ -11,33 +11,7 @@
 #include "python/pace.h"
 #include "python/queue.h"
 #include "python/stop.h"
-
-#include <pthread.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#define MUST(truth) ((truth) ? (void)0 : fail(__LINE__, #truth))
-
-static void fail(int line, const char *truth)
-{
-    fprintf(stderr, "passed_python.c:%d: %s\n", line, truth);
-    abort();
-}
-
-static _Atomic(int) step;
-
-static void reach(int number)
-{
-    atomic_store_explicit(&step, number, memory_order_relaxed);
-}
-
-static void await(int number)
-{
-    while (atomic_load_explicit(&step, memory_order_relaxed) < number)
-        sched_yield();
-}
+#include "passed.h"
 
 /* ---- Retired buffers. */
 
@@ -105,39 +79,15 @@ static void use_stop(void)
 
 /* ---- The scenarios. */
 
-static void nothing(void)
-{
-}
-
-static const struct {
-    const char *name;
-    void (*begin)(void), (*make)(void), (*use)(void);
-} scenarios[] = {
+static const struct scenario scenarios[] = {
     {"buffer", nothing, make_buffer, use_buffer},
     {"later", begin_later, make_reference, use_reference},
     {"stop", begin_stop, make_stop, use_stop},
 };
 
-static void *run(void *work)
-{
-    (*(void (*const *)(void))work)();
-    return NULL;
-}
-
 int main(int argc, char **argv)
 {
-    for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {
-        pthread_t threads[2];
-        if (argc != 2 || strcmp(argv[1], scenarios[i].name) != 0)
-            continue;
-        scenarios[i].begin();
-        MUST(pthread_create(&threads[0], NULL, run, (void *)&scenarios[i].use) == 0);
-        MUST(pthread_create(&threads[1], NULL, run, (void *)&scenarios[i].make) == 0);
-        for (int j = 0; j < 2; j++)
-            MUST(pthread_join(threads[j], NULL) == 0);
-        return 0;
-    }
-    return 2;
+    return run_scenario(scenarios, sizeof scenarios / sizeof *scenarios, argc, argv);
 }
 
 /* ---- In place of the interpreter and of other files. */
@@ -165,12 +115,12 @@ PyInterpreterState *PyInterpreterState_Main(void)
 void PyErr_SetString(PyObject *type, const char *text)
 {
     (void)type;
-    fail(__LINE__, text);
+    fail(__FILE__, __LINE__, text);
 }
 
 PyObject *PyErr_NoMemory(void)
 {
-    fail(__LINE__, "memory");
+    fail(__FILE__, __LINE__, "memory");
     return NULL;
 }
 
