@@ -30,7 +30,7 @@
 #include "memory/mark.h"
 #include "memory/state.h"
 #include "memory/stray.h"
-#include "model_check.h"
+#include "model_periods.h"
 #include "pool/deferred.h"
 #include "pool/deliver.h"
 
@@ -41,17 +41,14 @@ namespace
 
 enum { CLASS = 1, THREADS = 2, STEPS = 2, ALIVE = 1, REUSED = 2 };
 
-const int64_t FOR_EVER = INT64_MAX;
-
 /* Of one execution. */
 struct ground {
     fli_backing backing;
     fli_deferred deferred;
     fli_grace grace;
     fli_owner owners[THREADS];
-    rl::atomic<int64_t> begun;           /* grace periods */
-    rl::atomic<int64_t> passed[THREADS]; /* the thread has passed a quiescent state in those up to this one */
-    rl::atomic<bool> found[THREADS];     /* whether readers find the block */
+    periods grace_periods;
+    rl::atomic<bool> found[THREADS]; /* whether readers find the block */
     rl::var<unsigned> contents[THREADS];
     void **places[THREADS];
     unsigned magazines; /* how many can be had */
@@ -70,14 +67,6 @@ struct ground {
 };
 
 ground *now;
-
-bool has_elapsed(void *, int64_t token)
-{
-    for (rl::atomic<int64_t> &one : now->passed)
-        if (one.load(rl::mo_acquire, $) < token)
-            return false;
-    return true;
-}
 
 /* Only a step sees whether the grace period has ended. */
 void wait_a_while(void *, int64_t)
@@ -160,14 +149,13 @@ struct batch_model : rl::test_suite<scenario, THREADS> {
         here.grace.kind = FL_GRACE_QSBR;
         here.grace.calls.elapsed = has_elapsed;
         here.grace.wait_for = wait_for;
-        here.begun.store(0, rl::mo_relaxed, $);
+        here.grace_periods.before();
         lay_out_slab();
         lay_out_magazines();
         lay_out_deferred();
         for (unsigned i = 0; i < THREADS; i++) {
             here.owners[i].realtime = false;
             here.places[i] = nullptr;
-            here.passed[i].store(0, rl::mo_relaxed, $);
             here.found[i].store(true, rl::mo_relaxed, $);
             here.contents[i]($) = ALIVE;
         }
@@ -232,7 +220,7 @@ struct batch_model : rl::test_suite<scenario, THREADS> {
 
     void pass(unsigned self)
     {
-        here.passed[self].store(here.begun.load(rl::mo_acquire, $), rl::mo_release, $);
+        here.grace_periods.pass(self);
     }
 
     void pass_and_advance(unsigned self)
@@ -244,7 +232,7 @@ struct batch_model : rl::test_suite<scenario, THREADS> {
     /* The thread reads no more. */
     void leave(unsigned self)
     {
-        here.passed[self].store(FOR_EVER, rl::mo_release, $);
+        here.grace_periods.leave(self);
     }
 
     void thread(unsigned self)
@@ -293,22 +281,6 @@ struct drained : batch_model<drained, 1, 1> {
 } // namespace
 
 /* ---- In place of the files that deferred.c, batch.c and mark.c use. */
-
-int64_t fli_grace_begin(const fli_grace *)
-{
-    return now->begun.fetch_add(1, rl::mo_acq_rel, $) + 1;
-}
-
-bool fli_grace_elapsed_host(const fli_grace *, int64_t)
-{
-    RL_ASSERT(!"the host implements grace periods");
-    return false;
-}
-
-bool fli_grace_wait(const fli_grace *, int64_t token, unsigned)
-{
-    return has_elapsed(nullptr, token);
-}
 
 fli_magazine *fli_owner_obtain_empty_anywhere(fli_backing *backing, fli_owner *owner)
 {

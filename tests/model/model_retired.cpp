@@ -26,7 +26,7 @@
 #include "heap/thread.h"
 #include "memory/idle.h"
 #include "memory/slab_list.h"
-#include "model_check.h"
+#include "model_periods.h"
 
 #include <new>
 
@@ -37,16 +37,13 @@ enum { CLASS = 1, SLABS = 2, THREADS = 2, ANOTHER = 7 };
 
 enum place { RETIRED, IN_HAND, AT_HOME, IDLE };
 
-const int64_t FOR_EVER = INT64_MAX;
-
 /* Of one execution. */
 struct ground {
     fl_heap heap;
     fli_home home;
-    rl::atomic<int64_t> begun;           /* grace periods */
-    rl::atomic<int64_t> passed[THREADS]; /* the thread has passed a quiescent state in those up to this one */
-    rl::atomic<bool> found[SLABS + 1];   /* whether readers find a block of the slab */
-    rl::var<unsigned> kind[SLABS + 1];   /* what readers see there */
+    periods grace_periods;
+    rl::atomic<bool> found[SLABS + 1]; /* whether readers find a block of the slab */
+    rl::var<unsigned> kind[SLABS + 1]; /* what readers see there */
     rl::var<unsigned> places[SLABS + 1];
 
     void move(uint32_t slab, place from, place to)
@@ -57,14 +54,6 @@ struct ground {
 };
 
 ground *now;
-
-bool has_elapsed(void *, int64_t token)
-{
-    for (rl::atomic<int64_t> &one : now->passed)
-        if (one.load(rl::mo_acquire, $) < token)
-            return false;
-    return true;
-}
 
 template <typename scenario> struct retired_model : rl::test_suite<scenario, THREADS> {
     ground here;
@@ -91,9 +80,7 @@ template <typename scenario> struct retired_model : rl::test_suite<scenario, THR
         heap->retired.warm_most = 0;
         fli_retired_init(heap);
         fli_store_relaxed(&heap->retired.batch.token, (int64_t)0);
-        here.begun.store(0, rl::mo_relaxed, $);
-        for (rl::atomic<int64_t> &one : here.passed)
-            one.store(0, rl::mo_relaxed, $);
+        here.grace_periods.before();
     }
 
     void after()
@@ -111,12 +98,12 @@ template <typename scenario> struct retired_model : rl::test_suite<scenario, THR
 
     void pass(unsigned self)
     {
-        here.passed[self].store(here.begun.load(rl::mo_acquire, $), rl::mo_release, $);
+        here.grace_periods.pass(self);
     }
 
     void leave(unsigned self)
     {
-        here.passed[self].store(FOR_EVER, rl::mo_release, $);
+        here.grace_periods.leave(self);
     }
 
     void read()
@@ -176,22 +163,6 @@ struct wanted : retired_model<wanted> {
 } // namespace
 
 /* ---- In place of the files that retired.c and batch.c use. */
-
-int64_t fli_grace_begin(const fli_grace *)
-{
-    return now->begun.fetch_add(1, rl::mo_acq_rel, $) + 1;
-}
-
-bool fli_grace_elapsed_host(const fli_grace *, int64_t)
-{
-    RL_ASSERT(!"the host implements grace periods");
-    return false;
-}
-
-bool fli_grace_wait(const fli_grace *, int64_t token, unsigned)
-{
-    return has_elapsed(nullptr, token);
-}
 
 void fli_stall_wait_for(void *, int64_t)
 {
