@@ -7,6 +7,8 @@
  */
 #include <freelane/freelane.h>
 
+#include "grace.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -241,18 +243,6 @@ static void run(struct fl_thread *thread, struct block *blocks, size_t count)
         put(thread, blocks[i], 1);
     large_blocks(thread);
     reserved_blocks(thread);
-}
-
-static int64_t begin(void *context)
-{
-    return ++*(int64_t *)context;
-}
-
-static bool elapsed(void *context, int64_t token)
-{
-    (void)context;
-    (void)token;
-    return true;
 }
 
 static void check(struct fl_heap *heap)

@@ -8,23 +8,12 @@
  * last longer, allocations and quiescent states do part of that. Nothing goes back to the system.
  */
 #include "caller.h"
+#include "grace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { ROUNDS = 4 };
-
-static int64_t begin(void *context)
-{
-    return ++*(int64_t *)context;
-}
-
-static bool elapsed(void *context, int64_t token)
-{
-    (void)context;
-    (void)token;
-    return true;
-}
 
 static void allocate(struct fl_thread *thread, size_t count, void **blocks)
 {
