@@ -19,6 +19,18 @@ INCLUDES = [f"-I{ROOT / 'include'}", f"-I{ROOT / 'src'}", "-isystem", sysconfig.
 FLAGS = ["-std=gnu11", "-O1", "-fPIC", "-fvisibility=hidden", "-pthread", "-DFREELANE_STATIC"]
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 
+# A function of an extension: whether the heap is whole.
+CHECK = """
+static PyObject *check(PyObject *module, PyObject *unused)
+{
+    char error[256];
+    (void)module, (void)unused;
+    if (fl_heap_check(fl_py_heap(), error, sizeof error) != 0)
+        return PyErr_Format(PyExc_AssertionError, "%s", error);
+    Py_RETURN_NONE;
+}
+"""
+
 
 def examples(suffix, comment):
     """The files of tests/examples whose first line is a comment that begins so: {name: text}."""

@@ -8,9 +8,10 @@ import tempfile
 import unittest
 
 from demo_support import FREE_THREADED, TSAN, run_command, run_python
-from extension_support import FLAGS, ROOT, SUFFIX, WARNINGS, carried, compiler
+from extension_support import CHECK, FLAGS, ROOT, SUFFIX, WARNINGS, carried, compiler
 
-MODULE = """
+MODULE = (
+    """
 #include <Python.h>
 #include <freelane/python.h>
 
@@ -74,16 +75,9 @@ static PyObject *live(PyObject *module, PyObject *unused)
     fl_py_get_stats(&stats);
     return PyLong_FromSize_t(stats.live_bytes);
 }
-
-static PyObject *check(PyObject *module, PyObject *unused)
-{
-    char error[256];
-    (void)module, (void)unused;
-    if (fl_heap_check(fl_py_heap(), error, sizeof error) != 0)
-        return PyErr_Format(PyExc_AssertionError, "%s", error);
-    Py_RETURN_NONE;
-}
-
+"""
+    + CHECK
+    + """
 static PyMethodDef methods[] = {{"writes_headers", writes_headers, METH_NOARGS, NULL},
                                 {"live", live, METH_NOARGS, NULL}, {"check", check, METH_NOARGS, NULL},
                                 {NULL, NULL, 0, NULL}};
@@ -104,6 +98,7 @@ static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, (void *)execute}, {Py_mo
 static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "@", NULL, 0, methods, module_slots, NULL, NULL, NULL};
 PyMODINIT_FUNC PyInit_@(void) { return PyModuleDef_Init(&definition); }
 """
+)
 
 PROGRAM = """
 import gc, sys, threading

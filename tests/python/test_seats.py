@@ -7,27 +7,22 @@ import tempfile
 import unittest
 
 from demo_support import TSAN, run_python
-from extension_support import WARNINGS, compile_carried, examples, link_extension
+from extension_support import CHECK, WARNINGS, compile_carried, examples, link_extension
 
-MODULE = """
+MODULE = (
+    """
 static PyObject *is_seated(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
     return PyBool_FromLong(fl_py_here() != &fl_py_nowhere);
 }
-
-static PyObject *check(PyObject *module, PyObject *unused)
-{
-    char error[256];
-    (void)module, (void)unused;
-    if (fl_heap_check(fl_py_heap(), error, sizeof error) != 0)
-        return PyErr_Format(PyExc_AssertionError, "%s", error);
-    Py_RETURN_NONE;
-}
-
+"""
+    + CHECK
+    + """
 static PyMethodDef methods[] = {{"is_seated", is_seated, METH_NOARGS, NULL}, {"check", check, METH_NOARGS, NULL},
                                 {NULL, NULL, 0, NULL}};
 """
+)
 
 SETUP = """
 import gc, os, sys, threading, traceback
