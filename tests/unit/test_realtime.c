@@ -131,15 +131,23 @@ static struct bed hasty_bed(void)
     return bed_with(&(struct fl_options){.decay_ms = 8, .retain_bytes = FLI_MIB});
 }
 
+/* A real-time thread that has blocks of all sizes. */
+static struct bed bed_with_blocks(struct block *huge)
+{
+    struct bed bed = hasty_bed();
+    *huge = new_block(bed.thread, HUGE_BYTES);
+    allocate_mixed(bed.thread, MIXED_BYTES);
+    be_realtime(bed.thread);
+    return bed;
+}
+
 /* ---- Frees. */
 
 static void a_free_does_not_call_the_os(void **state)
 {
     (void)state;
-    struct bed bed = hasty_bed();
-    struct block huge = new_block(bed.thread, HUGE_BYTES);
-    allocate_mixed(bed.thread, MIXED_BYTES);
-    be_realtime(bed.thread);
+    struct block huge;
+    struct bed bed = bed_with_blocks(&huge);
     usleep(20000); /* decay is due */
     uint64_t trims = stats_of(bed.heap).trims;
     system_calls = 0;
@@ -155,10 +163,8 @@ static void a_free_does_not_call_the_os(void **state)
 static void the_same_frees_do_elsewhere(void **state)
 {
     (void)state;
-    struct bed bed = hasty_bed();
-    struct block huge = new_block(bed.thread, HUGE_BYTES);
-    allocate_mixed(bed.thread, MIXED_BYTES);
-    be_realtime(bed.thread);
+    struct block huge;
+    struct bed bed = bed_with_blocks(&huge);
     assert_int_equal(fl_thread_set_realtime(bed.thread, false), 0);
     usleep(20000);
     system_calls = 0;
