@@ -85,7 +85,6 @@ static int in_child(struct bed *bed)
 static void the_child_of_a_fork_has_one_too(void **state)
 {
     (void)state;
-    skip_under_emulator(NO_THREADS_AFTER_FORK);
     struct bed bed = bed_in_care(DECAY_MS);
     burst(bed.thread);
     for (unsigned i = 0; i < 5; i++) {

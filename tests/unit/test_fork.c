@@ -157,7 +157,6 @@ static void count_the_lost(void *argument)
 
 static void blocks_in_other_threads_caches_count_as_lost(void **state)
 {
-    skip_under_emulator(NO_THREADS_AFTER_FORK);
     struct sleeper sleeper;
     struct scene scene = {.bed = *state, .sleeper = &sleeper};
     put_to_sleep(&sleeper, scene.bed->heap);
@@ -189,7 +188,6 @@ static void find_nothing_lost(void *argument)
 
 static void where_the_world_was_stopped_nothing_is_lost_for_one_fork(void **state)
 {
-    skip_under_emulator(NO_THREADS_AFTER_FORK);
     struct sleeper sleeper;
     struct scene scene = {.bed = *state, .sleeper = &sleeper};
     put_to_sleep(&sleeper, scene.bed->heap);
@@ -202,7 +200,6 @@ static void where_the_world_was_stopped_nothing_is_lost_for_one_fork(void **stat
 
 static void what_is_withdrawn_does_not_hold_for_the_next_fork(void **state)
 {
-    skip_under_emulator(NO_THREADS_AFTER_FORK);
     struct sleeper sleeper;
     struct scene scene = {.bed = *state, .sleeper = &sleeper};
     put_to_sleep(&sleeper, scene.bed->heap);
@@ -338,7 +335,6 @@ static void *churn(void *argument)
 
 static void forks_at_any_moment_leave_parent_and_child_sound(void **state)
 {
-    skip_under_emulator(NO_THREADS_AFTER_FORK);
     skip_without_forking_allocator();
     struct bed *bed = *state;
     struct worker workers[2];
@@ -386,7 +382,6 @@ static struct fl_heap *make_heap_at_rest(void)
 static void a_fork_writes_to_no_heap_that_is_at_rest(void **state)
 {
     (void)state;
-    skip_under_emulator(NO_ACCOUNT_OF_MEMORY);
     struct fl_heap *heaps[200];
     for (size_t i = 0; i < COUNT_OF(heaps); i++)
         heaps[i] = make_heap_at_rest();
@@ -471,7 +466,6 @@ static void reclaim_in_child(void *argument)
 static void a_child_of_bp_reclaims_though_another_thread_was_in_a_section(void **state)
 {
     (void)state;
-    skip_under_emulator(NO_THREADS_AFTER_FORK);
     struct bed bed = bed_of(FL_GRACE_BP);
     struct lingerer lingerer = {0};
     begin_lingering(&lingerer, bed.heap, FL_GRACE_BP);
@@ -558,7 +552,6 @@ static void go_on_without_grace_periods(void *argument)
 static void a_fork_does_not_wait_for_ever_for_a_reader(void **state)
 {
     (void)state;
-    skip_under_emulator(NO_THREADS_AFTER_FORK);
     struct bed bed = bed_of(FL_GRACE_BP);
     struct lingerer lingerer = {0};
     begin_lingering(&lingerer, bed.heap, FL_GRACE_BP);
@@ -623,7 +616,6 @@ static void keep_what_is_deferred(void *argument)
 static void a_child_of_qsbr_keeps_what_is_deferred_and_says_so(void **state)
 {
     (void)state;
-    skip_under_emulator(NO_THREADS_AFTER_FORK);
     struct bed bed = bed_of(FL_GRACE_QSBR);
     struct lingerer lingerer = {0};
     begin_lingering(&lingerer, bed.heap, FL_GRACE_QSBR);
@@ -849,7 +841,6 @@ static void reclaim_what_there_is(void *argument)
 static void forks_at_any_moment_of_deferring_leave_parent_and_child_sound(void **state)
 {
     (void)state;
-    skip_under_emulator(NO_THREADS_AFTER_FORK);
     skip_without_forking_allocator();
     struct bed bed = bed_of(FL_GRACE_BP);
     struct worker workers[3];

@@ -474,7 +474,6 @@ static void defer_in_handlers(enum fl_grace grace)
 static void handlers_may_defer_with_bp(void **state)
 {
     (void)state;
-    skip_under_emulator(NO_THREADS_AFTER_FORK);
     defer_in_handlers(FL_GRACE_BP);
 }
 
@@ -487,7 +486,6 @@ static void handlers_may_defer_with_qsbr(void **state)
 static void handlers_may_defer_on_a_thread_that_never_read(void **state)
 {
     (void)state;
-    skip_under_emulator(NO_THREADS_AFTER_FORK);
     struct bed before = bed;
     bed = (struct bed){.heap = heap_with(&(struct fl_options){.grace = FL_GRACE_BP})};
     bed.thread = fl_thread_attach(bed.heap);
@@ -514,7 +512,6 @@ static void wait_in_handlers(enum stage stage)
 static void nothing_is_waited_for_between_the_handlers(void **state)
 {
     (void)state;
-    skip_under_emulator(NO_THREADS_AFTER_FORK);
     lasting = NULL;
     early_act = wait_in_handlers;
     memset(early_count, 0, sizeof early_count);

@@ -82,7 +82,6 @@ static void find_one_record(void *argument)
 
 static void what_is_known_of_other_threads_is_released_in_the_child(void **state)
 {
-    skip_under_emulator(NO_ROBUST_MUTEXES);
     struct bed *bed = *state;
     struct sleeper sleepers[3];
     size_t before = count_records();
