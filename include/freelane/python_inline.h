@@ -236,6 +236,12 @@ FL_INLINE union fl_py_drawer *fl_py_drawer_of(const struct fl_py_type *self, str
     return (union fl_py_drawer *)(void *)((char *)thread + self->state->drawer);
 }
 
+/* The one that is found there. */
+FL_INLINE union fl_py_drawer *fl_py_drawer_at(const struct fl_py_type *self, const struct fl_py_current *at)
+{
+    return fl_py_drawer_of(self, fl_py_thread_at(at));
+}
+
 /* Whether objects of `type` are laid out and freed as `self` says: it is the type itself, or a C subtype that adds
  * nothing. */
 FL_INLINE bool fl_py_is_exact(const struct fl_py_type *self, PyTypeObject *type)
@@ -368,7 +374,7 @@ FL_INLINE bool fl_py_take_type(const struct fl_py_type *self, PyTypeObject *type
         return fl_py_is_exact(self, type);
     if (self->immortal)
         return fl_py_is_exact(self, type) && fl_py_is_immortal(self, type);
-    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_thread_at(at))->stock;
+    struct fl_py_stock *stock = &fl_py_drawer_at(self, at)->stock;
     if (FL_UNLIKELY(stock->type != type || stock->references == 0))
         return false;
     stock->references--;
@@ -381,7 +387,7 @@ FL_INLINE bool fl_py_give_type(const struct fl_py_type *self, PyTypeObject *type
 {
     if (self->immortal)
         return fl_py_is_immortal(self, type);
-    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_thread_at(at))->stock;
+    struct fl_py_stock *stock = &fl_py_drawer_at(self, at)->stock;
     if (FL_UNLIKELY(stock->type != type || stock->references == stock->limit))
         return false;
     stock->references++;
@@ -451,7 +457,7 @@ FL_INLINE PyObject *fl_py_alloc_cached(const struct fl_py_type *self, PyTypeObje
 
 FL_INLINE PyObject *fl_py_alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
 {
-    struct fl_py_cache *cache = &fl_py_drawer_of(self, fl_py_thread_at(fl_py_here()))->cache;
+    struct fl_py_cache *cache = &fl_py_drawer_at(self, fl_py_here())->cache;
     if (FL_UNLIKELY(cache->type != type))
         return fl_py_alloc_slow(self, type, items);
     return fl_py_alloc_cached(self, type, cache);
@@ -487,7 +493,7 @@ FL_INLINE bool fl_py_put_cached(PyObject *object, PyTypeObject *type, struct fl_
 /* The same for the thread's cache, if there is one. */
 FL_INLINE bool fl_py_cache_put(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
 {
-    struct fl_py_cache *cache = &fl_py_drawer_of(self, fl_py_thread_at(fl_py_here()))->cache;
+    struct fl_py_cache *cache = &fl_py_drawer_at(self, fl_py_here())->cache;
     if (FL_UNLIKELY(!fl_py_is_cache_of(cache, type)))
         return fl_py_cache_put_slow(self, object);
     return fl_py_put_cached(object, type, cache);

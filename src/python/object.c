@@ -43,7 +43,7 @@ static bool has_gc(PyTypeObject *type)
 
 static struct fl_py_cache *cache_of(const struct fl_py_type *self)
 {
-    return &fl_py_drawer_of(self, fl_py_thread_at(fl_py_here_slowly()))->cache;
+    return &fl_py_drawer_at(self, fl_py_here_slowly())->cache;
 }
 
 bool fl_py_cache_put_slow(const struct fl_py_type *self, PyObject *object)
@@ -143,8 +143,9 @@ PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py
         PyErr_Format(PyExc_SystemError, "freelane: fl_py_type_ready was not called for %s", type->tp_name);
         return NULL;
     }
-    if (self->gc && cache_of(self)->type == type)
-        return fl_py_alloc_cached(self, type, cache_of(self));
+    struct fl_py_cache *cache = cache_of(self);
+    if (self->gc && cache->type == type)
+        return fl_py_alloc_cached(self, type, cache);
     PyObject *object = !self->gc && is_unseated() ? fl_py_try_alloc(self, type, &fl_py_current) : NULL;
     if (object != NULL)
         return object;
@@ -200,7 +201,7 @@ void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObjec
     const struct fl_py_current *at = fl_py_here_slowly();
     if (is_unseated() && fl_py_try_end(self, object, type, at))
         return;
-    struct fl_py_stock *stock = &fl_py_drawer_of(self, fl_py_thread_at(at))->stock;
+    struct fl_py_stock *stock = &fl_py_drawer_at(self, at)->stock;
     if (stock->type == type && stock->references == stock->limit)
         fli_py_stock_relieve(stock);
     fl_py_release(self, object);
