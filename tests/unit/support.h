@@ -133,13 +133,17 @@ struct recorded_misuse {
 
 static struct recorded_misuse misuse;
 
+/* Threads may tell at once; the record is read when they are joined. */
 static inline void record_misuse(const struct fl_misuse *told)
 {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
     misuse.count++;
     misuse.pointer = told->pointer;
     snprintf(misuse.call, sizeof misuse.call, "%s", told->call);
     snprintf(misuse.type, sizeof misuse.type, "%s", told->type != NULL ? told->type : "");
     snprintf(misuse.message, sizeof misuse.message, "%s", told->message);
+    pthread_mutex_unlock(&lock);
 }
 
 static inline int misuse_bed_up(void **state)
