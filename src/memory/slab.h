@@ -169,15 +169,19 @@ size_t fli_slab_trim_metadata(struct fli_slabs *slabs);
 
 /* ---- Inline functions. */
 
-/* The class of the slab that an address lies in; 0 if in none. */
-static inline unsigned fli_slab_class_of(const struct fli_slabs *slabs, const void *address)
+/* The class of the slab that an address in a range lies in; 0 if it has none. */
+static inline unsigned fli_slab_class_in(const struct fli_range *range, const void *address)
 {
-    const struct fli_range *range = fli_range_of(&slabs->ranges, address);
-    if (FLI_UNLIKELY(range == NULL))
-        return 0;
     /* Relaxed: a thread that holds a block learned of it after its slab got its class. The slab keeps the class
      * meanwhile. */
     return fli_load_relaxed(&range->classes[((uintptr_t)address - (uintptr_t)range->base) >> FLI_SLAB_SHIFT]);
+}
+
+/* The same of any address; 0 if it lies in no slab. */
+static inline unsigned fli_slab_class_of(const struct fli_slabs *slabs, const void *address)
+{
+    const struct fli_range *range = fli_range_of(&slabs->ranges, address);
+    return FLI_UNLIKELY(range == NULL) ? 0 : fli_slab_class_in(range, address);
 }
 
 /* The number of the slab that an address in a slab lies in. */

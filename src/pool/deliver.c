@@ -100,6 +100,11 @@ static inline void prefetch_bit(const struct fli_slabs *slabs, const struct fli_
     __builtin_prefetch((const void *)&fli_slab_row_in(range, block)->free_bits[index / 64]);
 }
 
+static inline bool is_same_slab(const void *a, const void *b)
+{
+    return (((uintptr_t)a ^ (uintptr_t)b) >> FLI_SLAB_SHIFT) == 0;
+}
+
 /* Sends home the block at `at` and those behind it of the same slab, which has the row. Returns where the others
  * begin. */
 static void *const *deliver_slab(struct fli_homes *homes, struct fli_home_class *class, unsigned class_index,
@@ -122,32 +127,54 @@ static void *const *deliver_slab(struct fli_homes *homes, struct fli_home_class 
         unsigned in_row = put_row(&d);
         count += in_row > 0 ? in_row : put_singly(slabs, class_index, &d, ROW_EVERY);
     }
-    fli_home_count_free(homes, class, fli_slab_number(slabs, *at), count);
+    fli_home_count_free(homes, class, &row->record, *at, count);
     return d.at;
+}
+
+/* Sends home a block alone: the next one in the array lies in another slab. Returns whether it was no stray. */
+static inline bool deliver_one(struct fli_slabs *slabs, unsigned class_index, struct fli_row *row, const void *block)
+{
+    const struct fli_slab_class *of = &slabs->by_class[class_index];
+    uint64_t place = (uintptr_t)block % FLI_SLAB_BYTES * of->reciprocal;
+    uint32_t index = (uint32_t)(place >> 32);
+    bool is_block = (uint32_t)place < of->reciprocal && index < of->blocks;
+    if (FLI_LIKELY(is_block && set_bits(&row->free_bits[index / 64], (uint64_t)1 << index % 64)))
+        return true;
+    fli_stray_note(slabs, class_index, block, is_block);
+    return false;
 }
 
 /* The row of a block's slab, if the block is one of the class and `home` is its home; or NULL. */
 static inline struct fli_row *row_at_home(const struct fli_slabs *slabs, struct fli_home *home, unsigned class_index,
                                           const void *block)
 {
-    if (FLI_UNLIKELY(fli_slab_class_of(slabs, block) != class_index))
+    const struct fli_range *range = fli_range_of(&slabs->ranges, block);
+    if (FLI_UNLIKELY(range == NULL || fli_slab_class_in(range, block) != class_index))
         return NULL;
-    struct fli_row *row = fli_slab_row_of(slabs, block);
+    struct fli_row *row = fli_slab_row_in(range, block);
     return FLI_LIKELY(fli_home_of_slab(&row->record) == home) ? row : NULL;
 }
 
 unsigned fli_deliver(struct fli_homes *homes, struct fli_home *home, unsigned class_index, void **blocks,
                      unsigned count)
 {
+    struct fli_slabs *slabs = homes->slabs;
+    struct fli_home_class *class = &home->classes[class_index];
     void *const *end = blocks + count;
     void **left = blocks;
     fli_home_assert_held(home);
     for (void *const *at = blocks; at < end;) {
-        struct fli_row *row = row_at_home(homes->slabs, home, class_index, *at);
-        if (FLI_LIKELY(row != NULL))
-            at = deliver_slab(homes, &home->classes[class_index], class_index, row, at, end);
-        else
+        struct fli_row *row = row_at_home(slabs, home, class_index, *at);
+        if (FLI_UNLIKELY(row == NULL)) {
             *left++ = *at++;
+        } else if (end - at >= ROW_LEAST && is_same_slab(at[0], at[ROW_LEAST - 1])) {
+            at = deliver_slab(homes, class, class_index, row, at, end);
+        } else {
+            if (end - at > AHEAD)
+                prefetch_bit(slabs, &slabs->by_class[class_index], at[AHEAD]);
+            fli_home_count_free(homes, class, &row->record, *at, deliver_one(slabs, class_index, row, *at));
+            at++;
+        }
     }
     return (unsigned)(left - blocks);
 }
@@ -165,7 +192,7 @@ FLI_COLD static void note_twice(struct fli_slabs *slabs, unsigned class_index, u
 
 void fli_deliver_bits(struct fli_homes *homes, struct fli_home *home, uint32_t slab, const uint64_t *bits)
 {
-    const struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    struct fli_slab *record = fli_slab_at(homes->slabs, slab);
     FLI_ATOMIC(uint64_t) *free_bits = fli_slab_free_bits(homes->slabs, slab);
     unsigned class_index = record->class_index, count = 0;
     fli_home_assert_held(home);
@@ -175,5 +202,5 @@ void fli_deliver_bits(struct fli_homes *homes, struct fli_home *home, uint32_t s
         set_bits(&free_bits[w], mask);
         count += (unsigned)__builtin_popcountll(mask);
     }
-    fli_home_count_free(homes, &home->classes[class_index], slab, count);
+    fli_home_count_free(homes, &home->classes[class_index], record, fli_slab_start(homes->slabs, slab), count);
 }

@@ -145,13 +145,10 @@ static void count_free(struct fli_home_class *class, unsigned change)
     fli_count(&class->free, change);
 }
 
-void fli_home_count_free(struct fli_homes *homes, struct fli_home_class *class, uint32_t slab, unsigned count)
+void fli_home_sort(struct fli_homes *homes, struct fli_home_class *class, const void *address)
 {
-    struct fli_slab *record = fli_slab_at(homes->slabs, slab);
-    record->free = (uint16_t)(record->free + count);
-    count_free(class, count);
-    if (FLI_UNLIKELY(record->free >= record->moves_at))
-        move_slab(homes, class, slab, list_for(record));
+    uint32_t slab = fli_slab_number(homes->slabs, address);
+    move_slab(homes, class, slab, list_for(fli_slab_at(homes->slabs, slab)));
 }
 
 /* ---- Taking blocks. */

@@ -98,8 +98,18 @@ static inline void fli_home_assert_held(struct fli_home *home)
 
 /* ---- Under the lock of `home`. */
 
-/* Counts `count` blocks of a slab whose bits have been set, and moves the slab to the list where it now belongs. */
-void fli_home_count_free(struct fli_homes *homes, struct fli_home_class *home_class, uint32_t slab, unsigned count);
+/* Moves a slab, in which an address lies, to the list where it now belongs. */
+void fli_home_sort(struct fli_homes *homes, struct fli_home_class *home_class, const void *address);
+
+/* Counts `count` blocks whose bits have been set, of the slab in which an address lies. */
+static inline void fli_home_count_free(struct fli_homes *homes, struct fli_home_class *home_class,
+                                       struct fli_slab *record, const void *address, unsigned count)
+{
+    record->free = (uint16_t)(record->free + count);
+    fli_count(&home_class->free, count);
+    if (FLI_UNLIKELY(record->free >= record->moves_at))
+        fli_home_sort(homes, home_class, address);
+}
 
 /* Takes up to `count` free blocks, the lowest address last. Returns how many. */
 unsigned fli_home_take(struct fli_homes *homes, struct fli_home *home, unsigned class_index, unsigned count,
