@@ -3,7 +3,7 @@
  * Atomic operations named after their memory order, and the 64-bit index+tag word.
  *
  * Threads access what they share without a lock only through these names. A model checker can supply its own
- * (FREELANE_MODEL). Each order has a label beside it, and tests/orders/README.md says which program fails when it is
+ * (FREELANE_MODEL). Each order has a label beside it, and tests/README.md says which program fails when it is
  * weaker. There are no standalone fences, because ThreadSanitizer does not see them. FLI_PLAIN declares an ordinary
  * word that a lock of the library guards; the model checker reports an access without that lock.
  */

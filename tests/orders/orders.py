@@ -5,10 +5,12 @@ A place is an ordered atomic access in src/ or include/, known by its label (tes
 is weakened by one step: acquire and release become relaxed, acq_rel loses one half or the other, seq_cst becomes
 acq_rel (acquire for a load, release for a store). weaken.h does that when a program starts.
 
-The table in README.md has a row for each weakening, with the program that fails then, or why no program has to.
+The table of orders in tests/README.md has a row for each weakening, with the program that fails then, or why no
+program has to.
 
-usage: orders.py check                     the table has the rows that the source asks for
+usage: orders.py check [<root>]            the table has the rows that the source asks for
        orders.py list                      the weakenings, with what FREELANE_WEAKEN has to be
+       orders.py write                     writes the rows anew, with what is known of those that stay
        orders.py fails <program> <build>   the program, in the build folder, fails in each row that names it
        orders.py find <build> <pattern> [<row or label> ...]
                                            tries the programs of a build folder that the pattern matches, and enters in
@@ -22,16 +24,18 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TABLE = pathlib.Path(__file__).resolve().parent / "README.md"
+TABLE = "tests/README.md"
+BEGIN, END = "<!-- orders -->\n", "<!-- end of orders -->\n"  # around the table
 sys.path.insert(0, str(ROOT / "tests" / "checks"))
 
-import orders  # noqa: E402
-from source import report, sources  # noqa: E402
+import orders
+from source import report, sources
 
 VALUES = {"relaxed": 0, "acquire": 2, "release": 3, "acq_rel": 4}
 NAMED = re.compile(r"^(?:memory_order_|__ATOMIC_)(\w+)$")
 TSAN_OPTIONS = f"halt_on_error=1:die_after_fork=0:suppressions={ROOT}/tests/tsan.supp"
 NOT_FOUND = "not found yet"
+WITHOUT_PROGRAM = ("needed, but not shown: ", "not needed: ")  # why no program fails
 
 # Where a build folder has programs, by the first word of their names.
 FOLDERS = {
@@ -111,8 +115,8 @@ def steps(access, which, order):
     return ["relaxed"] if order != "relaxed" else []
 
 
-def weakenings():
-    files = list(sources(ROOT, "src", "include"))
+def weakenings(root=ROOT):
+    files = list(sources(root, "src", "include"))
     labels = [label for file in files for label in orders.labels(file)]
     names = orders.operations(files)
     for file in files:
@@ -129,14 +133,20 @@ def weakenings():
 # ---- The table.
 
 
-def rows():
+def parts(root):
+    """The text before the table, the table, and the text behind it."""
+    before, begin, rest = (root / TABLE).read_text(encoding="utf-8").partition(BEGIN)
+    table, end, after = rest.partition(END)
+    if not begin or not end:
+        sys.exit(f"{TABLE} has no table of orders, between {BEGIN.strip()} and {END.strip()}")
+    return before + begin, table, end + after
+
+
+def rows(root=ROOT):
     """What the table says fails, by name."""
-    found = {}
-    for line in TABLE.read_text(encoding="utf-8").split("\n"):
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if re.match(r"\| [A-Z]\d+", line):
-            found[cells[0]] = cells
-    return found
+    lines = parts(root)[1].splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[-1] for row in cells}
 
 
 def program_of(cell):
@@ -152,19 +162,20 @@ def lines_of_table(every, known):
         yield f"| {weakening.name} | {weakening.place} | {weakening.order} | {known.get(weakening.name, NOT_FOUND)} |"
 
 
-def write(known):
-    text = TABLE.read_text(encoding="utf-8")
-    head, _, rest = text.partition("| weakened |")
-    tail = re.sub(r"\A(.*\n)(\|.*\n)*", "", rest)
-    TABLE.write_text(head + "\n".join(lines_of_table(weakenings(), known)) + "\n" + tail, encoding="utf-8")
+def write(known, root=ROOT):
+    before, _, after = parts(root)
+    table = "\n".join(lines_of_table(weakenings(root), known)) + "\n"
+    (root / TABLE).write_text(before + table + after, encoding="utf-8")
 
 
-def check():
-    table = TABLE.read_text(encoding="utf-8").split("\n")
-    known = {name: cells[-1] for name, cells in rows().items()}
-    wanted = list(lines_of_table(weakenings(), known))
-    problems = [f"no row in {TABLE.name}: {line}" for line in wanted if line not in table]
-    problems += [f"{TABLE.name}: no such place: {name}" for name in known if not any(name in line for line in wanted)]
+def check(root=ROOT):
+    known, table = rows(root), parts(root)[1].splitlines()
+    wanted = list(lines_of_table(weakenings(root), known))
+    problems = [f"no row in {TABLE}: {line}" for line in wanted if line not in table]
+    problems += [f"{TABLE}: no such place: {line}" for line in table if line not in wanted]
+    for name, cell in known.items():
+        if program_of(cell) is None and not cell.startswith(WITHOUT_PROGRAM):
+            problems.append(f"{TABLE}: {name} names no program, and does not say why: {cell}")
     report(problems, len(wanted) - 2)
 
 
@@ -195,10 +206,10 @@ def fails(build, program, setting):
     return None
 
 
-def fails_everywhere(name, build):
-    known = {row: program_of(cells[-1]) for row, cells in rows().items()}
+def fails_everywhere(name, build, root=ROOT):
+    known = {row: program_of(cell) for row, cell in rows(root).items()}
     seen = missed = 0
-    for weakening in weakenings():
+    for weakening in weakenings(root):
         program = known.get(weakening.name)
         if program is None or program[0] != name:
             continue
@@ -222,14 +233,14 @@ def candidates(build):
 def find(build, pattern, *names):
     programs = [one for one in candidates(build) if re.match(pattern, " ".join(one))]
     for weakening in weakenings():
-        known = {name: cells[-1] for name, cells in rows().items()}
+        known = rows()
         is_named = weakening.name in names or weakening.label.name in names
         if not is_named and (names or program_of(known.get(weakening.name, ""))):
             continue
         stem = weakening.access.source.path.stem
         for one in sorted(programs, key=lambda one: stem not in one[0]):
             if fails(build, one, weakening.setting()) is not None:
-                known = {name: cells[-1] for name, cells in rows().items()}
+                known = rows()
                 known[weakening.name] = f"`{' '.join(one)}`"
                 write(known)
                 break
@@ -238,12 +249,12 @@ def find(build, pattern, *names):
 
 def main(command, *rest):
     if command == "check":
-        check()
+        check(*map(pathlib.Path, rest))
     elif command == "list":
         for weakening in weakenings():
             print(f"{weakening.name:16} {weakening.order:8} {weakening.setting()}")
     elif command == "write":
-        write({name: cells[-1] for name, cells in rows().items()})
+        write(rows())
     elif command == "fails":
         fails_everywhere(*rest)
     elif command == "find":
