@@ -1,23 +1,44 @@
 # SPDX-License-Identifier: MIT
-"""Shows that each check of this folder can fail: it finds what it looks for in a small tree that is made for it."""
+"""Shows that each check of this folder can fail, and so can others that are scripts: it finds what it looks for in a small
+tree that is made for it."""
 
 import contextlib
+import importlib.util
 import io
+import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 import carried
 import exports
+import formatted
 import headers
 import layers
 import narrow
 import orders
 import readme
 import shape
+
+TESTS = pathlib.Path(__file__).resolve().parents[1]
+
+
+def script(path):
+    """A script of another folder as a module: two are called orders.py."""
+    specification = importlib.util.spec_from_file_location("script_" + path.replace("/", "_"), TESTS / f"{path}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+ceilings = script("instructions/ceilings")
+found = script("tools/found")
+lines = script("fuzz/lines")
+weakened = script("orders/orders")
 
 ATOMIC = """/* Names. */
 #define fli_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
@@ -225,6 +246,155 @@ class Orders(Tree):
     def test_a_fence_fails(self):
         self.write("src/pool/pool.c", PUSH + POP + "void f(void)\n{\n    atomic_thread_fence(memory_order_seq_cst);\n}\n")
         self.fails(orders, "a standalone fence")
+
+
+class Weakened(Tree):
+    """Of tests/orders: the table, and that a program fails."""
+
+    ROWS = {
+        "A1-relaxed": "| A1-relaxed | pool/pool.c, `pop` | acquire | `passed one` |\n",
+        "R1-relaxed": "| R1-relaxed | pool/pool.c, `push` | release | not needed: A1 has no use of it |\n",
+    }
+
+    def setUp(self):
+        super().setUp()
+        self.write("src/base/atomic.h", ATOMIC)
+        self.write("src/pool/pool.c", PUSH + POP)
+
+    def check_table(self, *rows):
+        head = "| weakened | where | order | what fails then |\n|---|---|---|---|\n"
+        self.write("tests/README.md", f"Tests\n\n{weakened.BEGIN}{head}{''.join(rows)}{weakened.END}\nAnd so on\n")
+        return self.run_check(weakened, "check", self.root)
+
+    def test_a_row_for_each_order_passes(self):
+        self.assertEqual(self.check_table(*self.ROWS.values()), "")
+
+    def test_a_missing_row_fails(self):
+        self.assertIn("no row in tests/README.md: | R1-relaxed |", self.check_table(self.ROWS["A1-relaxed"]))
+
+    def test_a_row_without_an_order_fails(self):
+        row = self.ROWS["A1-relaxed"].replace("A1", "A2")
+        self.assertIn("no such place: | A2-relaxed", self.check_table(*self.ROWS.values(), row))
+
+    def test_a_row_of_another_place_fails(self):
+        for old, new in ("`pop`", "`push`"), ("acquire", "seq_cst"):
+            rows = [row.replace(old, new) for row in self.ROWS.values()]
+            self.assertIn("no such place", self.check_table(*rows))
+
+    def test_a_row_that_names_no_program_fails(self):
+        for cell in weakened.NOT_FOUND, "because", "":
+            rows = [row.replace("`passed one`", cell) for row in self.ROWS.values()]
+            self.assertIn("A1-relaxed names no program", self.check_table(*rows))
+
+    def test_a_readme_without_the_table_fails(self):
+        self.write("tests/README.md", "Tests\n")
+        self.assertIn("has no table of orders", self.run_check(weakened, "check", self.root))
+
+    def test_rows_are_written_anew(self):
+        self.check_table(self.ROWS["A1-relaxed"], self.ROWS["R1-relaxed"].replace("R1", "R7"))
+        weakened.write(weakened.rows(self.root), self.root)
+        text = (self.root / "tests/README.md").read_text(encoding="utf-8")
+        self.assertIn(self.ROWS["A1-relaxed"] + "| R1-relaxed | pool/pool.c, `push` | release | not found yet |\n", text)
+        self.assertNotIn("R7", text)
+        self.assertTrue(text.startswith("Tests\n") and text.endswith("And so on\n"))
+
+    def run_program(self, body, name="passed"):
+        """Whether the program counts as one that fails."""
+        program = self.root / weakened.FOLDERS[name.split("_")[0]] / name
+        self.write(program.relative_to(self.root), f"#!/bin/sh\n{body}\n")
+        program.chmod(0o755)
+        return weakened.fails(self.root, [name, "one"], "src/pool/pool.c 4 4 0 0") is not None
+
+    def test_a_program_that_does_not_fail_is_noticed(self):
+        self.assertFalse(self.run_program("exit 0"))
+        self.assertFalse(self.run_program("exit 2"))  # it does not know the scenario
+        self.assertTrue(self.run_program('test "$FREELANE_WEAKEN" != "src/pool/pool.c 4 4 0 0"'))
+
+    def test_a_model_without_an_error_is_noticed(self):
+        self.assertFalse(self.run_program("exit 1", "model_pool"))  # --expect-error, and there was none
+        self.assertTrue(self.run_program('test "$2" = --expect-error', "model_pool"))
+
+    def test_one_row_without_a_failure_fails(self):
+        self.check_table(*self.ROWS.values())
+        self.run_program("exit 0")
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), self.assertRaisesRegex(SystemExit, "1 of them weaker without"):
+            weakened.fails_everywhere("passed", self.root, self.root)
+        self.assertIn("A1-relaxed: passed one DOES NOT FAIL", output.getvalue())
+        with self.assertRaisesRegex(SystemExit, "stress_other: 0 place"):
+            weakened.fails_everywhere("stress_other", self.root, self.root)
+
+
+class Found(Tree):
+    """Of tests/tools: what is found is what a table says."""
+
+    README = "| error | Memcheck | Other |\n|---|---|---|\n| overflow | Memcheck | nobody |\n| leak | nobody | Other |\n"
+
+    def check(self, *printed, status=0, column="Memcheck"):
+        self.write("README.md", self.README)
+        command = ["sh", "-c", f"printf '%s\\n' \"$@\"; exit {status}", "sh", *printed]
+        return self.run_check(found, self.root / "README.md", column, *command)
+
+    def test_what_the_table_says_passes(self):
+        self.assertEqual(self.check("overflow: small: Memcheck", "overflow: big: Memcheck", "leak: small: nobody"), "")
+
+    def test_what_it_does_not_say_fails(self):
+        self.assertIn("overflow, kind big: nobody, the README says Memcheck",
+                      self.check("overflow: small: Memcheck", "overflow: big: nobody", "leak: small: nobody"))
+        self.assertIn("leak: was not planted", self.check("overflow: small: Memcheck"))
+        self.assertIn("the README says None", self.check("overflow: a: Memcheck", "leak: a: nobody", "race: a: nobody"))
+        self.assertIn("ends with 3", self.check("overflow: small: Memcheck", "leak: small: nobody", status=3))
+        self.assertIn("no table has a column Third", self.check(column="Third"))
+
+    def test_what_is_found_is_written(self):
+        with mock.patch.dict(os.environ, WRITE_TABLES="1"):
+            self.assertEqual(self.check("overflow: small: nobody", "leak: small: nobody", "race: small: Memcheck"), "")
+        text = (self.root / "README.md").read_text(encoding="utf-8")
+        self.assertIn("| overflow | nobody | nobody |\n| leak | nobody | Other |\n| race | Memcheck | ? |\n", text)
+
+
+class Ceilings(unittest.TestCase):
+    """Of tests/instructions: a count above its golden figure or its ceiling."""
+
+    def test_a_count_that_is_too_high_is_noticed(self):
+        with contextlib.redirect_stdout(io.StringIO()):
+            judge = ceilings.Judge()
+            judge.look("as_promised", 7, golden=7, ceiling=8)
+            judge.look("above_golden", 7.5, golden=7, ceiling=8)
+            judge.look("above_ceiling", 9, golden=10, ceiling=8)
+        self.assertEqual(judge.wrong, ["above_golden", "above_ceiling"])
+
+
+class Lines(Tree):
+    """Of tests/fuzz: lines that no program reaches, and the reasons for them."""
+
+    LCOV = "SF:/x/src/pool/pool.c\nFN:1,push\nFNDA:1,push\nDA:1,1\nDA:2,0\nFN:5,pop\nFNDA:0,pop\nDA:5,0\n"
+
+    def complaints(self, reasons):
+        self.write("reasons", reasons)
+        self.write("lcov", self.LCOV)
+        output = io.StringIO()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(output):
+            status = lines.main(self.root / "reasons", self.root / "lcov")
+        self.assertEqual(status, 1 if output.getvalue() else 0)
+        return output.getvalue()
+
+    def test_what_is_not_reached_needs_a_reason(self):
+        both = "src/pool/pool.c pop never\nsrc/pool/pool.c ~ rarely\n"
+        self.assertEqual(self.complaints(both), "")
+        self.assertIn("pop() is not reached", self.complaints("src/pool/pool.c ~ rarely\n"))
+        self.assertIn("lines 2 is not reached", self.complaints("src/pool/pool.c pop never\n"))
+        self.assertIn("a reason for what is reached", self.complaints(both + "src/pool/pool.c push never\n"))
+
+
+@unittest.skipUnless(shutil.which("clang-format-14"), "no clang-format-14")
+class Formatted(Tree):
+    def test_what_clang_format_changes_fails(self):
+        shutil.copy(TESTS.parent / ".clang-format", self.root)
+        self.write("src/pool/pool.c", "int x;\n")
+        self.passes(formatted)
+        self.write("src/pool/pool.c", "int  x;\n")
+        self.fails(formatted, "clang-format-14 -i")
 
 
 class Shape(Tree):
