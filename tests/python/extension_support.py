@@ -74,11 +74,22 @@ class FolderTestCase(unittest.TestCase):
         return file
 
 
+def compile_files(command, files, result):
+    """Makes one object of C files. Many tests compile the same ones in the same way: ccache, where it is, does it once."""
+    launcher = [shutil.which("ccache")] if shutil.which("ccache") else []
+    with tempfile.TemporaryDirectory() as folder:
+        objects = [pathlib.Path(folder) / f"{number}.o" for number in range(len(files))]
+        for file, made in zip(files, objects):
+            run_command([*launcher, *command, "-c", file, "-o", made])
+        run_command([command[0], "-r", "-nostdlib", *objects, "-o", result])
+    return result
+
+
 def compile_carried(folder, *flags):
-    """Makes one object of them in the folder."""
-    carried_object = pathlib.Path(folder) / "freelane.o"
-    run_command([compiler(), *FLAGS, *WARNINGS, *INCLUDES, *flags, "-r", "-nostdlib", *carried(), "-o", carried_object])
-    return carried_object
+    """Makes one object of what is carried in the folder."""
+    return compile_files(
+        [compiler(), *FLAGS, *WARNINGS, *INCLUDES, *flags], carried(), pathlib.Path(folder) / "freelane.o"
+    )
 
 
 def link_extension(source, *arguments, by=None):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Many extensions on Freelane in one process: what each costs a collection."""
 
+import functools
 import pathlib
 import re
 import shutil
@@ -51,10 +52,13 @@ class Copies(unittest.TestCase):
             (cls.folder / str(number)).mkdir()
             shutil.copy(built, cls.folder / str(number))  # another file is another copy to the loader
 
-    def program(self, text):
-        return PROGRAM.format(folder=str(self.folder), suffix=SUFFIX) + text
+    @classmethod
+    def program(cls, text):
+        return PROGRAM.format(folder=str(cls.folder), suffix=SUFFIX) + text
 
-    def instructions(self, copies, collections, generation, used):
+    @classmethod
+    @functools.cache
+    def instructions(cls, copies, collections=0, generation=0, used=False):
         program = f"""
 copies = [load(number) for number in range({copies})]
 use(copies)
@@ -64,15 +68,16 @@ for _ in range({collections}):
     use(copies if {used} else [])
     gc.collect({generation})
 """
-        output = self.folder / "callgrind"
+        output = cls.folder / "callgrind"
         tool = ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={output}"]
-        run_command([*tool, sys.executable, "-B", "-c", self.program(program)], timeout=600)
+        run_command([*tool, sys.executable, "-B", "-c", cls.program(program)], timeout=600)
         return int(re.search(r"^(?:summary|totals): (\d+)", output.read_text(encoding="utf-8"), re.MULTILINE).group(1))
 
     def of_a_copy(self, generation, used=False, copies=10, collections=20):
         """Instructions that a copy adds to a collection."""
-        ends = [self.instructions(count, after, generation, used) for count in (copies, 0) for after in (collections, 0)]
-        return (ends[0] - ends[1] - ends[2] + ends[3]) / (copies * collections)
+        with_copies = self.instructions(copies, collections, generation, used) - self.instructions(copies)
+        without = self.instructions(0, collections, generation) - self.instructions(0)
+        return (with_copies - without) / (copies * collections)
 
     def test_one_that_is_not_used_has_nothing_to_do(self):
         if not shutil.which("valgrind"):

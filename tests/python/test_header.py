@@ -8,7 +8,7 @@ import tempfile
 import unittest
 
 from demo_support import FREE_THREADED, TSAN, run_command, run_python
-from extension_support import CHECK, FLAGS, ROOT, SUFFIX, WARNINGS, carried, compiler
+from extension_support import CHECK, FLAGS, ROOT, SUFFIX, WARNINGS, carried, compile_files, compiler
 
 MODULE = (
     """
@@ -174,7 +174,7 @@ class Headers(unittest.TestCase):
     def compile(cls, include, files, result):
         headers = ["-isystem", include] if include is not None else []
         includes = [f"-I{ROOT / 'include'}", f"-I{ROOT / 'src'}", *headers]
-        run_command([cls.compiler, *FLAGS, "-O0", *WARNINGS, *includes, "-r", "-nostdlib", *files, "-o", result])
+        compile_files([cls.compiler, *FLAGS, "-O0", *WARNINGS, *includes], files, result)
 
     def doctor(self, name, changes):
         """A copy of the interpreter's headers with changes, each of which is to be made once."""
