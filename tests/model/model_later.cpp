@@ -4,13 +4,16 @@
  * src/base/lock.c, compiled over model_atomic.h, run by Relacy (model_check.h), without an interpreter (python/).
  *
  *     ends        a thread queues references, and the helper that drops them where nobody else does may be about to end
+ *     reused      another thread takes a reference, and the owner puts the next one, in the place of the first or in more
+ *                 room
  *     announced   a thread says that the world was stopped and announces the next stop, and another one begins a grace
  *                 period
  *
  * Checked in each execution of `ends`: every reference is dropped once, and what its object holds is seen then. Of
- * `announced`: the grace period ends with the stop that is announced, not with the one before.
+ * `reused`: a place is written again only after it was read, and each reference is taken once. Of `announced`: the grace
+ * period ends with the stop that is announced, not with the one before.
  *
- * usage: model_later ends|announced [--expect-error]
+ * usage: model_later ends|reused|announced [--expect-error]
  */
 #include "base/background.h"
 #include "grace/grace.h"
@@ -19,6 +22,7 @@
 #include "python/helper.h"
 #include "python/join.h"
 #include "python/later.h"
+#include "python/queue.h"
 #include "python/stop.h"
 #include "python/thread.h"
 
@@ -94,6 +98,39 @@ struct ends : rl::test_suite<ends, 2>, later_world {
     {
         RL_ASSERT(dropped == OBJECTS);
         fli_py_later_leave(&thread0);
+        fli_model_end();
+    }
+};
+
+struct reused : rl::test_suite<reused, 2>, later_world {
+    fli_py_queue *queue;
+
+    void before()
+    {
+        begin();
+        world = this;
+        queue = fli_py_queue_create(0);
+        queue->places = static_cast<decltype(queue->places)>(malloc(sizeof *queue->places));
+        queue->room = 1;
+        RL_ASSERT(fli_py_queue_put_owner(queue, &objects[0]));
+    }
+
+    void thread(unsigned self)
+    {
+        if (self == 0) {
+            RL_ASSERT(fli_py_queue_put_owner(queue, &objects[1]));
+            return;
+        }
+        fli_registry_lock();
+        RL_ASSERT(fli_py_queue_take(queue) == &objects[0]);
+        fli_registry_unlock();
+    }
+
+    void after()
+    {
+        RL_ASSERT(fli_py_queue_take(queue) == &objects[1]);
+        RL_ASSERT(fli_py_queue_take(queue) == nullptr);
+        fli_py_queue_destroy(queue);
         fli_model_end();
     }
 };
@@ -257,8 +294,10 @@ int main(int argc, char **argv)
     bool expect_error;
     if (is_asked_for("ends", argc, argv, &expect_error))
         return check<ends>(expect_error);
+    if (is_asked_for("reused", argc, argv, &expect_error))
+        return check<reused>(expect_error);
     if (is_asked_for("announced", argc, argv, &expect_error))
         return check<announced>(expect_error);
-    std::cerr << "usage: " << argv[0] << " ends|announced [--expect-error]" << std::endl;
+    std::cerr << "usage: " << argv[0] << " ends|reused|announced [--expect-error]" << std::endl;
     return 2;
 }

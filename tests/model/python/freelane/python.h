@@ -21,6 +21,32 @@
 typedef struct {
     rl::var<unsigned> contents;
 } PyObject;
+
+/* A place of a queue. Besides the atomic access there is a plain one, so that who writes a place again has to be ordered
+ * after who has read it: a load that sees a later store of its own is nothing that Relacy knows. */
+template <> struct fli_model_atomic<PyObject *> : rl::generic_atomic<PyObject *, true> {
+    fli_model_atomic()
+    {
+        made($).store(true);
+    }
+    void assert_made() const
+    {
+        made($).load();
+    }
+    PyObject *load(rl::memory_order order, rl::debug_info_param info) const
+    {
+        (void)plain(info).load();
+        return rl::generic_atomic<PyObject *, true>::load(order, info);
+    }
+    void store(PyObject *object, rl::memory_order order, rl::debug_info_param info)
+    {
+        plain(info).store(true);
+        rl::generic_atomic<PyObject *, true>::store(object, order, info);
+    }
+
+  private:
+    rl::var<bool> made, plain;
+};
 #else
 typedef struct {
     unsigned contents;
