@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "object/count.h"
 
-/* Below it, a shared word has room for a reference of each thread and for half of an owner's: it is added to without
- * looking whether it is full. */
-enum { NEARLY_FULL = FLI_SHARED_MOST / 2 * FL_SHARED_ONE };
-
 bool fli_count_add(struct fl_object *object, uint32_t references)
 {
-    uint32_t shared = fli_load_public(&object->shared);
-    if (FLI_LIKELY((int32_t)shared < NEARLY_FULL && (shared & FL_SHARED_IMMORTAL) == 0)) {
-        /* Relaxed: the caller had a reference before, so nothing is found out by this one. */
-        fli_add_public(&object->shared, references * FL_SHARED_ONE, memory_order_relaxed);
+    if (fli_count_add_quickly(object, references))
         return true;
-    }
+    uint32_t shared = fli_load_public(&object->shared);
     for (;;) {
         if (fli_shared_is_fixed(shared))
             return true;
@@ -20,44 +13,15 @@ bool fli_count_add(struct fl_object *object, uint32_t references)
         uint32_t flags = shared & (FL_SHARED_ONE - 1);
         uint32_t next = fits ? shared + references * FL_SHARED_ONE
                              : ((uint32_t)FLI_SHARED_MOST * FL_SHARED_ONE | flags | FL_SHARED_IMMORTAL);
-        /* Relaxed: as above. */
+        /* Relaxed: as in fli_count_add_quickly. */
         if (fli_cas_public(&object->shared, &shared, next, memory_order_relaxed, memory_order_relaxed))
             return fits;
     }
 }
 
-/* What dropping a reference makes of a shared word. Stores the next word in `next`. */
-static enum fli_drop after_drop(uint32_t shared, uint32_t *next)
-{
-    int32_t count = fli_shared_count(shared);
-    *next = shared - FL_SHARED_ONE;
-    if ((shared & FL_SHARED_MERGED) == 0) {
-        if (count > 0 || (shared & FL_SHARED_QUEUED) != 0)
-            return FLI_DROP_LIVES;
-        *next = shared | FL_SHARED_QUEUED;
-        return FLI_DROP_HAND;
-    }
-    if (count <= 0)
-        return FLI_DROP_BELOW;
-    if (count > 1)
-        return FLI_DROP_LIVES;
-    return (shared & FL_SHARED_IMMORTAL) != 0 ? FLI_DROP_IMMORTAL : FLI_DROP_LAST;
-}
-
 enum fli_drop fli_count_drop(struct fl_object *object, bool may_hand)
 {
-    uint32_t next, shared = fli_load_public(&object->shared);
-    for (;;) {
-        if (fli_shared_is_fixed(shared))
-            return FLI_DROP_LIVES;
-        enum fli_drop drop = after_drop(shared, &next);
-        if (drop >= FLI_DROP_BELOW || (drop == FLI_DROP_HAND && !may_hand))
-            return drop;
-        /* B3: acq_rel, pairs with B1, B3, B5 and B7: what its thread did to the object is before the object's death.
-         * Failure: relaxed, the word is looked at anew. */
-        if (fli_cas_public(&object->shared, &shared, next, memory_order_acq_rel, memory_order_relaxed))
-            return drop;
-    }
+    return fli_count_drop_inline(object, may_hand);
 }
 
 bool fli_count_try(struct fl_object *object)

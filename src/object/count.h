@@ -64,6 +64,9 @@ enum {
     FLI_LOCAL_HALF = (FL_LOCAL_MOST + 1) / 2,
     /* The most references in `shared`. An owner's count can be added to as many. */
     FLI_SHARED_MOST = (1 << 27) - 1 - 2 * FL_LOCAL_MOST,
+    /* Below it, a shared word has room for a reference of each thread and for half of an owner's: it is added to without
+     * looking whether it is full. */
+    FLI_SHARED_NEARLY_FULL = FLI_SHARED_MOST / 2 * FL_SHARED_ONE,
 };
 
 /* What came of dropping a reference. */
@@ -99,11 +102,59 @@ static inline bool fli_shared_may_rise(uint32_t shared)
     return published && ((shared & FL_SHARED_MERGED) == 0 || fli_shared_count(shared) > 0);
 }
 
-/* Adds references to the shared count. Returns false if the object has become immortal by it. The caller has a
- * reference. Any thread. */
+/* Adds references to the shared count, unless that is nearly full or the object is immortal. Returns whether it has. The
+ * caller has a reference. Any thread. */
+static inline bool fli_count_add_quickly(struct fl_object *object, uint32_t references)
+{
+    uint32_t shared = fli_load_public(&object->shared);
+    if (FLI_UNLIKELY((int32_t)shared >= FLI_SHARED_NEARLY_FULL || (shared & FL_SHARED_IMMORTAL) != 0))
+        return false;
+    /* Relaxed: the caller had a reference before, so nothing is found out by this one. */
+    fli_add_public(&object->shared, references * FL_SHARED_ONE, memory_order_relaxed);
+    return true;
+}
+
+/* The same for every object. Returns false if it has become immortal by it. */
 bool fli_count_add(struct fl_object *object, uint32_t references);
 
-/* Drops a reference of a thread that is not the owner. */
+/* What dropping a reference makes of a shared word. Stores the next word in `next`. */
+static inline enum fli_drop fli_count_after_drop(uint32_t shared, uint32_t *next)
+{
+    int32_t count = fli_shared_count(shared);
+    *next = shared - FL_SHARED_ONE;
+    if ((shared & FL_SHARED_MERGED) == 0) {
+        if (FLI_LIKELY(count > 0) || (shared & FL_SHARED_QUEUED) != 0)
+            return FLI_DROP_LIVES;
+        *next = shared | FL_SHARED_QUEUED;
+        return FLI_DROP_HAND;
+    }
+    if (count <= 0)
+        return FLI_DROP_BELOW;
+    if (count > 1)
+        return FLI_DROP_LIVES;
+    return (shared & FL_SHARED_IMMORTAL) != 0 ? FLI_DROP_IMMORTAL : FLI_DROP_LAST;
+}
+
+/* Drops a reference of a thread that is not the owner. Inlined, it spares a call, whose store the processor finishes
+ * before it begins the compare-and-swap. */
+static inline __attribute__((always_inline)) enum fli_drop fli_count_drop_inline(struct fl_object *object,
+                                                                                 bool may_hand)
+{
+    uint32_t next, shared = fli_load_public(&object->shared);
+    for (;;) {
+        if (fli_shared_is_fixed(shared))
+            return FLI_DROP_LIVES;
+        enum fli_drop drop = fli_count_after_drop(shared, &next);
+        if (drop >= FLI_DROP_BELOW || (drop == FLI_DROP_HAND && !may_hand))
+            return drop;
+        /* B3: acq_rel, pairs with B1, B3, B5 and B7: what its thread did to the object is before the object's death.
+         * Failure: relaxed, the word is looked at anew. */
+        if (fli_cas_public(&object->shared, &shared, next, memory_order_acq_rel, memory_order_relaxed))
+            return drop;
+    }
+}
+
+/* The same. */
 enum fli_drop fli_count_drop(struct fl_object *object, bool may_hand);
 
 /* Takes a reference for a reader that has none. Returns whether it has. Any thread. */

@@ -34,13 +34,20 @@ static void set_count(const struct fl_thread *face, struct fl_object *object, ui
 
 /* ---- Taking references. */
 
-static void add_shared(const struct fl_thread *face, struct fl_object *object, uint32_t references)
+__attribute__((noinline)) static void add_shared_slowly(const struct fl_thread *face, struct fl_object *object,
+                                                        uint32_t references)
 {
     if (fli_count_add(object, references))
         return;
     struct fli_slots *slots = fli_slots_of(fl_thread_heap(face));
     if (slots != NULL)
         fli_add_count(&slots->overflows, 1);
+}
+
+static inline void add_shared(const struct fl_thread *face, struct fl_object *object, uint32_t references)
+{
+    if (FLI_UNLIKELY(!fli_count_add_quickly(object, references)))
+        add_shared_slowly(face, object, references);
 }
 
 /* A reference more for the owner, whose count is not 0. */
@@ -53,15 +60,22 @@ static void add_mine(const struct fl_thread *face, struct fl_object *object, uin
     set_count(face, object, count + 1);
 }
 
-void fl_incref_slow(struct fl_thread *face, struct fl_object *object)
+__attribute__((noinline)) static void incref_mine(const struct fl_thread *face, struct fl_object *object,
+                                                  uint32_t count)
 {
-    uint32_t count;
-    if (!is_mine(face, object, &count))
-        add_shared(face, object, 1);
-    else if (count > 0)
+    if (count > 0)
         add_mine(face, object, count);
     else
         fli_misuse("fl_incref", object, object->type->name, "is dead: it has no reference");
+}
+
+void fl_incref_slow(struct fl_thread *face, struct fl_object *object)
+{
+    uint32_t count;
+    if (FLI_UNLIKELY(is_mine(face, object, &count)))
+        incref_mine(face, object, count);
+    else
+        add_shared(face, object, 1);
 }
 
 bool fl_try_incref_slow(struct fl_thread *face, struct fl_object *object)
@@ -159,9 +173,9 @@ static bool joins(const struct fl_thread *face)
     return thread->guest != 0;
 }
 
-bool fl_drop(struct fl_thread *face, struct fl_object *object)
+/* Goes on with a drop. Returns whether the object is dead. */
+static bool go_on(struct fl_thread *face, struct fl_object *object, enum fli_drop drop)
 {
-    enum fli_drop drop = drop_if_known(face, object);
     if (drop == FLI_DROP_HAND && FLI_UNLIKELY(joins(face)))
         drop = drop_if_known(face, object);
     if (drop == FLI_DROP_HAND && !hand_quickly(face, object, &drop))
@@ -171,10 +185,33 @@ bool fl_drop(struct fl_thread *face, struct fl_object *object)
     return drop == FLI_DROP_LAST;
 }
 
+bool fl_drop(struct fl_thread *face, struct fl_object *object)
+{
+    return go_on(face, object, drop_if_known(face, object));
+}
+
+__attribute__((noinline)) static void decref_and_go_on(struct fl_thread *face, struct fl_object *object,
+                                                       enum fli_drop drop)
+{
+    if (go_on(face, object, drop))
+        fl_dealloc(face, object, object->type);
+}
+
+__attribute__((noinline)) static void decref_mine(struct fl_thread *face, struct fl_object *object, uint32_t count)
+{
+    decref_and_go_on(face, object, drop_mine(face, object, count));
+}
+
 void fl_decref_slow(struct fl_thread *face, struct fl_object *object)
 {
-    if (fl_drop(face, object))
-        fl_dealloc(face, object, object->type);
+    uint32_t count;
+    if (FLI_UNLIKELY(is_mine(face, object, &count))) {
+        decref_mine(face, object, count);
+        return;
+    }
+    enum fli_drop drop = fli_count_drop_inline(object, false);
+    if (FLI_UNLIKELY(drop != FLI_DROP_LIVES))
+        decref_and_go_on(face, object, drop);
 }
 
 void fl_decref_merge(struct fl_thread *face, struct fl_object *object)
