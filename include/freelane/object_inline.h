@@ -110,15 +110,17 @@ FL_INLINE void fl_object_end(struct fl_thread *thread, struct fl_object *object,
 FL_INLINE void fl_decref(struct fl_thread *thread, struct fl_object *object)
 {
     uint32_t count = fl_local_count(thread, object);
-    if (FL_UNLIKELY(count - 1 >= FL_LOCAL_MOST)) {
+    if (count - 2 <= FL_LOCAL_MOST - 2) {
+        fl_local_set(thread, object, count - 1);
+        return;
+    }
+    if (FL_UNLIKELY(count != 1)) {
         if (!fl_is_uncounted(thread, object))
             fl_decref_slow(thread, object);
         return;
     }
-    fl_local_set(thread, object, count - 1);
-    if (count != 1)
-        return;
-    /* B1: acquire, pairs with B3 in fli_count_drop. If the word is 0, no other thread has a reference, and none can
+    fl_local_set(thread, object, 0);
+    /* B1: acquire, pairs with B3 in fli_count_drop_inline. If the word is 0, no other thread has a reference, and none can
      * find the object. */
     if (FL_UNLIKELY(__atomic_load_n(&object->shared, __ATOMIC_ACQUIRE) != 0))
         fl_decref_merge(thread, object);
