@@ -147,9 +147,9 @@ bool fli_destroy_is_live(struct fl_thread *thread, struct fli_dead_object object
 
 /* ---- The drain. */
 
-/* Gives back magazines that a list has needed. If other threads have left objects to the heap, takes these. */
-FLI_COLD static bool adopt(struct fl_thread *face, struct fl_heap *heap, struct fli_dead *list,
-                           struct fli_dead_object *object)
+/* Gives back magazines that a list, which is empty, has needed. If other threads have left objects to the heap, takes
+ * some. Returns whether it has. */
+FLI_COLD static bool adopt(struct fl_thread *face, struct fl_heap *heap, struct fli_dead *list)
 {
     struct fli_dead *left = fli_thread_is_realtime(face) ? NULL : fli_dead_take_left(heap);
     struct fli_thread *server = fli_serve_enter(face);
@@ -157,19 +157,19 @@ FLI_COLD static bool adopt(struct fl_thread *face, struct fl_heap *heap, struct 
     if (left != NULL)
         fli_dead_adopt(list, left, server);
     fli_service_leave(server);
-    return left != NULL && fli_dead_take(list, &heap->backing.magazines, object);
+    return left != NULL;
 }
 
 /* The next object to destroy. Returns false if there is none. */
-static inline bool take(struct fl_thread *face, struct fl_heap *heap, struct fli_dead *list,
-                        struct fli_dead_object *object)
+static inline __attribute__((always_inline)) bool take(struct fl_thread *face, struct fl_heap *heap,
+                                                       struct fli_dead *list, struct fli_dead_object *object)
 {
-    if (fli_dead_take(list, &heap->backing.magazines, object))
-        return true;
-    bool is_left = fli_load_hint(&heap->left_dead) != NULL && !fli_thread_is_realtime(face);
-    if (FLI_LIKELY(!fli_dead_has_empties(list) && !is_left))
-        return false;
-    return adopt(face, heap, list, object);
+    while (!fli_dead_take(list, &heap->backing.magazines, object)) {
+        bool is_left = fli_load_hint(&heap->left_dead) != NULL && !fli_thread_is_realtime(face);
+        if (FLI_LIKELY(!fli_dead_has_empties(list) && !is_left) || !adopt(face, heap, list))
+            return false;
+    }
+    return true;
 }
 
 /* Destroys an object, and then all that waits in the list. If it `judges`, each is looked at before its turn. */

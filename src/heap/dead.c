@@ -29,7 +29,7 @@ bool fli_dead_put_full(struct fli_dead *list, struct fli_dead_object object, str
     return fli_pile_put(&list->places.pile, object, server);
 }
 
-void fli_dead_refill(struct fli_dead *list, const struct fli_magazines *magazines)
+uint32_t fli_dead_refill(struct fli_dead *list, const struct fli_magazines *magazines)
 {
     struct fli_dead_places *places = &list->places;
     uint32_t count = fli_load_own(&places->count);
@@ -43,6 +43,7 @@ void fli_dead_refill(struct fli_dead *list, const struct fli_magazines *magazine
     }
     /* D8: release, pairs with a fork: as D1. */
     fli_store_release(&places->count, count + more);
+    return count + more;
 }
 
 /* ---- The lists of a thread. */

@@ -69,19 +69,19 @@ static inline bool fli_dead_is_empty(const struct fli_dead *list)
     return fli_load_own(&list->places.count) == 0;
 }
 
-/* The object at a place of the stack. */
-static inline struct fli_dead_object fli_dead_at(const struct fli_dead_places *places, uint32_t place)
+/* The object at a place of the stack. (Of the sums gcc makes shorter code than of subscripts.) */
+static inline struct fli_dead_object fli_dead_at(const struct fli_dead_places *places, size_t place)
 {
-    return (struct fli_dead_object){fli_load_own(&places->entries[place]), fli_load_own(&places->types[place])};
+    return (struct fli_dead_object){fli_load_own(places->entries + place), fli_load_own(places->types + place)};
 }
 
 /* Puts an object at a place that does not count now. */
-static inline void fli_dead_set(struct fli_dead_places *places, uint32_t place, struct fli_dead_object object)
+static inline void fli_dead_set(struct fli_dead_places *places, size_t place, struct fli_dead_object object)
 {
     /* D11: release, pairs with a fork: the place no longer counts. */
-    fli_store_release(&places->entries[place], object.entry);
+    fli_store_release(places->entries + place, object.entry);
     /* D12: release, pairs with a fork: as D11. */
-    fli_store_release(&places->types[place], object.type);
+    fli_store_release(places->types + place, object.type);
 }
 
 /* Puts an object onto the stack. Returns false if that is full. The owning thread. */
@@ -103,8 +103,9 @@ static inline bool fli_dead_put(struct fli_dead *list, uintptr_t entry, const st
  * is the thread that serves the owner's calls (api/serve.h), or NULL if none does. The owning thread. */
 bool fli_dead_put_full(struct fli_dead *list, struct fli_dead_object object, struct fli_thread *server);
 
-/* Moves objects from the pile, which has some, under those on the stack. The owning thread. */
-void fli_dead_refill(struct fli_dead *list, const struct fli_magazines *magazines);
+/* Moves objects from the pile, which has some, under those on the stack. Returns how many are there then. The owning
+ * thread. */
+uint32_t fli_dead_refill(struct fli_dead *list, const struct fli_magazines *magazines);
 
 /* Takes the last object. */
 static inline struct fli_dead_object fli_dead_take_last(struct fli_dead_places *places, uint32_t count)
@@ -133,12 +134,14 @@ fli_dead_take(struct fli_dead *list, const struct fli_magazines *magazines, stru
 {
     struct fli_dead_places *places = &list->places;
     uint32_t count = fli_load_own(&places->count);
-    if (count <= FLI_DEAD_WINDOW && FLI_UNLIKELY(fli_load_own(&places->pile.count) != 0)) {
-        fli_dead_refill(list, magazines);
-        count = fli_load_own(&places->count);
+    if (FLI_LIKELY(count <= FLI_DEAD_WINDOW && fli_load_own(&places->pile.count) == 0)) {
+        if (FLI_UNLIKELY(count == 0))
+            return false;
+        *object = fli_dead_take_last(places, count);
+        return true;
     }
-    if (count == 0)
-        return false;
+    if (count <= FLI_DEAD_WINDOW)
+        count = fli_dead_refill(list, magazines);
     *object = count > FLI_DEAD_WINDOW ? fli_dead_take_under(places, count) : fli_dead_take_last(places, count);
     return true;
 }
