@@ -95,11 +95,11 @@ void fl_object_end_slow(struct fl_thread *face, struct fl_object *object, const 
 
 /* ---- Allocating. */
 
+/* Renews an object that was kept, and has a reference again. */
 static inline struct fl_object *renew(struct fl_thread *face, struct fl_kept *kept, struct fl_object *object,
                                       const struct fl_constructed_type *type)
 {
     fli_count(&kept->renewed, 1);
-    fl_object_init(face, object, &type->type);
     type->renew(face, object, &type->type);
     return object;
 }
@@ -128,8 +128,10 @@ __attribute__((noinline)) static struct fl_object *make(struct fl_thread *face,
     struct fl_kept *kept = fli_keep_of(face, type->number);
     if (kept != NULL && !fli_walk_is_disturbed(thread->heap)) {
         struct fl_object *object = fli_keep_take(thread, kept);
-        if (object != NULL)
+        if (object != NULL) {
+            fl_object_init(face, object, &type->type);
             return renew(face, kept, object, type);
+        }
     }
     struct fl_object *object = fl_type_alloc(face, &type->type);
     return object != NULL ? construct(face, object, type) : NULL;
@@ -147,16 +149,26 @@ __attribute__((noinline)) static struct fl_object *alloc(struct fl_thread *face,
     return object;
 }
 
+/* Takes an object that is kept, and makes it the thread's. It knows its type still. */
+static inline struct fl_object *take(const struct fl_thread *face, struct fl_kept *kept)
+{
+    struct fl_object *object = fli_keep_take_quickly(kept);
+    fl_local_set(face, object, 1);
+    fli_store_public(&object->shared, 0u);
+    return object;
+}
+
 struct fl_object *fl_object_alloc_slow(struct fl_thread *face, const struct fl_type *type)
 {
-    if (!fli_construct_is(type))
+    if (FLI_UNLIKELY(!fli_construct_is(type)))
         return alloc(face, type);
     const struct fl_constructed_type *constructed = fli_construct_of(type);
     uint32_t number = constructed->number;
-    if (FLI_CHECKED || FLI_UNLIKELY(number >= face->kept_types || fli_keep_has_none(face->kept + number)))
+    if (FLI_CHECKED ||
+        FLI_UNLIKELY(number >= face->kept_types || fli_keep_has_none(face->kept + number) || face->slot == 0))
         return make(face, constructed);
     struct fl_kept *kept = face->kept + number;
-    return renew(face, kept, fli_keep_take_quickly(kept), constructed);
+    return renew(face, kept, take(face, kept), constructed);
 }
 
 /* ---- Evicting. */
