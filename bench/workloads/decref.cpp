@@ -6,7 +6,12 @@
  *     decref/plain      Freelane: objects of object.h, by their owner. Other allocators: an atomic count, and their
  *                       malloc and free
  *     decref/atomic     Freelane's allocation with an atomic count
- *     decref/other      one incref and one decref of an object that another thread owns; `atomic`: an atomic count
+ *     decref/other      one incref and one decref of an object that another thread owns
+ *
+ *         atomic        an atomic count
+ *         called        the same in functions of their own, as Freelane's slow halves are
+ *         swapped       an atomic count that is looked at before it is changed, and lowered by compare-and-swap: so do
+ *                       counts with objects that are not counted, and with a last reference that is not simply dropped
  *
  * The atomic count is what C++'s std::shared_ptr and Rust's Arc do: a relaxed addition, and a subtraction that releases
  * and, when it was the last, acquires.
@@ -44,6 +49,40 @@ struct Atomic {
     bool decref()
     {
         return references.fetch_sub(1, std::memory_order_acq_rel) == 1;
+    }
+};
+
+struct Called {
+    Atomic count;
+
+    __attribute__((noinline)) void incref()
+    {
+        count.incref();
+    }
+    __attribute__((noinline)) bool decref()
+    {
+        return count.decref();
+    }
+};
+
+struct Swapped {
+    static constexpr intptr_t kUncounted = INTPTR_MAX / 2;
+    std::atomic<intptr_t> references;
+
+    void incref()
+    {
+        if (references.load(std::memory_order_relaxed) < kUncounted)
+            references.fetch_add(1, std::memory_order_relaxed);
+    }
+    bool decref()
+    {
+        intptr_t count = references.load(std::memory_order_relaxed);
+        do {
+            if (count >= kUncounted)
+                return false;
+        } while (!references.compare_exchange_weak(count, count - 1, std::memory_order_acq_rel,
+                                                   std::memory_order_relaxed));
+        return count == 1;
     }
 };
 
@@ -117,9 +156,10 @@ void run_other(benchmark::State &state)
     fl_decref(owner.thread(), &object->head);
 }
 
-void run_other_atomic(benchmark::State &state)
+template <class Count> void run_other_count(benchmark::State &state)
 {
-    Atomic object{{1}, nullptr, 0};
+    Count object{};
+    object.incref();
     for (auto _ : state) {
         for (unsigned i = 0; i < kChunk; i++) {
             object.incref();
@@ -145,7 +185,10 @@ void add()
     AllBackends::visit(Add());
     add_workload<Freelane>("decref/atomic", run_atomic<Freelane>);
     add_workload<Freelane>("decref/other", run_other);
-    bench::add("decref/other", "atomic", run_other_atomic, [](const benchmark::State &) {});
+    auto nothing = [](const benchmark::State &) {};
+    bench::add("decref/other", "atomic", run_other_count<Atomic>, nothing);
+    bench::add("decref/other", "called", run_other_count<Called>, nothing);
+    bench::add("decref/other", "swapped", run_other_count<Swapped>, nothing);
 }
 
 const ReportTable kDecref = {8, "Reference counts",
