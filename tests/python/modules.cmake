@@ -15,7 +15,5 @@ function(freelane_python_module name)
             LIBRARY_OUTPUT_DIRECTORY ${freelane_python_modules}/${tag}
             C_VISIBILITY_PRESET hidden)
         target_link_libraries(${name}_${tag} PRIVATE freelane_${tag})
-        # CPython's tables end with {NULL}.
-        target_compile_options(${name}_${tag} PRIVATE -Wno-missing-field-initializers)
     endforeach()
 endfunction()
