@@ -70,6 +70,18 @@ debian_source() {
     debian_source_before "$listed"
 }
 
+# What the authors of the source package $1 released, without Debian's changes, as the folder source: the version that the
+# suite's index lists, whose checksum stands there.
+debian_released() {
+    local package="$1"
+    if ! apt-get source --download-only --tar-only "$package" >source.log 2>&1; then
+        tail -n 40 source.log >&2
+        fail "the mirror has no release of $package"
+    fi
+    mkdir source
+    tar --extract --strip-components=1 --directory=source --no-same-owner --file="$(echo *.orig.tar.*)"
+}
+
 # The last patch release up to that of the address $1, <pool>/<package>_<major>.<minor>.<patch>-<revision>, which the
 # pool has in one of the first revisions. A developer has signed it.
 debian_source_before() {
