@@ -154,7 +154,8 @@ struct fl_py_type {
  * The slots keep to the interpreter's rules. tp_alloc returns an object whose bytes behind the header are zero, or
  * NULL with MemoryError. The collector already tracks it if the type has gc. tp_free and tp_dealloc do not fail.
  * Within the thread's cache all three are wait-free, apart from what `clear` and tp_finalize do. Otherwise they may
- * lock. */
+ * lock. Before tp_alloc fails for want of memory, it stops the world, takes back what all threads keep, and tries once
+ * more. This may run Python code. */
 #define FL_PY_TYPE(prefix, object_struct, ...) FL_PY_TYPE_OF_SIZE(prefix, sizeof(object_struct), __VA_ARGS__)
 
 /* The same with the tp_basicsize in bytes instead of a struct, for a struct that ends with an array of one of its
@@ -180,10 +181,11 @@ struct fl_py_type {
     }
 
 /* Checks a declared type against its type object, and makes it ready. The type object comes from
- * PyType_FromModuleAndSpec, or from PyType_Ready if it is static. Called once for each type object, where the module
- * is executed, before any object or subtype of the type exists. In another interpreter than the main one, and where a
- * tool looks at each object (`ignore_tools` below), it then gives the type the interpreter's tp_alloc and tp_free. May
- * lock, and may run Python code. Afterwards tp_dealloc is that of the declaration, for most LEGACY types, too.
+ * PyType_FromModuleAndSpec, or from PyType_Ready if it is static. Called once for each type object,
+ * where the module is executed, before any object or subtype of the type exists. In another interpreter than the main
+ * one, where a tool looks at each object (`ignore_tools` below), and where the OS has refused the memory for a heap, it
+ * then gives the type the interpreter's tp_alloc and tp_free. May lock, and may run Python code. Afterwards tp_dealloc is
+ * that of the declaration, for most LEGACY types, too.
  *
  * Returns 0, or -1 with one of these exceptions, whose text names the types:
  *
@@ -373,8 +375,8 @@ struct fl_py_stats {
 /* Fills in the statistics: zeros before the first fl_py_type_ready. May lock; never fails. Needs no thread state. */
 FL_PY_API void fl_py_get_stats(struct fl_py_stats *stats);
 
-/* The heap of the objects without gc, for fl_heap_stats and fl_heap_check; NULL before the first fl_py_type_ready. It
- * is never destroyed. Wait-free. Needs no thread state. */
+/* The heap of the objects without gc, for fl_heap_stats and fl_heap_check; NULL before the first fl_py_type_ready, and
+ * where there is none. It is never destroyed. Wait-free. Needs no thread state. */
 FL_PY_API struct fl_heap *fl_py_heap(void);
 
 #ifdef __cplusplus

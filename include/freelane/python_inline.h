@@ -183,6 +183,7 @@ extern FL_PY_API struct fl_py_slabs fl_py_slabs;
 /* The slow halves. fl_py_dealloc_waiting destroys objects that wait; the last two are those of fl_py_end and
  * fl_py_cache_put. */
 FL_PY_SLOW PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items);
+FL_PY_SLOW PyObject *fl_py_new_again(PyTypeObject *type); /* PyObject_GC_New has raised MemoryError */
 FL_PY_SLOW void fl_py_free_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_dealloc_waiting(struct fl_py_thread *thread);
@@ -440,7 +441,7 @@ FL_INLINE PyObject *fl_py_alloc_cached(const struct fl_py_type *self, PyTypeObje
     PyObject *object;
     if (FL_UNLIKELY(top == cache->floor)) {
         object = PyObject_GC_New(PyObject, type);
-        if (object == NULL)
+        if (FL_UNLIKELY(object == NULL) && (object = fl_py_new_again(type)) == NULL)
             return NULL;
     } else {
         object = top[-1];

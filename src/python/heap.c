@@ -91,18 +91,22 @@ static int fail(const char *error)
     return -1;
 }
 
+/* Whether the OS has refused the memory for a heap. Then there is none for good, so that all types are alike. */
+static bool refused;
+
 int fli_py_heap_ready(void)
 {
     char error[256] = "no memory";
-    if (fli_py_heap != NULL || fli_os_page() > FLI_SLAB_BYTES)
+    if (fli_py_heap != NULL || refused || fli_os_page() > FLI_SLAB_BYTES)
         return 0;
     if (fli_py_options_get(&fli_py_heap_options) < 0)
         return -1;
     if (make_blocks(error, sizeof error) != 0)
         return fail(error);
     struct fl_heap *heap = create_heap(&fli_py_heap_options, error, sizeof error);
+    refused = heap == NULL && errno == ENOMEM;
     if (heap == NULL)
-        return fail(error);
+        return refused ? 0 : fail(error);
     const struct fli_range *range = &heap->backing.slabs.ranges.at[0];
     fl_py_slabs = (struct fl_py_slabs){.base = (uintptr_t)range->base, .bytes = range->span};
     fli_py_heap = heap;
@@ -142,14 +146,27 @@ static void *take_or_pass_by(struct fli_py_thread *thread, unsigned class_index)
     return block;
 }
 
-void *fli_py_heap_alloc(struct fli_py_thread *thread, size_t size)
+/* Tells tracemalloc of a block, where the interpreter sees each object. */
+static void *told(void *block, size_t size)
 {
-    unsigned class_index = fl_size_class(size);
-    void *block = thread != NULL ? take_or_pass_by(thread, class_index) : NULL;
-    fli_py_pace_look();
     if (block != NULL && !fli_py_threads_caching())
         (void)PyTraceMalloc_Track(0, (uintptr_t)block, size);
     return block;
+}
+
+void *fli_py_heap_alloc(struct fli_py_thread *thread, size_t size)
+{
+    void *block = thread != NULL ? take_or_pass_by(thread, fl_size_class(size)) : NULL;
+    fli_py_pace_look();
+    return told(block, size);
+}
+
+void *fli_py_heap_alloc_pressed(struct fli_py_thread *thread, size_t size)
+{
+    unsigned class_index = fl_size_class(size);
+    void *block = fl_type_alloc(thread->heap, &blocks[class_index]);
+    thread->passed_by[class_index] = block == NULL ? PASS_BY : 0;
+    return told(block, size);
 }
 
 static void free_without_thread(void *block)

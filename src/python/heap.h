@@ -23,14 +23,14 @@
 
 struct fli_py_thread;
 
-/* The heap; constant once fli_py_heap_ready has returned 0. NULL where a page of the system is larger than a slab: there
- * all types have the interpreter's slots (type.c). */
+/* The heap; constant once fli_py_heap_ready has returned 0. NULL where a page of the system is larger than a slab, and
+ * where the OS has refused the memory for a heap: there all types have the interpreter's slots (type.c). */
 extern struct fl_heap *fli_py_heap;
 
 /* Its options, with all defaults filled in; likewise. */
 extern struct fl_py_options fli_py_heap_options;
 
-/* Makes the heap, once, unless there can be none. Returns 0, or -1 with MemoryError, or with ValueError if the environment makes no sense. */
+/* Makes the heap, once, unless there can be none. Returns 0, or -1 with ValueError if the environment makes no sense. */
 int fli_py_heap_ready(void);
 
 /* Whether the heap gave the block. Takes no lock. */
@@ -40,6 +40,10 @@ bool fli_py_heap_owns(const void *block);
  * Returns NULL if the heap has no room, the OS refuses memory, or there is no thread. While the heap has none for a size
  * class, a thread asks for a block of the class only now and then. */
 void *fli_py_heap_alloc(struct fli_py_thread *thread, size_t size);
+
+/* The same where the interpreter has no memory either: searches the whole heap, whatever the thread remembers. There is a
+ * thread. Slow. */
+void *fli_py_heap_alloc_pressed(struct fli_py_thread *thread, size_t size);
 
 /* Frees a block of the heap. `thread` likewise. */
 void fli_py_heap_free(struct fli_py_thread *thread, void *block);

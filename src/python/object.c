@@ -63,21 +63,43 @@ static bool is_unseated(void)
 
 /* ---- Allocation. */
 
+/* The last resort before a MemoryError, which is set: takes back what all threads keep. Returns whether to try again. */
+static bool reclaim_for_interpreter(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_MemoryError))
+        return false;
+    PyErr_Clear();
+    fli_py_reclaim(0, 0);
+    return true;
+}
+
+PyObject *fl_py_new_again(PyTypeObject *type)
+{
+    return reclaim_for_interpreter() ? PyObject_GC_New(PyObject, type) : NULL;
+}
+
 /* What tp_alloc returns, in the interpreter's memory. */
 static PyObject *new_in_interpreter(const struct fl_py_type *self, PyTypeObject *type)
 {
     PyObject *object = PyObject_GC_New(PyObject, type);
-    if (object == NULL)
+    if (object == NULL && (object = fl_py_new_again(type)) == NULL)
         return NULL;
     memset((char *)object + sizeof(PyObject), 0, self->size - sizeof(PyObject));
     PyObject_GC_Track(object);
     return object;
 }
 
+/* The same for subtypes, and for objects with items. */
+static PyObject *new_generic(PyTypeObject *type, Py_ssize_t items)
+{
+    PyObject *object = PyType_GenericAlloc(type, items);
+    return object == NULL && reclaim_for_interpreter() ? PyType_GenericAlloc(type, items) : object;
+}
+
 static PyObject *alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
 {
     if (self->variable || !fl_py_is_exact(self, type))
-        return PyType_GenericAlloc(type, items);
+        return new_generic(type, items);
     struct fli_py_thread *thread = fli_py_thread_enter();
     if (thread != NULL)
         fli_py_drawer_add_cache(thread, self, type);
@@ -112,14 +134,27 @@ static void *find_memory(struct fli_py_thread *thread, size_t bytes)
     return block != NULL ? block : PyObject_Malloc(bytes);
 }
 
-/* The same; before it fails, it takes back what all threads keep. */
+/* Memory of the heap, wherever that has some; NULL if it has none. */
+static void *search_heap(struct fli_py_thread *thread, size_t bytes)
+{
+    return thread != NULL && bytes <= FL_BLOCK_MAX ? fli_py_heap_alloc_pressed(thread, bytes) : NULL;
+}
+
+/* The same last resort for an object without gc. */
+static void *reclaim_memory(size_t bytes)
+{
+    fli_py_reclaim(0, 0);
+    void *block = search_heap(fli_py_thread_enter(), bytes); /* there may be memory for a record now */
+    return block != NULL ? block : PyObject_Malloc(bytes);
+}
+
 static void *get_memory(struct fli_py_thread *thread, size_t bytes)
 {
     void *memory = find_memory(thread, bytes);
     if (FLI_LIKELY(memory != NULL))
         return memory;
-    fli_py_reclaim(0, 0);
-    return find_memory(thread, bytes);
+    memory = search_heap(thread, bytes);
+    return memory != NULL ? memory : reclaim_memory(bytes);
 }
 
 static PyObject *alloc_plain(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
@@ -152,11 +187,7 @@ PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py
     if (!fli_py_is_main() || fli_py_heap == NULL || fli_py_tools_found())
         return PyType_GenericAlloc(type, items);
     fli_py_collect_look();
-    if (self->gc)
-        return alloc_gc(self, type, items);
-    if (has_gc(type))
-        return PyType_GenericAlloc(type, items);
-    return alloc_plain(self, type, items);
+    return has_gc(type) ? alloc_gc(self, type, items) : alloc_plain(self, type, items);
 }
 
 /* ---- Freeing. */

@@ -68,8 +68,8 @@ static bool count_block(void *context, const struct fl_block *block)
 static void count_blocks_stw(void *argument)
 {
     struct counts *counts = argument;
-    counts->failed = fl_heap_walk_begin(fli_py_heap);
-    if (counts->failed == 0) {
+    counts->failed = fli_py_heap != NULL ? fl_heap_walk_begin(fli_py_heap) : 0;
+    if (counts->failed == 0 && fli_py_heap != NULL) {
         (void)fl_heap_walk(fli_py_heap, count_block, counts);
         (void)fl_heap_walk_end(fli_py_heap);
     }
@@ -211,8 +211,9 @@ static PyObject *make_stats(void)
 
 static PyObject *make_report(const struct counts *counts)
 {
-    struct fl_stats heap;
-    fl_heap_stats(fli_py_heap, &heap);
+    struct fl_stats heap = {0};
+    if (fli_py_heap != NULL)
+        fl_heap_stats(fli_py_heap, &heap);
     return Py_BuildValue("{sisNsNs{snsn}sOsN}", "version", VERSION, "types", make_types(counts, &heap), "sizes",
                          make_sizes(&heap), "others", "live", (Py_ssize_t)counts->others, "live_bytes",
                          (Py_ssize_t)counts->other_bytes, "caching", fli_py_threads_caching() ? Py_True : Py_False,

@@ -83,11 +83,11 @@ static int at_first_object(PyObject *object, void *argument)
     return 0;
 }
 
-/* Visits objects that the collector tracks. There is always one: others may all be frozen (gc.freeze). */
+/* Visits objects that the collector tracks. A new one is always found: others may all be frozen (gc.freeze). */
 static void visit(struct stop *stop)
 {
     PyObject *exception = PyErr_GetRaisedException(), *tracked = PyList_New(0);
-    if (tracked != NULL && !Py_IsFinalizing())
+    if (!Py_IsFinalizing()) /* where memory for the new one is refused, another one is found nearly always */
         PyUnstable_GC_VisitObjects(at_first_object, stop);
     Py_XDECREF(tracked);
     PyErr_SetRaisedException(exception); /* discards a MemoryError */

@@ -32,8 +32,9 @@
 extern const struct fl_grace_host fli_py_stop_grace;
 
 /* Stops the world and calls `work` meanwhile. `work` must not call the interpreter, whose locks are held: nothing of
- * its memory may be allocated or freed. Returns whether the world was stopped; it is not where the interpreter refuses
- * the memory for an object that the visit can find. Holds no lock of the library; may let other threads run. */
+ * its memory may be allocated or freed. Returns whether `work` was called. It is not at the interpreter's end, nor where
+ * all objects are frozen (gc.freeze) and the interpreter refuses memory for one more. Holds no lock of the library; may
+ * let other threads run. */
 bool fli_py_stop_world(void (*work)(void *argument), void *argument);
 
 /* Adds the number of such stops and how long they took to statistics. */
