@@ -169,7 +169,7 @@ class Memory(TestCase):
             self.assertLess(peak, 1.2 * twins_peak + 32 * MIB)
 
     def test_memory_of_one_size_serves_another_under_a_limit(self):
-        for limit in (2 << 30, 4 << 30):
+        for limit in (2 << 30, 3 << 30, 4 << 30):
             (taken,) = run("Vector", LIMIT_PROGRAM, limit)
             print(f"limit {limit / MIB:.0f} MiB: the import takes {taken / MIB:.1f}")
             self.assertLess(taken, limit // 32)
