@@ -180,8 +180,8 @@ struct fli_py_thread *fli_py_thread_make(void)
 
 struct fli_py_thread *fli_py_thread_enter(void)
 {
-    struct fli_py_thread *thread = fli_py_heap != NULL ? fli_py_thread_make() : NULL;
-    if (thread == NULL || (thread->heap == NULL && fli_py_is_main() && !attach(thread)))
+    struct fli_py_thread *thread = fli_py_thread_make();
+    if (thread == NULL || (thread->heap == NULL && fli_py_heap != NULL && fli_py_is_main() && !attach(thread)))
         return NULL;
     return update(thread, true);
 }

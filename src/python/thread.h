@@ -59,7 +59,8 @@ static inline struct fli_py_thread *fli_py_thread_of(struct fl_py_thread *face)
 
 /* The calling OS thread's record, brought up to date: if the thread was recalled, its drawers are emptied. Makes the
  * record if there is none. Returns NULL if memory is refused, or if the OS thread is about to end. While the OS thread
- * runs another interpreter than the main one, the record stays as it is. May run Python code. */
+ * runs another interpreter than the main one, the record stays as it is; where there is no heap, it has no handle. May
+ * run Python code. */
 struct fli_py_thread *fli_py_thread_enter(void);
 
 /* The same, but returns NULL if there is no record. */
