@@ -30,9 +30,9 @@
  * used beside tp_alloc. Deallocation finds out where the memory lies and returns it there. The interpreter forbids
  * PyObject_New for a type with gc, and so does Freelane, which cannot recognize such an object.
  *
- * Freelane works with CPython 3.13 and 3.14 on 64-bit Linux, free-threaded or not. In other interpreters than the main one, heap types
- * work in the interpreter's memory: there fl_py_type_ready gives them its tp_alloc and tp_free. So a constructor calls
- * type->tp_alloc, and no function of a declaration by its name.
+ * Freelane works with CPython 3.13 to 3.15 on 64-bit Linux, free-threaded or not. In other interpreters than the main
+ * one, heap types work in the interpreter's memory: there fl_py_type_ready gives them its tp_alloc and tp_free. So a
+ * constructor calls type->tp_alloc, and no function of a declaration by its name.
  *
  * An extension compiles the files that src/python/sources.txt lists into itself with hidden visibility, so that any
  * number of copies can live in one process.
@@ -56,7 +56,7 @@
  * CPython side compile to nothing. */
 #if defined(FREELANE_PYTHON_FALLBACK) || !defined(__linux__) || !defined(__GNUC__) || !defined(__LP64__) ||          \
     defined(Py_LIMITED_API) || defined(PYPY_VERSION) || defined(GRAALVM_PYTHON) || PY_VERSION_HEX < 0x030D0000 ||    \
-    PY_VERSION_HEX >= 0x030F0000
+    PY_VERSION_HEX >= 0x03100000
 #define FL_PY_FALLBACK 1
 #else
 #define FL_PY_FALLBACK 0
@@ -180,8 +180,16 @@ struct fl_py_type {
         Py_tp_free, (void *)prefix##_free                                                                            \
     }
 
+/* The same for arrays of PySlot, which are new in Python 3.15 (PEP 820). */
+#if defined(PySlot_PTR)
+#define FL_PY_PEP820_SLOTS(prefix)                                                                                   \
+    FL_PY_PEP820_LEGACY_SLOTS(prefix), PySlot_PTR(Py_tp_dealloc, prefix##_freelane_dealloc)
+#define FL_PY_PEP820_LEGACY_SLOTS(prefix)                                                                            \
+    PySlot_PTR(Py_tp_alloc, prefix##_alloc), PySlot_PTR(Py_tp_free, prefix##_free)
+#endif
+
 /* Checks a declared type against its type object, and makes it ready. The type object comes from
- * PyType_FromModuleAndSpec, or from PyType_Ready if it is static. Called once for each type object,
+ * PyType_FromModuleAndSpec or PyType_FromSlots, or from PyType_Ready if it is static. Called once for each type object,
  * where the module is executed, before any object or subtype of the type exists. In another interpreter than the main
  * one, where a tool looks at each object (`ignore_tools` below), and where the OS has refused the memory for a heap, it
  * then gives the type the interpreter's tp_alloc and tp_free. May lock, and may run Python code. Afterwards tp_dealloc is

@@ -72,11 +72,25 @@ static inline int fli_py_calls_left(void)
     return PyThreadState_GetUnchecked()->py_recursion_remaining;
 }
 
+/* Whether the interpreter has made it immortal: since 3.15 it does, if the caller has the only reference. */
+static inline bool fli_py_try_immortalize(PyObject *object)
+{
+#if PY_VERSION_HEX >= 0x030F0000
+    return PyUnstable_SetImmortal(object) == 1;
+#else
+    (void)object;
+    return false;
+#endif
+}
+
 /* Makes a type immortal, as None is, before other threads know it. As in the interpreter, the collector loses sight of
  * it: the collector would take the reference count of an object that it finds unreachable for a true one. */
 static inline void fli_py_immortalize(PyTypeObject *type)
 {
     PyObject *object = (PyObject *)type;
+    if (fli_py_try_immortalize(object))
+        return;
+    /* A type refers to itself by its tp_mro. */
     PyObject_GC_UnTrack(object);
 #if defined(Py_GIL_DISABLED)
     /* Relaxed, these three: no other thread looks yet. */

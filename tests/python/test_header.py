@@ -8,7 +8,7 @@ import tempfile
 import unittest
 
 from demo_support import FREE_THREADED, TSAN, run_command, run_python
-from extension_support import CHECK, FLAGS, ROOT, SUFFIX, WARNINGS, carried, compile_files, compiler
+from extension_support import CHECK, FLAGS, INCLUDES, ROOT, SUFFIX, WARNINGS, carried, compile_files, compiler
 
 MODULE = (
     """
@@ -207,6 +207,13 @@ class Headers(unittest.TestCase):
 
     def test_with_the_smaller_counts_proposed_for_3_16(self):
         self.assertEqual(self.run_with("counts", COUNTS), "False")
+
+
+@unittest.skipIf(FREE_THREADED, "pyconfig.h says itself that there is no GIL")
+class OtherBuild(unittest.TestCase):
+    def test_the_same_headers_for_a_build_without_the_gil(self):
+        files = [file for file in carried() if file.parent.name == "python"]
+        run_command([compiler(), *FLAGS, *WARNINGS, *INCLUDES, "-DPy_GIL_DISABLED=1", "-fsyntax-only", *files])
 
 
 if __name__ == "__main__":
