@@ -15,7 +15,7 @@ declare -A python_path=() python_missing=() # by kind: the interpreter, or why t
 python_kinds() {
     case "$python_choice/$1" in
     none/*) ;;
-    all/release) echo nogil nogil-3.14 gil gil-3.14 gil-3.15 ;;
+    all/release) echo nogil nogil-3.14 nogil-3.15 gil gil-3.14 gil-3.15 ;;
     */release | */debug | */asan) echo nogil ;;
     all/tsan) echo tsan ;;
     esac
@@ -26,6 +26,7 @@ python_options() {
     case "$1" in
     nogil) ;;
     nogil-3.14) echo --version=3.14 ;;
+    nogil-3.15) echo --version=3.15 ;;
     gil-3.14) echo --version=3.14 --gil ;;
     gil-3.15) echo --version=3.15 --gil ;;
     *) echo "--$1" ;;

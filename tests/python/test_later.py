@@ -304,7 +304,7 @@ class Process(unittest.TestCase):
     before = sys.getrefcount(item)
     with open("/proc/self/statm") as file:
         bytes = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (bytes + (8 << 20), -1))
+    resource.setrlimit(resource.RLIMIT_AS, (bytes + (8 << 20), resource.RLIM_INFINITY))
     try:
         demo.later_reserve(2 * room)
     except MemoryError:

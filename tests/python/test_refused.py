@@ -145,12 +145,12 @@ for row in interpreters:
     row[::2] = [None] * len(row[::2])
 with open("/proc/self/status") as status:
     data = next(int(line.split()[1]) << 10 for line in status if line.startswith("VmData"))
-resource.setrlimit(resource.RLIMIT_DATA, (data, -1))
+resource.setrlimit(resource.RLIMIT_DATA, (data, resource.RLIM_INFINITY))
 assert fill(objects, demo.Vector, 30, 100), made(objects)
 owned = sum(demo.owns(one) for row in objects for one in row)
 assert owned < 5000, owned
 demo.check()
-resource.setrlimit(resource.RLIMIT_DATA, (-1, -1))
+resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 drop(objects)
 assert fill(objects, demo.Vector, 30)
 assert sum(demo.owns(one) for row in objects for one in row) > 50000
@@ -173,7 +173,7 @@ def work():
 def result(extra):
     with open("/proc/self/statm", encoding="ascii") as file:
         virtual = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (virtual + extra, -1))
+    resource.setrlimit(resource.RLIMIT_AS, (virtual + extra, resource.RLIM_INFINITY))
     try:
         return work()
     except (ImportError, MemoryError) as error:
