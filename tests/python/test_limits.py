@@ -87,7 +87,7 @@ class AddressSpace(unittest.TestCase):
         return [int(word) for word in run_python(program).split()]
 
     def test_an_import_leaves_nearly_what_the_fall_back_leaves(self):
-        """Free-threaded interpreters themselves cannot start all threads below 2 GiB: each takes 72 MiB and more."""
+        """A free-threaded interpreter itself starts fewer threads at 2 GiB: each takes 72 MiB and more."""
         for limit in (2 << 30, 3 << 30, 4 << 30):
             twins_left, twins_started = self.run_copies("twin", 8, limit)
             for copies in (1, 8):
