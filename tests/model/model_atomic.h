@@ -99,6 +99,10 @@ template <typename T> class fli_model_atomic : public rl::generic_atomic<T, true
     {
         made($).load();
     }
+    void end()
+    {
+        made($).store(false);
+    }
 
   private:
     rl::var<bool> made;
@@ -119,9 +123,10 @@ struct fli_model_words {
     struct {
         void *shared;
         void (*unmake)(void *shared);
-    } words[256];
+    } words[1024];
     unsigned count;
     unsigned long execution;
+    bool makes; /* an object is made, with its words */
 };
 extern fli_model_words fli_model_globals;
 
@@ -130,6 +135,7 @@ inline void fli_model_begin()
 {
     fli_model_globals.execution++;
     fli_model_globals.count = 0; /* an execution with an error does not end */
+    fli_model_globals.makes = false;
 }
 
 inline void fli_model_end()
@@ -141,53 +147,105 @@ inline void fli_model_end()
     }
 }
 
+/* What the bytes of an object are that has ended. */
+enum { FLI_MODEL_ENDED = 0xdd };
+
+/* Ends an object, with its words. */
+inline void fli_model_end_object(void *object, size_t bytes)
+{
+    char *first = static_cast<char *>(object);
+    if (object == nullptr)
+        return;
+    for (unsigned i = fli_model_globals.count; i-- > 0;) {
+        auto word = fli_model_globals.words[i];
+        if (word.shared < first || word.shared >= first + bytes)
+            continue;
+        fli_model_globals.words[i] = fli_model_globals.words[--fli_model_globals.count];
+        word.unmake(word.shared);
+    }
+    memset(object, FLI_MODEL_ENDED, bytes);
+}
+
 template <typename word> word *fli_model_made(word *shared)
 {
     shared->assert_made();
     return shared;
 }
 
-/* A shared word that a file or a scenario has. Relacy knows it for one execution: it is made when it is first used in
- * one. */
-template <typename T> struct fli_model_global {
-    alignas(fli_model_atomic<T>) char memory[sizeof(fli_model_atomic<T>)];
+/* Makes a word, which is zero; and ends one: who has used it has to be ordered before. */
+template <typename T> void fli_model_make_word(fli_model_atomic<T> *word)
+{
+    word->store(T(), rl::mo_relaxed, $);
+}
+
+template <typename T> void fli_model_end_word(fli_model_atomic<T> *word)
+{
+    word->end();
+}
+
+template <typename T> void fli_model_make_word(rl::var<T> *word)
+{
+    (*word)($).store(T());
+}
+
+template <typename T> void fli_model_end_word(rl::var<T> *word)
+{
+    (*word)($).store(T());
+}
+
+/* A word that a file, a scenario or an object has. Relacy knows it for one execution: it is made with its object
+ * (fli_model_object), or when it is first used. Once its object has ended, nobody may use it. */
+template <typename word> struct fli_model_lazy {
+    alignas(word) char memory[sizeof(word)];
     unsigned long execution;
 
-    constexpr fli_model_global(int = 0) : memory(), execution(0)
+    fli_model_lazy() : execution(0)
     {
+        if (fli_model_globals.makes)
+            made();
     }
 
     static void unmake(void *shared)
     {
-        fli_model_global *self = static_cast<fli_model_global *>(shared);
-        self->word()->~fli_model_atomic<T>();
+        word *self = static_cast<fli_model_lazy *>(shared)->at();
+        fli_model_end_word(self);
+        self->~word();
     }
 
-    fli_model_atomic<T> *word()
+    word *at()
     {
-        return reinterpret_cast<fli_model_atomic<T> *>(memory);
+        return reinterpret_cast<word *>(memory);
     }
 
-    fli_model_atomic<T> *make()
+    word *made()
     {
         if (execution != fli_model_globals.execution) {
+            unsigned long ended;
+            memset(&ended, FLI_MODEL_ENDED, sizeof ended);
+            RL_ASSERT(execution != ended);
+            RL_VERIFY(fli_model_globals.count < sizeof fli_model_globals.words / sizeof *fli_model_globals.words);
             execution = fli_model_globals.execution;
-            ::new (memory) fli_model_atomic<T>();
-            word()->store(T(), rl::mo_relaxed, $);
+            fli_model_make_word(::new (memory) word());
             fli_model_globals.words[fli_model_globals.count++] = {this, unmake};
         }
-        return fli_model_made(word());
+        return at();
+    }
+};
+
+template <typename T> struct fli_model_global : fli_model_lazy<fli_model_atomic<T>> {
+    fli_model_global(int = 0)
+    {
     }
 };
 
 template <typename T> fli_model_atomic<T> *fli_model_made(const fli_model_global<T> *shared)
 {
-    return const_cast<fli_model_global<T> *>(shared)->make();
+    return fli_model_made(const_cast<fli_model_global<T> *>(shared)->made());
 }
 
 template <typename T> fli_model_atomic<T> *fli_model_made(fli_model_global<T> *shared)
 {
-    return shared->make();
+    return fli_model_made(shared->made());
 }
 
 template <typename T>
@@ -263,25 +321,41 @@ void fli_model_count(fli_model_global<T> *word, value change, rl::debug_info_par
     fli_model_count(fli_model_made(word), (T)change, info);
 }
 
+/* Where a plain word is. */
+template <typename T> struct fli_model_place {
+    rl::var<T> word;
+
+    fli_model_place()
+    {
+        fli_model_make_word(&word);
+    }
+    rl::var<T> *made()
+    {
+        return &word;
+    }
+};
+
+#if defined(FREELANE_MODEL_LOCKS)
+#define FLI_MODEL_PLACE(T) fli_model_lazy<rl::var<T>>
+#else
+#define FLI_MODEL_PLACE(T) fli_model_place<T>
+#endif
+
 /* A plain word that a lock guards: an access that the lock does not order is a data race. Its memory was zeroed. */
 template <typename T> class fli_model_plain
 {
   public:
-    fli_model_plain()
-    {
-        word($).store(T());
-    }
     operator T() const
     {
-        return word($).load();
+        return (*place.made())($).load();
     }
     T operator->() const
     {
-        return word($).load();
+        return *this;
     }
     fli_model_plain &operator=(T value)
     {
-        word($).store(value);
+        (*place.made())($).store(value);
         return *this;
     }
     fli_model_plain &operator=(const fli_model_plain &other)
@@ -294,13 +368,23 @@ template <typename T> class fli_model_plain
         *this = (T)(value + 1);
         return value;
     }
+    T operator--(int)
+    {
+        T value = *this;
+        *this = (T)(value - 1);
+        return value;
+    }
     fli_model_plain &operator+=(T value)
     {
         return *this = (T)(T(*this) + value);
     }
+    fli_model_plain &operator-=(T value)
+    {
+        return *this = (T)(T(*this) - value);
+    }
 
   private:
-    rl::var<T> word;
+    mutable FLI_MODEL_PLACE(T) place;
 };
 
 /* The memory of a home, which the scenario has laid out. The object is made when the memory is zeroed. */
@@ -313,6 +397,24 @@ struct fli_model_memory {
 };
 
 fli_model_memory fli_model_aligned_alloc(size_t grain, size_t bytes);
+
+/* Zeroed memory that a scenario has, for an object that is made with its words. */
+struct fli_model_object {
+    void *at;
+    template <typename T> operator T *() const
+    {
+        fli_model_globals.makes = true;
+        T *object = ::new (at) T();
+        fli_model_globals.makes = false;
+        return object;
+    }
+};
+
+fli_model_object fli_model_calloc(size_t bytes);
+
+/* Has `end` called when an OS thread of the scenario exits that has set a value, and sets that of the calling one. */
+int fli_model_key_create(void (*end)(void *value));
+int fli_model_setspecific(void *value);
 
 /* Lets other threads run. */
 void fli_model_sleep(const struct timespec *time);
@@ -330,6 +432,12 @@ template <typename word> void fli_model_futex(long, word *, int, int, void *, vo
 {
 }
 
+/* The same name is that of gettid(2): no scenario looks at the number. */
+inline long fli_model_futex(long)
+{
+    return 0;
+}
+
 /* The calling thread, from 1. */
 inline uintptr_t fli_model_self()
 {
@@ -344,6 +452,9 @@ template <typename T> void fli_model_zero(T *object)
 template <typename T> void fli_model_free(T *object)
 {
     object->~T();
+#if defined(FREELANE_MODEL_LOCKS)
+    fli_model_end_object(object, sizeof *object);
+#endif
 }
 
 /* In the C sources (FREELANE_MODEL_SOURCE): a name that is a word of C++, and those of the functions above. */
@@ -357,6 +468,13 @@ template <typename T> void fli_model_free(T *object)
 #endif
 #if defined(FREELANE_MODEL_LOCKS)
 #define pthread_self() fli_model_self()
+#endif
+
+/* OS threads that exit, and what they obtain (FREELANE_MODEL_OS_THREADS). */
+#if defined(FREELANE_MODEL_SOURCE) && defined(FREELANE_MODEL_OS_THREADS)
+#define calloc(count, bytes)            fli_model_calloc(bytes)
+#define pthread_key_create(key, end)    fli_model_key_create(end)
+#define pthread_setspecific(key, value) fli_model_setspecific(value)
 #endif
 
 /* In the sources of some mutants, locks lock nothing. */
