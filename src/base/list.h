@@ -9,15 +9,18 @@
 #ifndef FLI_LIST_H
 #define FLI_LIST_H
 
+#include "base/atomic.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
-/* ---- Lists. A list is a pointer to its first record. */
+/* ---- Lists. A list is a pointer to its first record, a word that a lock guards: FLI_PLAIN(type *). */
 
 /* The links of a record on one list. `at` points to the pointer that points to the record. */
 #define FLI_LINKS(type)                                                                                              \
     struct {                                                                                                         \
-        type *next, **at;                                                                                            \
+        FLI_PLAIN(type *) next;                                                                                      \
+        FLI_PLAIN(type *) * at;                                                                                      \
     }
 
 /* Adds a record, as the first of the list `*first`. */

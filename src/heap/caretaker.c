@@ -9,7 +9,7 @@ enum { LONG_PAUSES = 8 };
 enum { PAUSE_LEAST = 10000000 };
 
 static struct fli_mutex lock = FLI_MUTEX_INITIALIZER(FLI_RANK_CARETAKER); /* guards what follows */
-static struct fl_heap *in_care;
+static FLI_PLAIN(struct fl_heap *) in_care;
 static FLI_ATOMIC(bool) exists; /* written under the lock */
 static struct fli_condition called;
 

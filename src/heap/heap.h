@@ -58,14 +58,14 @@ struct fl_heap {
     size_t lost[FL_CLASS_COUNT];       /* blocks in caches of threads that a fork left behind */
     size_t lost_magazines;
     FLI_ON_OWN_LINE FLI_LINKS(struct fl_heap) in_registry;
-    struct fli_thread *threads;
-    size_t thread_count;
-    size_t racks_most;  /* bytes that all racks together may hold; 0: what the options say */
-    size_t levelled;    /* the share of a rack when racks were last looked at, see share.h */
-    size_t leaving;     /* how many of these have been flushed for the last time */
-    bool world_stopped; /* the host says so, for the next fork */
-    bool is_aside;      /* during a fork: what its threads share without a lock */
-    bool has_lost;      /* a fork has left threads behind: the blocks that they had in hand are not known */
+    FLI_PLAIN(struct fli_thread *) threads;
+    FLI_PLAIN(size_t) thread_count;
+    size_t racks_most;         /* bytes that all racks together may hold; 0: what the options say */
+    size_t levelled;           /* the share of a rack when racks were last looked at, see share.h */
+    FLI_PLAIN(size_t) leaving; /* how many of these have been flushed for the last time */
+    bool world_stopped;        /* the host says so, for the next fork */
+    bool is_aside;             /* during a fork: what its threads share without a lock */
+    bool has_lost;             /* a fork has left threads behind: the blocks that they had in hand are not known */
     FLI_ATOMIC(struct fli_dead *)
     left_dead; /* dead objects that threads have left; drains look whether there are any */
     FLI_ATOMIC(struct fli_queue *)

@@ -2,6 +2,7 @@
 #include "heap/os_thread.h"
 #include "base/sanitizer.h"
 #include "heap/registry.h"
+#include "heap/self.h"
 #include "heap/thread.h"
 
 #include <errno.h>
@@ -10,25 +11,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The record of the calling OS thread; NULL while no handle has been bound to it. It is not part of the thread's own
- * storage, because a handle that outlives the thread links to it. */
-static __thread struct fli_os_thread *os_thread;
-
-/* How many rounds of destructors have called at_exit on the calling OS thread. */
-static __thread unsigned exit_round;
-
-/* Whether the last of them was the round that detaches. */
-static __thread bool exits;
+__thread struct fli_self fli_self_own;
 
 /* All that have had a handle: those whose exit has not been seen, and those whose exit has. Under the registry lock. */
-static struct fli_os_thread *os_threads, *ended;
+static FLI_PLAIN(struct fli_os_thread *) os_threads;
+static FLI_PLAIN(struct fli_os_thread *) ended;
 
 static pthread_key_t exit_key;
 static bool exit_key_exists;
 
 struct fli_os_thread *fli_os_thread_self(void)
 {
-    return os_thread;
+    return fli_self_here()->record;
 }
 
 /* ---- Binding handles. */
@@ -36,8 +30,9 @@ struct fli_os_thread *fli_os_thread_self(void)
 void fli_os_thread_bind_locked(struct fli_thread *thread)
 {
     fli_registry_assert_held();
-    thread->os_thread = os_thread;
-    FLI_LIST_ADD(&os_thread->bound, thread, in_os_thread);
+    struct fli_os_thread *here = fli_self_here()->record;
+    thread->os_thread = here;
+    FLI_LIST_ADD(&here->bound, thread, in_os_thread);
 }
 
 void fli_os_thread_unbind_locked(struct fli_thread *thread)
@@ -53,8 +48,8 @@ bool fli_os_thread_may_use_locked(const struct fli_thread *thread)
 {
     fli_registry_assert_held();
     if (thread->detacher != NULL)
-        return thread->detacher == &os_thread;
-    return thread->os_thread == NULL || thread->os_thread == os_thread;
+        return thread->detacher == fli_self_here();
+    return thread->os_thread == NULL || thread->os_thread == fli_self_here()->record;
 }
 
 bool fli_os_thread_is_ours_locked(const struct fli_thread *thread)
@@ -65,12 +60,12 @@ bool fli_os_thread_is_ours_locked(const struct fli_thread *thread)
 bool fli_os_thread_claim_locked(struct fli_thread *thread, struct fli_frame here)
 {
     fli_registry_assert_held();
-    bool was_left = thread->detacher == &os_thread && !fli_callback_runs(&thread->detaching, here);
+    bool was_left = thread->detacher == fli_self_here() && !fli_callback_runs(&thread->detaching, here);
     if (thread->detacher != NULL && !was_left)
         return false;
-    thread->detacher = &os_thread;
+    thread->detacher = fli_self_here();
     thread->detaching.caller = here;
-    if (thread->os_thread != os_thread)
+    if (thread->os_thread != fli_self_here()->record)
         fli_os_thread_unbind_locked(thread);
     return true;
 }
@@ -95,7 +90,7 @@ static void free_record(struct fli_os_thread *record)
     free(record);
 }
 
-static void enter_record(struct fli_os_thread *record, struct fli_os_thread **list)
+static void enter_record(struct fli_os_thread *record, FLI_PLAIN(struct fli_os_thread *) * list)
 {
     fli_registry_lock();
     FLI_LIST_ADD(list, record, in_process);
@@ -104,9 +99,10 @@ static void enter_record(struct fli_os_thread *record, struct fli_os_thread **li
 
 int fli_os_thread_watch(void)
 {
-    if (exits)
+    struct fli_self *self = fli_self_here();
+    if (self->exits)
         return -ENOMEM;
-    if (os_thread != NULL)
+    if (self->record != NULL)
         return 0;
     fli_os_thread_reap(false);
     struct fli_os_thread *record = create_record();
@@ -118,20 +114,21 @@ int fli_os_thread_watch(void)
         return -ENOMEM;
     }
     enter_record(record, &os_threads);
-    os_thread = record;
+    self->record = record;
     return 0;
 }
 
 /* Keeps a handle that is left until the calling OS thread is gone. Returns 0 or -ENOMEM. */
 static int keep_left(struct fli_thread *thread)
 {
-    if (os_thread == NULL) {
-        if ((os_thread = create_record()) == NULL)
+    struct fli_self *self = fli_self_here();
+    if (self->record == NULL) {
+        if ((self->record = create_record()) == NULL)
             return -ENOMEM;
-        enter_record(os_thread, &ended);
+        enter_record(self->record, &ended);
     }
     fli_registry_lock();
-    FLI_LIST_ADD(&os_thread->left, thread, in_os_thread);
+    FLI_LIST_ADD(&self->record->left, thread, in_os_thread);
     fli_registry_unlock();
     return 0;
 }
@@ -150,19 +147,21 @@ struct fli_thread *fli_os_thread_attach_left(struct fl_heap *heap)
 
 void fli_os_thread_set_guest(void *guest, void (*end)(void *guest), void (*forget)(void *guest))
 {
-    os_thread->guest = guest;
-    os_thread->end_guest = end;
-    os_thread->forget_guest = forget;
+    struct fli_os_thread *here = fli_self_here()->record;
+    here->guest = guest;
+    here->end_guest = end;
+    here->forget_guest = forget;
 }
 
 void *fli_os_thread_guest(void)
 {
-    return os_thread != NULL ? os_thread->guest : NULL;
+    const struct fli_os_thread *here = fli_self_here()->record;
+    return here != NULL ? here->guest : NULL;
 }
 
 bool fli_os_thread_exits(void)
 {
-    return exits;
+    return fli_self_here()->exits;
 }
 
 static void forget_others(struct fli_os_thread *list)
@@ -170,7 +169,7 @@ static void forget_others(struct fli_os_thread *list)
     struct fli_os_thread *next;
     for (struct fli_os_thread *record = list; record != NULL; record = next) {
         next = record->in_process.next;
-        if (record == os_thread)
+        if (record == fli_self_here()->record)
             continue;
         FLI_LIST_REMOVE(record, in_process);
         if (record->guest != NULL)
@@ -183,10 +182,11 @@ void fli_os_thread_forget_others_stw(void)
 {
     forget_others(os_threads);
     forget_others(ended);
-    if (os_thread == NULL)
+    struct fli_os_thread *here = fli_self_here()->record;
+    if (here == NULL)
         return;
-    os_thread->number = syscall(SYS_gettid);
-    fli_life_begin(&os_thread->life);
+    here->number = syscall(SYS_gettid);
+    fli_life_begin(&here->life);
 }
 
 /* ---- Exit. */
@@ -212,7 +212,7 @@ static struct fli_thread *claim_bound(struct fli_os_thread *exiting)
 {
     fli_registry_lock();
     struct fli_thread *thread = exiting->bound;
-    if (thread != NULL && exiting != os_thread)
+    if (thread != NULL && exiting != fli_self_here()->record)
         thread->detacher = NULL; /* it may have been the one that is gone */
     if (thread != NULL)
         fli_os_thread_claim_locked(thread, (struct fli_frame){0, 0});
@@ -247,9 +247,10 @@ static void close_readers(struct fli_os_thread *exiting)
 static void at_exit(void *arg)
 {
     struct fli_os_thread *exiting = arg;
-    if (++exit_round < 2 && pthread_setspecific(exit_key, exiting) == 0)
+    struct fli_self *self = fli_self_here();
+    if (++self->exit_round < 2 && pthread_setspecific(exit_key, exiting) == 0)
         return;
-    exits = true;
+    self->exits = true;
     fli_thread_note_exit();
     end_guest(exiting);
     struct fli_thread *thread;
@@ -267,11 +268,11 @@ static void at_exit(void *arg)
 /* ---- OS threads that are gone. */
 
 /* Takes the record of an OS thread that is gone off a list. Returns NULL if there is none. */
-static struct fli_os_thread *take_gone(struct fli_os_thread **list)
+static struct fli_os_thread *take_gone(FLI_PLAIN(struct fli_os_thread *) * list)
 {
     fli_registry_lock();
     struct fli_os_thread *record = *list;
-    while (record != NULL && (record == os_thread || !fli_life_is_over(&record->life)))
+    while (record != NULL && (record == fli_self_here()->record || !fli_life_is_over(&record->life)))
         record = record->in_process.next;
     if (record != NULL)
         FLI_LIST_REMOVE(record, in_process);
@@ -279,7 +280,7 @@ static struct fli_os_thread *take_gone(struct fli_os_thread **list)
     return record;
 }
 
-static void reap(struct fli_os_thread **list)
+static void reap(FLI_PLAIN(struct fli_os_thread *) * list)
 {
     struct fli_os_thread *gone;
     struct fli_thread *thread;

@@ -27,9 +27,9 @@ struct fli_thread;
 /* What is known of one OS thread, from its first handle to its exit. */
 struct fli_os_thread {
     FLI_LINKS(struct fli_os_thread) in_process;
-    struct fli_thread *bound; /* the handles bound to it */
+    FLI_PLAIN(struct fli_thread *) bound; /* the handles bound to it */
     struct fli_reader readers[FLI_GRACE_KINDS];
-    struct fli_thread *left; /* handles that its exit has detached */
+    FLI_PLAIN(struct fli_thread *) left; /* handles that its exit has detached */
     struct fli_life life;
     long number; /* the kernel's */
     void *guest; /* a record that a layer above keeps of it */

@@ -4,7 +4,7 @@
 #include "heap/thread.h"
 
 static struct fli_mutex registry_lock = FLI_MUTEX_INITIALIZER(FLI_RANK_REGISTRY);
-static struct fl_heap *heaps;
+static FLI_PLAIN(struct fl_heap *) heaps;
 
 void fli_registry_lock(void)
 {

@@ -261,7 +261,9 @@ static struct fli_thread *first_bound_locked(void)
 {
     fli_registry_assert_held();
     const struct fli_os_thread *here = fli_os_thread_self();
-    return here != NULL ? here->bound : NULL;
+    if (here == NULL)
+        return NULL;
+    return here->bound;
 }
 
 static bool submit_bound(struct fl_heap *heap)

@@ -68,16 +68,16 @@ struct fli_thread {
     uint64_t deferring[2]; /* a bit per class of which it has a magazine of deferred blocks */
 
     /* Under the registry lock. */
-    FLI_LINKS(struct fli_thread) in_heap;      /* the heap's threads */
-    struct fli_os_thread *os_thread;           /* NULL while offline */
-    FLI_LINKS(struct fli_thread) in_os_thread; /* the handles bound to it */
-    bool is_self;                              /* what fl_thread_self returns on its OS thread */
-    bool leaves;                               /* has been flushed for the last time */
-    FLI_PLAIN(bool) offline;                   /* no thread uses it */
-    FLI_PLAIN(bool) diverted;                  /* it is traced; also read by the owning thread */
-    uint32_t guest;                /* what a layer above keeps of the handle, or 0 (guest.h); the owning thread's */
-    const void *detacher;          /* the OS thread that detaches it, as an address of its own; NULL: none does */
-    struct fli_callback detaching; /* the call of fl_thread_detach, if it is one that detaches it */
+    FLI_LINKS(struct fli_thread) in_heap;        /* the heap's threads */
+    FLI_PLAIN(struct fli_os_thread *) os_thread; /* NULL while offline */
+    FLI_LINKS(struct fli_thread) in_os_thread;   /* the handles bound to it */
+    bool is_self;                                /* what fl_thread_self returns on its OS thread */
+    FLI_PLAIN(bool) leaves;                      /* has been flushed for the last time */
+    FLI_PLAIN(bool) offline;                     /* no thread uses it */
+    FLI_PLAIN(bool) diverted;                    /* it is traced; also read by the owning thread */
+    uint32_t guest; /* what a layer above keeps of the handle, or 0 (guest.h); the owning thread's */
+    FLI_PLAIN(const void *) detacher; /* the OS thread that detaches it (self.h); NULL: none does */
+    struct fli_callback detaching;    /* the call of fl_thread_detach, if it is one that detaches it */
 };
 
 /* Caches and magazines of deferred blocks, where no fast path looks for them. */

@@ -15,7 +15,7 @@ static struct fli_mutex lock = FLI_MUTEX_INITIALIZER(FLI_RANK_DEFAULT);
 /* Under the lock. */
 static bool is_open;
 static unsigned forks; /* under way */
-static struct fli_py_helper *at_work;
+static FLI_PLAIN(struct fli_py_helper *) at_work;
 static struct fli_condition changed;
 
 static bool may_work_locked(void)

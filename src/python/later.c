@@ -22,7 +22,7 @@ enum {
 };
 
 /* All queues. Under the registry lock. */
-static struct fli_py_queue *queues;
+static FLI_PLAIN(struct fli_py_queue *) queues;
 
 static FLI_ATOMIC(size_t) left; /* how many have no owner; written under the lock */
 static FLI_ATOMIC(uint64_t) leaked;

@@ -33,7 +33,8 @@ __thread struct fl_py_current fl_py_current = STAND_INS;
 const struct fl_py_current fl_py_nowhere = STAND_INS;
 
 /* Under the core's registry lock; `uncached` changes under it. */
-static struct fli_py_thread *threads, *ended_threads;
+static FLI_PLAIN(struct fli_py_thread *) threads;
+static FLI_PLAIN(struct fli_py_thread *) ended_threads;
 static uint64_t epoch;
 static FLI_ATOMIC(bool) uncached;
 static bool barred; /* caching stays off */
