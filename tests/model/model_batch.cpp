@@ -4,9 +4,9 @@
  * the stack of src/pool/pool.c, compiled over model_atomic.h, run by Relacy (model_check.h).
  *
  * Each of two threads unlinks a block, defers it, submits it, and passes quiescent states. Then it reads the block of
- * the other one, if it still finds that. One of them, or both, take steps of the batches and reuse what has come free. A
- * grace period ends when each thread has passed a quiescent state after it began. Its orders are those that grace.h
- * promises.
+ * the other one, if it still finds that; in one scenario a third thread does. One of them, or both, take steps of the
+ * batches and reuse what has come free. A grace period ends when each thread has passed a quiescent state after it
+ * began. Its orders are those that grace.h promises.
  *
  * Checked in each execution:
  *
@@ -19,11 +19,14 @@
  *     merged      each thread has a magazine that is not full: a batch may have one or both of them
  *     marked      there is no magazine: blocks are marked in their slab, whose home may be busy; both take steps
  *     drained     one thread waits until what it has submitted is free, while the other one submits, too
+ *     closed      one thread closes a batch while another one submits; the third one, after a quiescent state, reads
+ *                 (with one preemption)
  *
  * The program is built once as it is, and once for each mutant: one where locks lock nothing, one where a batch does not
- * wait, and one where it has the grace period of the batch before it.
+ * wait, one where it has the grace period of the batch before it, and one where its grace period begins before it is
+ * closed.
  *
- * usage: model_batch merged|marked|drained [--expect-error]
+ * usage: model_batch merged|marked|drained|closed [--expect-error]
  */
 #include "base/check.h"
 #include "memory/block.h"
@@ -78,8 +81,8 @@ void wait_for(void *, int64_t, unsigned)
 {
 }
 
-template <typename scenario, unsigned capacity, unsigned magazines_each>
-struct batch_model : rl::test_suite<scenario, THREADS> {
+template <typename scenario, unsigned capacity, unsigned magazines_each, unsigned readers = 0>
+struct batch_model : rl::test_suite<scenario, THREADS + readers> {
     ground here;
     FLI_ATOMIC(uint8_t) slab_class;
     uint64_t marks[2 * FLI_SLAB_BIT_WORDS];
@@ -149,7 +152,7 @@ struct batch_model : rl::test_suite<scenario, THREADS> {
         here.grace.kind = FL_GRACE_QSBR;
         here.grace.calls.elapsed = has_elapsed;
         here.grace.wait_for = wait_for;
-        here.grace_periods.before();
+        here.grace_periods.before(THREADS + readers);
         lay_out_slab();
         lay_out_magazines();
         lay_out_deferred();
@@ -211,11 +214,15 @@ struct batch_model : rl::test_suite<scenario, THREADS> {
         fli_deferred_submit_owner(&here.deferred, &here.places[self], CLASS, &here.owners[self]);
     }
 
+    void read_block(unsigned number)
+    {
+        if (here.found[number].load(rl::mo_acquire, $))
+            RL_ASSERT(here.contents[number]($) == ALIVE);
+    }
+
     void read(unsigned self)
     {
-        unsigned other = 1 - self;
-        if (here.found[other].load(rl::mo_acquire, $))
-            RL_ASSERT(here.contents[other]($) == ALIVE);
+        read_block(1 - self);
     }
 
     void pass(unsigned self)
@@ -275,6 +282,30 @@ struct drained : batch_model<drained, 1, 1> {
         leave(self);
         RL_ASSERT(fli_deferred_drain(&here.deferred, wait_a_while, nullptr) == 0);
         RL_ASSERT((take() & 1) != 0);
+    }
+};
+
+struct closed : batch_model<closed, 1, 1, 1> {
+    void before()
+    {
+        batch_model::before();
+        defer(0);
+        leave(0);
+        leave(1);
+    }
+    void thread(unsigned self)
+    {
+        if (self == 1)
+            return defer(self);
+        if (self == 0) {
+            for (unsigned i = 0; i < STEPS; i++)
+                fli_deferred_advance(&here.deferred);
+            take();
+            return;
+        }
+        pass(self);
+        read_block(1);
+        leave(self);
     }
 };
 
@@ -385,6 +416,8 @@ int main(int argc, char **argv)
         return check<marked>(expect_error);
     if (is_asked_for("drained", argc, argv, &expect_error))
         return check<drained>(expect_error);
-    std::cerr << "usage: " << argv[0] << " merged|marked|drained [--expect-error]" << std::endl;
+    if (is_asked_for("closed", argc, argv, &expect_error))
+        return check<closed>(expect_error, 1);
+    std::cerr << "usage: " << argv[0] << " merged|marked|drained|closed [--expect-error]" << std::endl;
     return 2;
 }

@@ -9,12 +9,12 @@
 #include "grace/grace.h"
 #include "model_check.h"
 
-/* Of one execution with two threads. */
+/* Of one execution. */
 struct periods {
     rl::atomic<int64_t> begun;
-    rl::atomic<int64_t> passed[2]; /* the thread has passed a quiescent state in those up to this one */
+    rl::atomic<int64_t> passed[3]; /* the thread has passed a quiescent state in those up to this one */
 
-    void before();
+    void before(unsigned threads);
 
     void pass(unsigned self)
     {
@@ -30,12 +30,12 @@ struct periods {
 
 static periods *periods_now;
 
-inline void periods::before()
+inline void periods::before(unsigned threads)
 {
     periods_now = this;
     begun.store(0, rl::mo_relaxed, $);
     for (rl::atomic<int64_t> &one : passed)
-        one.store(0, rl::mo_relaxed, $);
+        one.store(&one < passed + threads ? 0 : INT64_MAX, rl::mo_relaxed, $);
 }
 
 static bool has_elapsed(void *, int64_t token)

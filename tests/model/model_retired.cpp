@@ -80,7 +80,7 @@ template <typename scenario> struct retired_model : rl::test_suite<scenario, THR
         heap->retired.warm_most = 0;
         fli_retired_init(heap);
         fli_store_relaxed(&heap->retired.batch.token, (int64_t)0);
-        here.grace_periods.before();
+        here.grace_periods.before(THREADS);
     }
 
     void after()
