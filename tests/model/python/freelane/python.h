@@ -33,6 +33,10 @@ template <> struct fli_model_atomic<PyObject *> : rl::generic_atomic<PyObject *,
     {
         made($).load();
     }
+    void end()
+    {
+        made($).store(false);
+    }
     PyObject *load(rl::memory_order order, rl::debug_info_param info) const
     {
         (void)plain(info).load();
