@@ -83,6 +83,11 @@ bool fli_py_buffers_are_due(void)
     return fli_load_hint(&waiting) > BOUND;
 }
 
+bool fli_py_buffers_wait(void)
+{
+    return fli_load_hint(&retired) != NULL;
+}
+
 static struct fli_py_buffer *take(void)
 {
     /* V2: acquire, pairs with V1 in retire. */

@@ -38,6 +38,9 @@ void fli_py_buffers_free(struct fli_py_buffer *buffers);
 void fli_py_buffers_start(void);
 void fli_py_buffers_stop(void);
 
+/* Whether any have been retired that nobody has taken. */
+bool fli_py_buffers_wait(void);
+
 /* Whether so much waits that a stop should be made. */
 bool fli_py_buffers_are_due(void);
 

@@ -6,6 +6,7 @@
 #include "python/collect.h"
 
 #include "python/buffer.h"
+#include "python/copies.h"
 #include "python/drawer.h"
 #include "python/heap.h"
 #include "python/helper.h"
@@ -22,8 +23,6 @@ FLI_ATOMIC(int64_t) fli_py_collections;
 
 /* Whether a tracer has turned caching off, so that it turns on again without one. */
 static FLI_ATOMIC(bool) off_for_tracer;
-
-enum { OLDEST_GENERATION = 2 };
 
 /* Whether the collection that is under way has trimmed the heap. Of one collection at a time. */
 static bool trims;
@@ -92,22 +91,36 @@ static void trim(size_t retain)
     fli_py_stop_announce(false);
 }
 
-static void give_up(bool full)
-{
-    fli_py_threads_expire();
-    fli_py_threads_empty_ended();
-    if (full)
-        fli_py_reclaim(0, 0);
-    give_types();
-    trims = full || has_to_trim();
-    if (trims)
-        trim(full ? 0 : bytes_to_retain());
-}
+/* Whether this copy has something to do in the callback under way; whether it takes everything back there, and what. Of
+ * one collection at a time. */
+static bool is_busy, takes;
+static struct fli_py_reclaim reclaim;
 
-static void at_start(bool full)
+static void begin_start(bool full)
 {
     follow_tracer();
-    if (!fli_py_threads_are_quiet(full))
+    is_busy = !fli_py_threads_are_quiet(full);
+    takes = is_busy && full;
+    if (!is_busy)
+        return;
+    fli_py_threads_expire();
+    fli_py_threads_empty_ended();
+}
+
+/* Where everything has been taken back, there is something to trim only if that has freed something. */
+static void give_up(bool full)
+{
+    give_types();
+    trims = full ? fli_py_heap_holdings().free > 0 : has_to_trim();
+    if (trims)
+        trim(full ? 0 : bytes_to_retain());
+    if (full && reclaim.took_all)
+        fli_py_threads_rest();
+}
+
+static void end_start(bool full)
+{
+    if (is_busy)
         give_up(full);
     fli_py_buffers_start();
     fli_count(&fli_py_collections, 1); /* relaxed: one collection at a time */
@@ -116,132 +129,114 @@ static void at_start(bool full)
 /* The calling thread empties its caches now, as others do later: the collection has set the interpreter's count of
  * young objects to 0. Objects that the caches give up lower that count, and those that they take again bring it back
  * to 0. So filling a cache makes no collection due, which would empty it again. */
-static void end(bool full)
+static void begin_stop(bool full)
 {
-    fli_py_thread_empty_expired();
-    if (full)
-        fli_py_reclaim(0, 0);
-    else if (trims)
+    fli_py_stop_passed();
+    fli_py_buffers_stop();
+    is_busy = !fli_py_threads_are_quiet(full);
+    takes = is_busy && full && (!fli_py_threads_have_rested() || fli_py_buffers_wait());
+    if (is_busy)
+        fli_py_thread_empty_expired();
+}
+
+static void end_stop(bool full)
+{
+    if (!is_busy)
+        return;
+    if (!takes && trims)
         fli_py_heap_trim(SIZE_MAX);
     trims = false;
     fli_py_threads_settle(full);
 }
 
-static void at_stop(bool full)
+static bool begin(bool starts, bool full)
 {
-    fli_py_stop_passed();
-    fli_py_buffers_stop();
-    if (!fli_py_threads_are_quiet(full))
-        end(full);
+    if (starts)
+        begin_start(full);
+    else
+        begin_stop(full);
+    if (takes)
+        fli_py_reclaim_prepare(&reclaim, 0);
+    return takes;
 }
 
-static PyObject *collection(PyObject *module, PyObject *const *args, Py_ssize_t count)
+static void work_stw(void)
 {
-    (void)module;
-    if (count != 2 || !PyUnicode_Check(args[0]) || !PyDict_Check(args[1]))
-        Py_RETURN_NONE;
-    PyObject *generation = PyDict_GetItemString(args[1], "generation");
-    bool full = generation != NULL && PyLong_AsLong(generation) == OLDEST_GENERATION;
-    if (PyUnicode_CompareWithASCIIString(args[0], "start") == 0)
-        at_start(full);
+    fli_py_reclaim_stw(&reclaim);
+}
+
+static void end(bool starts, bool full)
+{
+    if (takes)
+        fli_py_reclaim_finish(&reclaim, 0);
+    if (starts)
+        end_start(full);
     else
-        at_stop(full);
+        end_stop(full);
+}
+
+static void resume(void)
+{
     fli_py_nest_resume();
     (void)fl_py_run_later();
-    Py_RETURN_NONE;
 }
 
-static PyMethodDef collection_method = {"freelane_collection", (PyCFunction)(void (*)(void))collection, METH_FASTCALL,
-                                        NULL};
+/* ---- Forks. */
 
-static int join_collections(void)
+static void before_fork(void)
 {
-    PyObject *gc = PyImport_ImportModule("gc");
-    PyObject *callbacks = gc != NULL ? PyObject_GetAttrString(gc, "callbacks") : NULL;
-    PyObject *callback = callbacks != NULL ? PyCFunction_New(&collection_method, NULL) : NULL;
-    int failed = callback != NULL ? PyList_Append(callbacks, callback) : -1;
-    Py_XDECREF(callback);
-    Py_XDECREF(callbacks);
-    Py_XDECREF(gc);
-    return failed;
-}
-
-/* ---- Fork. */
-
-static PyObject *before_fork(PyObject *module, PyObject *unused)
-{
-    (void)module, (void)unused;
     fli_py_helper_pause();
     /* os.fork stops the world between this and the fork. */
     if (FLI_PY_FREE_THREADED)
         fl_heap_fork_stopped(fli_py_heap);
-    Py_RETURN_NONE;
 }
 
-static PyObject *after_fork_in_parent(PyObject *module, PyObject *unused)
+static void after_fork_in_parent(void)
 {
-    (void)module, (void)unused;
     fli_py_helper_resume();
     fli_py_later_forked(false);
-    Py_RETURN_NONE;
 }
 
-static PyObject *after_fork_in_child(PyObject *module, PyObject *unused)
+static void after_fork_in_child(void)
 {
-    (void)module, (void)unused;
     fli_py_helper_forked();
     fli_py_pace_forked();
     fli_py_buffers_forked();
     fli_py_later_forked(true);
     fli_py_threads_forked();
-    Py_RETURN_NONE;
 }
 
-static PyMethodDef before_method = {"freelane_before_fork", before_fork, METH_NOARGS, NULL};
-static PyMethodDef parent_method = {"freelane_after_fork_in_parent", after_fork_in_parent, METH_NOARGS, NULL};
-static PyMethodDef child_method = {"freelane_after_fork_in_child", after_fork_in_child, METH_NOARGS, NULL};
-
-static int join_forks(void)
+static void fork_at(enum fli_py_fork when)
 {
-    PyObject *os = PyImport_ImportModule("os");
-    PyObject *enter = os != NULL ? PyObject_GetAttrString(os, "register_at_fork") : NULL;
-    PyObject *arguments = enter != NULL ? PyTuple_New(0) : NULL;
-    PyObject *hooks = arguments != NULL ? Py_BuildValue("{sNsNsN}", "before", PyCFunction_New(&before_method, NULL),
-                                                        "after_in_parent", PyCFunction_New(&parent_method, NULL),
-                                                        "after_in_child", PyCFunction_New(&child_method, NULL))
-                                        : NULL;
-    PyObject *done = hooks != NULL ? PyObject_Call(enter, arguments, hooks) : NULL;
-    int failed = done != NULL ? 0 : -1;
-    Py_XDECREF(done);
-    Py_XDECREF(hooks);
-    Py_XDECREF(arguments);
-    Py_XDECREF(enter);
-    Py_XDECREF(os);
-    return failed;
+    if (when == FLI_PY_FORK_BEFORE)
+        before_fork();
+    else if (when == FLI_PY_FORK_IN_PARENT)
+        after_fork_in_parent();
+    else
+        after_fork_in_child();
 }
 
 /* ---- The interpreter's end. */
 
-static PyObject *at_exit(PyObject *module, PyObject *unused)
+static void at_exit(void)
 {
-    (void)module, (void)unused;
     fli_py_pace_close();
     Py_BEGIN_ALLOW_THREADS;
     fli_py_helper_close();
     Py_END_ALLOW_THREADS;
     fli_py_later_close();
-    Py_RETURN_NONE;
 }
 
-static PyMethodDef exit_method = {"freelane_at_exit", at_exit, METH_NOARGS, NULL};
-
 /* ---- The interpreter's life. */
+
+static struct fli_py_copy copy = {
+    .begin = begin, .work_stw = work_stw, .end = end, .resume = resume, .fork = fork_at, .exit = at_exit};
 
 static int join_interpreter(void)
 {
     fli_py_thread_reopen();
     follow_tracer();
-    if (join_collections() < 0 || join_forks() < 0 || fli_py_join_exit(&exit_method) < 0)
+    if (fli_py_copies_enter(&copy) < 0)
         return -1;
     fli_py_later_open();
     fli_py_helper_open();

@@ -4,7 +4,7 @@
  * to the OS, and caching follows the reference tracer. And what happens at forks, and at the interpreter's end.
  *
  *     collection                  before it                                after it
- *     full (gc.collect())         everything is taken back (reclaim.h)     the same, for what it has freed
+ *     full (gc.collect())         everything is taken back (reclaim.h)     the same, if anything was used since
  *     of young objects            drawers expire, free slabs are retired   these slabs return to the OS
  *
  * In a free-threaded build, a collection of young objects stops every thread of the interpreter between the callbacks
@@ -15,7 +15,7 @@
 
 #include "python/interpreter.h"
 
-/* Joins gc.callbacks, the hooks of os.fork and atexit, once per interpreter. Returns 0, or -1 with an exception. */
+/* Joins what copies do together (copies.h), once per interpreter. Returns 0, or -1 with an exception. */
 int fli_py_collect_ready(void);
 
 /* Turns caching off if a reference tracer is installed: slow halves of allocations look before a collection does. May run

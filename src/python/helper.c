@@ -159,7 +159,8 @@ void fli_py_helper_pause(void)
 void fli_py_helper_resume(void)
 {
     fli_lock(&lock);
-    forks--;
+    if (forks > 0) /* else this copy was loaded during the fork */
+        forks--;
     fli_unlock(&lock);
 }
 

@@ -13,13 +13,14 @@
  *     stock.[ch]     references to a type, many at once                      drawer.c, object.c
  *     nest.[ch]      deallocations inside each other                         object.c, thread.c, collect.c
  *     waiting.[ch]   dead objects that wait, and orphans among them          nest.c
- *     collect.[ch]   what happens at collections, forks and the end          the interpreter (gc.callbacks, os, atexit)
+ *     copies.[ch]    what all copies of one version do together              the interpreter (gc.callbacks, os, atexit)
+ *     collect.[ch]   what a copy does at collections, forks and the end      copies.c
  *     pace.[ch]      asking for stops where nobody collects                  heap.c, the interpreter (pending calls)
  *     helper.[ch]    threads that serve where no other does in time          pace.c, later.c, collect.c
  *     later.[ch]     references that are dropped later                       the extension, thread.c, collect.c
  *     queue.[ch]     a queue of them                                         later.c
  *     buffer.[ch]    retired buffers, which threads may still read            the extension, reclaim.c, collect.c
- *     join.[ch]      joining an interpreter, and its end                     collect.c, later.c
+ *     join.[ch]      joining an interpreter, and its end                     collect.c, copies.c, later.c
  *     reclaim.[ch]   taking back what all threads keep                       collect.c, pace.c
  *     stop.[ch]      stops of the world, which are grace periods             reclaim.c, collect.c, heap.c
  *     heap.[ch]      the heap of objects without gc, statistics              all of them

@@ -19,10 +19,10 @@ int fli_py_join_once(const void *what, int (*join)(void))
 }
 
 /* By Python's atexit: PyUnstable_AtExit calls when the interpreter lets no thread attach any more. */
-int fli_py_join_exit(PyMethodDef *method)
+int fli_py_join_exit(PyMethodDef *method, PyObject *self)
 {
     PyObject *atexit = PyImport_ImportModule("atexit");
-    PyObject *done = atexit != NULL ? PyObject_CallMethod(atexit, "register", "N", PyCFunction_New(method, NULL))
+    PyObject *done = atexit != NULL ? PyObject_CallMethod(atexit, "register", "N", PyCFunction_New(method, self))
                                     : NULL;
     int failed = done != NULL ? 0 : -1;
     Py_XDECREF(done);

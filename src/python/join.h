@@ -11,7 +11,8 @@
  * says what is joined. Returns 0, or -1 with an exception. */
 int fli_py_join_once(const void *what, int (*join)(void));
 
-/* Has the function called when the interpreter ends, while threads can still attach. Returns likewise. */
-int fli_py_join_exit(PyMethodDef *method);
+/* Has the function called when the interpreter ends, while threads can still attach; `self` is its first argument, or
+ * NULL. Returns likewise. */
+int fli_py_join_exit(PyMethodDef *method, PyObject *self);
 
 #endif

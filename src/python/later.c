@@ -246,7 +246,7 @@ static PyMethodDef exit_method = {"freelane_later_at_exit", at_exit, METH_NOARGS
 /* The main interpreter is joined in collect.c. */
 static int join_subinterpreter(void)
 {
-    return fli_py_join_exit(&exit_method);
+    return fli_py_join_exit(&exit_method, NULL);
 }
 
 int fl_py_later_reserve(size_t count)

@@ -44,6 +44,9 @@ static bool barred; /* caching stays off */
 static unsigned quiet, quiet_full;
 enum { QUIET = 2 };
 
+/* Whether everything has been taken back, and no thread has used anything since. */
+static bool rested;
+
 /* ---- One thread. */
 
 static void point_locked(struct fl_py_current *current, struct fl_thread *heap, struct fl_py_thread *thread)
@@ -73,6 +76,7 @@ static void note_use_locked(void)
 {
     fli_registry_assert_held();
     quiet = quiet_full = 0;
+    rested = false;
 }
 
 bool fli_py_threads_readmit(struct fli_py_thread *thread, bool uses)
@@ -126,6 +130,22 @@ bool fli_py_threads_are_quiet(bool full)
     bool are_quiet = (full ? quiet_full : quiet) >= QUIET;
     fli_registry_unlock();
     return are_quiet;
+}
+
+void fli_py_threads_rest(void)
+{
+    fli_registry_lock();
+    recall_all_locked(true);
+    rested = true;
+    fli_registry_unlock();
+}
+
+bool fli_py_threads_have_rested(void)
+{
+    fli_registry_lock();
+    bool have_rested = rested;
+    fli_registry_unlock();
+    return have_rested;
 }
 
 void fli_py_threads_settle(bool full)

@@ -15,12 +15,13 @@
  *
  *     recalled from    by                           until
  *     thread           the start of a collection    the thread's next slow half
- *     both pointers    the end of a collection      likewise; what the drawers hold is not out of date by that
+ *     both pointers    a collection, when all is    likewise; what the drawers hold is not out of date by that
+ *                      taken back, and its end
  *     both pointers    a change of the switch       likewise; while caching is off, `heap` stays at its stand-in
  *     both pointers    the thread's end             for ever
  *
- * From the end of a collection on, a thread that does anything here comes to a slow half first, and is readmitted. Where
- * none has been since, collections find nothing to do: a process may have many copies that it seldom uses.
+ * From then on, a thread that does anything here comes to a slow half first, and is readmitted. Where none has been since,
+ * the rest of a collection, and later ones, find nothing to do: a process may have many copies that it seldom uses.
  *
  * `heap` stays at its stand-in too where the fast paths may not write headers (header.h).
  */
@@ -40,6 +41,12 @@ bool fli_py_threads_readmit(struct fli_py_thread *thread, bool uses);
 
 /* Whether no thread has used anything since the last collections ended: the last few, of this kind or fuller. */
 bool fli_py_threads_are_quiet(bool full);
+
+/* In the midst of a collection: everything has been taken back. */
+void fli_py_threads_rest(void);
+
+/* Whether no thread has used anything since. */
+bool fli_py_threads_have_rested(void);
 
 /* At the end of a collection that was not quiet. */
 void fli_py_threads_settle(bool full);
