@@ -372,7 +372,7 @@ struct fl_py_stats {
     size_t free_bytes;     /* free blocks in the heap's slabs, in bytes */
     size_t slab_bytes;     /* the heap's slabs, in bytes */
     uint64_t collections;  /* collections of the interpreter that have begun */
-    uint64_t stops;        /* stops of the world that Freelane itself has made */
+    uint64_t stops;        /* stops of the world that this copy has made; at collections, one makes those of all */
     uint64_t stopped_ns;   /* how long these have taken, in nanoseconds, without what came before and after it */
     uint64_t longest_stop_ns;   /* the longest of them */
     size_t later_references;    /* queued by fl_py_decref_later and not dropped yet */
@@ -384,7 +384,8 @@ struct fl_py_stats {
 FL_PY_API void fl_py_get_stats(struct fl_py_stats *stats);
 
 /* The heap of the objects without gc, for fl_heap_stats and fl_heap_check; NULL before the first fl_py_type_ready, and
- * where there is none. It is never destroyed. Wait-free. Needs no thread state. */
+ * where the OS refuses memory for it. Makes the heap if no object has been allocated yet, which may lock; wait-free
+ * afterwards. The heap is never destroyed. */
 FL_PY_API struct fl_heap *fl_py_heap(void);
 
 #ifdef __cplusplus

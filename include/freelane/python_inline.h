@@ -172,7 +172,8 @@ extern FL_PY_API struct fl_py_seat fl_py_seats[FL_PY_SEAT_COUNT];
 /* What fast paths without a seat find: it leads to the stand-ins. */
 extern FL_PY_API const struct fl_py_current fl_py_nowhere;
 
-/* The address range of the heap's slabs: constant once a type is ready, and empty before. */
+/* The address range of the heap's slabs: empty at first, and constant once a thread has attached to the heap. Only fast
+ * paths that have found room in such a thread's cache look at it: the stand-ins' caches are full. */
 struct fl_py_slabs {
     uintptr_t base;
     size_t bytes;

@@ -36,7 +36,7 @@ static struct fli_py_buffer *buffer_of(void *content)
 
 void *fl_py_buffer_alloc(size_t size)
 {
-    if (PyInterpreterState_Get() != PyInterpreterState_Main() || fli_py_heap == NULL) {
+    if (PyInterpreterState_Get() != PyInterpreterState_Main() || !fli_py_heap_is_ready()) {
         PyErr_SetString(
             PyExc_RuntimeError,
             "freelane: fl_py_buffer_alloc comes before the first fl_py_type_ready, or in a subinterpreter");

@@ -186,9 +186,10 @@ static void resume(void)
 static void before_fork(void)
 {
     fli_py_helper_pause();
+    struct fl_heap *heap = fli_py_heap_get();
     /* os.fork stops the world between this and the fork. */
-    if (FLI_PY_FREE_THREADED)
-        fl_heap_fork_stopped(fli_py_heap);
+    if (FLI_PY_FREE_THREADED && heap != NULL)
+        fl_heap_fork_stopped(heap);
 }
 
 static void after_fork_in_parent(void)

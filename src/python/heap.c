@@ -7,7 +7,11 @@
 
 #include "api/alloc.h"
 #include "base/os.h"
+#include "base/pin.h"
+#include "heap/fork.h"
 #include "heap/options.h"
+#include "heap/os_thread.h"
+#include "heap/registry.h"
 #include "heap/share.h"
 #include "heap/trace.h"
 #include "heap/trim.h"
@@ -25,9 +29,14 @@
 /* How often a thread passes the heap by that had no block for it. */
 enum { PASS_BY = FLI_RARE_PATHS ? 2 : 63 };
 
-struct fl_heap *fli_py_heap;
 struct fl_py_options fli_py_heap_options;
 struct fl_py_slabs fl_py_slabs;
+static bool is_ready;
+
+/* Who makes the heap; no thread calls the interpreter meanwhile, so none is stopped, or left behind by a fork, with it. */
+static struct fli_mutex making = FLI_MUTEX_INITIALIZER(FLI_RANK_DEFAULT);
+static FLI_ATOMIC(struct fl_heap *) the_heap;
+static FLI_ATOMIC(bool) is_refused;
 static struct fl_type blocks[FL_CLASS_COUNT];
 
 /* The library clears none of its words: the interpreter and fl_py_disown have done so when an object dies. */
@@ -40,16 +49,14 @@ static const struct fl_header *stale_header(void)
 }
 
 /* Makes a type for every size class that an object fits in. Returns 0 or a negative errno value. */
-static int make_blocks(char *error, size_t error_size)
+static int make_blocks(void)
 {
-    /* The last size to come to a class is the size of its blocks. */
-    for (size_t size = 16; size <= FL_BLOCK_MAX; size += 16)
-        blocks[fl_size_class(size)].size = size;
-    for (size_t c = fl_size_class(sizeof(PyObject)); c < FL_CLASS_COUNT; c++) {
+    for (unsigned c = (unsigned)fl_size_class(sizeof(PyObject)); c < FL_CLASS_COUNT; c++) {
+        blocks[c].size = fli_class_bytes(c);
         blocks[c].name = "Python object";
         blocks[c].kind = FL_DEALLOC_PLAIN;
         blocks[c].header = stale_header();
-        int failed = fl_type_ready(&blocks[c], NULL, error, error_size);
+        int failed = fl_type_ready(&blocks[c], NULL, NULL, 0);
         if (failed != 0)
             return failed;
     }
@@ -72,63 +79,106 @@ static struct fl_options options_of_heap(const struct fl_py_options *given)
 }
 
 /* Creates the heap, with a smaller range if the OS refuses the address space. */
-static struct fl_heap *create_heap(const struct fl_py_options *given, char *error, size_t error_size)
+static struct fl_heap *create_heap(const struct fl_py_options *given)
 {
     struct fl_options options = options_of_heap(given);
-    struct fl_heap *heap = fl_heap_create(&options, error, error_size);
+    struct fl_heap *heap = fl_heap_create(&options, NULL, 0);
     while (heap == NULL && errno == ENOMEM && options.reserve_bytes / 2 >= FLI_RESERVE_MIN) {
         options.reserve_bytes /= 2;
-        heap = fl_heap_create(&options, error, error_size);
+        heap = fl_heap_create(&options, NULL, 0);
     }
     if (heap != NULL)
         fli_share_bound_racks(heap, given->retain_bytes);
     return heap;
 }
 
-static int fail(const char *error)
+/* Tells the fast paths where objects lie. A thread that has got one of these sees it. */
+static void show_slabs(const struct fl_heap *heap)
 {
-    PyErr_Format(PyExc_MemoryError, "freelane: %s", error);
-    return -1;
+    const struct fli_range *range = &heap->backing.slabs.ranges.at[0];
+    fli_store_public(&fl_py_slabs.base, (uintptr_t)range->base);
+    fli_store_public(&fl_py_slabs.bytes, range->span);
 }
 
-/* Whether the OS has refused the memory for a heap. Then there is none for good, so that all types are alike. */
-static bool refused;
+static void make_locked(void)
+{
+    fli_assert_held(&making);
+    struct fl_heap *heap = make_blocks() == 0 ? create_heap(&fli_py_heap_options) : NULL;
+    if (heap == NULL) {
+        fli_store_hint(&is_refused, true);
+        return;
+    }
+    show_slabs(heap);
+    /* O3: release, pairs with O4 in fli_py_heap_get: the heap is whole, and so are the types of its blocks. */
+    fli_store_release(&the_heap, heap);
+}
+
+struct fl_heap *fli_py_heap_get(void)
+{
+    /* O4: acquire, pairs with O3 in make_locked. */
+    return fli_load_acquire(&the_heap);
+}
+
+struct fl_heap *fli_py_heap_make(void)
+{
+    struct fl_heap *heap = fli_py_heap_get();
+    if (heap != NULL || !is_ready || fli_load_hint(&is_refused))
+        return heap;
+    int saved = errno;
+    fli_lock(&making);
+    if (fli_load_own(&the_heap) == NULL)
+        make_locked();
+    heap = fli_load_own(&the_heap);
+    fli_unlock(&making);
+    errno = saved;
+    return heap;
+}
+
+/* Makes what a heap needs of the process before threads come to need the heap: ThreadSanitizer misses the end of a thread
+ * that has done so itself. And from now on, other copies call this one (copies.h). Returns 0 or a negative errno value. */
+static int prepare_process(void)
+{
+    fli_pin_object();
+    fli_registry_lock();
+    int failed = fli_os_thread_prepare_locked();
+    fli_registry_unlock();
+    return failed != 0 ? failed : fli_fork_watch();
+}
 
 int fli_py_heap_ready(void)
 {
-    char error[256] = "no memory";
-    if (fli_py_heap != NULL || refused || fli_os_page() > FLI_SLAB_BYTES)
+    if (is_ready || fli_os_page() > FLI_SLAB_BYTES)
         return 0;
     if (fli_py_options_get(&fli_py_heap_options) < 0)
         return -1;
-    if (make_blocks(error, sizeof error) != 0)
-        return fail(error);
-    struct fl_heap *heap = create_heap(&fli_py_heap_options, error, sizeof error);
-    refused = heap == NULL && errno == ENOMEM;
-    if (heap == NULL)
-        return refused ? 0 : fail(error);
-    const struct fli_range *range = &heap->backing.slabs.ranges.at[0];
-    fl_py_slabs = (struct fl_py_slabs){.base = (uintptr_t)range->base, .bytes = range->span};
-    fli_py_heap = heap;
+    if (prepare_process() != 0)
+        return PyErr_NoMemory(), -1;
+    is_ready = true;
     return 0;
+}
+
+bool fli_py_heap_is_ready(void)
+{
+    return is_ready;
 }
 
 struct fl_heap *fl_py_heap(void)
 {
-    return fli_py_heap;
+    return fli_py_heap_make();
 }
 
 /* ---- Blocks. */
 
 bool fli_py_heap_owns(const void *block)
 {
-    return fli_py_heap != NULL && fli_slab_class_of(&fli_py_heap->backing.slabs, block) != 0;
+    struct fl_heap *heap = fli_py_heap_get();
+    return heap != NULL && fli_slab_class_of(&heap->backing.slabs, block) != 0;
 }
 
 /* Takes a block of the class. Does not look for one in every corner of the heap: the interpreter has memory, too. */
 static void *take(struct fl_thread *heap, unsigned class_index)
 {
-    if (FLI_UNLIKELY(fli_trace_is_on(fli_py_heap)))
+    if (FLI_UNLIKELY(fli_trace_is_on(fli_py_heap_get())))
         return fl_type_alloc(heap, &blocks[class_index]);
     return fli_alloc_quickly(heap, class_index, stale_header());
 }
@@ -156,7 +206,7 @@ static void *told(void *block, size_t size)
 
 void *fli_py_heap_alloc(struct fli_py_thread *thread, size_t size)
 {
-    void *block = thread != NULL ? take_or_pass_by(thread, fl_size_class(size)) : NULL;
+    void *block = thread != NULL && thread->heap != NULL ? take_or_pass_by(thread, fl_size_class(size)) : NULL;
     fli_py_pace_look();
     return told(block, size);
 }
@@ -171,7 +221,7 @@ void *fli_py_heap_alloc_pressed(struct fli_py_thread *thread, size_t size)
 
 static void free_without_thread(void *block)
 {
-    fl_heap_free(fli_py_heap, block);
+    fl_heap_free(fli_py_heap_get(), block);
     fli_py_threads_note_use();
 }
 
@@ -180,8 +230,8 @@ void fli_py_heap_free(struct fli_py_thread *thread, void *block)
     if (!fli_py_threads_caching())
         (void)PyTraceMalloc_Untrack(0, (uintptr_t)block);
     fl_py_disown(block);
-    if (thread != NULL)
-        fl_type_free(thread->heap, block, &blocks[fl_size_class(fl_usable_size(fli_py_heap, block))]);
+    if (thread != NULL && thread->heap != NULL)
+        fl_type_free(thread->heap, block, &blocks[fl_size_class(fl_usable_size(fli_py_heap_get(), block))]);
     else
         free_without_thread(block);
     fli_py_pace_look();
@@ -191,33 +241,45 @@ void fli_py_heap_free(struct fli_py_thread *thread, void *block)
 
 void fli_py_heap_trim(size_t retain)
 {
-    (void)fl_heap_trim(fli_py_heap, retain);
+    struct fl_heap *heap = fli_py_heap_get();
+    if (heap != NULL)
+        (void)fl_heap_trim(heap, retain);
 }
 
 void fli_py_heap_flush_stw(size_t retain)
 {
-    fl_heap_flush_stopped(fli_py_heap);
-    (void)fli_trim(fli_py_heap, retain);
+    struct fl_heap *heap = fli_py_heap_get();
+    if (heap == NULL)
+        return;
+    fl_heap_flush_stopped(heap);
+    (void)fli_trim(heap, retain);
 }
 
 void fli_py_heap_keep_warm(size_t bytes)
 {
-    (void)fli_retired_keep_warm(fli_py_heap, bytes);
+    struct fl_heap *heap = fli_py_heap_get();
+    if (heap != NULL)
+        (void)fli_retired_keep_warm(heap, bytes);
 }
 
 uint64_t fli_py_heap_begun(void)
 {
-    return fli_load_hint(&fli_py_heap->backing.slabs.begun) * FLI_SLAB_BYTES;
+    struct fl_heap *heap = fli_py_heap_get();
+    return heap != NULL ? fli_load_hint(&heap->backing.slabs.begun) * FLI_SLAB_BYTES : 0;
 }
 
 size_t fli_py_heap_free_slabs(void)
 {
-    return fli_trim_free_slab_bytes(&fli_py_heap->backing);
+    struct fl_heap *heap = fli_py_heap_get();
+    return heap != NULL ? fli_trim_free_slab_bytes(&heap->backing) : 0;
 }
 
 struct fli_py_holdings fli_py_heap_holdings(void)
 {
-    struct fli_backing *backing = &fli_py_heap->backing;
+    struct fl_heap *heap = fli_py_heap_get();
+    if (heap == NULL)
+        return (struct fli_py_holdings){0};
+    struct fli_backing *backing = &heap->backing;
     size_t in_classes = 0, retired = fli_load_hint(&backing->slabs.retired) * (size_t)FLI_SLAB_BYTES;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         in_classes += fli_load_hint(&backing->slabs.by_class[c].slabs) * (size_t)FLI_SLAB_BYTES;
@@ -225,13 +287,13 @@ struct fli_py_holdings fli_py_heap_holdings(void)
     return (struct fli_py_holdings){.live = in_classes - fli_min(held, in_classes), .free = held + retired};
 }
 
-static void count_heap(struct fl_py_stats *stats)
+static void count_heap(struct fl_py_stats *stats, struct fl_heap *heap)
 {
-    struct fl_stats heap;
-    fl_heap_stats(fli_py_heap, &heap);
-    stats->live_bytes = heap.live_bytes;
-    stats->free_bytes = heap.cached_bytes + heap.pooled_bytes + heap.parked_bytes + heap.lost_bytes;
-    stats->slab_bytes = heap.slab_bytes;
+    struct fl_stats counted;
+    fl_heap_stats(heap, &counted);
+    stats->live_bytes = counted.live_bytes;
+    stats->free_bytes = counted.cached_bytes + counted.pooled_bytes + counted.parked_bytes + counted.lost_bytes;
+    stats->slab_bytes = counted.slab_bytes;
 }
 
 void fl_py_get_stats(struct fl_py_stats *stats)
@@ -242,8 +304,9 @@ void fl_py_get_stats(struct fl_py_stats *stats)
     fli_py_later_count(stats);
     fli_py_buffers_count(stats);
     stats->collections = (uint64_t)fli_load_relaxed(&fli_py_collections); /* relaxed: a number by itself */
-    if (fli_py_heap != NULL)
-        count_heap(stats);
+    struct fl_heap *heap = fli_py_heap_get();
+    if (heap != NULL)
+        count_heap(stats, heap);
 }
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * The heap of objects without gc, and statistics. The main interpreter has one heap, which is never destroyed,
- * because objects may outlive the interpreter. The first fl_py_type_ready makes it, in whichever interpreter that runs:
- * afterwards all threads can tell whether an object lies there.
+ * because objects may outlive the interpreter. The first fl_py_type_ready settles its options. The first thread that needs
+ * it makes it, so that a copy of Freelane that nobody uses has none. Where the OS refuses it, there is none for good, and
+ * the interpreter's allocator serves.
  *
  * A thread of a free-threaded build may look at the header of an object that has just died: it loaded the address
  * from a container before. Such threads try to raise its reference count, fail (fl_py_disown says why), and look
@@ -23,15 +24,22 @@
 
 struct fli_py_thread;
 
-/* The heap; constant once fli_py_heap_ready has returned 0. NULL where a page of the system is larger than a slab, and
- * where the OS has refused the memory for a heap: there all types have the interpreter's slots (type.c). */
-extern struct fl_heap *fli_py_heap;
-
-/* Its options, with all defaults filled in; likewise. */
+/* Its options, with all defaults filled in; constant once fli_py_heap_ready has returned 0. */
 extern struct fl_py_options fli_py_heap_options;
 
-/* Makes the heap, once, unless there can be none. Returns 0, or -1 with ValueError if the environment makes no sense. */
+/* Settles the options, once, unless a page of the system is larger than a slab: then there can be no heap, and all types
+ * have the interpreter's slots (type.c). Returns 0, or -1 with ValueError if the options make no sense. */
 int fli_py_heap_ready(void);
+
+/* Whether that has been done. */
+bool fli_py_heap_is_ready(void);
+
+/* The heap; NULL while there is none. */
+struct fl_heap *fli_py_heap_get(void);
+
+/* The same, but makes it if there is none. NULL before the options are settled, and where the OS refuses. Does not detach
+ * and runs no code of the host. */
+struct fl_heap *fli_py_heap_make(void);
 
 /* Whether the heap gave the block. Takes no lock. */
 bool fli_py_heap_owns(const void *block);
@@ -60,7 +68,7 @@ struct fli_py_holdings {
     size_t free; /* bytes of slabs and of pooled blocks that only objects of their class can use */
 };
 
-/* Takes no lock. The heap exists. */
+/* Takes no lock; zeros while there is no heap. */
 struct fli_py_holdings fli_py_heap_holdings(void);
 
 /* Bytes of slabs that have been given a class so far; bytes of slabs at home that are all free. Likewise. */

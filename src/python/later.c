@@ -225,7 +225,7 @@ void fl_py_decref_later(PyObject *object)
     int64_t interpreter = current_interpreter();
     if (object == NULL)
         return;
-    if (fli_py_heap == NULL || !put(interpreter, object)) {
+    if (!fli_py_heap_is_ready() || !put(interpreter, object)) {
         fli_add_count(&leaked, 1);
         return;
     }
@@ -252,7 +252,7 @@ static int join_subinterpreter(void)
 int fl_py_later_reserve(size_t count)
 {
     int64_t interpreter = current_interpreter();
-    if (fli_py_heap == NULL) {
+    if (!fli_py_heap_is_ready()) {
         PyErr_SetString(PyExc_RuntimeError, "freelane: fl_py_later_reserve comes before the first fl_py_type_ready");
         return -1;
     }

@@ -137,7 +137,8 @@ static void *find_memory(struct fli_py_thread *thread, size_t bytes)
 /* Memory of the heap, wherever that has some; NULL if it has none. */
 static void *search_heap(struct fli_py_thread *thread, size_t bytes)
 {
-    return thread != NULL && bytes <= FL_BLOCK_MAX ? fli_py_heap_alloc_pressed(thread, bytes) : NULL;
+    bool has_heap = thread != NULL && thread->heap != NULL;
+    return has_heap && bytes <= FL_BLOCK_MAX ? fli_py_heap_alloc_pressed(thread, bytes) : NULL;
 }
 
 /* The same last resort for an object without gc. */
@@ -184,7 +185,7 @@ PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py
     PyObject *object = !self->gc && is_unseated() ? fl_py_try_alloc(self, type, &fl_py_current) : NULL;
     if (object != NULL)
         return object;
-    if (!fli_py_is_main() || fli_py_heap == NULL || fli_py_tools_found())
+    if (!fli_py_is_main() || !fli_py_heap_is_ready() || fli_py_tools_found())
         return PyType_GenericAlloc(type, items);
     fli_py_collect_look();
     return has_gc(type) ? alloc_gc(self, type, items) : alloc_plain(self, type, items);

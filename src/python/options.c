@@ -42,7 +42,7 @@ static int check(const struct fl_py_options *options)
 
 int fl_py_configure(const struct fl_py_options *options)
 {
-    if (fli_py_heap != NULL) {
+    if (fli_py_heap_is_ready()) {
         PyErr_SetString(PyExc_RuntimeError, "freelane: fl_py_configure comes too late, a type is ready already");
         return -1;
     }
@@ -139,7 +139,7 @@ int fli_py_options_get(struct fl_py_options *options)
         options->limit_bytes = SIZE_MAX;
     if (options->reserve_bytes == 0)
         options->reserve_bytes = modest_reserve();
-    return 0;
+    return check(options);
 }
 
 #endif

@@ -68,10 +68,11 @@ static bool count_block(void *context, const struct fl_block *block)
 static void count_blocks_stw(void *argument)
 {
     struct counts *counts = argument;
-    counts->failed = fli_py_heap != NULL ? fl_heap_walk_begin(fli_py_heap) : 0;
-    if (counts->failed == 0 && fli_py_heap != NULL) {
-        (void)fl_heap_walk(fli_py_heap, count_block, counts);
-        (void)fl_heap_walk_end(fli_py_heap);
+    struct fl_heap *heap = fli_py_heap_get();
+    counts->failed = heap != NULL ? fl_heap_walk_begin(heap) : 0;
+    if (counts->failed == 0 && heap != NULL) {
+        (void)fl_heap_walk(heap, count_block, counts);
+        (void)fl_heap_walk_end(heap);
     }
 }
 
@@ -212,8 +213,8 @@ static PyObject *make_stats(void)
 static PyObject *make_report(const struct counts *counts)
 {
     struct fl_stats heap = {0};
-    if (fli_py_heap != NULL)
-        fl_heap_stats(fli_py_heap, &heap);
+    if (fli_py_heap_get() != NULL)
+        fl_heap_stats(fli_py_heap_get(), &heap);
     return Py_BuildValue("{sisNsNs{snsn}sOsN}", "version", VERSION, "types", make_types(counts, &heap), "sizes",
                          make_sizes(&heap), "others", "live", (Py_ssize_t)counts->others, "live_bytes",
                          (Py_ssize_t)counts->other_bytes, "caching", fli_py_threads_caching() ? Py_True : Py_False,
@@ -226,6 +227,8 @@ static PyObject *report(PyObject *self, PyObject *unused)
 {
     (void)unused;
     struct counts counts = {0};
+    if (fli_py_heap_make() == NULL)
+        return PyErr_NoMemory();
     PyObject *types = PyList_GetSlice(self, 0, PY_SSIZE_T_MAX), *made = NULL;
     if (types != NULL && make_rows(&counts, types) == 0 && count_all(&counts) == 0)
         made = make_report(&counts);

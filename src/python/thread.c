@@ -130,10 +130,11 @@ static struct fli_py_thread *create(void)
     return thread;
 }
 
-/* Attaches the OS thread to the heap. Returns false if memory is refused. */
+/* Attaches the OS thread to the heap, which may have to be made. Returns false if memory is refused. */
 static bool attach(struct fli_py_thread *thread)
 {
-    struct fl_thread *heap = fl_thread_attach(fli_py_heap);
+    struct fl_heap *made = fli_py_heap_make();
+    struct fl_thread *heap = made != NULL ? fl_thread_attach(made) : NULL;
     fli_registry_lock();
     thread->heap = heap;
     fli_registry_unlock();
@@ -181,7 +182,8 @@ struct fli_py_thread *fli_py_thread_make(void)
 struct fli_py_thread *fli_py_thread_enter(void)
 {
     struct fli_py_thread *thread = fli_py_thread_make();
-    if (thread == NULL || (thread->heap == NULL && fli_py_heap != NULL && fli_py_is_main() && !attach(thread)))
+    bool attaches = thread != NULL && thread->heap == NULL && fli_py_heap_is_ready() && fli_py_is_main();
+    if (thread == NULL || (attaches && !attach(thread) && fli_py_heap_get() != NULL))
         return NULL;
     return update(thread, true);
 }

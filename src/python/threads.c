@@ -41,8 +41,8 @@ static bool barred; /* caching stays off */
 
 /* How many collections have ended since a thread used anything: of any kind, and full ones. What one has begun to free, the
  * next may have to bring to an end. */
-static unsigned quiet, quiet_full;
 enum { QUIET = 2 };
+static unsigned quiet = QUIET, quiet_full = QUIET;
 
 /* Whether everything has been taken back, and no thread has used anything since. */
 static bool rested;

@@ -241,7 +241,7 @@ int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
         failed = fli_py_header_ready();
     if (failed == 0)
         failed = fli_py_heap_ready();
-    bool kept = fli_py_is_main() && fli_py_heap != NULL;
+    bool kept = fli_py_is_main() && fli_py_heap_is_ready();
     if (failed == 0 && kept)
         failed = fli_py_collect_ready();
     if (failed == 0)
