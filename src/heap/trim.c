@@ -105,7 +105,8 @@ static void empty_shelves(struct trim *trim, struct fli_home *home)
     struct fli_magazine *magazine;
     while ((magazine = fli_exchange_take_kept(trim->backing, home, 0)) != NULL)
         keep_empty(trim, magazine);
-    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+    for (unsigned c = fli_slabs_next_used(&trim->backing->slabs, 0); c < FL_CLASS_COUNT;
+         c = fli_slabs_next_used(&trim->backing->slabs, c))
         trim->free += unshelve(trim, home, c, SIZE_MAX);
 }
 
@@ -190,7 +191,8 @@ static void retire_from_homes(struct trim *trim)
             fli_home_wait(home);
         else if (!fli_home_try_briefly(home))
             continue;
-        for (unsigned c = 1; c < FL_CLASS_COUNT && !has_enough(trim); c++)
+        for (unsigned c = fli_slabs_next_used(&trim->backing->slabs, 0); c < FL_CLASS_COUNT && !has_enough(trim);
+             c = fli_slabs_next_used(&trim->backing->slabs, c))
             retire_slabs(trim, home, c);
         fli_home_unlock(home);
     }
@@ -206,9 +208,9 @@ static size_t class_pooled_bytes(struct fli_backing *backing, unsigned class_ind
 size_t fli_trim_pooled_bytes(struct fli_backing *backing)
 {
     size_t bytes = 0;
-    for (unsigned word = 0; word < 2; word++)
-        for (uint64_t used = fli_load_hint(&backing->slabs.ever_used[word]); used != 0; used &= used - 1)
-            bytes += class_pooled_bytes(backing, 64 * word + (unsigned)__builtin_ctzll(used));
+    for (unsigned c = fli_slabs_next_used(&backing->slabs, 0); c < FL_CLASS_COUNT;
+         c = fli_slabs_next_used(&backing->slabs, c))
+        bytes += class_pooled_bytes(backing, c);
     return bytes;
 }
 
@@ -261,7 +263,8 @@ static void finish(struct trim *trim, struct fl_heap *heap)
 static void trim_classes(struct trim *trim)
 {
     struct fli_backing *backing = trim->backing;
-    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+    for (unsigned c = fli_slabs_next_used(&backing->slabs, 0); c < FL_CLASS_COUNT;
+         c = fli_slabs_next_used(&backing->slabs, c))
         if (class_pooled_bytes(backing, c) > 0)
             send_pooled_home(trim, c);
     retire_from_homes(trim);
@@ -271,7 +274,8 @@ static void trim_classes(struct trim *trim)
 static size_t free_bytes(struct fli_backing *backing)
 {
     size_t bytes = fli_trim_pooled_bytes(backing);
-    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+    for (unsigned c = fli_slabs_next_used(&backing->slabs, 0); c < FL_CLASS_COUNT;
+         c = fli_slabs_next_used(&backing->slabs, c))
         bytes += fli_homes_free(&backing->homes, c) * fli_class_bytes(c);
     return bytes;
 }
@@ -280,7 +284,8 @@ static size_t free_bytes(struct fli_backing *backing)
 static size_t kept_bytes(struct fli_backing *backing)
 {
     size_t bytes = 0;
-    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+    for (unsigned c = fli_slabs_next_used(&backing->slabs, 0); c < FL_CLASS_COUNT;
+         c = fli_slabs_next_used(&backing->slabs, c))
         bytes += fli_exchange_kept_blocks(backing, c) * fli_class_bytes(c);
     return bytes;
 }

@@ -233,6 +233,17 @@ static inline FLI_ATOMIC(uint8_t) * fli_slab_class_at(const struct fli_slabs *sl
     return FLI_LIKELY(range != NULL) ? &range->classes[slab - range->first] : NULL;
 }
 
+/* The first class after this one that has had a slab, or FL_CLASS_COUNT: of the others there is no block. */
+static inline unsigned fli_slabs_next_used(const struct fli_slabs *slabs, unsigned class_index)
+{
+    for (unsigned c = class_index + 1; c < FL_CLASS_COUNT; c = (c | 63) + 1) {
+        uint64_t used = fli_load_hint(&slabs->ever_used[c / 64]) >> c % 64;
+        if (used != 0)
+            return c + (unsigned)__builtin_ctzll(used);
+    }
+    return FL_CLASS_COUNT;
+}
+
 /* Words in which a slab of so many blocks has bits. */
 static inline unsigned fli_slab_words(unsigned blocks)
 {
