@@ -191,9 +191,8 @@ struct fl_py_type {
 /* Checks a declared type against its type object, and makes it ready. The type object comes from
  * PyType_FromModuleAndSpec or PyType_FromSlots, or from PyType_Ready if it is static. Called once for each type object,
  * where the module is executed, before any object or subtype of the type exists. In another interpreter than the main
- * one, where a tool looks at each object (`ignore_tools` below), and where the OS has refused the memory for a heap, it
- * then gives the type the interpreter's tp_alloc and tp_free. May lock, and may run Python code. Afterwards tp_dealloc is
- * that of the declaration, for most LEGACY types, too.
+ * one, and where a tool looks at each object (`ignore_tools` below), it then gives the type the interpreter's tp_alloc and
+ * tp_free. May lock, and may run Python code. Afterwards tp_dealloc is that of the declaration, for most LEGACY types, too.
  *
  * Returns 0, or -1 with one of these exceptions, whose text names the types:
  *

@@ -26,8 +26,9 @@
 
 #include <errno.h>
 
-/* How often a thread passes the heap by that had no block for it. */
-enum { PASS_BY = FLI_RARE_PATHS ? 2 : 63 };
+/* How often a thread passes the heap by that had no block for it; and how often all of them do without one, where the OS
+ * has refused the memory for it. */
+enum { PASS_BY = FLI_RARE_PATHS ? 2 : 63, DO_WITHOUT = FLI_RARE_PATHS ? 2 : 1023 };
 
 struct fl_py_options fli_py_heap_options;
 struct fl_py_slabs fl_py_slabs;
@@ -36,7 +37,7 @@ static bool is_ready;
 /* Who makes the heap; no thread calls the interpreter meanwhile, so none is stopped, or left behind by a fork, with it. */
 static struct fli_mutex making = FLI_MUTEX_INITIALIZER(FLI_RANK_DEFAULT);
 static FLI_ATOMIC(struct fl_heap *) the_heap;
-static FLI_ATOMIC(bool) is_refused;
+static FLI_ATOMIC(unsigned) do_without; /* so many times more, before the OS is asked again */
 static struct fl_type blocks[FL_CLASS_COUNT];
 
 /* The library clears none of its words: the interpreter and fl_py_disown have done so when an object dies. */
@@ -48,15 +49,16 @@ static const struct fl_header *stale_header(void)
     return FLI_PY_FREE_THREADED ? &object_header : NULL;
 }
 
-/* Makes a type for every size class that an object fits in. Returns 0 or a negative errno value. */
+/* Makes a type for every size class that an object fits in, once. Returns 0 or a negative errno value. */
 static int make_blocks(void)
 {
-    for (unsigned c = (unsigned)fl_size_class(sizeof(PyObject)); c < FL_CLASS_COUNT; c++) {
-        blocks[c].size = fli_class_bytes(c);
-        blocks[c].name = "Python object";
-        blocks[c].kind = FL_DEALLOC_PLAIN;
-        blocks[c].header = stale_header();
-        int failed = fl_type_ready(&blocks[c], NULL, NULL, 0);
+    static unsigned next;
+    for (next = next > 0 ? next : (unsigned)fl_size_class(sizeof(PyObject)); next < FL_CLASS_COUNT; next++) {
+        blocks[next].size = fli_class_bytes(next);
+        blocks[next].name = "Python object";
+        blocks[next].kind = FL_DEALLOC_PLAIN;
+        blocks[next].header = stale_header();
+        int failed = fl_type_ready(&blocks[next], NULL, NULL, 0);
         if (failed != 0)
             return failed;
     }
@@ -105,7 +107,7 @@ static void make_locked(void)
     fli_assert_held(&making);
     struct fl_heap *heap = make_blocks() == 0 ? create_heap(&fli_py_heap_options) : NULL;
     if (heap == NULL) {
-        fli_store_hint(&is_refused, true);
+        fli_store_hint(&do_without, DO_WITHOUT);
         return;
     }
     show_slabs(heap);
@@ -122,8 +124,13 @@ struct fl_heap *fli_py_heap_get(void)
 struct fl_heap *fli_py_heap_make(void)
 {
     struct fl_heap *heap = fli_py_heap_get();
-    if (heap != NULL || !is_ready || fli_load_hint(&is_refused))
+    unsigned without = fli_load_hint(&do_without);
+    if (heap != NULL || !is_ready)
         return heap;
+    if (without > 0) {
+        fli_store_hint(&do_without, without - 1);
+        return NULL;
+    }
     int saved = errno;
     fli_lock(&making);
     if (fli_load_own(&the_heap) == NULL)

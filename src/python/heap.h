@@ -2,8 +2,8 @@
  *
  * The heap of objects without gc, and statistics. The main interpreter has one heap, which is never destroyed,
  * because objects may outlive the interpreter. The first fl_py_type_ready settles its options. The first thread that needs
- * it makes it, so that a copy of Freelane that nobody uses has none. Where the OS refuses it, there is none for good, and
- * the interpreter's allocator serves.
+ * it makes it, so that a copy of Freelane that nobody uses has none. Where the OS refuses it, the interpreter's allocator
+ * serves, and the OS is asked again now and then.
  *
  * A thread of a free-threaded build may look at the header of an object that has just died: it loaded the address
  * from a container before. Such threads try to raise its reference count, fail (fl_py_disown says why), and look
@@ -45,7 +45,7 @@ struct fl_heap *fli_py_heap_make(void);
 bool fli_py_heap_owns(const void *block);
 
 /* Allocates a block of `size` bytes, up to FL_BLOCK_MAX. `thread` is the calling one, or NULL if there is none.
- * Returns NULL if the heap has no room, the OS refuses memory, or there is no thread. While the heap has none for a size
+ * Returns NULL if the heap has no room, the OS refuses memory, or no thread is attached to the heap. While the heap has none for a size
  * class, a thread asks for a block of the class only now and then. */
 void *fli_py_heap_alloc(struct fli_py_thread *thread, size_t size);
 

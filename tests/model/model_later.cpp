@@ -27,7 +27,6 @@
 #include "python/thread.h"
 
 fli_model_words fli_model_globals;
-struct fl_heap *fli_py_heap;
 PyObject *PyExc_RuntimeError;
 
 namespace
@@ -67,7 +66,6 @@ struct ends : rl::test_suite<ends, 2>, later_world {
         dropped = 0;
         fli_store_relaxed(&starts, 0u);
         fli_store_relaxed(&ended, 0u);
-        fli_py_heap = reinterpret_cast<fl_heap *>(this);
         fl_py_stats stats = fl_py_stats();
         fli_py_later_count(&stats);
         RL_ASSERT(stats.later_references == 0);
@@ -213,12 +211,17 @@ bool fli_py_thread_open(fli_py_thread *)
     return true;
 }
 
+bool fli_py_heap_is_ready(void)
+{
+    return true;
+}
+
 int fli_py_join_once(const void *, int (*)(void))
 {
     return 0;
 }
 
-int fli_py_join_exit(PyMethodDef *)
+int fli_py_join_exit(PyMethodDef *, PyObject *)
 {
     return 0;
 }

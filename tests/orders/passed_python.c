@@ -93,13 +93,11 @@ int main(int argc, char **argv)
 /* ---- In place of the interpreter and of other files. */
 
 static PyInterpreterState main_interpreter;
-static struct fl_heap *no_heap = (struct fl_heap *)&main_interpreter;
-struct fl_heap *fli_py_heap;
 PyObject *PyExc_RuntimeError;
 
-__attribute__((constructor)) static void begin(void)
+bool fli_py_heap_is_ready(void)
 {
-    fli_py_heap = no_heap;
+    return true;
 }
 
 PyInterpreterState *PyInterpreterState_Get(void)
