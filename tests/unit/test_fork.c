@@ -476,9 +476,10 @@ static void a_child_of_bp_reclaims_though_another_thread_was_in_a_section(void *
     end_bed(&bed);
 }
 
+/* Long before the fork that waits for it gives up: a busy machine may hold this thread back for most of a second. */
 static void *let_go_soon(void *argument)
 {
-    sleep_ms(200);
+    sleep_ms(50);
     end_lingering(argument);
     return NULL;
 }
