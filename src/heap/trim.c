@@ -105,8 +105,7 @@ static void empty_shelves(struct trim *trim, struct fli_home *home)
     struct fli_magazine *magazine;
     while ((magazine = fli_exchange_take_kept(trim->backing, home, 0)) != NULL)
         keep_empty(trim, magazine);
-    for (unsigned c = fli_slabs_next_used(&trim->backing->slabs, 0); c < FL_CLASS_COUNT;
-         c = fli_slabs_next_used(&trim->backing->slabs, c))
+    FLI_FOR_USED_CLASSES (c, &trim->backing->slabs)
         trim->free += unshelve(trim, home, c, SIZE_MAX);
 }
 
@@ -191,9 +190,9 @@ static void retire_from_homes(struct trim *trim)
             fli_home_wait(home);
         else if (!fli_home_try_briefly(home))
             continue;
-        for (unsigned c = fli_slabs_next_used(&trim->backing->slabs, 0); c < FL_CLASS_COUNT && !has_enough(trim);
-             c = fli_slabs_next_used(&trim->backing->slabs, c))
-            retire_slabs(trim, home, c);
+        FLI_FOR_USED_CLASSES (c, &trim->backing->slabs)
+            if (!has_enough(trim))
+                retire_slabs(trim, home, c);
         fli_home_unlock(home);
     }
 }
@@ -208,8 +207,7 @@ static size_t class_pooled_bytes(struct fli_backing *backing, unsigned class_ind
 size_t fli_trim_pooled_bytes(struct fli_backing *backing)
 {
     size_t bytes = 0;
-    for (unsigned c = fli_slabs_next_used(&backing->slabs, 0); c < FL_CLASS_COUNT;
-         c = fli_slabs_next_used(&backing->slabs, c))
+    FLI_FOR_USED_CLASSES (c, &backing->slabs)
         bytes += class_pooled_bytes(backing, c);
     return bytes;
 }
@@ -263,8 +261,7 @@ static void finish(struct trim *trim, struct fl_heap *heap)
 static void trim_classes(struct trim *trim)
 {
     struct fli_backing *backing = trim->backing;
-    for (unsigned c = fli_slabs_next_used(&backing->slabs, 0); c < FL_CLASS_COUNT;
-         c = fli_slabs_next_used(&backing->slabs, c))
+    FLI_FOR_USED_CLASSES (c, &backing->slabs)
         if (class_pooled_bytes(backing, c) > 0)
             send_pooled_home(trim, c);
     retire_from_homes(trim);
@@ -274,8 +271,7 @@ static void trim_classes(struct trim *trim)
 static size_t free_bytes(struct fli_backing *backing)
 {
     size_t bytes = fli_trim_pooled_bytes(backing);
-    for (unsigned c = fli_slabs_next_used(&backing->slabs, 0); c < FL_CLASS_COUNT;
-         c = fli_slabs_next_used(&backing->slabs, c))
+    FLI_FOR_USED_CLASSES (c, &backing->slabs)
         bytes += fli_homes_free(&backing->homes, c) * fli_class_bytes(c);
     return bytes;
 }
@@ -284,8 +280,7 @@ static size_t free_bytes(struct fli_backing *backing)
 static size_t kept_bytes(struct fli_backing *backing)
 {
     size_t bytes = 0;
-    for (unsigned c = fli_slabs_next_used(&backing->slabs, 0); c < FL_CLASS_COUNT;
-         c = fli_slabs_next_used(&backing->slabs, c))
+    FLI_FOR_USED_CLASSES (c, &backing->slabs)
         bytes += fli_exchange_kept_blocks(backing, c) * fli_class_bytes(c);
     return bytes;
 }

@@ -244,6 +244,10 @@ static inline unsigned fli_slabs_next_used(const struct fli_slabs *slabs, unsign
     return FL_CLASS_COUNT;
 }
 
+/* Repeats a statement for each class that has had a slab. */
+#define FLI_FOR_USED_CLASSES(c, slabs)                                                                               \
+    for (unsigned c = fli_slabs_next_used((slabs), 0); c < FL_CLASS_COUNT; c = fli_slabs_next_used((slabs), c))
+
 /* Words in which a slab of so many blocks has bits. */
 static inline unsigned fli_slab_words(unsigned blocks)
 {

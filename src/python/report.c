@@ -69,8 +69,8 @@ static void count_blocks_stw(void *argument)
 {
     struct counts *counts = argument;
     struct fl_heap *heap = fli_py_heap_get();
-    counts->failed = heap != NULL ? fl_heap_walk_begin(heap) : 0;
-    if (counts->failed == 0 && heap != NULL) {
+    counts->failed = fl_heap_walk_begin(heap);
+    if (counts->failed == 0) {
         (void)fl_heap_walk(heap, count_block, counts);
         (void)fl_heap_walk_end(heap);
     }
@@ -212,9 +212,8 @@ static PyObject *make_stats(void)
 
 static PyObject *make_report(const struct counts *counts)
 {
-    struct fl_stats heap = {0};
-    if (fli_py_heap_get() != NULL)
-        fl_heap_stats(fli_py_heap_get(), &heap);
+    struct fl_stats heap;
+    fl_heap_stats(fli_py_heap_get(), &heap);
     return Py_BuildValue("{sisNsNs{snsn}sOsN}", "version", VERSION, "types", make_types(counts, &heap), "sizes",
                          make_sizes(&heap), "others", "live", (Py_ssize_t)counts->others, "live_bytes",
                          (Py_ssize_t)counts->other_bytes, "caching", fli_py_threads_caching() ? Py_True : Py_False,
