@@ -99,6 +99,13 @@ def link_extension(source, *arguments, by=None):
     return extension
 
 
+def copy_extension(extension, folder, count, kind=""):
+    """Copies it into the folders <kind>0, <kind>1 and so on below the folder: another file is another copy to the loader."""
+    for number in range(count):
+        (folder / f"{kind}{number}").mkdir(parents=True)
+        shutil.copy(extension, folder / f"{kind}{number}")
+
+
 def tool_environment(*names):
     """The environment in which what get-tools finds is at hand, or the test is skipped."""
     result = subprocess.run([HERE / "get-tools", *names], capture_output=True, text=True, check=False)

@@ -62,7 +62,8 @@ class MovedTestCase(unittest.TestCase):
         self.assertEqual(passed["moved"], passed["unchanged"])
 
     def python(self, program):
-        """Runs a program that has the names of the moved package, and `told`: what Freelane holds of a type."""
+        """Runs a program that has the names of the moved package, `told`: what Freelane holds of a type, and
+        `in_threads`: calls something with each of the arguments, in a thread of its own."""
         prologue = f"""
 import gc, sys, threading
 sys.path[:0] = [{str(self.folder / "moved")!r}, {str(ROOT / "src/python/package")!r}]
@@ -72,5 +73,12 @@ from {self.release.package} import *
 def told(name):
     (row,) = [row for copy in freelane.copies() for row in copy["types"] if row["type"] == name]
     return row
+
+def in_threads(target, arguments):
+    threads = [threading.Thread(target=target, args=(argument,)) for argument in arguments]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 """
         return run_python(prologue + program)

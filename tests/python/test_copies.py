@@ -11,14 +11,7 @@ import unittest
 
 from demo_support import run_command, run_python
 from extension_support import (
-    FLAGS,
-    INCLUDES,
-    ROOT,
-    SUFFIX,
-    compile_carried,
-    compiler,
-    examples,
-    link_extension,
+    FLAGS, INCLUDES, ROOT, SUFFIX, compile_carried, compiler, copy_extension, examples, link_extension
 )
 
 COPIES = 40
@@ -62,14 +55,8 @@ class Copies(unittest.TestCase):
         source = cls.folder / "geometry.c"
         source.write_text(examples(".c", "/* extension:")["geometry.c"], encoding="utf-8")
         cls.source, cls.carried = source, compile_carried(folder.name)
-        cls.copy_many(link_extension(source, cls.carried), "", COPIES)
-        cls.copy_many(link_extension(source, "-DFREELANE_PYTHON_FALLBACK"), "twin", COPIES)
-
-    @classmethod
-    def copy_many(cls, built, kind, count):
-        for number in range(count):
-            (cls.folder / f"{kind}{number}").mkdir()
-            shutil.copy(built, cls.folder / f"{kind}{number}")  # another file is another copy to the loader
+        copy_extension(link_extension(source, cls.carried), cls.folder, COPIES)
+        copy_extension(link_extension(source, "-DFREELANE_PYTHON_FALLBACK"), cls.folder, COPIES, "twin")
 
     @classmethod
     def program(cls, text):
@@ -206,7 +193,7 @@ except MemoryError:
         source = ROOT / "src/python/copies.c"  # which finds the others
         flags = [*FLAGS, *INCLUDES, "-D_GNU_SOURCE", "-include", changed]
         run_command([compiler(), *flags, "-c", source, "-o", other])
-        self.copy_many(link_extension(self.source, other, self.carried, "-Wl,-z,muldefs"), "other", 3)
+        copy_extension(link_extension(self.source, other, self.carried, "-Wl,-z,muldefs"), self.folder, 3, "other")
         run_python(
             self.program(
                 """

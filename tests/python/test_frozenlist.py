@@ -56,11 +56,7 @@ def work(seed):
     done.append(seed)
 
 done = []
-threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
+in_threads(work, range(4))
 assert sorted(done) == [0, 1, 2, 3]
 gc.collect()
 assert told("frozenlist._frozenlist.FrozenList")["live"] == 0

@@ -2,12 +2,11 @@
 """What extensions leave of the address space that a process may have, beside the same extensions with the fall-back."""
 
 import pathlib
-import shutil
 import tempfile
 import unittest
 
 from demo_support import run_python
-from extension_support import SUFFIX, compile_carried, examples, link_extension
+from extension_support import SUFFIX, compile_carried, copy_extension, examples, link_extension
 
 MIB = 1 << 20
 THREADS = 20
@@ -78,9 +77,7 @@ class AddressSpace(unittest.TestCase):
         source.write_text(examples(".c", "/* extension:")["geometry.c"], encoding="utf-8")
         for name, arguments in (("freelane", [compile_carried(cls.folder)]), ("twin", ["-DFREELANE_PYTHON_FALLBACK"])):
             built = link_extension(source, *arguments)
-            for number in range(8):
-                (cls.folder / name / str(number)).mkdir(parents=True)
-                shutil.copy(built, cls.folder / name / str(number))  # another file is another copy to the loader
+            copy_extension(built, cls.folder / name, 8)
 
     def run_copies(self, name, copies, limit):
         """The MiB that are left, and the least and the most threads that three runs could start."""

@@ -127,11 +127,7 @@ def work(seed):
     done.append(seed)
 
 done = []
-threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
+in_threads(work, range(4))
 assert sorted(done) == [0, 1, 2, 3]
 gc.collect()
 for name in ("MultiDict", "CIMultiDict", "_ItemsView", "_valuesiter", "istr"):
@@ -151,11 +147,7 @@ def replace(seed):
         assert "number" in shared[place].keys()
         shared[place] = CIMultiDict(number=i)
 
-threads = [threading.Thread(target=replace, args=(seed,)) for seed in (1, 3, 5)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
+in_threads(replace, (1, 3, 5))
 del shared
 gc.collect()
 assert told("MultiDict")["live"] == told("CIMultiDict")["live"] == 0
