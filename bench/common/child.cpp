@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -76,6 +77,20 @@ bool run_child(const MeasureOptions &options, const std::vector<std::string> &wo
         std::fprintf(stderr, " %s", word.c_str());
     std::fprintf(stderr, "\n");
     return false;
+}
+
+bool run_child_of(const MeasureOptions &options, const std::vector<std::string> &words, const std::string &backend,
+                  std::string *output, bool *left_out)
+{
+    bool is_peer = std::any_of(std::begin(peers), std::end(peers),
+                               [&](const Peer &peer) { return backend == peer.name; });
+    *left_out = false;
+    if (run_child(options, words, output) || (is_peer && run_child(options, words, output)))
+        return true;
+    if (is_peer)
+        std::fprintf(stderr, "left out: %s\n", backend.c_str());
+    *left_out = true;
+    return is_peer;
 }
 
 std::vector<std::string> find_backends(const MeasureOptions &options, bool with_none)

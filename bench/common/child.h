@@ -29,6 +29,11 @@ MeasureOptions parse_measure_options(const char *program, int argc, char **argv)
  * message on stderr, if it fails. */
 bool run_child(const MeasureOptions &options, const std::vector<std::string> &words, std::string *output);
 
+/* The same for a measurement of one backend. Another allocator that fails is measured once more, and left out, with a
+ * message on stderr, if it fails again. Returns false if Freelane fails. `*left_out` tells whether there is no output. */
+bool run_child_of(const MeasureOptions &options, const std::vector<std::string> &words, const std::string &backend,
+                  std::string *output, bool *left_out);
+
 /* The names of the backends that can be measured here: freelane, then the peers. Empty, with a message on stderr, if
  * a peer of this release is missing and may not be. */
 std::vector<std::string> find_backends(const MeasureOptions &options, bool with_none);

@@ -280,8 +280,11 @@ int run_as_parent(const MeasureOptions &options)
     std::string results, output;
     for (unsigned repetition = 0; repetition < scale_of(options).repetitions; repetition++) {
         for (const std::string &backend : backends) {
-            if (!run_child(options, {backend}, &output))
+            bool left_out;
+            if (!run_child_of(options, {backend}, backend, &output, &left_out))
                 return 1;
+            if (left_out)
+                continue;
             results += (results.empty() ? "\n" : ",\n");
             results += "    {\"backend\": \"" + backend + "\", \"repetition\": " + std::to_string(repetition) + ", " +
                        output + "}";
@@ -291,8 +294,11 @@ int run_as_parent(const MeasureOptions &options)
     for (const std::string backend : kForking) {
         if (std::find(backends.begin(), backends.end(), backend) == backends.end())
             continue;
-        if (!run_child(options, {"fork", backend}, &output))
+        bool left_out;
+        if (!run_child_of(options, {"fork", backend}, backend, &output, &left_out))
             return 1;
+        if (left_out)
+            continue;
         forks += (forks.empty() ? "\n" : ",\n");
         forks += "    {\"backend\": \"" + backend + "\", " + output + "}";
     }
