@@ -4,7 +4,7 @@
  *
  *     fl_bench [--quick | --smoke] [--allow-missing-peers] [--progress] [--benchmark_...]
  *
- * Without options: 10 randomly interleaved repetitions of at least 0.2 s each, about 20 minutes in all. --quick
+ * Without options: 10 randomly interleaved repetitions of at least 0.1 s each, about 17 minutes in all. --quick
  * makes a repetition 3 ms and leaves out what takes long to get going; --smoke runs everything once, as briefly as
  * possible, after checking that every backend keeps what is written to its blocks. --progress prints the share that
  * is done to stderr, and everything else to stdout. The options of Google Benchmark override these.
@@ -59,7 +59,7 @@ std::vector<char *> parse(int argc, char **argv, Options *options)
     static char interleave[] = "--benchmark_enable_random_interleaving=true";
     static char aggregates[] = "--benchmark_display_aggregates_only=true";
     static char repetitions[] = "--benchmark_repetitions=10", once[] = "--benchmark_repetitions=1";
-    static char full[] = "--benchmark_min_time=0.2", brief[] = "--benchmark_min_time=0.003",
+    static char full[] = "--benchmark_min_time=0.1", brief[] = "--benchmark_min_time=0.003",
                 least[] = "--benchmark_min_time=0.0001";
     rest.insert(rest.begin(), {argv[0], interleave, aggregates, options->smoke ? once : repetitions,
                                options->smoke ? least

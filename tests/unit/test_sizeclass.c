@@ -62,12 +62,12 @@ static void every_class_keeps_blocks_aligned_to_16(void **state)
         assert_int_equal(fli_class_bytes(c) % 16, 0);
 }
 
-static void magazines_hold_eight_blocks_at_least_and_never_more_than_asked(void **state)
+static void magazines_hold_sixteen_blocks_at_least_and_never_more_than_asked(void **state)
 {
     (void)state;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         for (unsigned largest = 2; largest <= FLI_MAGAZINE_SLOTS; largest++)
-            assert_in_range(fli_class_magazine_blocks(c, largest, SIZE_MAX), fli_min(8, largest), largest);
+            assert_in_range(fli_class_magazine_blocks(c, largest, SIZE_MAX), fli_min(16, largest), largest);
 }
 
 static void magazines_of_a_small_heap_hold_a_small_part_of_it(void **state)
@@ -100,7 +100,7 @@ int main(void)
         cmocka_unit_test(classes_waste_at_most_an_eighth_beyond_the_small_ones),
         cmocka_unit_test(every_power_of_two_has_a_class_of_its_own),
         cmocka_unit_test(every_class_keeps_blocks_aligned_to_16),
-        cmocka_unit_test(magazines_hold_eight_blocks_at_least_and_never_more_than_asked),
+        cmocka_unit_test(magazines_hold_sixteen_blocks_at_least_and_never_more_than_asked),
         cmocka_unit_test(magazines_of_a_small_heap_hold_a_small_part_of_it),
         cmocka_unit_test(magazines_of_larger_blocks_hold_no_more_of_them),
     };
