@@ -66,7 +66,7 @@ extern "C" {
 #define FL_VERSION_PATCH 0 /* raised by a correction */
 
 /* The layout that the inline fast paths assume. The library refuses callers compiled for another one. */
-#define FL_ABI 8
+#define FL_ABI 9
 
 /* A function that the library exports. */
 #if defined(FREELANE_STATIC)

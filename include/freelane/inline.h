@@ -51,6 +51,8 @@ struct fl_thread {
     /* The dead objects that the thread keeps constructed, by number of their type (object.h), and how many types. */
     uint32_t kept_types;
     struct fl_kept *kept;
+    /* The flag of objects that the thread need not count (object.h); 0 if it counts all. */
+    uint32_t uncounted;
     /* The library's own state follows. */
 };
 

@@ -174,8 +174,8 @@ FL_API void fl_make_immortal(struct fl_object *object);
 
 /* Whether the handle need not count references to the object: it is immortal. fl_incref and fl_decref find that out
  * themselves. A host most of whose references are to immortal objects asks first, which takes half the instructions
- * for these, and three more for others. Checked builds, and handles without a slot, always say no. Called
- * by the handle's thread. Wait-free. */
+ * and a third of the branches for these, and one branch more for others. Checked builds, and handles without a slot,
+ * always say no. Called by the handle's thread. Wait-free. */
 FL_INLINE bool fl_is_uncounted(const struct fl_thread *thread, struct fl_object *object);
 
 /* An initializer for the header of an immortal object in static memory. */

@@ -81,7 +81,7 @@ FL_INLINE bool fl_is_uncounted(const struct fl_thread *thread, struct fl_object 
 {
     /* Relaxed: the flag is never cleared. Counting on without having seen it does no harm. */
     uint32_t shared = __atomic_load_n(&object->shared, __ATOMIC_RELAXED);
-    return (shared & FL_SHARED_IMMORTAL) != 0 && thread->slot != 0;
+    return (shared & thread->uncounted) != 0;
 }
 
 FL_INLINE void fl_incref(struct fl_thread *thread, struct fl_object *object)

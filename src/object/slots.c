@@ -89,6 +89,7 @@ static void give_back_locked(struct fli_slots *slots, struct fli_slot *slot)
 static void show(struct fli_thread *thread)
 {
     thread->face.slot = FLI_CHECKED ? 0 : fli_slots_mark(thread);
+    thread->face.uncounted = thread->face.slot != 0 ? FL_SHARED_IMMORTAL : 0;
 }
 
 void fli_slots_join(struct fli_thread *thread)
