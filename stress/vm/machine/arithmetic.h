@@ -35,6 +35,13 @@ static inline object_t *subtract(lane_t *lane, const object_t *a, const object_t
     return real_new(lane, real_require(a) - real_require(b));
 }
 
+static inline object_t *multiply(lane_t *lane, const object_t *a, const object_t *b)
+{
+    if (is_integer(a) && is_integer(b))
+        return integer_new(lane, (int64_t)((uint64_t)integer_value(a) * (uint64_t)integer_value(b)));
+    return real_new(lane, real_require(a) * real_require(b));
+}
+
 static inline object_t *less(lane_t *lane, const object_t *a, const object_t *b)
 {
     if (is_integer(a) && is_integer(b))
@@ -44,6 +51,8 @@ static inline object_t *less(lane_t *lane, const object_t *a, const object_t *b)
 
 static inline object_t *equal(lane_t *lane, const object_t *a, const object_t *b)
 {
+    if (is_integer(a) && is_integer(b))
+        return integer_new(lane, integer_value(a) == integer_value(b));
     return integer_new(lane, a == b || object_equal(a, b));
 }
 

@@ -21,9 +21,14 @@ enum operation {
     OP_VARIABLE,      /* its number */
     OP_SET_VARIABLE,  /* the same */
     OP_JUMP,          /* how far */
+    OP_JUMP_BACK,     /* the same; a safepoint */
     OP_JUMP_IF_FALSE, /* the same */
+    OP_CALL,          /* the function; a safepoint */
+    OP_RETURN,
+    OP_GET,
     OP_ADD,
     OP_SUBTRACT,
+    OP_MULTIPLY,
     OP_LESS,
     OP_EQUAL,
     OP_WORD, /* calls `word` */
@@ -64,9 +69,6 @@ extern const struct word number_words[], object_words[], machine_words[];
 
 run_function run_global;       /* its number */
 run_function run_set_global;   /* the same */
-run_function run_jump_back;    /* how far; a safepoint */
-run_function run_call;         /* the function; a safepoint */
 run_function run_make_closure; /* the function; what it captures is on the stack */
-run_function run_return;
 
 #endif

@@ -93,7 +93,7 @@ static void hold(struct collection *collection, lane_t *lane)
 static void break_cycles(struct collection *collection, lane_t *lane)
 {
     for (size_t i = 0; i < collection->found.count; i++)
-        class_of(collection->found.items[i])->empty(lane, collection->found.items[i]);
+        object_empty(lane, collection->found.items[i]);
     for (size_t i = 0; i < collection->found.count; i++)
         object_decref(lane, collection->found.items[i]);
 }

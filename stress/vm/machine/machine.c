@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "machine/call.h"
 #include "machine/machine.h"
 #include "machine/world.h"
 #include "objects/closure.h"
@@ -18,17 +19,9 @@ struct machine *machine_new(struct world *world)
     return made;
 }
 
-static void drop_stack(struct machine *machine, object_t **down_to)
-{
-    object_t **top = machine->top;
-    machine->top = down_to;
-    while (top > down_to)
-        object_drop(machine->lane, --top);
-}
-
 void machine_finish(struct machine *machine)
 {
-    drop_stack(machine, machine->stack);
+    machine_drop(machine, machine->stack);
     do {
         machine_safepoint(machine);
         machine_drain(machine);
@@ -43,22 +36,6 @@ void machine_close(struct machine *machine)
 }
 
 /* ---- Calls */
-
-/* Begins a call of a function whose parameters, and what it captures, are on the stack. */
-static void enter(struct machine *machine, const struct function *function)
-{
-    object_t **top = machine->top, **variables = top - function->parameters - function->captures;
-    if (variables + function->most >= machine->stack + STACK || machine->frame == machine->frames + FRAMES)
-        fail("%s: the stack is full", function->name);
-    *machine->frame++ = (struct frame){machine->at, machine->variables};
-    while (top < variables + function->variables)
-        *top++ = NULL;
-    machine->top = top;
-    machine->variables = variables;
-    machine->at = function->code;
-    if (--machine->fuel == 0)
-        machine_safepoint(machine);
-}
 
 size_t machine_parameters(const object_t *closure)
 {
@@ -79,7 +56,7 @@ void machine_begin_call(struct machine *machine, size_t arguments)
         machine_push(machine, closure->captured[i]);
     }
     object_decref(machine->lane, callee);
-    enter(machine, function);
+    machine_enter(machine, function);
 }
 
 void machine_call(struct machine *machine, size_t arguments)
@@ -87,21 +64,6 @@ void machine_call(struct machine *machine, size_t arguments)
     struct frame *bottom = machine->frame;
     machine_begin_call(machine, arguments);
     machine_run(machine, bottom);
-}
-
-void run_call(struct machine *machine)
-{
-    enter(machine, (const struct function *)machine_operand(machine));
-}
-
-void run_return(struct machine *machine)
-{
-    object_t *result = machine_pop(machine);
-    drop_stack(machine, machine->variables);
-    machine_push(machine, result);
-    --machine->frame;
-    machine->at = machine->frame->at;
-    machine->variables = machine->frame->variables;
 }
 
 /* ---- Safepoints */
@@ -156,13 +118,6 @@ void run_global(struct machine *machine)
 void run_set_global(struct machine *machine)
 {
     list_set(machine->lane, machine->world->globals, machine_operand(machine), machine_pop(machine));
-}
-
-void run_jump_back(struct machine *machine)
-{
-    machine->at += machine_operand(machine);
-    if (--machine->fuel == 0)
-        machine_safepoint(machine);
 }
 
 void run_make_closure(struct machine *machine)

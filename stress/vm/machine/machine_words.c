@@ -68,7 +68,7 @@ static void word_size(struct machine *machine)
 }
 
 const struct word machine_words[] = {
-    {"call", {.operation = OP_RUN, .run = word_call}},   {"return", {.operation = OP_RUN, .run = run_return}},
+    {"call", {.operation = OP_RUN, .run = word_call}},   {"return", {.operation = OP_RETURN}},
     {"spawn", {.operation = OP_RUN, .run = word_spawn}}, {"wait", {.operation = OP_RUN, .run = word_wait}},
     {"yield", {.operation = OP_RUN, .run = word_yield}}, {"collect", {.operation = OP_RUN, .run = word_collect}},
     {"print", {.operation = OP_RUN, .run = word_print}}, {"threads", {.operation = OP_RUN, .run = word_threads}},

@@ -146,7 +146,7 @@ static void run_world(struct world *world, struct run *run)
     struct reader *reader = reader_open(machine);
     run_closure(machine, reader_read(reader, run->prelude));
     run_rounds(machine, reader_read(reader, run->program), run);
-    class_of(world->globals)->empty(machine->lane, world->globals);
+    object_empty(machine->lane, world->globals);
     collect_all(machine);
     object_decref(machine->lane, world->globals);
     free_constants(machine);

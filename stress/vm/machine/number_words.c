@@ -6,18 +6,9 @@
 #include "machine/code.h"
 #include "objects/string.h"
 
-#include <inttypes.h>
 #include <math.h>
-#include <string.h>
 
 /* ---- Operations that are not in the loop */
-
-static object_t *multiply(lane_t *lane, const object_t *a, const object_t *b)
-{
-    if (is_integer(a) && is_integer(b))
-        return integer_new(lane, (int64_t)((uint64_t)integer_value(a) * (uint64_t)integer_value(b)));
-    return real_new(lane, real_require(a) * real_require(b));
-}
 
 static object_t *divide(lane_t *lane, const object_t *a, const object_t *b)
 {
@@ -48,11 +39,6 @@ static object_t *more(lane_t *lane, const object_t *a, const object_t *b)
 }
 
 /* ---- Words */
-
-static object_t **word_multiply(lane_t *lane, object_t **top)
-{
-    return binary(lane, top, multiply);
-}
 
 static object_t **word_divide(lane_t *lane, object_t **top)
 {
@@ -93,16 +79,32 @@ static object_t **word_sqrt(lane_t *lane, object_t **top)
     return replace(lane, top, real_new(lane, sqrt(real_require(top[-1]))));
 }
 
+static object_t *integer_text(lane_t *lane, int64_t value)
+{
+    char text[24], *const end = text + sizeof text, *start = end;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do
+        *--start = (char)('0' + rest % 10);
+    while ((rest /= 10) != 0);
+    if (value < 0)
+        *--start = '-';
+    return string_new(lane, start, (size_t)(end - start));
+}
+
+static object_t *real_text(lane_t *lane, double value)
+{
+    char text[400];
+    int length = snprintf(text, sizeof text, "%.9f", value);
+    return string_new(lane, text, (size_t)length);
+}
+
 /* A number as a string; reals with nine places. */
 static object_t **word_text(lane_t *lane, object_t **top)
 {
-    char text[400];
     const object_t *number = top[-1];
-    if (is_integer(number))
-        snprintf(text, sizeof text, "%" PRId64, integer_value(number));
-    else
-        snprintf(text, sizeof text, "%.9f", real_require(number));
-    return replace(lane, top, string_new(lane, text, strlen(text)));
+    return replace(lane, top,
+                   is_integer(number) ? integer_text(lane, integer_value(number))
+                                      : real_text(lane, real_require(number)));
 }
 
 const struct word number_words[] = {
@@ -110,7 +112,7 @@ const struct word number_words[] = {
     {"-", {.operation = OP_SUBTRACT}},
     {"<", {.operation = OP_LESS}},
     {"=", {.operation = OP_EQUAL}},
-    {"*", {.operation = OP_WORD, .word = word_multiply}},
+    {"*", {.operation = OP_MULTIPLY}},
     {"/", {.operation = OP_WORD, .word = word_divide}},
     {"//", {.operation = OP_WORD, .word = word_quotient}},
     {"%", {.operation = OP_WORD, .word = word_remainder}},

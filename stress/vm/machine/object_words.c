@@ -81,15 +81,6 @@ static object_t **word_pop(lane_t *lane, object_t **top)
     return replace(lane, top, 1, list_pop(lane, top[-1]));
 }
 
-/* sequence index -- item; none if a list has none there */
-static object_t **word_get(lane_t *lane, object_t **top)
-{
-    object_t *sequence = top[-2];
-    int64_t index = integer_require(top[-1]);
-    bool is_tuple = shape_of(sequence) == SHAPE_TUPLE;
-    return replace(lane, top, 2, is_tuple ? tuple_get(lane, sequence, index) : list_get(lane, sequence, index));
-}
-
 /* list index item -- */
 static object_t **word_set(lane_t *lane, object_t **top)
 {
@@ -176,7 +167,7 @@ const struct word object_words[] = {
     {"list", {.operation = OP_WORD, .word = word_list}},
     {"append", {.operation = OP_WORD, .word = word_append}},
     {"pop", {.operation = OP_WORD, .word = word_pop}},
-    {"get", {.operation = OP_WORD, .word = word_get}},
+    {"get", {.operation = OP_GET}},
     {"set", {.operation = OP_WORD, .word = word_set}},
     {"length", {.operation = OP_WORD, .word = word_length}},
     {"dict", {.operation = OP_WORD, .word = word_dict}},

@@ -152,7 +152,7 @@ static void end_body(struct scope *scope)
 {
     struct function *function = scope->function;
     scope_emit_operation(scope, OP_CONSTANT, (intptr_t)&none);
-    scope_emit_run(scope, run_return, 0);
+    scope_emit_operation(scope, OP_RETURN, 0);
     function->most = function->variables + function->length + VARIABLES_MOST;
 }
 
@@ -233,7 +233,7 @@ static bool read_name(struct reader *reader)
     else if (function >= 0 && name[0] == '\'')
         emit_constant(reader, reader->closures[function]);
     else if (function >= 0)
-        scope_emit_run(reader->scope, run_call, (intptr_t)reader->functions[function]);
+        scope_emit_operation(reader->scope, OP_CALL, (intptr_t)reader->functions[function]);
     return variable >= 0 || global >= 0 || function >= 0;
 }
 

@@ -132,7 +132,7 @@ enum block_kind scope_end_block(struct scope *scope)
         return BLOCK_FILE;
     scope->block_count--;
     if (last.kind == BLOCK_DO)
-        scope_emit_run(scope, run_jump_back, (intptr_t)last.begin - (intptr_t)scope->function->length - 1);
+        scope_emit_operation(scope, OP_JUMP_BACK, (intptr_t)last.begin - (intptr_t)scope->function->length - 1);
     if (last.kind == BLOCK_DO || last.kind == BLOCK_IF || last.kind == BLOCK_ELSE)
         land(scope, last.jump);
     return last.kind;

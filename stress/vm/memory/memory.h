@@ -11,6 +11,8 @@
  *     lane_t         what one thread allocates and counts with; it has a word for the machine
  *     object_t       the header of every object: a reference count and `type`
  *     type_t         the descriptor: name, size, kind, callbacks
+ *     constructed_t  the descriptor of a type whose dead objects may keep their parts: `type`, and the callbacks
+ *                    construct, reset and renew
  *
  * and the kinds MEMORY_PLAIN, MEMORY_CLEAR, MEMORY_FINALIZE and MEMORY_LEGACY, the flags MEMORY_VARIABLE and
  * MEMORY_LATER, the constant MEMORY_COLLECTS, and OBJECT_IMMORTAL(type), the header of an immortal object in static
@@ -30,6 +32,7 @@ static inline void memory_close(memory_t *memory);
 
 /* Makes a type ready, once, before other threads use it. */
 static inline void memory_type_ready(type_t *type);
+static inline void memory_constructed_type_ready(constructed_t *type);
 
 /* ---- Threads */
 
@@ -57,6 +60,10 @@ static inline bool memory_run_pending(lane_t *lane, size_t objects);
 
 static inline object_t *object_new(lane_t *lane, const type_t *type);
 static inline object_t *object_new_sized(lane_t *lane, const type_t *type, size_t size);
+
+/* A new object with all its parts, or one that has kept them from an earlier life. Its death ends in `reset`, which
+ * leaves the parts, or in the type's `clear`, which takes everything apart, or in both. */
+static inline object_t *object_construct(lane_t *lane, const constructed_t *type);
 
 /* Frees the memory of an object, whatever its count says. */
 static inline void object_free(lane_t *lane, object_t *object);

@@ -20,6 +20,7 @@ typedef struct fl_heap memory_t;
 typedef struct fl_thread lane_t;
 typedef struct fl_object object_t;
 typedef struct fl_type type_t;
+typedef struct fl_constructed_type constructed_t;
 
 #define OBJECT_IMMORTAL(type) FL_OBJECT_IMMORTAL(type)
 
@@ -66,7 +67,15 @@ static inline void memory_type_ready(type_t *type)
         fail("%s", error);
 }
 
-/* ---- Threads */
+static inline void memory_constructed_type_ready(constructed_t *type)
+{
+    char error[256] = "";
+    type->type.header = &fl_object_header;
+    if (fl_constructed_type_ready(type, NULL, error, sizeof error) != 0)
+        fail("%s", error);
+}
+
+/* ---- Threads. One that leaves or ends takes apart what it has kept constructed. */
 
 static inline lane_t *memory_attach(memory_t *memory, void *context)
 {
@@ -139,6 +148,12 @@ static inline object_t *object_new_sized(lane_t *lane, const type_t *type, size_
     return made;
 }
 
+/* The type says that the objects are constructed: the call is the same. */
+static inline object_t *object_construct(lane_t *lane, const constructed_t *type)
+{
+    return object_new(lane, &type->type);
+}
+
 static inline void object_free(lane_t *lane, object_t *object)
 {
     fl_type_free(lane, object, object->type);
@@ -195,7 +210,8 @@ static inline void object_publish(object_t *object)
     fl_publish(object);
 }
 
-/* ---- The collector */
+/* ---- The collector. A walk does not tell of dead objects that are kept, but of their parts, which the collector
+ * leaves alone: they go with their object. */
 
 struct memory_teller {
     void (*tell)(void *context, object_t *object);

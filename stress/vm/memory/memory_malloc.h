@@ -5,6 +5,7 @@
  *   - An immortal object has a count that nobody reaches, and is not counted.
  *   - A thread that reads a list takes its lock: a block that it looks at may be freed at any time otherwise.
  *   - Dead objects that hold others are linked through their counts, so that a long list dies without recursion.
+ *   - An object is made with its parts and taken apart with them: malloc is where parts wait for the next one.
  *   - malloc cannot be walked, so nothing collects cycles.
  */
 #ifndef VM_MEMORY_MALLOC_H
@@ -47,6 +48,14 @@ typedef struct counted_type {
     uint32_t flags, words_offset; /* not used: the machine calls closures itself, and a count is word enough */
 } type_t;
 
+typedef struct {
+    type_t type;
+    bool (*construct)(lane_t *lane, void *object, const type_t *type);
+    /* What keeps parts is not used. */
+    size_t (*reset)(lane_t *lane, void *object, const type_t *type);
+    void (*renew)(lane_t *lane, void *object, const type_t *type);
+} constructed_t;
+
 struct counted {
     _Atomic(intptr_t) references; /* of a dead object that waits: the next one */
     const type_t *type;
@@ -71,6 +80,11 @@ static inline void memory_close(memory_t *memory)
 }
 
 static inline void memory_type_ready(type_t *type)
+{
+    (void)type;
+}
+
+static inline void memory_constructed_type_ready(constructed_t *type)
 {
     (void)type;
 }
@@ -137,6 +151,14 @@ static inline object_t *object_new_sized(lane_t *lane, const type_t *type, size_
 static inline object_t *object_new(lane_t *lane, const type_t *type)
 {
     return object_new_sized(lane, type, type->size);
+}
+
+static inline object_t *object_construct(lane_t *lane, const constructed_t *type)
+{
+    object_t *made = object_new(lane, &type->type);
+    if (!type->construct(lane, made, &type->type))
+        fail("out of memory for the parts of a %s", type->type.name);
+    return made;
 }
 
 static inline void object_free(lane_t *lane, object_t *object)

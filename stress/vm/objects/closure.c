@@ -10,9 +10,10 @@ static void visit_captured(object_t *self, visitor visit, void *context)
             visit(context, closure->captured[i]);
 }
 
-static void drop_captured(lane_t *lane, object_t *self)
+static void drop_captured(lane_t *lane, void *self, const type_t *type)
 {
     struct closure *closure = (struct closure *)self;
+    (void)type;
     uint32_t count = container_count(&closure->container);
     for (uint32_t i = 0; i < count; i++)
         object_drop(lane, &closure->captured[i]);
@@ -21,7 +22,7 @@ static void drop_captured(lane_t *lane, object_t *self)
 static struct class closure_class = {.type = {.name = "closure",
                                               .size = sizeof(struct closure),
                                               .kind = MEMORY_CLEAR,
-                                              .clear = object_clear,
+                                              .clear = drop_captured,
                                               .flags = MEMORY_VARIABLE},
                                      .shape = SHAPE_CLOSURE,
                                      .visit = visit_captured,

@@ -11,9 +11,10 @@ static void visit_parts(object_t *self, visitor visit, void *context)
         visit(context, handle->finalizer);
 }
 
-static void drop_parts(lane_t *lane, object_t *self)
+static void drop_parts(lane_t *lane, void *self, const type_t *type)
 {
     struct handle *handle = (struct handle *)self;
+    (void)type;
     object_drop(lane, &handle->value);
     object_drop(lane, &handle->finalizer);
 }
@@ -31,7 +32,7 @@ static struct class handle_class = {.type = {.name = "handle",
                                              .size = sizeof(struct handle),
                                              .kind = MEMORY_FINALIZE,
                                              .finalize = finalize,
-                                             .clear = object_clear,
+                                             .clear = drop_parts,
                                              .finalized_offset = offsetof(struct container, finalized),
                                              .finalized_mask = 1,
                                              .flags = MEMORY_LATER,

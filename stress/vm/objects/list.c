@@ -2,7 +2,7 @@
 #include "objects/list.h"
 #include "objects/string.h"
 
-enum { CAPACITY_FIRST = 4, PIECE = 256 };
+enum { CAPACITY_FIRST = 4, CAPACITY_KEPT = 128, PIECE = 256 };
 
 static struct class array_class = {.type = {.name = "array",
                                             .size = sizeof(struct array) + CAPACITY_FIRST * sizeof(object_t *),
@@ -38,7 +38,12 @@ static struct list *as_list(object_t *self)
     return (struct list *)self;
 }
 
-/* ---- The class */
+static size_t bytes_of(uint32_t capacity)
+{
+    return sizeof(struct array) + capacity * sizeof(object_t *);
+}
+
+/* ---- The class: a dead list keeps its array for the next list, unless that is large */
 
 static void visit_items(object_t *self, visitor visit, void *context)
 {
@@ -48,18 +53,26 @@ static void visit_items(object_t *self, visitor visit, void *context)
         visit(context, load(&array_of(list)->items[i]));
 }
 
-/* Drops a piece of what the list holds, from the end. Returns whether more is left. Nobody else has the list. */
-static bool drop_some(lane_t *lane, void *self, const type_t *type)
+/* Drops the last items of a list until so many are left. Nobody else has the list. */
+static void drop_to(lane_t *lane, struct list *list, uint32_t left)
 {
-    (void)type;
-    for (unsigned i = 0; i < PIECE; i++) {
-        object_t *item = list_pop(lane, (object_t *)self);
-        if (item == NULL)
-            break;
+    for (uint32_t count = container_count(&list->container); count > left;) {
+        _Atomic(object_t *) *place = &array_of(list)->items[--count];
+        object_t *item = load(place);
+        store(place, NULL);
+        set_count(list, count);
         object_decref(lane, item);
     }
+}
+
+/* Drops a piece of what the list holds, and at last the array. Returns whether more is left. Nobody else has the list. */
+static bool drop_some(lane_t *lane, void *self, const type_t *type)
+{
     struct list *list = (struct list *)self;
-    if (container_count(&list->container) > 0)
+    uint32_t count = container_count(&list->container);
+    (void)type;
+    drop_to(lane, list, count > PIECE ? count - PIECE : 0);
+    if (count > PIECE)
         return true;
     struct array *array = array_of(list);
     atomic_store_explicit(&list->array, NULL, memory_order_relaxed); /* nobody reads it any more */
@@ -68,38 +81,70 @@ static bool drop_some(lane_t *lane, void *self, const type_t *type)
     return false;
 }
 
-static void drop_items(lane_t *lane, object_t *self)
+static void drop_items(lane_t *lane, void *self, const type_t *type)
 {
-    while (drop_some(lane, self, NULL))
+    while (drop_some(lane, self, type))
         continue;
 }
 
-static struct class list_class = {
-    .type = {.name = "list", .size = sizeof(struct list), .kind = MEMORY_CLEAR, .clear_some = drop_some},
-    .shape = SHAPE_LIST,
-    .visit = visit_items,
-    .empty = drop_items};
+static bool construct(lane_t *lane, void *self, const type_t *type)
+{
+    struct list *list = (struct list *)self;
+    (void)lane;
+    (void)type;
+    container_init(&list->container, 0);
+    atomic_init(&list->array, NULL); /* the first append makes it */
+    return true;
+}
+
+/* A large array is more than memory keeps, so drop_some ends such a list. */
+static size_t reset(lane_t *lane, void *self, const type_t *type)
+{
+    struct list *list = (struct list *)self;
+    struct array *array = array_of(list);
+    (void)type;
+    if (array == NULL)
+        return 0;
+    if (array->capacity > CAPACITY_KEPT)
+        return SIZE_MAX;
+    drop_to(lane, list, 0);
+    return bytes_of(array->capacity);
+}
+
+static void renew(lane_t *lane, void *self, const type_t *type)
+{
+    (void)lane;
+    (void)type;
+    container_init(&((struct list *)self)->container, 0);
+}
+
+static struct class list_class = {.constructed = {.type = {.name = "list",
+                                                           .size = sizeof(struct list),
+                                                           .kind = MEMORY_CLEAR,
+                                                           .clear_some = drop_some},
+                                                  .construct = construct,
+                                                  .reset = reset,
+                                                  .renew = renew},
+                                  .shape = SHAPE_LIST,
+                                  .visit = visit_items,
+                                  .empty = drop_items};
 
 void lists_open(void)
 {
     memory_type_ready(&array_class.type);
-    memory_type_ready(&list_class.type);
+    memory_constructed_type_ready(&list_class.constructed);
 }
 
 object_t *list_new(lane_t *lane)
 {
-    struct list *made = (struct list *)object_new(lane, &list_class.type);
-    container_init(&made->container, 0);
-    atomic_init(&made->array, NULL);
-    return &made->container.head;
+    return object_construct(lane, &list_class.constructed);
 }
 
 /* ---- Writers, with the lock */
 
 static struct array *new_array(lane_t *lane, uint32_t capacity)
 {
-    size_t bytes = sizeof(struct array) + capacity * sizeof(object_t *);
-    struct array *made = (struct array *)object_new_sized(lane, &array_class.type, bytes);
+    struct array *made = (struct array *)object_new_sized(lane, &array_class.type, bytes_of(capacity));
     made->capacity = capacity;
     for (uint32_t i = 0; i < capacity; i++)
         atomic_init(&made->items[i], NULL);
@@ -211,10 +256,12 @@ object_t *list_join(lane_t *lane, object_t *self)
 {
     struct list *list = as_list(self);
     uint32_t count = container_count(&list->container);
-    object_t **parts = (object_t **)allocate((count + 1) * sizeof *parts);
+    size_t length = 0;
     for (uint32_t i = 0; i < count; i++)
-        parts[i] = load(&array_of(list)->items[i]);
-    object_t *joined = string_join(lane, parts, count);
-    free(parts);
-    return joined;
+        length += string_length(load(&array_of(list)->items[i]));
+    struct string *joined = string_begin(lane, length);
+    char *end = joined->bytes;
+    for (uint32_t i = 0; i < count; i++)
+        end = string_copy(load(&array_of(list)->items[i]), end);
+    return string_end(joined, end);
 }

@@ -75,7 +75,8 @@ static inline int64_t integer_value(const object_t *self)
 /* The same; fails if it is none. */
 static inline int64_t integer_require(const object_t *self)
 {
-    object_require(self, SHAPE_INTEGER);
+    if (!is_integer(self))
+        object_complain(self, SHAPE_INTEGER);
     return integer_value(self);
 }
 

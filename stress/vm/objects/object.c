@@ -33,12 +33,6 @@ void object_complain(const object_t *self, enum shape shape)
     fail("a %s is not %s", self->type->name, names[shape]);
 }
 
-void object_clear(lane_t *lane, void *self, const type_t *type)
-{
-    (void)type;
-    class_of((object_t *)self)->empty(lane, (object_t *)self);
-}
-
 bool object_equal(const object_t *a, const object_t *b)
 {
     if (a == b)

@@ -10,8 +10,8 @@
  *     integer, real      number.c      PLAIN
  *     string             string.c      PLAIN, a class for each size
  *     tuple              tuple.c       CLEAR
- *     list               list.c        CLEAR, piece by piece; its array is PLAIN
- *     dict               dict.c        CLEAR; its table is PLAIN
+ *     list               list.c        constructed: keeps its array, a PLAIN one, or is cleared piece by piece
+ *     dict               dict.c        constructed: keeps its table, a PLAIN one
  *     closure            closure.c     CLEAR
  *     handle             handle.c      FINALIZE: runs a closure of the program when it dies
  *     thread             thread.c      LEGACY: its dealloc does everything itself
@@ -46,12 +46,15 @@ typedef void (*visitor)(void *context, object_t *held);
 
 struct class
 {
-    type_t type;
+    union {
+        type_t type;
+        constructed_t constructed; /* it begins with a type, too */
+    };
     enum shape shape;
     /* Calls the visitor for all that an object holds, none of it NULL. NULL if objects hold nothing. */
     void (*visit)(object_t *self, visitor visit, void *context);
-    /* Drops all that an object holds, which may be done twice. */
-    void (*empty)(lane_t *lane, object_t *self);
+    /* Drops all that an object holds, which may be done twice. It may be the type's `clear`, too. */
+    void (*empty)(lane_t *lane, void *self, const type_t *type);
 };
 
 /* The beginning of objects that hold others. */
@@ -102,8 +105,10 @@ static inline void object_require(const object_t *self, enum shape shape)
         object_complain(self, shape);
 }
 
-/* The callback `clear` of all classes that have one: empties the object. */
-void object_clear(lane_t *lane, void *self, const type_t *type);
+static inline void object_empty(lane_t *lane, object_t *self)
+{
+    class_of(self)->empty(lane, self, self->type);
+}
 
 /* Drops the reference at a place, if there is one, and leaves NULL. */
 static inline void object_drop(lane_t *lane, object_t **place)

@@ -38,8 +38,7 @@ static uint64_t hash_bytes(const char *bytes, size_t length)
     return hash ^ hash >> 32;
 }
 
-/* A string whose bytes are to be filled in. */
-static struct string *begin(lane_t *lane, size_t length)
+struct string *string_begin(lane_t *lane, size_t length)
 {
     if (length >= UINT32_MAX)
         fail("a string of %zu bytes is too long", length);
@@ -47,14 +46,14 @@ static struct string *begin(lane_t *lane, size_t length)
     bool is_short = size <= SHORT_MOST;
     struct string *made = (struct string *)(is_short ? object_new(lane, &classes[(size - 1) / STEP].type)
                                                      : object_new_sized(lane, &long_class.type, size));
+    atomic_init(&made->hash, 0);
     made->length = (uint32_t)length;
     return made;
 }
 
-static object_t *finish(struct string *made)
+object_t *string_end(struct string *made, char *end)
 {
-    made->bytes[made->length] = 0;
-    made->hash = hash_bytes(made->bytes, made->length);
+    *end = 0;
     return &made->head;
 }
 
@@ -66,41 +65,44 @@ static const struct string *as_string(const object_t *self)
 
 object_t *string_new(lane_t *lane, const char *bytes, size_t length)
 {
-    struct string *made = begin(lane, length);
+    struct string *made = string_begin(lane, length);
     memcpy(made->bytes, bytes, length);
-    return finish(made);
+    return string_end(made, made->bytes + length);
 }
 
-object_t *string_join(lane_t *lane, object_t *const *parts, size_t count)
+char *string_copy(const object_t *piece, char *to)
 {
-    size_t length = 0, at = 0;
-    for (size_t i = 0; i < count; i++)
-        length += as_string(parts[i])->length;
-    struct string *made = begin(lane, length);
-    for (size_t i = 0; i < count; i++) {
-        const struct string *part = as_string(parts[i]);
-        memcpy(made->bytes + at, part->bytes, part->length);
-        at += part->length;
-    }
-    return finish(made);
+    const struct string *string = as_string(piece);
+    return (char *)memcpy(to, string->bytes, string->length) + string->length;
+}
+
+size_t string_length(const object_t *self)
+{
+    return as_string(self)->length;
 }
 
 object_t *string_concat(lane_t *lane, const object_t *a, const object_t *b)
 {
-    object_t *const parts[] = {(object_t *)a, (object_t *)b};
-    return string_join(lane, parts, 2);
+    struct string *made = string_begin(lane, string_length(a) + string_length(b));
+    return string_end(made, string_copy(b, string_copy(a, made->bytes)));
 }
 
 bool string_equal(const object_t *a, const object_t *b)
 {
     const struct string *left = (const struct string *)a, *right = (const struct string *)b;
-    return left->hash == right->hash && left->length == right->length &&
-           memcmp(left->bytes, right->bytes, left->length) == 0;
+    return left->length == right->length && memcmp(left->bytes, right->bytes, left->length) == 0;
 }
 
 uint64_t string_hash(const object_t *self)
 {
-    return as_string(self)->hash;
+    /* Relaxed: whoever finds none works out the same. */
+    struct string *string = (struct string *)as_string(self);
+    uint64_t hash = atomic_load_explicit(&string->hash, memory_order_relaxed);
+    if (hash != 0)
+        return hash;
+    hash = hash_bytes(string->bytes, string->length);
+    atomic_store_explicit(&string->hash, hash, memory_order_relaxed);
+    return hash;
 }
 
 const char *string_bytes(const object_t *self)
@@ -118,7 +120,7 @@ static struct {
 
 static object_t **find(const object_t *string)
 {
-    size_t at = ((const struct string *)string)->hash & (interned.capacity - 1);
+    size_t at = string_hash(string) & (interned.capacity - 1);
     while (interned.strings[at] != NULL && !string_equal(interned.strings[at], string))
         at = (at + 1) & (interned.capacity - 1);
     return &interned.strings[at];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Strings: constant bytes with their hash. They are PLAIN. As with tuples, short ones have a class for each size in
+ * Strings: constant bytes, and their hash once somebody has asked for it. They are PLAIN. As with tuples, short ones have a class for each size in
  * steps of 16 bytes, so that they are allocated and freed inline. Longer ones share a class of different sizes.
  *
  * The reader interns the strings of a program: strings of the same bytes are one object, which is immortal, so threads
@@ -13,7 +13,7 @@
 
 struct string {
     object_t head;
-    uint64_t hash;
+    _Atomic(uint64_t) hash; /* 0: nobody has asked for it yet */
     uint32_t length;
     char bytes[]; /* and a 0 behind the last */
 };
@@ -25,8 +25,13 @@ object_t *string_new(lane_t *lane, const char *bytes, size_t length);
 /* A new string of two. */
 object_t *string_concat(lane_t *lane, const object_t *a, const object_t *b);
 
-/* A new string of all strings of an array. */
-object_t *string_join(lane_t *lane, object_t *const *parts, size_t count);
+/* A new string, piece by piece: it begins with a length, each piece returns where the next one goes, and the last one
+ * ends it. */
+struct string *string_begin(lane_t *lane, size_t length);
+char *string_copy(const object_t *piece, char *to);
+object_t *string_end(struct string *made, char *end);
+
+size_t string_length(const object_t *self);
 
 bool string_equal(const object_t *a, const object_t *b);
 uint64_t string_hash(const object_t *self);

@@ -12,8 +12,9 @@ static void visit_result(object_t *self, visitor visit, void *context)
         visit(context, thread->result);
 }
 
-static void drop_result(lane_t *lane, object_t *self)
+static void drop_result(lane_t *lane, void *self, const type_t *type)
 {
+    (void)type;
     object_drop(lane, &((struct thread *)self)->result);
 }
 
@@ -23,7 +24,7 @@ static void end_thread(lane_t *lane, void *self, const type_t *type)
     struct thread *thread = (struct thread *)self;
     if (!thread->is_joined)
         fail("a %s was dropped before it was joined", type->name);
-    drop_result(lane, (object_t *)self);
+    drop_result(lane, self, type);
     object_free(lane, (object_t *)self);
 }
 

@@ -17,9 +17,10 @@ static void visit_items(object_t *self, visitor visit, void *context)
             visit(context, tuple->items[i]);
 }
 
-static void drop_items(lane_t *lane, object_t *self)
+static void drop_items(lane_t *lane, void *self, const type_t *type)
 {
     struct tuple *tuple = (struct tuple *)self;
+    (void)type;
     uint32_t count = container_count(&tuple->container);
     for (uint32_t i = 0; i < count; i++)
         object_drop(lane, &tuple->items[i]);
@@ -36,7 +37,7 @@ static void open_class(struct class *class, size_t count, uint32_t flags)
     class->type.name = "tuple";
     class->type.size = size_of(count);
     class->type.kind = MEMORY_CLEAR;
-    class->type.clear = object_clear;
+    class->type.clear = drop_items;
     class->type.flags = flags;
     memory_type_ready(&class->type);
 }

@@ -21,9 +21,9 @@ void tuples_open(void);
 object_t *tuple_new(lane_t *lane, object_t *const *items, size_t count);
 
 /* An item; fails if there is none. */
-static inline object_t *tuple_get(lane_t *lane, object_t *self, int64_t index)
+static inline object_t *tuple_get(lane_t *lane, const object_t *self, int64_t index)
 {
-    struct tuple *tuple = (struct tuple *)self;
+    const struct tuple *tuple = (const struct tuple *)self;
     if (index < 0 || index >= container_count(&tuple->container))
         fail("a tuple of %u has no item %lld", container_count(&tuple->container), (long long)index);
     object_incref(lane, tuple->items[index]);
