@@ -46,13 +46,19 @@ static void make_small(struct fli_slabs *slabs, uint32_t chunk)
     fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, false);
 }
 
+/* Whether huge pages are asked for where all of a chunk is in use. If not, a chunk that has small pages keeps them, so that
+ * a small heap that is often trimmed asks for them once. */
+static bool may_be_huge(const struct fli_slabs *slabs, uint32_t chunk)
+{
+    return slabs->huge_pages && chunk >= small_chunks(slabs);
+}
+
 static void make_huge(struct fli_slabs *slabs, uint32_t chunk)
 {
-    if (!fli_idle_chunk(slabs, chunk)->small)
+    if (!fli_idle_chunk(slabs, chunk)->small || !may_be_huge(slabs, chunk))
         return;
     fli_idle_chunk(slabs, chunk)->small = 0;
-    if (slabs->huge_pages && chunk >= small_chunks(slabs))
-        fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, true);
+    fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, true);
 }
 
 /* ---- Where memory that could be written counts. */
@@ -73,7 +79,7 @@ static bool restore_chunk(struct fli_slabs *slabs, uint32_t chunk)
     if (!of->withdrawn)
         return true;
     of->withdrawn = !fli_os_restore(chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
-    if (!of->withdrawn && !slabs->huge_pages)
+    if (!of->withdrawn && !may_be_huge(slabs, chunk))
         fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, false);
     return !of->withdrawn;
 }
@@ -104,8 +110,8 @@ static uint32_t find_cold(struct fli_slabs *slabs)
 /* Makes all slabs of a chunk warm if all are cold and one huge page can serve them. Returns whether it did. */
 static bool warm_up_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
-    bool huge = slabs->huge_pages && chunk >= small_chunks(slabs) &&
-                fli_idle_chunk(slabs, chunk)->cold == ALL_SLABS && fli_idle_chunk(slabs, chunk)->kept == 0;
+    bool huge = may_be_huge(slabs, chunk) && fli_idle_chunk(slabs, chunk)->cold == ALL_SLABS &&
+                fli_idle_chunk(slabs, chunk)->kept == 0;
     if (!huge || !fli_limit_take(slabs->limit, FLI_CHUNK_BYTES))
         return false;
     make_huge(slabs, chunk);

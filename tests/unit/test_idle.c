@@ -223,6 +223,20 @@ static void a_chunk_of_which_a_part_is_cold_has_small_pages_until_it_is_used_aga
     assert_int_equal(slabs->cold_count, 0);
 }
 
+static void a_small_heap_asks_for_small_pages_once(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    slabs->huge_pages = true;
+    forget_calls();
+    for (unsigned round = 0; round < 3; round++) {
+        uint32_t list = begin_and_retire(slabs, 1, begin_and_retire(slabs, 1, 0));
+        assert_int_equal(fli_idle_make(slabs, list, 0), 2 * FLI_SLAB_BYTES);
+    }
+    assert_int_equal(decommits, 3);
+    assert_int_equal(small, FLI_HAVE_HUGE_PAGES);
+    assert_int_equal(huge, 0);
+}
+
 static void the_slabs_of_a_chunk_that_is_all_cold_get_warm_together(void **state)
 {
     struct ground *ground = *state;
@@ -313,6 +327,7 @@ int main(void)
         GROUND_TEST(cold_chunks_do_not_count_where_the_system_is_strict),
         GROUND_TEST(committed_memory_falls_where_the_system_is_strict),
         GROUND_TEST(a_chunk_of_which_a_part_is_cold_has_small_pages_until_it_is_used_again),
+        GROUND_TEST(a_small_heap_asks_for_small_pages_once),
         GROUND_TEST(the_slabs_of_a_chunk_that_is_all_cold_get_warm_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
