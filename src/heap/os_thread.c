@@ -17,8 +17,11 @@ __thread struct fli_self fli_self_own;
 static FLI_PLAIN(struct fli_os_thread *) os_threads;
 static FLI_PLAIN(struct fli_os_thread *) ended;
 
+/* Made under the registry lock. */
 static pthread_key_t exit_key;
 static bool exit_key_exists;
+
+static void at_exit(void *record);
 
 struct fli_os_thread *fli_os_thread_self(void)
 {
@@ -97,6 +100,24 @@ static void enter_record(struct fli_os_thread *record, FLI_PLAIN(struct fli_os_t
     fli_registry_unlock();
 }
 
+int fli_os_thread_prepare_locked(void)
+{
+    fli_registry_assert_held();
+    if (!exit_key_exists)
+        exit_key_exists = pthread_key_create(&exit_key, at_exit) == 0;
+    return exit_key_exists ? 0 : -ENOMEM;
+}
+
+/* The same. A layer above may watch a thread before there is a heap; without this, the record would be stored under key 0,
+ * which belongs to others. */
+static int prepare(void)
+{
+    fli_registry_lock();
+    int failed = fli_os_thread_prepare_locked();
+    fli_registry_unlock();
+    return failed;
+}
+
 int fli_os_thread_watch(void)
 {
     struct fli_self *self = fli_self_here();
@@ -104,6 +125,8 @@ int fli_os_thread_watch(void)
         return -ENOMEM;
     if (self->record != NULL)
         return 0;
+    if (prepare() != 0)
+        return -ENOMEM;
     fli_os_thread_reap(false);
     struct fli_os_thread *record = create_record();
     if (record == NULL)
@@ -300,12 +323,4 @@ void fli_os_thread_reap(bool all)
     reap(&ended);
     if (all)
         reap(&os_threads);
-}
-
-int fli_os_thread_prepare_locked(void)
-{
-    fli_registry_assert_held();
-    if (!exit_key_exists)
-        exit_key_exists = pthread_key_create(&exit_key, at_exit) == 0;
-    return exit_key_exists ? 0 : -ENOMEM;
 }

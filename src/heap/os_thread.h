@@ -43,8 +43,8 @@ struct fli_os_thread *fli_os_thread_self(void);
 /* Makes it possible to watch the exit of OS threads. Returns 0 or -ENOMEM. Under the registry lock. */
 int fli_os_thread_prepare_locked(void);
 
-/* Makes a record of the calling OS thread, unless there is one, so that its exit detaches the handles bound to it.
- * Returns 0 or -ENOMEM. */
+/* Makes a record of the calling OS thread, unless there is one, so that its exit detaches the handles bound to it. There
+ * need not be a heap. Returns 0 or -ENOMEM. Locks. */
 int fli_os_thread_watch(void);
 
 /* Makes a handle that is left (thread.h) for the calling OS thread, which exits. NULL if memory is refused. */

@@ -33,6 +33,44 @@ static void forget(void *argument)
     guest->forgets++;
 }
 
+/* ---- Before there is a heap. */
+
+/* The process's first key, unless a sanitizer has that. */
+static pthread_key_t first_key;
+
+static void count_end(void *argument)
+{
+    struct guest *guest = argument;
+    guest->ends++;
+}
+
+static void *run_without_heap(void *argument)
+{
+    struct guest *guest = argument;
+    if (pthread_setspecific(first_key, guest) != 0 || fli_os_thread_watch() != 0)
+        return NULL;
+    fli_os_thread_set_guest(guest, count_end, forget);
+    guest->set = fli_os_thread_guest() == guest;
+    return pthread_getspecific(first_key);
+}
+
+static void the_end_of_a_thread_is_seen_where_no_heap_has_been_made(void **state)
+{
+    struct guest guest = {.ends = 0};
+    pthread_t thread;
+    void *found = NULL;
+    (void)state;
+    assert_int_equal(pthread_key_create(&first_key, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, run_without_heap, &guest), 0);
+    assert_int_equal(pthread_join(thread, &found), 0);
+    assert_true(guest.set);
+    assert_ptr_equal(found, &guest);
+    assert_int_equal(guest.ends, 1);
+    assert_int_equal(pthread_key_delete(first_key), 0);
+}
+
+/* ---- With one. */
+
 static void *run_with_guest(void *argument)
 {
     struct guest *guest = argument;
@@ -104,6 +142,7 @@ static void a_child_forgets_the_guests_of_threads_that_it_lacks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_end_of_a_thread_is_seen_where_no_heap_has_been_made), /* comes first */
         BED_TEST(a_guest_ends_once_before_the_handles_of_its_thread_are_detached),
         BED_TEST(a_guest_is_that_of_one_thread),
         BED_TEST(a_child_forgets_the_guests_of_threads_that_it_lacks),
