@@ -296,8 +296,9 @@ FL_PY_API int fl_py_configure(const struct fl_py_options *options);
  * fl_py_run_later and the interpreter's end do so. Where another thread drops the last reference to an object that a
  * living thread has made, a free-threaded interpreter destroys it in that thread, when it next runs Python code. */
 
-/* Makes room in the calling thread for `count` references (8 bytes each). It lasts until the thread next calls
- * fl_py_run_later. Called after the first fl_py_type_ready, where any code may run. Returns 0, or -1 with one of these
+/* Makes room in the calling thread for the next `count` references that it queues in this interpreter (8 bytes each). The
+ * room lasts until it has queued as many, whatever runs in between: collections and fl_py_run_later leave it. Of several
+ * calls the one that asks for most counts, not their sum. Called after the first fl_py_type_ready, where any code may run. Returns 0, or -1 with one of these
  * exceptions:
  *
  *     MemoryError   no memory can be had

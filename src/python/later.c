@@ -17,7 +17,7 @@ enum {
     OVERDUE_MS = 50,
     /* Looks without finding anything after which the helper ends. */
     IDLE = FLI_RARE_PATHS ? 1 : 20,
-    /* Room that a queue keeps while it is empty. */
+    /* Room that a queue keeps while it is empty, whatever is reserved. */
     KEPT_ROOM = FLI_RARE_PATHS ? 8 : 4096,
 };
 

@@ -44,16 +44,28 @@ static void *move_locked(struct fli_py_queue *queue, FLI_ATOMIC(PyObject *) * pl
     return before;
 }
 
-static bool grow(struct fli_py_queue *queue, uint64_t room)
+/* Gives the queue another room, in which the references have a place each. Returns false, and changes nothing, if memory
+ * is refused. */
+static bool move(struct fli_py_queue *queue, uint64_t room)
 {
-    FLI_ATOMIC(PyObject *) *places = room <= SIZE_MAX / sizeof *places ? malloc(room * sizeof *places) : NULL;
-    if (places == NULL)
+    bool fits = room > 0 && room <= SIZE_MAX / sizeof *queue->places;
+    FLI_ATOMIC(PyObject *) *places = fits ? malloc(room * sizeof *places) : NULL;
+    if (places == NULL && room > 0)
         return false;
     fli_registry_lock();
     void *before = move_locked(queue, places, room);
     fli_registry_unlock();
     free(before);
     return true;
+}
+
+/* A room for `count` references, and of `least` places at least. */
+static uint64_t room_for(uint64_t least, uint64_t count)
+{
+    uint64_t room = fli_max(least, (uint64_t)FIRST_ROOM);
+    while (room < count)
+        room *= 2;
+    return room;
 }
 
 /* How many more references there is room for. */
@@ -65,24 +77,20 @@ static uint64_t free_places(const struct fli_py_queue *queue)
 
 bool fli_py_queue_reserve_owner(struct fli_py_queue *queue, size_t count)
 {
-    uint64_t free = free_places(queue), room = fli_max(queue->room, (uint64_t)FIRST_ROOM);
-    if (free >= count)
-        return true;
-    if (count > SIZE_MAX / 4)
+    uint64_t free = free_places(queue);
+    if (free < count && (count > SIZE_MAX / 4 || !move(queue, room_for(queue->room, queue->room - free + count))))
         return false;
-    while (room < queue->room - free + count)
-        room *= 2;
-    return grow(queue, room);
+    queue->reserved = fli_max(queue->reserved, (uint64_t)count);
+    return true;
 }
 
 void fli_py_queue_shrink_owner(struct fli_py_queue *queue, size_t most)
 {
     if (queue->room <= most || free_places(queue) < queue->room)
         return;
-    fli_registry_lock();
-    void *before = move_locked(queue, NULL, 0);
-    fli_registry_unlock();
-    free(before);
+    uint64_t room = queue->reserved > 0 ? room_for(0, queue->reserved) : 0;
+    if (room < queue->room)
+        (void)move(queue, room);
 }
 
 /* ---- References. */
@@ -90,8 +98,9 @@ void fli_py_queue_shrink_owner(struct fli_py_queue *queue, size_t most)
 bool fli_py_queue_put_owner(struct fli_py_queue *queue, PyObject *object)
 {
     uint64_t put = fli_load_own(&queue->put);
-    if (FLI_UNLIKELY(free_places(queue) == 0) && !grow(queue, fli_max(2 * queue->room, (uint64_t)FIRST_ROOM)))
+    if (FLI_UNLIKELY(free_places(queue) == 0) && !move(queue, room_for(2 * queue->room, 0)))
         return false;
+    queue->reserved -= queue->reserved > 0;
     fli_store_own(place_of(queue, put), object);
     /* U1: seq_cst, pairs with U2 in fli_py_queue_take and U6: the place, and what the object holds. */
     fli_store_order(&queue->put, put + 1, memory_order_seq_cst);

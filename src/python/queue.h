@@ -4,6 +4,7 @@
  *
  *     taken <= put <= taken + room            numbers of references, which only grow
  *     reference number n lies at  n % room    room is a power of two, or 0
+ *     put + reserved <= taken + room          what has been reserved stays until it is used
  *
  * The owner needs no lock to put and to take. Another thread holds the core's registry lock, under which the owner
  * also grows the queue: so the places that it looks at are there.
@@ -30,6 +31,8 @@ struct fli_py_queue {
     FLI_ATOMIC(PyObject *) * places;
     uint64_t room;
 
+    uint64_t reserved; /* of the owner: how many more references have been promised a place */
+
     FLI_ATOMIC(uint64_t) put, taken;
 
     struct fli_py_queue *of_thread; /* the owner's next one, for another interpreter */
@@ -46,13 +49,13 @@ struct fli_py_queue *fli_py_queue_create(int64_t interpreter);
 /* Frees a queue that no other thread knows. */
 void fli_py_queue_destroy(struct fli_py_queue *queue);
 
-/* Makes room for so many more references. Returns false if memory is refused. */
+/* Makes room for so many more references, which stays until so many have been put. Returns false if memory is refused. */
 bool fli_py_queue_reserve_owner(struct fli_py_queue *queue, size_t count);
 
 /* Puts a reference. Returns false if there is no room and memory is refused. */
 bool fli_py_queue_put_owner(struct fli_py_queue *queue, PyObject *object);
 
-/* Gives room beyond `most` references back, if the queue is empty. */
+/* Gives room beyond `most` references back that is not reserved, if the queue is empty. */
 void fli_py_queue_shrink_owner(struct fli_py_queue *queue, size_t most);
 
 /* Takes a reference; NULL if there is none. The owner, or under the registry lock. */

@@ -250,6 +250,20 @@ class Interpreters(TestCase):
         self.assertEqual(demo.stats()["later_references"], 0)
 
 
+# From here on the system refuses memory beyond so many bytes.
+REFUSE = """
+    import resource, sys
+    import freelane_demo as demo
+    item = object()
+    room = 1 << 20
+    def address_space():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    def refuse(beyond):
+        resource.setrlimit(resource.RLIMIT_AS, (address_space() + beyond, resource.RLIM_INFINITY))
+"""
+
+
 class Process(unittest.TestCase):
     def test_the_interpreters_end_drops_them(self):
         for program in ("demo.decref_later(Noted())", "threading.Thread(target=lambda: demo.decref_later(Noted())).start()"):
@@ -294,17 +308,40 @@ class Process(unittest.TestCase):
         self.assertEqual(output.strip(), "dead")
 
     @unittest.skipIf(TSAN or ASAN, "its memory cannot be bounded")
+    def test_what_was_reserved_stays_until_it_is_used(self):
+        run_python(REFUSE + """
+    import gc
+    class Runs:
+        def __del__(self):
+            demo.later_reserve(1)
+            demo.decref_later(object())
+            demo.run_later()
+    def make_garbage():
+        cycle = [Runs()]
+        cycle.append(cycle)
+    demo.later_reserve(room + 1)
+    for _ in range(3):
+        make_garbage()
+        gc.collect()
+        demo.run_later()
+    demo.decref_later(item)
+    gc.collect()
+    refuse(1 << 20)
+    demo.decref_later(item, room - 4)
+    assert demo.stats()["leaked_references"] == 0
+    with_room = address_space()
+    while demo.stats()["later_references"] > 0:
+        demo.run_later()
+    demo.run_later()  # a helper may have dropped the last ones
+    assert address_space() <= with_room - 8 * room, (address_space(), with_room)  # it is used, and has been given back
+        """)
+
+    @unittest.skipIf(TSAN or ASAN, "its memory cannot be bounded")
     def test_where_memory_is_refused_references_leak_and_are_counted(self):
-        run_python("""
-    import resource, sys
-    import freelane_demo as demo
-    item = object()
-    room = 1 << 20
+        run_python(REFUSE + """
     demo.later_reserve(room)
     before = sys.getrefcount(item)
-    with open("/proc/self/statm") as file:
-        bytes = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (bytes + (8 << 20), resource.RLIM_INFINITY))
+    refuse(8 << 20)
     try:
         demo.later_reserve(2 * room)
     except MemoryError:
