@@ -16,6 +16,8 @@ static uint32_t merge(const struct fli_slabs *slabs, uint32_t a, uint32_t b)
 void fli_slab_list_sort(const struct fli_slabs *slabs, uint32_t *first)
 {
     uint32_t sorted[32] = {0};
+    if (*first == 0 || fli_slab_at(slabs, *first)->next == 0)
+        return;
     while (*first != 0) {
         uint32_t list = fli_slab_list_take(slabs, first);
         unsigned i = 0;

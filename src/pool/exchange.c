@@ -369,7 +369,7 @@ static struct fli_magazine *take_shelved(struct fli_backing *backing, struct fli
 void fli_exchange_end_flush_owner(struct fli_backing *backing, struct fli_owner *owner)
 {
     struct fli_magazine *magazine;
-    for (unsigned c = 0; c < FL_CLASS_COUNT; c++)
+    for (unsigned c = 0; c < FL_CLASS_COUNT && !fli_rack_is_empty(&owner->home->rack); c++)
         while ((magazine = take_shelved(backing, owner, c)) != NULL)
             fli_exchange_give_away_owner(magazine, c, backing, owner);
     if (fli_home_try_briefly(owner->home)) {

@@ -71,7 +71,7 @@ void fli_rack_forget(struct fli_rack_part *part)
 
 void fli_rack_reset_empty(struct fli_rack *rack)
 {
-    if (fli_rack_bytes(&rack->small) + fli_rack_bytes(&rack->large) + fli_rack_bytes(&rack->empty) > 0)
+    if (!fli_rack_is_empty(rack))
         return;
     fli_rack_forget(&rack->small);
     fli_rack_forget(&rack->large);

@@ -67,6 +67,12 @@ static inline size_t fli_rack_bytes(const struct fli_rack_part *part)
     return (size_t)fli_load_hint(&part->kib) * FLI_KIB;
 }
 
+/* Whether no magazine is on any shelf of a rack, a moment ago. Any thread. */
+static inline bool fli_rack_is_empty(const struct fli_rack *rack)
+{
+    return fli_rack_bytes(&rack->small) + fli_rack_bytes(&rack->large) + fli_rack_bytes(&rack->empty) == 0;
+}
+
 /* Resets the bounds of a rack that holds nothing to the first ones. Under the home's lock. */
 void fli_rack_reset_empty(struct fli_rack *rack);
 

@@ -144,7 +144,7 @@ static void end_stop(bool full)
     if (!is_busy)
         return;
     if (!takes && trims)
-        fli_py_heap_trim(SIZE_MAX);
+        fli_py_heap_drain();
     trims = false;
     fli_py_threads_settle(full);
 }

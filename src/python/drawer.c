@@ -21,6 +21,11 @@ static bool may_fill(struct fli_py_thread *thread, const struct fl_py_type *self
            (!self->immortal || _Py_IsImmortal(type)) && fli_py_thread_open(thread);
 }
 
+size_t fli_py_drawers(void)
+{
+    return fli_load_hint(&fli_py_types_with_drawers);
+}
+
 /* An empty drawer has neither. */
 static bool has_cache(const union fl_py_drawer *drawer)
 {
@@ -139,14 +144,14 @@ static void empty(struct fli_py_thread *thread, size_t i)
 
 void fli_py_drawers_empty_stocks(struct fli_py_thread *thread)
 {
-    for (size_t i = 0; i < FL_PY_TYPES; i++)
+    for (size_t i = 0; i < fli_py_drawers(); i++)
         if (has_stock(&thread->face.drawers[i]))
             empty(thread, i);
 }
 
 void fli_py_drawers_empty(struct fli_py_thread *thread)
 {
-    for (size_t i = 0; i < FL_PY_TYPES; i++)
+    for (size_t i = 0; i < fli_py_drawers(); i++)
         if (is_filled(thread, i))
             empty(thread, i);
 }
@@ -154,7 +159,7 @@ void fli_py_drawers_empty(struct fli_py_thread *thread)
 size_t fli_py_drawers_filled(const struct fli_py_thread *thread)
 {
     size_t filled = 0;
-    for (size_t i = 0; i < FL_PY_TYPES; i++)
+    for (size_t i = 0; i < fli_py_drawers(); i++)
         filled += is_filled(thread, i);
     return filled;
 }
@@ -163,7 +168,7 @@ size_t fli_py_drawers_filled(const struct fli_py_thread *thread)
 
 void fli_py_drawers_haul_locked(struct fli_py_thread *thread, struct fli_py_haul *haul)
 {
-    for (size_t i = 0; i < FL_PY_TYPES && haul->count < haul->room; i++)
+    for (size_t i = 0; i < fli_py_drawers() && haul->count < haul->room; i++)
         if (is_filled(thread, i))
             haul->contents[haul->count++] = take_locked(thread, i);
 }
@@ -189,7 +194,7 @@ size_t fli_py_drawer_kept_locked(struct fli_py_thread *thread, const struct fl_p
 void fli_py_drawers_count_locked(const struct fli_py_thread *thread, struct fl_py_stats *stats)
 {
     fli_registry_assert_held();
-    for (size_t i = 0; i < FL_PY_TYPES; i++) {
+    for (size_t i = 0; i < fli_py_drawers(); i++) {
         const struct fl_py_cache *cache = &thread->face.drawers[i].cache;
         if (!has_cache(&thread->face.drawers[i]))
             continue;

@@ -29,6 +29,9 @@ void fli_py_drawer_fill_stock(struct fli_py_thread *thread, const struct fl_py_t
 void fli_py_drawers_empty(struct fli_py_thread *thread);
 void fli_py_drawers_empty_stocks(struct fli_py_thread *thread);
 
+/* How many drawers of a thread may hold something: those behind have no type yet. */
+size_t fli_py_drawers(void);
+
 /* How many are not empty. */
 size_t fli_py_drawers_filled(const struct fli_py_thread *thread);
 

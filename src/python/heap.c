@@ -10,11 +10,10 @@
 #include "base/pin.h"
 #include "heap/fork.h"
 #include "heap/options.h"
-#include "heap/os_thread.h"
-#include "heap/registry.h"
 #include "heap/share.h"
 #include "heap/trace.h"
 #include "heap/trim.h"
+#include "memory/stray.h"
 #include "python/buffer.h"
 #include "python/collect.h"
 #include "python/later.h"
@@ -141,25 +140,24 @@ struct fl_heap *fli_py_heap_make(void)
     return heap;
 }
 
-/* Makes what a heap needs of the process before threads come to need the heap: ThreadSanitizer misses the end of a thread
- * that has done so itself. And from now on, other copies call this one (copies.h). Returns 0 or a negative errno value. */
+/* What a copy needs of the process before there is a heap: threads take its locks, so a fork has to know of these; and
+ * other copies call this one (copies.h). Returns 0 or a negative errno value. */
 static int prepare_process(void)
 {
     fli_pin_object();
-    fli_registry_lock();
-    int failed = fli_os_thread_prepare_locked();
-    fli_registry_unlock();
-    return failed != 0 ? failed : fli_fork_watch();
+    return fli_fork_watch();
 }
 
 int fli_py_heap_ready(void)
 {
-    if (is_ready || fli_os_page() > FLI_SLAB_BYTES)
+    if (is_ready)
+        return 0;
+    if (prepare_process() != 0)
+        return PyErr_NoMemory(), -1;
+    if (fli_os_page() > FLI_SLAB_BYTES)
         return 0;
     if (fli_py_options_get(&fli_py_heap_options) < 0)
         return -1;
-    if (prepare_process() != 0)
-        return PyErr_NoMemory(), -1;
     is_ready = true;
     return 0;
 }
@@ -253,6 +251,15 @@ void fli_py_heap_trim(size_t retain)
         (void)fl_heap_trim(heap, retain);
 }
 
+void fli_py_heap_drain(void)
+{
+    struct fl_heap *heap = fli_py_heap_get();
+    if (heap == NULL)
+        return;
+    (void)fli_retired_drain(heap);
+    fli_stray_tell(&heap->backing.slabs, heap, "fl_heap_trim");
+}
+
 void fli_py_heap_flush_stw(size_t retain)
 {
     struct fl_heap *heap = fli_py_heap_get();
@@ -288,7 +295,7 @@ struct fli_py_holdings fli_py_heap_holdings(void)
         return (struct fli_py_holdings){0};
     struct fli_backing *backing = &heap->backing;
     size_t in_classes = 0, retired = fli_load_hint(&backing->slabs.retired) * (size_t)FLI_SLAB_BYTES;
-    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+    FLI_FOR_USED_CLASSES (c, &backing->slabs)
         in_classes += fli_load_hint(&backing->slabs.by_class[c].slabs) * (size_t)FLI_SLAB_BYTES;
     size_t held = fli_trim_held_bytes(backing);
     return (struct fli_py_holdings){.live = in_classes - fli_min(held, in_classes), .free = held + retired};

@@ -59,6 +59,9 @@ void fli_py_heap_free(struct fli_py_thread *thread, void *block);
 /* Returns free blocks beyond `retain` bytes to the OS, as far as a grace period allows. */
 void fli_py_heap_trim(size_t retain);
 
+/* Returns the slabs that have been retired to the OS, as far as their grace period has ended, and tells of strays. */
+void fli_py_heap_drain(void);
+
 /* Lets about `bytes` bytes of slabs that are not in use keep their memory from now on. */
 void fli_py_heap_keep_warm(size_t bytes);
 

@@ -32,7 +32,7 @@ void fli_py_reclaim_finish(struct fli_py_reclaim *reclaim, size_t warm)
     fli_py_haul_give_back(&reclaim->haul);
     fli_py_buffers_free(reclaim->buffers);
     fli_py_heap_keep_warm(warm);
-    fli_py_heap_trim(SIZE_MAX);
+    fli_py_heap_drain();
 }
 
 static void work_stw(void *reclaim)

@@ -176,17 +176,26 @@ static void visit_locked(void (*visit)(struct fli_py_thread *thread, void *argum
         visit(thread, argument);
 }
 
-static void count_filled(struct fli_py_thread *thread, void *room)
+/* Of the drawers of some threads, those that hold something, and all that may. */
+struct drawers {
+    size_t filled, all;
+};
+
+static void count_drawers(struct fli_py_thread *thread, void *drawers)
 {
-    *(size_t *)room += fli_py_drawers_filled(thread);
+    struct drawers *count = drawers;
+    count->filled += fli_py_drawers_filled(thread);
+    count->all += fli_py_drawers();
 }
 
+/* A haul that is full to the last place may have left something behind, so it has one more than it needs. */
 void fli_py_threads_prepare_haul(struct fli_py_haul *haul)
 {
-    size_t room = SPARE;
+    struct drawers count = {.all = fli_py_drawers()}; /* of a thread that comes meanwhile */
     fli_registry_lock();
-    visit_locked(count_filled, &room);
+    visit_locked(count_drawers, &count);
     fli_registry_unlock();
+    size_t room = fli_min(count.filled + SPARE, count.all) + 1;
     *haul = (struct fli_py_haul){.contents = malloc(room * sizeof *haul->contents)};
     haul->room = haul->contents != NULL ? room : 0;
 }

@@ -13,10 +13,10 @@
 
 static PyMutex ready_lock;
 
-/* The types that are ready, and how many of them have drawers. Under the lock. */
+/* The types that are ready. Under the lock, and so are changes of what follows. */
 static const struct fl_py_type *types;
 const struct fl_py_type *fli_py_type_of_drawer[FL_PY_TYPES];
-static size_t drawers;
+FLI_ATOMIC(size_t) fli_py_types_with_drawers;
 
 const char *const fli_py_kind_names[] = {"LEGACY", "PLAIN", "CLEAR", "FINALIZE"};
 
@@ -220,9 +220,11 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
     state->heap_type = heap_type;
     state->body = self->size - sizeof(PyObject);
     state->blocks = (uint8_t)fl_size_class(self->size);
-    if (gets_drawer(self) && drawers < FL_PY_TYPES) {
-        state->drawer = (uint32_t)(offsetof(struct fl_py_thread, drawers) + drawers * sizeof(union fl_py_drawer));
-        fli_py_type_of_drawer[drawers++] = self;
+    size_t drawer = fli_load_own(&fli_py_types_with_drawers);
+    if (gets_drawer(self) && drawer < FL_PY_TYPES) {
+        state->drawer = (uint32_t)(offsetof(struct fl_py_thread, drawers) + drawer * sizeof(union fl_py_drawer));
+        fli_py_type_of_drawer[drawer] = self;
+        fli_count(&fli_py_types_with_drawers, 1);
     }
     state->next = types;
     types = self;
