@@ -41,7 +41,7 @@ def use(copies):
 # Of a collection, in processor time: the least of many, because the machine may do other things meanwhile.
 def milliseconds(generation, copies):
     taken = []
-    for _ in range(100):
+    for _ in range(50):
         use(copies)
         start = time.process_time()
         gc.collect(generation)
@@ -254,7 +254,7 @@ use(copies)
 unused, used = ([milliseconds(generation, those) - least for generation, least in zip(generations, before)]
                 for those in ([], copies))
 print(f"not used: {{unused[0]:.2f}} ms, full {{unused[1]:.2f}} ms; used: {{used[0]:.2f}} ms, full {{used[1]:.2f}} ms")
-assert max(*unused, used[0]) < 1, (unused, used)
+assert max(unused) < 1, unused  # used ones are judged by instructions and calls
 """
             )
         )
