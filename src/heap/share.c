@@ -2,7 +2,6 @@
 #include "heap/share.h"
 #include "heap/options.h"
 #include "heap/registry.h"
-#include "heap/trim.h"
 #include "large/supply.h"
 
 /* All racks together may hold the limit divided by this. */
@@ -21,11 +20,34 @@ static size_t three_quarters(size_t bytes)
     return bytes - bytes / 4;
 }
 
-/* Sees to it that no rack has more than the share, though its thread may be idle. */
+/* Gives the pool what a home keeps beyond its share. Returns false if the home is busy: then its thread does so when it
+ * next finds no room there. */
+static bool level_home_locked(struct fl_heap *heap, struct fli_home *home)
+{
+    fli_registry_assert_held();
+    if (!fli_owner_keeps_more(&heap->backing, home))
+        return true;
+    if (!fli_home_try_briefly(home))
+        return false;
+    fli_owner_level(&heap->backing, home, &heap->detached);
+    fli_home_unlock(home);
+    return true;
+}
+
+static bool level_homes_locked(struct fl_heap *heap)
+{
+    bool all = true;
+    for (struct fli_home *home = fli_homes_first(&heap->backing.homes); home != NULL; home = home->next)
+        all = level_home_locked(heap, home) && all;
+    return all;
+}
+
+/* Sees to it that no rack has more than the share, though its thread may be idle. Homes that are busy are looked at
+ * again when the next thread comes or goes. */
 static void level_racks_locked(struct fl_heap *heap, size_t share)
 {
     fli_registry_assert_held();
-    bool levelled = share < three_quarters(heap->levelled) && fli_trim_racks(heap, three_quarters(share));
+    bool levelled = share < three_quarters(heap->levelled) && level_homes_locked(heap);
     if (levelled || share > heap->levelled)
         heap->levelled = share;
 }

@@ -4,7 +4,9 @@
  * large blocks (large.h).
  *
  *     share = all / threads, at most FLI_RACK_BYTES_MOST
- *     large blocks of a rack <= 3/4 of the share when it was filled, and <= the share at every moment
+ *     filled magazines of a rack <= 3/4 of the share when they were put there, and <= the share at every moment,
+ *                                but for homes that are busy when it falls
+ *     empty ones                 <= 1/4 of the share when racks were last looked at
  *
  * The share falls as threads attach. An idle thread's rack does not shrink by itself. So when the share has fallen
  * below 3/4 of what it was when racks were last looked at, what a rack has beyond 3/4 of the new share goes to the pool.

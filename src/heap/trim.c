@@ -379,16 +379,22 @@ size_t fli_trim_return_locked(struct fl_heap *heap, size_t bytes)
     return trim.returned;
 }
 
-bool fli_trim_racks(struct fl_heap *heap, size_t most)
+size_t fli_trim_empty_bytes(struct fli_backing *backing)
 {
-    if (!fli_trylock(&heap->trim_lock))
-        return false;
+    return fli_stack_blocks(&backing->pool.empty, &backing->magazines) * FLI_MAGAZINE_BYTES;
+}
+
+void fli_trim_empty_locked(struct fl_heap *heap, size_t bytes)
+{
     struct trim trim = {.backing = &heap->backing, .counters = &heap->trim_counters};
-    for (struct fli_home *home = fli_homes_first(&heap->backing.homes); home != NULL; home = home->next) {
-        size_t bytes = fli_rack_bytes(&home->rack.large);
-        if (bytes > most)
-            unshelve_large(&trim, home, bytes - most);
-    }
-    fli_unlock(&heap->trim_lock);
-    return true;
+    struct fli_backing *backing = trim.backing;
+    struct fli_magazine *magazine;
+    size_t left = fli_trim_empty_bytes(backing);
+    struct fli_chain pooled = {fli_stack_take_all_mpmc(&backing->pool.empty, trim.counters)};
+    for (; left > bytes && (magazine = fli_chain_take(&pooled, &backing->magazines)); left -= FLI_MAGAZINE_BYTES)
+        fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, trim.counters);
+    while ((magazine = fli_chain_take(&pooled, &backing->magazines)) != NULL)
+        keep_empty(&trim, magazine);
+    fli_count(&heap->trimmed_bytes, fli_magazines_return(&backing->magazines, &trim.empties));
+    pool_empties(&trim);
 }

@@ -40,9 +40,9 @@ size_t fli_trim_slice_locked(struct fl_heap *heap, size_t bytes);
  * lock. */
 size_t fli_trim_return_locked(struct fl_heap *heap, size_t bytes);
 
-/* Gives the pool what racks keep of large blocks beyond `most` bytes each. Passes over homes that are busy. Returns
- * false, and does nothing, while a trim is under way. */
-bool fli_trim_racks(struct fl_heap *heap, size_t most);
+/* Returns to the OS the pages that consist of empty magazines in the pool, but leaves the pool all but `bytes` bytes of
+ * these. Under the trim lock. */
+void fli_trim_empty_locked(struct fl_heap *heap, size_t bytes);
 
 /* Trims a heap that holds `held` free bytes in the pool and in free slabs until at most `retain` are left. Passes
  * over homes that are busy. Returns the bytes of the slabs that it has retired. Under the trim lock. */
@@ -54,5 +54,8 @@ size_t fli_trim_free_slab_bytes(struct fli_backing *backing);
 
 /* Both together. */
 size_t fli_trim_held_bytes(struct fli_backing *backing);
+
+/* Bytes of the empty magazines in the pool, a moment ago. */
+size_t fli_trim_empty_bytes(struct fli_backing *backing);
 
 #endif

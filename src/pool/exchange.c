@@ -5,6 +5,8 @@
 #include "pool/realtime.h"
 #include "pool/reserve.h"
 
+#include <string.h>
+
 /* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. */
 enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16, BYTES_PER_NOTICE = 1 << 20 };
 
@@ -63,8 +65,11 @@ static void send_home(struct fli_magazine *magazine, unsigned class_index, struc
 static struct fli_magazine *exchange_kept(struct fli_magazine *full, unsigned class_index,
                                           struct fli_backing *backing, struct fli_home *home, struct fli_owner *owner)
 {
-    if (!fli_owner_keep(full, class_index, backing, home))
+    if (!fli_owner_keep(full, class_index, backing, home)) {
+        if (FLI_UNLIKELY(fli_owner_keeps_more(backing, home)))
+            fli_owner_level(backing, home, &owner->counters);
         return NULL;
+    }
     struct fli_magazine *empty = fli_owner_obtain_empty(backing, home, owner);
     if (empty != NULL)
         fli_home_unlock(home);
@@ -374,6 +379,7 @@ void fli_exchange_end_flush_owner(struct fli_backing *backing, struct fli_owner 
             fli_exchange_give_away_owner(magazine, c, backing, owner);
     if (fli_home_try_briefly(owner->home)) {
         fli_rack_reset_empty(&owner->home->rack);
+        memset(owner->home->first, 0, sizeof owner->home->first);
         fli_home_unlock(owner->home);
     }
     fli_store_hint(&owner->home->away, true);

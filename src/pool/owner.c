@@ -27,20 +27,82 @@ FLI_COLD bool fli_owner_move(struct fli_backing *backing, struct fli_owner *owne
     return fli_owner_come_home(owner);
 }
 
+/* The bytes that a rack may hold: in empty magazines, in filled ones, and of these how many are always there for small
+ * blocks. They get more where there are few large ones. */
+struct share {
+    size_t empty, filled, small;
+};
+
+static struct share share_of(struct fli_backing *backing)
+{
+    size_t all = fli_load_hint(&backing->rack_bytes), filled = all - all / 4;
+    return (struct share){all / 4, filled, fli_min(backing->small_bytes, filled / 2)};
+}
+
+static size_t small_most(struct fli_backing *backing, const struct fli_rack *rack)
+{
+    size_t filled = share_of(backing).filled, large = fli_rack_bytes(&rack->large);
+    return fli_min(backing->small_bytes, filled - fli_min(filled, large));
+}
+
+static size_t large_most(struct fli_backing *backing, const struct fli_rack *rack)
+{
+    struct share share = share_of(backing);
+    return share.filled - fli_min(share.filled, fli_max(share.small, fli_rack_bytes(&rack->small)));
+}
+
 bool fli_owner_keep(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
                     struct fli_home *home)
 {
-    size_t most = fli_load_hint(&backing->rack_bytes);
-    most -= most / 4;
-    struct fli_rack_part *part = fli_owner_is_small(class_index) ? &home->rack.small : &home->rack.large;
-    return fli_rack_put(part, &home->classes[class_index].shelf, &backing->magazines, magazine, class_index,
-                        fli_owner_is_small(class_index) ? fli_min(most, backing->small_bytes) : most);
+    struct fli_rack *rack = &home->rack;
+    bool small = fli_owner_is_small(class_index);
+    return fli_rack_put(small ? &rack->small : &rack->large, &home->classes[class_index].shelf, &backing->magazines,
+                        magazine, class_index, small ? small_most(backing, rack) : large_most(backing, rack));
 }
 
 struct fli_magazine *fli_owner_take_kept(unsigned class_index, struct fli_backing *backing, struct fli_home *home)
 {
     struct fli_rack_part *part = fli_owner_is_small(class_index) ? &home->rack.small : &home->rack.large;
     return fli_rack_take(part, &home->classes[class_index].shelf, &backing->magazines, class_index);
+}
+
+bool fli_owner_keeps_more(struct fli_backing *backing, const struct fli_home *home)
+{
+    struct share share = share_of(backing);
+    const struct fli_rack *rack = &home->rack;
+    return fli_rack_bytes(&rack->small) + fli_rack_bytes(&rack->large) > share.filled ||
+           fli_rack_bytes(&rack->empty) > share.empty;
+}
+
+/* Gives the pool magazines of a class until the part holds no more than `most` bytes, or none of them. */
+static void level_class(struct fli_backing *backing, struct fli_home *home, const struct fli_rack_part *part,
+                        unsigned class_index, size_t most, struct fli_pool_counters *counters)
+{
+    const struct fli_magazines *magazines = &backing->magazines;
+    while (fli_rack_bytes(part) > most && fli_chain_first(&home->classes[class_index].shelf, magazines) != NULL)
+        fli_stack_push_mpmc(&backing->pool.filled[class_index], magazines,
+                            fli_owner_take_kept(class_index, backing, home), counters);
+}
+
+static void level_empty(struct fli_backing *backing, struct fli_rack *rack, size_t most,
+                        struct fli_pool_counters *counters)
+{
+    const struct fli_magazines *magazines = &backing->magazines;
+    while (fli_rack_bytes(&rack->empty) > most)
+        fli_stack_push_mpmc(&backing->pool.empty, magazines,
+                            fli_rack_take(&rack->empty, &rack->empty_shelf, magazines, 0), counters);
+}
+
+void fli_owner_level(struct fli_backing *backing, struct fli_home *home, struct fli_pool_counters *counters)
+{
+    struct share share = share_of(backing);
+    struct fli_rack *rack = &home->rack;
+    unsigned c = FL_CLASS_COUNT - 1;
+    for (; !fli_owner_is_small(c); c--)
+        level_class(backing, home, &rack->large, c, share.filled - share.small, counters);
+    for (size_t most = small_most(backing, rack); c > 0; c--)
+        level_class(backing, home, &rack->small, c, most, counters);
+    level_empty(backing, rack, share.empty, counters);
 }
 
 struct fli_magazine *fli_owner_obtain_empty(struct fli_backing *backing, struct fli_home *home,
@@ -67,7 +129,7 @@ struct fli_magazine *fli_owner_obtain_empty_anywhere(struct fli_backing *backing
 void fli_owner_give_empty(struct fli_magazine *magazine, struct fli_backing *backing, struct fli_owner *owner,
                           bool at_home)
 {
-    size_t most = fli_load_hint(&backing->rack_bytes) / 4;
+    size_t most = share_of(backing).empty;
     struct fli_rack *rack = &owner->home->rack;
     if (!at_home || !fli_rack_put(&rack->empty, &rack->empty_shelf, &backing->magazines, magazine, 0, most))
         fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, &owner->counters);

@@ -53,6 +53,12 @@ bool fli_owner_come_home(struct fli_owner *owner);
  * owner's. */
 FLI_COLD bool fli_owner_move(struct fli_backing *backing, struct fli_owner *owner);
 
+/* Whether a rack holds more than it may, because there are more threads now. A hint. */
+bool fli_owner_keeps_more(struct fli_backing *backing, const struct fli_home *home);
+
+/* Gives the pool what a rack holds beyond, the largest blocks first. The home is locked. */
+void fli_owner_level(struct fli_backing *backing, struct fli_home *home, struct fli_pool_counters *counters);
+
 /* Keeps a filled magazine at a home, which is locked, if there is room. */
 bool fli_owner_keep(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
                     struct fli_home *home);

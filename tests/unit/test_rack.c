@@ -304,41 +304,63 @@ static void with_a_limit_racks_keep_an_eighth_of_it_at_most(void **state)
 
 #define RACK_TEST(test) cmocka_unit_test_setup_teardown(test, up, down)
 
-/* Frees and allocates blocks above 2 KiB in waves, so that the bound on the rack rises. */
-static void fill_rack(struct fl_thread *thread)
+/* Frees and allocates blocks in waves, so that the bound on the rack rises. */
+static void fill_rack(struct fl_thread *thread, size_t size)
 {
-    enum { IN_A_WAVE = 1024, WAVES = 24 };
-    void *wave[IN_A_WAVE];
+    enum { WAVE_BYTES = 1 << 20, WAVES = 6 };
+    static void *wave[WAVE_BYTES / SIZE];
     for (unsigned i = 0; i < WAVES; i++) {
-        assert_int_equal(fl_alloc_many(thread, LARGE, IN_A_WAVE, wave), 0);
-        fl_free_many(thread, LARGE, IN_A_WAVE, wave);
+        assert_int_equal(fl_alloc_many(thread, size, WAVE_BYTES / size, wave), 0);
+        fl_free_many(thread, size, WAVE_BYTES / size, wave);
     }
 }
 
-static void racks_of_idle_threads_shrink_as_others_attach(void **state)
+/* What racks keep of blocks of these sizes is what their threads may keep together, however many attach. */
+static void check_that_racks_shrink(size_t retain, unsigned count, const size_t *sizes, unsigned sizes_count)
 {
-    (void)state;
-    enum { THREADS = 32 };
-    size_t retain = 16 * FLI_MIB, caches = 2 * LARGE_MAGAZINE * LARGE, most = 0;
     struct fl_heap *heap = heap_with(&(struct fl_options){.retain_bytes = retain});
-    struct fl_thread *threads[THREADS];
-    for (unsigned i = 0; i < THREADS; i++) {
+    struct fl_thread *threads[64];
+    size_t caches = 0, most = 0;
+    for (unsigned i = 0; i < sizes_count; i++)
+        caches += 2 * class_stats_of(heap, sizes[i]).magazine_blocks * sizes[i];
+    for (unsigned i = 0; i < count; i++) {
         assert_non_null(threads[i] = fl_thread_attach(heap));
-        fill_rack(threads[i]);
+        for (unsigned s = 0; s < sizes_count; s++)
+            fill_rack(threads[i], sizes[s]);
         size_t cached = stats_of(heap).cached_bytes;
         most = fli_max(most, cached);
         assert_true(cached <= retain + (i + 1) * caches);
     }
     assert_true(FLI_RARE_PATHS || most > retain / 4);
-    for (unsigned i = 0; i < THREADS; i++)
+    for (unsigned i = 0; i < count; i++)
         assert_int_equal(fl_thread_detach(threads[i]), 0);
     end_heap(heap);
+}
+
+static void racks_of_idle_threads_shrink_as_others_attach(void **state)
+{
+    (void)state;
+    check_that_racks_shrink(16 * FLI_MIB, 32, (size_t[]){LARGE}, 1);
+}
+
+static void so_do_those_with_small_blocks(void **state)
+{
+    (void)state;
+    check_that_racks_shrink(2 * FLI_MIB, 64, (size_t[]){SIZE}, 1);
+}
+
+static void small_and_large_blocks_count_together(void **state)
+{
+    (void)state;
+    check_that_racks_shrink(2 * FLI_MIB, 8, (size_t[]){SIZE, LARGE}, 2);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(racks_of_idle_threads_shrink_as_others_attach),
+        cmocka_unit_test(so_do_those_with_small_blocks),
+        cmocka_unit_test(small_and_large_blocks_count_together),
         RACK_TEST(what_a_thread_frees_and_allocates_again_touches_nothing_shared),
         RACK_TEST(blocks_come_back_with_what_was_written_by_one_owner_only),
         RACK_TEST(a_rack_keeps_no_more_than_its_bound_and_the_rest_goes_home),
