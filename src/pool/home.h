@@ -29,7 +29,8 @@
  *
  * Most threads need a few blocks of a few classes. Where there are many threads, a slab of each such class for each of
  * them would be memory that nobody else can use. So threads share slabs at one home, that of the heap's own thread. A
- * thread gets its first blocks of a class from there, and only with the next refill a slab of its own.
+ * thread gets its first blocks of a class from there, and only with the next refill a slab of its own. After a flush, and
+ * for the next thread that lives there, this begins anew.
  *
  * Locks: a thread that takes the locks of several homes may wait only for the first. The locks of the slabs and
  * magazines come after it.
@@ -72,7 +73,7 @@ struct fli_home {
     FLI_PLAIN(struct fli_home *) next;      /* constant once entered */
     FLI_PLAIN(struct fli_home *) looked_at; /* the home last looked at for a slab to adopt, or NULL */
     struct fli_rack rack;
-    FLI_PLAIN(uint8_t) first[FL_CLASS_COUNT]; /* blocks that its thread has had from shared slabs, per class */
+    FLI_PLAIN(uint8_t) first[FL_CLASS_COUNT]; /* blocks that its thread has had from shared slabs since it flushed */
     struct fli_home_class classes[FL_CLASS_COUNT];
 };
 

@@ -10,6 +10,7 @@ enum { THREADS = 200, CLASSES = 10, BLOCKS = 10, STEP = 32 };
 
 struct crowd {
     struct fl_heap *heap;
+    bool flushes; /* each thread, and then uses a few again */
     pthread_t threads[THREADS];
     pthread_barrier_t asleep, awake;
 };
@@ -33,6 +34,10 @@ static void *sleeper(void *arg)
     struct crowd *crowd = arg;
     struct fl_thread *thread = fl_thread_attach(crowd->heap);
     use_a_few(thread);
+    if (crowd->flushes) {
+        fl_thread_flush(thread);
+        use_a_few(thread);
+    }
     pthread_barrier_wait(&crowd->asleep);
     pthread_barrier_wait(&crowd->awake);
     use_a_few(thread);
@@ -63,7 +68,7 @@ static void few_blocks_of_many_threads_share_slabs(void **state)
 {
     (void)state;
     struct bed bed = bed_with(NULL);
-    struct crowd crowd;
+    struct crowd crowd = {.flushes = false};
     gather(&crowd, bed.heap);
     /* One slab a thread and class would be 125 MiB. */
     assert_true(stats_of(bed.heap).slab_bytes < (FLI_RARE_PATHS ? 80 : 40) * FLI_MIB);
@@ -71,26 +76,57 @@ static void few_blocks_of_many_threads_share_slabs(void **state)
     end_bed(&bed);
 }
 
+enum { LIMIT = 256 << 20 };
+
+/* Another thread gets 95 % of the limit. */
+static void check_what_is_left(struct bed *bed)
+{
+    enum { SIZE = 1024 };
+    void *list = NULL;
+    size_t had = 0;
+    for (void *block; (block = fl_alloc(bed->thread, SIZE)) != NULL; list = block, had += SIZE)
+        *(void **)block = list;
+    /* Where rare paths are common, more threads find the shared home busy, and begin slabs of their own. */
+    assert_true(had >= (size_t)LIMIT / 100 * (FLI_RARE_PATHS ? 70 : 95));
+    while (list != NULL) {
+        void *next = *(void **)list;
+        fl_free_sized(bed->thread, list, SIZE);
+        list = next;
+    }
+    fl_thread_flush(bed->thread);
+}
+
 static void sleepers_leave_the_others_95_percent_of_the_limit(void **state)
 {
     (void)state;
-    enum { SIZE = 1024 };
-    size_t limit = 256 * FLI_MIB;
-    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = limit});
-    struct crowd crowd;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = LIMIT});
+    struct crowd crowd = {.flushes = false};
     gather(&crowd, bed.heap);
-    void *list = NULL;
-    size_t had = 0;
-    for (void *block; (block = fl_alloc(bed.thread, SIZE)) != NULL; list = block, had += SIZE)
-        *(void **)block = list;
-    /* Where rare paths are common, more threads find the shared home busy, and begin slabs of their own. */
-    assert_true(had >= limit / 100 * (FLI_RARE_PATHS ? 70 : 95));
-    while (list != NULL) {
-        void *next = *(void **)list;
-        fl_free_sized(bed.thread, list, SIZE);
-        list = next;
-    }
-    fl_thread_flush(bed.thread);
+    check_what_is_left(&bed);
+    disperse(&crowd);
+    end_bed(&bed);
+}
+
+static void so_do_those_that_have_flushed_before(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = LIMIT});
+    struct crowd crowd = {.flushes = true};
+    gather(&crowd, bed.heap);
+    check_what_is_left(&bed);
+    disperse(&crowd);
+    end_bed(&bed);
+}
+
+static void and_those_that_come_after_others(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = LIMIT});
+    struct crowd crowd = {.flushes = false};
+    gather(&crowd, bed.heap);
+    disperse(&crowd);
+    gather(&crowd, bed.heap);
+    check_what_is_left(&bed);
     disperse(&crowd);
     end_bed(&bed);
 }
@@ -100,6 +136,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(few_blocks_of_many_threads_share_slabs),
         cmocka_unit_test(sleepers_leave_the_others_95_percent_of_the_limit),
+        cmocka_unit_test(so_do_those_that_have_flushed_before),
+        cmocka_unit_test(and_those_that_come_after_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
