@@ -5,6 +5,7 @@
 #include "heap/trim.h"
 #include "large/supply.h"
 #include "memory/idle.h"
+#include "memory/slab.h"
 
 #include <errno.h>
 
@@ -14,12 +15,15 @@ enum { LOOKS_PER_PERIOD = 8 };
 #define LOOK_BYTES (32 * FLI_MIB)
 enum { HURRY = 8 };
 
+/* How much goes back before the metadata of its slabs does, while it goes on. */
+#define METADATA_AFTER (16 * FLI_MIB)
+
 void fli_decay_init(struct fl_heap *heap)
 {
     const struct fl_options *options = &heap->options;
     bool never = options->decay_ms == FL_DECAY_NEVER || options->retain_bytes == SIZE_MAX;
     heap->decay.step = never ? 0 : (uint64_t)options->decay_ms * 1000000 / LOOKS_PER_PERIOD;
-    heap->decay.low = SIZE_MAX;
+    heap->decay.low = heap->decay.empty_low = SIZE_MAX;
     fli_store_own(&heap->decay.next, fli_grace_now_about() + heap->decay.step);
 }
 
@@ -42,29 +46,49 @@ static void give_back_locked(struct fl_heap *heap, size_t bytes)
     fli_bound_fall_locked(heap, bytes);
 }
 
-static void begin_period(struct fli_decay *decay, size_t held)
+/* Returns metadata of slabs, if much has gone back since it last was, or nothing any more for a period. */
+static void return_metadata_locked(struct fl_heap *heap)
 {
-    decay->due = decay->low;
+    fli_assert_held(&heap->trim_lock);
+    struct fli_decay *decay = &heap->decay;
+    uint64_t trimmed = fli_load_own(&heap->trimmed_bytes), since = trimmed - decay->trimmed_with_metadata;
+    if (since >= METADATA_AFTER || (since > 0 && trimmed == decay->trimmed)) {
+        fli_slab_trim_metadata(&heap->backing.slabs);
+        decay->trimmed_with_metadata = trimmed;
+    }
+    decay->trimmed = trimmed;
+}
+
+/* Returns the empty magazines that nobody has needed for a period, as far as they fill pages. */
+static void return_empty_locked(struct fl_heap *heap, bool was_silent)
+{
+    fli_assert_held(&heap->trim_lock);
+    size_t all = fli_trim_empty_bytes(&heap->backing), unused = was_silent ? all : heap->decay.empty_low;
+    if (unused >= FLI_SLAB_BYTES)
+        fli_trim_empty_locked(heap, unused);
+    heap->decay.empty_low = fli_trim_empty_bytes(&heap->backing);
+}
+
+/* Begins a period. Where the one before `was_silent`, no slow half has run in it, and all that is held has not been
+ * used. */
+static void begin_period_locked(struct fl_heap *heap, bool was_silent)
+{
+    fli_assert_held(&heap->trim_lock);
+    struct fli_decay *decay = &heap->decay;
+    size_t held = fli_decay_held(heap);
+    return_metadata_locked(heap);
+    return_empty_locked(heap, was_silent);
+    decay->due = was_silent ? held : decay->low;
     decay->low = held;
     decay->looks = 0;
 }
 
-/* What a period's worth of looks returns, evenly. */
-static size_t share(const struct fli_decay *decay)
+/* What is to go back now: after a silence all, otherwise an even share for each look of the period. */
+static size_t take_due(struct fli_decay *decay, size_t held, bool was_silent)
 {
-    return fli_max(decay->due / (LOOKS_PER_PERIOD - decay->looks), FLI_SLAB_BYTES);
-}
-
-/* What is to go back now. `late` is how long ago the look was due. If that is a period, no slow half has run since, and
- * all that is held has not been used. */
-static size_t take_due(struct fli_decay *decay, size_t held, uint64_t late)
-{
-    bool was_silent = late > LOOKS_PER_PERIOD * decay->step;
-    decay->low = was_silent ? held : fli_min(decay->low, held);
-    if (was_silent)
-        begin_period(decay, held);
-    size_t bytes = fli_min(decay->due, was_silent ? decay->due : share(decay));
-    bytes = fli_min(bytes, fli_min(held, LOOK_BYTES));
+    decay->low = fli_min(decay->low, held);
+    size_t share = fli_max(decay->due / (LOOKS_PER_PERIOD - decay->looks), FLI_SLAB_BYTES);
+    size_t bytes = fli_min(fli_min(decay->due, was_silent ? decay->due : share), fli_min(held, LOOK_BYTES));
     decay->due -= bytes;
     return bytes;
 }
@@ -78,11 +102,15 @@ static void look_locked(struct fl_heap *heap, uint64_t now)
         return; /* another thread has taken it */
     if (fli_load_own(&heap->walk) != NULL)
         return; /* a walk holds on to the slabs that it has seen */
-    size_t held = fli_decay_held(heap), bytes = take_due(decay, held, now - next);
+    bool was_silent = now - next > LOOKS_PER_PERIOD * decay->step;
+    if (was_silent)
+        begin_period_locked(heap, true);
+    decay->empty_low = fli_min(decay->empty_low, fli_trim_empty_bytes(&heap->backing));
+    size_t bytes = take_due(decay, fli_decay_held(heap), was_silent);
     if (bytes > 0)
         give_back_locked(heap, bytes);
     if (++decay->looks >= LOOKS_PER_PERIOD)
-        begin_period(decay, fli_decay_held(heap));
+        begin_period_locked(heap, false);
     fli_store_hint(&decay->next, now + (bytes == LOOK_BYTES ? decay->step / HURRY : decay->step));
 }
 

@@ -7,6 +7,9 @@
  *     low  = the least of what was held at the looks of a period: nothing of it was used meanwhile
  *     due  = what was low in the period before: it goes back in the course of this one
  *
+ * Empty magazines in the pool that no look of a period found in use go back at its end. Metadata of slabs follows at the end of a
+ * period, when nothing went back in it any more, or much since metadata last did.
+ *
  * A look is taken by a slow half that finds it due, eight times in a period. So a heap that falls quiet shrinks as long
  * as a trickle of allocations or frees goes on. After a silence longer than a period the first look makes all that is
  * held due at once. A look returns no more than a thread can be made to wait for; the next one comes earlier then.
@@ -30,6 +33,9 @@ struct fli_decay {
     FLI_ATOMIC(uint64_t) next; /* when the next look is due, fli_grace_now_about */
     unsigned looks;            /* taken in this period */
     size_t low, due;           /* bytes */
+    size_t empty_low;          /* the least bytes of empty magazines */
+    /* heap->trimmed_bytes when the period began, and when metadata last went back. */
+    uint64_t trimmed, trimmed_with_metadata;
 };
 
 /* The decay of a new heap. */

@@ -5,6 +5,9 @@
 /* link: -Wl,--wrap=clock_gettime */
 #include "support.h"
 
+#include "heap/heap.h"
+
+#include <sys/mman.h>
 #include <time.h>
 
 enum { SIZE = 1024, MANY = 64 * 1024, LARGE = 1 << 20, PERIOD_MS = 1000, LOOKS = 8 };
@@ -167,6 +170,54 @@ static void spare_large_blocks_go_back_too(void **state)
     end_bed(&bed);
 }
 
+/* The pool has blocks of this size in magazines. When their slabs go back, the magazines are empty. */
+static void magazines_without_blocks_go_back_too(void **state)
+{
+    (void)state;
+    enum { BLOCK = 4096, BLOCKS = 16 * 1024 };
+    struct bed bed = bed_that_retains(0);
+    static void *blocks[BLOCKS];
+    for (unsigned wave = 0; wave < 4; wave++) {
+        for (unsigned i = 0; i < BLOCKS; i++)
+            blocks[i] = fl_alloc(bed.thread, BLOCK);
+        for (unsigned i = 0; i < BLOCKS; i++)
+            fl_free_sized(bed.thread, blocks[i], BLOCK);
+    }
+    assert_true(stats_of(bed.heap).magazines > 500);
+    trickle_without_flush_for(bed.thread, 5 * PERIOD_MS);
+    assert_true(held(bed.heap) < 2 * FLI_MIB);
+    assert_true(stats_of(bed.heap).magazines < 100);
+    end_bed(&bed);
+}
+
+/* Bytes of a table that have memory. */
+static size_t resident(const void *table, size_t bytes)
+{
+    size_t page = fli_os_page(), pages = 0;
+    static unsigned char present[1 << 16];
+    char *from = (char *)fli_round_up((uintptr_t)table, page);
+    size_t count = fli_min((bytes - page) / page, sizeof present);
+    assert_int_equal(mincore(from, count * page, present), 0);
+    for (size_t i = 0; i < count; i++)
+        pages += present[i] & 1;
+    return pages * page;
+}
+
+static void what_is_known_of_slabs_goes_back_after_them(void **state)
+{
+    (void)state;
+    struct bed bed = {.heap = heap_with(&(struct fl_options){.hardened = true, .decay_ms = PERIOD_MS})};
+    bed.thread = fl_thread_attach(bed.heap);
+    const struct fli_range *range = &bed.heap->backing.slabs.ranges.at[0];
+    burst(bed.thread);
+    size_t slabs = fli_min(MANY * SIZE >> FLI_SLAB_SHIFT, range->slabs);
+    size_t of_states = FLI_SLAB_BLOCKS_MAX * sizeof *range->states;
+    trickle_for(bed.thread, 5 * PERIOD_MS);
+    assert_true(resident(range->rows, slabs * sizeof *range->rows) <= slabs / 4 * sizeof *range->rows);
+    assert_true(resident(range->states, slabs * of_states) <= slabs / 4 * of_states);
+    end_bed(&bed);
+}
+
 static void it_can_be_switched_off(void **state)
 {
     (void)state;
@@ -199,6 +250,8 @@ int main(void)
         cmocka_unit_test(what_is_used_in_each_period_stays),
         cmocka_unit_test(magazines_of_large_blocks_go_back_too),
         cmocka_unit_test(spare_large_blocks_go_back_too),
+        cmocka_unit_test(magazines_without_blocks_go_back_too),
+        cmocka_unit_test(what_is_known_of_slabs_goes_back_after_them),
         cmocka_unit_test(it_can_be_switched_off),
         cmocka_unit_test(the_text_of_the_option_counts_milliseconds),
     };
