@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
-#include "memory/sizeclass.h"
+#include "heap/heap.h"
+
+#include <sys/mman.h>
 
 enum { SIZE = 64 };
 
@@ -397,6 +399,57 @@ static void resident_memory_falls_back_to_where_it_started(void **state)
     end_heap(bed.heap);
 }
 
+#if !defined(MADV_COLLAPSE)
+#define MADV_COLLAPSE 25
+#endif
+
+/* Has the system make huge pages of small ones, as it does by itself where they are always on. */
+static bool collapse(void *base, size_t bytes)
+{
+    return madvise(base, bytes, MADV_COLLAPSE) == 0;
+}
+
+static bool can_collapse(void)
+{
+    size_t bytes = 2 * FLI_CHUNK_BYTES;
+    char *area = fli_os_map(bytes), *chunk = (char *)fli_round_up((uintptr_t)area, FLI_CHUNK_BYTES);
+    assert_non_null(area);
+    *chunk = 1;
+    bool done = collapse(chunk, FLI_CHUNK_BYTES);
+    fli_os_unmap(area, bytes);
+    return done;
+}
+
+/* Of each huge page one block lives on. */
+static void what_a_trim_returned_stays_returned_where_pages_become_huge(void **state)
+{
+    (void)state;
+    skip_under_emulator(NO_ACCOUNT_OF_MEMORY);
+    if (FLI_SANITIZED || !can_collapse())
+        skip();
+    struct bed bed = bed_with(NULL);
+    enum { BLOCK = 1024, MANY = 64 * 1024, IN_A_CHUNK = FLI_CHUNK_BYTES / BLOCK };
+    static void *blocks[MANY];
+    char *base = bed.heap->backing.slabs.ranges.at[0].base;
+    assert_int_equal(madvise(base, (size_t)MANY * BLOCK, MADV_HUGEPAGE), 0);
+    for (unsigned i = 0; i < MANY; i++)
+        memset(blocks[i] = fl_alloc(bed.thread, BLOCK), 1, BLOCK);
+    size_t loaded = resident_bytes();
+    for (unsigned i = 0; i < MANY; i++)
+        if (i % IN_A_CHUNK != 0)
+            fl_free_sized(bed.thread, blocks[i], BLOCK);
+    fl_thread_flush(bed.thread);
+    fl_heap_trim(bed.heap, 0);
+    size_t trimmed = resident_bytes();
+    assert_true(trimmed < loaded - MANY / 2 * BLOCK);
+    for (size_t at = 0; at < (size_t)MANY * BLOCK; at += FLI_CHUNK_BYTES)
+        collapse(base + at, FLI_CHUNK_BYTES);
+    assert_true(resident_bytes() < trimmed + 4 * FLI_MIB);
+    for (unsigned i = 0; i < MANY; i += IN_A_CHUNK)
+        fl_free_sized(bed.thread, blocks[i], BLOCK);
+    end_bed(&bed);
+}
+
 /* ---- Trims while others work. */
 
 struct worker {
@@ -659,6 +712,7 @@ int main(void)
         cmocka_unit_test(pages_of_empty_magazines_are_given_back),
         BED_TEST(a_trim_under_the_feet_of_a_pool_leaves_part_full_magazines_sound),
         cmocka_unit_test(resident_memory_falls_back_to_where_it_started),
+        cmocka_unit_test(what_a_trim_returned_stays_returned_where_pages_become_huge),
         cmocka_unit_test(trims_and_working_threads_do_not_disturb_each_other),
         BED_TEST(a_wave_that_comes_back_raises_the_bound_to_its_height),
         cmocka_unit_test(waves_of_other_sizes_use_the_memory_of_those_before),
