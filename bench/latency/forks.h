@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The workload `fork` of the program `latency`: what a fork costs another thread. One thread forks, with 2 GiB in
- * blocks of 512 bytes that it has written. Another allocates and frees all the time, 32 operations at a time, and keeps
- * up to 20 000 blocks. What such a turn takes beyond 20 us, while a fork is under way, is lost.
+ * The workloads `fork` and `fork/heaps` of the program `latency`: what a fork costs another thread. One thread forks, with
+ * 2 GiB in blocks of 512 bytes that it has written; or with 500 heaps beside the one at work, of which each has served
+ * it. Another allocates and frees all the time, 32 operations at a time, and keeps up to 20 000 blocks. What such a turn
+ * takes beyond 20 us, while a fork is under way, is lost. Other allocators have no heaps to make: theirs are the figures
+ * of a program that has as little memory.
  */
 #ifndef FREELANE_BENCH_FORKS_H
 #define FREELANE_BENCH_FORKS_H
@@ -17,15 +19,49 @@
 #include <chrono>
 #include <cstring>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace bench
 {
 
+/* Heaps that have served the thread, where the allocator has heaps. */
+template <class B> struct Heaps {
+    explicit Heaps(unsigned)
+    {
+    }
+};
+
+template <> class Heaps<Freelane>
+{
+  public:
+    explicit Heaps(unsigned count)
+    {
+        for (unsigned i = 0; i < count; i++) {
+            struct fl_heap *heap = fl_heap_create(nullptr, nullptr, 0);
+            struct fl_thread *thread = heap ? fl_thread_attach(heap) : nullptr;
+            std::memset(require(thread ? fl_alloc(thread, 64) : nullptr), 1, 64);
+            heaps_.push_back({heap, thread});
+        }
+    }
+    ~Heaps()
+    {
+        for (auto [heap, thread] : heaps_) {
+            fl_thread_detach(thread);
+            fl_heap_destroy(heap);
+        }
+    }
+    Heaps(const Heaps &) = delete;
+    Heaps &operator=(const Heaps &) = delete;
+
+  private:
+    std::vector<std::pair<struct fl_heap *, struct fl_thread *>> heaps_;
+};
+
 template <class B> class Forks
 {
   public:
-    Forks(size_t bytes, unsigned forks) : written_(bytes / kSize), forks_(forks)
+    Forks(size_t bytes, unsigned heaps, unsigned forks) : heaps_(heaps), written_(bytes / kSize), forks_(forks)
     {
     }
 
@@ -101,6 +137,7 @@ template <class B> class Forks
         return 16u << at % 6;
     }
 
+    Heaps<B> heaps_;
     std::vector<void *> written_;
     unsigned forks_;
     std::atomic<bool> forking_{false}, done_{false};

@@ -14,7 +14,8 @@
  * of two readings with nothing between them is subtracted, and results below that are 0. `none` times nothing: its tail
  * is interrupts and preemption, which the tail of each backend has too. A histogram keeps 1/32 of each value.
  *
- * Then it measures what a fork costs another thread (forks.h): the median and the most of some forks.
+ * Then it measures what a fork costs another thread (forks.h), where much is written and where there are many heaps: the
+ * median and the most of some forks.
  *
  * For each backend, operation and repetition the document gives the nanoseconds at p50, p99, p99.99 and the maximum.
  * "curve" gives the nanoseconds at 1 - 10^-x, for x from 0.25 in steps of a quarter. With --smoke everything is brief,
@@ -45,13 +46,13 @@ constexpr size_t kSize = 48;
 constexpr unsigned kLog2Least = 6;
 
 struct Scale {
-    unsigned log2_most, cycles, repetitions, forks;
+    unsigned log2_most, cycles, repetitions, forks, fork_heaps;
     size_t fork_bytes;
 };
 
-constexpr Scale kFull = {21, 3, 3, 15, size_t(2) << 30};
-constexpr Scale kQuick = {21, 1, 1, 5, 256 << 20};
-constexpr Scale kSmoke = {12, 1, 1, 2, 1 << 20};
+constexpr Scale kFull = {21, 3, 3, 15, 500, size_t(2) << 30};
+constexpr Scale kQuick = {21, 1, 1, 5, 500, 256 << 20};
+constexpr Scale kSmoke = {12, 1, 1, 2, 20, 1 << 20};
 
 const Scale &scale_of(const MeasureOptions &options)
 {
@@ -247,11 +248,13 @@ struct Measure {
 
 struct MeasureForks {
     const Scale &scale;
+    bool heaps;
     bool good = false;
 
     template <class B> void visit()
     {
-        std::vector<double> lost = Forks<B>{scale.fork_bytes, scale.forks}.run();
+        std::vector<double> lost =
+            Forks<B>{heaps ? 0 : scale.fork_bytes, heaps ? scale.fork_heaps : 0, scale.forks}.run();
         good = !lost.empty();
         if (good)
             std::printf("\"lost_ms\": %.3f, \"most_ms\": %.3f", lost[lost.size() / 2], lost.back());
@@ -262,9 +265,9 @@ constexpr const char *kForking[] = {"freelane", "glibc", "mimalloc-new", "jemall
 
 int run_as_child(const MeasureOptions &options)
 {
-    if (options.child[0] == "fork") {
+    if (options.child[0] == "fork" || options.child[0] == "fork/heaps") {
         load_backend(options.child.at(1));
-        MeasureForks measurement{scale_of(options)};
+        MeasureForks measurement{scale_of(options), options.child[0] == "fork/heaps"};
         return !visit_backend(options.child.at(1), measurement) || !measurement.good;
     }
     load_backend(options.child[0]);
@@ -291,16 +294,18 @@ int run_as_parent(const MeasureOptions &options)
         }
     }
     std::string forks;
-    for (const std::string backend : kForking) {
-        if (std::find(backends.begin(), backends.end(), backend) == backends.end())
-            continue;
-        bool left_out;
-        if (!run_child_of(options, {"fork", backend}, backend, &output, &left_out))
-            return 1;
-        if (left_out)
-            continue;
-        forks += (forks.empty() ? "\n" : ",\n");
-        forks += "    {\"backend\": \"" + backend + "\", " + output + "}";
+    for (const std::string workload : {"fork", "fork/heaps"}) {
+        for (const std::string backend : kForking) {
+            if (std::find(backends.begin(), backends.end(), backend) == backends.end())
+                continue;
+            bool left_out;
+            if (!run_child_of(options, {workload, backend}, backend, &output, &left_out))
+                return 1;
+            if (left_out)
+                continue;
+            forks += (forks.empty() ? "\n" : ",\n");
+            forks += "    {\"workload\": \"" + workload + "\", \"backend\": \"" + backend + "\", " + output + "}";
+        }
     }
     return !write_document(options, {"\"latency\": [" + results + "]", "\"forks\": [" + forks + "]"});
 }

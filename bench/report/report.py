@@ -116,9 +116,14 @@ def crowd_table(results):
 
 
 def fork_table(results):
-    rows = [["a fork with 2 GiB written", *results.forks]]
-    for what, title in (("lost_ms", "ms that another thread loses"), ("most_ms", "at most")):
-        rows.append([title, *(f"{row[what]:.1f}" for row in results.forks.values())])
+    rows = []
+    for workload, title in (("fork", "a fork with 2 GiB written"), ("fork/heaps", "a fork with 500 heaps")):
+        cells = results.forks.get(workload)
+        if cells is None:
+            continue
+        rows.append([title, *cells])
+        for what, what_title in (("lost_ms", "ms that another thread loses"), ("most_ms", "at most")):
+            rows.append([what_title, *(f"{row[what]:.1f}" for row in cells.values())])
     return rows
 
 

@@ -8,6 +8,7 @@ sys.dont_write_bytecode = True
 import unittest
 
 from ratios import NEEDED_PEERS, OURS, Ratio, is_clear, is_met, is_wide
+from results import Results
 from use_results import UseResults
 
 MIB = 1 << 20
@@ -89,6 +90,45 @@ class Floors(unittest.TestCase):
             said, met = judge(samples, use=use, at_least=1.0, at_most=2.0)
             self.assertFalse(met)
             self.assertIn("unmeasured", said)
+
+
+def judge_memory(left, **floor):
+    """What a floor says of `left` bytes by backend."""
+    results = Results.__new__(Results)
+    results.memory = {"quiet/trickle": {backend: {"left": bytes_} for backend, bytes_ in left.items()}}
+    verdict = results._judge_memory({"memory": "quiet/trickle", "what": "left", "at_most": 1.0, **floor})
+    return verdict.measured, verdict.met
+
+
+class MemoryFloors(unittest.TestCase):
+    """What is asked of memory, and of forks."""
+
+    def test_named_peers_are_the_ones_that_count(self):
+        left = {OURS: 5 * MIB, "glibc": 90 * MIB, "mimalloc-new": 6 * MIB, "jemalloc-new": 7 * MIB}
+        named = ["mimalloc-new", "jemalloc-new"]
+        self.assertTrue(judge_memory(left, against=named)[1])
+        self.assertFalse(judge_memory({**left, "jemalloc-new": 4 * MIB}, against=named)[1])
+        self.assertTrue(judge_memory({**left, "glibc": MIB}, against=named)[1])
+
+    def test_without_one_of_them_a_floor_is_unmeasured(self):
+        left = {OURS: 5 * MIB, "mimalloc-new": 6 * MIB}
+        said, met = judge_memory(left, against=["mimalloc-new", "jemalloc-new"])
+        self.assertFalse(met)
+        self.assertIn("unmeasured", said)
+        self.assertIn("unmeasured", judge_memory(left, against="peer")[0])
+
+    def test_a_fork_is_judged_for_each_workload(self):
+        results = Results.__new__(Results)
+        results.forks = {"fork": {OURS: {"lost_ms": 3.0}, "glibc": {"lost_ms": 4.0}}}
+        floor = {"what": "lost_ms", "against": "glibc", "at_most": 1.0}
+        self.assertTrue(results._judge_fork({"fork": "fork", **floor}).met)
+        self.assertEqual(results._judge_fork({"fork": "fork/heaps", **floor}).measured, "not measured")
+
+    def test_each_floor_of_memory_can_be_measured(self):
+        """One against all peers asks for a workload that all of them run."""
+        for floor in Results._floors():
+            if floor.get("memory", "").startswith("quiet/"):
+                self.assertEqual(floor["against"], ["mimalloc-new", "jemalloc-new"])
 
 
 if __name__ == "__main__":
