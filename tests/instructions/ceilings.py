@@ -38,7 +38,7 @@ CALLS = 1600
 STREAMS = [
     ("caller_alloc", lambda counts: 17, 15.8),
     ("caller_type_alloc", lambda counts: counts["caller_alloc"] + 2, 17.7),
-    ("caller_free_sized", lambda counts: 20, 18.1),
+    ("caller_free_sized", lambda counts: 20, 18.3),
     ("caller_free_deferred", lambda counts: 2 * counts["caller_free_sized"], 11.2),
     ("caller_dealloc_deferred", lambda counts: 2 * counts["caller_free_sized"], 13.2),
     ("caller_destroy", lambda counts: 130, 121),
