@@ -23,7 +23,7 @@
  *                                       slabs that are free, also of what idle threads keep.
  *     type with Py_TPFLAGS_HAVE_GC      Its objects lie in the interpreter's own heaps, where the collector finds them.
  *                                       Each thread caches freed objects of the exact type, untracked, up to
- *                                       FL_PY_CACHE_BYTES per type. Each collection empties these caches.
+ *                                       FL_PY_CACHE_BYTES per type at first. Each collection empties these caches.
  *
  * The interpreter's memory serves objects of Python subclasses, and of C subclasses with a tp_alloc of their own. It
  * also serves objects that PyObject_New made of a type without gc, or PyObject_GC_New of a type with gc; both may be
@@ -85,11 +85,12 @@ extern "C" {
 #define FL_PY_API __attribute__((visibility("hidden")))
 #endif
 
-/* The most bytes of freed objects of one type with gc that a thread caches. */
-#define FL_PY_CACHE_BYTES 131072
-
-/* The most bytes of freed objects of all types with gc together that a thread caches. */
+/* The most bytes of freed objects with gc that a thread caches at first: of one type, and of all together. */
+#define FL_PY_CACHE_BYTES  131072
 #define FL_PY_THREAD_BYTES (16 * FL_PY_CACHE_BYTES)
+
+/* The bytes by which its caches grow, all together, where it takes back what they had no room for. A collection ends that. */
+#define FL_PY_GROWN_BYTES (8 * FL_PY_CACHE_BYTES)
 
 /* The most references to one heap type without gc that a thread has in stock. */
 #define FL_PY_REFERENCES 4096

@@ -45,13 +45,6 @@ enum { FL_PY_HEADERS = 1 };
 enum { FL_PY_HEADERS = 0 };
 #endif
 
-/* Whether PyObject_Init counts a new object's reference to its type in the thread. Py_DECREF never does. */
-#if defined(Py_GIL_DISABLED) && PY_VERSION_HEX >= 0x030E0000
-enum { FL_PY_COUNTS_TYPES = 1 };
-#else
-enum { FL_PY_COUNTS_TYPES = 0 };
-#endif
-
 /* What FL_PY_TYPE_OF_SIZE defines. */
 #define FL_PY_DEFINE(prefix, basic_size, ...)                                                                        \
     static PyObject *prefix##_alloc(PyTypeObject *type, Py_ssize_t items);                                           \
@@ -92,11 +85,18 @@ struct fl_py_state {
 };
 
 /* A cache of freed objects of one type with gc. An object of a heap type still owns its reference to the type. So its
- * next use does not touch the type's count. (fl_py_renews_type names the exception.) */
+ * next use does not touch the type's count. */
 struct fl_py_cache {
     PyTypeObject *type; /* owned, while there is room */
     PyObject **top;     /* one past the uppermost object */
     PyObject **floor, **ceiling;
+};
+
+/* What lies in front of a cache's slots. A LEGACY tp_dealloc gives up the object's reference to the type. So a cached object
+ * takes another, of those that the thread has in stock for that. */
+struct fl_py_cache_head {
+    size_t references;  /* to the type, in stock */
+    size_t turned_away; /* objects for which there was no room, since the cache was last empty */
 };
 
 /* A stock of references to one type without gc. New objects take theirs from it, and dead objects leave theirs in it.
@@ -181,15 +181,16 @@ struct fl_py_slabs {
 
 extern FL_PY_API struct fl_py_slabs fl_py_slabs;
 
-/* The slow halves. fl_py_dealloc_waiting destroys objects that wait; the last two are those of fl_py_end and
- * fl_py_cache_put. */
+/* The slow halves. fl_py_alloc_empty makes an object where the cache is empty, fl_py_dealloc_waiting destroys objects that
+ * wait, and the last three are those of fl_py_end, fl_py_cache_put and fl_py_keep_type. */
 FL_PY_SLOW PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items);
-FL_PY_SLOW PyObject *fl_py_new_again(PyTypeObject *type); /* PyObject_GC_New has raised MemoryError */
+FL_PY_SLOW PyObject *fl_py_alloc_empty(const struct fl_py_type *self, PyTypeObject *type, struct fl_py_cache *cache);
 FL_PY_SLOW void fl_py_free_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_dealloc_waiting(struct fl_py_thread *thread);
 FL_PY_SLOW void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObject *type);
-FL_PY_SLOW bool fl_py_cache_put_slow(const struct fl_py_type *self, PyObject *object);
+FL_PY_SLOW struct fl_py_cache *fl_py_cache_put_slow(const struct fl_py_type *self, PyObject *object);
+FL_PY_SLOW void fl_py_stock_cache(struct fl_py_cache *cache); /* with references to the type, where it has none */
 
 /* The address of the calling OS thread's control block: no two live threads have the same. */
 FL_INLINE uintptr_t fl_py_thread_id(void)
@@ -256,13 +257,6 @@ FL_INLINE bool fl_py_is_exact(const struct fl_py_type *self, PyTypeObject *type)
 FL_INLINE bool fl_py_owns_type(const struct fl_py_type *self)
 {
     return !(self->immortal && !self->subclassed) && self->state->heap_type;
-}
-
-/* Whether a cached object gets a new reference to its type when it is used again. That is so where a LEGACY
- * tp_dealloc has given up the old one, if a new one does not write the count that all threads share. */
-FL_INLINE bool fl_py_renews_type(const struct fl_py_type *self)
-{
-    return FL_PY_COUNTS_TYPES && self->kind == FL_DEALLOC_LEGACY;
 }
 
 /* Whether `type` is as immortal as the declared type; a C subtype may be mortal. */
@@ -435,23 +429,34 @@ FL_INLINE bool fl_py_is_cache_of(const struct fl_py_cache *cache, PyTypeObject *
     return __atomic_load_n(&cache->type, __ATOMIC_RELAXED) == type;
 }
 
+/* Of a cache that has a type. */
+FL_INLINE struct fl_py_cache_head *fl_py_head_of(const struct fl_py_cache *cache)
+{
+    return (struct fl_py_cache_head *)(void *)cache->floor - 1;
+}
+
+/* Gives a cached object a reference to its type: the caller is about to give up the one that the object had. */
+FL_INLINE void fl_py_keep_type(struct fl_py_cache *cache, PyTypeObject *type)
+{
+    if (!FL_PY_HEADERS) {
+        Py_INCREF(type);
+        return;
+    }
+    struct fl_py_cache_head *head = fl_py_head_of(cache);
+    if (FL_UNLIKELY(head->references == 0))
+        fl_py_stock_cache(cache);
+    head->references--;
+}
+
 /* A new object from a cache for its type; of the interpreter, where that is empty. */
 FL_INLINE PyObject *fl_py_alloc_cached(const struct fl_py_type *self, PyTypeObject *type, struct fl_py_cache *cache)
 {
     PyObject **top = fl_py_top(cache);
-    PyObject *object;
-    if (FL_UNLIKELY(top == cache->floor)) {
-        object = PyObject_GC_New(PyObject, type);
-        if (FL_UNLIKELY(object == NULL) && (object = fl_py_new_again(type)) == NULL)
-            return NULL;
-    } else {
-        object = top[-1];
-        fl_py_set_top(cache, top - 1);
-        if (fl_py_renews_type(self))
-            (void)PyObject_Init(object, type);
-        else
-            _Py_NewReference(object);
-    }
+    if (FL_UNLIKELY(top == cache->floor))
+        return fl_py_alloc_empty(self, type, cache);
+    PyObject *object = top[-1];
+    fl_py_set_top(cache, top - 1);
+    _Py_NewReference(object);
     fl_py_clear_body(self, object);
     PyObject_GC_Track(object);
     return object;
@@ -477,31 +482,41 @@ FL_INLINE bool fl_py_is_reusable(PyObject *object, PyTypeObject *type)
 #endif
 }
 
-/* Puts an untracked object of the exact type, together with its reference to the type, into a cache for its type.
- * Returns false where that has no room: then the memory has gone back to the interpreter, and the reference is the
- * caller's. */
-FL_INLINE bool fl_py_put_cached(PyObject *object, PyTypeObject *type, struct fl_py_cache *cache)
+/* Puts an untracked object of the exact type, together with its reference to the type, into a cache for its type, and
+ * returns the cache. Returns NULL where that has no room: then the memory has gone back to the interpreter, and the
+ * reference is the caller's. */
+FL_INLINE struct fl_py_cache *fl_py_put_cached(PyObject *object, PyTypeObject *type, struct fl_py_cache *cache)
 {
     PyObject **top = fl_py_top(cache);
     if (FL_UNLIKELY(top == cache->ceiling || !fl_py_is_reusable(object, type))) {
+        fl_py_head_of(cache)->turned_away += top == cache->ceiling;
         PyObject_GC_Del(object);
-        return false;
+        return NULL;
     }
     *top = object;
     fl_py_set_top(cache, top + 1);
-    return true;
+    return cache;
 }
 
 /* The same for the thread's cache, if there is one. */
-FL_INLINE bool fl_py_cache_put(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
+FL_INLINE struct fl_py_cache *fl_py_cache_put(const struct fl_py_type *self, PyObject *object, PyTypeObject *type,
+                                              const struct fl_py_current *at)
 {
-    struct fl_py_cache *cache = &fl_py_drawer_at(self, fl_py_here())->cache;
+    struct fl_py_cache *cache = &fl_py_drawer_at(self, at)->cache;
     if (FL_UNLIKELY(!fl_py_is_cache_of(cache, type)))
         return fl_py_cache_put_slow(self, object);
     return fl_py_put_cached(object, type, cache);
 }
 
 /* ---- The slots. */
+
+/* Whether objects of `type` are as `self` says. A drawer is for such a type alone. So one that is for `type` says so without
+ * a look at the type. (A LEGACY tp_dealloc writes the count, which lies in one cache line with the size.) */
+FL_INLINE bool fl_py_is_exact_at(const struct fl_py_type *self, PyTypeObject *type, const struct fl_py_current *at)
+{
+    bool has_drawer = self->subclassed && (self->gc || !self->immortal);
+    return (has_drawer && fl_py_is_cache_of(&fl_py_drawer_at(self, at)->cache, type)) || fl_py_is_exact(self, type);
+}
 
 /* A new object without gc, from the thread's cache and stock. Returns NULL, and has done nothing, where these cannot
  * serve. */
@@ -529,12 +544,14 @@ FL_INLINE PyObject *fl_py_alloc(const struct fl_py_type *self, PyTypeObject *typ
 FL_INLINE void fl_py_free(const struct fl_py_type *self, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
-    if (FL_UNLIKELY(!fl_py_is_exact(self, type)))
+    const struct fl_py_current *at = fl_py_here();
+    if (self->gc) {
+        struct fl_py_cache *cache = fl_py_cache_put(self, object, type, at);
+        if (cache != NULL && fl_py_owns_type(self))
+            fl_py_keep_type(cache, type);
+    } else if (FL_UNLIKELY(!fl_py_is_exact_at(self, type, at) || !fl_py_try_release(self, object, at))) {
         fl_py_free_slow(self, object);
-    else if (!self->gc)
-        fl_py_release(self, object);
-    else if (fl_py_cache_put(self, object, type) && !fl_py_renews_type(self) && fl_py_owns_type(self))
-        Py_INCREF(type); /* the caller gives up the object's reference */
+    }
 }
 
 /* Puts a dead object without gc, of the exact type, into the thread's cache, and its reference to the type into the
@@ -552,10 +569,11 @@ FL_INLINE bool fl_py_try_end(const struct fl_py_type *self, PyObject *object, Py
 }
 
 /* Gives up the memory of a dead object of the exact type, and its reference to the type. */
-FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
+FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyTypeObject *type,
+                         const struct fl_py_current *at)
 {
     if (self->gc) {
-        if (!fl_py_cache_put(self, object, type) && fl_py_owns_type(self))
+        if (fl_py_cache_put(self, object, type, at) == NULL && fl_py_owns_type(self))
             Py_DECREF(type);
         return;
     }
@@ -565,7 +583,7 @@ FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyType
             Py_DECREF(type);
         return;
     }
-    if (!fl_py_try_end(self, object, type, fl_py_here()))
+    if (!fl_py_try_end(self, object, type, at))
         fl_py_end_slow(self, object, type);
 }
 
@@ -590,8 +608,9 @@ FL_INLINE void fl_py_destroy_legacy(const struct fl_py_type *self, PyObject *obj
     self->state->dealloc(object);
 }
 
-/* Deallocates an object of the exact type of a kind other than PLAIN. */
-FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object)
+/* Deallocates an object of the exact type of a kind other than PLAIN. The OS thread stays the same meanwhile, and finds its
+ * caches in the same place. */
+FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object, const struct fl_py_current *at)
 {
     PyTypeObject *type = Py_TYPE(object);
     if (self->kind == FL_DEALLOC_LEGACY) {
@@ -606,7 +625,7 @@ FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object)
     if (FL_UNLIKELY(fl_py_has_weakrefs(object, type)))
         PyObject_ClearWeakRefs(object);
     (void)self->clear(object);
-    fl_py_end(self, object, type);
+    fl_py_end(self, object, type, at);
 }
 
 /* An address on the calling function's stack. */
@@ -619,20 +638,20 @@ FL_INLINE uintptr_t fl_py_frame(void)
 FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
-    if (FL_UNLIKELY(!fl_py_is_exact(self, type))) {
-        fl_py_dealloc_slow(self, object);
-        return;
-    }
     if (self->kind == FL_DEALLOC_PLAIN) {
-        fl_py_end(self, object, type);
+        if (FL_UNLIKELY(!fl_py_is_exact(self, type)))
+            fl_py_dealloc_slow(self, object);
+        else
+            fl_py_end(self, object, type, fl_py_here());
         return;
     }
-    struct fl_py_thread *thread = fl_py_thread_at(fl_py_here());
-    if (FL_UNLIKELY(fl_py_frame() - thread->stack >= thread->stack_bytes)) {
+    const struct fl_py_current *at = fl_py_here();
+    struct fl_py_thread *thread = fl_py_thread_at(at);
+    if (FL_UNLIKELY(!fl_py_is_exact_at(self, type, at) || fl_py_frame() - thread->stack >= thread->stack_bytes)) {
         fl_py_dealloc_slow(self, object);
         return;
     }
-    fl_py_destroy(self, object);
+    fl_py_destroy(self, object, at);
     if (FL_UNLIKELY(thread->waiting != NULL))
         fl_py_dealloc_waiting(thread);
 }

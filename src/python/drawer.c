@@ -50,7 +50,24 @@ static size_t room_of(const struct fl_py_cache *cache)
     return (size_t)(cache->ceiling - cache->floor);
 }
 
-/* Fills an empty drawer. Statistics see it empty or filled. */
+/* How many a cache of objects of `size` bytes has room for at first. */
+static size_t first_room(size_t size)
+{
+    return FL_PY_CACHE_BYTES / size;
+}
+
+/* An empty cache with room for so many. Its floor is NULL if memory is refused. */
+static struct fl_py_cache make_cache(PyTypeObject *type, size_t room)
+{
+    struct fl_py_cache_head *head = malloc(sizeof *head + room * sizeof(PyObject *));
+    if (head == NULL)
+        return (struct fl_py_cache){0};
+    *head = (struct fl_py_cache_head){0};
+    PyObject **slots = (PyObject **)(void *)(head + 1);
+    return (struct fl_py_cache){type, slots, slots, slots + room};
+}
+
+/* Fills a drawer that holds nothing. Statistics see the one or the other. */
 static void fill(union fl_py_drawer *drawer, union fl_py_drawer with)
 {
     fli_registry_lock();
@@ -61,28 +78,46 @@ static void fill(union fl_py_drawer *drawer, union fl_py_drawer with)
 void fli_py_drawer_add_cache(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type)
 {
     union fl_py_drawer *drawer = fl_py_drawer_of(self, &thread->face);
-    size_t count = FL_PY_CACHE_BYTES / self->size;
-    if (count < 2 || !may_fill(thread, self, type) || drawer->cache.type != NULL ||
-        thread->room_bytes + count * self->size > FL_PY_THREAD_BYTES)
+    size_t room = first_room(self->size);
+    if (room < 2 || !may_fill(thread, self, type) || drawer->cache.type != NULL ||
+        thread->room_bytes + room * self->size > FL_PY_THREAD_BYTES)
         return;
-    PyObject **slots = malloc(count * sizeof *slots);
-    if (slots == NULL)
+    struct fl_py_cache made = make_cache(type, room);
+    if (made.floor == NULL)
         return;
-    thread->room_bytes += count * self->size;
-    struct fl_py_cache made = {(PyTypeObject *)Py_NewRef(type), slots, slots, slots + count};
+    Py_INCREF(type);
+    thread->room_bytes += room * self->size;
     fill(drawer, (union fl_py_drawer){.cache = made});
 }
 
-/* Gives back what a cache has held. */
-static void close_cache(const struct fl_py_type *self, const struct fl_py_cache *emptied)
+void fli_py_drawer_grow_cache(struct fli_py_thread *thread, const struct fl_py_type *self)
 {
-    bool own_type = PyType_HasFeature(emptied->type, Py_TPFLAGS_HEAPTYPE) && !fl_py_renews_type(self);
+    union fl_py_drawer *drawer = fl_py_drawer_of(self, &thread->face);
+    struct fl_py_cache before = drawer->cache;
+    struct fl_py_cache_head *head = fl_py_head_of(&before);
+    size_t more = fli_min(head->turned_away, (FL_PY_GROWN_BYTES - thread->grown_bytes) / self->size);
+    head->turned_away = 0;
+    struct fl_py_cache made = more > 0 ? make_cache(before.type, room_of(&before) + more) : (struct fl_py_cache){0};
+    if (made.floor == NULL)
+        return;
+    *fl_py_head_of(&made) = *head;
+    thread->grown_bytes += more * self->size;
+    fill(drawer, (union fl_py_drawer){.cache = made});
+    free(head);
+}
+
+/* Gives back what a cache has held. */
+static void close_cache(const struct fl_py_cache *emptied)
+{
+    struct fl_py_cache_head *head = fl_py_head_of(emptied);
+    bool own_type = PyType_HasFeature(emptied->type, Py_TPFLAGS_HEAPTYPE);
     for (PyObject **top = emptied->top; top > emptied->floor;) {
         PyObject_GC_Del(*--top);
         if (own_type)
             Py_DECREF(emptied->type);
     }
-    free(emptied->floor);
+    fli_py_stock_give_up(emptied->type, head->references);
+    free(head);
     Py_DECREF(emptied->type);
 }
 
@@ -101,34 +136,40 @@ void fli_py_drawer_fill_stock(struct fli_py_thread *thread, const struct fl_py_t
 
 /* ---- Emptying. */
 
+static void give_room_back(struct fli_py_thread *thread, size_t size, size_t room)
+{
+    thread->room_bytes -= first_room(size) * size;
+    thread->grown_bytes -= (room - first_room(size)) * size;
+}
+
 /* Takes out what a drawer holds. */
-static struct fli_py_content take_locked(struct fli_py_thread *thread, size_t i)
+static union fl_py_drawer take_locked(struct fli_py_thread *thread, size_t i)
 {
     union fl_py_drawer *drawer = &thread->face.drawers[i];
-    struct fli_py_content taken = {.self = fli_py_type_of_drawer[i], .held = *drawer};
+    union fl_py_drawer taken = *drawer;
     fli_registry_assert_held();
     if (has_cache(drawer))
-        thread->room_bytes -= room_of(&drawer->cache) * taken.self->size;
+        give_room_back(thread, fli_py_type_of_drawer[i]->size, room_of(&drawer->cache));
     /* Relaxed: the owner may run another interpreter, and looks whether the drawer is for a type of that. */
     __atomic_store_n(&drawer->cache.type, NULL, __ATOMIC_RELAXED);
     drawer->cache.top = drawer->cache.floor = drawer->cache.ceiling = NULL;
     return taken;
 }
 
-static struct fli_py_content take(struct fli_py_thread *thread, size_t i)
+static union fl_py_drawer take(struct fli_py_thread *thread, size_t i)
 {
     fli_registry_lock();
-    struct fli_py_content taken = take_locked(thread, i);
+    union fl_py_drawer taken = take_locked(thread, i);
     fli_registry_unlock();
     return taken;
 }
 
-static void give_back(const struct fli_py_content *content)
+static void give_back(const union fl_py_drawer *taken)
 {
-    if (has_cache(&content->held))
-        close_cache(content->self, &content->held.cache);
-    else if (has_stock(&content->held))
-        fli_py_stock_close(&content->held.stock);
+    if (has_cache(taken))
+        close_cache(&taken->cache);
+    else if (has_stock(taken))
+        fli_py_stock_close(&taken->stock);
 }
 
 static bool is_filled(const struct fli_py_thread *thread, size_t i)
@@ -138,7 +179,7 @@ static bool is_filled(const struct fli_py_thread *thread, size_t i)
 
 static void empty(struct fli_py_thread *thread, size_t i)
 {
-    struct fli_py_content taken = take(thread, i);
+    union fl_py_drawer taken = take(thread, i);
     give_back(&taken);
 }
 

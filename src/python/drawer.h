@@ -2,8 +2,12 @@
  *
  * The drawers of a thread: one per type, with a cache (types with gc) or a stock (types without).
  *
- *     room of a thread's caches = room_bytes <= FL_PY_THREAD_BYTES
- *     room of one cache                      <= FL_PY_CACHE_BYTES
+ *     room of a thread's caches = room_bytes  <= FL_PY_THREAD_BYTES    of which each has FL_PY_CACHE_BYTES at most
+ *                               + grown_bytes <= FL_PY_GROWN_BYTES
+ *
+ * A cache grows when its thread takes back what the cache had no room for: it was full and then empty. It grows by what
+ * it has turned away meanwhile. A thread that only frees, or only allocates, has nothing grow. A collection empties a cache,
+ * whose room is then what it was at first.
  *
  * A drawer belongs to its OS thread, which alone fills it. What it holds belongs to the interpreter, which takes
  * memory and references back from threads with an attached thread state only. The drawer of a thread that has ended
@@ -22,6 +26,9 @@
  * run Python code. */
 void fli_py_drawer_add_cache(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type);
 
+/* Gives more room to the type's cache, which is empty, and has turned objects away. */
+void fli_py_drawer_grow_cache(struct fli_py_thread *thread, const struct fl_py_type *self);
+
 /* Gives the type's drawer a stock, if the thread may have one, and fills it if it is empty. Likewise. */
 void fli_py_drawer_fill_stock(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type);
 
@@ -35,15 +42,9 @@ size_t fli_py_drawers(void);
 /* How many are not empty. */
 size_t fli_py_drawers_filled(const struct fli_py_thread *thread);
 
-/* What has been taken out of a drawer, and the declared type whose drawer it was. */
-struct fli_py_content {
-    const struct fl_py_type *self;
-    union fl_py_drawer held;
-};
-
 /* What has been taken out of the drawers of several threads. */
 struct fli_py_haul {
-    struct fli_py_content *contents;
+    union fl_py_drawer *contents;
     size_t count, room;
 };
 

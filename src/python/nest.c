@@ -143,7 +143,7 @@ static void *put_aside(const struct fl_py_type *self, PyObject *object)
         return entry;
     if (self->gc)
         PyObject_GC_Track(object);
-    fl_py_destroy(self, object);
+    fl_py_destroy(self, object, fl_py_here());
     return NULL;
 }
 
@@ -234,7 +234,7 @@ static void dealloc_on_own_stack(struct fli_py_thread *thread, const struct fl_p
         wait(thread, self, object);
         return;
     }
-    fl_py_destroy(self, object);
+    fl_py_destroy(self, object, fl_py_here());
     resume_all(thread);
 }
 
@@ -251,7 +251,7 @@ static void dealloc_on_other_stack(struct fli_py_thread *thread, const struct fl
     if (number > LEVELS)
         number = 1;
     *level = (struct fli_py_level){frame, number};
-    fl_py_destroy(self, object);
+    fl_py_destroy(self, object, fl_py_here());
     if (number < LEVELS)
         resume_all(thread);
     *level = above;
@@ -268,7 +268,7 @@ static void dealloc_without_thread(const struct fl_py_type *self, PyObject *obje
             fli_py_waiting_put_orphan(entry);
         return;
     }
-    fl_py_destroy(self, object);
+    fl_py_destroy(self, object, fl_py_here());
     void *entry;
     while (has_room_for_waiting(&stack, frame) && (entry = fli_py_waiting_take_orphan()) != NULL)
         resume(entry);

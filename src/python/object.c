@@ -46,14 +46,19 @@ static struct fl_py_cache *cache_of(const struct fl_py_type *self)
     return &fl_py_drawer_at(self, fl_py_here_slowly())->cache;
 }
 
-bool fl_py_cache_put_slow(const struct fl_py_type *self, PyObject *object)
+struct fl_py_cache *fl_py_cache_put_slow(const struct fl_py_type *self, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
     struct fl_py_cache *cache = cache_of(self);
     if (fl_py_is_cache_of(cache, type))
         return fl_py_put_cached(object, type, cache);
     fl_py_free_slow(self, object);
-    return false;
+    return NULL;
+}
+
+void fl_py_stock_cache(struct fl_py_cache *cache)
+{
+    fl_py_head_of(cache)->references = fli_py_stock_take(cache->type);
 }
 
 static bool is_unseated(void)
@@ -73,37 +78,26 @@ static bool reclaim_for_interpreter(void)
     return true;
 }
 
-PyObject *fl_py_new_again(PyTypeObject *type)
-{
-    return reclaim_for_interpreter() ? PyObject_GC_New(PyObject, type) : NULL;
-}
-
 /* What tp_alloc returns, in the interpreter's memory. */
-static PyObject *new_in_interpreter(const struct fl_py_type *self, PyTypeObject *type)
-{
-    PyObject *object = PyObject_GC_New(PyObject, type);
-    if (object == NULL && (object = fl_py_new_again(type)) == NULL)
-        return NULL;
-    memset((char *)object + sizeof(PyObject), 0, self->size - sizeof(PyObject));
-    PyObject_GC_Track(object);
-    return object;
-}
-
-/* The same for subtypes, and for objects with items. */
-static PyObject *new_generic(PyTypeObject *type, Py_ssize_t items)
+static PyObject *new_in_interpreter(PyTypeObject *type, Py_ssize_t items)
 {
     PyObject *object = PyType_GenericAlloc(type, items);
     return object == NULL && reclaim_for_interpreter() ? PyType_GenericAlloc(type, items) : object;
 }
 
+PyObject *fl_py_alloc_empty(const struct fl_py_type *self, PyTypeObject *type, struct fl_py_cache *cache)
+{
+    if (fl_py_head_of(cache)->turned_away > 0)
+        fli_py_drawer_grow_cache(fli_py_thread_own(), self);
+    return new_in_interpreter(type, 0);
+}
+
 static PyObject *alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
 {
-    if (self->variable || !fl_py_is_exact(self, type))
-        return new_generic(type, items);
-    struct fli_py_thread *thread = fli_py_thread_enter();
+    struct fli_py_thread *thread = !self->variable && fl_py_is_exact(self, type) ? fli_py_thread_enter() : NULL;
     if (thread != NULL)
         fli_py_drawer_add_cache(thread, self, type);
-    return new_in_interpreter(self, type);
+    return new_in_interpreter(type, items);
 }
 
 /* The size of an object in bytes. As in PyType_GenericAlloc, there is room for one item more than asked for. */
@@ -266,7 +260,7 @@ static void dealloc_subtype(const struct fl_py_type *self, PyObject *object)
 static void dealloc_lent(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
 {
     if (self->kind == FL_DEALLOC_PLAIN)
-        fl_py_end(self, object, type);
+        fl_py_end(self, object, type, fl_py_here());
     else
         fli_py_nest_dealloc(fli_py_thread_enter(), self, object);
 }

@@ -5,6 +5,9 @@
  *
  *     references that a type's count says = those of its objects + those in stocks + what else refers to it
  *
+ * Types with gc whose deallocation is LEGACY have a stock, too, in front of the slots of their cache: only cached objects
+ * take from it (struct fl_py_cache_head).
+ *
  * Every object owns one reference, wherever it came from. So an object may die in another thread than that of its
  * birth: it leaves its reference in that other thread's stock. A thread in which more objects die than begin gives
  * back what exceeds its stock's limit.
@@ -18,6 +21,12 @@
 
 /* Fills an empty stock; does nothing if it is not empty. The owning thread. */
 void fli_py_stock_fill(struct fl_py_stock *stock);
+
+/* Takes references to a type for another stock that is empty, and returns how many. */
+size_t fli_py_stock_take(PyTypeObject *type);
+
+/* Gives them up. The caller has one more. */
+void fli_py_stock_give_up(PyTypeObject *type, size_t count);
 
 /* Makes room in a full stock. The owning thread. */
 void fli_py_stock_relieve(struct fl_py_stock *stock);

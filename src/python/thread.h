@@ -36,7 +36,8 @@ struct fli_py_thread {
 
     /* The OS thread's own. */
     uint64_t epoch;         /* of what the drawers hold */
-    size_t room_bytes;      /* of objects for which the caches have room */
+    size_t room_bytes;      /* of objects for which the caches have had room from the start */
+    size_t grown_bytes;     /* of those for which they have room besides */
     PyThreadState *watcher; /* the thread state that has the capsule, or had the last one */
     uint64_t watcher_id;
     bool open;                         /* the drawers may hold something */

@@ -4,6 +4,7 @@
 import gc
 import os
 import sys
+import threading
 import unittest
 import weakref
 
@@ -521,8 +522,56 @@ class Limits(TestCase):
             # With the GIL, the interpreter's mark on finalized objects cannot be taken off.
             if FREE_THREADED or not type_.__name__.endswith("Handle"):
                 self.assertGreater(stats["cached_objects"], 0)
-            self.assertLessEqual(stats["cached_bytes"], 131072)
+            self.assertLessEqual(stats["cached_bytes"], demo.FL_PY_CACHE_BYTES)
             gc.collect()
+
+    def cached_after(self, type_, rounds, many):
+        """Bytes cached after a collection and so many rounds."""
+        gc.collect()
+        for _ in range(rounds):
+            objects = [type_() for _ in range(many)]
+            del objects
+        return demo.stats()["cached_bytes"]
+
+    def test_a_cache_grows_where_the_thread_takes_back_what_it_had_no_room_for(self):
+        self.addCleanup(gc.enable)
+        gc.disable()
+        for type_ in types(["GCPair", "GCLabel", "Table"]):
+            twice = 2 * demo.FL_PY_CACHE_BYTES // type_.__basicsize__
+            self.assertLessEqual(self.cached_after(type_, 1, twice), demo.FL_PY_CACHE_BYTES)
+            self.assertEqual(self.cached_after(type_, 3, twice), twice * type_.__basicsize__)
+            # A collection ends that.
+            self.assertLessEqual(self.cached_after(type_, 1, twice), demo.FL_PY_CACHE_BYTES)
+            most = demo.FL_PY_CACHE_BYTES + demo.FL_PY_GROWN_BYTES
+            self.assertLessEqual(self.cached_after(type_, 5, 2 * most // type_.__basicsize__), most)
+            self.assertGreater(demo.stats()["cached_bytes"], most - 1000)
+
+    def test_caches_grow_within_one_bound(self):
+        self.addCleanup(gc.enable)
+        gc.disable()
+        gc.collect()
+        chosen = types(["GCPair", "WeakPair", "GCLabel", "Node", "Table"])
+        most = len(chosen) * demo.FL_PY_CACHE_BYTES + demo.FL_PY_GROWN_BYTES
+        for _ in range(5):
+            for type_ in chosen:
+                objects = [type_() for _ in range(600_000 // type_.__basicsize__)]
+                del objects
+        self.assertLessEqual(demo.stats()["cached_bytes"], most)
+        self.assertGreater(demo.stats()["cached_bytes"], most - 10_000)
+
+    def test_a_cache_does_not_grow_in_a_thread_that_only_frees(self):
+        self.addCleanup(gc.enable)
+        gc.disable()
+        gc.collect()
+        for _ in range(5):
+            objects = []
+            many = 2 * demo.FL_PY_CACHE_BYTES // demo.GCPair.__basicsize__
+            (create,) = [threading.Thread(target=lambda: objects.extend(demo.GCPair() for _ in range(many)))]
+            create.start()
+            create.join()
+            self.assertEqual(len(objects), many)
+            objects.clear()
+        self.assertLessEqual(demo.stats()["cached_bytes"], demo.FL_PY_CACHE_BYTES)
 
     def test_a_collection_empties_the_caches(self):
         for type_ in types(GC_KINDS):
@@ -539,6 +588,14 @@ class Limits(TestCase):
         gc.collect()
         self.assertLess(demo.stats()["slab_bytes"], held / 4)
         self.assertEqual(demo.Point(1, 2).y, 2)
+
+    def test_a_type_whose_objects_a_cache_keeps_has_its_count_back_after_a_collection(self):
+        for type_ in types(["GCPair", "GCLabel"], [""]):
+            before = references(type_)
+            for _ in range(3):
+                many = [type_() for _ in range(6000)]
+                del many
+            self.assertEqual(references(type_), before)
 
     def test_collections_are_paced_as_without_caches(self):
         """Objects that come and go do not bring collections about, and garbage does: on free-threaded 3.14, where the
