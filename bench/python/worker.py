@@ -8,9 +8,10 @@ output, both JSON.
 freelane_demo is on the path. A way to create and destroy is one loop for all types:
 
     C         freelane_demo.churn
-    Python    churn_in_python, below
+    Python    LOOP, below
 """
 
+import functools
 import gc
 import itertools
 import json
@@ -26,21 +27,45 @@ import freelane_demo
 # ---- Time --------------------------------------------------------------------------------------------------------
 
 
-def churn_in_python(kind, alive, count):
-    """Creates `alive` objects and destroys them, until `count` have been; returns nanoseconds."""
-    start = time.perf_counter_ns()
+# What a program gives to a new object, and what it reads of one.
+ARGUMENTS = {"Table": "None"}  # with an item it has both buffers
+ATTRIBUTES = {"Point": "x", "Handle": "descriptor", "Label": "text", "Pair": "first", "Table": "used"}
+
+# Creates `alive` objects, reads an attribute of each and destroys them, until `count` have been; returns nanoseconds.
+LOOP = """
+def churn(kind, alive, count):
+    start = clock()
     if alive == 1:
-        for _ in itertools.repeat(None, count):
-            kind()
+        for _ in repeat(None, count):
+            kind({arguments}).{attribute}
     else:
         numbers = range(alive)
-        for _ in itertools.repeat(None, count // alive):
-            [kind() for _ in numbers]
-    return time.perf_counter_ns() - start
+        for _ in repeat(None, count // alive):
+            for made in [kind({arguments}) for _ in numbers]:
+                made.{attribute}
+    return clock() - start
+"""
+
+
+@functools.cache
+def loop_of(kind, cpu):
+    """Each type has a loop of its own: the interpreter adapts a loop's bytecode to the type that it meets there."""
+    plain = next(name for name in ATTRIBUTES if kind.__name__.endswith(name))
+    names = {"repeat": itertools.repeat, "clock": time.thread_time_ns if cpu else time.perf_counter_ns}
+    exec(LOOP.format(arguments=ARGUMENTS.get(plain, ""), attribute=ATTRIBUTES[plain]), names)
+    return names["churn"]
+
+
+def churn_in_python(kind, alive, count, cpu):
+    return loop_of(kind, cpu)(kind, alive, count)
 
 
 CHURN = {"C": freelane_demo.churn, "Python": churn_in_python}
 WARM_UP = 256  # objects, at least
+
+# As much as a thread caches of a type with gc from the start, and twice the most that it comes to cache.
+BYTES = {"kept": freelane_demo.FL_PY_CACHE_BYTES, "beyond": 2 * freelane_demo.FL_PY_GROWN_BYTES}
+
 TOGETHER_NS = 100_000  # from the last thread's arrival to the start
 PROCESSORS = len(os.sched_getaffinity(0))
 
@@ -62,8 +87,8 @@ def time_runnable():
 class Sample:
     """One run of a loop in several threads at once."""
 
-    def __init__(self, way, kind, alive, threads, count):
-        self.arguments = CHURN[way], kind, alive, count
+    def __init__(self, way, kind, alive, threads, count, cpu):
+        self.arguments = CHURN[way], kind, alive, count, cpu
         self.start = 0
         # Threads that wait for a processor would only take it from the others.
         self.spins = threads <= PROCESSORS
@@ -74,22 +99,23 @@ class Sample:
 
     def __call__(self):
         """When the loop began and ended, and how long it waited for a processor. What the interpreter does after a loop
-        in C, a collection say, is not in it."""
-        churn, kind, alive, count = self.arguments
-        churn(kind, alive, max(alive, WARM_UP // alive * alive))
+        in C, a collection say, is not in it. With `cpu` the loop counts its thread's processor time."""
+        churn, kind, alive, count, cpu = self.arguments
+        churn(kind, alive, max(alive, WARM_UP // alive * alive), cpu)
         self.barrier.wait()
         waited = time_runnable()
         while self.spins and time.perf_counter_ns() < self.start:
             pass
         begin = time.perf_counter_ns()
-        end = begin + churn(kind, alive, count)
+        end = begin + churn(kind, alive, count, cpu)
         return begin, end, time_runnable() - waited
 
 
 class Team:
     """Threads that live as long as the process."""
 
-    def __init__(self, size):
+    def __init__(self, size, cpu):
+        self.cpu = cpu
         self.inboxes = [queue.SimpleQueue() for _ in range(size)]
         self.outbox = queue.SimpleQueue()
         for inbox in self.inboxes:
@@ -104,17 +130,18 @@ class Team:
                 self.outbox.put(error)
 
     def measure(self, way, kind, alive, threads, count):
-        """Nanoseconds from the first thread's start to the last one's end."""
+        """Nanoseconds from the first thread's start to the last one's end. Of processor time, those of the thread that
+        took the most."""
         results = []
         while len(results) < ATTEMPTS:
             ns, waited = self._measure_once(way, kind, alive, threads, count)
             results.append((waited, ns))
-            if threads > PROCESSORS or waited <= DISTURBED * ns:
+            if self.cpu or threads > PROCESSORS or waited <= DISTURBED * ns:
                 break
         return min(results)[1]
 
     def _measure_once(self, way, kind, alive, threads, count):
-        sample = Sample(way, kind, alive, threads, count)
+        sample = Sample(way, kind, alive, threads, count, self.cpu)
         for inbox in self.inboxes[:threads]:
             inbox.put(sample)
         times = [self.outbox.get() for _ in range(threads)]
@@ -122,6 +149,8 @@ class Team:
             if isinstance(result, BaseException):
                 raise result
         begins, ends, waits = zip(*times)
+        if self.cpu:
+            return max(end - begin for begin, end in zip(begins, ends)), 0
         return max(ends) - min(begins), max(waits)
 
 
@@ -136,12 +165,18 @@ def calibrate(team, way, kind, alive, threads, target_ns):
         count = max(2 * count, int(0.3 * count * target_ns / ns))
 
 
+def how_many(alive, kind):
+    """A number of objects. What is no number names how many bytes they have, all together."""
+    return alive if isinstance(alive, int) else BYTES[alive] // kind.__basicsize__
+
+
 def measure_times(plan):
     """All cells once per repetition, in random order; the variants of a cell one after the other, in random order."""
-    team = Team(max(cell["threads"] for cell in plan["cells"]))
+    team = Team(max(cell["threads"] for cell in plan["cells"]), plan["cpu"])
     generator = random.Random(plan["seed"])
     for cell in plan["cells"]:
         kind = getattr(freelane_demo, cell["variants"]["default"])
+        cell["alive"] = how_many(cell["alive"], kind)
         # More threads than processors take turns, and a turn is milliseconds long.
         target_ns = plan["sample_ns"] * (1 if cell["threads"] <= PROCESSORS else 3)
         cell["count"] = calibrate(team, cell["way"], kind, cell["alive"], cell["threads"], target_ns)

@@ -33,6 +33,10 @@ def nanoseconds(value):
     return "" if value is None else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
+def against_default(cell):
+    return "" if cell is None else str(cell.against("default"))
+
+
 def time_table(results, way):
     names = NAMES["heap"]
     several = [threads for threads in results.values("threads") if threads > 1]
@@ -42,9 +46,11 @@ def time_table(results, way):
         for form in results.values("form"):
             for alive in results.values("alive"):
                 cell = results.cell(way, kind, form, 1, alive)
+                if cell is None:
+                    continue
                 row = [f"{kind} ({DEALLOCATION[kind]})", form, str(alive), *(nanoseconds(cell.median(name)) for name in names)]
                 row += [str(cell.against("freelist")), str(cell.against("default"))]
-                row += [str(results.cell(way, kind, form, threads, alive).against("default")) for threads in several]
+                row += [against_default(results.cell(way, kind, form, threads, alive)) for threads in several]
                 rows.append(row)
     return rows
 
@@ -64,7 +70,8 @@ def memory_words(results):
 
 
 def heading(results):
-    return f"CPython {results.context['version']}, free-threaded, {results.repetitions()} repetitions"
+    clock = ", in processor time" if results.context.get("clock") == "processor time" else ""
+    return f"CPython {results.context['version']}, free-threaded, {results.repetitions()} repetitions{clock}"
 
 
 def interval_words(results):
@@ -82,6 +89,8 @@ def tables(document):
         for way in results.values("way")
     ]  # fmt: skip
     objects = results.context["objects"]
+    if not results.memory_rows:
+        return shown
     shown.append((f"CPython: memory; 4 threads create {objects:,} objects, the main thread destroys them; "
                   f"{memory_words(results)} each", memory_table(results), 2))  # fmt: skip
     return shown
@@ -160,7 +169,11 @@ def draw_plots(document, directory):
     results = PythonResults(document)
     if not results.left_out:
         for name, _, _, plot in PLOTS:
-            plot(results, os.path.join(directory, name + ".svg"))
+            plot(results, os.path.join(directory, file_of(name, results)))
+
+
+def file_of(name, results):
+    return f"{name}-{results.release()}.svg"
 
 
 def sections(document, directory, html_table, figure, with_plots):
@@ -168,11 +181,16 @@ def sections(document, directory, html_table, figure, with_plots):
     results = PythonResults(document)
     if results.left_out:
         return f"<section><h2>CPython</h2><p>Left out: {results.left_out}</p></section>"
-    figures = [figure(directory, name, title, text) for name, title, text, _ in PLOTS] if with_plots else []
+    release = f"CPython {results.release()}"
+    figures = [
+        figure(directory, file_of(name, results)[: -len(".svg")], title.replace("CPython", release), text)
+        for name, title, text, _ in PLOTS
+        if with_plots
+    ]
     parts = [figures.pop(0) if figures else ""]
     for way in results.values("way"):
         parts.append(
-            f"<section><h2>CPython, in {way}, in numbers</h2><p>{heading(results)}, randomly interleaved. Medians in "
+            f"<section><h2>{release}, in {way}, in numbers</h2><p>{heading(results)}, randomly interleaved. Medians in "
             "nanoseconds per object created and destroyed, all threads taken together. A ratio is the median of those of "
             f"samples taken one after the other; with their {interval_words(results)}.</p>"
             + html_table(time_table(results, way), "l")
@@ -181,7 +199,7 @@ def sections(document, directory, html_table, figure, with_plots):
         parts += figures[:1]
         del figures[:1]
     parts.append(
-        f"<section><h2>CPython: memory in numbers</h2><p>{results.context['objects']:,} objects in all; "
+        f"<section><h2>{release}: memory in numbers</h2><p>{results.context['objects']:,} objects in all; "
         f"{memory_words(results)} each.</p>"
         + html_table(memory_table(results), "l")
         + "</section>"

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What bench/python/measure wrote, and the floors with the key "python" judged by it."""
 
+import json
 import math
+import os
 import statistics
 from dataclasses import dataclass
 
@@ -43,7 +45,8 @@ class Cell:
 
     def __str__(self):
         threads = f"{self.threads} thread" + ("s" if self.threads > 1 else "")
-        return f"{self.kind}, {self.form} type, {threads}, {self.alive:,} alive".replace(",0", " 0")
+        alive = f"{self.alive:,} alive" if isinstance(self.alive, int) else self.alive
+        return f"{self.kind}, {self.form} type, {threads}, {alive}".replace(",0", " 0")
 
     def median(self, name):
         return statistics.median(self.ns[name]) if name in self.ns else None
@@ -74,11 +77,12 @@ class PythonResults:
         self.cells = [Cell(row) for row in document.get("time", [])]
         self._by_key = {(c.way, c.kind, c.form, c.threads, c.alive): c for c in self.cells}
         for cell in self.cells:
-            cell.alone = self.cell(cell.way, cell.kind, cell.form, 1, cell.alive)
+            cell.alone = self._by_key.get((cell.way, cell.kind, cell.form, 1, cell.alive))
         self.memory_rows = document.get("memory", [])
 
     def cell(self, way, kind, form, threads, alive):
-        return self._by_key[way, kind, form, threads, alive]
+        """None where it was not measured."""
+        return self._by_key.get((way, kind, form, threads, alive))
 
     def values(self, name):
         """What the cells have of this, in their order."""
@@ -101,16 +105,33 @@ class PythonResults:
 
     # ---- Floors
 
+    def release(self):
+        """Which CPython it was: 3.13, say."""
+        return ".".join(self.context["version"].split(".")[:2])
+
+    def verdicts(self):
+        """Those of all floors of which something was measured."""
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "floors.json")
+        with open(path, encoding="utf-8") as file:
+            floors = [floor for floor in json.load(file) if "python" in floor]
+        return [self.judge(floor) for floor in floors if self.memory_rows or self._chosen(floor)]
+
     def judge(self, floor):
         """(subject, what is asked for, what was measured, whether that is enough)."""
+        subject, *rest = self._judge(floor)
+        return subject.replace("CPython", f"CPython {self.release()}"), *rest
+
+    def _judge(self, floor):
         return self._judge_memory(floor) if floor["python"] == "memory" else self._judge_time(floor)
 
+    def _chosen(self, floor):
+        """The cells of a floor on times."""
+        names = ("way", "kind", "form", "threads", "alive")
+        cells = [cell for cell in self.cells if floor["python"] == "time" or (floor["python"] == "scaling" and cell.alone)]
+        return [cell for cell in cells if all(getattr(cell, name) in floor[name] for name in names if name in floor)]
+
     def _judge_time(self, floor):
-        chosen = [
-            cell
-            for cell in self.cells
-            if all(getattr(cell, name) in floor[name] for name in ("way", "kind", "form", "threads", "alive") if name in floor)
-        ]
+        chosen = self._chosen(floor)
         scaling, against, least = floor["python"] == "scaling", floor["against"], floor["at_least"]
         ratios = [cell.scaling(against) if scaling else cell.against(against) for cell in chosen]
         # Of many cells a few lie off by chance: short are those whose whole interval is.

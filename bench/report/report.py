@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Makes a table and a page of what fl_bench, memory, latency and bench/python/measure measured.
+"""Makes a table and a page of what fl_bench, memory, latency and the scripts of bench/python measured.
 
     python3 bench/report/report.py [--smoke | --wide] DIRECTORY
 
-Reads use.json, time.json, memory.json, latency.json, python.json and, where there are such, again.json and clients.json
-in DIRECTORY, prints the tables, and writes report.html and its plots there. With --wide it only prints a pattern of the
+Reads use.json, time.json, memory.json, latency.json, python.json and, where there are such, again.json, clients.json,
+python-3.14.json, multidict-3.13.json and multidict-3.14.json in DIRECTORY, prints the tables, and writes report.html and its plots there. With --wide it only prints a pattern of the
 workloads in time.json that are to be measured again (again.json), because an interval of theirs is too wide for their
 floor. With --smoke the numbers mean nothing: nothing is judged by them, and without gnuplot there are no plots.
 """
@@ -161,6 +161,15 @@ def floors_met(verdicts):
     return sum(verdict.met for verdict in counting), len(counting)
 
 
+def python_documents(results):
+    """What bench/python/measure wrote, for each interpreter."""
+    return [results.raw[name] for name in ("python", "python-3.14") if name in results.raw]
+
+
+def multidict_title(multidict):
+    return f"CPython {multidict.release}: multidict 6.4, released and moved onto Freelane, timed from Python"
+
+
 def program_tables(results):
     """What programs pay: use/* and, where they were measured, the clients."""
     tables = use_report.tables(results.raw["use"])
@@ -214,9 +223,13 @@ def print_report(results, verdicts):
     print("Latency\n")
     print_table(latency_table(results))
     print_table(fork_table(results), left=1)
-    for title, rows, left in python_report.tables(results.raw["python"]):
-        print(title + "\n")
-        print_table(rows, left)
+    for python in python_documents(results):
+        for title, rows, left in python_report.tables(python):
+            print(title + "\n")
+            print_table(rows, left)
+    for multidict in results.multidicts:
+        print(multidict_title(multidict) + "\n")
+        print_table(multidict.table(), left=1)
     print("Floors: the ratio of medians with its 95 % interval\n")
     print_table(floor_table(verdicts), left=4)
     print("%d of %d floors met" % floors_met(verdicts))
@@ -314,6 +327,13 @@ def times_section(results):
 medians, with its 95 % interval.</p>{tables}</section>"""
 
 
+def multidict_sections(results):
+    return "".join(
+        f"<section><h2>{html.escape(multidict_title(multidict))}</h2>{html_table(multidict.table(), 'f')}</section>"
+        for multidict in results.multidicts
+    )
+
+
 def counter_sections(results):
     return "".join(
         f"<section><h2>{html.escape(title)}</h2><p>{html.escape(text)}</p>{html_table(rows, 'l')}</section>"
@@ -360,7 +380,8 @@ nothing back before the trim; on <code>freelane-qsbr</code> and <code>freelane-b
 <section><h2>Latency in numbers</h2><p>The timer's own time is subtracted; it moves in steps of the processor's time
 stamp counter, about 10 ns on many machines.</p>{html_table(latency_table(results), "l")}
 <p><br>What a thread that allocates and frees all the time loses while another one forks.</p>{html_table(fork_table(results), "l")}</section>
-{python_report.sections(results.raw["python"], directory, html_table, figure, with_plots)}
+{"".join(python_report.sections(python, directory, html_table, figure, with_plots) for python in python_documents(results))}
+{multidict_sections(results)}
 <section><h2>Floors</h2><p>What this run had to show.</p>{html_table(floor_table(verdicts), "f")}</section>
 <section><h2>The machine</h2><dl>{facts}</dl></section>
 <section><h2>The raw data</h2><p>{links}; this page holds the same documents in script elements
@@ -404,7 +425,8 @@ def main():
     if with_plots:
         for name, _, _, plot in plots.PLOTS:
             plot(results, os.path.join(directories[0], name + ".svg"))
-        python_report.draw_plots(results.raw["python"], directories[0])
+        for python in python_documents(results):
+            python_report.draw_plots(python, directories[0])
     if not smoke:
         print_report(results, verdicts)
     path = write_page(results, verdicts, with_plots)

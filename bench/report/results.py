@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What fl_bench, memory, latency and bench/python/measure wrote, and the floors of floors.json judged by it."""
+"""What fl_bench, memory, latency and the scripts of bench/python wrote, and the floors of floors.json judged by it."""
 
 import json
 import os
@@ -8,12 +8,15 @@ import subprocess
 from dataclasses import dataclass
 
 from client_results import ClientResults
+from multidict_results import MultidictResults
 from python_results import PythonResults
 from ratios import NEEDED_PEERS, OURS, PEERS, Ratio, is_clear, is_met, is_wide, median_interval, megabytes
 from use_results import UseResults
 
 BACKENDS = [OURS, "freelane-call", *PEERS, "limit", "none"]
 DEFERRING = ["qsbr", "bp", "call_rcu", "call_rcu-bp", "free"]
+# What a run may have left out: a second measurement, other people's programs, the second interpreter, and multidict.
+OPTIONAL = ["again", "clients", "python-3.14", "multidict-3.13", "multidict-3.14"]
 READING = ["qsbr", "bp", "rwlock", "rwlock-w"]
 BURSTING = [OURS, "freelane-keep", "freelane-qsbr", "freelane-bp", *PEERS]
 
@@ -36,10 +39,11 @@ class Results:
     def __init__(self, directory):
         self.directory = directory
         self.raw = {name: self._read(name) for name in ("time", "memory", "latency", "python", "use")}
-        for name in ("again", "clients"):
+        for name in OPTIONAL:
             if os.path.exists(self._path(name)):
                 self.raw[name] = self._read(name)
-        self.python = PythonResults(self.raw["python"])
+        self.pythons = [PythonResults(self.raw[name]) for name in ("python", "python-3.14") if name in self.raw]
+        self.multidicts = [MultidictResults(self.raw[name]) for name in OPTIONAL[3:] if name in self.raw]
         self.use = UseResults(self.raw["use"])
         self.clients = self._read_clients()
         self.context = self.raw["time"]["context"]
@@ -223,12 +227,12 @@ class Results:
             return json.load(file)
 
     def verdicts(self):
-        return [self._judge(floor) for floor in self._floors() if self._can_judge(floor)]
+        return [verdict for floor in self._floors() if self._can_judge(floor) for verdict in self._judge_all(floor)]
 
     def _can_judge(self, floor):
         """What was left out of the build, the report says where its tables would be."""
-        if "python" in floor:
-            return not self.python.left_out
+        if "python" in floor or "multidict" in floor:
+            return True
         if "clients" in floor:
             return self.clients is not None and not self.clients.left_out
         if "use" in floor:
@@ -237,9 +241,15 @@ class Results:
             return False
         return "needs" not in floor or self.has(floor["needs"])
 
-    def _judge(self, floor):
+    def _judge_all(self, floor):
+        """A verdict; for each interpreter, if the floor is one of theirs."""
         if "python" in floor:
-            return Verdict(*self.python.judge(floor))
+            return [Verdict(*python.judge(floor)) for python in self.pythons if not python.left_out]
+        if "multidict" in floor:
+            return [Verdict(*multidict.judge(floor)) for multidict in self.multidicts]
+        return [self._judge(floor)]
+
+    def _judge(self, floor):
         if "clients" in floor:
             return Verdict(*self.clients.judge(floor))
         if "use" in floor:

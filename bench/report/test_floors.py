@@ -7,6 +7,8 @@ sys.dont_write_bytecode = True
 
 import unittest
 
+from multidict_results import MultidictResults
+from python_results import PythonResults
 from ratios import NEEDED_PEERS, OURS, Ratio, is_clear, is_met, is_wide
 from results import Results
 from use_results import UseResults
@@ -129,6 +131,44 @@ class MemoryFloors(unittest.TestCase):
         for floor in Results._floors():
             if floor.get("memory", "").startswith("quiet/"):
                 self.assertEqual(floor["against"], ["mimalloc-new", "jemalloc-new"])
+
+
+def python_cell(kind, ratio, alive="kept", threads=1):
+    """A cell in which the freelist takes `ratio` times as long as ours, with 2 % of spread."""
+    spread = [0.98, 0.99, 1.0, 1.01, 1.02, 0.98, 1.0, 1.02]
+    ns = {OURS: [50.0] * len(spread), "freelist": [50 * ratio * value for value in spread]}
+    return {"way": "Python", "kind": kind, "form": "heap", "threads": threads, "alive": alive, "ns": ns}
+
+
+class PythonFloors(unittest.TestCase):
+    FLOOR = {"python": "time", "subject": "CPython, kept", "alive": ["kept"], "against": "freelist", "at_least": 1.15,
+             "judged_by": "interval"}  # fmt: skip
+
+    def judge(self, *cells, **changes):
+        results = PythonResults({"context": {"version": "3.14.7"}, "time": cells})
+        return results.judge({**self.FLOOR, **changes})
+
+    def test_a_cell_is_short_where_its_whole_interval_is(self):
+        self.assertTrue(self.judge(python_cell("Pair", 1.3), python_cell("Table", 1.14))[-1])
+        subject, _, said, met = self.judge(python_cell("Pair", 1.3), python_cell("Table", 1.1))
+        self.assertFalse(met)
+        self.assertEqual(subject, "CPython 3.14, kept")
+        self.assertIn("Table, heap type, 1 thread, kept", said)
+        self.assertIn("1 of 2 cells short", said)
+
+    def test_a_floor_is_judged_by_its_own_cells(self):
+        cells = python_cell("Pair", 1.3), python_cell("Pair", 0.9, alive=1)
+        self.assertTrue(self.judge(*cells)[-1])
+        self.assertFalse(self.judge(*cells, alive=[1], at_least=1.0)[-1])
+
+    def test_one_timing_of_multidict_misses_the_floor_of_all(self):
+        def judge(*highs):
+            rows = [{"name": f"own: {i}", "ratio": high - 0.02, "low": high - 0.04, "high": high} for i, high in enumerate(highs)]
+            return MultidictResults({"python": "3.13.5", "rows": rows}).judge({"multidict": "own", "at_least": 1.0})
+
+        self.assertTrue(judge(1.0, 1.2)[-1])
+        self.assertFalse(judge(0.99, 1.2)[-1])
+        self.assertIn("1 of 2 timings short", judge(0.99, 1.2)[2])
 
 
 if __name__ == "__main__":

@@ -129,14 +129,14 @@ static PyObject *table_hashes(PyObject *object, void *unused)
     return hashes;
 }
 
+static PyMemberDef table_members[] = {{"used", Py_T_PYSSIZET, offsetof(Table, used), Py_READONLY, NULL}, {0}};
+
 static PyGetSetDef table_attributes[] = {
     {"objects", table_objects, NULL, NULL, NULL}, {"hashes", table_hashes, NULL, NULL, NULL}, {0}};
 
-static const PyType_Slot table_slots[] = {{Py_tp_new, table_new},
-                                          {Py_tp_getset, table_attributes},
-                                          {Py_tp_traverse, table_traverse},
-                                          {Py_tp_clear, table_clear},
-                                          {0, NULL}};
+static const PyType_Slot table_slots[] = {{Py_tp_new, table_new},           {Py_tp_members, table_members},
+                                          {Py_tp_getset, table_attributes}, {Py_tp_traverse, table_traverse},
+                                          {Py_tp_clear, table_clear},       {0, NULL}};
 
 VARIANTS_OF(table, Table, true, table_release, .kind = FL_DEALLOC_CLEAR, .clear = table_release, .gc = true,
             .subclassed = true)

@@ -9,10 +9,10 @@
 
 /* ---- Loops. */
 
-static int64_t now(void)
+static int64_t now(clockid_t clock)
 {
     struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
+    clock_gettime(clock, &time);
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
@@ -20,18 +20,20 @@ static PyObject *churn(PyObject *module, PyObject *args)
 {
     PyTypeObject *type;
     Py_ssize_t alive, count;
+    int cpu = 0;
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!nn", &PyType_Type, &type, &alive, &count))
+    if (!PyArg_ParseTuple(args, "O!nn|p", &PyType_Type, &type, &alive, &count, &cpu))
         return NULL;
+    clockid_t clock = cpu ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
     const struct kind *kind = demo_kind_of(type);
     if (kind == NULL || kind->churn == NULL || alive < 1)
         return PyErr_Format(PyExc_ValueError, "%s, %zd alive", type->tp_name, alive);
     PyObject **objects = malloc((size_t)alive * sizeof *objects);
     if (objects == NULL)
         return PyErr_NoMemory();
-    int64_t start = now();
+    int64_t start = now(clock);
     int failed = kind->churn(type, objects, alive, count);
-    int64_t time = now() - start;
+    int64_t time = now(clock) - start;
     free(objects);
     return failed == 0 ? PyLong_FromLongLong(time) : NULL;
 }
@@ -136,8 +138,8 @@ static PyObject *poke(PyObject *module, PyObject *args)
 
 PyMethodDef demo_functions[] = {
     {"churn", churn, METH_VARARGS,
-     "churn(type, alive, count): creates `alive` objects in C and destroys them, until `count` have been; returns "
-     "nanoseconds"},
+     "churn(type, alive, count, cpu=False): creates `alive` objects in C and destroys them, until `count` have been; "
+     "returns nanoseconds, of the clock or of the thread's processor time"},
     {"new_beside", new_beside, METH_O, "an object of the type made by PyObject_New or PyObject_GC_New, of zeros"},
     {"stats", stats, METH_NOARGS, "what Freelane holds: struct fl_py_stats"},
     {"read_dead", read_dead, METH_VARARGS,
