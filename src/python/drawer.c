@@ -90,22 +90,6 @@ void fli_py_drawer_add_cache(struct fli_py_thread *thread, const struct fl_py_ty
     fill(drawer, (union fl_py_drawer){.cache = made});
 }
 
-void fli_py_drawer_grow_cache(struct fli_py_thread *thread, const struct fl_py_type *self)
-{
-    union fl_py_drawer *drawer = fl_py_drawer_of(self, &thread->face);
-    struct fl_py_cache before = drawer->cache;
-    struct fl_py_cache_head *head = fl_py_head_of(&before);
-    size_t more = fli_min(head->turned_away, (FL_PY_GROWN_BYTES - thread->grown_bytes) / self->size);
-    head->turned_away = 0;
-    struct fl_py_cache made = more > 0 ? make_cache(before.type, room_of(&before) + more) : (struct fl_py_cache){0};
-    if (made.floor == NULL)
-        return;
-    *fl_py_head_of(&made) = *head;
-    thread->grown_bytes += more * self->size;
-    fill(drawer, (union fl_py_drawer){.cache = made});
-    free(head);
-}
-
 /* Gives back what a cache has held. */
 static void close_cache(const struct fl_py_cache *emptied)
 {
@@ -203,6 +187,45 @@ size_t fli_py_drawers_filled(const struct fli_py_thread *thread)
     for (size_t i = 0; i < fli_py_drawers(); i++)
         filled += is_filled(thread, i);
     return filled;
+}
+
+/* ---- Growing. */
+
+/* By how many objects of `size` bytes a cache of the thread may grow. */
+static size_t room_to_grow(const struct fli_py_thread *thread, size_t size)
+{
+    return (FL_PY_GROWN_BYTES - thread->grown_bytes) / size;
+}
+
+/* Empties the caches that have grown, apart from one: what they have room for besides, the thread may not need any more. */
+static void shrink_others(struct fli_py_thread *thread, const union fl_py_drawer *one)
+{
+    for (size_t i = 0; i < FL_PY_TYPES && thread->grown_bytes > 0; i++) {
+        const union fl_py_drawer *drawer = &thread->face.drawers[i];
+        if (drawer != one && has_cache(drawer) &&
+            room_of(&drawer->cache) > first_room(fli_py_type_of_drawer[i]->size))
+            empty(thread, i);
+    }
+}
+
+void fli_py_drawer_grow_cache(struct fli_py_thread *thread, const struct fl_py_type *self)
+{
+    union fl_py_drawer *drawer = fl_py_drawer_of(self, &thread->face);
+    struct fl_py_cache before = drawer->cache;
+    struct fl_py_cache_head *head = fl_py_head_of(&before);
+    if (room_to_grow(thread, self->size) < head->turned_away)
+        shrink_others(thread, drawer);
+    if (drawer->cache.floor != before.floor) /* Python code has run */
+        return;
+    size_t more = fli_min(head->turned_away, room_to_grow(thread, self->size));
+    head->turned_away = 0;
+    struct fl_py_cache made = more > 0 ? make_cache(before.type, room_of(&before) + more) : (struct fl_py_cache){0};
+    if (made.floor == NULL)
+        return;
+    *fl_py_head_of(&made) = *head;
+    thread->grown_bytes += more * self->size;
+    fill(drawer, (union fl_py_drawer){.cache = made});
+    free(head);
 }
 
 /* ---- Hauls. */
