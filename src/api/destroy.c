@@ -48,18 +48,6 @@ static bool is_live(struct fl_thread *face, uintptr_t entry, const struct fl_typ
     return judge(face, entry, type);
 }
 
-/* The most frequent case: the object lies in the heap's first range, in a slab of the class. Returns false too if that
- * is not clear. */
-static inline bool is_clearly_of(const struct fli_thread *thread, const void *object, const struct fl_type *type,
-                                 uint32_t class_index)
-{
-    size_t offset = (uintptr_t)object - thread->slabs_base;
-    if (FLI_CHECKED || FLI_UNLIKELY(offset >= thread->slabs_span || thread->header != type->header))
-        return false;
-    /* Relaxed: see fli_slab_class_of. */
-    return fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT]) == class_index;
-}
-
 /* Finalizes an object unless that has happened before. Returns whether the object stays allocated: it was
  * resurrected, or `finalize` returned on another OS thread. */
 static bool finalize(struct fl_thread *thread, uintptr_t entry, const struct fl_type *type)
@@ -346,13 +334,23 @@ __attribute__((noinline)) static void queue(struct fl_thread *face, void *object
     struct fli_thread *thread = fli_thread_of(face);
     uintptr_t legacy = type->kind == FL_DEALLOC_LEGACY ? FLI_DEAD_LEGACY : 0;
     struct fli_dead_object dead = {(uintptr_t)object | legacy, type};
-    if (is_clearly_of(thread, object, type, type->later_class) &&
+    if (fli_instance_is_clearly_of(thread, object, type, type->later_class) &&
         fli_pile_put_quickly(&thread->queue->pile, &thread->heap->backing.magazines, dead)) {
         fli_store_hint(&thread->is_pending, 1);
         fli_dead_prefetch(dead);
     } else {
         fli_destroy_as(face, object, type, type->kind);
     }
+}
+
+/* Ends a CLEAR or FINALIZE object: directly if it is clearly one of a type whose objects never wait. */
+__attribute__((noinline)) static void end_now(struct fl_thread *face, void *object, const struct fl_type *type)
+{
+    uint32_t class_index = type->waiting_class - FL_CLASS_COUNT;
+    if ((int32_t)class_index > 0 && fli_instance_is_clearly_of(fli_thread_of(face), object, type, class_index))
+        fli_destroy_end(face, (struct fli_dead_object){(uintptr_t)object, type});
+    else
+        fli_destroy_as(face, object, type, type->kind);
 }
 
 /* Ends an object where that is not as simple as below. */
@@ -368,7 +366,7 @@ __attribute__((noinline)) static void dealloc_carefully(struct fl_thread *thread
     else if (type->kind == FL_DEALLOC_LEGACY)
         type->dealloc(thread, object, type);
     else
-        fli_destroy_as(thread, object, type, type->kind);
+        end_now(thread, object, type);
 }
 
 /* Ends an object of a kind other than PLAIN, or a PLAIN object whose cache has no room. */
@@ -376,7 +374,8 @@ void fl_dealloc_slow(struct fl_thread *face, void *object, const struct fl_type 
 {
     struct fli_thread *thread = fli_thread_of(face);
     struct fli_dead *list = thread->dead;
-    if (FLI_UNLIKELY(!is_clearly_of(thread, object, type, type->waiting_class) || list->quick_stack != thread->stack))
+    if (FLI_UNLIKELY(!fli_instance_is_clearly_of(thread, object, type, type->waiting_class) ||
+                     list->quick_stack != thread->stack))
         dealloc_carefully(face, object, type);
     else if (fli_destroy_is_draining(list))
         wait(face, list, (uintptr_t)object, type);

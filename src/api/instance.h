@@ -35,6 +35,18 @@ static inline bool fli_instance_waits(const struct fl_type *type)
     return type->kind >= FL_DEALLOC_CLEAR && (type->flags & FL_TYPE_AT_ONCE) == 0;
 }
 
+/* The most frequent case: the object lies in the heap's first range, in a slab of the class. Returns false too if that
+ * is not clear. */
+static inline bool fli_instance_is_clearly_of(const struct fli_thread *thread, const void *object,
+                                              const struct fl_type *type, uint32_t class_index)
+{
+    size_t offset = (uintptr_t)object - thread->slabs_base;
+    if (FLI_CHECKED || FLI_UNLIKELY(offset >= thread->slabs_span || thread->header != type->header))
+        return false;
+    /* Relaxed: see fli_slab_class_of. */
+    return fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT]) == class_index;
+}
+
 /* Whether a type is ready; reports misuse if not. The offsets of such a type are 0, so every call with it comes to a
  * slow half. */
 bool fli_instance_is_ready(const struct fl_type *type, const void *object, const char *call);

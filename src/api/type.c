@@ -307,6 +307,8 @@ int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error,
     find_caches(&ready);
     ready.later = find_later(&ready);
     ready.waiting_class = quick_class(&ready, fli_instance_waits(&ready) && (ready.flags & FL_TYPE_LATER) == 0);
+    if (ready.kind >= FL_DEALLOC_CLEAR && (ready.flags & FL_TYPE_AT_ONCE) != 0)
+        ready.waiting_class = FL_CLASS_COUNT + quick_class(&ready, true) % FL_CLASS_COUNT;
     ready.later_class = quick_class(&ready, ready.later != 0 && (ready.flags & FL_TYPE_HAS_WORDS) != 0);
     ready.ready = true;
     *type = ready;
