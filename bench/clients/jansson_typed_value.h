@@ -4,18 +4,7 @@
  * functions there which let go of what a value holds.
  */
 #include <stdio.h>
-
-bool typed_is_mixed;
-
-void *typed_default_malloc(size_t size)
-{
-    return fl_alloc(fl_thread_self(), size);
-}
-
-void typed_default_free(void *block)
-{
-    typed_release(block);
-}
+#include <stdlib.h>
 
 static void typed_clear_object(struct fl_thread *thread, void *value, const struct fl_type *type)
 {
@@ -50,6 +39,7 @@ struct fl_type typed_types[] = {
     [JSON_STRING] = {.name = "string",
                      .size = sizeof(json_string_t),
                      .kind = FL_DEALLOC_CLEAR,
+                     .flags = FL_TYPE_AT_ONCE, /* it holds no other value */
                      .clear = typed_clear_string},
     [JSON_INTEGER] = {.name = "integer", .size = sizeof(json_integer_t), .kind = FL_DEALLOC_PLAIN},
     [JSON_REAL] = {.name = "real", .size = sizeof(json_real_t), .kind = FL_DEALLOC_PLAIN},
