@@ -6,6 +6,9 @@ import statistics
 
 from ratios import OURS, PEERS, Ratio, is_wide, median_interval, megabytes
 
+# Other ways to move a client onto Freelane: the mean of all clients leaves them out.
+VARIANTS = ["jansson-counted"]
+
 REQUIRED = ["glibc", "mimalloc", "mimalloc-new", "jemalloc-new"]  # without these a floor counts as unmeasured
 
 
@@ -61,7 +64,8 @@ class ClientResults:
 
     def over_groups(self):
         """The geometric mean of the groups' ratios. Its interval is that of groups which vary independently."""
-        ratios = [self.against_peers(self.of_group(group)) for group in self.groups()]
+        groups = [group for group in self.groups() if group[0] not in VARIANTS]
+        ratios = [self.against_peers(self.of_group(group)) for group in groups]
         if not ratios or None in ratios:
             return None
         value = statistics.geometric_mean([ratio.value for ratio in ratios])
@@ -86,18 +90,31 @@ class ClientResults:
         return absent if {"tcmalloc", "tcmalloc-new"} & set(self.peers) else [*absent, "tcmalloc"]
 
     def judge(self, floor):
-        """The members of a verdict: subject, what is wanted, what was measured, whether it is met."""
+        """The members of a verdict: subject, what is wanted, what was measured, whether it is met. A floor may name
+        some of the client's programs."""
         group = (floor["client"], floor["threads"]) if "client" in floor else None
-        where = "{}, {} thread{}".format(*group, "s" * (group[1] > 1)) if group else "geometric mean of the clients"
+        where = self._where(floor, group) if group else "geometric mean of the clients"
         if self.missing():
             return where, "the best of all peers", f"not measured: without {', '.join(self.missing())}", False
         if floor["clients"] == "memory":
             return self._judge_memory(floor, group, where)
-        ratio = self.against_peers(self.of_group(group)) if group else self.over_groups()
+        ratio = self.against_peers(self._cells(floor, group)) if group else self.over_groups()
         wanted = f"best peer ≥ {floor['at_least']:g}× ours"
         if ratio is None:
             return where, wanted, "not measured", False
         return where, wanted, f"{ratio} ({ratio.other})", ratio.high >= floor["at_least"] and not is_wide(ratio)
+
+    @staticmethod
+    def _where(floor, group):
+        programs = f" ({' and '.join(floor['programs'])})" if "programs" in floor else ""
+        return "{}{}, {} thread{}".format(group[0], programs, group[1], "s" * (group[1] > 1))
+
+    def _cells(self, floor, group):
+        """Those that the floor is about; none if one of its programs was not measured."""
+        cells = self.of_group(group)
+        wanted = floor.get("programs", [program for _, program, _ in cells])
+        found = [cell for cell in cells if cell[1] in wanted]
+        return found if len(found) == len(wanted) else []
 
     def _judge_memory(self, floor, group, where):
         """Against the peer that is the fastest; the one that needs least is told as well."""

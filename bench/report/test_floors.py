@@ -7,6 +7,7 @@ sys.dont_write_bytecode = True
 
 import unittest
 
+from client_results import ClientResults
 from multidict_results import MultidictResults
 from python_results import PythonResults
 from ratios import NEEDED_PEERS, OURS, Ratio, is_clear, is_met, is_wide
@@ -169,6 +170,43 @@ class PythonFloors(unittest.TestCase):
         self.assertTrue(judge(1.0, 1.2)[-1])
         self.assertFalse(judge(0.99, 1.2)[-1])
         self.assertIn("1 of 2 timings short", judge(0.99, 1.2)[2])
+
+
+def client_rows(client, **peers_by_program):
+    """Five samples of each program: ours take 10, all others what is said, with 1 % of spread."""
+    return [
+        {"client": client, "program": program, "threads": 1, "backend": backend, "s_per_op": value * (1 + spread)}
+        for program, peers in peers_by_program.items()
+        for backend, value in [(OURS, 10), *((peer, peers) for peer in NEEDED_PEERS)]
+        for spread in (-0.01, -0.005, 0, 0.005, 0.01)
+    ]
+
+
+def judge_clients(rows, **floor):
+    where, _, _, met = ClientResults({"clients": rows}).judge({"clients": "time", **floor})
+    return where, met
+
+
+class ClientFloors(unittest.TestCase):
+    def test_a_floor_may_be_about_some_programs_of_a_client(self):
+        rows = client_rows("jansson", parse=12, large=12, store=8)
+        floor = {"client": "jansson", "threads": 1, "at_least": 1.15}
+        where, met = judge_clients(rows, programs=["parse", "large"], **floor)
+        self.assertEqual(where, "jansson (parse and large), 1 thread")
+        self.assertTrue(met)
+        self.assertFalse(judge_clients(rows, **floor)[1])
+        self.assertFalse(judge_clients(rows, programs=["parse", "store"], **floor)[1])
+
+    def test_a_floor_is_missed_if_one_of_its_programs_is_not_measured(self):
+        rows = client_rows("jansson", parse=12)
+        floor = {"client": "jansson", "threads": 1, "at_least": 1.15}
+        self.assertTrue(judge_clients(rows, programs=["parse"], **floor)[1])
+        self.assertFalse(judge_clients(rows, programs=["parse", "large"], **floor)[1])
+
+    def test_another_way_to_move_a_client_does_not_raise_the_mean(self):
+        rows = client_rows("lua", trees=10) + client_rows("jansson-counted", parse=30)
+        self.assertTrue(judge_clients(rows, at_least=0.99)[1])
+        self.assertFalse(judge_clients(rows, at_least=1.05)[1])
 
 
 if __name__ == "__main__":
