@@ -9,6 +9,9 @@
 /* Where the bound begins. */
 #define ABOVE_FIRST (FLI_MIB / 8)
 
+/* The least bound while threads work. Memory that was returned costs a page fault every 4 KiB. */
+#define AT_WORK (8 * FLI_MIB)
+
 /* How many flushes go by between two looks at what the heap holds. */
 enum { FLUSHES_PER_LOOK = 8 };
 
@@ -61,16 +64,23 @@ void fli_bound_fall_locked(struct fl_heap *heap, size_t bytes)
 
 /* ---- Trims that the bound causes. */
 
+/* What the heap may hold while its threads work. */
+static size_t at_work(const struct fl_heap *heap, size_t above)
+{
+    return fli_max(above, fli_min(heap->options.retain_bytes, AT_WORK));
+}
+
 void fli_bound_keep(struct fl_heap *heap)
 {
     struct fli_backing *backing = &heap->backing;
-    if (fli_trim_held_bytes(backing) <= fli_load_hint(&heap->bound.above) || !fli_trylock(&heap->trim_lock))
+    if (fli_trim_held_bytes(backing) <= at_work(heap, fli_load_hint(&heap->bound.above)) ||
+        !fli_trylock(&heap->trim_lock))
         return;
     int saved = errno;
-    size_t above = adapt_locked(heap);
+    size_t above = adapt_locked(heap), most = at_work(heap, above);
     size_t held = fli_trim_held_bytes(backing);
-    if (held > above)
-        note_trim_locked(heap, fli_trim_slice_locked(heap, held - above / 2));
+    if (held > most)
+        note_trim_locked(heap, fli_trim_slice_locked(heap, held - most + above / 2));
     fli_unlock(&heap->trim_lock);
     errno = saved;
 }

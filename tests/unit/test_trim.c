@@ -256,6 +256,23 @@ static void a_heap_trims_itself_past_what_it_retains(void **state)
 }
 
 /* Blocks that keep their slabs in use while the others go must not make the heap forget its bound. */
+static void what_a_thread_at_work_frees_is_trimmed_from_8_MiB_on_or_when_it_flushes(void **state)
+{
+    (void)state;
+    for (size_t mib = 4; mib <= 32; mib *= 8) {
+        struct bed bed = bed_with(&(struct fl_options){.magazine_blocks = 64});
+        size_t count;
+        void **blocks = load(bed.thread, 1024, mib * FLI_MIB, &count);
+        uint64_t full = stats_of(bed.heap).slab_bytes;
+        unload(bed.thread, 1024, blocks, count);
+        uint64_t left = stats_of(bed.heap).slab_bytes;
+        assert_in_range(left, mib < 8 ? full : 7 * FLI_MIB, mib < 8 ? full : 12 * FLI_MIB);
+        fl_thread_flush(bed.thread);
+        assert_true(stats_of(bed.heap).slab_bytes <= FLI_MIB / 2);
+        end_bed(&bed);
+    }
+}
+
 static void fragmentation_that_ends_does_not_raise_the_bound_for_good(void **state)
 {
     (void)state;
@@ -705,6 +722,7 @@ int main(void)
         cmocka_unit_test(what_is_to_be_retained_is_retained),
         cmocka_unit_test(a_heap_that_retains_all_never_trims_by_itself),
         cmocka_unit_test(a_heap_trims_itself_past_what_it_retains),
+        cmocka_unit_test(what_a_thread_at_work_frees_is_trimmed_from_8_MiB_on_or_when_it_flushes),
         cmocka_unit_test(fragmentation_that_ends_does_not_raise_the_bound_for_good),
         cmocka_unit_test(a_heap_that_retains_as_little_as_possible_works),
         BED_TEST(the_address_of_a_slab_given_back_serves_another_class),
