@@ -2,11 +2,35 @@
 #include "pool/deliver.h"
 #include "memory/stray.h"
 
+#include <string.h>
+
 /* A row of at least ROW_LEAST neighbours goes home a word at a time. A new row is looked for every ROW_EVERY blocks. */
 enum { ROW_LEAST = 4, ROW_EVERY = 16 };
 
 /* So many blocks ahead, the bits are prefetched of a block in another slab. */
 enum { AHEAD = 8 };
+
+/* From so many blocks on, it is worth a look whether many lie in one slab, judged by a sample. */
+enum { MANY_LEAST = FLI_RARE_PATHS ? 4 : 64, SAMPLES = 4 };
+
+/* The most blocks of a slab for which this pays: of smaller ones a magazine has too few in a word of bits. */
+enum { MANY_BLOCKS_MOST = FLI_SLAB_BLOCKS_MAX / 2 };
+
+static inline bool is_same_slab(const void *a, const void *b)
+{
+    return (((uintptr_t)a ^ (uintptr_t)b) >> FLI_SLAB_SHIFT) == 0;
+}
+
+/* Whether the next blocks of an array are neighbours in memory, in rising or falling order. Stores the step from one to the
+ * next. */
+static inline bool begins_row(void *const *at, void *const *end, size_t block_bytes, ptrdiff_t *step)
+{
+    if (end - at < ROW_LEAST)
+        return false;
+    const char *first = (const char *)at[0], *second = (const char *)at[1], *third = (const char *)at[2];
+    *step = second - first;
+    return (size_t)(*step < 0 ? -*step : *step) == block_bytes && third - second == *step;
+}
 
 /* Sets bits of a word. Returns false and sets none if one of them is set already. */
 static inline bool set_bits(FLI_ATOMIC(uint64_t) * word, uint64_t mask)
@@ -27,17 +51,6 @@ struct delivery {
     size_t block_bytes;
     uint32_t reciprocal, blocks; /* of the slab */
 };
-
-/* Whether the next blocks are neighbours in memory, in rising or falling order. Stores the step from one to the
- * next. */
-static inline bool begins_row(const struct delivery *d, ptrdiff_t *step)
-{
-    if (d->end - d->at < ROW_LEAST)
-        return false;
-    const char *first = (const char *)d->at[0], *second = (const char *)d->at[1], *third = (const char *)d->at[2];
-    *step = second - first;
-    return (size_t)(*step < 0 ? -*step : *step) == d->block_bytes && third - second == *step;
-}
 
 /* How many of the next blocks, at most `most`, lie in such a row. */
 static inline unsigned row_length(const struct delivery *d, ptrdiff_t step, unsigned most)
@@ -62,7 +75,7 @@ static inline unsigned put_row(struct delivery *d)
     ptrdiff_t step;
     uint64_t offset = (uintptr_t)*d->at - d->start, place = offset * d->reciprocal;
     uint32_t index = (uint32_t)(place >> 32), bit = index % 64;
-    if (!begins_row(d, &step) || offset >= d->bytes || (uint32_t)place >= d->reciprocal)
+    if (!begins_row(d->at, d->end, d->block_bytes, &step) || offset >= d->bytes || (uint32_t)place >= d->reciprocal)
         return 0;
     unsigned n = row_length(d, step, step > 0 ? (unsigned)fli_min(64 - bit, d->blocks - index) : bit + 1);
     if (!set_bits(&d->bits[index / 64], low_bits(n) << (step > 0 ? bit : bit + 1 - n)))
@@ -98,11 +111,6 @@ static inline void prefetch_bit(const struct fli_slabs *slabs, const struct fli_
         return;
     uint64_t index = ((uintptr_t)block % FLI_SLAB_BYTES * of->reciprocal) >> 32;
     __builtin_prefetch((const void *)&fli_slab_row_in(range, block)->free_bits[index / 64]);
-}
-
-static inline bool is_same_slab(const void *a, const void *b)
-{
-    return (((uintptr_t)a ^ (uintptr_t)b) >> FLI_SLAB_SHIFT) == 0;
 }
 
 /* Sends home the block at `at` and those behind it of the same slab, which has the row. Returns where the others
@@ -144,6 +152,110 @@ static inline bool deliver_one(struct fli_slabs *slabs, unsigned class_index, st
     return false;
 }
 
+/* ---- Many blocks of one slab, in no order. */
+
+/* Notes the blocks that `twice` names, in one word of a slab's bits, as freed twice. `first` is the block of its lowest
+ * bit. */
+FLI_COLD static unsigned note_twice(struct fli_slabs *slabs, unsigned class_index, const char *first, uint64_t twice)
+{
+    unsigned count = 0;
+    for (; twice != 0; twice &= twice - 1, count++)
+        fli_stray_note(slabs, class_index,
+                       first + (unsigned)__builtin_ctzll(twice) * slabs->by_class[class_index].block_bytes, true);
+    return count;
+}
+
+/* Sets bits of one word of a slab's bits, and notes those that are set already. Returns how many these are. */
+static inline unsigned set_or_note(struct fli_slabs *slabs, unsigned class_index, FLI_ATOMIC(uint64_t) * word,
+                                   const char *first, uint64_t mask)
+{
+    uint64_t before = fli_load_own(word);
+    fli_store_own(word, before | mask);
+    return FLI_UNLIKELY((before & mask) != 0) ? note_twice(slabs, class_index, first, before & mask) : 0;
+}
+
+/* Whether many of the blocks lie in the slab of the first one, and not in rows. */
+static bool are_many(const struct fli_slab_class *of, void *const *at, void *const *end)
+{
+    size_t count = (size_t)(end - at);
+    unsigned same = 0, rows = 0;
+    ptrdiff_t step;
+    if (count < MANY_LEAST || of->blocks > MANY_BLOCKS_MOST)
+        return false;
+    for (unsigned i = 1; i <= SAMPLES; i++) {
+        void *const *sample = at + i * (count - 1) / SAMPLES;
+        same += is_same_slab(*at, *sample);
+        rows += begins_row(sample - (sample - at) / 2, end, of->block_bytes, &step);
+    }
+    return same >= SAMPLES / 2 && rows < SAMPLES / 2;
+}
+
+/* The bytes of a word of bits: 0 or 1 for each. */
+struct spelled {
+    uint64_t eights[8];
+};
+
+static inline bool has_some(const struct spelled *spelled)
+{
+    const uint64_t *at = spelled->eights;
+    return (at[0] | at[1] | at[2] | at[3] | at[4] | at[5] | at[6] | at[7]) != 0;
+}
+
+/* The word of which these are the bytes. The factor moves the lowest bit of byte k to bit 56 + k. */
+static inline uint64_t word_of(const struct spelled *spelled)
+{
+    uint64_t word = 0;
+    for (unsigned i = 0; i < 8; i++) {
+        uint64_t eight = spelled->eights[i];
+        if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+            eight = __builtin_bswap64(eight);
+        word |= (eight * 0x0102040810204080u >> 56) << 8 * i;
+    }
+    return word;
+}
+
+/* Sends home those blocks that lie in the slab of the first one, which has the row. Each is noted in a byte of its own
+ * at first: no store waits for the one before, as it does where a word of bits changes with each block. Moves the other
+ * blocks down to `at`, and returns where they end. */
+static __attribute__((noinline)) void **deliver_many(struct fli_homes *homes, struct fli_home_class *class,
+                                                     unsigned class_index, struct fli_row *row, void **at, void **end)
+{
+    struct fli_slabs *slabs = homes->slabs;
+    const struct fli_slab_class *of = &slabs->by_class[class_index];
+    const uint32_t reciprocal = of->reciprocal, blocks = of->blocks;
+    union {
+        uint8_t bytes[MANY_BLOCKS_MOST];
+        struct spelled words[MANY_BLOCKS_MOST / 64];
+    } come;
+    const char *start = (const char *)*at - (uintptr_t)*at % FLI_SLAB_BYTES;
+    void **left = at;
+    unsigned words = fli_slab_words(blocks), strays = 0;
+    memset(&come, 0, words * sizeof come.words[0]);
+    for (void *const *next = at; next < end; next++) {
+        uint64_t offset = (uintptr_t)*next - (uintptr_t)start, place = offset * reciprocal, index = place >> 32;
+        if (offset >= FLI_SLAB_BYTES) {
+            *left++ = *next;
+            continue;
+        }
+        bool is_block = (uint32_t)place < reciprocal && index < blocks;
+        if (FLI_LIKELY(is_block && come.bytes[index] == 0)) {
+            come.bytes[index] = 1;
+            continue;
+        }
+        fli_stray_note(slabs, class_index, *next, is_block);
+        strays++;
+    }
+    unsigned count = (unsigned)(end - left) - strays;
+    for (unsigned w = 0; w < words; w++)
+        if (has_some(&come.words[w]))
+            count -= set_or_note(slabs, class_index, &row->free_bits[w], start + w * 64 * of->block_bytes,
+                                 word_of(&come.words[w]));
+    fli_home_count_free(homes, class, &row->record, start, count);
+    return left;
+}
+
+/* ---- Deliveries. */
+
 /* The row of a block's slab, if the block is one of the class and `home` is its home; or NULL. */
 static inline struct fli_row *row_at_home(const struct fli_slabs *slabs, struct fli_home *home, unsigned class_index,
                                           const void *block)
@@ -160,9 +272,12 @@ unsigned fli_deliver(struct fli_homes *homes, struct fli_home *home, unsigned cl
 {
     struct fli_slabs *slabs = homes->slabs;
     struct fli_home_class *class = &home->classes[class_index];
-    void *const *end = blocks + count;
-    void **left = blocks;
+    void **end = blocks + count, **left = blocks;
+    struct fli_row *many;
     fli_home_assert_held(home);
+    while (are_many(&slabs->by_class[class_index], blocks, end) &&
+           (many = row_at_home(slabs, home, class_index, *blocks)) != NULL)
+        end = deliver_many(homes, class, class_index, many, blocks, end);
     for (void *const *at = blocks; at < end;) {
         struct fli_row *row = row_at_home(slabs, home, class_index, *at);
         if (FLI_UNLIKELY(row == NULL)) {
@@ -179,28 +294,17 @@ unsigned fli_deliver(struct fli_homes *homes, struct fli_home *home, unsigned cl
     return (unsigned)(left - blocks);
 }
 
-/* Notes the blocks that `twice` names, in one word of a slab's bits, as freed twice. */
-FLI_COLD static void note_twice(struct fli_slabs *slabs, unsigned class_index, uint32_t slab, unsigned word,
-                                uint64_t twice)
-{
-    for (; twice != 0; twice &= twice - 1) {
-        size_t index = word * 64 + (unsigned)__builtin_ctzll(twice);
-        fli_stray_note(slabs, class_index,
-                       fli_slab_start(slabs, slab) + index * slabs->by_class[class_index].block_bytes, true);
-    }
-}
-
 void fli_deliver_bits(struct fli_homes *homes, struct fli_home *home, uint32_t slab, const uint64_t *bits)
 {
     struct fli_slab *record = fli_slab_at(homes->slabs, slab);
     FLI_ATOMIC(uint64_t) *free_bits = fli_slab_free_bits(homes->slabs, slab);
     unsigned class_index = record->class_index, count = 0;
     fli_home_assert_held(home);
-    for (unsigned w = 0; w < fli_slab_words(record->blocks); w++) {
-        uint64_t twice = bits[w] & fli_load_own(&free_bits[w]), mask = bits[w] & ~twice;
-        note_twice(homes->slabs, class_index, slab, w, twice);
-        set_bits(&free_bits[w], mask);
-        count += (unsigned)__builtin_popcountll(mask);
-    }
-    fli_home_count_free(homes, &home->classes[class_index], record, fli_slab_start(homes->slabs, slab), count);
+    const char *start = fli_slab_start(homes->slabs, slab);
+    size_t word_bytes = 64 * homes->slabs->by_class[class_index].block_bytes;
+    for (unsigned w = 0; w < fli_slab_words(record->blocks); w++)
+        if (bits[w] != 0)
+            count += (unsigned)__builtin_popcountll(bits[w]) -
+                     set_or_note(homes->slabs, class_index, &free_bits[w], start + w * word_bytes, bits[w]);
+    fli_home_count_free(homes, &home->classes[class_index], record, start, count);
 }

@@ -153,17 +153,27 @@ void fli_home_sort(struct fli_homes *homes, struct fli_home_class *class, const 
 
 /* ---- Taking blocks. */
 
-/* Stores pointers to the blocks that a word of bits names, lowest address first, from `end` down. Returns where it
- * stopped. */
-static inline void **spread(uint64_t word, char *start, size_t block_bytes, void **end)
+/* Whether the bits of a word that is not 0 stand in a row, from its lowest one on. */
+static inline bool is_row(uint64_t word)
 {
-    if (FLI_LIKELY(word == UINT64_MAX)) {
-        for (unsigned i = 0; i < 64; i += 4, start += 4 * block_bytes) {
+    uint64_t lowest = word & -word;
+    return (word & (word + lowest)) == 0;
+}
+
+/* Stores pointers to the blocks that a word of bits names, `count` of them, lowest address first, from `end` down.
+ * Returns where it stopped. */
+static inline void **spread(uint64_t word, unsigned count, char *start, size_t block_bytes, void **end)
+{
+    if (FLI_LIKELY(is_row(word))) {
+        start += (unsigned)__builtin_ctzll(word) * block_bytes;
+        for (; count >= 4; count -= 4, start += 4 * block_bytes) {
             *--end = start;
             *--end = start + block_bytes;
             *--end = start + 2 * block_bytes;
             *--end = start + 3 * block_bytes;
         }
+        for (; count > 0; count--, start += block_bytes)
+            *--end = start;
         return end;
     }
     for (; word != 0; word &= word - 1)
@@ -174,6 +184,8 @@ static inline void **spread(uint64_t word, char *start, size_t block_bytes, void
 /* The lowest `count` of the bits of a word that has more than these. */
 static uint64_t lowest(uint64_t word, unsigned count)
 {
+    if (is_row(word))
+        return word & ~(UINT64_MAX << ((unsigned)__builtin_ctzll(word) + count));
     uint64_t rest = word;
     while (count-- > 0)
         rest &= rest - 1;
@@ -195,7 +207,7 @@ static unsigned take_lowest(struct fli_homes *homes, uint32_t slab, unsigned cou
         unsigned there = (unsigned)__builtin_popcountll(word);
         if (there > left)
             taken = lowest(word, there = left);
-        end = spread(taken, start + w * 64 * block_bytes, block_bytes, end);
+        end = spread(taken, there, start + w * 64 * block_bytes, block_bytes, end);
         fli_store_own(&bits[w], word & ~taken);
         left -= there;
     }

@@ -94,6 +94,31 @@ static void the_lowest_block_is_taken_first_and_stands_last_in_the_array(void **
     assert_int_equal(free_of(town.home, c), 0);
 }
 
+static void of_some_free_blocks_the_lowest_are_taken_first(void **state)
+{
+    struct town town = settle(state);
+    unsigned c = fl_size_class(48);
+    uint64_t seed = 3;
+    take_in(&town, town.home, c);
+    void *blocks[MOST], *some[MOST];
+    unsigned all = take(&town, town.home, c, MOST, blocks);
+    for (unsigned in = 1; in <= 64; in *= 2) {
+        unsigned count = 0, done = 0;
+        for (unsigned i = all; i-- > 0;) /* the lowest is last */
+            if (next_random(&seed) % 64 < in)
+                some[count++] = blocks[i];
+        assert_int_equal(put(&town, town.home, c, some, count), 0);
+        while (done < count) {
+            void *taken[100];
+            unsigned wanted = (unsigned)fli_min(1 + next_random(&seed) % COUNT_OF(taken), count - done);
+            assert_int_equal(take(&town, town.home, c, wanted, taken), wanted);
+            for (unsigned i = wanted; i-- > 0; done++)
+                assert_ptr_equal(taken[i], some[done]);
+        }
+        assert_int_equal(free_of(town.home, c), 0);
+    }
+}
+
 enum order { UP, DOWN, SHUFFLED, PAIRS, ORDERS };
 
 static void arrange(void **blocks, unsigned count, enum order order, uint64_t *seed)
@@ -320,6 +345,43 @@ static void a_block_that_is_there_twice_goes_home_once(void **state)
                 assert_int_equal(put(&town, town.home, c, &missing, 1), 0);
                 assert_no_stray(town.slabs);
             }
+}
+
+static void many_blocks_of_some_slabs_come_home_in_any_order_but_not_what_is_none(void **state)
+{
+    struct town town = settle(state);
+    enum { PART = 250, SLABS = 3 };
+    unsigned c = fl_size_class(48);
+    uint64_t seed = 12;
+    void *foreign, *blocks[MOST + MOST];
+    for (unsigned i = 0; i < SLABS; i++)
+        take_in(&town, town.home, c);
+    take_in(&town, town.other, c);
+    assert_int_equal(take(&town, town.other, c, 1, &foreign), 1);
+    for (enum order order = UP; order < ORDERS; order++) {
+        unsigned all = take(&town, town.home, c, COUNT_OF(blocks), blocks), at = 0;
+        arrange(blocks, all, order, &seed);
+        for (; at + PART <= all; at += PART) {
+            void **part = blocks + at, *missing[] = {part[10], part[100], part[240]};
+            void *inside = (char *)part[10] + 16, *twice = part[101];
+            part[10] = inside;
+            part[100] = twice;
+            part[240] = foreign;
+            assert_int_equal(put(&town, town.home, c, part, PART), 1);
+            assert_ptr_equal(part[0], foreign);
+            assert_int_equal(free_of(town.home, c), at + PART - 3);
+            struct fli_stray stray;
+            for (unsigned strays = 0; strays < 2; strays++) {
+                assert_true(fli_stray_take(town.slabs, &stray));
+                assert_ptr_equal(stray.block, stray.was_free ? twice : inside);
+            }
+            assert_false(fli_stray_take(town.slabs, &stray));
+            assert_int_equal(put(&town, town.home, c, missing, COUNT_OF(missing)), 0);
+            assert_no_stray(town.slabs);
+        }
+        assert_int_equal(put(&town, town.home, c, blocks + at, all - at), 0);
+        assert_int_equal(free_of(town.home, c), all);
+    }
 }
 
 static void of_bits_those_that_are_set_already_are_noted_and_the_rest_comes_home(void **state)
@@ -597,6 +659,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         GROUND_TEST(the_lowest_block_is_taken_first_and_stands_last_in_the_array),
+        GROUND_TEST(of_some_free_blocks_the_lowest_are_taken_first),
         GROUND_TEST(blocks_of_every_class_come_home_in_any_order_each_once),
         GROUND_TEST(putting_and_taking_at_random_loses_no_block_and_makes_none),
         GROUND_TEST(blocks_of_another_home_are_left_over),
@@ -605,6 +668,7 @@ int main(void)
         GROUND_TEST(an_address_inside_a_block_is_noted_wherever_it_stands_among_others),
         GROUND_TEST(a_row_of_addresses_inside_blocks_is_no_row_of_blocks),
         GROUND_TEST(a_block_that_is_there_twice_goes_home_once),
+        GROUND_TEST(many_blocks_of_some_slabs_come_home_in_any_order_but_not_what_is_none),
         GROUND_TEST(of_bits_those_that_are_set_already_are_noted_and_the_rest_comes_home),
         GROUND_TEST(bits_come_home_as_blocks_do),
         GROUND_TEST(one_slab_is_used_up_before_another_is_begun),
