@@ -4,10 +4,10 @@
     python3 bench/report/report.py [--smoke | --wide] DIRECTORY
 
 Reads use.json, time.json, memory.json, latency.json, python.json and, where there are such, again.json, clients.json,
-python-3.14.json, multidict-3.13.json and multidict-3.14.json in DIRECTORY, prints the tables, and writes report.html and its plots there. With --wide it only prints a pattern of the
-workloads in time.json that are to be measured again (again.json), because an interval of theirs is too wide for their
-floor. With --smoke the numbers mean nothing: nothing is judged by them, and without gnuplot there are no plots.
-"""
+python-3.14.json, multidict-3.13.json and multidict-3.14.json in DIRECTORY, prints the tables, and writes report.html
+and its plots there. With --wide it only prints a pattern of the workloads in time.json that are to be measured again
+(again.json), because an interval of theirs is too wide for their floor. With --smoke the numbers mean nothing: nothing
+is judged by them, and without gnuplot there are no plots."""
 
 import sys
 
