@@ -178,16 +178,14 @@ static inline unsigned set_or_note(struct fli_slabs *slabs, unsigned class_index
 static bool are_many(const struct fli_slab_class *of, void *const *at, void *const *end)
 {
     size_t count = (size_t)(end - at);
-    unsigned same = 0, rows = 0;
+    unsigned same = 0;
     ptrdiff_t step;
-    if (count < MANY_LEAST || of->blocks > MANY_BLOCKS_MOST)
+    if (count < MANY_LEAST || of->blocks > MANY_BLOCKS_MOST ||
+        begins_row(at + count / 2, end, of->block_bytes, &step))
         return false;
-    for (unsigned i = 1; i <= SAMPLES; i++) {
-        void *const *sample = at + i * (count - 1) / SAMPLES;
-        same += is_same_slab(*at, *sample);
-        rows += begins_row(sample - (sample - at) / 2, end, of->block_bytes, &step);
-    }
-    return same >= SAMPLES / 2 && rows < SAMPLES / 2;
+    for (unsigned i = 1; i <= SAMPLES; i++)
+        same += is_same_slab(*at, at[i * (count - 1) / SAMPLES]);
+    return same >= SAMPLES / 2;
 }
 
 /* The bytes of a word of bits: 0 or 1 for each. */
