@@ -7,8 +7,8 @@
  *     low  = the least of what was held at the looks of a period: nothing of it was used meanwhile
  *     due  = what was low in the period before: it goes back in the course of this one
  *
- * Empty magazines in the pool that no look of a period found in use go back at its end. Metadata of slabs follows at the end of a
- * period, when nothing went back in it any more, or much since metadata last did.
+ * Empty magazines in the pool that no look of a period found in use go back at its end. Metadata of slabs follows at the
+ * end of a period in which nothing went back any more, or when much has gone back since metadata last did.
  *
  * A look is taken by a slow half that finds it due, eight times in a period. So a heap that falls quiet shrinks as long
  * as a trickle of allocations or frees goes on. After a silence longer than a period the first look makes all that is
