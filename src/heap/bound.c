@@ -10,7 +10,7 @@
 #define ABOVE_FIRST (FLI_MIB / 8)
 
 /* The least bound while threads work. Memory that was returned costs a page fault every 4 KiB. */
-#define AT_WORK (8 * FLI_MIB)
+#define AT_WORK (FLI_RARE_PATHS ? ABOVE_FIRST : 8 * FLI_MIB)
 
 /* How many flushes go by between two looks at what the heap holds. */
 enum { FLUSHES_PER_LOOK = 8 };

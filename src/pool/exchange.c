@@ -5,8 +5,6 @@
 #include "pool/realtime.h"
 #include "pool/reserve.h"
 
-#include <string.h>
-
 /* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. */
 enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16, BYTES_PER_NOTICE = 1 << 20 };
 
@@ -379,7 +377,7 @@ void fli_exchange_end_flush_owner(struct fli_backing *backing, struct fli_owner 
             fli_exchange_give_away_owner(magazine, c, backing, owner);
     if (fli_home_try_briefly(owner->home)) {
         fli_rack_reset_empty(&owner->home->rack);
-        memset(owner->home->first, 0, sizeof owner->home->first);
+        fli_home_forget_first(owner->home);
         fli_home_unlock(owner->home);
     }
     fli_store_hint(&owner->home->away, true);

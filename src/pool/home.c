@@ -314,6 +314,12 @@ unsigned fli_home_take(struct fli_homes *homes, struct fli_home *home, unsigned 
 
 /* ---- Slabs that come and go. */
 
+void fli_home_forget_first(struct fli_home *home)
+{
+    for (unsigned c = 0; c < FL_CLASS_COUNT; c++)
+        home->first[c] = 0;
+}
+
 void fli_home_take_in(struct fli_homes *homes, struct fli_home *home, uint32_t slab)
 {
     struct fli_slab *record = fli_slab_at(homes->slabs, slab);

@@ -116,6 +116,9 @@ static inline void fli_home_count_free(struct fli_homes *homes, struct fli_home_
 unsigned fli_home_take(struct fli_homes *homes, struct fli_home *home, unsigned class_index, unsigned count,
                        void **blocks);
 
+/* Has the thread that lives there get its first blocks from shared slabs again. */
+void fli_home_forget_first(struct fli_home *home);
+
 /* Takes in a slab that is in no home and belongs to the caller. */
 void fli_home_take_in(struct fli_homes *homes, struct fli_home *home, uint32_t slab);
 

@@ -71,7 +71,7 @@ struct fli_home *fli_homes_enter(struct fli_homes *homes)
         home = create_locked(homes);
     if (home != NULL) {
         home->vacant = false;
-        memset(home->first, 0, sizeof home->first);
+        fli_home_forget_first(home);
         fli_store_hint(&home->away, false);
     }
     fli_unlock(&homes->lock);

@@ -31,10 +31,10 @@ GOLDEN = {
     "point_static_alloc": ("StaticPoint", 27),
 }
 GOLDEN_WITH_THE_LOCK = {
-    "point_heap_freelane_dealloc": ("Point", 35),
-    "point_static_freelane_dealloc": ("StaticPoint", 24),
-    "label_heap_free": ("Label", 30),
-    "label_heap_freelane_dealloc": ("Label", 97),
+    "point_heap_freelane_dealloc": ("Point", 37),
+    "point_static_freelane_dealloc": ("StaticPoint", 26),
+    "label_heap_free": ("Label", 36),
+    "label_heap_freelane_dealloc": ("Label", 107),
 }
 
 

@@ -255,10 +255,11 @@ static void a_heap_trims_itself_past_what_it_retains(void **state)
     }
 }
 
-/* Blocks that keep their slabs in use while the others go must not make the heap forget its bound. */
 static void what_a_thread_at_work_frees_is_trimmed_from_8_MiB_on_or_when_it_flushes(void **state)
 {
     (void)state;
+    if (FLI_RARE_PATHS)
+        skip(); /* the bound is as low there as for a flush */
     for (size_t mib = 4; mib <= 32; mib *= 8) {
         struct bed bed = bed_with(&(struct fl_options){.magazine_blocks = 64});
         size_t count;
@@ -273,6 +274,7 @@ static void what_a_thread_at_work_frees_is_trimmed_from_8_MiB_on_or_when_it_flus
     }
 }
 
+/* Blocks that keep their slabs in use while the others go must not make the heap forget its bound. */
 static void fragmentation_that_ends_does_not_raise_the_bound_for_good(void **state)
 {
     (void)state;
