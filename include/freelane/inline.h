@@ -48,11 +48,11 @@ struct fl_thread {
     void **deferred[2 * FL_CLASS_COUNT];
     /* Who the thread is in the counts of objects, in the upper 16 bits (object.h). 0: nobody. */
     uint32_t slot;
-    /* The dead objects that the thread keeps constructed, by number of their type (object.h), and how many types. */
-    uint32_t kept_types;
-    struct fl_kept *kept;
     /* The flag of objects that the thread need not count (object.h); 0 if it counts all. */
-    uint32_t uncounted;
+    uint16_t uncounted;
+    /* The dead objects that the thread keeps constructed, by number of their type (object.h), and how many types. */
+    uint16_t kept_types;
+    struct fl_kept *kept;
     /* The library's own state follows. */
 };
 

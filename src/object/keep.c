@@ -80,13 +80,15 @@ static bool load_full(struct fli_thread *thread, struct fl_kept *kept)
 
 /* ---- Types. */
 
-/* Makes room for the type with this number. Returns false if memory is refused. */
+/* Makes room for the type with this number. Returns false if memory is refused, or if there are too many types. */
 static bool enter(struct fl_thread *face, uint32_t number)
 {
     if (number < face->kept_types)
         return true;
+    if (number >= UINT16_MAX)
+        return false;
     struct fl_kept *before = face->kept;
-    uint32_t types = (uint32_t)fli_max(fli_max(number + 1, 2 * face->kept_types), FEWEST_TYPES);
+    size_t types = fli_min(fli_max(fli_max(number + 1, 2 * (size_t)face->kept_types), FEWEST_TYPES), UINT16_MAX);
     struct fl_kept *kept = aligned_alloc(sizeof *kept, types * sizeof *kept);
     if (kept == NULL)
         return false;
@@ -95,13 +97,13 @@ static bool enter(struct fl_thread *face, uint32_t number)
     if (before != NULL)
         memcpy(kept, before, face->kept_types * sizeof *kept);
     face->kept = kept;
-    face->kept_types = types;
+    face->kept_types = (uint16_t)types;
     fli_registry_unlock();
     free(before);
     return true;
 }
 
-/* What the handle keeps of a type; NULL if memory is refused. Keeps errno. */
+/* What the handle keeps of a type; NULL if there is no room for it. Keeps errno. */
 static struct fl_kept *obtain(struct fl_thread *face, const struct fl_constructed_type *type)
 {
     int saved = errno;

@@ -41,7 +41,7 @@ STREAMS = [
     ("caller_free_sized", lambda counts: 20, 18.4),
     ("caller_free_deferred", lambda counts: 2 * counts["caller_free_sized"], 11.2),
     ("caller_dealloc_deferred", lambda counts: 2 * counts["caller_free_sized"], 13.2),
-    ("caller_destroy", lambda counts: 130, 121.2),
+    ("caller_destroy", lambda counts: 130, 121.4),
     ("caller_queue", lambda counts: counts["caller_destroy"], 98),
     ("caller_run_pending", lambda counts: 2 * counts["caller_destroy"] - counts["caller_queue"], 130.6),
 ]

@@ -50,8 +50,7 @@ class Maps(TestCase):
             done = threading.Event()
 
             def work():
-                if not writers:
-                    writers.append(None)
+                if writer.acquire(blocking=False):
                     for _ in range(few(5, 3)):
                         grow(map_)
                         for key in range(0, KEYS):
@@ -69,7 +68,7 @@ class Maps(TestCase):
                     self.assertEqual(last % 3, 0)
                     self.assertLessEqual(last, 3 * sum(range(KEYS)))
 
-            writers = []
+            writer = threading.Lock()
             run_threads(4, work)
             self.assertEqual(map_.sum(0, KEYS), 3 * sum(range(KEYS)))
 

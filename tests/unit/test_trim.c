@@ -446,7 +446,7 @@ static void what_a_trim_returned_stays_returned_where_pages_become_huge(void **s
     skip_under_emulator(NO_ACCOUNT_OF_MEMORY);
     if (FLI_SANITIZED || !can_collapse())
         skip();
-    struct bed bed = bed_with(NULL);
+    struct bed bed = bed_with(&(struct fl_options){.reserve_bytes = 256 * FLI_MIB});
     enum { BLOCK = 1024, MANY = 64 * 1024, IN_A_CHUNK = FLI_CHUNK_BYTES / BLOCK };
     static void *blocks[MANY];
     char *base = bed.heap->backing.slabs.ranges.at[0].base;
