@@ -200,7 +200,7 @@ static size_t room_to_grow(const struct fli_py_thread *thread, size_t size)
 /* Empties the caches that have grown, apart from one: what they have room for besides, the thread may not need any more. */
 static void shrink_others(struct fli_py_thread *thread, const union fl_py_drawer *one)
 {
-    for (size_t i = 0; i < FL_PY_TYPES && thread->grown_bytes > 0; i++) {
+    for (size_t i = 0; i < fli_py_drawers() && thread->grown_bytes > 0; i++) {
         const union fl_py_drawer *drawer = &thread->face.drawers[i];
         if (drawer != one && has_cache(drawer) &&
             room_of(&drawer->cache) > first_room(fli_py_type_of_drawer[i]->size))

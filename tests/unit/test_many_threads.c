@@ -78,16 +78,16 @@ static void few_blocks_of_many_threads_share_slabs(void **state)
 
 enum { LIMIT = 256 << 20 };
 
-/* Another thread gets 95 % of the limit. */
-static void check_what_is_left(struct bed *bed)
+/* Another thread gets 95 % of the limit; where rare paths are common, `then`. More threads find the shared home busy there,
+ * and begin slabs of their own. */
+static void check_what_is_left(struct bed *bed, unsigned then)
 {
     enum { SIZE = 1024 };
     void *list = NULL;
     size_t had = 0;
     for (void *block; (block = fl_alloc(bed->thread, SIZE)) != NULL; list = block, had += SIZE)
         *(void **)block = list;
-    /* Where rare paths are common, more threads find the shared home busy, and begin slabs of their own. */
-    assert_true(had >= (size_t)LIMIT / 100 * (FLI_RARE_PATHS ? 50 : 95));
+    assert_true(had >= (size_t)LIMIT / 100 * (FLI_RARE_PATHS ? then : 95));
     while (list != NULL) {
         void *next = *(void **)list;
         fl_free_sized(bed->thread, list, SIZE);
@@ -96,39 +96,36 @@ static void check_what_is_left(struct bed *bed)
     fl_thread_flush(bed->thread);
 }
 
+/* What sleepers leave of the limit, after as many others were there before them as `crowds` says. */
+static void check_sleepers(struct crowd crowd, unsigned crowds, unsigned then)
+{
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = LIMIT});
+    for (; crowds > 0; crowds--) {
+        gather(&crowd, bed.heap);
+        disperse(&crowd);
+    }
+    gather(&crowd, bed.heap);
+    check_what_is_left(&bed, then);
+    disperse(&crowd);
+    end_bed(&bed);
+}
+
 static void sleepers_leave_the_others_95_percent_of_the_limit(void **state)
 {
     (void)state;
-    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = LIMIT});
-    struct crowd crowd = {.flushes = false};
-    gather(&crowd, bed.heap);
-    check_what_is_left(&bed);
-    disperse(&crowd);
-    end_bed(&bed);
+    check_sleepers((struct crowd){.flushes = false}, 0, 70);
 }
 
 static void so_do_those_that_have_flushed_before(void **state)
 {
     (void)state;
-    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = LIMIT});
-    struct crowd crowd = {.flushes = true};
-    gather(&crowd, bed.heap);
-    check_what_is_left(&bed);
-    disperse(&crowd);
-    end_bed(&bed);
+    check_sleepers((struct crowd){.flushes = true}, 0, 70);
 }
 
 static void and_those_that_come_after_others(void **state)
 {
     (void)state;
-    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = LIMIT});
-    struct crowd crowd = {.flushes = false};
-    gather(&crowd, bed.heap);
-    disperse(&crowd);
-    gather(&crowd, bed.heap);
-    check_what_is_left(&bed);
-    disperse(&crowd);
-    end_bed(&bed);
+    check_sleepers((struct crowd){.flushes = false}, 1, 50);
 }
 
 int main(void)
