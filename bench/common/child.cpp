@@ -80,16 +80,15 @@ bool run_child(const MeasureOptions &options, const std::vector<std::string> &wo
 }
 
 bool run_child_of(const MeasureOptions &options, const std::vector<std::string> &words, const std::string &backend,
-                  std::string *output, bool *left_out)
+                  std::string *output)
 {
     bool is_peer = std::any_of(std::begin(peers), std::end(peers),
                                [&](const Peer &peer) { return backend == peer.name; });
-    *left_out = false;
     if (run_child(options, words, output) || (is_peer && run_child(options, words, output)))
         return true;
     if (is_peer)
         std::fprintf(stderr, "left out: %s\n", backend.c_str());
-    *left_out = true;
+    output->clear();
     return is_peer;
 }
 

@@ -30,9 +30,9 @@ MeasureOptions parse_measure_options(const char *program, int argc, char **argv)
 bool run_child(const MeasureOptions &options, const std::vector<std::string> &words, std::string *output);
 
 /* The same for a measurement of one backend. Another allocator that fails is measured once more, and left out, with a
- * message on stderr, if it fails again. Returns false if Freelane fails. `*left_out` tells whether there is no output. */
+ * message on stderr, if it fails again: then the output is empty. Returns false if Freelane fails. */
 bool run_child_of(const MeasureOptions &options, const std::vector<std::string> &words, const std::string &backend,
-                  std::string *output, bool *left_out);
+                  std::string *output);
 
 /* The names of the backends that can be measured here: freelane, then the peers. Empty, with a message on stderr, if
  * a peer of this release is missing and may not be. */

@@ -283,10 +283,9 @@ int run_as_parent(const MeasureOptions &options)
     std::string results, output;
     for (unsigned repetition = 0; repetition < scale_of(options).repetitions; repetition++) {
         for (const std::string &backend : backends) {
-            bool left_out;
-            if (!run_child_of(options, {backend}, backend, &output, &left_out))
+            if (!run_child_of(options, {backend}, backend, &output))
                 return 1;
-            if (left_out)
+            if (output.empty())
                 continue;
             results += (results.empty() ? "\n" : ",\n");
             results += "    {\"backend\": \"" + backend + "\", \"repetition\": " + std::to_string(repetition) + ", " +
@@ -298,10 +297,9 @@ int run_as_parent(const MeasureOptions &options)
         for (const std::string backend : kForking) {
             if (std::find(backends.begin(), backends.end(), backend) == backends.end())
                 continue;
-            bool left_out;
-            if (!run_child_of(options, {workload, backend}, backend, &output, &left_out))
+            if (!run_child_of(options, {workload, backend}, backend, &output))
                 return 1;
-            if (left_out)
+            if (output.empty())
                 continue;
             forks += (forks.empty() ? "\n" : ",\n");
             forks += "    {\"workload\": \"" + workload + "\", \"backend\": \"" + backend + "\", " + output + "}";

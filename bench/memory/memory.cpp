@@ -49,7 +49,6 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
-#include <memory>
 #include <thread>
 
 namespace bench
@@ -341,19 +340,19 @@ bool measure_quiet_way(const MeasureOptions &options, const QuietWay &way, const
         if (name == DecaysInSilence::kName || std::find(found.begin(), found.end(), name) != found.end())
             names.push_back(name);
     std::vector<std::string> outputs(names.size());
-    std::unique_ptr<bool[]> good(new bool[names.size()]), left_out(new bool[names.size()]);
+    std::vector<char> good(names.size());
     std::vector<std::thread> runs;
     for (size_t i = 0; i < names.size(); i++)
         runs.emplace_back([&, i] {
-            good[i] = run_child_of(options, {way.workload, names[i]}, names[i], &outputs[i], &left_out[i]);
+            good[i] = run_child_of(options, {way.workload, names[i]}, names[i], &outputs[i]);
         });
     for (std::thread &run : runs)
         run.join();
     for (size_t i = 0; i < names.size(); i++)
-        if (!left_out[i])
+        if (!outputs[i].empty())
             results->push_back("    {\"workload\": \"" + std::string(way.workload) + "\", \"backend\": \"" +
                                names[i] + "\", \"repetition\": 0, " + outputs[i] + "}");
-    return std::all_of(good.get(), good.get() + names.size(), [](bool one) { return one; });
+    return std::all_of(good.begin(), good.end(), [](char one) { return one; });
 }
 
 int run_as_child(const MeasureOptions &options)
@@ -386,10 +385,9 @@ int run_as_parent(const MeasureOptions &options)
     for (unsigned repetition = 0; repetition < scale.repetitions; repetition++) {
         for (const std::string workload : {"sizes", "larson", "handoff", "burst", "crowd", "crowd/flushed"}) {
             for (const std::string &backend : workload == "burst" ? with_heaps : backends) {
-                bool left_out;
-                if (!run_child_of(options, {workload, backend}, backend, &output, &left_out))
+                if (!run_child_of(options, {workload, backend}, backend, &output))
                     return 1;
-                if (left_out)
+                if (output.empty())
                     continue;
                 results.push_back("    {\"workload\": \"" + workload + "\", \"backend\": \"" + backend +
                                   "\", \"repetition\": " + std::to_string(repetition) + ", " + output + "}");

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """What bench/python/measure wrote, and the floors with the key "python" judged by it."""
 
-import json
 import math
-import os
 import statistics
 from dataclasses import dataclass
+
+from ratios import read_floors
 
 OURS = "freelane"
 INTERVAL_LEAST = 6  # repetitions of which all differ from the median in the same way less often than 1 in 20
@@ -111,9 +111,7 @@ class PythonResults:
 
     def verdicts(self):
         """Those of all floors of which something was measured."""
-        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "floors.json")
-        with open(path, encoding="utf-8") as file:
-            floors = [floor for floor in json.load(file) if "python" in floor]
+        floors = [floor for floor in read_floors() if "python" in floor]
         return [self.judge(floor) for floor in floors if self.memory_rows or self._chosen(floor)]
 
     def judge(self, floor):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Ratios of medians with their intervals, what decides whether one meets a floor, and the names of the allocators."""
 
+import json
+import os
 import random
 from dataclasses import dataclass
 
@@ -10,6 +12,13 @@ PEERS = ["glibc", "mimalloc", "mimalloc-new", "jemalloc", "jemalloc-new", "tcmal
 NEEDED_PEERS = [peer for peer in PEERS if peer != "tcmalloc-new"]
 RESAMPLES = 1000
 WIDEST = 0.1  # an interval that reaches further than this from the value, either way, is wide
+
+
+def read_floors():
+    """What floors.json asks for."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "floors.json")
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
 
 
 def median_interval(function, *sample_sets):

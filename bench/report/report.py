@@ -23,7 +23,7 @@ import client_report
 import plots
 import python_report
 import use_report
-from results import BACKENDS, BURSTING, OURS, PEERS, Results, duration, megabytes, nanoseconds
+from results import BACKENDS, BURSTING, OURS, PEERS, PYTHONS, Results, duration, megabytes, nanoseconds
 from use_results import WAY_NAMES
 
 # ---- Tables, as lists of rows of text; the first row is the head -----------------------------------------------
@@ -163,7 +163,7 @@ def floors_met(verdicts):
 
 def python_documents(results):
     """What bench/python/measure wrote, for each interpreter."""
-    return [results.raw[name] for name in ("python", "python-3.14") if name in results.raw]
+    return [results.raw[name] for name in PYTHONS if name in results.raw]
 
 
 def multidict_title(multidict):

@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from client_results import ClientResults
 from multidict_results import MultidictResults
 from python_results import PythonResults
-from ratios import NEEDED_PEERS, OURS, PEERS, Ratio, is_clear, is_met, is_wide, median_interval, megabytes
+from ratios import (
+    NEEDED_PEERS, OURS, PEERS, Ratio, is_clear, is_met, is_wide, median_interval, megabytes, read_floors
+)
 from use_results import UseResults
 
 BACKENDS = [OURS, "freelane-call", *PEERS, "limit", "none"]
 DEFERRING = ["qsbr", "bp", "call_rcu", "call_rcu-bp", "free"]
+# What bench/python/measure wrote, for each interpreter, and what bench/python/multidict did.
+PYTHONS = ["python", "python-3.14"]
+MULTIDICTS = ["multidict-3.13", "multidict-3.14"]
 # What a run may have left out: a second measurement, other people's programs, the second interpreter, and multidict.
-OPTIONAL = ["again", "clients", "python-3.14", "multidict-3.13", "multidict-3.14"]
+OPTIONAL = ["again", "clients", *PYTHONS[1:], *MULTIDICTS]
 READING = ["qsbr", "bp", "rwlock", "rwlock-w"]
 BURSTING = [OURS, "freelane-keep", "freelane-qsbr", "freelane-bp", *PEERS]
 
@@ -42,8 +47,8 @@ class Results:
         for name in OPTIONAL:
             if os.path.exists(self._path(name)):
                 self.raw[name] = self._read(name)
-        self.pythons = [PythonResults(self.raw[name]) for name in ("python", "python-3.14") if name in self.raw]
-        self.multidicts = [MultidictResults(self.raw[name]) for name in OPTIONAL[3:] if name in self.raw]
+        self.pythons = [PythonResults(self.raw[name]) for name in PYTHONS if name in self.raw]
+        self.multidicts = [MultidictResults(self.raw[name]) for name in MULTIDICTS if name in self.raw]
         self.use = UseResults(self.raw["use"])
         self.clients = self._read_clients()
         self.context = self.raw["time"]["context"]
@@ -220,14 +225,8 @@ class Results:
 
     # ---- Floors
 
-    @staticmethod
-    def _floors():
-        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "floors.json")
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-
     def verdicts(self):
-        return [verdict for floor in self._floors() if self._can_judge(floor) for verdict in self._judge_all(floor)]
+        return [verdict for floor in read_floors() if self._can_judge(floor) for verdict in self._judge_all(floor)]
 
     def _can_judge(self, floor):
         """What was left out of the build, the report says where its tables would be."""
@@ -315,7 +314,7 @@ class Results:
     def wide_workloads(self):
         """Those whose floors have an interval that settles nothing."""
         wide = []
-        for floor in self._floors():
+        for floor in read_floors():
             if "against" in floor and "workload" in floor and self._can_judge(floor) and not floor.get("reported"):
                 ratio = self._ratio_of(floor)
                 if ratio and is_wide(ratio) and not is_clear(ratio, floor):
