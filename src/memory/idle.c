@@ -4,9 +4,6 @@
 #include "base/lock.h"
 #include "memory/slab_list.h"
 
-/* Chunks at the start of a heap that have small pages, so that a small heap takes no more memory than it uses. */
-enum { SMALL_CHUNKS = 2 };
-
 /* All slabs of a chunk. */
 #define ALL_SLABS UINT32_MAX
 
@@ -22,10 +19,11 @@ static char *chunk_start(const struct fli_slabs *slabs, uint32_t chunk)
 
 /* ---- Huge pages. */
 
-/* How many chunks at the start of the heap have small pages though huge ones are asked for. */
+/* How many chunks at the start of the heap have small pages though huge ones are asked for: a small heap takes no more
+ * memory than it uses. */
 static uint32_t small_chunks(const struct fli_slabs *slabs)
 {
-    return slabs->huge_at_once ? 0 : SMALL_CHUNKS;
+    return slabs->huge_at_once ? 0 : 1;
 }
 
 void fli_idle_advise_new(struct fli_slabs *slabs, size_t before)

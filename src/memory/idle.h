@@ -7,7 +7,7 @@
  * Statistics count its memory, and the next trim tries again to return it.
  *
  * A chunk is 2 MiB of slabs, the size of a huge page. When the library commits memory, it asks for huge pages, unless
- * the host wants none. By default it does not do so for the first chunks of a heap, so that a small heap stays small.
+ * the host wants none. By default it does not do so for the first chunk of a heap, so that a small heap stays small.
  *
  * A chunk has small pages while some of its slabs are cold and others are not. With a huge page, the OS could bring
  * back memory that was returned. When a whole chunk is cold, the first use of a slab brings memory for all, so all

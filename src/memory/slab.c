@@ -13,7 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { COMMIT_SLABS = 64 }; /* slabs committed at a time, at least */
+enum { COMMIT_SLABS = FLI_CHUNK_SLABS }; /* slabs committed at a time, at least */
 
 /* From one block to the next. On a watched heap, at least 16 bytes lie between them, and blocks are aligned as ever. */
 static size_t stride_of(const struct fli_slabs *slabs, size_t bytes)

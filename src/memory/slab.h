@@ -109,7 +109,7 @@ struct fli_slabs {
     /* Constant once made. */
     struct fli_limit *limit;
     bool huge_pages;           /* are asked for */
-    bool huge_at_once;         /* for the first chunks, too */
+    bool huge_at_once;         /* for the first chunk, too */
     bool small_pages;          /* are asked for everywhere */
     bool strict;               /* the OS counts memory that could be written: cold chunks are withdrawn */
     bool defers;               /* blocks can be deferred */
