@@ -76,15 +76,14 @@ static struct fli_magazine *exchange_kept(struct fli_magazine *full, unsigned cl
     return empty;
 }
 
-/* The home of another thread, present to use them, from which all blocks of a magazine come; or NULL. */
-static struct fli_home *other_home(struct fli_magazine *full, unsigned class_index, struct fli_backing *backing,
-                                   const struct fli_owner *owner)
+/* Whether a home asks for a magazine of the class: its thread is present, and no more than one lies there. More would
+ * come back in the order in which they were freed, while blocks that go home one by one come back in the order of their
+ * addresses. A hint. */
+static bool asks_for_magazine(struct fli_home *home, unsigned class_index, struct fli_backing *backing)
 {
-    void **blocks = fli_magazine_floor(full, backing->magazine_blocks[class_index]);
-    struct fli_home *home = fli_homes_other(&backing->homes, owner->home, class_index, blocks,
-                                            fli_magazine_count(full));
-    bool is_used = home != NULL && !fli_load_hint(&home->away) && home != fli_homes_shared(&backing->homes);
-    return is_used ? home : NULL;
+    return fli_chain_blocks(&home->classes[class_index].shelf, &backing->magazines) <=
+               backing->magazine_blocks[class_index] &&
+           !fli_load_hint(&home->away) && home != fli_homes_shared(&backing->homes);
 }
 
 /* Gives a full magazine whole to another home. Returns an empty one; or NULL if there is no room or no empty one. */
@@ -101,20 +100,23 @@ static struct fli_magazine *hand_over(struct fli_magazine *full, unsigned class_
 }
 
 /* Keeps a full magazine at home, or gives it whole to another home. Returns an empty one, and the owner's home is
- * unlocked; or NULL, and the owner's home is still locked if `*at_home`. */
+ * unlocked; or NULL, and the owner's home is still locked if `*at_home`: not where all blocks come from another one. */
 static struct fli_magazine *put_whole(struct fli_magazine *full, unsigned class_index, struct fli_backing *backing,
                                       struct fli_owner *owner, bool *at_home)
 {
     struct fli_magazine *empty = *at_home ? exchange_kept(full, class_index, backing, owner->home, owner) : NULL;
     if (empty != NULL || !fli_owner_is_small(class_index))
         return empty;
-    struct fli_home *other = other_home(full, class_index, backing, owner);
+    void **blocks = fli_magazine_floor(full, backing->magazine_blocks[class_index]);
+    struct fli_home *other = fli_homes_other(&backing->homes, owner->home, class_index, blocks,
+                                             fli_magazine_count(full));
     if (FLI_LIKELY(other == NULL))
         return NULL;
     if (*at_home)
         fli_home_unlock(owner->home);
     *at_home = false;
-    return hand_over(full, class_index, backing, other, owner);
+    return asks_for_magazine(other, class_index, backing) ? hand_over(full, class_index, backing, other, owner)
+                                                          : NULL;
 }
 
 /* Returns a magazine with room for a full one. */

@@ -10,7 +10,9 @@
  * blocks are too few in a slab for order to matter: a rack keeps them up to a bound that grows.
  *
  * A thread cannot keep blocks of another thread's slabs. It gives a full magazine of them whole to the rack of that
- * thread, if it has room. So blocks that one thread allocates and another frees return without a look at each block.
+ * thread, if at most one of the class lies there. So a stream of blocks that one thread allocates and another frees
+ * returns without a look at each block. When a thread drops much that another made, all but two magazines go to the bits
+ * of their slabs, and come out in the order of addresses, not in the order in which they were freed.
  *
  * A rack has a shelf of filled magazines for each class, and one shelf of empty magazines. A shelf is a chain
  * (memory/chain.h). exchange.c and the trims (heap/trim.c) use racks, always under the lock of the home.

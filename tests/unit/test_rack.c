@@ -119,6 +119,21 @@ static void what_a_thread_frees_of_another_comes_back_to_that_in_whole_magazines
     assert_int_equal(fl_thread_detach(consumer), 0);
 }
 
+/* More would come out in the order in which they were freed. */
+static void of_many_blocks_that_a_thread_frees_of_another_two_magazines_come_back_whole(void **state)
+{
+    struct bed *bed = *state;
+    static void *blocks[MANY];
+    struct fl_thread *consumer = fl_thread_attach(bed->heap);
+    for (unsigned round = 0; round < 4; round++) {
+        assert_int_equal(fl_alloc_many(bed->thread, SIZE, MANY, blocks), 0);
+        fl_free_many(consumer, SIZE, MANY, blocks);
+        assert_int_equal(shelved(bed->thread, bed->heap), 2 * MAGAZINE);
+    }
+    assert_sound(bed->heap);
+    assert_int_equal(fl_thread_detach(consumer), 0);
+}
+
 static void a_thread_that_is_away_gets_its_blocks_into_their_bits(void **state)
 {
     struct bed *bed = *state;
@@ -370,6 +385,7 @@ int main(void)
         RACK_TEST(what_a_thread_frees_of_one_class_and_asks_of_another_does_not_grow_a_rack),
         RACK_TEST(a_rack_grows_by_no_more_than_it_gave_away),
         RACK_TEST(what_a_thread_frees_of_another_comes_back_to_that_in_whole_magazines),
+        RACK_TEST(of_many_blocks_that_a_thread_frees_of_another_two_magazines_come_back_whole),
         RACK_TEST(a_thread_that_is_away_gets_its_blocks_into_their_bits),
         RACK_TEST(a_flush_empties_the_rack),
         RACK_TEST(empty_magazines_on_the_rack_serve_every_class),
