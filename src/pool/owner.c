@@ -55,9 +55,16 @@ bool fli_owner_keep(struct fli_magazine *magazine, unsigned class_index, struct 
                     struct fli_home *home)
 {
     struct fli_rack *rack = &home->rack;
-    bool small = fli_owner_is_small(class_index);
-    return fli_rack_put(small ? &rack->small : &rack->large, &home->classes[class_index].shelf, &backing->magazines,
-                        magazine, class_index, small ? small_most(backing, rack) : large_most(backing, rack));
+    struct fli_chain *shelf = &home->classes[class_index].shelf;
+    if (!fli_owner_is_small(class_index))
+        return fli_rack_put(&rack->large, shelf, &backing->magazines, magazine, class_index,
+                            large_most(backing, rack));
+    size_t most = small_most(backing, rack);
+    if (fli_rack_put(&rack->small, shelf, &backing->magazines, magazine, class_index, most))
+        return true;
+    if (fli_rack_overflows(&rack->small, most))
+        fli_rack_forget(&rack->small);
+    return false;
 }
 
 struct fli_magazine *fli_owner_take_kept(unsigned class_index, struct fli_backing *backing, struct fli_home *home)

@@ -28,11 +28,13 @@ static void refuse(struct fli_rack_part *part, unsigned class_index, unsigned ki
         part->refused = 0;
     part->refused_class = (uint8_t)class_index;
     part->refused = (uint16_t)fli_min(part->refused + kib, MOST_KIB);
+    part->turned = (uint16_t)fli_min(part->turned + kib, MOST_KIB);
 }
 
 /* The thread has missed: raises the bound by a step if the part has turned the class away. */
 static void grow(struct fli_rack_part *part, unsigned class_index)
 {
+    part->turned = 0;
     if (part->refused == 0 || part->refused_class != class_index || part->grown >= STEPS_MOST)
         return;
     part->refused = (uint16_t)(part->refused - fli_min(part->refused, STEP_KIB));
@@ -62,6 +64,11 @@ struct fli_magazine *fli_rack_take(struct fli_rack_part *part, struct fli_chain 
     }
     fli_store_own(&part->kib, (uint16_t)(fli_load_own(&part->kib) - cost(magazine, class_index)));
     return magazine;
+}
+
+bool fli_rack_overflows(const struct fli_rack_part *part, size_t most)
+{
+    return fli_rack_bytes(part) + part->turned * FLI_KIB > most;
 }
 
 void fli_rack_forget(struct fli_rack_part *part)

@@ -20,6 +20,9 @@
  * A rack has three parts: small, large and empty magazines. Each part has a bound, which begins low and grows when
  * the thread misses: when it asks for a magazine that was turned away earlier. Growth stops once it covers what was
  * turned away.
+ * If what is freed between two misses is more than the part for small blocks may ever hold, its bound is the first one
+ * again: the part would keep what was freed first, which has left the processor's cache by then, and give it out in the
+ * order in which it was freed, with gaps in the slabs of all the rest.
  *
  *     KiB of a part = sum over its magazines of their own bytes and those of the blocks in them, rounded up
  *     KiB of a part <= min(its bound, the caller's `most`) after each put
@@ -43,6 +46,7 @@ struct fli_rack_part {
     FLI_PLAIN(uint16_t) refused;      /* KiB of one class turned away, less what the bound has grown by since */
     FLI_PLAIN(uint8_t) refused_class; /* that class; 0: empty magazines */
     FLI_PLAIN(uint8_t) grown;         /* steps by which the bound has grown */
+    FLI_PLAIN(uint16_t) turned;       /* KiB of all classes turned away since the thread last missed */
 };
 
 struct fli_rack {
@@ -60,7 +64,12 @@ bool fli_rack_put(struct fli_rack_part *part, struct fli_chain *shelf, const str
 struct fli_magazine *fli_rack_take(struct fli_rack_part *part, struct fli_chain *shelf,
                                    const struct fli_magazines *magazines, unsigned class_index);
 
-/* Lowers the bound of a part to the first one, because what it kept was not used. Under the home's lock. */
+/* Whether a part that may hold `most` bytes could not hold what was turned away since the thread last missed, beside
+ * what it has. Under the home's lock. */
+bool fli_rack_overflows(const struct fli_rack_part *part, size_t most);
+
+/* Lowers the bound of a part to the first one, because what it kept was not used, or not worth it. Under the home's
+ * lock. */
 void fli_rack_forget(struct fli_rack_part *part);
 
 /* Bytes in a part, a moment ago. Any thread. */

@@ -193,6 +193,20 @@ static void a_rack_whose_thread_only_frees_does_not_grow(void **state)
 }
 
 /* Nor is what it frees in one class missed in another. */
+/* The other blocks would lie around the kept ones, and these would come out in the order in which they were freed. */
+static void of_waves_that_do_not_fit_a_rack_keeps_what_it_kept_at_first(void **state)
+{
+    struct bed *bed = *state;
+    static void *blocks[MANY];
+    bed->heap->backing.small_bytes = 8 * FLI_RACK_BYTES_FIRST;
+    for (size_t wave = 0; wave < 8; wave++) {
+        assert_int_equal(fl_alloc_many(bed->thread, SIZE, MANY, blocks), 0);
+        fl_free_many(bed->thread, SIZE, MANY, blocks);
+        assert_true(rack_of(bed->thread)->small.kib * (size_t)1024 <= FLI_RACK_BYTES_FIRST);
+        assert_sound(bed->heap);
+    }
+}
+
 static void what_a_thread_frees_of_one_class_and_asks_of_another_does_not_grow_a_rack(void **state)
 {
     struct bed *bed = *state;
@@ -382,6 +396,7 @@ int main(void)
         RACK_TEST(of_small_blocks_a_rack_keeps_half_a_cache_at_most),
         RACK_TEST(of_large_blocks_a_rack_grows_when_what_it_gave_away_is_missed),
         RACK_TEST(a_rack_whose_thread_only_frees_does_not_grow),
+        RACK_TEST(of_waves_that_do_not_fit_a_rack_keeps_what_it_kept_at_first),
         RACK_TEST(what_a_thread_frees_of_one_class_and_asks_of_another_does_not_grow_a_rack),
         RACK_TEST(a_rack_grows_by_no_more_than_it_gave_away),
         RACK_TEST(what_a_thread_frees_of_another_comes_back_to_that_in_whole_magazines),
