@@ -270,11 +270,16 @@ static inline void free_of_class(struct fl_thread *face, void *block, unsigned c
     fl_cache_put(cache, top, block);
 }
 
-/* Frees a block that lies in no slab of the first range. */
+/* Frees a block that lies in no slab of the range that the thread knows. If it lies in a larger one, the thread knows that
+ * from now on. */
 static __attribute__((noinline)) void free_beyond(struct fl_thread *face, void *block)
 {
-    const struct fl_heap *heap = fli_thread_of(face)->heap;
-    free_of_class(face, block, heap != NULL ? fli_slab_class_of(&heap->backing.slabs, block) : 0);
+    struct fli_thread *thread = fli_thread_of(face);
+    const struct fli_range *range = thread->heap != NULL ? fli_range_of(&thread->heap->backing.slabs.ranges, block)
+                                                         : NULL;
+    if (FLI_LIKELY(range != NULL) && range->span > thread->slabs_span && thread->slabs_span != 0)
+        fli_thread_know_range_owner(thread, range);
+    free_of_class(face, block, range != NULL ? fli_slab_class_in(range, block) : 0);
 }
 
 void fl_free(struct fl_thread *face, void *block)

@@ -128,6 +128,9 @@ enum {
     FLI_HAVE_HUGE_PAGES = FLI_HUGE_PAGES,
     FLI_ADVICE_HUGE = MADV_HUGEPAGE,
     FLI_ADVICE_SMALL = MADV_NOHUGEPAGE,
+    /* Linux's number for: nobody can touch these pages, which stay part of their mapping (MADV_GUARD_INSTALL). Older
+     * systems refuse it. */
+    FLI_ADVICE_GUARD = 102,
     /* The OS moves mapped memory. */
     FLI_HAVE_MREMAP = FLI_MREMAP_TO != 0,
     /* What sysconf calls the size of a processor's second cache; -1 where it has no name for it. */

@@ -16,21 +16,58 @@ static void name(void *base, size_t size)
     errno = saved;
 }
 
-void *fli_os_reserve(size_t size, size_t alignment)
+/* Maps address space. NULL if the OS refuses. Keeps errno. */
+static char *map_space(size_t size, int protection)
 {
     int saved = errno;
-    size_t wanted = size + alignment;
-    char *start = mmap(NULL, wanted, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *start = mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     errno = saved;
-    if (start == MAP_FAILED)
+    return start != MAP_FAILED ? start : NULL;
+}
+
+/* Maps address space that starts at a multiple of `alignment`. NULL if the OS refuses. Keeps errno. */
+static char *map_aligned(size_t size, size_t alignment, int protection)
+{
+    size_t wanted = size + alignment;
+    char *start = map_space(wanted, protection);
+    if (start == NULL)
         return NULL;
     char *base = (char *)fli_round_up((uintptr_t)start, alignment);
     if (base > start)
         munmap(start, (size_t)(base - start));
     if (base + size < start + wanted)
         munmap(base + size, (size_t)(start + wanted - (base + size)));
-    name(base, size);
     return base;
+}
+
+void *fli_os_reserve(size_t size, size_t alignment)
+{
+    char *base = map_aligned(size, alignment, PROT_NONE);
+    if (base != NULL)
+        name(base, size);
+    return base;
+}
+
+void *fli_os_reserve_usable(size_t size, size_t alignment)
+{
+    char *base = map_space(size, PROT_READ | PROT_WRITE);
+    if (base != NULL && (uintptr_t)base % alignment != 0) {
+        munmap(base, size);
+        base = map_aligned(size, alignment, PROT_READ | PROT_WRITE);
+    }
+    if (base == NULL)
+        return NULL;
+    name(base, size);
+    fli_os_advise_huge(base, size, false);
+    return base;
+}
+
+bool fli_os_guard(void *base, size_t size)
+{
+    int saved = errno;
+    bool done = madvise(base, size, FLI_ADVICE_GUARD) == 0 || mprotect(base, size, PROT_NONE) == 0;
+    errno = saved;
+    return done;
 }
 
 void fli_os_release(void *base, size_t size)

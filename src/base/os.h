@@ -3,8 +3,8 @@
  * Address space and memory from the operating system. Only this file calls mmap, mremap, mprotect and madvise.
  *
  * Address space for slabs and magazines is reserved once per heap and never split. It is committed from its start in
- * large contiguous steps, so the kernel keeps one mapping per region, however large the region grows. Pages are
- * returned to the OS with madvise, and then read as zeros. Large blocks and tables have separate mappings. Where the
+ * large contiguous steps, so the kernel keeps one mapping per region, however large the region grows. Small heaps lie
+ * in address space that can be used at once. Pages are returned to the OS with madvise, and then read as zeros. Large blocks and tables have separate mappings. Where the
  * system has names for mappings, all are called "freelane".
  *
  * Any thread may call these functions; for regions, the caller serialises.
@@ -17,6 +17,14 @@
 /* Address space of `size` bytes that starts at a multiple of `alignment` (a power of two), without memory
  * behind it. NULL if the OS refuses. Keeps errno. */
 void *fli_os_reserve(size_t size, size_t alignment);
+
+/* The same, but all of it can be used at once, with small pages. If size and alignment allow it, it lies right beside the
+ * last one that was reserved, so that the kernel keeps one mapping for many. */
+void *fli_os_reserve_usable(size_t size, size_t alignment);
+
+/* From now on, nobody can touch these whole pages of usable memory, which nobody has used. Returns false if the OS
+ * refuses. Keeps errno. */
+bool fli_os_guard(void *base, size_t size);
 
 /* Bytes of a page, a power of two. Memory is committed, and returned to the OS, in multiples of it. */
 size_t fli_os_page(void);

@@ -9,6 +9,11 @@
  *
  * All of it is address space at first. Regions within are committed as they grow. When the slabs are used up, the heap
  * reserves more of them (memory/range.h), unless the host has said how many it wants.
+ *
+ * Where there are many heaps, most are small, and what the kernel keeps of each counts: its mappings, its pages of the
+ * page table. A fork copies these. So such a heap begins with 2 MiB of slabs, and its address space can be used at once.
+ * Neighbours of this kind share a mapping, and pages of the page table. Only if one outgrows this does it reserve as
+ * much as others do.
  */
 #include "heap/heap.h"
 #include "base/check.h"
@@ -35,9 +40,15 @@
 
 struct fli_mutex fli_default_lock = FLI_MUTEX_INITIALIZER(FLI_RANK_DEFAULT);
 
+/* Bytes of address space for the magazines of a heap that begins with so many bytes of slabs. */
+static size_t magazines_bytes(size_t span)
+{
+    return fli_magazines_reserve_bytes(span == FLI_RESERVE_SMALL ? span / 4 : span);
+}
+
 static size_t mapping_bytes(size_t span, bool hardened)
 {
-    return span + fli_range_metadata_bytes(span, hardened) + fli_magazines_reserve_bytes(span);
+    return span + fli_range_metadata_bytes(span, hardened) + magazines_bytes(span);
 }
 
 /* The bytes of slabs that a heap begins with by default: so few that its mapping takes at most a 32nd of the address
@@ -50,11 +61,32 @@ static size_t modest_span(bool hardened)
     return span;
 }
 
+/* Whether a heap should begin small. */
+static bool should_be_small(const struct fl_heap *heap)
+{
+    return heap->options.reserve_bytes == 0 && !heap->is_default && heap->options.huge != FL_HUGE_ALWAYS &&
+           !fli_os_is_strict() && fli_registry_heap_count() >= FLI_HEAPS_MANY;
+}
+
+/* Reserves address space for a heap that begins small. Returns false if the OS refuses it. */
+static bool reserve_small(struct fl_heap *heap)
+{
+    heap->mapping_bytes = fli_round_up(mapping_bytes(FLI_RESERVE_SMALL, heap->hardened), FLI_SLAB_BYTES);
+    heap->mapping = fli_os_reserve_usable(heap->mapping_bytes, FLI_SLAB_BYTES);
+    if (heap->mapping != NULL && fli_os_guard(heap->mapping + FLI_RESERVE_SMALL, fli_os_page()))
+        return true;
+    if (heap->mapping != NULL)
+        fli_os_release(heap->mapping, heap->mapping_bytes);
+    return false;
+}
+
 /* Reserves address space for slabs of `wanted` bytes, or by default for some, as much as the OS grants. Returns the span
  * of the slabs, 0 if the OS refuses it. */
 static size_t reserve(struct fl_heap *heap, size_t wanted)
 {
     bool hardened = heap->hardened;
+    if (should_be_small(heap) && reserve_small(heap))
+        return FLI_RESERVE_SMALL;
     size_t span = wanted != 0 ? fli_round_up(wanted, FLI_MIB) : modest_span(hardened);
     size_t least = wanted != 0 ? span : FLI_RESERVE_MIN;
     for (; span >= least; span /= 2) {
@@ -80,8 +112,12 @@ static int init_backing(struct fl_heap *heap, size_t span)
     fli_pool_init(&backing->pool);
     fli_homes_init(&backing->homes, &backing->slabs, heap->options.limit_bytes != SIZE_MAX);
     fli_large_init(&backing->large, &backing->limit);
-    int failed = fli_magazines_init(&backing->magazines, heap->mapping + span + metadata,
-                                    fli_magazines_reserve_bytes(span), most);
+    int failed = fli_magazines_init(&backing->magazines, heap->mapping + span + metadata, magazines_bytes(span),
+                                    most);
+    if (span == FLI_RESERVE_SMALL) {
+        backing->slabs.ranges.usual = FLI_RESERVE_FIRST;
+        fli_magazines_grow_by(&backing->magazines, FLI_RESERVE_FIRST);
+    }
     fli_deferred_init(&heap->deferred, backing, &heap->grace, heap->options.defer_bytes);
     backing->slabs.huge_pages = !FLI_SANITIZED && heap->options.huge != FL_HUGE_NEVER;
     backing->slabs.huge_at_once = heap->options.huge == FL_HUGE_ALWAYS;

@@ -8,11 +8,15 @@
 #include "base/base.h"
 
 /* The smallest and largest address space of a heap's slabs. By default a heap begins with FIRST, which is halved until
- * the OS grants it and it is modest, but not below MIN. Then it grows to at most DEFAULT. */
+ * the OS grants it and it is modest, but not below MIN. Then it grows to at most DEFAULT. One that is made when there are
+ * MANY heaps already begins with SMALL. */
+#define FLI_RESERVE_SMALL   (2 * FLI_MIB)
 #define FLI_RESERVE_MIN     (4 * FLI_MIB)
 #define FLI_RESERVE_MAX     (1024 * FLI_GIB)
 #define FLI_RESERVE_FIRST   (FLI_RARE_PATHS ? FLI_RESERVE_MIN : 128 * FLI_MIB)
 #define FLI_RESERVE_DEFAULT (FLI_SANITIZED ? FLI_GIB : 64 * FLI_GIB)
+
+enum { FLI_HEAPS_MANY = FLI_RARE_PATHS ? 2 : 16 };
 
 /* Bytes that a heap retains by default. */
 #define FLI_RETAIN_DEFAULT (256 * FLI_MIB)

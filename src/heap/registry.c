@@ -5,6 +5,7 @@
 
 static struct fli_mutex registry_lock = FLI_MUTEX_INITIALIZER(FLI_RANK_REGISTRY);
 static FLI_PLAIN(struct fl_heap *) heaps;
+static FLI_PLAIN(size_t) heap_count;
 
 void fli_registry_lock(void)
 {
@@ -33,9 +34,18 @@ int fli_registry_enter(struct fl_heap *heap)
     int failed = fli_os_thread_prepare_locked();
     if (failed == 0) {
         FLI_LIST_ADD(&heaps, heap, in_registry);
+        heap_count++;
     }
     fli_registry_unlock();
     return failed;
+}
+
+size_t fli_registry_heap_count(void)
+{
+    fli_registry_lock();
+    size_t count = heap_count;
+    fli_registry_unlock();
+    return count;
 }
 
 size_t fli_registry_count(struct fl_heap *heap, unsigned *inside)
@@ -54,5 +64,6 @@ void fli_registry_remove(struct fl_heap *heap)
 {
     fli_registry_lock();
     FLI_LIST_REMOVE(heap, in_registry);
+    heap_count--;
     fli_registry_unlock();
 }

@@ -4,6 +4,7 @@
  * of it. A thread takes the lock when it changes or walks one of these, never when it exchanges magazines.
  *
  *     thread_count of a heap = number of threads on its list `threads`
+ *     heap_count             = number of heaps on the list of heaps
  */
 #ifndef FLI_REGISTRY_H
 #define FLI_REGISTRY_H
@@ -12,6 +13,9 @@
 
 /* Enters a heap. Returns 0, or -ENOMEM if the OS refuses what it takes to watch the exits of threads. */
 int fli_registry_enter(struct fl_heap *heap);
+
+/* The number of heaps that there are. */
+size_t fli_registry_heap_count(void);
 
 /* The number of threads attached to a heap. Stores how many of them are inside a read-side section. */
 size_t fli_registry_count(struct fl_heap *heap, unsigned *inside);

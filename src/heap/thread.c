@@ -78,11 +78,17 @@ struct fli_thread *fli_thread_create(struct fl_heap *heap)
     thread->header = heap->options.header;
     thread->caches = fli_thread_place(thread, false);
     thread->deferred = fli_thread_deferred_place(thread, false);
-    thread->slabs_base = (uintptr_t)heap->backing.slabs.ranges.at[0].base;
-    /* On a watched heap, and on a hardened one, every call takes its slow half. */
-    thread->slabs_span = heap->watched || heap->hardened ? 0 : heap->backing.slabs.ranges.at[0].span;
-    thread->slab_classes = heap->backing.slabs.ranges.at[0].classes;
+    fli_thread_know_range_owner(thread, &heap->backing.slabs.ranges.at[0]);
+    if (heap->watched || heap->hardened)
+        thread->slabs_span = 0; /* every call takes its slow half */
     return thread;
+}
+
+void fli_thread_know_range_owner(struct fli_thread *thread, const struct fli_range *range)
+{
+    thread->slabs_base = (uintptr_t)range->base;
+    thread->slabs_span = range->span;
+    thread->slab_classes = range->classes;
 }
 
 static struct fli_thread *attach(struct fl_heap *heap)

@@ -39,7 +39,7 @@ enum { FLI_LATER_UNKNOWN = 0xff };
 struct fli_thread {
     struct fl_thread face;
 
-    /* Of the heap's first range (memory/range.h). */
+    /* Of one range of the heap (memory/range.h): the first, or a larger one. Only the owner uses them. */
     uintptr_t slabs_base;
     size_t slabs_span; /* 0 in the stand-ins: they own no block */
     FLI_ATOMIC(uint8_t) * slab_classes;
@@ -188,6 +188,10 @@ struct fli_thread *fli_thread_attach_self(struct fl_heap *heap);
 
 /* Creates a handle that is not attached, with a home. Returns NULL if memory is refused. */
 struct fli_thread *fli_thread_create(struct fl_heap *heap);
+
+/* Tells a thread of a range whose blocks fl_free then judges without a look at the heap. Not on a watched or hardened
+ * heap. */
+void fli_thread_know_range_owner(struct fli_thread *thread, const struct fli_range *range);
 
 /* Frees one that never was attached. Its home goes with the others. */
 void fli_thread_destroy(struct fli_thread *thread);

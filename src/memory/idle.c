@@ -29,8 +29,9 @@ static uint32_t small_chunks(const struct fli_slabs *slabs)
 void fli_idle_advise_new(struct fli_slabs *slabs, size_t before)
 {
     const struct fli_region *last = fli_ranges_last(&slabs->ranges);
-    bool is_first = last->base == slabs->ranges.at[0].base;
-    size_t from = fli_max(before, is_first && slabs->huge_pages ? small_chunks(slabs) * (size_t)FLI_CHUNK_BYTES : 0);
+    size_t first = (size_t)slabs->ranges.at[fli_load_own(&slabs->ranges.count) - 1].first - 1;
+    size_t small = slabs->huge_pages ? small_chunks(slabs) * (size_t)FLI_CHUNK_SLABS : 0;
+    size_t from = fli_max(before, (small - fli_min(small, first)) << FLI_SLAB_SHIFT);
     if ((slabs->huge_pages || slabs->small_pages) && from < last->committed)
         fli_os_advise_huge(last->base + from, last->committed - from, slabs->huge_pages);
 }

@@ -109,6 +109,11 @@ int fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes
     return failed;
 }
 
+void fli_magazines_grow_by(struct fli_magazines *magazines, size_t slab_bytes)
+{
+    magazines->usual = magazines_for(slab_bytes);
+}
+
 void fli_magazines_close(struct fli_magazines *magazines)
 {
     for (uint32_t range = 0; range < fli_load_own(&magazines->ranges); range++) {
@@ -150,7 +155,8 @@ static bool grow_locked(struct fli_magazines *magazines)
 {
     fli_assert_held(&magazines->lock);
     uint32_t range = fli_load_own(&magazines->ranges);
-    uint32_t count = (uint32_t)fli_min(magazines->room, magazines->room_most - magazines->room);
+    uint32_t wanted = (uint32_t)fli_max(magazines->room, magazines->usual);
+    uint32_t count = (uint32_t)fli_min(wanted, magazines->room_most - magazines->room);
     if (range == FLI_MAGAZINE_RANGES_MOST)
         return false;
     while (count >= magazines->per_page && !reserve_locked(magazines, count))

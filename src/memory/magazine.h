@@ -71,6 +71,7 @@ struct fli_magazines {
     char *states[FLI_MAGAZINE_RANGES_MOST]; /* of each range: one byte per magazine, see magazine.c */
     uint32_t room;                          /* indexes of all ranges */
     uint32_t room_most;                     /* as far as they may grow */
+    uint32_t usual;                         /* a further range has so many, if it may; set before the first */
     uint32_t per_page;                      /* magazines that fill a page */
     uint32_t carved;                        /* indexes carved so far, 0 included */
     uint32_t returned;                      /* of these, returned */
@@ -79,6 +80,9 @@ struct fli_magazines {
 
 /* Address space that magazines for `slab_bytes` bytes of slabs take. */
 size_t fli_magazines_reserve_bytes(size_t slab_bytes);
+
+/* Further ranges have room for as many as `slab_bytes` bytes of slabs want, at least. Before the first is carved. */
+void fli_magazines_grow_by(struct fli_magazines *magazines, size_t slab_bytes);
 
 /* Lays the first range out in `bytes` bytes of reserved address space at `base`. Further ranges are reserved until there
  * is room for magazines for `most_slab_bytes` bytes of slabs. Returns 0 or -ENOMEM. */

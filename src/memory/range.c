@@ -167,7 +167,8 @@ static void publish_locked(struct fli_ranges *ranges)
 /* Reserves one more range. Returns false if the heap may not grow, or the OS refuses. */
 static bool grow_locked(struct fli_ranges *ranges)
 {
-    size_t span = fli_min(fli_min(ranges->span, fli_os_address_limit() / 8), ranges->span_most - ranges->span);
+    size_t wanted = fli_max(ranges->span, ranges->usual);
+    size_t span = fli_min(fli_min(wanted, fli_os_address_limit() / 8), ranges->span_most - ranges->span);
     if (fli_load_own(&ranges->count) == FLI_RANGES_MOST)
         return false;
     for (; span >= RANGE_LEAST; span /= 2) {

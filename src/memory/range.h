@@ -17,7 +17,7 @@
  * Each of the parts is committed from its start, so a range has four mappings, and two more with marks or states.
  *
  * A heap begins with one range. When its slabs are used up, a further range is reserved: as large as all before
- * together, but at most an eighth of the process's limit, and smaller if the OS refuses that. Slabs are numbered on from
+ * together, or as the first of most heaps if that is more (heap/heap.c), but at most an eighth of the process's limit, and smaller if the OS refuses that. Slabs are numbered on from
  * range to range:
  *
  *     first of a range = 1 + slabs of all ranges before it
@@ -75,6 +75,7 @@ struct fli_ranges {
     /* The lock of the slabs guards what follows. */
     size_t span;      /* of all ranges */
     size_t span_most; /* as far as the heap may grow */
+    size_t usual;     /* a further range has so many bytes at least, if it may; set before the first slab */
     struct fli_range_kind kind;
     struct fli_region parts[FLI_RANGES_MOST][FLI_RANGE_PARTS];
 };

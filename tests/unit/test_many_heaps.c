@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+#include "support.h"
+
+#include <signal.h>
+
+#include "heap/heap.h"
+#include "heap/options.h"
+
+enum { SIZE = 64, HEAPS = 100 };
+
+/* Heaps that begin small, and what the test's thread has of them. */
+struct crowd {
+    struct fl_heap *first[FLI_HEAPS_MANY]; /* as large as ever */
+    struct fl_heap *heaps[HEAPS];
+    struct fl_thread *threads[HEAPS];
+    void *blocks[HEAPS];
+};
+
+static void use(struct crowd *crowd, unsigned i)
+{
+    crowd->threads[i] = fl_thread_attach(crowd->heaps[i]);
+    assert_non_null(crowd->threads[i]);
+    crowd->blocks[i] = fl_alloc(crowd->threads[i], SIZE);
+    assert_non_null(crowd->blocks[i]);
+    memset(crowd->blocks[i], (int)i, SIZE);
+}
+
+static void make(struct crowd *crowd)
+{
+    for (unsigned i = 0; i < FLI_HEAPS_MANY; i++)
+        crowd->first[i] = heap_with(NULL);
+    for (unsigned i = 0; i < HEAPS; i++)
+        crowd->heaps[i] = heap_with(NULL);
+}
+
+static void end(struct crowd *crowd)
+{
+    for (unsigned i = 0; i < HEAPS; i++) {
+        if (crowd->threads[i] != NULL) {
+            fl_free(crowd->threads[i], crowd->blocks[i]);
+            fl_thread_detach(crowd->threads[i]);
+        }
+        end_heap(crowd->heaps[i]);
+    }
+    for (unsigned i = 0; i < FLI_HEAPS_MANY; i++)
+        end_heap(crowd->first[i]);
+}
+
+static unsigned mappings(void)
+{
+    unsigned lines = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    assert_non_null(maps);
+    for (int c; (c = fgetc(maps)) != EOF;)
+        lines += c == '\n';
+    fclose(maps);
+    return lines;
+}
+
+static void many_heaps_share_mappings(void **state)
+{
+    (void)state;
+    static struct crowd crowd;
+    crowd = (struct crowd){0};
+    make(&crowd);
+    for (unsigned i = 0; i < HEAPS; i++) {
+        assert_int_equal(stats_of(crowd.heaps[i]).reserved_bytes, FLI_RESERVE_SMALL);
+        use(&crowd, i);
+    }
+    /* Where the kernel cannot guard pages inside a mapping, the guard behind the slabs of each heap divides it. */
+    unsigned with = mappings();
+    end(&crowd);
+    assert_in_range(with, 1, mappings() + 8 * FLI_HEAPS_MANY + 2 * HEAPS + HEAPS / 4);
+}
+
+/* Fills a heap beyond what it begins with, and frees all of it with `untyped` frees or typed ones. */
+static void outgrow(struct fl_heap *heap, bool untyped)
+{
+    enum { COUNT = 40000, WORDS = 8 };
+    struct fl_thread *thread = fl_thread_attach(heap);
+    void **blocks = calloc(COUNT, sizeof *blocks);
+    assert_non_null(thread);
+    assert_non_null(blocks);
+    for (unsigned round = 0; round < 2; round++) {
+        for (size_t i = 0; i < COUNT; i++) {
+            blocks[i] = fl_alloc(thread, i % 2 != 0 ? SIZE : 2 * SIZE);
+            assert_non_null(blocks[i]);
+            *(size_t *)blocks[i] = i;
+        }
+        assert_sound(heap);
+        for (size_t i = 0; i < COUNT; i++) {
+            assert_int_equal(*(size_t *)blocks[i], i);
+            if (untyped)
+                fl_free(thread, blocks[i]);
+            else
+                fl_free_sized(thread, blocks[i], i % 2 != 0 ? SIZE : 2 * SIZE);
+        }
+    }
+    free(blocks);
+    fl_thread_detach(thread);
+}
+
+static void a_heap_that_outgrows_a_small_start_has_as_much_as_others(void **state)
+{
+    (void)state;
+    static struct crowd crowd;
+    crowd = (struct crowd){0};
+    make(&crowd);
+    for (unsigned i = 0; i < 2; i++) {
+        outgrow(crowd.heaps[i], i == 0);
+        assert_in_range(stats_of(crowd.heaps[i]).reserved_bytes, FLI_RESERVE_SMALL + FLI_RESERVE_MIN,
+                        FLI_RESERVE_SMALL + 2 * FLI_RESERVE_FIRST);
+        fl_heap_trim(crowd.heaps[i], 0);
+        outgrow(crowd.heaps[i], i != 0);
+    }
+    end(&crowd);
+}
+
+static void use_all(void *argument)
+{
+    struct crowd *crowd = argument;
+    for (unsigned i = 0; i < HEAPS; i++) {
+        for (unsigned byte = 0; byte < SIZE; byte++)
+            EXPECT(((unsigned char *)crowd->blocks[i])[byte] == i);
+        void *block = fl_alloc(crowd->threads[i], SIZE);
+        EXPECT(block != NULL && block != crowd->blocks[i]);
+        fl_free(crowd->threads[i], block);
+        EXPECT_SOUND(crowd->heaps[i]);
+    }
+}
+
+static void a_child_has_all_of_them(void **state)
+{
+    (void)state;
+    static struct crowd crowd;
+    crowd = (struct crowd){0};
+    make(&crowd);
+    for (unsigned i = 0; i < HEAPS; i++)
+        use(&crowd, i);
+    assert_child_succeeds(use_all, &crowd);
+    use_all(&crowd);
+    end(&crowd);
+}
+
+static void write_behind(void *argument)
+{
+    default_signals();
+    *(volatile char *)argument = 1;
+}
+
+static void nobody_writes_from_the_slabs_of_a_small_heap_into_its_metadata(void **state)
+{
+    (void)state;
+    skip_under_emulator("it does not guard pages inside mappings");
+    static struct crowd crowd;
+    crowd = (struct crowd){0};
+    make(&crowd);
+    use(&crowd, 0);
+    struct child_end ended = run_child(write_behind, crowd.heaps[0]->mapping + FLI_RESERVE_SMALL);
+    assert_true(WIFSIGNALED(ended.status) || WEXITSTATUS(ended.status) != 0);
+    end(&crowd);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_heaps_share_mappings),
+        cmocka_unit_test(a_heap_that_outgrows_a_small_start_has_as_much_as_others),
+        cmocka_unit_test(a_child_has_all_of_them),
+        cmocka_unit_test(nobody_writes_from_the_slabs_of_a_small_heap_into_its_metadata),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
