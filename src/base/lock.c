@@ -27,7 +27,10 @@ bool fli_lock_is_held(void)
 
 /* ---- Words that threads wait for (U. Drepper, Futexes Are Tricky, 2011). */
 
-enum { FREE, HELD, AWAITED /* held, and other threads may wait */ };
+/* A word is FREE, or the mark of the process that holds the lock (lock.h), or that and AWAITED: other threads may wait. */
+enum { FREE = 0, AWAITED = 1 };
+
+uint32_t fli_lock_of_process = 2;
 
 /* Operations of futex(2). A C library may come without the kernel's headers. */
 enum { OF_THIS_PROCESS = 128, WAIT_UNTIL = 9 | OF_THIS_PROCESS, WAKE = 1 | OF_THIS_PROCESS };
@@ -46,19 +49,26 @@ static void wake(FLI_ATOMIC(uint32_t) * word, int most)
     syscall(SYS_futex, word, WAKE, most, NULL, NULL, 0);
 }
 
+/* Takes a lock whose word is `word`, which is free. Otherwise returns false, and stores the word. */
+static bool take_free_word(struct fli_mutex *mutex, uint32_t *word)
+{
+    /* K1: seq_cst, pairs with K4 in fli_lock_await, and with K6 in release_word: what was done under the lock.
+     * Failure: relaxed, nothing is read then. */
+    return fli_cas_strong(&mutex->word, word, fli_lock_mark(), memory_order_seq_cst, memory_order_relaxed);
+}
+
 static bool try_word(struct fli_mutex *mutex)
 {
     uint32_t word = FREE;
-    /* K1: seq_cst, pairs with K4 in fli_lock_await, and with K6 in release_word: what was done under the lock.
-     * Failure: relaxed, nothing is read then. */
-    return fli_cas_strong(&mutex->word, &word, HELD, memory_order_seq_cst, memory_order_relaxed);
+    return FLI_LIKELY(take_free_word(mutex, &word)) || (fli_lock_is_left(word) && take_free_word(mutex, &word));
 }
 
 FLI_COLD static void wait_for_word(struct fli_mutex *mutex)
 {
+    uint32_t awaited = fli_lock_mark() | AWAITED, word;
     /* K7: seq_cst, pairs with K4 and K6: what was done under the lock. */
-    while (fli_exchange(&mutex->word, AWAITED, memory_order_seq_cst) != FREE)
-        wait_for(&mutex->word, AWAITED, NULL);
+    while ((word = fli_exchange(&mutex->word, awaited, memory_order_seq_cst)) != FREE && !fli_lock_is_left(word))
+        wait_for(&mutex->word, awaited, NULL);
 }
 
 static void take_word(struct fli_mutex *mutex)
@@ -70,7 +80,7 @@ static void take_word(struct fli_mutex *mutex)
 static void release_word(struct fli_mutex *mutex)
 {
     /* K6: release, pairs with K1, K4 and K7: what was done under the lock. */
-    if (FLI_UNLIKELY(fli_exchange(&mutex->word, FREE, memory_order_release) == AWAITED))
+    if (FLI_UNLIKELY((fli_exchange(&mutex->word, FREE, memory_order_release) & AWAITED) != 0))
         wake(&mutex->word, 1);
 }
 
@@ -221,6 +231,15 @@ void fli_lock_hold_all(void (*in_child)(void))
 void fli_lock_note_child(void)
 {
     holder_pid = getpid();
+    fli_lock_of_process += 2;
+    if (fli_lock_of_process == FREE) /* after 2^31 - 1 forks, each in the child of the one before */
+        fli_lock_of_process += 2;
+    fli_lock_keep_stw(&fork_lock);
+}
+
+void fli_lock_keep_stw(struct fli_mutex *mutex)
+{
+    fli_store_own(&mutex->word, fli_lock_mark());
 }
 
 void fli_lock_free_stw(struct fli_mutex *mutex)

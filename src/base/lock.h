@@ -20,6 +20,10 @@
  *     holder == the calling thread    between the handlers of its fork: locks are held, the pool is set aside (pool.h)
  *     otherwise                       locks are taken and released
  *
+ * A thread that finds its rank closed has the lock for a moment, and the child may get its copy of that moment. So the word
+ * of a lock that is held tells by which process it was taken: how many forks there were on the way to that process. Held by
+ * another process is free. Nobody has to look for such locks in the child.
+ *
  * In the child, handlers of the host may run before the library's. So the first request for a lock in the child runs
  * the library's handler.
  *
@@ -80,6 +84,17 @@ static inline void fli_mutex_init(struct fli_mutex *mutex, enum fli_rank rank)
 static inline void fli_mutex_close(struct fli_mutex *mutex)
 {
     pthread_mutex_destroy(&mutex->mutex);
+}
+
+static inline uint32_t fli_lock_mark(void)
+{
+    return 2;
+}
+
+static inline bool fli_lock_is_left(uint32_t word)
+{
+    (void)word;
+    return false;
 }
 
 static inline bool fli_lock_is_closed(enum fli_rank rank)
@@ -155,6 +170,21 @@ static inline void fli_mutex_close(struct fli_mutex *mutex)
     (void)mutex;
 }
 
+/* What the word of a lock is that this process holds: an even number, or that and 1. The child of a fork changes it as
+ * long as it has one thread. */
+extern uint32_t fli_lock_of_process;
+
+static inline uint32_t fli_lock_mark(void)
+{
+    return fli_lock_of_process;
+}
+
+/* Whether a word was left by the process from which this one has forked: the lock is free. */
+static inline bool fli_lock_is_left(uint32_t word)
+{
+    return word != 0 && (word | 1) != (fli_lock_of_process | 1);
+}
+
 /* The latest rank that a fork has closed; 0: the gate is open. */
 extern FLI_ATOMIC(unsigned) fli_lock_gate;
 
@@ -228,10 +258,14 @@ void fli_lock_await(struct fli_mutex *mutex);
  * `in_child` calls fli_lock_note_child. */
 void fli_lock_hold_all(void (*in_child)(void));
 
-/* Says that `in_child` has begun: locks that it requests are held. */
+/* Says that `in_child` has begun: locks that it requests are held. From now on, those that are held in the memory which
+ * the child has got are free, but not the one that fli_lock_begin_fork has taken. */
 void fli_lock_note_child(void);
 
-/* Frees a lock in the child. A thread that found its rank closed may have had it for that moment. */
+/* Goes on to hold a lock in the child that the forking thread has taken before. */
+void fli_lock_keep_stw(struct fli_mutex *mutex);
+
+/* Frees a lock in the child. */
 void fli_lock_free_stw(struct fli_mutex *mutex);
 
 void fli_lock_release_all(void);

@@ -97,6 +97,11 @@ void fli_caretaker_unlock(void)
     fli_unlock(&lock);
 }
 
+void fli_caretaker_keep_stw(void)
+{
+    fli_lock_keep_stw(&lock);
+}
+
 void fli_caretaker_begin_anew_stw(void)
 {
     fli_store_own(&exists, false);

@@ -26,6 +26,7 @@ void fli_caretaker_return(struct fl_heap *heap);
 /* What a fork does to it. The lock is taken before the fork and released after it. */
 void fli_caretaker_lock(void);
 void fli_caretaker_unlock(void);
+void fli_caretaker_keep_stw(void); /* in the child of a fork, see lock.h */
 void fli_caretaker_begin_anew_stw(void);
 
 #endif

@@ -13,38 +13,37 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static void for_each_home(struct fl_heap *heap, void (*operation)(struct fli_home *))
+static void await_homes(struct fl_heap *heap)
 {
     for (struct fli_home *home = fli_homes_first(&heap->backing.homes); home != NULL; home = home->next)
-        operation(home);
+        fli_home_await(home);
 }
 
-/* Applies operations to every lock of a heap of the rank. */
-static void for_each_lock(struct fl_heap *heap, enum fli_rank rank, void (*operation)(struct fli_mutex *),
-                          void (*home_operation)(struct fli_home *))
+/* Waits until every lock of a heap of the rank, which is closed, is free. */
+static void await_locks(struct fl_heap *heap, enum fli_rank rank)
 {
     struct fli_backing *backing = &heap->backing;
     switch (rank) {
     case FLI_RANK_SERVICE:
-        operation(&heap->service_lock);
+        fli_lock_await(&heap->service_lock);
         break;
     case FLI_RANK_TRIM:
-        operation(&heap->trim_lock);
+        fli_lock_await(&heap->trim_lock);
         break;
     case FLI_RANK_DEFERRED:
-        operation(&heap->deferred.lock);
+        fli_lock_await(&heap->deferred.lock);
         break;
     case FLI_RANK_HOMES:
-        operation(&backing->homes.lock);
+        fli_lock_await(&backing->homes.lock);
         break;
     case FLI_RANK_HOME:
-        for_each_home(heap, home_operation);
+        await_homes(heap);
         break;
     default:
-        operation(&backing->slabs.lock);
-        operation(&backing->magazines.lock);
-        operation(&heap->profile_lock);
-        fli_large_for_each_lock(&backing->large, operation);
+        fli_lock_await(&backing->slabs.lock);
+        fli_lock_await(&backing->magazines.lock);
+        fli_lock_await(&heap->profile_lock);
+        fli_large_for_each_lock(&backing->large, fli_lock_await);
     }
 }
 
@@ -55,14 +54,8 @@ static void close_heaps(void)
     for (enum fli_rank rank = FLI_RANK_SERVICE; rank <= FLI_RANK_MEMORY; rank++) {
         fli_lock_close(rank);
         for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
-            for_each_lock(heap, rank, fli_lock_await, fli_home_await);
+            await_locks(heap, rank);
     }
-}
-
-static void free_locks(struct fl_heap *heap)
-{
-    for (enum fli_rank rank = FLI_RANK_SERVICE; rank <= FLI_RANK_MEMORY; rank++)
-        for_each_lock(heap, rank, fli_lock_free_stw, fli_home_free_stw);
 }
 
 /* ---- The pool. */
@@ -227,7 +220,6 @@ static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *
 /* The child's work while all locks count as held. */
 static void begin_anew(struct fl_heap *heap)
 {
-    free_locks(heap);
     fli_walk_leave_behind_stw(heap);
     fli_profile_begin_anew_stw(heap);
     if (heap->grace.kind != FL_GRACE_NONE) {
@@ -254,13 +246,16 @@ static void child(void)
     if (!fli_lock_is_forking())
         return;
     fli_lock_note_child();
+    fli_lock_keep_stw(&fli_default_lock);
+    fli_registry_keep_stw();
+    fli_caretaker_keep_stw();
     fli_random_begin_anew_stw();
     int state = cancel_state;
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
         begin_anew(heap);
     fli_lock_release_all();
     fli_lock_end_fork();
-    fli_rcu_after_fork_child();
+    fli_rcu_after_fork_child(); /* nobody has asked for its locks since they have become free */
     for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
         flush_stopped(heap);
     fli_os_thread_forget_others_stw();

@@ -17,6 +17,11 @@ void fli_registry_unlock(void)
     fli_unlock(&registry_lock);
 }
 
+void fli_registry_keep_stw(void)
+{
+    fli_lock_keep_stw(&registry_lock);
+}
+
 void fli_registry_assert_held(void)
 {
     fli_assert_held(&registry_lock);

@@ -26,6 +26,7 @@ void fli_registry_remove(struct fl_heap *heap);
 void fli_registry_lock(void);
 void fli_registry_unlock(void);
 void fli_registry_assert_held(void);
+void fli_registry_keep_stw(void); /* in the child of a fork, see lock.h */
 
 /* The first of all heaps. Under the registry lock. */
 struct fl_heap *fli_registry_heaps(void);

@@ -18,11 +18,11 @@ enum { RUN_MOST = 64 };
 
 static bool take_lock(struct fli_home *home)
 {
-    uint32_t open = 0;
+    uint32_t word = fli_load_hint(&home->lock);
     /* W1: seq_cst, pairs with W2 in fli_home_unlock, and with W7 in fli_home_await. Failure: relaxed, nothing is read
      * then. */
-    return fli_load_hint(&home->lock) == 0 &&
-           fli_cas_strong(&home->lock, &open, 1, memory_order_seq_cst, memory_order_relaxed);
+    return (word == 0 || fli_lock_is_left(word)) &&
+           fli_cas_strong(&home->lock, &word, fli_lock_mark(), memory_order_seq_cst, memory_order_relaxed);
 }
 
 static void release_lock(struct fli_home *home)
@@ -77,14 +77,9 @@ void fli_home_unlock(struct fli_home *home)
 void fli_home_await(struct fli_home *home)
 {
     /* W7: seq_cst, pairs with W1 in take_lock and W2 in release_lock: all that was done under the lock. */
-    while (fli_load_order(&home->lock, memory_order_seq_cst) != 0)
+    uint32_t word;
+    while ((word = fli_load_order(&home->lock, memory_order_seq_cst)) != 0 && !fli_lock_is_left(word))
         sched_yield();
-}
-
-void fli_home_free_stw(struct fli_home *home)
-{
-    if (fli_load_own(&home->lock) != 0)
-        fli_store_own(&home->lock, 0);
 }
 
 /* ---- The lists. */

@@ -67,7 +67,7 @@ struct fli_home_class {
 };
 
 struct fli_home {
-    FLI_ATOMIC(uint32_t) lock;              /* 1: held */
+    FLI_ATOMIC(uint32_t) lock;              /* 0: free; else as the word of a lock (base/lock.h) */
     FLI_ATOMIC(bool) away;                  /* its slabs may be adopted though they are partly free */
     FLI_PLAIN(bool) vacant;                 /* under the lock of the homes */
     FLI_PLAIN(struct fli_home *) next;      /* constant once entered */
@@ -86,9 +86,8 @@ bool fli_home_try_briefly(struct fli_home *home);
 void fli_home_wait(struct fli_home *home);
 void fli_home_unlock(struct fli_home *home);
 
-/* For the thread that forks, as fli_lock_await and fli_lock_free_stw (lock.h). */
+/* For the thread that forks, as fli_lock_await (lock.h). */
 void fli_home_await(struct fli_home *home);
-void fli_home_free_stw(struct fli_home *home);
 
 /* Asserts that the lock is held, or counts as held; it does not know by which thread. */
 static inline void fli_home_assert_held(struct fli_home *home)

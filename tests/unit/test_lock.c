@@ -166,6 +166,67 @@ static void a_fork_waits_for_the_holder_of_a_lock(void **state)
     pthread_barrier_destroy(&holder.has_it);
 }
 
+/* A thread that has two locks, and one that waits for one of them, as long as the test wants. */
+struct keeper {
+    pthread_barrier_t has_them, lets_go;
+};
+
+static void *keep(void *argument)
+{
+    struct keeper *keeper = argument;
+    fli_lock(&early);
+    fli_lock(&late);
+    pthread_barrier_wait(&keeper->has_them);
+    pthread_barrier_wait(&keeper->lets_go);
+    fli_unlock(&late);
+    fli_unlock(&early);
+    return NULL;
+}
+
+static void take_what_is_left(void *argument)
+{
+    (void)argument;
+    EXPECT(!fli_trylock(&early) && !fli_trylock(&late));
+    fli_lock_begin_fork();
+    fli_lock_note_child();
+    fli_lock_end_fork();
+    fli_lock_await(&late);
+    for (unsigned round = 0; round < 2; round++) {
+        EXPECT(fli_trylock(&early));
+        EXPECT(!fli_trylock(&early));
+        fli_lock(&late);
+        fli_unlock(&late);
+        fli_unlock(&early);
+    }
+    fli_lock(&same);
+    fli_lock_note_child();
+    EXPECT(fli_trylock(&early)); /* nobody has had it since */
+    fli_lock_keep_stw(&same);
+    EXPECT(!fli_trylock(&same));
+}
+
+static void locks_that_another_process_holds_are_free(void **state)
+{
+    (void)state;
+    struct keeper keeper;
+    struct taker taker = {.mutex = &early};
+    pthread_t threads[2];
+    pthread_barrier_init(&keeper.has_them, NULL, 2);
+    pthread_barrier_init(&keeper.lets_go, NULL, 2);
+    assert_int_equal(pthread_create(&threads[0], NULL, keep, &keeper), 0);
+    pthread_barrier_wait(&keeper.has_them);
+    assert_int_equal(pthread_create(&threads[1], NULL, take, &taker), 0);
+    nap();
+    assert_child_succeeds(take_what_is_left, NULL);
+    assert_false(fli_trylock(&late));
+    pthread_barrier_wait(&keeper.lets_go);
+    for (unsigned i = 0; i < COUNT_OF(threads); i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_int_equal(taker.has_it, 1);
+    pthread_barrier_destroy(&keeper.has_them);
+    pthread_barrier_destroy(&keeper.lets_go);
+}
+
 /* ---- Conditions. */
 
 static void a_wait_ends_at_its_time(void **state)
@@ -190,6 +251,7 @@ int main(void)
         cmocka_unit_test(locks_are_taken_in_the_order_of_ranks),
         cmocka_unit_test(a_lock_of_a_closed_rank_is_had_when_the_fork_is_over),
         cmocka_unit_test(a_fork_waits_for_the_holder_of_a_lock),
+        cmocka_unit_test(locks_that_another_process_holds_are_free),
         cmocka_unit_test(a_wait_ends_at_its_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
