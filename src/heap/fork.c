@@ -47,14 +47,25 @@ static void await_locks(struct fl_heap *heap, enum fli_rank rank)
     }
 }
 
+/* Applies an operation to every heap. Under the registry lock. */
+static void for_each_heap(void (*operation)(struct fl_heap *))
+{
+    size_t count;
+    struct fl_heap *const *heaps = fli_registry_heaps(&count);
+    for (size_t i = 0; i < count; i++)
+        operation(heaps[i]);
+}
+
 /* Waits until all locks of all heaps are free, in the order of ranks: a thread that holds a lock may wait for one of a
  * later rank. */
 static void close_heaps(void)
 {
+    size_t count;
+    struct fl_heap *const *heaps = fli_registry_heaps(&count);
     for (enum fli_rank rank = FLI_RANK_SERVICE; rank <= FLI_RANK_MEMORY; rank++) {
         fli_lock_close(rank);
-        for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
-            await_locks(heap, rank);
+        for (size_t i = 0; i < count; i++)
+            await_locks(heaps[i], rank);
     }
 }
 
@@ -142,6 +153,13 @@ static void forget_stopped(struct fl_heap *heap)
         heap->world_stopped = false;
 }
 
+/* The parent's work on a heap. */
+static void resume(struct fl_heap *heap)
+{
+    forget_stopped(heap);
+    put_back(heap);
+}
+
 /* The cancellation state before the fork under way. Under all locks. */
 static int cancel_state;
 
@@ -156,8 +174,7 @@ static void prepare(void)
     fli_registry_lock();
     fli_caretaker_lock();
     close_heaps();
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
-        set_aside(heap);
+    for_each_heap(set_aside);
     fli_rcu_lock();
     cancel_state = state;
     fli_lock_hold_all(child);
@@ -169,10 +186,7 @@ static void parent(void)
         return; /* the handlers were registered during this fork */
     int state = cancel_state;
     fli_lock_release_all();
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next) {
-        forget_stopped(heap);
-        put_back(heap);
-    }
+    for_each_heap(resume);
     fli_lock_end_fork();
     fli_caretaker_unlock();
     fli_registry_unlock();
@@ -226,7 +240,7 @@ static void begin_anew(struct fl_heap *heap)
         fli_deferred_recount_stw(&heap->deferred);
         fli_retired_wait_anew_stw(heap);
     }
-    if (!heap->world_stopped)
+    if (!heap->world_stopped && heap->is_aside) /* otherwise all its threads are the forking one's */
         leave_behind(heap, lose);
     fli_guest_begin_anew_stw(heap);
     reset(heap);
@@ -251,13 +265,11 @@ static void child(void)
     fli_caretaker_keep_stw();
     fli_random_begin_anew_stw();
     int state = cancel_state;
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
-        begin_anew(heap);
+    for_each_heap(begin_anew);
     fli_lock_release_all();
     fli_lock_end_fork();
     fli_rcu_after_fork_child(); /* nobody has asked for its locks since they have become free */
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
-        flush_stopped(heap);
+    for_each_heap(flush_stopped);
     fli_os_thread_forget_others_stw();
     fli_caretaker_begin_anew_stw();
     fli_caretaker_unlock();

@@ -7,7 +7,8 @@
  *               deferred blocks: the kernel copies page after page while other threads work, so it may copy a stack
  *               and the magazines on it at different moments
  *     parent    puts the magazines back and lets others take locks
- *     child     resets the pool to those magazines, deals with the threads that it does not have, and frees the locks:
+ *     child     resets the pool to those magazines, and deals with the threads that it does not have. Locks that these
+ *               seem to hold are free (lock.h):
  *
  *         handle bound to the forking OS thread, or offline     stays
  *         handle of another OS thread, world stopped            its blocks go home, the handle is gone
@@ -20,8 +21,8 @@
  * child handler. Between the handlers nothing waits, because other threads may need the locks, and cancellation is
  * off.
  *
- * Nothing is written to a heap that is at rest. A process with many heaps would otherwise spend most of a fork on copies
- * of their pages.
+ * Nothing is written to a heap that is at rest, and little of it is read. A process with many heaps would otherwise spend
+ * most of a fork on copies of their pages, or on waiting for memory.
  *
  * Deferred blocks wait for grace periods of the child. A thread's magazines of deferred blocks share the fate of its
  * caches.

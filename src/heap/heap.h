@@ -57,7 +57,7 @@ struct fl_heap {
     struct fli_pool_counters detached; /* of threads that are gone */
     size_t lost[FL_CLASS_COUNT];       /* blocks in caches of threads that a fork left behind */
     size_t lost_magazines;
-    FLI_ON_OWN_LINE FLI_LINKS(struct fl_heap) in_registry;
+    FLI_ON_OWN_LINE size_t in_registry; /* its place (registry.h) */
     FLI_PLAIN(struct fli_thread *) threads;
     FLI_PLAIN(size_t) thread_count;
     size_t racks_most;         /* bytes that all racks together may hold; 0: what the options say */

@@ -3,9 +3,15 @@
 #include "heap/os_thread.h"
 #include "heap/thread.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
 static struct fli_mutex registry_lock = FLI_MUTEX_INITIALIZER(FLI_RANK_REGISTRY);
-static FLI_PLAIN(struct fl_heap *) heaps;
-static FLI_PLAIN(size_t) heap_count;
+/* All heaps, and room for more. NULL while there are none. */
+static struct fl_heap **heaps;
+static size_t heap_count, heap_room;
+
+enum { ROOM_FIRST = 16 };
 
 void fli_registry_lock(void)
 {
@@ -27,20 +33,56 @@ void fli_registry_assert_held(void)
     fli_assert_held(&registry_lock);
 }
 
-struct fl_heap *fli_registry_heaps(void)
+struct fl_heap *const *fli_registry_heaps(size_t *count)
 {
     fli_registry_assert_held();
+    *count = heap_count;
     return heaps;
+}
+
+/* Makes room for one more heap. Returns 0 or -ENOMEM. */
+static int make_room_locked(void)
+{
+    fli_registry_assert_held();
+    if (heap_count < heap_room)
+        return 0;
+    size_t room = fli_max(ROOM_FIRST, 2 * heap_room);
+    struct fl_heap **grown = realloc(heaps, room * sizeof *heaps);
+    if (grown == NULL)
+        return -ENOMEM;
+    heaps = grown;
+    heap_room = room;
+    return 0;
+}
+
+static void add_locked(struct fl_heap *heap)
+{
+    fli_registry_assert_held();
+    heap->in_registry = heap_count;
+    heaps[heap_count++] = heap;
+}
+
+static void remove_locked(struct fl_heap *heap)
+{
+    fli_registry_assert_held();
+    struct fl_heap *last = heaps[--heap_count];
+    heaps[heap->in_registry] = last;
+    last->in_registry = heap->in_registry;
+    if (heap_count > 0)
+        return;
+    free(heaps);
+    heaps = NULL;
+    heap_room = 0;
 }
 
 int fli_registry_enter(struct fl_heap *heap)
 {
     fli_registry_lock();
     int failed = fli_os_thread_prepare_locked();
-    if (failed == 0) {
-        FLI_LIST_ADD(&heaps, heap, in_registry);
-        heap_count++;
-    }
+    if (failed == 0)
+        failed = make_room_locked();
+    if (failed == 0)
+        add_locked(heap);
     fli_registry_unlock();
     return failed;
 }
@@ -68,7 +110,6 @@ size_t fli_registry_count(struct fl_heap *heap, unsigned *inside)
 void fli_registry_remove(struct fl_heap *heap)
 {
     fli_registry_lock();
-    FLI_LIST_REMOVE(heap, in_registry);
-    heap_count--;
+    remove_locked(heap);
     fli_registry_unlock();
 }

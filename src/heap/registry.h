@@ -4,14 +4,14 @@
  * of it. A thread takes the lock when it changes or walks one of these, never when it exchanges magazines.
  *
  *     thread_count of a heap = number of threads on its list `threads`
- *     heap_count             = number of heaps on the list of heaps
+ *     heaps[h->in_registry] = h, for each heap h
  */
 #ifndef FLI_REGISTRY_H
 #define FLI_REGISTRY_H
 
 #include "heap/heap.h"
 
-/* Enters a heap. Returns 0, or -ENOMEM if the OS refuses what it takes to watch the exits of threads. */
+/* Enters a heap. Returns 0, or -ENOMEM if the OS refuses memory, or what it takes to watch the exits of threads. */
 int fli_registry_enter(struct fl_heap *heap);
 
 /* The number of heaps that there are. */
@@ -28,7 +28,8 @@ void fli_registry_unlock(void);
 void fli_registry_assert_held(void);
 void fli_registry_keep_stw(void); /* in the child of a fork, see lock.h */
 
-/* The first of all heaps. Under the registry lock. */
-struct fl_heap *fli_registry_heaps(void);
+/* All heaps, and how many they are. They stand in an array, so that the processor can wait for several of them at once
+ * when a fork looks at all. Under the registry lock; changes when a heap is entered or removed. */
+struct fl_heap *const *fli_registry_heaps(size_t *count);
 
 #endif

@@ -47,26 +47,41 @@ static void find_name(long number, char *name, size_t size)
     fli_cancel_restore(state);
 }
 
-/* Finds handles whose OS threads hold grace period `number` up, in all heaps, because all heaps of a kind share it.
- * Each OS thread is found once. Returns how many there are. */
+/* The handles found so far. Each OS thread is found once. */
+struct found {
+    struct fl_stall *stalls;
+    unsigned count;
+};
+
+/* Finds handles of a heap whose OS threads hold grace period `number` up. */
+static void find_in_heap_locked(struct found *found, struct fl_heap *heap, int64_t number)
+{
+    enum fl_grace kind = heap->grace.kind;
+    struct fli_thread *thread = heap->threads;
+    for (; thread != NULL && found->count < STALLS_NAMED; thread = thread->in_heap.next) {
+        if (thread->os_thread == NULL || !fli_reader_holds_up(&thread->os_thread->readers[kind], kind, number))
+            continue;
+        bool again = false;
+        for (unsigned i = 0; i < found->count; i++)
+            again = again || found->stalls[i].os_thread == thread->os_thread->number;
+        if (!again)
+            found->stalls[found->count++] = (struct fl_stall){.thread = &thread->face,
+                                                              .os_thread = thread->os_thread->number};
+    }
+}
+
+/* Finds such handles of all heaps, because all heaps of a kind share it. Returns how many there are. */
 static unsigned find_readers(enum fl_grace kind, int64_t number, struct fl_stall *stalls)
 {
-    unsigned count = 0;
+    struct found found = {.stalls = stalls};
+    size_t count;
     fli_registry_lock();
-    for (struct fl_heap *heap = fli_registry_heaps(); heap != NULL; heap = heap->in_registry.next)
-        for (struct fli_thread *thread = heap->threads; thread != NULL && count < STALLS_NAMED;
-             thread = thread->in_heap.next) {
-            if (heap->grace.kind != kind || thread->os_thread == NULL ||
-                !fli_reader_holds_up(&thread->os_thread->readers[kind], kind, number))
-                continue;
-            bool again = false;
-            for (unsigned i = 0; i < count; i++)
-                again = again || stalls[i].os_thread == thread->os_thread->number;
-            if (!again)
-                stalls[count++] = (struct fl_stall){.thread = &thread->face, .os_thread = thread->os_thread->number};
-        }
+    struct fl_heap *const *heaps = fli_registry_heaps(&count);
+    for (size_t i = 0; i < count; i++)
+        if (heaps[i]->grace.kind == kind)
+            find_in_heap_locked(&found, heaps[i], number);
     fli_registry_unlock();
-    return count;
+    return found.count;
 }
 
 static void name_readers(struct fl_heap *heap, int64_t number, double seconds)
