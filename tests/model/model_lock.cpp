@@ -10,8 +10,10 @@
  *     waited      the same with a second thread that waits for the lock (with three preemptions)
  *     tried       a thread tries the lock, and another one forks
  *     home        the same with the lock of a home
+ *     left        two threads take a lock that another process seems to hold; a third one tries it
+ *     home_left   two threads take such a lock of a home
  *
- * usage: model_lock locked|forked|waited|tried|home [--expect-error]
+ * usage: model_lock locked|forked|waited|tried|home|left|home_left [--expect-error]
  */
 #include "base/lock.h"
 #include "model_check.h"
@@ -133,6 +135,40 @@ struct home_lock : lock_model<home_lock, 2> {
     }
 };
 
+/* What another process has left in a word. */
+enum { LEFT = 4 };
+
+struct left : lock_model<left, 3> {
+    enum { CHANGES = 2 };
+    void before()
+    {
+        lock_model<left, 3>::before();
+        fli_store_relaxed(&mutex.word, LEFT);
+    }
+    void thread(unsigned self)
+    {
+        if (self < 2)
+            return lock();
+        if (fli_trylock(&mutex))
+            fli_unlock(&mutex);
+    }
+};
+
+struct home_left : lock_model<home_left, 2> {
+    enum { CHANGES = 2 };
+    void before()
+    {
+        lock_model<home_left, 2>::before();
+        fli_store_relaxed(&home.lock, LEFT);
+    }
+    void thread(unsigned)
+    {
+        fli_home_wait(&home);
+        change();
+        fli_home_unlock(&home);
+    }
+};
+
 } // namespace
 
 int main(int argc, char **argv)
@@ -148,6 +184,11 @@ int main(int argc, char **argv)
         return check<tried>(expect_error);
     if (is_asked_for("home", argc, argv, &expect_error))
         return check<home_lock>(expect_error);
-    std::cerr << "usage: " << argv[0] << " locked|forked|waited|tried|home [--expect-error]" << std::endl;
+    if (is_asked_for("left", argc, argv, &expect_error))
+        return check<left>(expect_error);
+    if (is_asked_for("home_left", argc, argv, &expect_error))
+        return check<home_left>(expect_error);
+    std::cerr << "usage: " << argv[0] << " locked|forked|waited|tried|home|left|home_left [--expect-error]"
+              << std::endl;
     return 2;
 }
