@@ -5,6 +5,8 @@
  * it. Another allocates and frees all the time, 32 operations at a time, and keeps up to 20 000 blocks. What such a turn
  * takes beyond 20 us, while a fork is under way, is lost. Other allocators have no heaps to make: theirs are the figures
  * of a program that has as little memory.
+ *
+ * And `fork/many`: how long the call of fork takes with 10 000 such heaps, in a process with one thread.
  */
 #ifndef FREELANE_BENCH_FORKS_H
 #define FREELANE_BENCH_FORKS_H
@@ -57,6 +59,24 @@ template <> class Heaps<Freelane>
   private:
     std::vector<std::pair<struct fl_heap *, struct fl_thread *>> heaps_;
 };
+
+/* Milliseconds that the call of fork takes with so many heaps, sorted. Empty if a fork was refused. */
+template <class B> std::vector<double> time_forks(unsigned heaps, unsigned forks)
+{
+    Heaps<B> made(heaps);
+    std::vector<double> taken;
+    for (unsigned i = 0; i < forks; i++) {
+        auto before = std::chrono::steady_clock::now();
+        pid_t child = fork();
+        if (child == 0)
+            _exit(0);
+        taken.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - before).count());
+        if (child < 0 || waitpid(child, nullptr, 0) != child)
+            return {};
+    }
+    std::sort(taken.begin(), taken.end());
+    return taken;
+}
 
 template <class B> class Forks
 {

@@ -15,7 +15,7 @@
  * is interrupts and preemption, which the tail of each backend has too. A histogram keeps 1/32 of each value.
  *
  * Then it measures what a fork costs another thread (forks.h), where much is written and where there are many heaps: the
- * median and the most of some forks.
+ * median and the most of some forks. And how long the call itself takes with a great many heaps.
  *
  * For each backend, operation and repetition the document gives the nanoseconds at p50, p99, p99.99 and the maximum.
  * "curve" gives the nanoseconds at 1 - 10^-x, for x from 0.25 in steps of a quarter. With --smoke everything is brief,
@@ -46,13 +46,13 @@ constexpr size_t kSize = 48;
 constexpr unsigned kLog2Least = 6;
 
 struct Scale {
-    unsigned log2_most, cycles, repetitions, forks, fork_heaps;
+    unsigned log2_most, cycles, repetitions, forks, fork_heaps, fork_many;
     size_t fork_bytes;
 };
 
-constexpr Scale kFull = {21, 3, 3, 15, 500, size_t(2) << 30};
-constexpr Scale kQuick = {21, 1, 1, 5, 500, 256 << 20};
-constexpr Scale kSmoke = {12, 1, 1, 2, 20, 1 << 20};
+constexpr Scale kFull = {21, 3, 3, 15, 500, 10000, size_t(2) << 30};
+constexpr Scale kQuick = {21, 1, 1, 5, 500, 10000, 256 << 20};
+constexpr Scale kSmoke = {12, 1, 1, 2, 20, 40, 1 << 20};
 
 const Scale &scale_of(const MeasureOptions &options)
 {
@@ -261,6 +261,19 @@ struct MeasureForks {
     }
 };
 
+struct TimeForks {
+    const Scale &scale;
+    bool good = false;
+
+    template <class B> void visit()
+    {
+        std::vector<double> taken = time_forks<B>(scale.fork_many, scale.forks);
+        good = !taken.empty();
+        if (good)
+            std::printf("\"fork_ms\": %.3f, \"most_ms\": %.3f", taken[taken.size() / 2], taken.back());
+    }
+};
+
 constexpr const char *kForking[] = {"freelane", "glibc", "mimalloc-new", "jemalloc-new"};
 
 int run_as_child(const MeasureOptions &options)
@@ -268,6 +281,11 @@ int run_as_child(const MeasureOptions &options)
     if (options.child[0] == "fork" || options.child[0] == "fork/heaps") {
         load_backend(options.child.at(1));
         MeasureForks measurement{scale_of(options), options.child[0] == "fork/heaps"};
+        return !visit_backend(options.child.at(1), measurement) || !measurement.good;
+    }
+    if (options.child[0] == "fork/many") {
+        load_backend(options.child.at(1));
+        TimeForks measurement{scale_of(options)};
         return !visit_backend(options.child.at(1), measurement) || !measurement.good;
     }
     load_backend(options.child[0]);
@@ -293,7 +311,7 @@ int run_as_parent(const MeasureOptions &options)
         }
     }
     std::string forks;
-    for (const std::string workload : {"fork", "fork/heaps"}) {
+    for (const std::string workload : {"fork", "fork/heaps", "fork/many"}) {
         for (const std::string backend : kForking) {
             if (std::find(backends.begin(), backends.end(), backend) == backends.end())
                 continue;

@@ -124,6 +124,10 @@ def fork_table(results):
         rows.append([title, *cells])
         for what, what_title in (("lost_ms", "ms that another thread loses"), ("most_ms", "at most")):
             rows.append([what_title, *(f"{row[what]:.1f}" for row in cells.values())])
+    cells = results.forks.get("fork/many")
+    if cells is not None:
+        rows.append(["a fork with 10 000 heaps", *cells])
+        rows.append(["ms that the call takes", *(f"{row['fork_ms']:.1f}" for row in cells.values())])
     return rows
 
 

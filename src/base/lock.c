@@ -30,7 +30,7 @@ bool fli_lock_is_held(void)
 /* A word is FREE, or the mark of the process that holds the lock (lock.h), or that and AWAITED: other threads may wait. */
 enum { FREE = 0, AWAITED = 1 };
 
-uint32_t fli_lock_of_process = 2;
+FLI_ATOMIC(uint32_t) fli_lock_forks;
 
 /* Operations of futex(2). A C library may come without the kernel's headers. */
 enum { OF_THIS_PROCESS = 128, WAIT_UNTIL = 9 | OF_THIS_PROCESS, WAKE = 1 | OF_THIS_PROCESS };
@@ -231,9 +231,9 @@ void fli_lock_hold_all(void (*in_child)(void))
 void fli_lock_note_child(void)
 {
     holder_pid = getpid();
-    fli_lock_of_process += 2;
-    if (fli_lock_of_process == FREE) /* after 2^31 - 1 forks, each in the child of the one before */
-        fli_lock_of_process += 2;
+    fli_count(&fli_lock_forks, 2u);
+    if (fli_lock_mark() == FREE) /* after 2^31 - 1 forks, each in the child of the one before */
+        fli_count(&fli_lock_forks, 2u);
     fli_lock_keep_stw(&fork_lock);
 }
 

@@ -170,19 +170,19 @@ static inline void fli_mutex_close(struct fli_mutex *mutex)
     (void)mutex;
 }
 
-/* What the word of a lock is that this process holds: an even number, or that and 1. The child of a fork changes it as
- * long as it has one thread. */
-extern uint32_t fli_lock_of_process;
+/* Twice the number of forks on the way to this process. The child of a fork changes it while it has one thread. */
+extern FLI_ATOMIC(uint32_t) fli_lock_forks;
 
+/* What the word of a lock is that this process holds: an even number, or that and 1. */
 static inline uint32_t fli_lock_mark(void)
 {
-    return fli_lock_of_process;
+    return fli_load_relaxed(&fli_lock_forks) + 2; /* relaxed: constant while there are several threads */
 }
 
 /* Whether a word was left by the process from which this one has forked: the lock is free. */
 static inline bool fli_lock_is_left(uint32_t word)
 {
-    return word != 0 && (word | 1) != (fli_lock_of_process | 1);
+    return word != 0 && (word | 1) != (fli_lock_mark() | 1);
 }
 
 /* The latest rank that a fork has closed; 0: the gate is open. */
