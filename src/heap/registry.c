@@ -8,8 +8,8 @@
 
 static struct fli_mutex registry_lock = FLI_MUTEX_INITIALIZER(FLI_RANK_REGISTRY);
 /* All heaps, and room for more. NULL while there are none. */
-static struct fl_heap **heaps;
-static size_t heap_count, heap_room;
+static FLI_PLAIN(struct fl_heap **) heaps;
+static FLI_PLAIN(size_t) heap_count, heap_room;
 
 enum { ROOM_FIRST = 16 };
 
@@ -40,6 +40,16 @@ struct fl_heap *const *fli_registry_heaps(size_t *count)
     return heaps;
 }
 
+/* Gives the array up, and has room for `room` heaps from now on, in `array`. */
+static void replace_array_locked(struct fl_heap **array, size_t room)
+{
+    fli_registry_assert_held();
+    struct fl_heap **old = heaps;
+    heaps = array;
+    heap_room = room;
+    free(old);
+}
+
 /* Makes room for one more heap. Returns 0 or -ENOMEM. */
 static int make_room_locked(void)
 {
@@ -47,32 +57,32 @@ static int make_room_locked(void)
     if (heap_count < heap_room)
         return 0;
     size_t room = fli_max(ROOM_FIRST, 2 * heap_room);
-    struct fl_heap **grown = realloc(heaps, room * sizeof *heaps);
+    struct fl_heap **grown = calloc(room, sizeof *grown), **old = heaps;
     if (grown == NULL)
         return -ENOMEM;
-    heaps = grown;
-    heap_room = room;
+    for (size_t i = 0; i < heap_count; i++)
+        grown[i] = old[i];
+    replace_array_locked(grown, room);
     return 0;
 }
 
 static void add_locked(struct fl_heap *heap)
 {
     fli_registry_assert_held();
+    struct fl_heap **array = heaps;
     heap->in_registry = heap_count;
-    heaps[heap_count++] = heap;
+    array[heap_count++] = heap;
 }
 
 static void remove_locked(struct fl_heap *heap)
 {
     fli_registry_assert_held();
-    struct fl_heap *last = heaps[--heap_count];
-    heaps[heap->in_registry] = last;
+    struct fl_heap **array = heaps, *last = array[heap_count - 1];
+    array[heap->in_registry] = last;
     last->in_registry = heap->in_registry;
-    if (heap_count > 0)
-        return;
-    free(heaps);
-    heaps = NULL;
-    heap_room = 0;
+    heap_count -= 1;
+    if (heap_count == 0)
+        replace_array_locked(NULL, 0);
 }
 
 int fli_registry_enter(struct fl_heap *heap)
