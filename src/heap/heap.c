@@ -160,7 +160,7 @@ static const char *make_parts(struct fl_heap *heap, size_t span)
         return "a fork handler";
     if (fli_caretaker_adopt(heap) != 0)
         return "a thread for option decay_thread";
-    return fli_registry_enter(heap) != 0 ? "a thread-specific key or memory for the registry" : NULL;
+    return fli_registry_enter(heap) != 0 ? "memory for the registry of heaps, or a thread-specific key" : NULL;
 }
 
 /* Creates a heap in zeroed memory. Returns 0; or -ENOMEM or -ENOTSUP with a message, and leaves nothing behind. */

@@ -180,7 +180,7 @@ static struct fl_heap *create_step(const struct fl_options *options)
 {
     static const char *const culprits[CALLS] = {
         [MMAP] = "address space", [MPROTECT] = "slab table",   [ALIGNED_ALLOC] = "memory for a",
-        [KEY_CREATE] = "key",     [ATFORK] = "a fork handler", [CALLOC] = "memory for a thread",
+        [KEY_CREATE] = "key",     [ATFORK] = "a fork handler", [CALLOC] = "memory for ",
     };
     char error[256] = "";
     begin_step();
