@@ -17,6 +17,7 @@
 #include "memory/block.h"
 #include "memory/state.h"
 #include "memory/stray.h"
+#include "pool/allowance.h"
 #include "pool/reserve.h"
 
 #include <errno.h>
@@ -116,7 +117,11 @@ static inline __attribute__((always_inline)) void *refill_and_pop(struct fli_thr
     if (FLI_UNLIKELY(heap->options.on_refill != NULL) && thread != heap->service &&
         !tell_refill(thread, class_index, blocks))
         return NULL;
-    return pop_owner(thread, fli_thread_cache(thread, class_index), class_index, is_quick);
+    struct fl_cache *cache = fli_thread_cache(thread, class_index);
+    void *block = pop_owner(thread, cache, class_index, is_quick);
+    if (FLI_UNLIKELY(thread->owner.closes))
+        fli_allowance_close_owner(cache, class_index, &heap->backing, &thread->owner);
+    return block;
 }
 
 static inline __attribute__((always_inline)) void *take(struct fli_thread *thread, unsigned class_index, bool pressed,
@@ -131,11 +136,6 @@ static inline __attribute__((always_inline)) void *take(struct fli_thread *threa
 static void *alloc_pressed(struct fli_thread *thread, unsigned class_index, bool pressed)
 {
     return take(thread, class_index, pressed, false);
-}
-
-static void *alloc_block(struct fli_thread *thread, unsigned class_index)
-{
-    return alloc_pressed(thread, class_index, false);
 }
 
 /* Trims the thread's heap, because an allocation would fail. */
@@ -242,7 +242,7 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
         return NULL;
     }
     unsigned class_index = fli_class_of_size(request->size);
-    void *block = class_index != 0 ? alloc_block(thread, class_index) : alloc_large(thread, request);
+    void *block = class_index != 0 ? alloc_pressed(thread, class_index, false) : alloc_large(thread, request);
     if (FLI_UNLIKELY(block == NULL) && class_index != 0 && !thread->owner.realtime)
         block = make_room(thread, class_index);
     if (FLI_UNLIKELY((*heap)->watched) && block != NULL && class_index != 0)

@@ -14,6 +14,7 @@
 #include "heap/walk.h"
 #include "memory/block.h"
 #include "memory/stray.h"
+#include "pool/allowance.h"
 
 #include <errno.h>
 
@@ -67,7 +68,13 @@ static bool push_owner(struct fli_thread *thread, unsigned class_index, void *bl
 {
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
     if (fl_cache_is_full(cache->top)) {
-        if (!fli_exchange_make_room_owner(cache, class_index, &thread->heap->backing, &thread->owner))
+        struct fli_backing *backing = &thread->heap->backing;
+        if (fli_allowance_is_scarce(backing) &&
+            fli_allowance_pass_by_owner(block, cache, class_index, backing, &thread->owner)) {
+            keep_up(thread);
+            return true;
+        }
+        if (!fli_exchange_make_room_owner(cache, class_index, backing, &thread->owner))
             return false;
         keep_up(thread);
     }

@@ -51,7 +51,7 @@ static void count_held_locked(struct fl_heap *heap, unsigned class_index, struct
     struct fli_backing *backing = &heap->backing;
     stats->block_bytes = fli_class_bytes(class_index);
     stats->magazine_blocks = backing->magazine_blocks[class_index];
-    stats->cached = fli_exchange_kept_blocks(backing, class_index) + cached_blocks(heap->service, class_index);
+    stats->cached = fli_owner_kept_blocks(backing, class_index) + cached_blocks(heap->service, class_index);
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
         stats->cached += cached_blocks(thread, class_index);
     stats->pooled = fli_stack_blocks(&backing->pool.filled[class_index], &backing->magazines);

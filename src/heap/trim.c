@@ -91,7 +91,7 @@ static size_t unshelve(struct trim *trim, struct fli_home *home, unsigned class_
     struct fli_backing *backing = trim->backing;
     struct fli_magazine *magazine;
     size_t bytes = 0;
-    while (bytes < most && (magazine = fli_exchange_take_kept(backing, home, class_index)) != NULL) {
+    while (bytes < most && (magazine = fli_owner_take_shelved(backing, home, class_index)) != NULL) {
         bytes += fli_load_own(&magazine->count) * fli_class_bytes(class_index);
         fli_stack_push_mpmc(&backing->pool.filled[class_index], &backing->magazines, magazine, trim->counters);
     }
@@ -103,7 +103,7 @@ static size_t unshelve(struct trim *trim, struct fli_home *home, unsigned class_
 static void empty_shelves(struct trim *trim, struct fli_home *home)
 {
     struct fli_magazine *magazine;
-    while ((magazine = fli_exchange_take_kept(trim->backing, home, 0)) != NULL)
+    while ((magazine = fli_owner_take_shelved(trim->backing, home, 0)) != NULL)
         keep_empty(trim, magazine);
     FLI_FOR_USED_CLASSES (c, &trim->backing->slabs)
         trim->free += unshelve(trim, home, c, SIZE_MAX);
@@ -281,7 +281,7 @@ static size_t kept_bytes(struct fli_backing *backing)
 {
     size_t bytes = 0;
     FLI_FOR_USED_CLASSES (c, &backing->slabs)
-        bytes += fli_exchange_kept_blocks(backing, c) * fli_class_bytes(c);
+        bytes += fli_owner_kept_blocks(backing, c) * fli_class_bytes(c);
     return bytes;
 }
 

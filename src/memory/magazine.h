@@ -2,15 +2,17 @@
  *
  * Magazines: arrays of pointers to free blocks, named by an index.
  *
- *     0        4       6       8               16                                    2048
- *     +--------+-------+-------+---------------+---------+---------+--   --+---------+
- *     | next   | count | class | below         | slot 0  | slot 1  |  ..   | slot 253|
- *     +--------+-------+-------+---------------+---------+---------+--   --+---------+
- *                                                         ^ floor, if 253 blocks are the class's capacity
+ *     0        4       6       7     8               16                                    2048
+ *     +--------+-------+-------+-----+---------------+---------+---------+--   --+---------+
+ *     | next   | count | class | pad | below         | slot 0  | slot 1  |  ..   | slot 253|
+ *     +--------+-------+-------+-----+---------------+---------+---------+--   --+---------+
+ *                                                               ^ floor, if 253 blocks are the class's capacity
  *
- * The capacity of a class is how many blocks each of its magazines has room for. A magazine uses only its last slots,
- * as many as the capacity. So it is full when the address of its next free slot is where the magazine ends (inline.h).
- * Its blocks are the `count` slots from the floor up.
+ * The capacity of a class is how many blocks each of its magazines has room for at most. A magazine uses only its last
+ * slots, as many as it has room for. So it is full when the address of its next free slot is where the magazine ends
+ * (inline.h). Its blocks are the `count` slots from the floor up.
+ *
+ *     room = capacity - pad, where pad is 0 unless the memory of the heap is scarce (pool/allowance.h)
  *
  * A magazine belongs to one owner at a time: a thread's cache or rack, the pool, or a thread that took it from the
  * pool. Only the owner touches the slots; a slot at or above the count is garbage. `next` and `below` link magazines in
@@ -51,7 +53,8 @@ enum { FLI_MAGAZINE_SLOTS = 254 };
 struct fli_magazine {
     FLI_ATOMIC(uint32_t) next;  /* index of the magazine below on the stack; 0 ends it */
     FLI_ATOMIC(uint16_t) count; /* blocks in it; while a cache has it loaded, the cache's top counts instead */
-    uint16_t class_index;       /* of its blocks, while it is deferred */
+    uint8_t class_index;        /* of its blocks, while it is deferred */
+    FLI_ATOMIC(uint8_t) pad;    /* slots of the capacity that it does not use; changes only while it has no blocks */
     FLI_ATOMIC(uint64_t) below; /* blocks in this magazine and all those below it on the stack */
     void *slots[FLI_MAGAZINE_SLOTS];
 };
@@ -128,10 +131,29 @@ static inline uint32_t fli_magazine_index(const struct fli_magazines *magazines,
     return FLI_LIKELY(index < first->count) ? (uint32_t)index : fli_magazine_index_beyond(magazines, magazine);
 }
 
+/* How many of the slots of its class's capacity a magazine does not use. */
+static inline unsigned fli_magazine_pad(const struct fli_magazine *magazine)
+{
+    return FLI_MODEL ? 0 : fli_load_relaxed(&magazine->pad); /* relaxed: as in fli_magazine_count */
+}
+
+/* Gives a magazine without blocks, which belongs to the caller, another room. */
+static inline void fli_magazine_set_pad(struct fli_magazine *magazine, unsigned pad)
+{
+    if (!FLI_MODEL)
+        fli_store_own(&magazine->pad, (uint8_t)pad);
+}
+
+/* How many blocks a magazine of this capacity has room for. */
+static inline unsigned fli_magazine_room(const struct fli_magazine *magazine, unsigned capacity)
+{
+    return capacity - fli_magazine_pad(magazine);
+}
+
 /* The first slot that a magazine of this capacity uses. */
 static inline void **fli_magazine_floor(struct fli_magazine *magazine, unsigned capacity)
 {
-    return magazine->slots + (FLI_MAGAZINE_SLOTS - capacity);
+    return magazine->slots + (FLI_MAGAZINE_SLOTS - fli_magazine_room(magazine, capacity));
 }
 
 /* The blocks in a magazine that no cache has loaded. */

@@ -66,6 +66,15 @@ void fli_cache_fill_owner(struct fl_cache *cache, unsigned count)
     STORE(cache->top, cache->floor + count);
 }
 
+void fli_cache_set_room_owner(struct fl_cache *cache, unsigned room, unsigned capacity)
+{
+    struct fli_magazine *loaded = fli_cache_loaded(cache);
+    fli_magazine_set_pad(loaded, capacity - room);
+    void **floor = fli_magazine_floor(loaded, capacity);
+    STORE(cache->top, floor);
+    STORE(cache->floor, floor);
+}
+
 /* ---- Cold magazines. */
 
 /* The slot `count` slots below `slot`, or `floor` if that is higher. */

@@ -58,6 +58,9 @@ struct fli_magazine *fli_cache_take_previous_owner(struct fl_cache *cache, const
 /* Notes that the loaded magazine, which was empty, now holds `count` blocks, from its floor up. */
 void fli_cache_fill_owner(struct fl_cache *cache, unsigned count);
 
+/* Gives the loaded magazine, which is empty, another room. */
+void fli_cache_set_room_owner(struct fl_cache *cache, unsigned room, unsigned capacity);
+
 /* Stages a magazine that has just been loaded and has blocks: prefetches the first stages and raises the cache's
  * floor. */
 void fli_cache_stage_owner(struct fl_cache *cache, unsigned class_index);

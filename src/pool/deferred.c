@@ -81,7 +81,7 @@ bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, uns
         return false;
     size_t count = fli_deferred_unsubmitted(place, class_index, deferred->backing);
     fli_store_own(&magazine->count, (uint16_t)count);
-    magazine->class_index = (uint16_t)class_index;
+    magazine->class_index = (uint8_t)class_index;
     fli_store_public(place, NULL);
     bool raised = count_in(deferred, class_index, count, count * fli_class_bytes(class_index));
     fli_stack_push_mpmc(&deferred->collecting, &deferred->backing->magazines, magazine, &owner->counters);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/exchange.h"
 #include "base/check.h"
+#include "pool/allowance.h"
 #include "pool/deliver.h"
 #include "pool/realtime.h"
 #include "pool/reserve.h"
@@ -48,7 +49,7 @@ static void send_home(struct fli_magazine *magazine, unsigned class_index, struc
                       struct fli_owner *owner, bool at_home, bool waits)
 {
     void **blocks = fli_magazine_floor(magazine, backing->magazine_blocks[class_index]);
-    unsigned left = fli_magazine_count(magazine);
+    unsigned count = fli_magazine_count(magazine), left = count;
     if (at_home) {
         left = fli_deliver(&backing->homes, owner->home, class_index, blocks, left);
         fli_home_unlock(owner->home);
@@ -56,6 +57,8 @@ static void send_home(struct fli_magazine *magazine, unsigned class_index, struc
     if (left > 0)
         left = fli_homes_return(&backing->homes, class_index, blocks, left, waits, &owner->counters);
     fli_store_own(&magazine->count, (uint16_t)left);
+    if (fli_allowance_is_scarce(backing))
+        fli_allowance_note_home_owner(owner, class_index, count - left);
 }
 
 /* Keeps a full magazine at a home, which is locked. Returns an empty magazine and unlocks the home. If there is no
@@ -123,16 +126,16 @@ static struct fli_magazine *put_whole(struct fli_magazine *full, unsigned class_
 static struct fli_magazine *exchange_full(struct fli_magazine *full, unsigned class_index,
                                           struct fli_backing *backing, struct fli_owner *owner)
 {
-    unsigned capacity = backing->magazine_blocks[class_index];
-    bool at_home = fli_owner_come_home(owner);
-    struct fli_magazine *empty = put_whole(full, class_index, backing, owner, &at_home);
+    unsigned room = fli_magazine_room(full, backing->magazine_blocks[class_index]);
+    bool at_home = fli_owner_come_home(owner), is_whole = fli_magazine_pad(full) == 0;
+    struct fli_magazine *empty = is_whole ? put_whole(full, class_index, backing, owner, &at_home) : NULL;
     if (empty != NULL)
         return empty;
     if (fli_owner_is_small(class_index))
         send_home(full, class_index, backing, owner, at_home, false);
     else if (at_home)
         fli_home_unlock(owner->home);
-    if (fli_magazine_count(full) < capacity)
+    if (fli_magazine_count(full) < room)
         return full;
     empty = fli_owner_obtain_empty_anywhere(backing, owner);
     if (empty != NULL)
@@ -148,24 +151,34 @@ bool fli_exchange_make_room_owner(struct fl_cache *cache, unsigned class_index, 
     FLI_ASSERT(fl_cache_is_full(cache->top));
     unsigned capacity = backing->magazine_blocks[class_index];
     struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines), *room;
-    if (previous != NULL && fli_magazine_count(previous) < capacity) {
+    if (previous != NULL && fli_magazine_count(previous) < fli_magazine_room(previous, capacity)) {
         fli_cache_push_owner(cache, previous, capacity, &backing->magazines);
         return true;
     }
     if (FLI_UNLIKELY(owner->realtime))
         return fli_realtime_make_room_owner(cache, class_index, backing, owner);
-    room = previous != NULL
-               ? exchange_full(fli_cache_take_previous_owner(cache, &backing->magazines), class_index, backing, owner)
-               : fli_owner_obtain_empty_anywhere(backing, owner);
+    bool is_scarce = fli_allowance_is_scarce(backing);
+    struct fli_magazine *full = previous;
+    if (is_scarce && full == NULL && !fli_allowance_has_room_owner(cache, class_index, backing, owner))
+        full = fli_cache_unload_owner(cache, capacity); /* one magazine has to do */
+    else if (full != NULL)
+        fli_cache_take_previous_owner(cache, &backing->magazines);
+    unsigned had = full != NULL ? fli_magazine_room(full, capacity) : 0;
+    if (is_scarce)
+        fli_allowance_note_owner(full, false, class_index, backing, owner);
+    room = full != NULL ? exchange_full(full, class_index, backing, owner)
+                        : fli_owner_obtain_empty_anywhere(backing, owner);
     if (room == NULL && cache->floor == NULL)
         return false;
     if (room == NULL) {
         room = fli_cache_unload_owner(cache, capacity);
         send_home(room, class_index, backing, owner, false, true);
     }
+    if (is_scarce)
+        fli_allowance_fit_owner(room, had, cache, class_index, backing, owner);
     fli_cache_push_owner(cache, room, capacity, &backing->magazines);
     if (previous != NULL)
-        note_given(capacity, class_index, owner);
+        note_given(had, class_index, owner);
     return true;
 }
 
@@ -176,6 +189,10 @@ static void load_filled(struct fl_cache *cache, struct fli_magazine *filled, uns
                         struct fli_backing *backing, struct fli_owner *owner, bool at_home)
 {
     __builtin_prefetch(&filled->slots[FLI_MAGAZINE_SLOTS - 1]);
+    if (fli_allowance_is_scarce(backing) && !fli_allowance_takes_owner(filled, cache, class_index, backing, owner)) {
+        fli_allowance_load_some_owner(cache, filled, class_index, backing, owner);
+        return;
+    }
     struct fli_magazine *empty = fli_cache_push_owner(cache, filled, backing->magazine_blocks[class_index],
                                                       &backing->magazines);
     if (empty != NULL)
@@ -194,9 +211,13 @@ static bool load_free(struct fl_cache *cache, unsigned class_index, struct fli_b
         struct fli_magazine *empty = fli_owner_obtain_empty(backing, owner->home, owner);
         if (empty == NULL)
             return false;
+        if (fli_allowance_is_scarce(backing))
+            fli_allowance_fit_owner(empty, 0, cache, class_index, backing, owner);
         fli_cache_load_owner(cache, empty, 0, capacity);
+    } else if (fli_allowance_is_scarce(backing)) {
+        fli_allowance_fit_loaded_owner(cache, class_index, backing, owner);
     }
-    unsigned wanted = most < capacity ? most : capacity;
+    unsigned room = fli_magazine_room(fli_cache_loaded(cache), capacity), wanted = most < room ? most : room;
     if (FLI_UNLIKELY(owner->realtime) && wanted > FLI_REALTIME_BLOCKS)
         wanted = FLI_REALTIME_BLOCKS;
     unsigned count = fli_home_take(&backing->homes, home, class_index, wanted, cache->floor);
@@ -245,15 +266,17 @@ static bool load_first(struct fl_cache *cache, unsigned class_index, struct fli_
                        struct fli_owner *owner)
 {
     struct fli_home *shared = fli_homes_shared(&backing->homes);
-    unsigned had = owner->home->first[class_index];
-    if (shared == NULL || had >= FIRST_BLOCKS || !fli_owner_is_small(class_index) || owner->realtime ||
+    unsigned had = owner->home->first[class_index], most = FIRST_BLOCKS;
+    if (fli_allowance_is_crowded(backing))
+        most = fli_allowance_first(backing, class_index, most);
+    if (shared == NULL || had >= most || !fli_owner_is_small(class_index) || owner->realtime ||
         !fli_home_try_briefly(shared))
         return false;
     if (fli_load_hint(&shared->away))
         fli_store_hint(&shared->away, false);
     bool loaded = (fli_load_own(&shared->classes[class_index].free) > 0 ||
                    get_slab(class_index, backing, shared, false, false)) &&
-                  load_free(cache, class_index, backing, owner, shared, FIRST_BLOCKS - had);
+                  load_free(cache, class_index, backing, owner, shared, most - had);
     fli_home_unlock(shared);
     if (loaded)
         owner->home->first[class_index] = (uint8_t)(had + fli_cache_loaded_blocks(
@@ -345,27 +368,15 @@ void fli_exchange_flush_owner(struct fl_cache *cache, unsigned class_index, stru
         fli_exchange_give_away_owner(previous, class_index, backing, owner);
 }
 
-static struct fli_chain *shelf_of(struct fli_home *home, unsigned class_index)
-{
-    return class_index != 0 ? &home->classes[class_index].shelf : &home->rack.empty_shelf;
-}
-
-struct fli_magazine *fli_exchange_take_kept(struct fli_backing *backing, struct fli_home *home, unsigned class_index)
-{
-    if (fli_chain_first(shelf_of(home, class_index), &backing->magazines) == NULL)
-        return NULL;
-    return class_index != 0 ? fli_owner_take_kept(class_index, backing, home)
-                            : fli_rack_take(&home->rack.empty, &home->rack.empty_shelf, &backing->magazines, 0);
-}
-
 /* Takes a magazine off a shelf of the owner's home, which is not locked; NULL if there is none or the home is
  * busy. */
 static struct fli_magazine *take_shelved(struct fli_backing *backing, struct fli_owner *owner, unsigned class_index)
 {
     struct fli_home *home = owner->home;
     struct fli_magazine *magazine = NULL;
-    if (fli_chain_first(shelf_of(home, class_index), &backing->magazines) != NULL && fli_home_try_briefly(home)) {
-        magazine = fli_exchange_take_kept(backing, home, class_index);
+    if (fli_chain_first(fli_owner_shelf(home, class_index), &backing->magazines) != NULL &&
+        fli_home_try_briefly(home)) {
+        magazine = fli_owner_take_shelved(backing, home, class_index);
         fli_home_unlock(home);
     }
     return magazine;
@@ -377,23 +388,12 @@ void fli_exchange_end_flush_owner(struct fli_backing *backing, struct fli_owner 
     for (unsigned c = 0; c < FL_CLASS_COUNT && !fli_rack_is_empty(&owner->home->rack); c++)
         while ((magazine = take_shelved(backing, owner, c)) != NULL)
             fli_exchange_give_away_owner(magazine, c, backing, owner);
+    if (fli_allowance_is_scarce(backing))
+        fli_allowance_end_owner(backing, owner);
     if (fli_home_try_briefly(owner->home)) {
         fli_rack_reset_empty(&owner->home->rack);
         fli_home_forget_first(owner->home);
         fli_home_unlock(owner->home);
     }
     fli_store_hint(&owner->home->away, true);
-}
-
-/* ---- Counting. */
-
-size_t fli_exchange_kept_blocks(struct fli_backing *backing, unsigned class_index)
-{
-    /* While the owner works, its top magazine may have moved to a stack of the pool: hence the bound. */
-    size_t capacity = backing->magazine_blocks[class_index];
-    size_t most = FLI_RACK_BYTES_MOST / (FLI_MAGAZINE_BYTES + capacity * fli_class_bytes(class_index)) * capacity;
-    size_t blocks = 0;
-    for (struct fli_home *home = fli_homes_first(&backing->homes); home != NULL; home = home->next)
-        blocks += fli_min(fli_chain_blocks(&home->classes[class_index].shelf, &backing->magazines), most);
-    return blocks;
 }

@@ -63,11 +63,4 @@ void fli_exchange_flush_owner(struct fl_cache *cache, unsigned class_index, stru
  * owning thread, or any other while that is stopped outside the library. */
 void fli_exchange_end_flush_owner(struct fli_backing *backing, struct fli_owner *owner);
 
-/* The blocks of a class that all homes keep in magazines. Any thread; exact while the owners are quiet. */
-size_t fli_exchange_kept_blocks(struct fli_backing *backing, unsigned class_index);
-
-/* Takes a magazine that a home keeps: one with blocks of the class, or for class 0 an empty one; NULL if there is
- * none. Under the lock of the home. */
-struct fli_magazine *fli_exchange_take_kept(struct fli_backing *backing, struct fli_home *home, unsigned class_index);
-
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/owner.h"
+#include "pool/allowance.h"
 
 bool fli_owner_come_home(struct fli_owner *owner)
 {
@@ -22,6 +23,8 @@ FLI_COLD bool fli_owner_move(struct fli_backing *backing, struct fli_owner *owne
     struct fli_home *home = fli_homes_enter(&backing->homes);
     if (home == NULL)
         return false;
+    if (fli_allowance_is_scarce(backing))
+        fli_allowance_move_owner(owner->home, home);
     fli_homes_leave(&backing->homes, owner->home);
     owner->home = home;
     return fli_owner_come_home(owner);
@@ -112,6 +115,25 @@ void fli_owner_level(struct fli_backing *backing, struct fli_home *home, struct 
     level_empty(backing, rack, share.empty, counters);
 }
 
+struct fli_magazine *fli_owner_take_shelved(struct fli_backing *backing, struct fli_home *home, unsigned class_index)
+{
+    if (fli_chain_first(fli_owner_shelf(home, class_index), &backing->magazines) == NULL)
+        return NULL;
+    return class_index != 0 ? fli_owner_take_kept(class_index, backing, home)
+                            : fli_rack_take(&home->rack.empty, &home->rack.empty_shelf, &backing->magazines, 0);
+}
+
+size_t fli_owner_kept_blocks(struct fli_backing *backing, unsigned class_index)
+{
+    /* While the owner works, its top magazine may have moved to a stack of the pool: hence the bound. */
+    size_t capacity = backing->magazine_blocks[class_index];
+    size_t most = FLI_RACK_BYTES_MOST / (FLI_MAGAZINE_BYTES + capacity * fli_class_bytes(class_index)) * capacity;
+    size_t blocks = 0;
+    for (struct fli_home *home = fli_homes_first(&backing->homes); home != NULL; home = home->next)
+        blocks += fli_min(fli_chain_blocks(&home->classes[class_index].shelf, &backing->magazines), most);
+    return blocks;
+}
+
 struct fli_magazine *fli_owner_obtain_empty(struct fli_backing *backing, struct fli_home *home,
                                             struct fli_owner *owner)
 {
@@ -121,7 +143,11 @@ struct fli_magazine *fli_owner_obtain_empty(struct fli_backing *backing, struct 
         magazine = fli_rack_take(&home->rack.empty, &home->rack.empty_shelf, magazines, 0);
     if (magazine == NULL)
         magazine = fli_stack_pop_mpmc(&backing->pool.empty, magazines, &owner->counters);
-    return magazine != NULL ? magazine : fli_magazine_carve(magazines);
+    if (magazine == NULL)
+        magazine = fli_magazine_carve(magazines);
+    if (magazine != NULL)
+        fli_magazine_set_pad(magazine, 0);
+    return magazine;
 }
 
 struct fli_magazine *fli_owner_obtain_empty_anywhere(struct fli_backing *backing, struct fli_owner *owner)

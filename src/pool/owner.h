@@ -10,6 +10,13 @@
 #include "pool/cache.h"
 #include "pool/homes.h"
 
+/* What the caches of a heap with a limit may have room for (allowance.h). */
+struct fli_allowance {
+    size_t most;              /* bytes, all caches together; constant; 0: there is no limit */
+    FLI_ATOMIC(size_t) share; /* bytes, of each thread; written under the registry lock */
+    FLI_ATOMIC(size_t) lent;  /* bytes, to all threads */
+};
+
 /* What the caches of a heap stand on. */
 struct fli_backing {
     struct fli_pool pool;
@@ -18,6 +25,7 @@ struct fli_backing {
     struct fli_homes homes;
     struct fli_large large;
     struct fli_limit limit;
+    struct fli_allowance allowance;
     unsigned magazine_blocks[FL_CLASS_COUNT]; /* blocks a magazine of each class holds */
     size_t small_bytes;                       /* the most bytes of small blocks that a home keeps in magazines */
     FLI_ATOMIC(size_t) rack_bytes; /* the most that a thread's rack may hold; written under the registry lock */
@@ -33,9 +41,10 @@ struct fli_owner {
     struct fli_home *home;
     struct fli_pool_counters counters;        /* what the thread did to the pool */
     uint32_t given_bytes;                     /* what it gave away since the heap last looked */
-    uint16_t given_magazines;                 /* the same */
+    uint8_t given_magazines;                  /* the same */
     uint8_t large_shard;                      /* where its large blocks are counted */
     bool realtime;                            /* it leaves upkeep to others (realtime.h) */
+    bool closes;                              /* a cache has a magazine for a moment (allowance.h) */
     FLI_ATOMIC(struct fli_reserve *) reserve; /* what it has set aside (reserve.h); NULL: nothing ever */
 };
 
@@ -65,6 +74,19 @@ bool fli_owner_keep(struct fli_magazine *magazine, unsigned class_index, struct 
 
 /* A filled magazine that is kept at a home, which is locked; or NULL. */
 struct fli_magazine *fli_owner_take_kept(unsigned class_index, struct fli_backing *backing, struct fli_home *home);
+
+/* The shelf of a home for filled magazines of a class, for class 0 that for empty ones. */
+static inline struct fli_chain *fli_owner_shelf(struct fli_home *home, unsigned class_index)
+{
+    return class_index != 0 ? &home->classes[class_index].shelf : &home->rack.empty_shelf;
+}
+
+/* Takes a magazine that a home keeps: one with blocks of the class, or for class 0 an empty one; NULL if there is
+ * none. Under the lock of the home. */
+struct fli_magazine *fli_owner_take_shelved(struct fli_backing *backing, struct fli_home *home, unsigned class_index);
+
+/* The blocks of a class that all homes keep in magazines. Any thread; exact while the owners are quiet. */
+size_t fli_owner_kept_blocks(struct fli_backing *backing, unsigned class_index);
 
 /* An empty magazine: from a home, which is locked (NULL: from none), from the pool, or carved; NULL if memory is
  * refused. */

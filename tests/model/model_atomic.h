@@ -300,7 +300,7 @@ bool fli_model_cas_weak(fli_model_atomic<T> *word, T *expected, T desired, rl::m
 #define FL_CLASS_COUNT 3
 
 /* Slots of a magazine, whose first words take more room here: as many as fill it. */
-enum { FLI_MAGAZINE_SLOTS = 230 };
+enum { FLI_MAGAZINE_SLOTS = 223 };
 
 /* A counter that one thread at a time writes. */
 #define fli_count(p, v) fli_model_count((p), (v), $)

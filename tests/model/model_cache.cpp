@@ -121,6 +121,7 @@ struct cache_model : rl::test_suite<scenario, threads> {
         here.magazines = magazines;
         here.homes = HOMES_MOST;
         backing.magazine_blocks[class_index] = capacity;
+        backing.allowance.most = 0;
         backing.small_bytes = rack_bytes;
         fli_store_relaxed(&backing.rack_bytes, rack_bytes);
         lay_out_slabs();
@@ -132,7 +133,7 @@ struct cache_model : rl::test_suite<scenario, threads> {
             one.home = fli_homes_enter(&backing.homes);
             one.given_magazines = one.given_bytes = 0;
             fli_store_own(&one.reserve, static_cast<fli_reserve *>(nullptr));
-            one.realtime = false;
+            one.realtime = one.closes = false;
         }
         for (rl::var<unsigned> &one : owner)
             one($) = FREE;
@@ -429,7 +430,7 @@ struct kept : cache_model<kept, SMALL, 1> {
     void take_kept(fli_home *home)
     {
         fli_home_wait(home);
-        while (fli_magazine *magazine = fli_exchange_take_kept(&backing, home, SMALL))
+        while (fli_magazine *magazine = fli_owner_take_shelved(&backing, home, SMALL))
             fli_stack_push_mpmc(&backing.pool.filled[SMALL], &backing.magazines, magazine, &owners[1].counters);
         fli_home_unlock(home);
     }

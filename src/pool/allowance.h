@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the caches of a heap with a limit may hold. Nobody can take what an online thread has in its caches: it may
+ * sleep. So all caches of such a heap together have room for a small part of the limit, and the magazines of a thread
+ * become smaller as there are more threads and as it uses more classes.
+ *
+ *     most = limit / 64
+ *     held by a thread = sum over the magazines of its caches of their room * bytes of a block
+ *     lent to a thread = about what it holds
+ *     lent             = sum over all threads
+ *     left to a thread = min(most / threads - held by it, most - lent)
+ *
+ * A magazine that gets into a cache without blocks has room for an eighth of what is left, and for the capacity of its
+ * class at most. So each further class gets less, and each finds something left. Where an eighth is less than a block,
+ * the cache has no magazine: each free sends its block home, and each allocation fetches one.
+ *
+ * In a crowd a thread begins slabs of its own only when it needs a quarter of one. Few blocks in a cache would keep a slab
+ * from all other classes.
+ *
+ * What is lent to a thread is noted when a magazine gets into a cache or leaves it. Where that is not noted, for what a
+ * real-time thread does and what is set aside, it is counted now and then. Two threads may be lent something at the same
+ * time, and then it is a little more than `most`.
+ *
+ * Magazines of a real-time thread, and of classes that a thread has set aside, have full room, and are counted.
+ *
+ * The words are relaxed: numbers of a moment ago, which order nothing.
+ */
+#ifndef FLI_ALLOWANCE_H
+#define FLI_ALLOWANCE_H
+
+#include "pool/owner.h"
+
+/* Less than this is left to each thread where there is a crowd. */
+enum { FLI_ALLOWANCE_CROWDED = 128 << 10 };
+
+/* Whether the heap has a limit. Constant. */
+static inline bool fli_allowance_is_scarce(const struct fli_backing *backing)
+{
+    return !FLI_MODEL && FLI_UNLIKELY(backing->allowance.most != 0);
+}
+
+/* Whether there are so many threads that a magazine can be less than full size though its thread holds nothing else. A
+ * hint. */
+static inline bool fli_allowance_is_crowded(const struct fli_backing *backing)
+{
+    return fli_allowance_is_scarce(backing) && fli_load_hint(&backing->allowance.share) < FLI_ALLOWANCE_CROWDED;
+}
+
+/* The allowance of a heap with this limit, SIZE_MAX if it has none. */
+void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes);
+
+/* Shares it out among so many threads. Under the registry lock. */
+void fli_allowance_share(struct fli_allowance *allowance, size_t threads);
+
+/* ---- Where memory is scarce. The owning thread only. */
+
+/* Whether a cache may have one more magazine. */
+bool fli_allowance_has_room_owner(const struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                                  struct fli_owner *owner);
+
+/* Notes that a magazine, if it is not NULL, comes into a cache of the class or leaves it. */
+void fli_allowance_note_owner(const struct fli_magazine *magazine, bool comes, unsigned class_index,
+                              struct fli_backing *backing, struct fli_owner *owner);
+
+/* Gives a magazine that gets into a cache next the room that it may have, for a block at least, if it has no blocks. Notes
+ * that it comes. */
+void fli_allowance_fit_owner(struct fli_magazine *magazine, unsigned had, const struct fl_cache *cache,
+                             unsigned class_index, struct fli_backing *backing, struct fli_owner *owner);
+
+/* Does so with the loaded magazine of a cache, which has no blocks. */
+void fli_allowance_fit_loaded_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                                    struct fli_owner *owner);
+
+/* Whether a filled magazine may get into a cache, in place of the previous one, which is empty. If so, notes it. */
+bool fli_allowance_takes_owner(const struct fli_magazine *filled, const struct fl_cache *cache, unsigned class_index,
+                               struct fli_backing *backing, struct fli_owner *owner);
+
+/* Loads some blocks of a magazine that may not get into a cache, whose loaded magazine is empty or missing. The others go
+ * to the pool. */
+void fli_allowance_load_some_owner(struct fl_cache *cache, struct fli_magazine *filled, unsigned class_index,
+                                   struct fli_backing *backing, struct fli_owner *owner);
+
+/* Sends a block home if its cache, which is full, has no magazine and is to get none. Returns false if it is to get one,
+ * or the block's home is busy. */
+bool fli_allowance_pass_by_owner(void *block, const struct fl_cache *cache, unsigned class_index,
+                                 struct fli_backing *backing, struct fli_owner *owner);
+
+/* How many blocks of a class a thread in a crowd may have from shared slabs; others may have `ordinary` ones. */
+unsigned fli_allowance_first(const struct fli_backing *backing, unsigned class_index, unsigned ordinary);
+
+/* Takes the magazine, which is empty now, out of a cache that was to have one for a moment (owner->closes). */
+FLI_COLD void fli_allowance_close_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                                        struct fli_owner *owner);
+
+/* Notes that blocks of the class have gone home: the thread may get as many from shared slabs again. */
+void fli_allowance_note_home_owner(struct fli_owner *owner, unsigned class_index, unsigned blocks);
+
+/* Notes that a thread moves to another home. */
+void fli_allowance_move_owner(struct fli_home *from, struct fli_home *to);
+
+/* The thread's caches are without magazines, but for those that hold what is set aside. The owning thread, or any
+ * other while that is stopped outside the library. */
+void fli_allowance_end_owner(struct fli_backing *backing, struct fli_owner *owner);
+
+#endif
