@@ -8,24 +8,27 @@
 
 enum { THREADS = 200, CLASSES = 10, BLOCKS = 10, STEP = 32 };
 
+#define LIMIT (256 * FLI_MIB)
+
 struct crowd {
     struct fl_heap *heap;
+    size_t step;  /* from one size to the next */
     bool flushes; /* each thread, and then uses a few again */
     pthread_t threads[THREADS];
     pthread_barrier_t asleep, awake;
 };
 
 /* Uses and frees ten blocks of each of ten classes. */
-static void use_a_few(struct fl_thread *thread)
+static void use_a_few(struct fl_thread *thread, size_t step)
 {
     void *blocks[BLOCKS];
     for (unsigned c = 1; c <= CLASSES; c++) {
         for (unsigned i = 0; i < BLOCKS; i++) {
-            assert_non_null(blocks[i] = fl_alloc(thread, c * STEP));
-            memset(blocks[i], 1, c * STEP);
+            assert_non_null(blocks[i] = fl_alloc(thread, c * step));
+            memset(blocks[i], 1, c * step);
         }
         for (unsigned i = 0; i < BLOCKS; i++)
-            fl_free_sized(thread, blocks[i], c * STEP);
+            fl_free_sized(thread, blocks[i], c * step);
     }
 }
 
@@ -33,14 +36,14 @@ static void *sleeper(void *arg)
 {
     struct crowd *crowd = arg;
     struct fl_thread *thread = fl_thread_attach(crowd->heap);
-    use_a_few(thread);
+    use_a_few(thread, crowd->step);
     if (crowd->flushes) {
         fl_thread_flush(thread);
-        use_a_few(thread);
+        use_a_few(thread, crowd->step);
     }
     pthread_barrier_wait(&crowd->asleep);
     pthread_barrier_wait(&crowd->awake);
-    use_a_few(thread);
+    use_a_few(thread, crowd->step);
     fl_thread_detach(thread);
     return NULL;
 }
@@ -68,7 +71,7 @@ static void few_blocks_of_many_threads_share_slabs(void **state)
 {
     (void)state;
     struct bed bed = bed_with(NULL);
-    struct crowd crowd = {.flushes = false};
+    struct crowd crowd = {.step = STEP};
     gather(&crowd, bed.heap);
     /* One slab a thread and class would be 125 MiB. */
     assert_true(stats_of(bed.heap).slab_bytes < (FLI_RARE_PATHS ? 80 : 40) * FLI_MIB);
@@ -76,18 +79,16 @@ static void few_blocks_of_many_threads_share_slabs(void **state)
     end_bed(&bed);
 }
 
-enum { LIMIT = 256 << 20 };
-
 /* Another thread gets 95 % of the limit; where rare paths are common, `then`. More threads find the shared home busy there,
  * and begin slabs of their own. */
-static void check_what_is_left(struct bed *bed, unsigned then)
+static void check_what_is_left(struct bed *bed, size_t limit, unsigned then)
 {
     enum { SIZE = 1024 };
     void *list = NULL;
     size_t had = 0;
     for (void *block; (block = fl_alloc(bed->thread, SIZE)) != NULL; list = block, had += SIZE)
         *(void **)block = list;
-    assert_true(had >= (size_t)LIMIT / 100 * (FLI_RARE_PATHS ? then : 95));
+    assert_true(had >= limit / 100 * (FLI_RARE_PATHS ? then : 95));
     while (list != NULL) {
         void *next = *(void **)list;
         fl_free_sized(bed->thread, list, SIZE);
@@ -97,15 +98,15 @@ static void check_what_is_left(struct bed *bed, unsigned then)
 }
 
 /* What sleepers leave of the limit, after as many others were there before them as `crowds` says. */
-static void check_sleepers(struct crowd crowd, unsigned crowds, unsigned then)
+static void check_sleepers(struct crowd crowd, size_t limit, unsigned crowds, unsigned then)
 {
-    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = LIMIT});
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = limit});
     for (; crowds > 0; crowds--) {
         gather(&crowd, bed.heap);
         disperse(&crowd);
     }
     gather(&crowd, bed.heap);
-    check_what_is_left(&bed, then);
+    check_what_is_left(&bed, limit, then);
     disperse(&crowd);
     end_bed(&bed);
 }
@@ -113,19 +114,43 @@ static void check_sleepers(struct crowd crowd, unsigned crowds, unsigned then)
 static void sleepers_leave_the_others_95_percent_of_the_limit(void **state)
 {
     (void)state;
-    check_sleepers((struct crowd){.flushes = false}, 0, 70);
+    check_sleepers((struct crowd){.step = STEP}, LIMIT, 0, 70);
 }
 
 static void so_do_those_that_have_flushed_before(void **state)
 {
     (void)state;
-    check_sleepers((struct crowd){.flushes = true}, 0, 70);
+    check_sleepers((struct crowd){.step = STEP, .flushes = true}, LIMIT, 0, 70);
 }
 
 static void and_those_that_come_after_others(void **state)
 {
     (void)state;
-    check_sleepers((struct crowd){.flushes = false}, 1, 50);
+    check_sleepers((struct crowd){.step = STEP}, LIMIT, 1, 50);
+}
+
+static void as_much_is_left_of_a_low_limit(void **state)
+{
+    (void)state;
+    check_sleepers((struct crowd){.step = STEP}, 64 * FLI_MIB, 0, 70);
+}
+
+static void as_much_is_left_by_those_with_larger_blocks(void **state)
+{
+    (void)state;
+    check_sleepers((struct crowd){.step = 200, .flushes = true}, LIMIT, 0, 70);
+}
+
+static void caches_of_a_crowd_have_room_for_little(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = 64 * FLI_MIB});
+    struct crowd crowd = {.step = 200};
+    gather(&crowd, bed.heap);
+    /* A 64th of the limit, and a block of each class for some. */
+    assert_true(stats_of(bed.heap).cached_bytes <= 64 * FLI_MIB / 64 * 5 / 4);
+    disperse(&crowd);
+    end_bed(&bed);
 }
 
 int main(void)
@@ -135,6 +160,9 @@ int main(void)
         cmocka_unit_test(sleepers_leave_the_others_95_percent_of_the_limit),
         cmocka_unit_test(so_do_those_that_have_flushed_before),
         cmocka_unit_test(and_those_that_come_after_others),
+        cmocka_unit_test(as_much_is_left_of_a_low_limit),
+        cmocka_unit_test(as_much_is_left_by_those_with_larger_blocks),
+        cmocka_unit_test(caches_of_a_crowd_have_room_for_little),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
