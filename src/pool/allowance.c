@@ -6,9 +6,12 @@
 
 #include <string.h>
 
-/* All caches together may hold the limit divided by this. An empty magazine gets what is left divided by this; one that
- * comes with blocks may take what is left divided by this. */
-enum { CACHES_PER_LIMIT = 64, MAGAZINES_PER_REST = 32, WHOLE_PER_REST = 2 };
+/* All caches together may hold the limit divided by this. */
+enum { CACHES_PER_LIMIT = 64 };
+
+/* An empty magazine gets what is left divided by MAGAZINES_PER_REST, or room for a few blocks if that is more. One that
+ * comes with blocks may take what is left divided by WHOLE_PER_REST. */
+enum { MAGAZINES_PER_REST = 32, FEW_BLOCKS = 4, FEW_PER_REST = 8, WHOLE_PER_REST = 2 };
 
 void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes)
 {
@@ -90,7 +93,9 @@ static unsigned room_for(const struct fl_cache *cache, unsigned class_index, uns
     size_t bytes = fli_class_bytes(class_index), left = left_to(cache, class_index, backing, owner);
     size_t spare = minus(left, fli_load_hint(&backing->allowance.share) / 2);
     size_t grown = had + (spare + MAGAZINES_PER_REST * bytes - 1) / MAGAZINES_PER_REST / bytes;
-    return (unsigned)fli_min(fli_min(fli_max(left / MAGAZINES_PER_REST, grown * bytes), left) / bytes, capacity);
+    size_t few = fli_min(left / FEW_PER_REST, FEW_BLOCKS * bytes);
+    size_t room = fli_max(fli_max(left / MAGAZINES_PER_REST, few), grown * bytes);
+    return (unsigned)fli_min(fli_min(room, left) / bytes, capacity);
 }
 
 bool fli_allowance_has_room_owner(const struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
