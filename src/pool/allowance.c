@@ -203,10 +203,12 @@ unsigned fli_allowance_first(const struct fli_backing *backing, unsigned class_i
 void fli_allowance_close_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                struct fli_owner *owner)
 {
+    unsigned capacity = backing->magazine_blocks[class_index];
     owner->closes = false;
-    if (cache->top != cache->floor || fli_cache_previous(cache, &backing->magazines) != NULL)
+    if (fli_cache_blocks(cache, capacity, &backing->magazines) > 0 ||
+        fli_cache_previous(cache, &backing->magazines) != NULL)
         return;
-    struct fli_magazine *empty = fli_cache_unload_owner(cache, backing->magazine_blocks[class_index]);
+    struct fli_magazine *empty = fli_cache_unload_owner(cache, capacity);
     if (empty == NULL)
         return;
     fli_allowance_note_owner(empty, false, class_index, backing, owner);
