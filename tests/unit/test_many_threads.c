@@ -5,6 +5,7 @@
 #include "support.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum { THREADS = 200, CLASSES = 10, BLOCKS = 10, STEP = 32 };
 
@@ -153,6 +154,63 @@ static void caches_of_a_crowd_have_room_for_little(void **state)
     end_bed(&bed);
 }
 
+/* ---- A crowd that works. */
+
+enum { WORKERS = 24, PLACES = 1024, TURNS_EACH = FLI_RARE_PATHS ? 4000 : 20000 };
+
+struct works {
+    struct fl_heap *heap;
+    _Atomic(size_t *) places[PLACES]; /* blocks of all threads, each with its size in front */
+};
+
+static void end_block(struct fl_thread *thread, size_t *block)
+{
+    size_t size = block[0];
+    assert_int_equal(block[1], ~size);
+    fl_free_sized(thread, block, size);
+}
+
+static void *worker(void *arg)
+{
+    struct works *works = arg;
+    struct fl_thread *thread = fl_thread_attach(works->heap);
+    unsigned random = (unsigned)(uintptr_t)thread;
+    for (unsigned turn = 1; turn <= TURNS_EACH; turn++) {
+        random = random * 1664525 + 1013904223;
+        size_t size = turn % 64 == 0 ? 4096 + (random >> 8) % 16384 : 16 + (random >> 8) % 1500;
+        size_t *block = turn % 4 != 0 ? fl_alloc(thread, size) : NULL;
+        if (block != NULL) {
+            block[0] = size;
+            block[1] = ~size;
+        }
+        block = atomic_exchange(&works->places[(random >> 6) % PLACES], block);
+        if (block != NULL)
+            end_block(thread, block);
+        if (turn % 5000 == 0)
+            fl_thread_flush(thread);
+    }
+    fl_thread_detach(thread);
+    return NULL;
+}
+
+static void no_block_is_lost_where_caches_have_little_room(void **state)
+{
+    (void)state;
+    static struct works works;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = 16 * FLI_MIB});
+    pthread_t threads[WORKERS];
+    works.heap = bed.heap;
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, worker, &works), 0);
+    for (unsigned i = 0; i < WORKERS; i++)
+        pthread_join(threads[i], NULL);
+    for (unsigned i = 0; i < PLACES; i++)
+        if (works.places[i] != NULL)
+            end_block(bed.thread, works.places[i]);
+    assert_int_equal(stats_of(bed.heap).live_blocks, 0);
+    end_bed(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +221,7 @@ int main(void)
         cmocka_unit_test(as_much_is_left_of_a_low_limit),
         cmocka_unit_test(as_much_is_left_by_those_with_larger_blocks),
         cmocka_unit_test(caches_of_a_crowd_have_room_for_little),
+        cmocka_unit_test(no_block_is_lost_where_caches_have_little_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
