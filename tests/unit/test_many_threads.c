@@ -133,18 +133,24 @@ static void and_those_that_come_after_others(void **state)
 static void as_much_is_left_of_a_low_limit(void **state)
 {
     (void)state;
+    if (FLI_SANITIZED)
+        skip(); /* the others take a minute there */
     check_sleepers((struct crowd){.step = STEP}, 64 * FLI_MIB, 0, 70);
 }
 
 static void as_much_is_left_by_those_with_larger_blocks(void **state)
 {
     (void)state;
+    if (FLI_SANITIZED)
+        skip();
     check_sleepers((struct crowd){.step = 200, .flushes = true}, LIMIT, 0, 70);
 }
 
 static void caches_of_a_crowd_have_room_for_little(void **state)
 {
     (void)state;
+    if (FLI_SANITIZED)
+        skip();
     struct bed bed = bed_with(&(struct fl_options){.limit_bytes = 64 * FLI_MIB});
     struct crowd crowd = {.step = 200};
     gather(&crowd, bed.heap);
