@@ -89,7 +89,8 @@ extern "C" {
 #define FL_PY_CACHE_BYTES  131072
 #define FL_PY_THREAD_BYTES (16 * FL_PY_CACHE_BYTES)
 
-/* The bytes by which its caches grow, all together, where it takes back what they had no room for. A collection ends that. */
+/* The bytes by which its caches grow, all together, where more of the objects that it has made die in it than they have room
+ * for. A collection ends that. */
 #define FL_PY_GROWN_BYTES (8 * FL_PY_CACHE_BYTES)
 
 /* The most references to one heap type without gc that a thread has in stock. */

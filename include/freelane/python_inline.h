@@ -95,8 +95,10 @@ struct fl_py_cache {
 /* What lies in front of a cache's slots. A LEGACY tp_dealloc gives up the object's reference to the type. So a cached object
  * takes another, of those that the thread has in stock for that. */
 struct fl_py_cache_head {
-    size_t references;  /* to the type, in stock */
-    size_t turned_away; /* objects for which there was no room, since the cache was last empty */
+    size_t references; /* to the type, in stock */
+    /* How many more objects it would need room for, to keep all that the thread has had at once. Below 0: how many more the
+     * thread may still have. */
+    ptrdiff_t missing;
 };
 
 /* A stock of references to one type without gc. New objects take theirs from it, and dead objects leave theirs in it.
@@ -181,15 +183,17 @@ struct fl_py_slabs {
 
 extern FL_PY_API struct fl_py_slabs fl_py_slabs;
 
-/* The slow halves. fl_py_alloc_empty makes an object where the cache is empty, fl_py_dealloc_waiting destroys objects that
- * wait, and the last three are those of fl_py_end, fl_py_cache_put and fl_py_keep_type. */
+/* The slow halves. fl_py_alloc_empty makes an object where the cache is empty, not tracked and not zeroed.
+ * fl_py_dealloc_waiting destroys objects that wait, and the last three are those of fl_py_end, fl_py_cache_put and
+ * fl_py_keep_type. */
 FL_PY_SLOW PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items);
-FL_PY_SLOW PyObject *fl_py_alloc_empty(const struct fl_py_type *self, PyTypeObject *type, struct fl_py_cache *cache);
+FL_PY_SLOW PyObject *fl_py_alloc_empty(PyTypeObject *type, struct fl_py_cache *cache);
 FL_PY_SLOW void fl_py_free_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_dealloc_waiting(struct fl_py_thread *thread);
 FL_PY_SLOW void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObject *type);
 FL_PY_SLOW struct fl_py_cache *fl_py_cache_put_slow(const struct fl_py_type *self, PyObject *object);
+FL_PY_SLOW struct fl_py_cache *fl_py_cache_put_growing(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_stock_cache(struct fl_py_cache *cache); /* with references to the type, where it has none */
 
 /* The address of the calling OS thread's control block: no two live threads have the same. */
@@ -451,12 +455,16 @@ FL_INLINE void fl_py_keep_type(struct fl_py_cache *cache, PyTypeObject *type)
 /* A new object from a cache for its type; of the interpreter, where that is empty. */
 FL_INLINE PyObject *fl_py_alloc_cached(const struct fl_py_type *self, PyTypeObject *type, struct fl_py_cache *cache)
 {
-    PyObject **top = fl_py_top(cache);
-    if (FL_UNLIKELY(top == cache->floor))
-        return fl_py_alloc_empty(self, type, cache);
-    PyObject *object = top[-1];
-    fl_py_set_top(cache, top - 1);
-    _Py_NewReference(object);
+    PyObject **top = fl_py_top(cache), *object;
+    if (FL_UNLIKELY(top == cache->floor)) {
+        object = fl_py_alloc_empty(type, cache);
+        if (FL_UNLIKELY(object == NULL))
+            return NULL;
+    } else {
+        object = top[-1];
+        fl_py_set_top(cache, top - 1);
+        _Py_NewReference(object);
+    }
     fl_py_clear_body(self, object);
     PyObject_GC_Track(object);
     return object;
@@ -485,11 +493,13 @@ FL_INLINE bool fl_py_is_reusable(PyObject *object, PyTypeObject *type)
 /* Puts an untracked object of the exact type, together with its reference to the type, into a cache for its type, and
  * returns the cache. Returns NULL where that has no room: then the memory has gone back to the interpreter, and the
  * reference is the caller's. */
-FL_INLINE struct fl_py_cache *fl_py_put_cached(PyObject *object, PyTypeObject *type, struct fl_py_cache *cache)
+FL_INLINE struct fl_py_cache *fl_py_put_cached(const struct fl_py_type *self, PyObject *object, PyTypeObject *type,
+                                               struct fl_py_cache *cache)
 {
     PyObject **top = fl_py_top(cache);
     if (FL_UNLIKELY(top == cache->ceiling || !fl_py_is_reusable(object, type))) {
-        fl_py_head_of(cache)->turned_away += top == cache->ceiling;
+        if (FL_UNLIKELY(top == cache->ceiling && fl_py_head_of(cache)->missing > 0))
+            return fl_py_cache_put_growing(self, object);
         PyObject_GC_Del(object);
         return NULL;
     }
@@ -500,12 +510,12 @@ FL_INLINE struct fl_py_cache *fl_py_put_cached(PyObject *object, PyTypeObject *t
 
 /* The same for the thread's cache, if there is one. */
 FL_INLINE struct fl_py_cache *fl_py_cache_put(const struct fl_py_type *self, PyObject *object, PyTypeObject *type,
-                                              const struct fl_py_current *at)
+                                              struct fl_py_thread *thread)
 {
-    struct fl_py_cache *cache = &fl_py_drawer_at(self, at)->cache;
+    struct fl_py_cache *cache = &fl_py_drawer_of(self, thread)->cache;
     if (FL_UNLIKELY(!fl_py_is_cache_of(cache, type)))
         return fl_py_cache_put_slow(self, object);
-    return fl_py_put_cached(object, type, cache);
+    return fl_py_put_cached(self, object, type, cache);
 }
 
 /* ---- The slots. */
@@ -546,7 +556,7 @@ FL_INLINE void fl_py_free(const struct fl_py_type *self, PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     const struct fl_py_current *at = fl_py_here();
     if (self->gc) {
-        struct fl_py_cache *cache = fl_py_cache_put(self, object, type, at);
+        struct fl_py_cache *cache = fl_py_cache_put(self, object, type, fl_py_thread_at(at));
         if (cache != NULL && fl_py_owns_type(self))
             fl_py_keep_type(cache, type);
     } else if (FL_UNLIKELY(!fl_py_is_exact_at(self, type, at) || !fl_py_try_release(self, object, at))) {
@@ -568,13 +578,20 @@ FL_INLINE bool fl_py_try_end(const struct fl_py_type *self, PyObject *object, Py
     return true;
 }
 
-/* Gives up the memory of a dead object of the exact type, and its reference to the type. */
+/* Gives up the memory of a dead object with gc, of the exact type, and its reference to the type. */
+FL_INLINE void fl_py_end_gc(const struct fl_py_type *self, PyObject *object, PyTypeObject *type,
+                            struct fl_py_thread *thread)
+{
+    if (fl_py_cache_put(self, object, type, thread) == NULL && fl_py_owns_type(self))
+        Py_DECREF(type);
+}
+
+/* The same with gc or without. */
 FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyTypeObject *type,
                          const struct fl_py_current *at)
 {
     if (self->gc) {
-        if (fl_py_cache_put(self, object, type, at) == NULL && fl_py_owns_type(self))
-            Py_DECREF(type);
+        fl_py_end_gc(self, object, type, fl_py_thread_at(at));
         return;
     }
     if (!FL_PY_HEADERS) {
@@ -609,8 +626,9 @@ FL_INLINE void fl_py_destroy_legacy(const struct fl_py_type *self, PyObject *obj
 }
 
 /* Deallocates an object of the exact type of a kind other than PLAIN. The OS thread stays the same meanwhile, and finds its
- * caches in the same place. */
-FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object, const struct fl_py_current *at)
+ * caches in the same place. If it is recalled meanwhile, its cache takes the object all the same, and is emptied later. */
+FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object, const struct fl_py_current *at,
+                             struct fl_py_thread *thread)
 {
     PyTypeObject *type = Py_TYPE(object);
     if (self->kind == FL_DEALLOC_LEGACY) {
@@ -625,7 +643,10 @@ FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object, co
     if (FL_UNLIKELY(fl_py_has_weakrefs(object, type)))
         PyObject_ClearWeakRefs(object);
     (void)self->clear(object);
-    fl_py_end(self, object, type, at);
+    if (self->gc)
+        fl_py_end_gc(self, object, type, thread);
+    else
+        fl_py_end(self, object, type, at);
 }
 
 /* An address on the calling function's stack. */
@@ -651,7 +672,7 @@ FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
         fl_py_dealloc_slow(self, object);
         return;
     }
-    fl_py_destroy(self, object, at);
+    fl_py_destroy(self, object, at, thread);
     if (FL_UNLIKELY(thread->waiting != NULL))
         fl_py_dealloc_waiting(thread);
 }

@@ -62,7 +62,7 @@ static struct fl_py_cache make_cache(PyTypeObject *type, size_t room)
     struct fl_py_cache_head *head = malloc(sizeof *head + room * sizeof(PyObject *));
     if (head == NULL)
         return (struct fl_py_cache){0};
-    *head = (struct fl_py_cache_head){0};
+    *head = (struct fl_py_cache_head){.missing = 1 - (ptrdiff_t)room};
     PyObject **slots = (PyObject **)(void *)(head + 1);
     return (struct fl_py_cache){type, slots, slots, slots + room};
 }
@@ -208,24 +208,35 @@ static void shrink_others(struct fli_py_thread *thread, const union fl_py_drawer
     }
 }
 
+/* Makes it a cache with more room, which holds the same. Returns false if memory is refused. */
+static bool replace_cache(union fl_py_drawer *drawer, size_t room)
+{
+    const struct fl_py_cache *old = &drawer->cache;
+    struct fl_py_cache_head *head = fl_py_head_of(old);
+    struct fl_py_cache made = make_cache(old->type, room);
+    if (made.floor == NULL)
+        return false;
+    *fl_py_head_of(&made) = (struct fl_py_cache_head){head->references, -(ptrdiff_t)(room - room_of(old))};
+    memcpy(made.floor, old->floor, objects_in(old) * sizeof *old->floor);
+    made.top += objects_in(old);
+    fill(drawer, (union fl_py_drawer){.cache = made});
+    free(head);
+    return true;
+}
+
 void fli_py_drawer_grow_cache(struct fli_py_thread *thread, const struct fl_py_type *self)
 {
     union fl_py_drawer *drawer = fl_py_drawer_of(self, &thread->face);
     struct fl_py_cache before = drawer->cache;
-    struct fl_py_cache_head *head = fl_py_head_of(&before);
-    if (room_to_grow(thread, self->size) < head->turned_away)
+    size_t missing = (size_t)fl_py_head_of(&before)->missing;
+    if (room_to_grow(thread, self->size) < missing)
         shrink_others(thread, drawer);
     if (drawer->cache.floor != before.floor) /* Python code has run */
         return;
-    size_t more = fli_min(head->turned_away, room_to_grow(thread, self->size));
-    head->turned_away = 0;
-    struct fl_py_cache made = more > 0 ? make_cache(before.type, room_of(&before) + more) : (struct fl_py_cache){0};
-    if (made.floor == NULL)
-        return;
-    *fl_py_head_of(&made) = *head;
-    thread->grown_bytes += more * self->size;
-    fill(drawer, (union fl_py_drawer){.cache = made});
-    free(head);
+    size_t more = fli_min(missing, room_to_grow(thread, self->size));
+    fl_py_head_of(&before)->missing = 0;
+    if (more > 0 && replace_cache(drawer, room_of(&drawer->cache) + more))
+        thread->grown_bytes += more * self->size;
 }
 
 /* ---- Hauls. */

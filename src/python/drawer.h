@@ -5,9 +5,10 @@
  *     room of a thread's caches = room_bytes  <= FL_PY_THREAD_BYTES    of which each has FL_PY_CACHE_BYTES at most
  *                               + grown_bytes <= FL_PY_GROWN_BYTES
  *
- * A cache grows when its thread takes back what the cache had no room for: it was full and then empty. It grows by what
- * it has turned away meanwhile; if the thread's caches have grown as far as they may, the others that have are emptied. A
- * thread that only frees, or only allocates, has nothing grow. A cache that has been emptied has as much room as at first.
+ * A cache grows when it was empty, its thread has made objects then, and so many of them have died that it is full. It
+ * grows to the number of objects that came from it and from the interpreter meanwhile; if the thread's caches have grown as
+ * far as they may, the others that have are emptied. A thread that only frees, or only allocates, has nothing grow. A cache
+ * that has been emptied has as much room as at first.
  *
  * A drawer belongs to its OS thread, which alone fills it. What it holds belongs to the interpreter, which takes
  * memory and references back from threads with an attached thread state only. The drawer of a thread that has ended
@@ -26,7 +27,7 @@
  * run Python code. */
 void fli_py_drawer_add_cache(struct fli_py_thread *thread, const struct fl_py_type *self, PyTypeObject *type);
 
-/* Gives more room to the type's cache, which is empty, and has turned objects away. May run Python code. */
+/* Gives more room to the type's cache, which is full, and misses some. May run Python code. */
 void fli_py_drawer_grow_cache(struct fli_py_thread *thread, const struct fl_py_type *self);
 
 /* Gives the type's drawer a stock, if the thread may have one, and fills it if it is empty. Likewise. */

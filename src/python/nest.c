@@ -132,6 +132,12 @@ static void look_for_stack(struct fli_py_thread *thread)
 
 /* ---- What waits in a thread. */
 
+static void destroy(const struct fl_py_type *self, PyObject *object)
+{
+    const struct fl_py_current *at = fl_py_here();
+    fl_py_destroy(self, object, at, fl_py_thread_at(at));
+}
+
 /* Makes a dead object an entry of a list. The collector is not to know of it meanwhile. Where memory for the entry is
  * refused, destroys the object at once and returns NULL. */
 static void *put_aside(const struct fl_py_type *self, PyObject *object)
@@ -143,7 +149,7 @@ static void *put_aside(const struct fl_py_type *self, PyObject *object)
         return entry;
     if (self->gc)
         PyObject_GC_Track(object);
-    fl_py_destroy(self, object, fl_py_here());
+    destroy(self, object);
     return NULL;
 }
 
@@ -234,7 +240,7 @@ static void dealloc_on_own_stack(struct fli_py_thread *thread, const struct fl_p
         wait(thread, self, object);
         return;
     }
-    fl_py_destroy(self, object, fl_py_here());
+    destroy(self, object);
     resume_all(thread);
 }
 
@@ -251,7 +257,7 @@ static void dealloc_on_other_stack(struct fli_py_thread *thread, const struct fl
     if (number > LEVELS)
         number = 1;
     *level = (struct fli_py_level){frame, number};
-    fl_py_destroy(self, object, fl_py_here());
+    destroy(self, object);
     if (number < LEVELS)
         resume_all(thread);
     *level = above;
@@ -268,7 +274,7 @@ static void dealloc_without_thread(const struct fl_py_type *self, PyObject *obje
             fli_py_waiting_put_orphan(entry);
         return;
     }
-    fl_py_destroy(self, object, fl_py_here());
+    destroy(self, object);
     void *entry;
     while (has_room_for_waiting(&stack, frame) && (entry = fli_py_waiting_take_orphan()) != NULL)
         resume(entry);

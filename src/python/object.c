@@ -51,9 +51,15 @@ struct fl_py_cache *fl_py_cache_put_slow(const struct fl_py_type *self, PyObject
     PyTypeObject *type = Py_TYPE(object);
     struct fl_py_cache *cache = cache_of(self);
     if (fl_py_is_cache_of(cache, type))
-        return fl_py_put_cached(object, type, cache);
+        return fl_py_put_cached(self, object, type, cache);
     fl_py_free_slow(self, object);
     return NULL;
+}
+
+struct fl_py_cache *fl_py_cache_put_growing(const struct fl_py_type *self, PyObject *object)
+{
+    fli_py_drawer_grow_cache(fli_py_thread_own(), self);
+    return fl_py_cache_put_slow(self, object); /* Python code may have run, and emptied the drawer */
 }
 
 void fl_py_stock_cache(struct fl_py_cache *cache)
@@ -85,11 +91,17 @@ static PyObject *new_in_interpreter(PyTypeObject *type, Py_ssize_t items)
     return object == NULL && reclaim_for_interpreter() ? PyType_GenericAlloc(type, items) : object;
 }
 
-PyObject *fl_py_alloc_empty(const struct fl_py_type *self, PyTypeObject *type, struct fl_py_cache *cache)
+static __attribute__((noinline)) PyObject *reclaim_object(PyTypeObject *type)
 {
-    if (fl_py_head_of(cache)->turned_away > 0)
-        fli_py_drawer_grow_cache(fli_py_thread_own(), self);
-    return new_in_interpreter(type, 0);
+    return reclaim_for_interpreter() ? PyObject_GC_New(PyObject, type) : NULL;
+}
+
+/* The caller zeros and tracks it, which is shorter than PyType_GenericAlloc where the size is a constant. */
+PyObject *fl_py_alloc_empty(PyTypeObject *type, struct fl_py_cache *cache)
+{
+    fl_py_head_of(cache)->missing++;
+    PyObject *object = PyObject_GC_New(PyObject, type);
+    return FLI_LIKELY(object != NULL) ? object : reclaim_object(type);
 }
 
 static PyObject *alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
