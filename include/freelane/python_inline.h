@@ -524,7 +524,7 @@ FL_INLINE struct fl_py_cache *fl_py_cache_put(const struct fl_py_type *self, PyO
  * a look at the type. (A LEGACY tp_dealloc writes the count, which lies in one cache line with the size.) */
 FL_INLINE bool fl_py_is_exact_at(const struct fl_py_type *self, PyTypeObject *type, const struct fl_py_current *at)
 {
-    bool has_drawer = self->subclassed && (self->gc || !self->immortal);
+    bool has_drawer = self->subclassed && (self->gc || (FL_PY_HEADERS && !self->immortal));
     return (has_drawer && fl_py_is_cache_of(&fl_py_drawer_at(self, at)->cache, type)) || fl_py_is_exact(self, type);
 }
 
@@ -666,9 +666,11 @@ FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
             fl_py_end(self, object, type, fl_py_here());
         return;
     }
+    /* A LEGACY tp_dealloc ends objects of subtypes as well. */
     const struct fl_py_current *at = fl_py_here();
     struct fl_py_thread *thread = fl_py_thread_at(at);
-    if (FL_UNLIKELY(!fl_py_is_exact_at(self, type, at) || fl_py_frame() - thread->stack >= thread->stack_bytes)) {
+    bool is_ours = self->kind == FL_DEALLOC_LEGACY || fl_py_is_exact_at(self, type, at);
+    if (FL_UNLIKELY(!is_ours || fl_py_frame() - thread->stack >= thread->stack_bytes)) {
         fl_py_dealloc_slow(self, object);
         return;
     }

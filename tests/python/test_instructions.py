@@ -26,15 +26,15 @@ GOLDEN = {
     "point_heap_freelane_dealloc": ("Point", 36),
     "point_static_freelane_dealloc": ("StaticPoint", 26),
     "label_heap_free": ("Label", 31),
-    "label_heap_freelane_dealloc": ("Label", 108),
+    "label_heap_freelane_dealloc": ("Label", 103),
     "point_heap_alloc": ("Point", 38),
     "point_static_alloc": ("StaticPoint", 27),
 }
 GOLDEN_WITH_THE_LOCK = {
     "point_heap_freelane_dealloc": ("Point", 37),
     "point_static_freelane_dealloc": ("StaticPoint", 26),
-    "label_heap_free": ("Label", 36),
-    "label_heap_freelane_dealloc": ("Label", 107),
+    "label_heap_free": ("Label", 30),
+    "label_heap_freelane_dealloc": ("Label", 90),
 }
 
 
