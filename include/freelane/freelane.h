@@ -1048,8 +1048,8 @@ struct fl_type {
     uint32_t dealloc_cache;  /* for PLAIN as free_cache; for the other kinds the cache that never has room */
     uint32_t deferred_cache; /* where in a struct fl_thread the deferred blocks of this size class lie, in bytes */
     uint32_t class_index;    /* the size class, 0 above FL_BLOCK_MAX */
-    uint32_t waiting_class;  /* the same, if its dead objects wait inside callbacks; FL_CLASS_COUNT and the same, if
-                                they never wait; else no class */
+    uint32_t waiting_class;  /* the same of objects that wait inside callbacks, 2 * FL_CLASS_COUNT higher if more than
+                                `clear` is called; FL_CLASS_COUNT higher if they never wait; else no class */
     uint32_t later_class;    /* the same, if they may end later and have words; else no class */
     uint8_t later;           /* a bit for each value of enum fl_later: whether they end later on such a heap */
     bool ready;              /* whether fl_type_ready has succeeded */

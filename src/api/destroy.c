@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Destroying CLEAR and FINALIZE objects: their callbacks, and the drain, which runs them one after the other. dead.h
- * says where objects wait meanwhile.
+ * Destroying CLEAR and FINALIZE objects, and the drain, which does so one after the other. dead.h says where objects wait
+ * meanwhile, and end.h what is done to one.
  *
  *     the calling frame lies below the drain's, on its stack    a drain runs: the object waits
  *     otherwise                                                 the call becomes the drain
@@ -23,116 +23,6 @@
 
 #include <errno.h>
 
-static const char *call_of(uintptr_t entry)
-{
-    return (entry & FLI_DEAD_DEFERRED) != 0 ? "fl_dealloc_deferred" : "fl_dealloc";
-}
-
-/* ---- One object. */
-
-/* Whether the object can be one of the type in the thread's heap; reports misuse if not. */
-FLI_COLD static bool judge(struct fl_thread *thread, uintptr_t entry, const struct fl_type *type)
-{
-    struct fli_free how = fli_instance_free_of(type, call_of(entry), (entry & FLI_DEAD_DEFERRED) != 0);
-    return fli_check_live(thread, fli_dead_address(entry), &how);
-}
-
-/* The same, quickly in a slab of any range. */
-static bool is_live(struct fl_thread *face, uintptr_t entry, const struct fl_type *type)
-{
-    const struct fli_thread *thread = fli_thread_of(face);
-    if (!FLI_CHECKED && (entry & FLI_DEAD_DEFERRED) == 0 && thread->heap != NULL && !thread->heap->hardened &&
-        type->class_index != 0 && thread->header == type->header &&
-        fli_slab_class_of(&thread->heap->backing.slabs, (void *)entry) == type->class_index)
-        return true;
-    return judge(face, entry, type);
-}
-
-/* Finalizes an object unless that has happened before. Returns whether the object stays allocated: it was
- * resurrected, or `finalize` returned on another OS thread. */
-static bool finalize(struct fl_thread *thread, uintptr_t entry, const struct fl_type *type)
-{
-    void *object = fli_dead_address(entry);
-    if (type->finalized_mask != 0) {
-        unsigned char *byte = (unsigned char *)object + type->finalized_offset;
-        if ((*byte & type->finalized_mask) != 0)
-            return false;
-        *byte |= type->finalized_mask;
-    }
-    uintptr_t caller = fli_calling_thread();
-    bool resurrected = type->finalize(thread, object, type);
-    return !fli_came_back(caller, call_of(entry), object, type->name, "has a finalize") || resurrected;
-}
-
-/* Has an object of which `clear_some` has left more wait for its next turn. Returns false if that comes at once: the
- * object does not wait, or finds no place. */
-static bool wait_again(struct fl_thread *face, uintptr_t entry, const struct fl_type *type)
-{
-    if (fli_thread_is_stand_in(face))
-        return false;
-    struct fli_thread *thread = fli_thread_of(face);
-    struct fli_dead *list = fli_dead_find_owner(thread, false);
-    struct fli_dead_object object = {entry | FLI_DEAD_BEGUN, type};
-    if (fli_pending_is_later(thread, type) || (list != NULL && list->runs))
-        return fli_queue_put_owner(thread, object);
-    if (list == NULL || (type->flags & FL_TYPE_AT_ONCE) != 0)
-        return false;
-    return fli_dead_put(list, object.entry, type) || fli_dead_put_full(list, object, thread);
-}
-
-/* Clears an object piece by piece. Returns whether it is done. */
-static bool clear_some(struct fl_thread *thread, uintptr_t entry, const struct fl_type *type)
-{
-    void *object = fli_dead_address(entry);
-    do {
-        uintptr_t caller = fli_calling_thread();
-        bool more = type->clear_some(thread, object, type);
-        bool came_back = fli_came_back(caller, call_of(entry), object, type->name, "has a clear_some");
-        if (!came_back || !more)
-            return came_back;
-    } while (!wait_again(thread, entry, type));
-    return false;
-}
-
-/* Clears an object. Returns false, reported as misuse, if `clear` returned on another OS thread. */
-static bool clear(struct fl_thread *thread, uintptr_t entry, const struct fl_type *type)
-{
-    uintptr_t caller = fli_calling_thread();
-    type->clear(thread, fli_dead_address(entry), type);
-    return fli_came_back(caller, call_of(entry), fli_dead_address(entry), type->name, "has a clear");
-}
-
-/* Runs the callbacks of an object and frees it. */
-static inline __attribute__((always_inline)) void end_object_inline(struct fl_thread *thread, uintptr_t entry,
-                                                                    const struct fl_type *type)
-{
-    if (type->finalize != NULL && (entry & FLI_DEAD_BEGUN) == 0 && finalize(thread, entry, type))
-        return;
-    if (FLI_LIKELY(type->clear != NULL)) {
-        if (!clear(thread, entry, type))
-            return;
-    } else if (type->clear_some != NULL && !clear_some(thread, entry, type)) {
-        return;
-    }
-    if (FLI_UNLIKELY((entry & FLI_DEAD_DEFERRED) != 0))
-        fli_instance_defer(thread, fli_dead_address(entry), type, call_of(entry));
-    else
-        fl_type_free(thread, fli_dead_address(entry), type);
-}
-
-void fli_destroy_end(struct fl_thread *thread, struct fli_dead_object object)
-{
-    if ((object.entry & FLI_DEAD_LEGACY) != 0)
-        object.type->dealloc(thread, fli_dead_address(object.entry), object.type);
-    else
-        end_object_inline(thread, object.entry, object.type);
-}
-
-bool fli_destroy_is_live(struct fl_thread *thread, struct fli_dead_object object)
-{
-    return is_live(thread, object.entry, object.type);
-}
-
 /* ---- The drain. */
 
 /* Gives back magazines that a list, which is empty, has needed. If other threads have left objects to the heap, takes
@@ -148,19 +38,37 @@ FLI_COLD static bool adopt(struct fl_thread *face, struct fl_heap *heap, struct 
     return left != NULL;
 }
 
-/* The next object to destroy. Returns false if there is none. */
+/* The next object to destroy; one without a type if there is none. */
+__attribute__((noinline)) static struct fli_dead_object take_slowly(struct fl_thread *face, struct fl_heap *heap,
+                                                                    struct fli_dead *list)
+{
+    struct fli_dead_object object = fli_dead_take(list, &heap->backing.magazines);
+    while (object.type == NULL) {
+        bool is_left = fli_load_hint(&heap->left_dead) != NULL && !fli_thread_is_realtime(face);
+        if ((!fli_dead_has_empties(list) && !is_left) || !adopt(face, heap, list))
+            break;
+        object = fli_dead_take(list, &heap->backing.magazines);
+    }
+    return object;
+}
+
+/* Does the same. Returns false if there is none. */
 static inline __attribute__((always_inline)) bool take(struct fl_thread *face, struct fl_heap *heap,
                                                        struct fli_dead *list, struct fli_dead_object *object)
 {
-    while (!fli_dead_take(list, &heap->backing.magazines, object)) {
-        bool is_left = fli_load_hint(&heap->left_dead) != NULL && !fli_thread_is_realtime(face);
-        if (FLI_LIKELY(!fli_dead_has_empties(list) && !is_left) || !adopt(face, heap, list))
-            return false;
-    }
-    return true;
+    size_t count = fli_load_own(&list->places.count);
+    if (FLI_LIKELY(fli_dead_take_quickly(&list->places, count, object)))
+        return true;
+    heap = heap != NULL ? heap : fli_thread_of(face)->heap;
+    if (FLI_LIKELY(count == 0 && fli_load_own(&list->places.pile.count) == 0 && !fli_dead_has_empties(list) &&
+                   fli_load_hint(&heap->left_dead) == NULL))
+        return false;
+    *object = take_slowly(face, heap, list);
+    return object->type != NULL;
 }
 
-/* Destroys an object, and then all that waits in the list. If it `judges`, each is looked at before its turn. */
+/* Destroys an object, and then all that waits in the list. If it `judges`, each is looked at before its turn. `heap` is
+ * NULL if it is that of the handle. */
 static inline __attribute__((always_inline)) void drain_inline(struct fl_thread *thread, struct fl_heap *heap,
                                                                struct fli_dead *list, struct fli_dead_object object,
                                                                bool judges)
@@ -168,15 +76,15 @@ static inline __attribute__((always_inline)) void drain_inline(struct fl_thread 
     __attribute__((cleanup(fli_destroy_stop))) struct fli_dead *drained = list;
     drained->drain.caller = FLI_FRAME_HERE;
     do {
-        if (!judges || is_live(thread, object.entry, object.type))
-            end_object_inline(thread, object.entry, object.type);
+        if (!judges || fli_end_is_live(thread, object))
+            fli_end_quickly(thread, object);
     } while (take(thread, heap, list, &object));
 }
 
-__attribute__((noinline)) static void drain(struct fl_thread *thread, struct fl_heap *heap, struct fli_dead *list,
-                                            struct fli_dead_object object)
+__attribute__((noinline)) static void drain(struct fl_thread *thread, uintptr_t entry, const struct fl_type *type,
+                                            struct fli_dead *list)
 {
-    drain_inline(thread, heap, list, object, FLI_CHECKED);
+    drain_inline(thread, NULL, list, (struct fli_dead_object){entry, type}, FLI_CHECKED);
 }
 
 /* The same in a heap that may be a hardened one. */
@@ -187,20 +95,22 @@ __attribute__((noinline)) static void drain_carefully(struct fl_thread *thread, 
 }
 
 /* Has an object wait where the stack of the list is full, or ends it if there is no place for it. */
-FLI_COLD static void wait_full(struct fl_thread *face, struct fli_dead *list, struct fli_dead_object object)
+FLI_COLD static void wait_full(struct fl_thread *face, uintptr_t entry, const struct fl_type *type,
+                               struct fli_dead *list)
 {
+    struct fli_dead_object object = {entry, type};
     struct fli_thread *server = fli_serve_enter(face);
     bool waits = fli_dead_put_full(list, object, server);
     if (server != NULL)
         fli_service_leave(server);
     if (!waits)
-        fli_destroy_end(face, object);
+        fli_end_object(face, object);
 }
 
-static inline void wait(struct fl_thread *face, struct fli_dead *list, uintptr_t entry, const struct fl_type *type)
+static inline void wait(struct fl_thread *face, uintptr_t entry, const struct fl_type *type, struct fli_dead *list)
 {
     if (FLI_UNLIKELY(!fli_dead_put(list, entry, type)))
-        wait_full(face, list, (struct fli_dead_object){entry, type});
+        wait_full(face, entry, type, list);
 }
 
 /* Begins a drain where the one before, which the host has left, may have been fl_run_pending. */
@@ -219,12 +129,12 @@ void fli_destroy_waiting(struct fli_thread *thread, struct fli_dead *list)
 
 void fli_destroy_rest(struct fli_thread *thread, void *object, const struct fl_type *type)
 {
-    struct fli_dead_object dead = {(uintptr_t)object | FLI_DEAD_BEGUN, type};
+    struct fli_dead_object dead = {fli_dead_entry_begun(object, type), type};
     struct fli_dead *list = fli_dead_find_owner(thread, true);
     if (fli_pending_is_later(thread, type))
         fli_pending_queue(thread, dead);
     else if (list == NULL || fli_destroy_is_draining(list))
-        fli_destroy_end(&thread->face, dead);
+        fli_end_object(&thread->face, dead);
     else
         drain_anew(thread, list, dead);
 }
@@ -250,7 +160,7 @@ static void drain_late(struct fl_thread *face, struct fl_heap *heap, struct fli_
 /* Whether an object waits inside callbacks. */
 static bool may_wait(struct fli_dead_object object)
 {
-    return (object.entry & FLI_DEAD_LEGACY) == 0 && (object.type->flags & FL_TYPE_AT_ONCE) == 0;
+    return fli_dead_end_of(object.entry) != FLI_DEAD_LEGACY && (object.type->flags & FL_TYPE_AT_ONCE) == 0;
 }
 
 /* Destroys an object on an OS thread that has no handle for it but one that is left, and can have none. */
@@ -260,9 +170,9 @@ static void destroy_late(struct fl_thread *face, struct fli_dead_object object)
     if (heap != NULL && fli_pending_queue_late(face, heap, object))
         return;
     if (!may_wait(object) || !fli_os_thread_exits() || (late_list != NULL && late_heap != heap))
-        fli_destroy_end(face, object);
+        fli_end_object(face, object);
     else if (late_list != NULL)
-        wait(face, late_list, object.entry, object.type);
+        wait(face, object.entry, object.type, late_list);
     else
         drain_late(face, heap, object);
 }
@@ -274,13 +184,13 @@ static void destroy_attached(struct fli_thread *thread, struct fli_dead_object o
     if (fli_pending_is_later(thread, object.type))
         fli_pending_queue(thread, object);
     else if (list == NULL || !may_wait(object))
-        fli_destroy_end(&thread->face, object);
+        fli_end_object(&thread->face, object);
     else if (!fli_destroy_is_draining(list))
         drain_anew(thread, list, object);
     else if (list->runs)
         fli_pending_queue(thread, object);
     else
-        wait(&thread->face, list, object.entry, object.type);
+        wait(&thread->face, object.entry, object.type, list);
 }
 
 /* Ends a CLEAR or FINALIZE object, or one that may end later: destroys it, or has it wait. `entry` is its address, and
@@ -289,7 +199,7 @@ __attribute__((noinline)) static void destroy_carefully(struct fl_thread *face, 
                                                         const struct fl_type *type)
 {
     struct fli_dead_object object = {entry, type};
-    if ((entry & FLI_DEAD_LEGACY) == 0 && !is_live(face, entry, type))
+    if (fli_dead_end_of(entry) != FLI_DEAD_LEGACY && !fli_end_is_live(face, object))
         return;
     fli_watch_pass(NULL, 0);
     struct fli_thread *thread = fli_serve_attached(face);
@@ -316,11 +226,10 @@ void fl_thread_unwound(struct fl_thread *face)
 /* The entry of an object that ends as `kind` says, which is not PLAIN. */
 static uintptr_t entry_of(const void *object, const struct fl_type *type, enum fl_dealloc_kind kind)
 {
-    uintptr_t entry = (uintptr_t)object;
     if (kind == FL_DEALLOC_LEGACY)
-        return entry | FLI_DEAD_LEGACY;
+        return (uintptr_t)object | FLI_DEAD_LEGACY;
     bool is_cleared_only = kind == FL_DEALLOC_CLEAR && (type->flags & FL_TYPE_ANY_KIND) != 0;
-    return is_cleared_only ? entry | FLI_DEAD_BEGUN : entry;
+    return is_cleared_only ? fli_dead_entry_begun(object, type) : fli_dead_entry(object, type);
 }
 
 void fli_destroy_as(struct fl_thread *thread, void *object, const struct fl_type *type, enum fl_dealloc_kind kind)
@@ -332,8 +241,9 @@ void fli_destroy_as(struct fl_thread *thread, void *object, const struct fl_type
 __attribute__((noinline)) static void queue(struct fl_thread *face, void *object, const struct fl_type *type)
 {
     struct fli_thread *thread = fli_thread_of(face);
-    uintptr_t legacy = type->kind == FL_DEALLOC_LEGACY ? FLI_DEAD_LEGACY : 0;
-    struct fli_dead_object dead = {(uintptr_t)object | legacy, type};
+    bool is_legacy = type->kind == FL_DEALLOC_LEGACY;
+    uintptr_t entry = FLI_UNLIKELY(is_legacy) ? (uintptr_t)object | FLI_DEAD_LEGACY : fli_dead_entry(object, type);
+    struct fli_dead_object dead = {entry, type};
     if (fli_instance_is_clearly_of(thread, object, type, type->later_class) &&
         fli_pile_put_quickly(&thread->queue->pile, &thread->heap->backing.magazines, dead)) {
         fli_store_hint(&thread->is_pending, 1);
@@ -346,9 +256,9 @@ __attribute__((noinline)) static void queue(struct fl_thread *face, void *object
 /* Ends a CLEAR or FINALIZE object: directly if it is clearly one of a type whose objects never wait. */
 __attribute__((noinline)) static void end_now(struct fl_thread *face, void *object, const struct fl_type *type)
 {
-    uint32_t class_index = type->waiting_class - FL_CLASS_COUNT;
+    uint32_t class_index = type->waiting_class - FLI_NEVER_WAITS;
     if ((int32_t)class_index > 0 && fli_instance_is_clearly_of(fli_thread_of(face), object, type, class_index))
-        fli_destroy_end(face, (struct fli_dead_object){(uintptr_t)object, type});
+        fli_end_object(face, (struct fli_dead_object){fli_dead_entry(object, type), type});
     else
         fli_destroy_as(face, object, type, type->kind);
 }
@@ -369,18 +279,41 @@ __attribute__((noinline)) static void dealloc_carefully(struct fl_thread *thread
         end_now(thread, object, type);
 }
 
+/* Whether the list is that of the present stack, and what dies there needs no look at the queue. */
+static inline bool is_quick(const struct fl_thread *face, const struct fli_dead *list)
+{
+    return list->quick_stack == fli_thread_of(face)->stack;
+}
+
+/* Has an object wait in such a list, or destroys it. */
+static inline __attribute__((always_inline)) void end_quickly(struct fl_thread *face, uintptr_t entry,
+                                                              const struct fl_type *type, struct fli_dead *list)
+{
+    if (fli_destroy_is_draining(list))
+        wait(face, entry, type, list);
+    else
+        drain(face, entry, type, list);
+}
+
+/* Ends an object of which all callbacks are called, or one where that is not so simple. */
+__attribute__((noinline)) static void end_whole(struct fl_thread *face, void *object, const struct fl_type *type,
+                                                struct fli_dead *list, uint32_t class_index)
+{
+    if (class_index + FLI_WAITS_WHOLE != type->waiting_class || FLI_UNLIKELY(!is_quick(face, list)))
+        dealloc_carefully(face, object, type);
+    else
+        end_quickly(face, (uintptr_t)object | FLI_DEAD_WHOLE, type, list);
+}
+
 /* Ends an object of a kind other than PLAIN, or a PLAIN object whose cache has no room. */
 void fl_dealloc_slow(struct fl_thread *face, void *object, const struct fl_type *type)
 {
-    struct fli_thread *thread = fli_thread_of(face);
-    struct fli_dead *list = thread->dead;
-    if (FLI_UNLIKELY(!fli_instance_is_clearly_of(thread, object, type, type->waiting_class) ||
-                     list->quick_stack != thread->stack))
-        dealloc_carefully(face, object, type);
-    else if (fli_destroy_is_draining(list))
-        wait(face, list, (uintptr_t)object, type);
+    struct fli_dead *list = fli_thread_of(face)->dead;
+    uint32_t class_index = fli_instance_clear_class(fli_thread_of(face), object, type);
+    if (FLI_LIKELY(class_index == type->waiting_class && is_quick(face, list)))
+        end_quickly(face, (uintptr_t)object, type, list);
     else
-        drain(face, thread->heap, list, (struct fli_dead_object){(uintptr_t)object, type});
+        end_whole(face, object, type, list, class_index);
 }
 
 void fl_dealloc_deferred_slow(struct fl_thread *thread, void *object, const struct fl_type *type)

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The end of one dead object, for the calls that run callbacks: fl_dealloc (destroy.c, kind.c) and fl_run_pending
- * (pending.c).
+ * Destroying dead objects, and what dies of them: for fl_dealloc (destroy.c, kind.c), fl_run_pending (pending.c), and
+ * the object layer.
  */
 #ifndef FLI_DESTROY_H
 #define FLI_DESTROY_H
 
-#include "api/instance.h"
-
-/* Runs the callbacks of an object and frees it. If its `clear_some` leaves more, the object waits again. The handle's
- * thread; no lock may be held. */
-void fli_destroy_end(struct fl_thread *thread, struct fli_dead_object object);
+#include "api/end.h"
 
 /* Ends an object as `kind` says, which is not PLAIN: destroys it, or has it wait. Reports misuse of fl_dealloc. The
  * handle's thread; no lock may be held. */
@@ -35,8 +31,5 @@ static inline void fli_destroy_stop(struct fli_dead **list)
 {
     (*list)->drain.caller.address = 0;
 }
-
-/* Whether the object can be one of its type in the thread's heap; reports misuse if not. */
-bool fli_destroy_is_live(struct fl_thread *thread, struct fli_dead_object object);
 
 #endif

@@ -12,6 +12,11 @@ enum {
     FLI_ALIGNMENT = 16,
     /* Bytes of the two words that a type may name. */
     FLI_WORDS_BYTES = 2 * sizeof(void *),
+    /* fl_type.waiting_class is the size class, and one of these if objects never wait, or more than `clear` is called. */
+    FLI_NEVER_WAITS = FL_CLASS_COUNT,
+    FLI_WAITS_WHOLE = 2 * FL_CLASS_COUNT,
+    /* No class, and the sum of none and one of these. */
+    FLI_NO_CLASS = 4 * FL_CLASS_COUNT,
 };
 
 /* The name of a kind, for error texts. */
@@ -29,22 +34,23 @@ static inline bool fli_instance_varies(const struct fl_type *type)
     return (type->flags & FL_TYPE_VARIABLE) != 0;
 }
 
-/* Whether dead objects of the type wait inside callbacks. */
-static inline bool fli_instance_waits(const struct fl_type *type)
-{
-    return type->kind >= FL_DEALLOC_CLEAR && (type->flags & FL_TYPE_AT_ONCE) == 0;
-}
-
-/* The most frequent case: the object lies in the heap's first range, in a slab of the class. Returns false too if that
- * is not clear. */
-static inline bool fli_instance_is_clearly_of(const struct fli_thread *thread, const void *object,
-                                              const struct fl_type *type, uint32_t class_index)
+/* The size class of an object in the most frequent case: it lies in the heap's first range, and its type has the heap's
+ * header. FLI_NO_CLASS if that is not clear. */
+static inline __attribute__((always_inline)) uint32_t
+fli_instance_clear_class(const struct fli_thread *thread, const void *object, const struct fl_type *type)
 {
     size_t offset = (uintptr_t)object - thread->slabs_base;
     if (FLI_CHECKED || FLI_UNLIKELY(offset >= thread->slabs_span || thread->header != type->header))
-        return false;
+        return FLI_NO_CLASS;
     /* Relaxed: see fli_slab_class_of. */
-    return fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT]) == class_index;
+    return fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT]);
+}
+
+/* Whether an object is clearly one of the class. */
+static inline bool fli_instance_is_clearly_of(const struct fli_thread *thread, const void *object,
+                                              const struct fl_type *type, uint32_t class_index)
+{
+    return fli_instance_clear_class(thread, object, type) == class_index;
 }
 
 /* Whether a type is ready; reports misuse if not. The offsets of such a type are 0, so every call with it comes to a

@@ -27,7 +27,7 @@ void fli_pending_report(const char *call, const void *object, const struct fl_ty
 static bool may_queue(struct fl_thread *face, struct fli_dead_object object)
 {
     if (FLI_LIKELY((object.type->flags & FL_TYPE_HAS_WORDS) != 0))
-        return (object.entry & FLI_DEAD_LEGACY) == 0 || fli_destroy_is_live(face, object);
+        return fli_dead_end_of(object.entry) != FLI_DEAD_LEGACY || fli_end_is_live(face, object);
     fli_pending_report("fl_dealloc", fli_dead_address(object.entry), object.type);
     return false;
 }
@@ -37,7 +37,7 @@ void fli_pending_queue(struct fli_thread *thread, struct fli_dead_object object)
     if (fli_pending_is_later(thread, object.type) && !may_queue(&thread->face, object))
         return;
     if (!fli_queue_put_owner(thread, object))
-        fli_destroy_end(&thread->face, object);
+        fli_end_object(&thread->face, object);
 }
 
 bool fli_pending_queue_late(struct fl_thread *face, struct fl_heap *heap, struct fli_dead_object object)
@@ -147,8 +147,8 @@ static inline __attribute__((always_inline)) void run_inline(struct fli_thread *
             fli_queue_put_owner(thread, object);
             return;
         }
-        if (!judges || fli_destroy_is_live(&thread->face, object))
-            fli_destroy_end(&thread->face, object);
+        if (!judges || fli_end_is_live(&thread->face, object))
+            fli_end_object(&thread->face, object);
     }
 }
 

@@ -257,6 +257,17 @@ static uint32_t quick_class(const struct fl_type *type, bool may)
     return may && type->class_index != 0 ? type->class_index : FL_CLASS_COUNT;
 }
 
+/* The same of those that end now. */
+static uint32_t waiting_class(const struct fl_type *type)
+{
+    uint32_t class_index = quick_class(type, type->kind >= FL_DEALLOC_CLEAR && (type->flags & FL_TYPE_LATER) == 0);
+    if (class_index == FL_CLASS_COUNT)
+        return class_index;
+    if ((type->flags & FL_TYPE_AT_ONCE) != 0)
+        return FLI_NEVER_WAITS + class_index;
+    return type->finalize == NULL && type->clear != NULL ? class_index : FLI_WAITS_WHOLE + class_index;
+}
+
 /* Cache 0, and place 0 of the deferred blocks, have neither blocks nor room. An offset of 0 therefore sends every
  * call to its slow half. */
 static void find_caches(struct fl_type *type)
@@ -306,9 +317,7 @@ int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error,
         return failed;
     find_caches(&ready);
     ready.later = find_later(&ready);
-    ready.waiting_class = quick_class(&ready, fli_instance_waits(&ready) && (ready.flags & FL_TYPE_LATER) == 0);
-    if (ready.kind >= FL_DEALLOC_CLEAR && (ready.flags & FL_TYPE_AT_ONCE) != 0)
-        ready.waiting_class = FL_CLASS_COUNT + quick_class(&ready, true) % FL_CLASS_COUNT;
+    ready.waiting_class = waiting_class(&ready);
     ready.later_class = quick_class(&ready, ready.later != 0 && (ready.flags & FL_TYPE_HAS_WORDS) != 0);
     ready.ready = true;
     *type = ready;

@@ -12,9 +12,9 @@
 static bool spill(struct fli_dead *list, struct fli_thread *server)
 {
     struct fli_dead_places *places = &list->places;
-    uint32_t kept = 0;
+    size_t kept = 0;
     fli_store_own(&places->count, 0);
-    for (uint32_t i = 0; i < FLI_DEAD_STACK; i++)
+    for (size_t i = 0; i < FLI_DEAD_STACK; i++)
         if (i >= FLI_DEAD_STACK / 2 || !fli_pile_put(&places->pile, fli_dead_at(places, i), server))
             fli_dead_set(places, kept++, fli_dead_at(places, i));
     /* D7: release, pairs with a fork: as D1. */
@@ -24,26 +24,41 @@ static bool spill(struct fli_dead *list, struct fli_thread *server)
 
 bool fli_dead_put_full(struct fli_dead *list, struct fli_dead_object object, struct fli_thread *server)
 {
+    list->places.quick = 0;
     if (spill(list, server))
         return fli_dead_put(list, object.entry, object.type);
     return fli_pile_put(&list->places.pile, object, server);
 }
 
-uint32_t fli_dead_refill(struct fli_dead *list, const struct fli_magazines *magazines)
+/* Moves objects from the pile, which has some, under those on the stack. Returns how many are there then. */
+static size_t refill(struct fli_dead_places *places, const struct fli_magazines *magazines)
 {
-    struct fli_dead_places *places = &list->places;
-    uint32_t count = fli_load_own(&places->count);
-    uint32_t more = (uint32_t)fli_min(fli_load_own(&places->pile.count), FLI_DEAD_STACK / 2 - FLI_DEAD_WINDOW);
+    size_t count = fli_load_own(&places->count);
+    size_t more = fli_min(fli_load_own(&places->pile.count), FLI_DEAD_STACK / 2 - FLI_DEAD_WINDOW);
     fli_store_own(&places->count, 0);
-    for (uint32_t i = count; i-- > 0;)
+    for (size_t i = count; i-- > 0;)
         fli_dead_set(places, i + more, fli_dead_at(places, i));
-    for (uint32_t i = more; i-- > 0;) {
+    for (size_t i = more; i-- > 0;) {
         fli_dead_set(places, i, fli_pile_take(&places->pile, magazines));
         fli_dead_prefetch(fli_dead_at(places, i));
     }
     /* D8: release, pairs with a fork: as D1. */
     fli_store_release(&places->count, count + more);
     return count + more;
+}
+
+struct fli_dead_object fli_dead_take(struct fli_dead *list, const struct fli_magazines *magazines)
+{
+    struct fli_dead_places *places = &list->places;
+    bool is_spilled = fli_load_own(&places->pile.count) != 0;
+    if (is_spilled && fli_load_own(&places->count) <= FLI_DEAD_WINDOW)
+        refill(places, magazines);
+    else if (!is_spilled)
+        places->quick = FLI_DEAD_WINDOW;
+    size_t count = fli_load_own(&places->count);
+    if (count == 0)
+        return (struct fli_dead_object){0};
+    return count > FLI_DEAD_WINDOW ? fli_dead_take_under(places, count) : fli_dead_take_last(places, count);
 }
 
 /* ---- The lists of a thread. */
@@ -202,9 +217,10 @@ void fli_dead_adopt(struct fli_dead *list, struct fli_dead *left, struct fli_thr
 {
     struct fli_backing *backing = &server->heap->backing;
     fli_pile_give_empties(&list->places.pile, backing, &server->owner.counters, false);
+    list->places.quick = 0;
     fli_pile_move(&list->places.pile, &left->places.pile);
-    uint32_t count = fli_load_own(&left->places.count);
-    for (uint32_t i = 0; i < count; i++)
+    size_t count = fli_load_own(&left->places.count);
+    for (size_t i = 0; i < count; i++)
         fli_dead_set(&list->places, i, fli_dead_at(&left->places, i));
     /* D14: release, pairs with a fork: as D1. */
     fli_store_release(&list->places.count, count);

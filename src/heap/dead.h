@@ -39,7 +39,8 @@ enum { FLI_DEAD_STACK = FLI_RARE_PATHS ? 8 : 48 };
 
 /* Where the objects of a list are. */
 struct fli_dead_places {
-    FLI_ATOMIC(uint32_t) count; /* objects on the stack */
+    FLI_ATOMIC(size_t) count; /* objects on the stack */
+    size_t quick;             /* of so few the last one is taken: the window, or 0 while the pile may have some */
     struct fli_pile pile;
     /* The stack. Entry and type are apart, so that no compiler copies them as one word: a processor would wait for the two
      * stores that made it. */
@@ -88,7 +89,7 @@ static inline void fli_dead_set(struct fli_dead_places *places, size_t place, st
 static inline bool fli_dead_put(struct fli_dead *list, uintptr_t entry, const struct fl_type *type)
 {
     struct fli_dead_places *places = &list->places;
-    uint32_t count = fli_load_own(&places->count);
+    size_t count = fli_load_own(&places->count);
     if (FLI_UNLIKELY(count == FLI_DEAD_STACK))
         return false;
     struct fli_dead_object object = {entry, type};
@@ -103,21 +104,17 @@ static inline bool fli_dead_put(struct fli_dead *list, uintptr_t entry, const st
  * is the thread that serves the owner's calls (api/serve.h), or NULL if none does. The owning thread. */
 bool fli_dead_put_full(struct fli_dead *list, struct fli_dead_object object, struct fli_thread *server);
 
-/* Moves objects from the pile, which has some, under those on the stack. Returns how many are there then. The owning
- * thread. */
-uint32_t fli_dead_refill(struct fli_dead *list, const struct fli_magazines *magazines);
-
 /* Takes the last object. */
-static inline struct fli_dead_object fli_dead_take_last(struct fli_dead_places *places, uint32_t count)
+static inline struct fli_dead_object fli_dead_take_last(struct fli_dead_places *places, size_t count)
 {
     fli_store_own(&places->count, count - 1);
     return fli_dead_at(places, count - 1);
 }
 
 /* Takes the object under the window. The last one takes its place. Meanwhile the window does not count. */
-static inline struct fli_dead_object fli_dead_take_under(struct fli_dead_places *places, uint32_t count)
+static inline struct fli_dead_object fli_dead_take_under(struct fli_dead_places *places, size_t count)
 {
-    uint32_t place = count - 1 - FLI_DEAD_WINDOW;
+    size_t place = count - 1 - FLI_DEAD_WINDOW;
     struct fli_dead_object object = fli_dead_at(places, place), last = fli_dead_at(places, count - 1);
     if (FLI_UNLIKELY(place >= FLI_DEAD_WINDOW))
         fli_dead_prefetch(fli_dead_at(places, place - FLI_DEAD_WINDOW));
@@ -128,23 +125,23 @@ static inline struct fli_dead_object fli_dead_take_under(struct fli_dead_places 
     return object;
 }
 
-/* Takes an object. Returns false if there is none. The owning thread. */
-static inline __attribute__((always_inline)) bool
-fli_dead_take(struct fli_dead *list, const struct fli_magazines *magazines, struct fli_dead_object *object)
+/* Takes an object, of `count` on the stack, if the pile need not be looked at. Returns false if it is, or there is none.
+ * The owning thread. */
+static inline __attribute__((always_inline)) bool fli_dead_take_quickly(struct fli_dead_places *places, size_t count,
+                                                                        struct fli_dead_object *object)
 {
-    struct fli_dead_places *places = &list->places;
-    uint32_t count = fli_load_own(&places->count);
-    if (FLI_LIKELY(count <= FLI_DEAD_WINDOW && fli_load_own(&places->pile.count) == 0)) {
-        if (FLI_UNLIKELY(count == 0))
-            return false;
+    if (FLI_LIKELY(count - 1 < places->quick)) {
         *object = fli_dead_take_last(places, count);
         return true;
     }
-    if (count <= FLI_DEAD_WINDOW)
-        count = fli_dead_refill(list, magazines);
-    *object = count > FLI_DEAD_WINDOW ? fli_dead_take_under(places, count) : fli_dead_take_last(places, count);
+    if (FLI_UNLIKELY(count <= FLI_DEAD_WINDOW))
+        return false;
+    *object = fli_dead_take_under(places, count);
     return true;
 }
+
+/* Takes an object; one without a type if there is none. The owning thread. */
+struct fli_dead_object fli_dead_take(struct fli_dead *list, const struct fli_magazines *magazines);
 
 /* Whether magazines can be given to the pool. */
 static inline bool fli_dead_has_empties(const struct fli_dead *list)

@@ -43,7 +43,7 @@ static int see_all(struct walk *walk, const struct fli_pair *pairs, size_t count
 static int walk_stack(struct walk *walk, const struct fli_dead_places *places)
 {
     int failed = 0;
-    for (uint32_t i = 0; i < fli_load_own(&places->count) && failed == 0; i++)
+    for (size_t i = 0; i < fli_load_own(&places->count) && failed == 0; i++)
         failed = see(walk, fli_dead_at(places, i));
     return failed;
 }

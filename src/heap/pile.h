@@ -26,11 +26,13 @@ enum {
     FLI_DEAD_WINDOW = FLI_RARE_PATHS ? 2 : 16,
     /* The bit of an entry whose memory is freed after a grace period. */
     FLI_DEAD_DEFERRED = 1,
-    /* The bit of one that is finalized, and perhaps cleared in part. */
+    /* The other bits say what comes before. If none is set: `clear`. Else `clear` or `clear_some`, whichever the type has: */
     FLI_DEAD_BEGUN = 2,
-    /* The bit of one that its `dealloc` ends. */
+    /* its `dealloc`, which also frees it, */
     FLI_DEAD_LEGACY = 4,
-    FLI_DEAD_BITS = FLI_DEAD_DEFERRED | FLI_DEAD_BEGUN | FLI_DEAD_LEGACY,
+    /* or all callbacks that the type has. */
+    FLI_DEAD_WHOLE = FLI_DEAD_BEGUN | FLI_DEAD_LEGACY,
+    FLI_DEAD_BITS = FLI_DEAD_DEFERRED | FLI_DEAD_WHOLE,
 };
 
 /* An object and its type. */
@@ -42,6 +44,23 @@ struct fli_dead_object {
 static inline void *fli_dead_address(uintptr_t entry)
 {
     return (void *)(entry & ~(uintptr_t)FLI_DEAD_BITS);
+}
+
+/* What comes before its memory is freed: one of the constants, or 0. */
+static inline uintptr_t fli_dead_end_of(uintptr_t entry)
+{
+    return entry & FLI_DEAD_WHOLE;
+}
+
+/* The entry of an object of which no callback has run, and of one that is to be finalized no more. */
+static inline uintptr_t fli_dead_entry(const void *object, const struct fl_type *type)
+{
+    return (uintptr_t)object | (type->finalize == NULL && type->clear != NULL ? 0u : (uintptr_t)FLI_DEAD_WHOLE);
+}
+
+static inline uintptr_t fli_dead_entry_begun(const void *object, const struct fl_type *type)
+{
+    return (uintptr_t)object | (type->clear != NULL ? 0u : (uintptr_t)FLI_DEAD_BEGUN);
 }
 
 /* Prefetches the ends of an object. A small one may lie across two cache lines. */

@@ -51,7 +51,7 @@ FLI_COLD static void end_slowly(struct fli_thread *thread, struct fli_dead *list
 {
     struct fli_dead_object dead = {(uintptr_t)object | FLI_DEAD_BEGUN, &type->type};
     if (!is_kept)
-        fli_destroy_end(&thread->face, dead);
+        fli_end_object(&thread->face, dead);
     fli_destroy_waiting(thread, list);
 }
 

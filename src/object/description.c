@@ -3,6 +3,7 @@
  * Types of objects: fl_type_ready for types whose instances begin with a header, what it must not overlap, and what a
  * constructed type needs (construct.h).
  */
+#include "api/instance.h"
 #include "base/atomic.h"
 #include "base/check.h"
 #include "base/watch.h"
@@ -153,7 +154,9 @@ static void divert(struct fl_type *type)
     type->kind = FL_DEALLOC_FINALIZE;
     type->finalize = fli_construct_end;
     type->alloc_cache = FLI_CONSTRUCT_CACHE;
-    type->dealloc_cache = type->waiting_class == type->class_index ? FLI_CONSTRUCT_CACHE : 0;
+    bool waits = type->waiting_class % FLI_WAITS_WHOLE == type->class_index;
+    type->waiting_class = waits ? FLI_WAITS_WHOLE + type->class_index : type->waiting_class;
+    type->dealloc_cache = waits ? FLI_CONSTRUCT_CACHE : 0;
     if ((type->flags & FL_TYPE_LATER) == 0)
         type->later &= (uint8_t)(1u << FL_LATER_ALL);
 }
