@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* All caches together may hold the limit divided by this. */
-enum { CACHES_PER_LIMIT = 64 };
+enum { CACHES_PER_LIMIT = 32 };
 
 /* An empty magazine gets what is left divided by MAGAZINES_PER_REST, or room for a few blocks if that is more. One that
  * comes with blocks may take what is left divided by WHOLE_PER_REST. */

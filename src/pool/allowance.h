@@ -4,7 +4,7 @@
  * sleep. So all caches of such a heap together have room for a small part of the limit, and the magazines of a thread
  * become smaller as there are more threads and as it uses more classes.
  *
- *     most = limit / 64
+ *     most = limit / 32
  *     held by a thread = sum over the magazines of its caches of their room * bytes of a block
  *     lent to a thread = about what it holds
  *     lent             = sum over all threads

@@ -154,8 +154,8 @@ static void caches_of_a_crowd_have_room_for_little(void **state)
     struct bed bed = bed_with(&(struct fl_options){.limit_bytes = 64 * FLI_MIB});
     struct crowd crowd = {.step = 200};
     gather(&crowd, bed.heap);
-    /* A 64th of the limit, and a block of each class for some. */
-    assert_true(stats_of(bed.heap).cached_bytes <= 64 * FLI_MIB / 64 * 5 / 4);
+    /* A 32nd of the limit, and a block of each class for some. */
+    assert_true(stats_of(bed.heap).cached_bytes <= 64 * FLI_MIB / 32 * 5 / 4);
     disperse(&crowd);
     end_bed(&bed);
 }
