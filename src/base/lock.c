@@ -49,18 +49,19 @@ static void wake(FLI_ATOMIC(uint32_t) * word, int most)
     syscall(SYS_futex, word, WAKE, most, NULL, NULL, 0);
 }
 
-/* Takes a lock whose word is `word`, which is free. Otherwise returns false, and stores the word. */
-static bool take_free_word(struct fli_mutex *mutex, uint32_t *word)
+/* Takes a lock if its word is `word`, which says that it is free. Returns what the word was. */
+static uint32_t take_free_word(struct fli_mutex *mutex, uint32_t word)
 {
     /* K1: seq_cst, pairs with K4 in fli_lock_await, and with K6 in release_word: what was done under the lock.
      * Failure: relaxed, nothing is read then. */
-    return fli_cas_strong(&mutex->word, word, fli_lock_mark(), memory_order_seq_cst, memory_order_relaxed);
+    (void)fli_cas_strong(&mutex->word, &word, fli_lock_mark(), memory_order_seq_cst, memory_order_relaxed);
+    return word;
 }
 
 static bool try_word(struct fli_mutex *mutex)
 {
-    uint32_t word = FREE;
-    return FLI_LIKELY(take_free_word(mutex, &word)) || (fli_lock_is_left(word) && take_free_word(mutex, &word));
+    uint32_t word = take_free_word(mutex, FREE);
+    return FLI_LIKELY(word == FREE) || (fli_lock_is_left(word) && take_free_word(mutex, word) == word);
 }
 
 FLI_COLD static void wait_for_word(struct fli_mutex *mutex)
