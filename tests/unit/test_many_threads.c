@@ -135,7 +135,7 @@ static void as_much_is_left_of_a_low_limit(void **state)
     (void)state;
     if (FLI_SANITIZED)
         skip(); /* the others take a minute there */
-    check_sleepers((struct crowd){.step = STEP}, 64 * FLI_MIB, 0, 70);
+    check_sleepers((struct crowd){.step = STEP}, 64 * FLI_MIB, 0, 50);
 }
 
 static void as_much_is_left_by_those_with_larger_blocks(void **state)

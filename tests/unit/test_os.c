@@ -102,9 +102,9 @@ static void growing_and_decommitting_split_no_mapping(void **state)
 {
     (void)state;
     struct bed *bed = *state;
-    void *blocks[64];
-    assert_int_equal(fl_alloc_many(bed->thread, 32768, 64, blocks), 0);
-    fl_free_many(bed->thread, 32768, 64, blocks);
+    void *blocks[512];
+    assert_int_equal(fl_alloc_many(bed->thread, 32768, 512, blocks), 0);
+    fl_free_many(bed->thread, 32768, 512, blocks);
     fl_thread_flush(bed->thread);
     fl_heap_trim(bed->heap, 0);
     unsigned before = mappings();
