@@ -4,8 +4,8 @@
  *
  * Address space for slabs and magazines is reserved once per heap and never split. It is committed from its start in
  * large contiguous steps, so the kernel keeps one mapping per region, however large the region grows. Small heaps lie
- * in address space that can be used at once. Pages are returned to the OS with madvise, and then read as zeros. Large blocks and tables have separate mappings. Where the
- * system has names for mappings, all are called "freelane".
+ * in address space that can be used at once. Pages are returned to the OS with madvise, and then read as zeros. Large
+ * blocks and tables have separate mappings. Where the system has names for mappings, all are called "freelane".
  *
  * Any thread may call these functions; for regions, the caller serialises.
  */

@@ -17,8 +17,8 @@
  * Each of the parts is committed from its start, so a range has four mappings, and two more with marks or states.
  *
  * A heap begins with one range. When its slabs are used up, a further range is reserved: as large as all before
- * together, or as the first of most heaps if that is more (heap/heap.c), but at most an eighth of the process's limit, and smaller if the OS refuses that. Slabs are numbered on from
- * range to range:
+ * together, or as the first of most heaps if that is more (heap/heap.c), but at most an eighth of the process's limit,
+ * and smaller if the OS refuses that. Slabs are numbered on from range to range:
  *
  *     first of a range = 1 + slabs of all ranges before it
  *

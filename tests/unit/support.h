@@ -313,6 +313,18 @@ static inline size_t resident_bytes(void)
     return resident * (size_t)getpagesize();
 }
 
+/* The mappings that the kernel has for the process. */
+static inline unsigned count_mappings(void)
+{
+    unsigned lines = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    assert_non_null(maps);
+    for (int c; (c = fgetc(maps)) != EOF;)
+        lines += c == '\n';
+    fclose(maps);
+    return lines;
+}
+
 /* A small generator of pseudo-random numbers (xorshift), the same on every run. */
 static inline uint64_t next_random(uint64_t *seed)
 {

@@ -46,17 +46,6 @@ static void end(struct crowd *crowd)
         end_heap(crowd->first[i]);
 }
 
-static unsigned mappings(void)
-{
-    unsigned lines = 0;
-    FILE *maps = fopen("/proc/self/maps", "r");
-    assert_non_null(maps);
-    for (int c; (c = fgetc(maps)) != EOF;)
-        lines += c == '\n';
-    fclose(maps);
-    return lines;
-}
-
 static void many_heaps_share_mappings(void **state)
 {
     (void)state;
@@ -68,9 +57,9 @@ static void many_heaps_share_mappings(void **state)
         use(&crowd, i);
     }
     /* Where the kernel cannot guard pages inside a mapping, the guard behind the slabs of each heap divides it. */
-    unsigned with = mappings();
+    unsigned with = count_mappings();
     end(&crowd);
-    assert_in_range(with, 1, mappings() + 8 * FLI_HEAPS_MANY + 2 * HEAPS + HEAPS / 4);
+    assert_in_range(with, 1, count_mappings() + 8 * FLI_HEAPS_MANY + 2 * HEAPS + HEAPS / 4);
 }
 
 /* Fills a heap beyond what it begins with, and frees all of it with `untyped` frees or typed ones. */

@@ -87,17 +87,6 @@ static void decommitting_what_is_not_mapped_is_an_error(void **state)
     assert_true(fli_os_decommit(base + 1, fli_os_page()) < 0);
 }
 
-static unsigned mappings(void)
-{
-    unsigned lines = 0;
-    FILE *maps = fopen("/proc/self/maps", "r");
-    assert_non_null(maps);
-    for (int c; (c = fgetc(maps)) != EOF;)
-        lines += c == '\n';
-    fclose(maps);
-    return lines;
-}
-
 static void growing_and_decommitting_split_no_mapping(void **state)
 {
     (void)state;
@@ -107,7 +96,7 @@ static void growing_and_decommitting_split_no_mapping(void **state)
     fl_free_many(bed->thread, 32768, 512, blocks);
     fl_thread_flush(bed->thread);
     fl_heap_trim(bed->heap, 0);
-    unsigned before = mappings();
+    unsigned before = count_mappings();
     for (unsigned round = 0; round < 20; round++) {
         void *many[512];
         size_t size = 32768 >> (round % 4);
@@ -119,7 +108,7 @@ static void growing_and_decommitting_split_no_mapping(void **state)
         fl_heap_trim(bed->heap, 0);
     }
     /* The program's own heap and streams may have brought a few. */
-    assert_true(mappings() <= before + 8);
+    assert_true(count_mappings() <= before + 8);
 }
 
 static void mappings_have_names_where_the_system_gives_them(void **state)
