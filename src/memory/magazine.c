@@ -205,13 +205,14 @@ static uint32_t carve_new_locked(struct fli_magazines *magazines)
     return magazines->carved++;
 }
 
-/* The magazine with an index, 0 if there is none, without blocks. */
+/* The magazine with an index, 0 if there is none, without blocks and of full room. */
 static struct fli_magazine *without_blocks(const struct fli_magazines *magazines, uint32_t index)
 {
     if (index == 0)
         return NULL;
     struct fli_magazine *magazine = fli_magazine_at(magazines, index);
     fli_store_own(&magazine->count, 0);
+    fli_magazine_set_pad(magazine, 0);
     return magazine;
 }
 

@@ -10,9 +10,10 @@
  *     lent             = sum over all threads
  *     left to a thread = min(most / threads - held by it, most - lent)
  *
- * A magazine that gets into a cache without blocks has room for an eighth of what is left, and for the capacity of its
- * class at most. So each further class gets less, and each finds something left. Where an eighth is less than a block,
- * the cache has no magazine: each free sends its block home, and each allocation fetches one.
+ * A magazine that gets into a cache without blocks has room for a 32nd of what is left, or for up to four blocks if an
+ * eighth of it is that much, and for the capacity of its class at most. While half of the thread's share is left, each
+ * exchange makes it larger. So each further class gets less, and each finds something left. Where that is less than a
+ * block, the cache has no magazine: each free sends its block home, and each allocation fetches one.
  *
  * In a crowd a thread begins slabs of its own only when it needs a quarter of one. Few blocks in a cache would keep a slab
  * from all other classes.

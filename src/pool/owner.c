@@ -134,8 +134,7 @@ size_t fli_owner_kept_blocks(struct fli_backing *backing, unsigned class_index)
     return blocks;
 }
 
-struct fli_magazine *fli_owner_obtain_empty(struct fli_backing *backing, struct fli_home *home,
-                                            struct fli_owner *owner)
+struct fli_magazine *fli_owner_find_empty(struct fli_backing *backing, struct fli_home *home, struct fli_owner *owner)
 {
     struct fli_magazines *magazines = &backing->magazines;
     struct fli_magazine *magazine = NULL;
@@ -143,11 +142,16 @@ struct fli_magazine *fli_owner_obtain_empty(struct fli_backing *backing, struct 
         magazine = fli_rack_take(&home->rack.empty, &home->rack.empty_shelf, magazines, 0);
     if (magazine == NULL)
         magazine = fli_stack_pop_mpmc(&backing->pool.empty, magazines, &owner->counters);
-    if (magazine == NULL)
-        magazine = fli_magazine_carve(magazines);
     if (magazine != NULL)
         fli_magazine_set_pad(magazine, 0);
     return magazine;
+}
+
+struct fli_magazine *fli_owner_obtain_empty(struct fli_backing *backing, struct fli_home *home,
+                                            struct fli_owner *owner)
+{
+    struct fli_magazine *magazine = fli_owner_find_empty(backing, home, owner);
+    return magazine != NULL ? magazine : fli_magazine_carve(&backing->magazines);
 }
 
 struct fli_magazine *fli_owner_obtain_empty_anywhere(struct fli_backing *backing, struct fli_owner *owner)

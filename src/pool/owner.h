@@ -88,8 +88,12 @@ struct fli_magazine *fli_owner_take_shelved(struct fli_backing *backing, struct 
 /* The blocks of a class that all homes keep in magazines. Any thread; exact while the owners are quiet. */
 size_t fli_owner_kept_blocks(struct fli_backing *backing, unsigned class_index);
 
-/* An empty magazine: from a home, which is locked (NULL: from none), from the pool, or carved; NULL if memory is
- * refused. */
+/* An empty magazine, of full room: from a home, which is locked (NULL: from none), or from the pool; NULL if they have
+ * none. */
+struct fli_magazine *fli_owner_find_empty(struct fli_backing *backing, struct fli_home *home,
+                                          struct fli_owner *owner);
+
+/* The same, or one that is carved; NULL if memory is refused. */
 struct fli_magazine *fli_owner_obtain_empty(struct fli_backing *backing, struct fli_home *home,
                                             struct fli_owner *owner);
 

@@ -6,18 +6,8 @@
 /* An empty magazine that can be had at once, or NULL. If it is `at_home`, the owner's home is locked. */
 static struct fli_magazine *find_empty(struct fli_backing *backing, struct fli_owner *owner, bool at_home)
 {
-    struct fli_magazines *magazines = &backing->magazines;
-    struct fli_rack *rack = &owner->home->rack;
-    struct fli_magazine *magazine = NULL;
-    if (at_home)
-        magazine = fli_rack_take(&rack->empty, &rack->empty_shelf, magazines, 0);
-    if (magazine == NULL)
-        magazine = fli_stack_pop_mpmc(&backing->pool.empty, magazines, &owner->counters);
-    if (magazine == NULL)
-        magazine = fli_magazine_carve_quickly(magazines);
-    if (magazine != NULL)
-        fli_magazine_set_pad(magazine, 0);
-    return magazine;
+    struct fli_magazine *magazine = fli_owner_find_empty(backing, at_home ? owner->home : NULL, owner);
+    return magazine != NULL ? magazine : fli_magazine_carve_quickly(&backing->magazines);
 }
 
 /* Loads an empty magazine, and keeps the full one that was previous, or gives it to the pool. If it is `at_home`, the
@@ -63,8 +53,6 @@ FLI_COLD static bool make_room_slowly(struct fl_cache *cache, unsigned class_ind
     if (!has_blocks && at_home)
         fli_home_unlock(owner->home);
     struct fli_magazine *empty = fli_magazine_carve(&backing->magazines);
-    if (empty != NULL)
-        fli_magazine_set_pad(empty, 0);
     if (empty != NULL)
         exchange_full(cache, empty, class_index, backing, owner, false);
     return empty != NULL;
