@@ -61,14 +61,14 @@ static uint32_t take_free_word(struct fli_mutex *mutex, uint32_t word)
 static bool try_word(struct fli_mutex *mutex)
 {
     uint32_t word = take_free_word(mutex, FREE);
-    return FLI_LIKELY(word == FREE) || (fli_lock_is_left(word) && take_free_word(mutex, word) == word);
+    return FLI_LIKELY(word == FREE) || (fli_lock_is_free(word) && take_free_word(mutex, word) == word);
 }
 
 FLI_COLD static void wait_for_word(struct fli_mutex *mutex)
 {
     uint32_t awaited = fli_lock_mark() | AWAITED, word;
     /* K7: seq_cst, pairs with K4 and K6: what was done under the lock. */
-    while ((word = fli_exchange(&mutex->word, awaited, memory_order_seq_cst)) != FREE && !fli_lock_is_left(word))
+    while (!fli_lock_is_free(word = fli_exchange(&mutex->word, awaited, memory_order_seq_cst)))
         wait_for(&mutex->word, awaited, NULL);
 }
 

@@ -91,10 +91,9 @@ static inline uint32_t fli_lock_mark(void)
     return 2;
 }
 
-static inline bool fli_lock_is_left(uint32_t word)
+static inline bool fli_lock_is_free(uint32_t word)
 {
-    (void)word;
-    return false;
+    return word == 0;
 }
 
 static inline bool fli_lock_is_closed(enum fli_rank rank)
@@ -179,10 +178,10 @@ static inline uint32_t fli_lock_mark(void)
     return fli_load_relaxed(&fli_lock_forks) + 2; /* relaxed: constant while there are several threads */
 }
 
-/* Whether a word was left by the process from which this one has forked: the lock is free. */
-static inline bool fli_lock_is_left(uint32_t word)
+/* Whether a lock with this word is free: nobody holds it, or it was held in the process from which this one has forked. */
+static inline bool fli_lock_is_free(uint32_t word)
 {
-    return word != 0 && (word | 1) != (fli_lock_mark() | 1);
+    return FLI_LIKELY(word == 0) || (word | 1) != (fli_lock_mark() | 1);
 }
 
 /* The latest rank that a fork has closed; 0: the gate is open. */

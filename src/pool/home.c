@@ -21,7 +21,7 @@ static bool take_lock(struct fli_home *home)
     uint32_t word = fli_load_hint(&home->lock);
     /* W1: seq_cst, pairs with W2 in fli_home_unlock, and with W7 in fli_home_await. Failure: relaxed, nothing is read
      * then. */
-    return (word == 0 || fli_lock_is_left(word)) &&
+    return fli_lock_is_free(word) &&
            fli_cas_strong(&home->lock, &word, fli_lock_mark(), memory_order_seq_cst, memory_order_relaxed);
 }
 
@@ -77,8 +77,7 @@ void fli_home_unlock(struct fli_home *home)
 void fli_home_await(struct fli_home *home)
 {
     /* W7: seq_cst, pairs with W1 in take_lock and W2 in release_lock: all that was done under the lock. */
-    uint32_t word;
-    while ((word = fli_load_order(&home->lock, memory_order_seq_cst)) != 0 && !fli_lock_is_left(word))
+    while (!fli_lock_is_free(fli_load_order(&home->lock, memory_order_seq_cst)))
         sched_yield();
 }
 
