@@ -25,14 +25,15 @@ static char *map_space(size_t size, int protection)
     return start != MAP_FAILED ? start : NULL;
 }
 
-/* Maps address space that starts at a multiple of `alignment`. NULL if the OS refuses. Keeps errno. */
+/* Maps address space that starts at a multiple of `alignment`, the last one that will do: kernels map downwards, so that
+ * this is beside what was mapped before. NULL if the OS refuses. Keeps errno. */
 static char *map_aligned(size_t size, size_t alignment, int protection)
 {
     size_t wanted = size + alignment;
     char *start = map_space(wanted, protection);
     if (start == NULL)
         return NULL;
-    char *base = (char *)fli_round_up((uintptr_t)start, alignment);
+    char *base = (char *)((uintptr_t)(start + wanted - size) & ~(uintptr_t)(alignment - 1));
     if (base > start)
         munmap(start, (size_t)(base - start));
     if (base + size < start + wanted)

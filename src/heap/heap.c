@@ -11,9 +11,9 @@
  * reserves more of them (memory/range.h), unless the host has said how many it wants.
  *
  * Where there are many heaps, most are small, and what the kernel keeps of each counts: its mappings, its pages of the
- * page table. A fork copies these. So such a heap begins with 2 MiB of slabs, and its address space can be used at once.
- * Neighbours of this kind share a mapping, and pages of the page table. Only if one outgrows this does it reserve as
- * much as others do.
+ * page table. A fork copies these. So such a heap begins with 128 KiB of slabs, and its address space can be used at
+ * once. Neighbours of this kind share a mapping, and pages of the page table: ten heaps one of these. It grows in the
+ * same way up to 2 MiB of slabs. Only if it outgrows that does it reserve as much as others do.
  */
 #include "heap/heap.h"
 #include "base/check.h"
@@ -44,7 +44,8 @@ struct fli_mutex fli_default_lock = FLI_MUTEX_INITIALIZER(FLI_RANK_DEFAULT);
 /* Bytes of address space for the magazines of a heap that begins with so many bytes of slabs. */
 static size_t magazines_bytes(size_t span)
 {
-    return fli_magazines_reserve_bytes(span == FLI_RESERVE_SMALL ? span / 4 : span);
+    size_t small = fli_max(3 * FLI_RESERVE_SMALL / 2, 4 * fli_os_page()); /* a page of them at least */
+    return fli_magazines_reserve_bytes(span == FLI_RESERVE_SMALL ? small : span);
 }
 
 static size_t mapping_bytes(size_t span, bool hardened)

@@ -9,8 +9,8 @@
 
 /* The smallest and largest address space of a heap's slabs. By default a heap begins with FIRST, which is halved until
  * the OS grants it and it is modest, but not below MIN. Then it grows to at most DEFAULT. One that is made when there are
- * MANY heaps already begins with SMALL. */
-#define FLI_RESERVE_SMALL   (2 * FLI_MIB)
+ * MANY heaps already begins with SMALL, and has as much as others once it has used 2 MiB. */
+#define FLI_RESERVE_SMALL   (128 * FLI_KIB)
 #define FLI_RESERVE_MIN     (4 * FLI_MIB)
 #define FLI_RESERVE_MAX     (1024 * FLI_GIB)
 #define FLI_RESERVE_FIRST   (FLI_RARE_PATHS ? FLI_RESERVE_MIN : 128 * FLI_MIB)

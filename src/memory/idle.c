@@ -17,6 +17,13 @@ static char *chunk_start(const struct fli_slabs *slabs, uint32_t chunk)
     return fli_slab_start(slabs, chunk * FLI_CHUNK_SLABS + 1);
 }
 
+/* Whether the slabs of a chunk lie side by side. Those of the first chunk of a heap that begins small do not (range.h). It
+ * has small pages for good. */
+static bool is_whole(const struct fli_slabs *slabs, uint32_t chunk)
+{
+    return !fli_range_is_small(fli_range_of_slab(&slabs->ranges, chunk * FLI_CHUNK_SLABS + 1));
+}
+
 /* ---- Huge pages. */
 
 /* How many chunks at the start of the heap have small pages though huge ones are asked for: a small heap takes no more
@@ -39,7 +46,7 @@ void fli_idle_advise_new(struct fli_slabs *slabs, size_t before)
 /* Gives a chunk small pages, because with huge ones the OS may bring back memory that was returned. */
 static void make_small(struct fli_slabs *slabs, uint32_t chunk)
 {
-    if (fli_idle_chunk(slabs, chunk)->small)
+    if (fli_idle_chunk(slabs, chunk)->small || !is_whole(slabs, chunk))
         return;
     fli_idle_chunk(slabs, chunk)->small = 1;
     fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, false);
@@ -65,7 +72,7 @@ static void make_huge(struct fli_slabs *slabs, uint32_t chunk)
 static void withdraw_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
     struct fli_chunk *of = fli_idle_chunk(slabs, chunk);
-    if (!slabs->strict || of->cold != ALL_SLABS || of->kept != 0 || of->withdrawn)
+    if (!slabs->strict || of->cold != ALL_SLABS || of->kept != 0 || of->withdrawn || !is_whole(slabs, chunk))
         return;
     of->withdrawn = fli_os_withdraw(chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
     of->small |= of->withdrawn; /* what was asked for is forgotten */
@@ -198,7 +205,10 @@ static void settle_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
     if (fli_idle_chunk(slabs, chunk)->cold != ALL_SLABS)
         make_small(slabs, chunk);
-    else /* Returns the chunk once more as a whole: this frees its page table, whose place a huge page can take. */
+    else if (
+        is_whole(
+            slabs,
+            chunk)) /* Returns the chunk once more as a whole: this frees its page table, whose place a huge page can take. */
         fli_os_decommit(chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
 }
 
@@ -239,12 +249,14 @@ static size_t make_run_cold(struct fli_slabs *slabs, uint32_t first, uint32_t co
     return returned;
 }
 
-/* Takes a run of consecutive slabs of one chunk off a list that has the highest number first. Returns the lowest of
+/* Takes a run of slabs side by side, of one chunk, off a list that has the highest number first. Returns the lowest of
  * them, and in `*count` how many they are. */
 static uint32_t take_run(struct fli_slabs *slabs, uint32_t *list, uint32_t *count)
 {
     uint32_t lowest = fli_slab_list_take(slabs, list), chunk = fli_idle_chunk_of(lowest);
-    for (*count = 1; *list != 0 && *list == lowest - 1 && fli_idle_chunk_of(*list) == chunk; ++*count)
+    const struct fli_range *range = fli_range_of_slab(&slabs->ranges, lowest);
+    for (*count = 1; *list != 0 && *list == lowest - 1 && *list >= range->first && fli_idle_chunk_of(*list) == chunk;
+         ++*count)
         lowest = fli_slab_list_take(slabs, list);
     return lowest;
 }

@@ -13,11 +13,15 @@
 #include "base/check.h"
 #include "base/lock.h"
 #include "memory/chain.h"
+#include "memory/range.h"
 
 #include <errno.h>
 #include <string.h>
 
 enum { COMMIT_STEP = 1 << 20 };
+
+/* What the second range of a heap that began small takes. */
+enum { MODEST_BYTES = 2 * FLI_SLAB_BYTES };
 
 /* How many magazines a quick search for a returned one looks at. */
 enum { NEARBY = 4096 };
@@ -136,12 +140,20 @@ size_t fli_magazines_committed(struct fli_magazines *magazines)
 
 /* ---- Carving. */
 
-/* Reserves a range of `count` magazines behind all others. */
-static bool reserve_locked(struct fli_magazines *magazines, uint32_t count)
+/* How many magazines a modest range has: it ends where a neighbour can begin. */
+static uint32_t modest_count(const struct fli_magazines *magazines)
+{
+    size_t bytes = MODEST_BYTES - fli_os_page();
+    return (uint32_t)(bytes / FLI_MAGAZINE_BYTES) & ~(magazines->per_page - 1);
+}
+
+/* Reserves a range of `count` magazines behind all others, among the memory of small heaps if it is `modest`. */
+static bool reserve_locked(struct fli_magazines *magazines, uint32_t count, bool modest)
 {
     fli_assert_held(&magazines->lock);
     uint32_t range = fli_load_own(&magazines->ranges);
-    char *base = fli_os_reserve(range_bytes(count), fli_os_page());
+    char *base = modest ? fli_os_reserve_usable(range_bytes(count), FLI_SLAB_BYTES)
+                        : fli_os_reserve(range_bytes(count), fli_os_page());
     if (base == NULL)
         return false;
     if (lay_out(magazines, range, base, count) == 0)
@@ -150,16 +162,18 @@ static bool reserve_locked(struct fli_magazines *magazines, uint32_t count)
     return false;
 }
 
-/* Reserves one more range, as large as all before together, or smaller if the OS refuses that. */
+/* Reserves one more range, as large as all before together, or smaller if the OS refuses that. The second range of a heap
+ * that began small is modest. */
 static bool grow_locked(struct fli_magazines *magazines)
 {
     fli_assert_held(&magazines->lock);
     uint32_t range = fli_load_own(&magazines->ranges);
-    uint32_t wanted = (uint32_t)fli_max(magazines->room, magazines->usual);
+    bool modest = magazines->usual != 0 && range == 1;
+    uint32_t wanted = modest ? modest_count(magazines) : (uint32_t)fli_max(magazines->room, magazines->usual);
     uint32_t count = (uint32_t)fli_min(wanted, magazines->room_most - magazines->room);
     if (range == FLI_MAGAZINE_RANGES_MOST)
         return false;
-    while (count >= magazines->per_page && !reserve_locked(magazines, count))
+    while (count >= magazines->per_page && !reserve_locked(magazines, count, modest))
         count = count / 2 & ~(magazines->per_page - 1);
     if (count < magazines->per_page)
         return false;

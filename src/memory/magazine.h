@@ -84,7 +84,8 @@ struct fli_magazines {
 /* Address space that magazines for `slab_bytes` bytes of slabs take. */
 size_t fli_magazines_reserve_bytes(size_t slab_bytes);
 
-/* Further ranges have room for as many as `slab_bytes` bytes of slabs want, at least. Before the first is carved. */
+/* For a heap that begins small: the second range is small, too, and lies beside others' memory (os.h); further ranges have
+ * room for as many as `slab_bytes` bytes of slabs want, at least. Before the first is carved. */
 void fli_magazines_grow_by(struct fli_magazines *magazines, size_t slab_bytes);
 
 /* Lays the first range out in `bytes` bytes of reserved address space at `base`. Further ranges are reserved until there

@@ -123,9 +123,16 @@ static void close_parts(struct fli_region *parts)
         fli_region_close(&parts[part]);
 }
 
+/* Bytes of address space for a range that is not the first. A small one ends where a neighbour can begin. */
+static size_t mapping_bytes(size_t span, bool hardened)
+{
+    size_t bytes = span + fli_range_metadata_bytes(span, hardened);
+    return span < FLI_CHUNK_BYTES ? fli_round_up(bytes, FLI_SLAB_BYTES) : bytes;
+}
+
 static void release(struct fli_range *range)
 {
-    fli_os_release(range->base, range->span + fli_range_metadata_bytes(range->span, range->states != NULL));
+    fli_os_release(range->base, mapping_bytes(range->span, range->states != NULL));
 }
 
 void fli_ranges_close(struct fli_ranges *ranges)
@@ -139,11 +146,24 @@ void fli_ranges_close(struct fli_ranges *ranges)
 
 /* ---- Growing. */
 
+/* Address space for a range, which has its guard if it is small. NULL if the OS refuses. */
+static char *reserve_space(size_t span, bool hardened)
+{
+    size_t bytes = mapping_bytes(span, hardened);
+    if (span >= FLI_CHUNK_BYTES)
+        return fli_os_reserve(bytes, FLI_CHUNK_BYTES);
+    char *base = fli_os_reserve_usable(bytes, FLI_SLAB_BYTES);
+    if (base == NULL || fli_os_guard(base + span, fli_os_page()))
+        return base;
+    fli_os_release(base, bytes);
+    return NULL;
+}
+
 /* Reserves a range of `span` bytes behind all others, which cannot be seen yet. */
 static bool reserve_locked(struct fli_ranges *ranges, size_t span)
 {
     uint32_t count = fli_load_own(&ranges->count);
-    char *base = fli_os_reserve(span + fli_range_metadata_bytes(span, ranges->kind.hardened), FLI_CHUNK_BYTES);
+    char *base = reserve_space(span, ranges->kind.hardened);
     if (base == NULL)
         return false;
     struct fli_range *range = &ranges->at[count];
@@ -164,9 +184,21 @@ static void publish_locked(struct fli_ranges *ranges)
     fli_store_release(&ranges->count, count + 1);
 }
 
+/* Reserves more of a chunk of which the heap has a part, so that it has four times as much, or all of it. Returns false
+ * if the OS refuses. */
+static bool grow_in_chunk_locked(struct fli_ranges *ranges)
+{
+    if (!reserve_locked(ranges, fli_min(3 * ranges->span, FLI_CHUNK_BYTES - ranges->span)))
+        return false;
+    publish_locked(ranges);
+    return true;
+}
+
 /* Reserves one more range. Returns false if the heap may not grow, or the OS refuses. */
 static bool grow_locked(struct fli_ranges *ranges)
 {
+    if (ranges->span < FLI_CHUNK_BYTES)
+        return grow_in_chunk_locked(ranges);
     size_t wanted = fli_max(ranges->span, ranges->usual);
     size_t span = fli_min(fli_min(wanted, fli_os_address_limit() / 8), ranges->span_most - ranges->span);
     if (fli_load_own(&ranges->count) == FLI_RANGES_MOST)

@@ -22,6 +22,9 @@
  *
  *     first of a range = 1 + slabs of all ranges before it
  *
+ * A heap whose first range is smaller than a chunk completes that chunk with its next ranges. They lie beside others'
+ * (os.h). So all but the first chunk of such a heap lie in one range each.
+ *
  * Most programs need only the first range. So it is looked at first, by one compare, and the others by calls. A range
  * never changes once it is published, and lives as long as the heap. `count` publishes: a thread that holds a block, or
  * the number of a slab, learned of it after the slab's range was published.
@@ -49,7 +52,7 @@ struct fli_row;
 struct fli_chunk;
 
 struct fli_range {
-    char *base;     /* of its slabs, a multiple of FLI_CHUNK_BYTES */
+    char *base;     /* of its slabs, a multiple of FLI_CHUNK_BYTES, or of FLI_SLAB_BYTES if it is smaller */
     size_t span;    /* bytes of its slabs */
     uint32_t first; /* the number of its first slab */
     uint32_t slabs; /* how many it has */
@@ -83,8 +86,8 @@ struct fli_ranges {
 /* Bytes of address space for the metadata of `span` bytes of slabs, with the page before it. */
 size_t fli_range_metadata_bytes(size_t span, bool hardened);
 
-/* Lays the first range out: `span` bytes of slabs at `base`, a multiple of FLI_CHUNK_BYTES, and their metadata right
- * behind them. The ranges may grow to `most` bytes of slabs in all. Returns 0 or -ENOMEM. */
+/* Lays the first range out: `span` bytes of slabs at `base`, and their metadata right behind them. It consists of whole
+ * chunks, or is smaller than one. The ranges may grow to `most` bytes of slabs in all. Returns 0 or -ENOMEM. */
 int fli_ranges_init(struct fli_ranges *ranges, char *base, size_t span, size_t most, struct fli_range_kind kind);
 
 /* Returns the address space of all ranges but the first to the OS. */
@@ -103,6 +106,12 @@ const struct fli_region *fli_ranges_last(const struct fli_ranges *ranges);
 /* The range of a slab, or around an address, if it is not the first range; NULL if there is none. */
 const struct fli_range *fli_range_beyond(const struct fli_ranges *ranges, uint32_t slab);
 const struct fli_range *fli_range_around(const struct fli_ranges *ranges, const void *address);
+
+/* The range that lies in address space which can be used at once, among others', is smaller than a chunk. */
+static inline bool fli_range_is_small(const struct fli_range *range)
+{
+    return range->span < FLI_CHUNK_BYTES;
+}
 
 static inline bool fli_range_has(const struct fli_range *range, const void *address)
 {

@@ -5,6 +5,7 @@
 
 #include "heap/heap.h"
 #include "heap/options.h"
+#include "heap/thread.h"
 
 enum { SIZE = 64, HEAPS = 100 };
 
@@ -97,11 +98,86 @@ static void a_heap_that_outgrows_a_small_start_has_as_much_as_others(void **stat
     make(&crowd);
     for (unsigned i = 0; i < 2; i++) {
         outgrow(crowd.heaps[i], i == 0);
-        assert_in_range(stats_of(crowd.heaps[i]).reserved_bytes, FLI_RESERVE_SMALL + FLI_RESERVE_MIN,
-                        FLI_RESERVE_SMALL + 2 * FLI_RESERVE_FIRST);
+        assert_in_range(stats_of(crowd.heaps[i]).reserved_bytes, FLI_CHUNK_BYTES + FLI_RESERVE_MIN,
+                        FLI_CHUNK_BYTES + 2 * FLI_RESERVE_FIRST);
         fl_heap_trim(crowd.heaps[i], 0);
         outgrow(crowd.heaps[i], i != 0);
     }
+    end(&crowd);
+}
+
+/* Allocates blocks of which each takes a slab, until the heap has so many slabs. */
+static unsigned take_slabs(struct fl_thread *thread, void **blocks, unsigned slabs)
+{
+    unsigned count = 0;
+    do {
+        blocks[count] = fl_alloc(thread, FL_BLOCK_MAX);
+        assert_non_null(blocks[count]);
+        memset(blocks[count++], 1, FL_BLOCK_MAX);
+    } while (fli_slab_committed(&fli_thread_of(thread)->heap->backing.slabs) < slabs);
+    return count;
+}
+
+static void a_heap_has_its_first_chunk_in_pieces_that_go_back_to_the_os(void **state)
+{
+    (void)state;
+    enum { SLABS = FLI_CHUNK_SLABS };
+    static struct crowd crowd;
+    static void *blocks[SLABS * FLI_SLAB_BYTES / FL_BLOCK_MAX];
+    const size_t expected[] = {FLI_RESERVE_SMALL, 4 * FLI_RESERVE_SMALL, FLI_CHUNK_BYTES};
+    crowd = (struct crowd){0};
+    make(&crowd);
+    struct fl_heap *heap = crowd.heaps[0];
+    struct fl_thread *thread = fl_thread_attach(heap);
+    for (unsigned round = 0; round < 2; round++) {
+        unsigned count = 0;
+        for (unsigned i = 0; i < 3; i++) {
+            count += take_slabs(thread, blocks + count, (unsigned)(expected[i] >> FLI_SLAB_SHIFT));
+            assert_int_equal(stats_of(heap).reserved_bytes, round == 0 ? expected[i] : FLI_CHUNK_BYTES);
+        }
+        /* First of a part of the chunk, then of all of it. */
+        for (unsigned half = 0; half < 2; half++) {
+            for (unsigned i = half; i < count; i += 2)
+                fl_free(thread, blocks[i]);
+            fl_thread_flush(thread);
+            fl_heap_trim(heap, 0);
+            assert_sound(heap);
+        }
+        assert_int_equal(stats_of(heap).slab_bytes, 0);
+    }
+    fl_thread_detach(thread);
+    end(&crowd);
+}
+
+/* A number of /proc/self/status, in kB. */
+static size_t status_of(const char *name)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    size_t value = 0;
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, name, strlen(name)) == 0)
+            value = strtoul(line + strlen(name), NULL, 10);
+    fclose(file);
+    return value;
+}
+
+/* A fork copies each of them, which is most of what it takes. */
+static void many_heaps_share_page_tables(void **state)
+{
+    (void)state;
+    if (FLI_SANITIZED)
+        skip(); /* sanitizers have page tables of their own */
+    static struct crowd crowd;
+    crowd = (struct crowd){0};
+    size_t before = status_of("VmPTE:");
+    make(&crowd);
+    for (unsigned i = 0; i < HEAPS; i++)
+        use(&crowd, i);
+    size_t table = fli_os_page() / 1024, each = fli_os_page() / sizeof(void *) * fli_os_page();
+    size_t apart = 8 * FLI_HEAPS_MANY * table, beside = HEAPS * 4 * FLI_RESERVE_SMALL / each * table;
+    assert_in_range(status_of("VmPTE:") - before, 0, apart + beside + 8 * table);
     end(&crowd);
 }
 
@@ -155,6 +231,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_heaps_share_mappings),
         cmocka_unit_test(a_heap_that_outgrows_a_small_start_has_as_much_as_others),
+        cmocka_unit_test(a_heap_has_its_first_chunk_in_pieces_that_go_back_to_the_os),
+        cmocka_unit_test(many_heaps_share_page_tables),
         cmocka_unit_test(a_child_has_all_of_them),
         cmocka_unit_test(nobody_writes_from_the_slabs_of_a_small_heap_into_its_metadata),
     };
