@@ -25,6 +25,7 @@
 #include "heap/guest.h"
 #include "heap/options.h"
 #include "heap/profile.h"
+#include "heap/record.h"
 #include "heap/registry.h"
 #include "heap/service.h"
 #include "heap/stall.h"
@@ -208,13 +209,12 @@ struct fl_heap *fli_heap_create(const struct fl_options *options, bool is_defaul
         errno = -failed;
         return NULL;
     }
-    struct fl_heap *heap = aligned_alloc(FLI_CACHE_LINE, fli_round_up(sizeof *heap, FLI_CACHE_LINE));
+    struct fl_heap *heap = fli_record_alloc(!is_default && resolved.huge != FL_HUGE_NEVER);
     if (heap == NULL) {
         errno = ENOMEM;
         fli_complain(-ENOMEM, error, error_size, "the system refuses memory for a heap");
         return NULL;
     }
-    memset(heap, 0, sizeof *heap);
     fli_watch_wrote(heap, sizeof *heap);
     heap->options = resolved;
     heap->is_default = is_default;
@@ -224,7 +224,7 @@ struct fl_heap *fli_heap_create(const struct fl_options *options, bool is_defaul
         heap->options.magazine_blocks = 2; /* so that few blocks lie in magazines */
     failed = create_in(heap, error, error_size);
     if (failed != 0) {
-        free(heap);
+        fli_record_free(heap);
         errno = -failed;
         return NULL;
     }
@@ -294,6 +294,6 @@ int fl_heap_destroy(struct fl_heap *heap)
         return failed;
     fli_registry_remove(heap);
     dispose(heap);
-    free(heap);
+    fli_record_free(heap);
     return 0;
 }

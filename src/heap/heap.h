@@ -45,6 +45,7 @@ struct fl_heap {
     struct fl_options options;
     struct fli_grace grace;
     bool is_default;
+    bool is_placed;  /* among other heaps' records (record.h) */
     bool watched;    /* by Memcheck (base/watch.h) */
     bool hardened;   /* the option, where every call looks */
     bool is_in_care; /* of the caretaker */

@@ -18,6 +18,9 @@
 
 enum { FLI_HEAPS_MANY = FLI_RARE_PATHS ? 2 : 16 };
 
+/* When there are so many, the record of a further one lies beside others' (record.h). */
+enum { FLI_HEAPS_CROWD = FLI_RARE_PATHS ? 3 : 128 };
+
 /* Bytes that a heap retains by default. */
 #define FLI_RETAIN_DEFAULT (256 * FLI_MIB)
 

@@ -40,6 +40,7 @@
 #include "heap/caretaker.h"
 #include "heap/guest.h"
 #include "heap/profile.h"
+#include "heap/record.h"
 #include "heap/registry.h"
 #include "heap/self.h"
 #include "heap/service.h"
@@ -707,6 +708,11 @@ void fli_large_close(fli_large *)
 
 void fli_homes_close(fli_homes *)
 {
+}
+
+void fli_record_free(fl_heap *heap)
+{
+    fli_model_free(heap);
 }
 
 void fli_magazines_close(fli_magazines *)

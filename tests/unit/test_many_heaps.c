@@ -181,6 +181,32 @@ static void many_heaps_share_page_tables(void **state)
     end(&crowd);
 }
 
+static void records_lie_side_by_side_and_their_memory_goes_back(void **state)
+{
+    (void)state;
+    enum { COUNT = FLI_HEAPS_CROWD + 150 };
+    static struct fl_heap *heaps[COUNT];
+    unsigned before = count_mappings();
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < COUNT; i++)
+            if (heaps[i] == NULL)
+                heaps[i] = heap_with(NULL);
+        for (unsigned i = FLI_HEAPS_CROWD; i < COUNT; i++) {
+            assert_true(heaps[i]->is_placed);
+            for (unsigned k = FLI_HEAPS_CROWD; k < i; k++)
+                assert_true((size_t)labs((char *)heaps[i] - (char *)heaps[k]) >= sizeof *heaps[i]);
+        }
+        for (unsigned i = 0; i < COUNT; i++)
+            if (i % 3 != 0 && round == 0) {
+                end_heap(heaps[i]);
+                heaps[i] = NULL;
+            }
+    }
+    for (unsigned i = 0; i < COUNT; i++)
+        end_heap(heaps[i]);
+    assert_in_range(count_mappings(), 1, before + 8);
+}
+
 static void use_all(void *argument)
 {
     struct crowd *crowd = argument;
@@ -233,6 +259,7 @@ int main(void)
         cmocka_unit_test(a_heap_that_outgrows_a_small_start_has_as_much_as_others),
         cmocka_unit_test(a_heap_has_its_first_chunk_in_pieces_that_go_back_to_the_os),
         cmocka_unit_test(many_heaps_share_page_tables),
+        cmocka_unit_test(records_lie_side_by_side_and_their_memory_goes_back),
         cmocka_unit_test(a_child_has_all_of_them),
         cmocka_unit_test(nobody_writes_from_the_slabs_of_a_small_heap_into_its_metadata),
     };
