@@ -205,10 +205,8 @@ static void settle_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
     if (fli_idle_chunk(slabs, chunk)->cold != ALL_SLABS)
         make_small(slabs, chunk);
-    else if (
-        is_whole(
-            slabs,
-            chunk)) /* Returns the chunk once more as a whole: this frees its page table, whose place a huge page can take. */
+    else if (is_whole(slabs, chunk))
+        /* Returns the chunk once more as a whole: this frees its page table, whose place a huge page can take. */
         fli_os_decommit(chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
 }
 
