@@ -8,14 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Moves the lower half of a full stack onto the pile. What finds no place there stays. Returns whether there is room. */
+/* How many objects a full stack spills: half of what is outside the window. */
+enum { SPILLED = (FLI_DEAD_STACK - FLI_DEAD_WINDOW) / 2 };
+
+/* Moves half of what is outside the window of a full stack onto the pile. What finds no place there stays. Returns
+ * whether there is room. */
 static bool spill(struct fli_dead *list, struct fli_thread *server)
 {
     struct fli_dead_places *places = &list->places;
-    size_t kept = 0;
-    fli_store_own(&places->count, 0);
-    for (size_t i = 0; i < FLI_DEAD_STACK; i++)
-        if (i >= FLI_DEAD_STACK / 2 || !fli_pile_put(&places->pile, fli_dead_at(places, i), server))
+    size_t kept = FLI_DEAD_WINDOW;
+    fli_store_own(&places->count, kept);
+    for (size_t i = kept; i < FLI_DEAD_STACK; i++)
+        if (i >= FLI_DEAD_WINDOW + SPILLED || !fli_pile_put(&places->pile, fli_dead_at(places, i), server))
             fli_dead_set(places, kept++, fli_dead_at(places, i));
     /* D7: release, pairs with a fork: as D1. */
     fli_store_release(&places->count, kept);
@@ -24,27 +28,24 @@ static bool spill(struct fli_dead *list, struct fli_thread *server)
 
 bool fli_dead_put_full(struct fli_dead *list, struct fli_dead_object object, struct fli_thread *server)
 {
-    list->places.quick = 0;
+    list->places.few = FLI_DEAD_WINDOW;
     if (spill(list, server))
         return fli_dead_put(list, object.entry, object.type);
     return fli_pile_put(&list->places.pile, object, server);
 }
 
-/* Moves objects from the pile, which has some, under those on the stack. Returns how many are there then. */
-static size_t refill(struct fli_dead_places *places, const struct fli_magazines *magazines)
+/* Moves objects from the pile, which has some, onto the stack, which has no more than a window. They do not pass through
+ * it: else an object that waits again (api/end.c) would leave it before those that it has dropped are gone. */
+static void refill(struct fli_dead_places *places, const struct fli_magazines *magazines)
 {
     size_t count = fli_load_own(&places->count);
-    size_t more = fli_min(fli_load_own(&places->pile.count), FLI_DEAD_STACK / 2 - FLI_DEAD_WINDOW);
-    fli_store_own(&places->count, 0);
-    for (size_t i = count; i-- > 0;)
-        fli_dead_set(places, i + more, fli_dead_at(places, i));
-    for (size_t i = more; i-- > 0;) {
+    size_t all = count + fli_min(fli_load_own(&places->pile.count), SPILLED);
+    for (size_t i = all; i-- > count;) {
         fli_dead_set(places, i, fli_pile_take(&places->pile, magazines));
         fli_dead_prefetch(fli_dead_at(places, i));
     }
     /* D8: release, pairs with a fork: as D1. */
-    fli_store_release(&places->count, count + more);
-    return count + more;
+    fli_store_release(&places->count, all);
 }
 
 struct fli_dead_object fli_dead_take(struct fli_dead *list, const struct fli_magazines *magazines)
@@ -54,11 +55,9 @@ struct fli_dead_object fli_dead_take(struct fli_dead *list, const struct fli_mag
     if (is_spilled && fli_load_own(&places->count) <= FLI_DEAD_WINDOW)
         refill(places, magazines);
     else if (!is_spilled)
-        places->quick = FLI_DEAD_WINDOW;
+        places->few = 0;
     size_t count = fli_load_own(&places->count);
-    if (count == 0)
-        return (struct fli_dead_object){0};
-    return count > FLI_DEAD_WINDOW ? fli_dead_take_under(places, count) : fli_dead_take_last(places, count);
+    return count == 0 ? (struct fli_dead_object){0} : fli_dead_take_last(places, count);
 }
 
 /* ---- The lists of a thread. */
@@ -217,7 +216,7 @@ void fli_dead_adopt(struct fli_dead *list, struct fli_dead *left, struct fli_thr
 {
     struct fli_backing *backing = &server->heap->backing;
     fli_pile_give_empties(&list->places.pile, backing, &server->owner.counters, false);
-    list->places.quick = 0;
+    list->places.few = FLI_DEAD_WINDOW;
     fli_pile_move(&list->places.pile, &left->places.pile);
     size_t count = fli_load_own(&left->places.count);
     for (size_t i = 0; i < count; i++)
