@@ -103,14 +103,16 @@ static inline unsigned put_singly(struct fli_slabs *slabs, unsigned class_index,
     return (unsigned)(d->at - first) - strays;
 }
 
-/* Prefetches the bit of a block, which lies in a slab of the class if it is in order. */
-static inline void prefetch_bit(const struct fli_slabs *slabs, const struct fli_slab_class *of, const void *block)
+/* Prefetches what is needed to send a block of the class home, if it lies in the range; or else anything. (gcc drops
+ * the calls of a function that does no more than this, unless it is always inline.) */
+static inline __attribute__((always_inline)) void prefetch_home(const struct fli_range *range,
+                                                                const struct fli_slab_class *of, const void *block)
 {
-    const struct fli_range *range = fli_range_of(&slabs->ranges, block);
-    if (FLI_UNLIKELY(range == NULL))
-        return;
+    uintptr_t row = (uintptr_t)range->rows +
+                    (((uintptr_t)block - (uintptr_t)range->base) >> FLI_SLAB_SHIFT) * sizeof *range->rows;
     uint64_t index = ((uintptr_t)block % FLI_SLAB_BYTES * of->reciprocal) >> 32;
-    __builtin_prefetch((const void *)&fli_slab_row_in(range, block)->free_bits[index / 64]);
+    __builtin_prefetch((const void *)row);
+    __builtin_prefetch((const void *)(row + offsetof(struct fli_row, free_bits) + index / 64 * sizeof(uint64_t)));
 }
 
 /* Sends home the block at `at` and those behind it of the same slab, which has the row. Returns where the others
@@ -130,7 +132,7 @@ static void *const *deliver_slab(struct fli_homes *homes, struct fli_home_class 
                          of->blocks};
     unsigned count = 0;
     if (end - at > AHEAD)
-        prefetch_bit(slabs, of, at[AHEAD]);
+        prefetch_home(&slabs->ranges.at[0], of, at[AHEAD]);
     while (d.at < end && (uintptr_t)*d.at - d.start < FLI_SLAB_BYTES) {
         unsigned in_row = put_row(&d);
         count += in_row > 0 ? in_row : put_singly(slabs, class_index, &d, ROW_EVERY);
@@ -258,8 +260,10 @@ static __attribute__((noinline)) void **deliver_many(struct fli_homes *homes, st
 static inline struct fli_row *row_at_home(const struct fli_slabs *slabs, struct fli_home *home, unsigned class_index,
                                           const void *block)
 {
-    const struct fli_range *range = fli_range_of(&slabs->ranges, block);
-    if (FLI_UNLIKELY(range == NULL || fli_slab_class_in(range, block) != class_index))
+    const struct fli_range *range = &slabs->ranges.at[0];
+    if (FLI_UNLIKELY(!fli_range_has(range, block)) && (range = fli_range_around(&slabs->ranges, block)) == NULL)
+        return NULL;
+    if (FLI_UNLIKELY(fli_slab_class_in(range, block) != class_index))
         return NULL;
     struct fli_row *row = fli_slab_row_in(range, block);
     return FLI_LIKELY(fli_home_of_slab(&row->record) == home) ? row : NULL;
@@ -284,7 +288,7 @@ unsigned fli_deliver(struct fli_homes *homes, struct fli_home *home, unsigned cl
             at = deliver_slab(homes, class, class_index, row, at, end);
         } else {
             if (end - at > AHEAD)
-                prefetch_bit(slabs, &slabs->by_class[class_index], at[AHEAD]);
+                prefetch_home(&slabs->ranges.at[0], &slabs->by_class[class_index], at[AHEAD]);
             fli_home_count_free(homes, class, &row->record, *at, deliver_one(slabs, class_index, row, *at));
             at++;
         }
