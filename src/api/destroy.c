@@ -107,10 +107,18 @@ FLI_COLD static void wait_full(struct fl_thread *face, uintptr_t entry, const st
         fli_end_object(face, object);
 }
 
+/* Has an object wait that is one of many. */
+__attribute__((noinline)) static void wait_among_many(struct fl_thread *face, uintptr_t entry,
+                                                      const struct fl_type *type, struct fli_dead *list)
+{
+    if (FLI_UNLIKELY(!fli_dead_put_many(&list->places, (struct fli_dead_object){entry, type})))
+        wait_full(face, entry, type, list);
+}
+
 static inline void wait(struct fl_thread *face, uintptr_t entry, const struct fl_type *type, struct fli_dead *list)
 {
-    if (FLI_UNLIKELY(!fli_dead_put(list, entry, type)))
-        wait_full(face, entry, type, list);
+    if (FLI_UNLIKELY(!fli_dead_put_quickly(&list->places, (struct fli_dead_object){entry, type})))
+        wait_among_many(face, entry, type, list);
 }
 
 /* Begins a drain where the one before, which the host has left, may have been fl_run_pending. */

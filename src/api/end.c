@@ -56,7 +56,7 @@ static bool wait_again(struct fl_thread *face, uintptr_t entry, const struct fl_
         return fli_queue_put_owner(thread, object);
     if (list == NULL || (type->flags & FL_TYPE_AT_ONCE) != 0)
         return false;
-    return fli_dead_put(list, object.entry, type) || fli_dead_put_full(list, object, thread);
+    return fli_dead_put(list, object) || fli_dead_put_full(list, object, thread);
 }
 
 /* Clears an object piece by piece. Returns whether it is done. */

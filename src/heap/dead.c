@@ -30,7 +30,7 @@ bool fli_dead_put_full(struct fli_dead *list, struct fli_dead_object object, str
 {
     list->places.few = FLI_DEAD_WINDOW;
     if (spill(list, server))
-        return fli_dead_put(list, object.entry, object.type);
+        return fli_dead_put(list, object);
     return fli_pile_put(&list->places.pile, object, server);
 }
 

@@ -91,37 +91,40 @@ static inline void fli_dead_set(struct fli_dead_places *places, size_t place, st
     fli_store_release(places->types + place, object.type);
 }
 
-/* Puts an object into the window of a stack that has it full. What came into it first moves out of it. Meanwhile what lies
- * above that does not count. */
-static inline void fli_dead_put_many(struct fli_dead_places *places, size_t count, struct fli_dead_object object)
+/* Puts an object onto the stack, into a window that is not full. Returns false if it is. The owning thread. */
+static inline bool fli_dead_put_quickly(struct fli_dead_places *places, struct fli_dead_object object)
 {
-    size_t place = places->first;
+    size_t count = fli_load_own(&places->count);
+    if (FLI_UNLIKELY(count >= FLI_DEAD_WINDOW))
+        return false;
+    fli_dead_prefetch(object);
+    fli_dead_set(places, count, object);
+    /* D1: release, pairs with a fork: the object is on the stack. */
+    fli_store_release(&places->count, count + 1);
+    return true;
+}
+
+/* Puts an object into a full window. What came into it first moves out of it. Meanwhile what lies above that does not
+ * count. Returns false if there is no room. The owning thread. */
+static inline bool fli_dead_put_many(struct fli_dead_places *places, struct fli_dead_object object)
+{
+    size_t count = fli_load_own(&places->count), place = places->first;
+    if (FLI_UNLIKELY(count == FLI_DEAD_STACK))
+        return false;
+    fli_dead_prefetch(object);
     places->first = (place + 1) % FLI_DEAD_WINDOW;
     fli_dead_set(places, count, fli_dead_at(places, place));
     fli_store_own(&places->count, place);
     fli_dead_set(places, place, object);
     /* D13: release, pairs with a fork: as D1. */
     fli_store_release(&places->count, count + 1);
+    return true;
 }
 
 /* Puts an object onto the stack. Returns false if that is full. The owning thread. */
-static inline bool fli_dead_put(struct fli_dead *list, uintptr_t entry, const struct fl_type *type)
+static inline bool fli_dead_put(struct fli_dead *list, struct fli_dead_object object)
 {
-    struct fli_dead_places *places = &list->places;
-    size_t count = fli_load_own(&places->count);
-    struct fli_dead_object object = {entry, type};
-    if (FLI_UNLIKELY(count >= FLI_DEAD_WINDOW)) {
-        if (FLI_UNLIKELY(count == FLI_DEAD_STACK))
-            return false;
-        fli_dead_prefetch(object);
-        fli_dead_put_many(places, count, object);
-        return true;
-    }
-    fli_dead_prefetch(object);
-    fli_dead_set(places, count, object);
-    /* D1: release, pairs with a fork: the object is on the stack. */
-    fli_store_release(&places->count, count + 1);
-    return true;
+    return fli_dead_put_quickly(&list->places, object) || fli_dead_put_many(&list->places, object);
 }
 
 /* Makes room on a full stack. Returns false if the object, which is to be put, finds no place; else it has one. `server`

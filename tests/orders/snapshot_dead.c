@@ -95,7 +95,7 @@ static void put(struct fli_thread *server)
 {
     struct fli_dead_object next = object(came);
     nodes[came++].has_died = true;
-    SNAPSHOT_ASSERT(fli_dead_put(list, next.entry, next.type) || fli_dead_put_full(list, next, server));
+    SNAPSHOT_ASSERT(fli_dead_put(list, next) || fli_dead_put_full(list, next, server));
 }
 
 static void put_many(unsigned objects, struct fli_thread *server)
