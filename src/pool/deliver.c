@@ -108,11 +108,11 @@ static inline unsigned put_singly(struct fli_slabs *slabs, unsigned class_index,
 static inline __attribute__((always_inline)) void prefetch_home(const struct fli_range *range,
                                                                 const struct fli_slab_class *of, const void *block)
 {
-    uintptr_t row = (uintptr_t)range->rows +
-                    (((uintptr_t)block - (uintptr_t)range->base) >> FLI_SLAB_SHIFT) * sizeof *range->rows;
+    size_t slab = ((uintptr_t)block - (uintptr_t)range->base) >> FLI_SLAB_SHIFT;
+    const struct fli_row *row = (const struct fli_row *)((uintptr_t)range->rows + slab * sizeof *row);
     uint64_t index = ((uintptr_t)block % FLI_SLAB_BYTES * of->reciprocal) >> 32;
-    __builtin_prefetch((const void *)row);
-    __builtin_prefetch((const void *)(row + offsetof(struct fli_row, free_bits) + index / 64 * sizeof(uint64_t)));
+    __builtin_prefetch(row);
+    __builtin_prefetch((const void *)&row->free_bits[index / 64]);
 }
 
 /* Sends home the block at `at` and those behind it of the same slab, which has the row. Returns where the others
