@@ -305,6 +305,21 @@ static void the_last_that_was_dropped_ends_first_but_for_a_window(void **state)
     assert_order(expected, COUNT);
 }
 
+static void what_came_into_the_window_first_leaves_it_first(void **state)
+{
+    struct bed *bed = *state;
+    enum { COUNT = FLI_DEAD_WINDOW + 2 };
+    struct node *array = new_array(bed->thread, &cleared, COUNT);
+    for (struct node *node = array->other; node != NULL; node = node->other)
+        if (node->number == 1) /* the first that ends: what it drops moves object 2 out of the window */
+            node->next = new_node(bed->thread, &cleared, COUNT, NULL);
+    drop(bed->thread, array);
+    assert_int_equal(seen.ended, COUNT + 1);
+    assert_int_equal(seen.order[0], 1);
+    assert_int_equal(seen.order[1], 2);
+    assert_int_equal(seen.order[2], 0);
+}
+
 /* ---- Finalizers. */
 
 static struct node *risen;
@@ -819,6 +834,7 @@ int main(void)
         DESTROY_TEST(a_parent_is_freed_before_its_children_are_destroyed),
         DESTROY_TEST(a_type_may_ask_for_children_that_end_before_their_parent_is_freed),
         DESTROY_TEST(the_last_that_was_dropped_ends_first_but_for_a_window),
+        DESTROY_TEST(what_came_into_the_window_first_leaves_it_first),
         DESTROY_TEST(a_resurrected_object_keeps_its_children),
         DESTROY_TEST(a_chain_of_deferred_objects_dies_on_a_small_stack),
         DESTROY_TEST(a_callback_cannot_detach_its_handle),
