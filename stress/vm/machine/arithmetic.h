@@ -6,9 +6,12 @@
 #ifndef VM_ARITHMETIC_H
 #define VM_ARITHMETIC_H
 
+#include "machine/code.h"
 #include "objects/number.h"
 
 typedef object_t *operation_function(lane_t *lane, const object_t *a, const object_t *b);
+
+typedef bool comparison_function(const object_t *a, const object_t *b);
 
 /* Replaces the two objects on top by one. */
 __attribute__((always_inline)) static inline object_t **binary(lane_t *lane, object_t **top,
@@ -19,6 +22,36 @@ __attribute__((always_inline)) static inline object_t **binary(lane_t *lane, obj
     object_decref(lane, a);
     object_decref(lane, b);
     return top - 1;
+}
+
+/* The same of the object on top and a constant, which is not counted. */
+__attribute__((always_inline)) static inline object_t **
+binary_constant(lane_t *lane, object_t **top, operation_function *operate, const struct instruction *now)
+{
+    object_t *a = top[-1];
+    top[-1] = operate(lane, a, (const object_t *)now->operand);
+    object_decref(lane, a);
+    return top;
+}
+
+/* Takes the two objects on top, or the one and a constant. Returns how far to jump. */
+__attribute__((always_inline)) static inline int32_t
+unless(lane_t *lane, object_t **top, comparison_function *compare, const struct instruction *now)
+{
+    object_t *b = top[-1], *a = top[-2];
+    bool is_so = compare(a, b);
+    object_decref(lane, a);
+    object_decref(lane, b);
+    return is_so ? 0 : now->distance;
+}
+
+__attribute__((always_inline)) static inline int32_t
+unless_constant(lane_t *lane, object_t **top, comparison_function *compare, const struct instruction *now)
+{
+    object_t *a = top[-1];
+    bool is_so = compare(a, (const object_t *)now->operand);
+    object_decref(lane, a);
+    return is_so ? 0 : now->distance;
 }
 
 static inline object_t *add(lane_t *lane, const object_t *a, const object_t *b)
@@ -42,18 +75,28 @@ static inline object_t *multiply(lane_t *lane, const object_t *a, const object_t
     return real_new(lane, real_require(a) * real_require(b));
 }
 
-static inline object_t *less(lane_t *lane, const object_t *a, const object_t *b)
+static inline bool is_less(const object_t *a, const object_t *b)
 {
     if (is_integer(a) && is_integer(b))
-        return integer_new(lane, integer_value(a) < integer_value(b));
-    return integer_new(lane, number_compare(a, b) < 0);
+        return integer_value(a) < integer_value(b);
+    return number_compare(a, b) < 0;
+}
+
+static inline bool is_equal(const object_t *a, const object_t *b)
+{
+    if (is_integer(a) && is_integer(b))
+        return integer_value(a) == integer_value(b);
+    return a == b || (b != &none && object_equal(a, b));
+}
+
+static inline object_t *less(lane_t *lane, const object_t *a, const object_t *b)
+{
+    return integer_new(lane, is_less(a, b));
 }
 
 static inline object_t *equal(lane_t *lane, const object_t *a, const object_t *b)
 {
-    if (is_integer(a) && is_integer(b))
-        return integer_new(lane, integer_value(a) == integer_value(b));
-    return integer_new(lane, a == b || object_equal(a, b));
+    return integer_new(lane, is_equal(a, b));
 }
 
 #endif

@@ -8,40 +8,34 @@
 #include "machine/machine.h"
 
 /* Drops what the stack has from a place on. */
-static inline void machine_drop(struct machine *machine, object_t **down_to)
+static inline void call_drop(lane_t *lane, object_t **top, object_t **down_to)
 {
-    object_t **top = machine->top;
-    machine->top = down_to;
     while (top > down_to)
         if (*--top != NULL)
-            object_decref(machine->lane, *top);
+            object_decref(lane, *top);
 }
 
-/* Begins a call of a function whose parameters, and what it captures, are on the stack. */
-static inline void machine_enter(struct machine *machine, const struct function *function)
+/* Begins a call of a function whose parameters, and what it captures, are on top of the stack. The caller goes on `at`
+ * when it returns. Gives the function its own variables, and returns the new top. */
+static inline object_t **call_begin(struct machine *machine, const struct function *function, object_t **top,
+                                    const struct instruction *at, object_t **variables)
 {
-    object_t **top = machine->top, **variables = top - function->parameters - function->captures;
-    if (variables + function->most >= machine->stack + STACK || machine->frame == machine->frames + FRAMES)
+    if (top + function->room >= machine->stack + STACK || machine->frame == machine->frames + FRAMES)
         fail("%s: the stack is full", function->name);
-    *machine->frame++ = (struct frame){machine->at, machine->variables};
-    while (top < variables + function->variables)
+    *machine->frame++ = (struct frame){at, variables};
+    for (unsigned i = function->arguments; i < function->variables; i++)
         *top++ = NULL;
-    machine->top = top;
-    machine->variables = variables;
-    machine->at = function->code;
-    if (--machine->fuel == 0)
-        machine_safepoint(machine);
+    return top;
 }
 
-/* Ends the call. What is on top of the stack takes the place of its variables. */
-static inline void machine_return(struct machine *machine)
+/* Ends it. What is on top takes the place of the variables. Returns the new top. */
+static inline object_t **call_end(struct machine *machine, object_t **top, object_t **variables)
 {
-    object_t *result = machine_pop(machine);
-    machine_drop(machine, machine->variables);
-    machine_push(machine, result);
+    object_t *result = *--top;
+    call_drop(machine->lane, top, variables);
+    *variables = result;
     --machine->frame;
-    machine->at = machine->frame->at;
-    machine->variables = machine->frame->variables;
+    return variables + 1;
 }
 
 #endif

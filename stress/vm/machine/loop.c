@@ -9,18 +9,13 @@
 #include "objects/list.h"
 #include "objects/tuple.h"
 
-static inline object_t **push(lane_t *lane, object_t **top, object_t *value)
-{
-    object_incref(lane, value);
-    *top = value;
-    return top + 1;
-}
-
 static inline object_t **push_variable(lane_t *lane, object_t **top, object_t *value)
 {
     if (value == NULL)
         fail("a variable is read before it is set");
-    return push(lane, top, value);
+    object_incref(lane, value);
+    *top = value;
+    return top + 1;
 }
 
 static inline object_t **set_variable(lane_t *lane, object_t **top, object_t **variable)
@@ -32,12 +27,12 @@ static inline object_t **set_variable(lane_t *lane, object_t **top, object_t **v
     return top - 1;
 }
 
-/* How far to jump if what is on top is false. */
-static inline intptr_t jump_if_false(lane_t *lane, object_t *condition, intptr_t distance)
+/* How far to jump if what was on top is false. */
+static inline int32_t jump_if_false(lane_t *lane, object_t *condition, const struct instruction *now)
 {
     bool is_true = object_is_true(condition);
     object_decref(lane, condition);
-    return is_true ? 0 : distance;
+    return is_true ? 0 : now->distance;
 }
 
 /* An item of a tuple or a list; none if a list has none there. */
@@ -52,54 +47,71 @@ static inline object_t *get(lane_t *lane, const object_t *sequence, const object
     return item;
 }
 
-/* Goes to the next instruction. It stands at the end of each, so the processor predicts it by what came before. */
-#define NEXT   goto *labels[(now = at++)->operation]
-#define SAVE() (machine->at = at, machine->top = top)
+/* Goes to the next instruction, at[-1] then. It stands at the end of each, so the processor predicts it by what came before. */
+#define NEXT   goto *labels[at++->operation]
+#define SAVE() (machine->at = at, machine->top = top, machine->variables = variables)
 #define LOAD() (at = machine->at, top = machine->top, variables = machine->variables)
+
+/* Spends fuel. At a safepoint others see the machine, and all is again as it was after it. */
+#define SPEND()                                                                                                      \
+    do {                                                                                                             \
+        if (--machine->fuel == 0) {                                                                                  \
+            SAVE();                                                                                                  \
+            machine_safepoint(machine);                                                                              \
+        }                                                                                                            \
+    } while (0)
 
 void machine_run(struct machine *machine, const struct frame *bottom)
 {
-    static void *const labels[] = {&&constant, &&variable, &&set_variable, &&jump, &&jump_back, &&jump_if_false,
-                                   &&call,     &&return_,  &&get,          &&add,  &&subtract,  &&multiply,
-                                   &&less,     &&equal,    &&word,         &&run};
+    static void *const labels[] = {
+        &&constant, &&variable, &&set_variable, &&jump, &&jump_back, &&jump_if_false, &&call, &&return_,
+        /* Two operands */
+        &&get, &&add, &&subtract, &&multiply, &&less, &&equal,
+        /* One, and a constant */
+        &&get_constant, &&add_constant, &&subtract_constant, &&multiply_constant, &&less_constant, &&equal_constant,
+        /* Jumps */
+        &&unless_less, &&unless_equal, &&unless_less_constant, &&unless_equal_constant, &&word, &&run};
     lane_t *const lane = machine->lane;
-    const struct instruction *at, *now;
+    const struct instruction *at;
+    const struct function *function;
     object_t **top, **variables;
     LOAD();
     NEXT;
 constant:
-    top = push(lane, top, (object_t *)now->operand);
+    *top++ = (object_t *)at[-1].operand;
     NEXT;
 variable:
-    top = push_variable(lane, top, variables[now->operand]);
+    top = push_variable(lane, top, variables[at[-1].operand]);
     NEXT;
 set_variable:
-    top = set_variable(lane, top, &variables[now->operand]);
+    top = set_variable(lane, top, &variables[at[-1].operand]);
     NEXT;
 jump:
-    at += now->operand;
+    at += at[-1].distance;
     NEXT;
 jump_back:
-    at += now->operand;
-    if (--machine->fuel == 0) {
-        SAVE();
-        machine_safepoint(machine); /* and all is again as it was */
-    }
+    at += at[-1].distance;
+    SPEND();
     NEXT;
 jump_if_false:
-    at += jump_if_false(lane, *--top, now->operand);
+    at += jump_if_false(lane, *--top, &at[-1]);
     NEXT;
 call:
-    SAVE();
-    machine_enter(machine, (const struct function *)now->operand);
-    LOAD();
+    function = (const struct function *)at[-1].operand;
+    object_t **const arguments = top - function->arguments;
+    top = call_begin(machine, function, top, at, variables);
+    variables = arguments;
+    at = function->code;
+    SPEND();
     NEXT;
 return_:
-    machine->top = top;
-    machine_return(machine);
-    if (machine->frame == bottom)
+    top = call_end(machine, top, variables);
+    at = machine->frame->at;
+    variables = machine->frame->variables;
+    if (machine->frame == bottom) {
+        SAVE();
         return;
-    LOAD();
+    }
     NEXT;
 get:
     top = binary(lane, top, get);
@@ -119,12 +131,46 @@ less:
 equal:
     top = binary(lane, top, equal);
     NEXT;
+get_constant:
+    top = binary_constant(lane, top, get, &at[-1]);
+    NEXT;
+add_constant:
+    top = binary_constant(lane, top, add, &at[-1]);
+    NEXT;
+subtract_constant:
+    top = binary_constant(lane, top, subtract, &at[-1]);
+    NEXT;
+multiply_constant:
+    top = binary_constant(lane, top, multiply, &at[-1]);
+    NEXT;
+less_constant:
+    top = binary_constant(lane, top, less, &at[-1]);
+    NEXT;
+equal_constant:
+    top = binary_constant(lane, top, equal, &at[-1]);
+    NEXT;
+unless_less:
+    at += unless(lane, top, is_less, &at[-1]);
+    top -= 2;
+    NEXT;
+unless_equal:
+    at += unless(lane, top, is_equal, &at[-1]);
+    top -= 2;
+    NEXT;
+unless_less_constant:
+    at += unless_constant(lane, top, is_less, &at[-1]);
+    top -= 1;
+    NEXT;
+unless_equal_constant:
+    at += unless_constant(lane, top, is_equal, &at[-1]);
+    top -= 1;
+    NEXT;
 word:
-    top = now->word(lane, top);
+    top = at[-1].word(lane, top);
     NEXT;
 run:
     SAVE();
-    now->run(machine);
+    at[-1].run(machine);
     LOAD();
     NEXT;
 }

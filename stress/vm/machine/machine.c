@@ -21,7 +21,9 @@ struct machine *machine_new(struct world *world)
 
 void machine_finish(struct machine *machine)
 {
-    machine_drop(machine, machine->stack);
+    object_t **top = machine->top;
+    machine->top = machine->stack;
+    call_drop(machine->lane, top, machine->stack);
     do {
         machine_safepoint(machine);
         machine_drain(machine);
@@ -56,7 +58,12 @@ void machine_begin_call(struct machine *machine, size_t arguments)
         machine_push(machine, closure->captured[i]);
     }
     object_decref(machine->lane, callee);
-    machine_enter(machine, function);
+    object_t **variables = machine->top - function->arguments;
+    machine->top = call_begin(machine, function, machine->top, machine->at, machine->variables);
+    machine->variables = variables;
+    machine->at = function->code;
+    if (--machine->fuel == 0)
+        machine_safepoint(machine);
 }
 
 void machine_call(struct machine *machine, size_t arguments)

@@ -59,7 +59,7 @@ static object_t **word_tuple(lane_t *lane, object_t **top)
 /* first second -- tuple */
 static object_t **word_pair(lane_t *lane, object_t **top)
 {
-    return push(top - 2, tuple_new(lane, top - 2, 2));
+    return push(top - 2, tuple_pair(lane, top[-2], top[-1]));
 }
 
 /* -- list */

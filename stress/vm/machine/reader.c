@@ -153,7 +153,8 @@ static void end_body(struct scope *scope)
     struct function *function = scope->function;
     scope_emit_operation(scope, OP_CONSTANT, (intptr_t)&none);
     scope_emit_operation(scope, OP_RETURN, 0);
-    function->most = function->variables + function->length + VARIABLES_MOST;
+    function->arguments = function->parameters + function->captures;
+    function->room = function->variables + (unsigned)function->length + VARIABLES_MOST;
 }
 
 /* The outer function pushes what the closure captures, and makes it. */

@@ -27,9 +27,50 @@ void scope_close(struct scope *scope)
     free(scope);
 }
 
+/* ---- Instructions */
+
+/* What does the same with the constant that an instruction pushes, as an instruction of its own. */
+static bool take_constant(struct instruction *constant, enum operation operation)
+{
+    if (constant->operation != OP_CONSTANT || operation < OP_GET || operation > OP_EQUAL)
+        return false;
+    constant->operation = operation - OP_GET + OP_GET_CONSTANT;
+    return true;
+}
+
+static bool take_condition(struct instruction *comparison, enum operation operation)
+{
+    if (operation != OP_JUMP_IF_FALSE)
+        return false;
+    switch (comparison->operation) {
+    case OP_LESS:
+    case OP_EQUAL:
+        comparison->operation += OP_UNLESS_LESS - OP_LESS;
+        return true;
+    case OP_LESS_CONSTANT:
+    case OP_EQUAL_CONSTANT:
+        comparison->operation += OP_UNLESS_LESS_CONSTANT - OP_LESS_CONSTANT;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Lets the last instruction do what the next one would, too. */
+static bool fuse(struct scope *scope, enum operation next)
+{
+    const struct function *function = scope->function;
+    if (function->length == scope->landing)
+        return false;
+    struct instruction *last = &function->code[function->length - 1];
+    return take_constant(last, next) || take_condition(last, next);
+}
+
 void scope_emit(struct scope *scope, struct instruction instruction)
 {
     struct function *function = scope->function;
+    if (fuse(scope, instruction.operation))
+        return;
     if (function->length == function->capacity) {
         function->capacity = function->capacity == 0 ? 32 : 2 * function->capacity;
         function->code = reallocate(function->code, function->capacity * sizeof *function->code);
@@ -69,11 +110,29 @@ int scope_declare(struct scope *scope, const char *name)
 
 /* ---- Blocks */
 
+static int32_t distance(size_t from, size_t to)
+{
+    return (int32_t)to - (int32_t)from - 1;
+}
+
 /* Lets a jump lead to where the next instruction will be. */
 static void land(struct scope *scope, size_t jump)
 {
-    struct function *function = scope->function;
-    function->code[jump].operand = (intptr_t)function->length - (intptr_t)jump - 1;
+    scope->landing = scope->function->length;
+    scope->function->code[jump].distance = distance(jump, scope->landing);
+}
+
+/* A jump whose target is not known yet. */
+static size_t emit_jump(struct scope *scope, enum operation operation)
+{
+    scope_emit_operation(scope, operation, 0);
+    return scope->function->length - 1;
+}
+
+static void emit_jump_back(struct scope *scope, size_t to)
+{
+    size_t jump = emit_jump(scope, OP_JUMP_BACK);
+    scope->function->code[jump].distance = distance(jump, to);
 }
 
 static struct block pop(struct scope *scope, enum block_kind expected, const char *word)
@@ -87,28 +146,26 @@ static struct block pop(struct scope *scope, enum block_kind expected, const cha
 
 static void begin_if(struct scope *scope)
 {
-    push(scope, BLOCK_IF, 0, scope->function->length);
-    scope_emit_operation(scope, OP_JUMP_IF_FALSE, 0);
+    push(scope, BLOCK_IF, 0, emit_jump(scope, OP_JUMP_IF_FALSE));
 }
 
 static void begin_else(struct scope *scope)
 {
     struct block before = pop(scope, BLOCK_IF, "else");
-    push(scope, BLOCK_ELSE, 0, scope->function->length);
-    scope_emit_operation(scope, OP_JUMP, 0);
+    push(scope, BLOCK_ELSE, 0, emit_jump(scope, OP_JUMP));
     land(scope, before.jump);
 }
 
 static void begin_while(struct scope *scope)
 {
-    push(scope, BLOCK_WHILE, scope->function->length, 0);
+    scope->landing = scope->function->length;
+    push(scope, BLOCK_WHILE, scope->landing, 0);
 }
 
 static void begin_do(struct scope *scope)
 {
     struct block before = pop(scope, BLOCK_WHILE, "do");
-    push(scope, BLOCK_DO, before.begin, scope->function->length);
-    scope_emit_operation(scope, OP_JUMP_IF_FALSE, 0);
+    push(scope, BLOCK_DO, before.begin, emit_jump(scope, OP_JUMP_IF_FALSE));
 }
 
 bool scope_read_block(struct scope *scope, const char *word)
@@ -132,7 +189,7 @@ enum block_kind scope_end_block(struct scope *scope)
         return BLOCK_FILE;
     scope->block_count--;
     if (last.kind == BLOCK_DO)
-        scope_emit_operation(scope, OP_JUMP_BACK, (intptr_t)last.begin - (intptr_t)scope->function->length - 1);
+        emit_jump_back(scope, last.begin);
     if (last.kind == BLOCK_DO || last.kind == BLOCK_IF || last.kind == BLOCK_ELSE)
         land(scope, last.jump);
     return last.kind;

@@ -29,12 +29,14 @@ struct scope {
     char names[VARIABLES_MOST][NAME_MOST]; /* of the variables */
     struct block blocks[BLOCKS_MOST];
     unsigned block_count;
+    size_t landing; /* where a jump leads to: what is before it and what is behind it do not become one instruction */
 };
 
 struct scope *scope_open(struct scope *outer, struct function *function, enum block_kind kind);
 void scope_close(struct scope *scope);
 
-/* Adds an instruction. Each pushes one object at most, or what a closure captures to call it. */
+/* Adds an instruction, or makes one of it and the last. Each pushes one object at most, or what a closure captures to
+ * call it. */
 void scope_emit(struct scope *scope, struct instruction instruction);
 void scope_emit_operation(struct scope *scope, enum operation operation, intptr_t operand);
 void scope_emit_run(struct scope *scope, run_function *run, intptr_t operand);

@@ -66,3 +66,12 @@ object_t *tuple_new(lane_t *lane, object_t *const *items, size_t count)
         made->items[i] = items[i];
     return &made->container.head;
 }
+
+object_t *tuple_pair(lane_t *lane, object_t *first, object_t *second)
+{
+    struct tuple *made = (struct tuple *)object_new(lane, &classes[2].type);
+    container_init(&made->container, 2);
+    made->items[0] = first;
+    made->items[1] = second;
+    return &made->container.head;
+}

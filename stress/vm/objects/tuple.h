@@ -20,6 +20,9 @@ void tuples_open(void);
 /* Takes over the references to the items. */
 object_t *tuple_new(lane_t *lane, object_t *const *items, size_t count);
 
+/* The same for two. */
+object_t *tuple_pair(lane_t *lane, object_t *first, object_t *second);
+
 /* An item; fails if there is none. */
 static inline object_t *tuple_get(lane_t *lane, const object_t *self, int64_t index)
 {
