@@ -47,7 +47,8 @@ static inline object_t *get(lane_t *lane, const object_t *sequence, const object
     return item;
 }
 
-/* Goes to the next instruction, at[-1] then. It stands at the end of each, so the processor predicts it by what came before. */
+/* Goes to the next instruction, which is at[-1] then. It stands at the end of each, so the processor predicts it by what came
+ * before. */
 #define NEXT   goto *labels[at++->operation]
 #define SAVE() (machine->at = at, machine->top = top, machine->variables = variables)
 #define LOAD() (at = machine->at, top = machine->top, variables = machine->variables)

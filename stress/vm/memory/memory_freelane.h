@@ -4,6 +4,8 @@
  *
  *     grace     qsbr: a thread passes quiescent states at its safepoints, and reads lists at no cost between them
  *     header    readers of lists look at the counts of objects that may just have died (fl_try_incref)
+ *     huge      never: the machine takes the memory that its objects touch. Strings have a class for each size, so its
+ *               heap has many slabs of which little is used; huge pages would make all of that resident
  *     later     an object whose end runs code of the program waits for a safepoint (fl_run_pending). Its type says so
  */
 #ifndef VM_MEMORY_FREELANE_H
@@ -37,7 +39,7 @@ typedef struct fl_constructed_type constructed_t;
 static inline memory_t *memory_open(void)
 {
     char error[256] = "";
-    struct fl_options options = {.grace = FL_GRACE_QSBR, .header = &fl_object_header};
+    struct fl_options options = {.grace = FL_GRACE_QSBR, .header = &fl_object_header, .huge = FL_HUGE_NEVER};
     struct fl_heap *heap = fl_heap_create(&options, error, sizeof error);
     if (heap == NULL)
         fail("%s", error);
