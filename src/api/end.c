@@ -92,11 +92,34 @@ __attribute__((noinline)) static void end_carefully(struct fl_thread *thread, ui
         fl_type_free(thread, object, type);
 }
 
+/* Of an object whose `clear_some` has left more: what is to end before it, or the object itself. */
+static struct fli_dead_object choose(struct fl_thread *face, struct fli_dead_object object)
+{
+    if (fli_thread_is_stand_in(face) || (object.type->flags & FL_TYPE_AT_ONCE) != 0)
+        return object;
+    struct fli_thread *thread = fli_thread_of(face);
+    struct fli_dead *list = fli_dead_find_owner(thread, false);
+    if (list == NULL)
+        return object;
+    if (list->runs)
+        return fli_pile_take_last_instead(&thread->queue->pile, &thread->heap->backing.magazines, object);
+    return fli_dead_exchange(&list->places, object);
+}
+
 /* A type without `clear_some` whose objects end as FLI_DEAD_WHOLE has a `finalize`. */
 bool fli_end_begin(struct fl_thread *thread, struct fli_dead_object object)
 {
     if (FLI_LIKELY((object.entry & FLI_DEAD_BITS) == FLI_DEAD_WHOLE && object.type->clear_some == NULL))
         return finalize(thread, object.entry, object.type);
+    if (fli_dead_end_of(object.entry) == FLI_DEAD_BEGUN && object.type->clear_some != NULL) {
+        object = choose(thread, object);
+        if (!fli_end_is_live(thread, object))
+            return false;
+        if (fli_dead_end_of(object.entry) == FLI_DEAD_LEGACY) {
+            object.type->dealloc(thread, fli_dead_address(object.entry), object.type);
+            return false;
+        }
+    }
     end_carefully(thread, object.entry, object.type);
     return false;
 }

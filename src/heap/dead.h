@@ -16,7 +16,8 @@
  * An object is prefetched when it is put. It stays in the window until 16 others have come, and objects outside are taken
  * before those in it. So an object's prefetch has time, and it is not taken so late that its memory has left the caches
  * again: the buffer beside a mark stack of Cher, Hosking and Vijaykumar, "Software Prefetching for Mark-Sweep Garbage
- * Collection" (ASPLOS 2004).
+ * Collection" (ASPLOS 2004). An object that has been cleared in part and comes out of the window goes back into it, and
+ * what is there for the longest time is taken instead: else it would drop all before that ends.
  *
  * A full stack spills half of what is outside the window onto the pile, which grows by empty magazines. If none can be
  * had, an object of a type with FL_TYPE_HAS_WORDS is linked. Other objects then stay on the stack, and when that is
@@ -104,8 +105,18 @@ static inline bool fli_dead_put_quickly(struct fli_dead_places *places, struct f
     return true;
 }
 
-/* Puts an object into a full window. What came into it first moves out of it. Meanwhile what lies above that does not
- * count. Returns false if there is no room. The owning thread. */
+/* Sets a place of the stack, which has `count` objects then. Meanwhile what lies above that place does not count. */
+static inline void fli_dead_set_among(struct fli_dead_places *places, size_t place, size_t count,
+                                      struct fli_dead_object object)
+{
+    fli_store_own(&places->count, place);
+    fli_dead_set(places, place, object);
+    /* D13: release, pairs with a fork: as D1. */
+    fli_store_release(&places->count, count);
+}
+
+/* Puts an object into a full window. What came into it first moves out of it. Returns false if there is no room. The owning
+ * thread. */
 static inline bool fli_dead_put_many(struct fli_dead_places *places, struct fli_dead_object object)
 {
     size_t count = fli_load_own(&places->count), place = places->first;
@@ -114,10 +125,7 @@ static inline bool fli_dead_put_many(struct fli_dead_places *places, struct fli_
     fli_dead_prefetch(object);
     places->first = (place + 1) % FLI_DEAD_WINDOW;
     fli_dead_set(places, count, fli_dead_at(places, place));
-    fli_store_own(&places->count, place);
-    fli_dead_set(places, place, object);
-    /* D13: release, pairs with a fork: as D1. */
-    fli_store_release(&places->count, count + 1);
+    fli_dead_set_among(places, place, count + 1, object);
     return true;
 }
 
@@ -136,6 +144,18 @@ static inline struct fli_dead_object fli_dead_take_last(struct fli_dead_places *
 {
     fli_store_own(&places->count, count - 1);
     return fli_dead_at(places, count - 1);
+}
+
+/* Puts an object that was taken into the window, if that is full, and takes what came into it first instead. Returns the
+ * object itself if the window is not full: then it was the last. */
+static inline struct fli_dead_object fli_dead_exchange(struct fli_dead_places *places, struct fli_dead_object object)
+{
+    size_t count = fli_load_own(&places->count);
+    if (count < FLI_DEAD_WINDOW)
+        return object;
+    struct fli_dead_object first = fli_dead_at(places, places->first);
+    fli_dead_set_among(places, places->first, count, object);
+    return first;
 }
 
 /* Takes an object, of `count` on the stack, if the pile need not be looked at. Returns false if it is, or there is none.

@@ -125,23 +125,45 @@ static inline bool fli_pile_put_quickly(struct fli_pile *pile, const struct fli_
     return true;
 }
 
-/* Takes a pair of a magazine that has some: the one under the window, whose place the last one takes. Meanwhile the
- * window does not count. If there is no more than the window, takes the last one. */
+/* Sets the place under the window of `count` pairs. Meanwhile the window does not count. */
+static inline void fli_pile_set_under(struct fli_magazine *magazine, uint32_t count, struct fli_dead_object object)
+{
+    fli_store_own(&magazine->count, (uint16_t)(count - FLI_DEAD_WINDOW));
+    fli_pair_set(&fli_pile_pairs(magazine)[count - FLI_DEAD_WINDOW], object);
+    /* D17: release, pairs with a fork: as D5. */
+    fli_store_release(&magazine->count, (uint16_t)count);
+}
+
+/* Takes a pair of a magazine that has some: the one under the window, whose place the last one takes. If there is no
+ * more than the window, takes the last one. */
 static inline __attribute__((always_inline)) struct fli_dead_object fli_pile_take_pair(struct fli_magazine *magazine)
 {
     struct fli_pair *pairs = fli_pile_pairs(magazine);
     uint32_t last = fli_magazine_count(magazine) - 1u;
     uint32_t place = last >= FLI_DEAD_WINDOW ? last - FLI_DEAD_WINDOW : last;
     struct fli_dead_object object = fli_pair_get(&pairs[place]);
-    fli_store_own(&magazine->count, (uint16_t)place);
-    if (place == last)
+    if (place == last) {
+        fli_store_own(&magazine->count, (uint16_t)place);
         return object;
+    }
     if (place >= FLI_DEAD_WINDOW)
         fli_dead_prefetch(fli_pair_get(&pairs[place - FLI_DEAD_WINDOW]));
-    fli_pair_set(&pairs[place], fli_pair_get(&pairs[last]));
-    /* D17: release, pairs with a fork: as D5. */
-    fli_store_release(&magazine->count, (uint16_t)last);
+    fli_pile_set_under(magazine, last, fli_pair_get(&pairs[last]));
     return object;
+}
+
+/* If an object was taken from under the window, puts it back there, and takes what was last instead. */
+static inline struct fli_dead_object fli_pile_take_last_instead(struct fli_pile *pile,
+                                                                const struct fli_magazines *magazines,
+                                                                struct fli_dead_object object)
+{
+    struct fli_magazine *first = fli_chain_first(&pile->magazines, magazines);
+    uint32_t count = first != NULL ? fli_magazine_count(first) : 0;
+    if (count < FLI_DEAD_WINDOW)
+        return object;
+    struct fli_dead_object last = fli_pair_get(&fli_pile_pairs(first)[count - FLI_DEAD_WINDOW]);
+    fli_pile_set_under(first, count, object);
+    return last;
 }
 
 /* Takes an object of the first magazine of a pile. Returns false if it has none, or objects are linked. */

@@ -181,6 +181,34 @@ static void a_wide_object_is_cleared_piece_by_piece(void **state)
     }
 }
 
+/* Each node of a list holds a chain, so more dies than its piece. */
+static void drop_list_of_chains(enum fl_later option, unsigned length)
+{
+    enum { NODES = MANY / 10 };
+    struct bed bed = bed_of_later(option);
+    reset(NULL);
+    seen.act = note_live;
+    struct node *list = new_holder(bed.thread, &list_type, &cleared, NODES);
+    for (struct node *node = list->other; node != NULL; node = node->other)
+        node->next = new_chain(bed.thread, &cleared, length);
+    drop(bed.thread, list);
+    run_all(bed.thread);
+    assert_int_equal(seen.ended, NODES * (1 + length));
+    assert_int_equal(seen.pieces, NODES / PIECE);
+    assert_true(seen.most_live <= 4 * PIECE);
+    assert_int_equal(stats_of(bed.heap).live_blocks, 0);
+    end_bed(&bed);
+}
+
+static void a_piece_waits_for_what_the_one_before_has_dropped(void **state)
+{
+    (void)state;
+    for (unsigned length = 1; length <= 3; length++) {
+        drop_list_of_chains(FL_LATER_NONE, length);
+        drop_list_of_chains(FL_LATER_ALL, length);
+    }
+}
+
 static void pieces_follow_each_other_when_memory_is_refused(void **state)
 {
     (void)state;
@@ -743,6 +771,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         PENDING_TEST(a_wide_object_is_cleared_piece_by_piece),
+        PENDING_TEST(a_piece_waits_for_what_the_one_before_has_dropped),
         PENDING_TEST(pieces_follow_each_other_when_memory_is_refused),
         PENDING_TEST(the_heap_and_the_type_say_what_ends_later),
         PENDING_TEST(plain_objects_run_nothing_while_others_are_pending),
