@@ -13,6 +13,9 @@
  * needs no new ones. */
 enum { KEPT_BYTES = 8 << 20, FIRST_PLACES = 8 };
 
+/* How many values of an array are dropped at a time. */
+enum { PIECE = 16 };
+
 /* What `reset` returns for parts of so many bytes. */
 static size_t kept_parts(size_t bytes)
 {
@@ -86,22 +89,33 @@ static bool construct_array(struct fl_thread *thread, void *value, const struct 
     return array->table != NULL;
 }
 
+/* Drops values from the end until so many are left. */
+static void shorten_array(struct fl_thread *thread, json_array_t *array, size_t entries)
+{
+    while (array->entries > entries)
+        fl_decref(thread, array->table[--array->entries]);
+}
+
+/* A long array is not kept, but cleared piece by piece, so that few of its values wait at once. */
 static size_t reset_array(struct fl_thread *thread, void *value, const struct fl_type *type)
 {
     json_array_t *array = value;
-    size_t i;
     (void)type;
-    for (i = 0; i < array->entries; i++)
-        fl_decref(thread, array->table[i]);
-    array->entries = 0;
+    if (array->entries > PIECE)
+        return SIZE_MAX;
+    shorten_array(thread, array, 0);
     return kept_parts(array->size * sizeof(json_t *));
 }
 
-static void clear_array(struct fl_thread *thread, void *value, const struct fl_type *type)
+static bool clear_some_of_array(struct fl_thread *thread, void *value, const struct fl_type *type)
 {
     json_array_t *array = value;
+    bool is_long = array->entries > PIECE;
     (void)type;
-    block_free_by(thread, array->table, array->size * sizeof(json_t *));
+    shorten_array(thread, array, is_long ? array->entries - PIECE : 0);
+    if (!is_long)
+        block_free_by(thread, array->table, array->size * sizeof(json_t *));
+    return is_long;
 }
 
 /* ---- Strings. */
@@ -115,10 +129,10 @@ static void clear_string(struct fl_thread *thread, void *value, const struct fl_
 
 /* ---- The types. */
 
-#define CONSTRUCTED(what)                                                                                            \
+#define CONSTRUCTED(what, clears)                                                                                    \
     {                                                                                                                \
-        .type = {.name = #what, .size = sizeof(json_##what##_t), .clear = clear_##what},                             \
-        .construct = construct_##what, .reset = reset_##what, .renew = renew, .keep_bytes = KEPT_BYTES,              \
+        .type = {.name = #what, .size = sizeof(json_##what##_t), clears}, .construct = construct_##what,             \
+        .reset = reset_##what, .renew = renew, .keep_bytes = KEPT_BYTES,                                             \
     }
 
 #define PLAIN(what, bytes)                                                                                           \
@@ -127,8 +141,8 @@ static void clear_string(struct fl_thread *thread, void *value, const struct fl_
     }
 
 struct json_kind json_kinds[] = {
-    [JSON_OBJECT] = {CONSTRUCTED(object), JSON_OBJECT},
-    [JSON_ARRAY] = {CONSTRUCTED(array), JSON_ARRAY},
+    [JSON_OBJECT] = {CONSTRUCTED(object, .clear = clear_object), JSON_OBJECT},
+    [JSON_ARRAY] = {CONSTRUCTED(array, .clear_some = clear_some_of_array), JSON_ARRAY},
     [JSON_STRING] = {{.type = {.name = "string",
                                .size = sizeof(json_string_t),
                                .kind = FL_DEALLOC_CLEAR,

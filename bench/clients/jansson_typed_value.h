@@ -13,11 +13,22 @@ static void typed_clear_object(struct fl_thread *thread, void *value, const stru
     json_delete_object(value);
 }
 
-static void typed_clear_array(struct fl_thread *thread, void *value, const struct fl_type *type)
+/* How many values of an array are dropped at a time, so that few of them wait at once. */
+enum { TYPED_PIECE = 16 };
+
+static bool typed_clear_some_of_array(struct fl_thread *thread, void *value, const struct fl_type *type)
 {
+    json_array_t *array = value;
+    size_t i;
     (void)thread;
     (void)type;
-    json_delete_array(value);
+    if (array->entries <= TYPED_PIECE) {
+        json_delete_array(array);
+        return false;
+    }
+    for (i = 0; i < TYPED_PIECE; i++)
+        json_decref(array->table[--array->entries]);
+    return true;
 }
 
 static void typed_clear_string(struct fl_thread *thread, void *value, const struct fl_type *type)
@@ -35,7 +46,7 @@ struct fl_type typed_types[] = {
     [JSON_ARRAY] = {.name = "array",
                     .size = sizeof(json_array_t),
                     .kind = FL_DEALLOC_CLEAR,
-                    .clear = typed_clear_array},
+                    .clear_some = typed_clear_some_of_array},
     [JSON_STRING] = {.name = "string",
                      .size = sizeof(json_string_t),
                      .kind = FL_DEALLOC_CLEAR,
