@@ -111,6 +111,25 @@ struct fli_dead_object fli_pile_take(struct fli_pile *pile, const struct fli_mag
     return linked ? unlink_object(pile) : take_pair(pile, magazines);
 }
 
+struct fli_dead_object fli_pile_exchange(struct fli_pile *pile, const struct fli_magazines *magazines,
+                                         struct fli_dead_object object)
+{
+    struct fli_magazine *magazine = fli_chain_first(&pile->magazines, magazines);
+    uint32_t window = FLI_DEAD_WINDOW;
+    if (magazine != NULL && fli_magazine_count(magazine) < window) {
+        magazine = fli_chain_behind(magazine, magazines);
+        window = 1;
+    }
+    if (magazine == NULL)
+        return object;
+    uint32_t count = fli_magazine_count(magazine), place = count - window;
+    struct fli_dead_object other = fli_pair_get(&fli_pile_pairs(magazine)[place]);
+    if (window == 1 && fli_dead_end_of(other.entry) == FLI_DEAD_BEGUN)
+        return object;
+    fli_pile_set_at(magazine, place, count, object);
+    return other;
+}
+
 void fli_pile_put_magazine(struct fli_pile *pile, const struct fli_magazines *magazines,
                            struct fli_magazine *magazine)
 {

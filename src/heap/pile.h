@@ -125,11 +125,12 @@ static inline bool fli_pile_put_quickly(struct fli_pile *pile, const struct fli_
     return true;
 }
 
-/* Sets the place under the window of `count` pairs. Meanwhile the window does not count. */
-static inline void fli_pile_set_under(struct fli_magazine *magazine, uint32_t count, struct fli_dead_object object)
+/* Sets a pair of a magazine, which has `count` then. Meanwhile those behind it do not count. */
+static inline void fli_pile_set_at(struct fli_magazine *magazine, uint32_t place, uint32_t count,
+                                   struct fli_dead_object object)
 {
-    fli_store_own(&magazine->count, (uint16_t)(count - FLI_DEAD_WINDOW));
-    fli_pair_set(&fli_pile_pairs(magazine)[count - FLI_DEAD_WINDOW], object);
+    fli_store_own(&magazine->count, (uint16_t)place);
+    fli_pair_set(&fli_pile_pairs(magazine)[place], object);
     /* D17: release, pairs with a fork: as D5. */
     fli_store_release(&magazine->count, (uint16_t)count);
 }
@@ -148,22 +149,8 @@ static inline __attribute__((always_inline)) struct fli_dead_object fli_pile_tak
     }
     if (place >= FLI_DEAD_WINDOW)
         fli_dead_prefetch(fli_pair_get(&pairs[place - FLI_DEAD_WINDOW]));
-    fli_pile_set_under(magazine, last, fli_pair_get(&pairs[last]));
+    fli_pile_set_at(magazine, place, last, fli_pair_get(&pairs[last]));
     return object;
-}
-
-/* If an object was taken from under the window, puts it back there, and takes what was last instead. */
-static inline struct fli_dead_object fli_pile_take_last_instead(struct fli_pile *pile,
-                                                                const struct fli_magazines *magazines,
-                                                                struct fli_dead_object object)
-{
-    struct fli_magazine *first = fli_chain_first(&pile->magazines, magazines);
-    uint32_t count = first != NULL ? fli_magazine_count(first) : 0;
-    if (count < FLI_DEAD_WINDOW)
-        return object;
-    struct fli_dead_object last = fli_pair_get(&fli_pile_pairs(first)[count - FLI_DEAD_WINDOW]);
-    fli_pile_set_under(first, count, object);
-    return last;
 }
 
 /* Takes an object of the first magazine of a pile. Returns false if it has none, or objects are linked. */
@@ -185,6 +172,11 @@ bool fli_pile_put(struct fli_pile *pile, struct fli_dead_object object, struct f
 
 /* Takes an object off the pile, which has some. */
 struct fli_dead_object fli_pile_take(struct fli_pile *pile, const struct fli_magazines *magazines);
+
+/* Puts an object that was just taken back, and takes what should come before it: what was last, if it was taken from under
+ * the window, or else one of the magazine behind the first. Returns the object itself if there is none. */
+struct fli_dead_object fli_pile_exchange(struct fli_pile *pile, const struct fli_magazines *magazines,
+                                         struct fli_dead_object object);
 
 /* Puts a magazine onto the pile, with the pairs that it has. */
 void fli_pile_put_magazine(struct fli_pile *pile, const struct fli_magazines *magazines,
