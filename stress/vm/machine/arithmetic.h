@@ -24,7 +24,7 @@ __attribute__((always_inline)) static inline object_t **binary(lane_t *lane, obj
     return top - 1;
 }
 
-/* The same of the object on top and a constant, which is not counted. */
+/* The same of the object on top and a constant, of which no reference is taken. */
 __attribute__((always_inline)) static inline object_t **
 binary_constant(lane_t *lane, object_t **top, operation_function *operate, const struct instruction *now)
 {

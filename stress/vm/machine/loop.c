@@ -9,13 +9,18 @@
 #include "objects/list.h"
 #include "objects/tuple.h"
 
+static inline object_t **push(lane_t *lane, object_t **top, object_t *value)
+{
+    object_incref(lane, value);
+    *top = value;
+    return top + 1;
+}
+
 static inline object_t **push_variable(lane_t *lane, object_t **top, object_t *value)
 {
     if (value == NULL)
         fail("a variable is read before it is set");
-    object_incref(lane, value);
-    *top = value;
-    return top + 1;
+    return push(lane, top, value);
 }
 
 static inline object_t **set_variable(lane_t *lane, object_t **top, object_t **variable)
@@ -79,7 +84,7 @@ void machine_run(struct machine *machine, const struct frame *bottom)
     LOAD();
     NEXT;
 constant:
-    *top++ = (object_t *)at[-1].operand;
+    top = push(lane, top, (object_t *)at[-1].operand);
     NEXT;
 variable:
     top = push_variable(lane, top, variables[at[-1].operand]);

@@ -40,7 +40,7 @@ static inline bool is_number(const object_t *self)
     return is_integer(self) || is_real(self);
 }
 
-/* A small integer, which is not counted; NULL if the value is not small. */
+/* A small integer, without a reference; NULL if the value is not small. */
 static inline object_t *small_integer(int64_t value)
 {
     bool is_small = value >= SMALL_LEAST && value <= SMALL_MOST;
@@ -50,8 +50,10 @@ static inline object_t *small_integer(int64_t value)
 static inline object_t *integer_new(lane_t *lane, int64_t value)
 {
     object_t *small = small_integer(value);
-    if (small != NULL)
+    if (small != NULL) {
+        object_incref(lane, small);
         return small;
+    }
     struct integer *made = (struct integer *)object_new(lane, &integer_class.type);
     made->value = value;
     return &made->head;
