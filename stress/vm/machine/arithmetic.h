@@ -54,25 +54,28 @@ unless_constant(lane_t *lane, object_t **top, comparison_function *compare, cons
     return is_so ? 0 : now->distance;
 }
 
+/* What does the same with two reals, or an integer and a real (number_words.c). */
+operation_function add_reals, subtract_reals, multiply_reals;
+
 static inline object_t *add(lane_t *lane, const object_t *a, const object_t *b)
 {
     if (is_integer(a) && is_integer(b))
         return integer_new(lane, (int64_t)((uint64_t)integer_value(a) + (uint64_t)integer_value(b)));
-    return real_new(lane, real_require(a) + real_require(b));
+    return add_reals(lane, a, b);
 }
 
 static inline object_t *subtract(lane_t *lane, const object_t *a, const object_t *b)
 {
     if (is_integer(a) && is_integer(b))
         return integer_new(lane, (int64_t)((uint64_t)integer_value(a) - (uint64_t)integer_value(b)));
-    return real_new(lane, real_require(a) - real_require(b));
+    return subtract_reals(lane, a, b);
 }
 
 static inline object_t *multiply(lane_t *lane, const object_t *a, const object_t *b)
 {
     if (is_integer(a) && is_integer(b))
         return integer_new(lane, (int64_t)((uint64_t)integer_value(a) * (uint64_t)integer_value(b)));
-    return real_new(lane, real_require(a) * real_require(b));
+    return multiply_reals(lane, a, b);
 }
 
 static inline bool is_less(const object_t *a, const object_t *b)
@@ -89,14 +92,7 @@ static inline bool is_equal(const object_t *a, const object_t *b)
     return a == b || (b != &none && object_equal(a, b));
 }
 
-static inline object_t *less(lane_t *lane, const object_t *a, const object_t *b)
-{
-    return integer_new(lane, is_less(a, b));
-}
-
-static inline object_t *equal(lane_t *lane, const object_t *a, const object_t *b)
-{
-    return integer_new(lane, is_equal(a, b));
-}
+/* As integers (number_words.c). */
+operation_function less, equal;
 
 #endif

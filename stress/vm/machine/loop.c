@@ -40,16 +40,19 @@ static inline int32_t jump_if_false(lane_t *lane, object_t *condition, const str
     return is_true ? 0 : now->distance;
 }
 
-/* An item of a tuple or a list; none if a list has none there. */
-static inline object_t *get(lane_t *lane, const object_t *sequence, const object_t *index)
+/* An item of a list; none if it has none there. */
+__attribute__((noinline)) static object_t *get_of_list(lane_t *lane, const object_t *list, int64_t index)
 {
-    int64_t at = integer_require(index);
-    if (shape_of(sequence) == SHAPE_TUPLE)
-        return tuple_get(lane, sequence, at);
-    object_t *item = list_get(lane, (object_t *)sequence, at);
+    object_t *item = list_get(lane, (object_t *)list, index);
     if (item == NULL)
         object_incref(lane, item = &none);
     return item;
+}
+
+static inline object_t *get(lane_t *lane, const object_t *sequence, const object_t *index)
+{
+    int64_t at = integer_require(index);
+    return shape_of(sequence) == SHAPE_TUPLE ? tuple_get(lane, sequence, at) : get_of_list(lane, sequence, at);
 }
 
 /* Goes to the next instruction, which is at[-1] then. It stands at the end of each, so the processor predicts it by what came

@@ -8,6 +8,33 @@
 
 #include <math.h>
 
+/* ---- What the loop calls */
+
+object_t *add_reals(lane_t *lane, const object_t *a, const object_t *b)
+{
+    return real_new(lane, real_require(a) + real_require(b));
+}
+
+object_t *subtract_reals(lane_t *lane, const object_t *a, const object_t *b)
+{
+    return real_new(lane, real_require(a) - real_require(b));
+}
+
+object_t *multiply_reals(lane_t *lane, const object_t *a, const object_t *b)
+{
+    return real_new(lane, real_require(a) * real_require(b));
+}
+
+object_t *less(lane_t *lane, const object_t *a, const object_t *b)
+{
+    return integer_new(lane, is_less(a, b));
+}
+
+object_t *equal(lane_t *lane, const object_t *a, const object_t *b)
+{
+    return integer_new(lane, is_equal(a, b));
+}
+
 /* ---- Operations that are not in the loop */
 
 static object_t *divide(lane_t *lane, const object_t *a, const object_t *b)

@@ -168,13 +168,13 @@ static inline void object_free_later(lane_t *lane, object_t *object)
 
 /* ---- References. Most are to none, small integers and constants: asking about these first saves a branch. */
 
-static inline void object_incref(lane_t *lane, object_t *object)
+__attribute__((always_inline)) static inline void object_incref(lane_t *lane, object_t *object)
 {
     if (!fl_is_uncounted(lane, object))
         fl_incref(lane, object);
 }
 
-static inline void object_decref(lane_t *lane, object_t *object)
+__attribute__((always_inline)) static inline void object_decref(lane_t *lane, object_t *object)
 {
     if (!fl_is_uncounted(lane, object))
         fl_decref(lane, object);

@@ -228,14 +228,14 @@ static inline bool object_is_immortal(object_t *object)
     return atomic_load_explicit(&object->references, memory_order_relaxed) >= COUNT_IMMORTAL;
 }
 
-static inline void object_incref(lane_t *lane, object_t *object)
+__attribute__((always_inline)) static inline void object_incref(lane_t *lane, object_t *object)
 {
     (void)lane;
     if (!object_is_immortal(object))
         atomic_fetch_add_explicit(&object->references, 1, memory_order_relaxed); /* the caller has a reference */
 }
 
-static inline void object_decref(lane_t *lane, object_t *object)
+__attribute__((always_inline)) static inline void object_decref(lane_t *lane, object_t *object)
 {
     if (object_is_immortal(object) || atomic_fetch_sub_explicit(&object->references, 1, memory_order_acq_rel) != 1)
         return;

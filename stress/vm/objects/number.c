@@ -15,6 +15,13 @@ void numbers_open(void)
         small_integers[i - SMALL_LEAST] = (struct integer){OBJECT_IMMORTAL(&integer_class.type), i};
 }
 
+object_t *integer_box(lane_t *lane, int64_t value)
+{
+    struct integer *made = (struct integer *)object_new(lane, &integer_class.type);
+    made->value = value;
+    return &made->head;
+}
+
 double real_require(const object_t *self)
 {
     if (is_real(self))

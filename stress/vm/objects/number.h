@@ -47,6 +47,9 @@ static inline object_t *small_integer(int64_t value)
     return is_small ? &small_integers[value - SMALL_LEAST].head : NULL;
 }
 
+/* An object for an integer that is not small. */
+object_t *integer_box(lane_t *lane, int64_t value);
+
 static inline object_t *integer_new(lane_t *lane, int64_t value)
 {
     object_t *small = small_integer(value);
@@ -54,9 +57,7 @@ static inline object_t *integer_new(lane_t *lane, int64_t value)
         object_incref(lane, small);
         return small;
     }
-    struct integer *made = (struct integer *)object_new(lane, &integer_class.type);
-    made->value = value;
-    return &made->head;
+    return integer_box(lane, value);
 }
 
 static inline object_t *real_new(lane_t *lane, double value)
