@@ -173,8 +173,8 @@ bool fli_pile_put(struct fli_pile *pile, struct fli_dead_object object, struct f
 /* Takes an object off the pile, which has some. */
 struct fli_dead_object fli_pile_take(struct fli_pile *pile, const struct fli_magazines *magazines);
 
-/* Puts an object that was just taken back, and takes what should come before it: what was last, if it was taken from under
- * the window, or else one of the magazine behind the first. Returns the object itself if there is none. */
+/* Puts an object that was just taken back, and takes what should come before it: what was last, if it was taken from
+ * under the window, or else one of the magazine behind the first. Returns the object itself if there is none. */
 struct fli_dead_object fli_pile_exchange(struct fli_pile *pile, const struct fli_magazines *magazines,
                                          struct fli_dead_object object);
 

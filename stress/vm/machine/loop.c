@@ -55,8 +55,8 @@ static inline object_t *get(lane_t *lane, const object_t *sequence, const object
     return shape_of(sequence) == SHAPE_TUPLE ? tuple_get(lane, sequence, at) : get_of_list(lane, sequence, at);
 }
 
-/* Goes to the next instruction, which is at[-1] then. It stands at the end of each, so the processor predicts it by what came
- * before. */
+/* Goes to the next instruction, which is at[-1] then. It stands at the end of each, so the processor predicts it by
+ * what came before. */
 #define NEXT   goto *labels[at++->operation]
 #define SAVE() (machine->at = at, machine->top = top, machine->variables = variables)
 #define LOAD() (at = machine->at, top = machine->top, variables = machine->variables)
