@@ -106,21 +106,27 @@ static struct fli_dead_object choose(struct fl_thread *face, struct fli_dead_obj
     return fli_dead_exchange(&list->places, object);
 }
 
+/* Ends an object whose callbacks are not as simple as below. If another is to end before it, ends that one, and it waits
+ * again. */
+__attribute__((noinline)) static void end_chosen(struct fl_thread *thread, struct fli_dead_object object)
+{
+    if (fli_dead_end_of(object.entry) == FLI_DEAD_BEGUN && object.type->clear_some != NULL) {
+        object = choose(thread, object);
+        if (!fli_end_is_live(thread, object))
+            return;
+    }
+    if (fli_dead_end_of(object.entry) == FLI_DEAD_LEGACY)
+        object.type->dealloc(thread, fli_dead_address(object.entry), object.type);
+    else
+        end_carefully(thread, object.entry, object.type);
+}
+
 /* A type without `clear_some` whose objects end as FLI_DEAD_WHOLE has a `finalize`. */
 bool fli_end_begin(struct fl_thread *thread, struct fli_dead_object object)
 {
     if (FLI_LIKELY((object.entry & FLI_DEAD_BITS) == FLI_DEAD_WHOLE && object.type->clear_some == NULL))
         return finalize(thread, object.entry, object.type);
-    if (fli_dead_end_of(object.entry) == FLI_DEAD_BEGUN && object.type->clear_some != NULL) {
-        object = choose(thread, object);
-        if (!fli_end_is_live(thread, object))
-            return false;
-        if (fli_dead_end_of(object.entry) == FLI_DEAD_LEGACY) {
-            object.type->dealloc(thread, fli_dead_address(object.entry), object.type);
-            return false;
-        }
-    }
-    end_carefully(thread, object.entry, object.type);
+    end_chosen(thread, object);
     return false;
 }
 
