@@ -69,6 +69,7 @@
 #include <stddef.h>
 #include <stdint.h>
 struct fl_heap;
+#define FL_BLOCK_MAX 32768
 enum fl_dealloc_kind { FL_DEALLOC_LEGACY, FL_DEALLOC_PLAIN, FL_DEALLOC_CLEAR, FL_DEALLOC_FINALIZE };
 #endif
 
@@ -78,11 +79,13 @@ enum fl_dealloc_kind { FL_DEALLOC_LEGACY, FL_DEALLOC_PLAIN, FL_DEALLOC_CLEAR, FL
 extern "C" {
 #endif
 
-/* A function that the extension's copy of Freelane defines. */
+/* A function that the extension's copy of Freelane defines, and one that python_inline.h does. */
 #if FL_PY_FALLBACK
-#define FL_PY_API static inline
+#define FL_PY_API    static inline
+#define FL_PY_INLINE static inline
 #else
-#define FL_PY_API __attribute__((visibility("hidden")))
+#define FL_PY_INLINE FL_INLINE
+#define FL_PY_API    __attribute__((visibility("hidden")))
 #endif
 
 /* The most bytes of freed objects with gc that a thread caches at first: of one type, and of all together. */
@@ -278,6 +281,39 @@ struct fl_py_options {
  *     RuntimeError  a type is ready already */
 FL_PY_API int fl_py_configure(const struct fl_py_options *options);
 
+/* ---- Memory beside objects -----------------------------------------------------------------------------
+ *
+ * What an object owns besides itself, such as a table or a text: from per-thread caches too, of a heap of its own, which
+ * has the options of the other. Where fl_py_memory_alloc and PyMem_Malloc differ:
+ *
+ *     * A free is given the size, as the allocation was.
+ *     * Memory above FL_BLOCK_MAX (32 KiB) is the interpreter's. So is all that is allocated in a subinterpreter, while
+ *       caching is off (so that tracemalloc sees it), where fl_py_type_ready has found a tool that looks at each object, by a
+ *       thread that has made no object of a declared type yet, and where the heap has no room.
+ *     * It is freed in the interpreter in which it was allocated, by any of its threads.
+ *     * No thread reads it after it was freed: buffers that are read without a lock are those below.
+ *
+ *     self->slots = fl_py_memory_alloc(room * sizeof *self->slots);
+ *     ...
+ *     fl_py_memory_free(self->slots, room * sizeof *self->slots);
+ *
+ * All collections of the oldest objects, such as gc.collect(), return what is free to the OS. Where an extension is executed
+ * in a subinterpreter, fast paths serve no memory from then on; slow halves go on in the main interpreter. */
+
+/* Allocates `size` bytes, aligned as by malloc, which hold anything. Runs no Python code and does not detach. Wait-free
+ * while the thread's cache has such a block; otherwise it may lock. Returns NULL with MemoryError. */
+FL_PY_INLINE void *fl_py_memory_alloc(size_t size);
+
+/* Frees memory of fl_py_memory_alloc or fl_py_memory_realloc, that had been given `size` bytes; NULL is none. Never fails.
+ * Progress likewise, while the cache has room. A wrong size is misuse: checked builds report it at once, others may when the
+ * block goes back to its slab (fl_set_misuse_handler). */
+FL_PY_INLINE void fl_py_memory_free(void *memory, size_t size);
+
+/* Gives memory of `old_size` bytes another size. It may move, with as many bytes as both sizes have. NULL is allocated. The
+ * interpreter's stays the interpreter's. Returns NULL with MemoryError, and then the memory is as it was. May lock. Runs
+ * no Python code and does not detach. */
+FL_PY_API void *fl_py_memory_realloc(void *memory, size_t old_size, size_t size);
+
 /* ---- Dropping references later ------------------------------------------------------------------------- */
 
 /* Py_DECREF may run any code: destructors, and with them other threads, on which a critical section of the caller is
@@ -380,6 +416,8 @@ struct fl_py_stats {
     size_t later_references;    /* queued by fl_py_decref_later and not dropped yet */
     uint64_t leaked_references; /* of those, the ones that never will be: memory was refused */
     size_t retired_bytes;       /* buffers that wait for a stop of the world, in bytes */
+    size_t memory_live_bytes;   /* memory beside objects that is in use, without the interpreter's, in bytes */
+    size_t memory_slab_bytes;   /* the slabs of its heap, in bytes */
 };
 
 /* Fills in the statistics: zeros before the first fl_py_type_ready. May lock; never fails. Needs no thread state. */
@@ -389,6 +427,9 @@ FL_PY_API void fl_py_get_stats(struct fl_py_stats *stats);
  * where the OS refuses memory for it. Makes the heap if no object has been allocated yet, which may lock; wait-free
  * afterwards. The heap is never destroyed. */
 FL_PY_API struct fl_heap *fl_py_heap(void);
+
+/* The heap of memory beside objects, likewise; NULL until a thread has used it. Wait-free. */
+FL_PY_API struct fl_heap *fl_py_memory_heap(void);
 
 #ifdef __cplusplus
 }

@@ -424,6 +424,25 @@ FL_PY_API size_t fl_py_run_later(void)
     return count;
 }
 
+FL_PY_INLINE void *fl_py_memory_alloc(size_t size)
+{
+    void *memory = PyMem_Malloc(size);
+    return memory != NULL ? memory : PyErr_NoMemory();
+}
+
+FL_PY_INLINE void fl_py_memory_free(void *memory, size_t size)
+{
+    (void)size;
+    PyMem_Free(memory);
+}
+
+FL_PY_API void *fl_py_memory_realloc(void *memory, size_t old_size, size_t size)
+{
+    void *moved = PyMem_Realloc(memory, size);
+    (void)old_size;
+    return moved != NULL ? moved : PyErr_NoMemory();
+}
+
 FL_PY_API void *fl_py_buffer_alloc(size_t size)
 {
     void *buffer = calloc(1, size != 0 ? size : 1);
@@ -478,6 +497,11 @@ FL_PY_API void fl_py_get_stats(struct fl_py_stats *stats)
 }
 
 FL_PY_API struct fl_heap *fl_py_heap(void)
+{
+    return NULL;
+}
+
+FL_PY_API struct fl_heap *fl_py_memory_heap(void)
 {
     return NULL;
 }

@@ -8,17 +8,19 @@
  *     +--------+
  *     | heap   | ---> struct fl_thread: a cache of blocks per size class, for objects without gc (inline.h)
  *     | thread | ---> struct fl_py_thread: a drawer per type
- *     +--------+        +----------------+----------------+-----
- *                       | cache of Node  | stock of Point | ..
- *                       +----------------+----------------+-----
+ *     |        |        +----------------+----------------+-----
+ *     |        |        | cache of Node  | stock of Point | ..
+ *     |        |        +----------------+----------------+-----
+ *     | memory | ---> struct fl_thread of another heap, for memory beside objects
+ *     +--------+
  *
  * A type's drawer holds one of two things:
  *
  *     type with gc      a cache: freed objects, which are used again
  *     type without gc   a stock: references to the type, from which new objects take theirs
  *
- * Both pointers lead to constants full of zeros until the thread has allocated. They do so again while the thread is
- * recalled: a collection recalls it from `thread`, a change of fl_py_set_caching from both. Zeros mean neither
+ * The pointers lead to constants full of zeros until the thread has allocated. They do so again while the thread is
+ * recalled: a collection recalls it from `thread`, a change of fl_py_set_caching from all. Zeros mean neither
  * objects nor references nor room, so every call goes to its slow half, which brings the thread up to date.
  *
  * A drawer is written by its own thread alone. Statistics read `top` from other threads, and other threads write the
@@ -128,6 +130,7 @@ struct fl_py_thread {
 struct fl_py_current {
     struct fl_thread *heap;
     struct fl_py_thread *thread;
+    struct fl_thread *memory;
 };
 
 /* By the model that FREELANE_TLS_DYNAMIC chooses (inline.h). Threads that have a seat do not use it. */
@@ -183,6 +186,9 @@ struct fl_py_slabs {
 
 extern FL_PY_API struct fl_py_slabs fl_py_slabs;
 
+/* The same for the heap of memory beside objects. */
+extern FL_PY_API struct fl_py_slabs fl_py_memory_slabs;
+
 /* The slow halves. fl_py_alloc_empty makes an object where the cache is empty, not tracked and not zeroed.
  * fl_py_dealloc_waiting destroys objects that wait, and the last three are those of fl_py_end, fl_py_cache_put and
  * fl_py_keep_type. */
@@ -195,6 +201,8 @@ FL_PY_SLOW void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, 
 FL_PY_SLOW struct fl_py_cache *fl_py_cache_put_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW struct fl_py_cache *fl_py_cache_put_growing(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_stock_cache(struct fl_py_cache *cache); /* with references to the type, where it has none */
+FL_PY_SLOW void *fl_py_memory_alloc_slow(size_t size);
+FL_PY_SLOW void fl_py_memory_free_slow(void *memory, size_t size);
 
 /* The address of the calling OS thread's control block: no two live threads have the same. */
 FL_INLINE uintptr_t fl_py_thread_id(void)
@@ -226,7 +234,7 @@ FL_INLINE const struct fl_py_current *fl_py_here_slowly(void)
     return at != &fl_py_nowhere ? at : &fl_py_current;
 }
 
-/* Relaxed, these two: a thread that is recalled may notice it late. */
+/* Relaxed, these three: a thread that is recalled may notice it late. */
 FL_INLINE struct fl_thread *fl_py_heap_at(const struct fl_py_current *at)
 {
     return __atomic_load_n(&at->heap, __ATOMIC_RELAXED);
@@ -235,6 +243,11 @@ FL_INLINE struct fl_thread *fl_py_heap_at(const struct fl_py_current *at)
 FL_INLINE struct fl_py_thread *fl_py_thread_at(const struct fl_py_current *at)
 {
     return __atomic_load_n(&at->thread, __ATOMIC_RELAXED); /* relaxed: as above */
+}
+
+FL_INLINE struct fl_thread *fl_py_memory_at(const struct fl_py_current *at)
+{
+    return __atomic_load_n(&at->memory, __ATOMIC_RELAXED); /* relaxed: as above */
 }
 
 /* The type's drawer in a thread. */
@@ -330,11 +343,17 @@ FL_INLINE void fl_py_disown(PyObject *object)
 #endif
 }
 
+/* Whether a block lies in one of these slabs. */
+FL_INLINE bool fl_py_is_in(const struct fl_py_slabs *slabs, const void *block)
+{
+    return (uintptr_t)block - slabs->base < slabs->bytes;
+}
+
 /* Whether an object without gc lies in the heap. PyObject_New, PyObject_Init of other memory, and the tp_alloc of a C
  * subtype make objects that lie elsewhere. */
 FL_INLINE bool fl_py_is_in_slabs(PyObject *object)
 {
-    return (uintptr_t)object - fl_py_slabs.base < fl_py_slabs.bytes;
+    return fl_py_is_in(&fl_py_slabs, object);
 }
 
 /* Whether the thread's cache of blocks can take an object without gc: it has room at `top`, and the heap gave the
@@ -677,6 +696,29 @@ FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
     fl_py_destroy(self, object, at, thread);
     if (FL_UNLIKELY(thread->waiting != NULL))
         fl_py_dealloc_waiting(thread);
+}
+
+/* ---- Memory beside objects. */
+
+FL_INLINE void *fl_py_memory_alloc(size_t size)
+{
+    struct fl_cache *cache = fl_cache_for(fl_py_memory_at(fl_py_here()), size);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(top == cache->floor))
+        return fl_py_memory_alloc_slow(size);
+    return fl_cache_take(cache, top);
+}
+
+/* The interpreter's memory is found where a cache has room, and none is found by a stand-in, whose caches are full. */
+FL_INLINE void fl_py_memory_free(void *memory, size_t size)
+{
+    struct fl_cache *cache = fl_cache_for(fl_py_memory_at(fl_py_here()), size);
+    void **top = fl_cache_top(cache);
+    if (FL_UNLIKELY(fl_cache_is_full(top) || !fl_py_is_in(&fl_py_memory_slabs, memory))) {
+        fl_py_memory_free_slow(memory, size);
+        return;
+    }
+    fl_cache_put(cache, top, memory);
 }
 
 #ifdef __cplusplus

@@ -12,6 +12,7 @@
 #include "python/helper.h"
 #include "python/join.h"
 #include "python/later.h"
+#include "python/memory.h"
 #include "python/nest.h"
 #include "python/pace.h"
 #include "python/reclaim.h"
@@ -190,6 +191,8 @@ static void before_fork(void)
     /* os.fork stops the world between this and the fork. */
     if (FLI_PY_FREE_THREADED && heap != NULL)
         fl_heap_fork_stopped(heap);
+    if (FLI_PY_FREE_THREADED)
+        fli_py_memory_fork_stopped();
 }
 
 static void after_fork_in_parent(void)

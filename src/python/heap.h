@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The heap of objects without gc, and statistics. The main interpreter has one heap, which is never destroyed,
- * because objects may outlive the interpreter. The first fl_py_type_ready settles its options. The first thread that needs
- * it makes it, so that a copy of Freelane that nobody uses has none. Where the OS refuses it, the interpreter's allocator
- * serves, and the OS is asked again now and then.
+ * The heap of objects without gc, and statistics. The first fl_py_type_ready settles its options. The first thread that
+ * needs it makes it (maker.h), so that a copy of Freelane that nobody uses has none. Where the OS refuses it, the
+ * interpreter's allocator serves.
  *
  * A thread of a free-threaded build may look at the header of an object that has just died: it loaded the address
  * from a container before. Such threads try to raise its reference count, fail (fl_py_disown says why), and look

@@ -24,6 +24,8 @@
  *     reclaim.[ch]   taking back what all threads keep                       collect.c, pace.c
  *     stop.[ch]      stops of the world, which are grace periods             reclaim.c, collect.c, heap.c
  *     heap.[ch]      the heap of objects without gc, statistics              all of them
+ *     memory.[ch]    memory beside objects, from a heap of its own           the extension, reclaim.c
+ *     maker.[ch]     making these heaps                                      heap.c, memory.c
  *     header.[ch]    whether the fast paths may write objects' headers        type.c, threads.c, object.c
  *     tools.[ch]     tools that look at each object of the interpreter         type.c, object.c
  *     report.[ch]    what this copy tells of itself in Python                type.c, the Python package

@@ -7,6 +7,7 @@
 
 #include "python/buffer.h"
 #include "python/heap.h"
+#include "python/memory.h"
 #include "python/stop.h"
 #include "python/threads.h"
 
@@ -22,6 +23,7 @@ void fli_py_reclaim_stw(struct fli_py_reclaim *reclaim)
     reclaim->buffers = fli_py_buffers_take_stw();
     fli_py_stop_announce(true);
     fli_py_heap_flush_stw(reclaim->retain);
+    fli_py_memory_flush_stw();
     fli_py_stop_announce(false);
     fli_py_stop_passed();
     reclaim->took_all = reclaim->haul.count < reclaim->haul.room;
@@ -33,6 +35,7 @@ void fli_py_reclaim_finish(struct fli_py_reclaim *reclaim, size_t warm)
     fli_py_buffers_free(reclaim->buffers);
     fli_py_heap_keep_warm(warm);
     fli_py_heap_drain();
+    fli_py_memory_trim(fli_max(reclaim->retain, warm));
 }
 
 static void work_stw(void *reclaim)

@@ -31,7 +31,8 @@ struct fli_py_queue;
 
 struct fli_py_thread {
     struct fl_py_thread face;
-    struct fl_thread *heap; /* the handle that is attached to the heap; NULL until the main interpreter needs it */
+    struct fl_thread *heap;   /* the handle that is attached to the heap; NULL until the main interpreter needs it */
+    struct fl_thread *memory; /* the one that is attached to the heap of memory; likewise */
     FLI_ATOMIC(bool) unwatched; /* no thread state has a capsule for it */
 
     /* The OS thread's own. */
@@ -42,6 +43,7 @@ struct fli_py_thread {
     uint64_t watcher_id;
     bool open;                         /* the drawers may hold something */
     uint8_t passed_by[FL_CLASS_COUNT]; /* how often more it passes the heap by, which had no room for a block */
+    uint8_t passed_by_memory[FL_CLASS_COUNT]; /* the same for the heap of memory */
     struct fli_py_nest nest;
     struct fli_py_queue *queues; /* of references to drop later; one for each interpreter (later.h) */
 
@@ -52,6 +54,24 @@ struct fli_py_thread {
     unsigned references; /* of the OS thread or the list of ended threads, and of capsules */
     FLI_LINKS(struct fli_py_thread) links;
 };
+
+/* How often a thread passes a heap by that had no block of a class for it. */
+enum { FLI_PY_PASS_BY = FLI_RARE_PATHS ? 2 : 63 };
+
+/* Whether the thread passes a heap by this time. */
+static inline bool fli_py_passes_by(uint8_t *passed_by)
+{
+    bool passes = *passed_by > 0;
+    *passed_by -= passes;
+    return passes;
+}
+
+/* Notes whether the heap had a block, and returns that. */
+static inline void *fli_py_passed(uint8_t *passed_by, void *block)
+{
+    *passed_by = block == NULL ? FLI_PY_PASS_BY : 0;
+    return block;
+}
 
 static inline struct fli_py_thread *fli_py_thread_of(struct fl_py_thread *face)
 {

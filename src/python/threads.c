@@ -26,7 +26,8 @@ static const struct fl_thread no_heap;
 
 #define STAND_INS                                                                                                    \
     {                                                                                                                \
-        .heap = (struct fl_thread *)&no_heap, .thread = (struct fl_py_thread *)&no_thread                            \
+        .heap = (struct fl_thread *)&no_heap, .thread = (struct fl_py_thread *)&no_thread,                           \
+        .memory = (struct fl_thread *)&no_heap                                                                       \
     }
 
 __thread struct fl_py_current fl_py_current = STAND_INS;
@@ -37,7 +38,8 @@ static FLI_PLAIN(struct fli_py_thread *) threads;
 static FLI_PLAIN(struct fli_py_thread *) ended_threads;
 static uint64_t epoch;
 static FLI_ATOMIC(bool) uncached;
-static bool barred; /* caching stays off */
+static bool barred;        /* caching stays off */
+static bool memory_barred; /* the fast paths find no memory: the OS threads may run other interpreters, too */
 
 /* How many collections have ended since a thread used anything: of any kind, and full ones. What one has begun to free, the
  * next may have to bring to an end. */
@@ -49,18 +51,28 @@ static bool rested;
 
 /* ---- One thread. */
 
-static void point_locked(struct fl_py_current *current, struct fl_thread *heap, struct fl_py_thread *thread)
+/* Lets the fast paths find the thread's handles, as far as they may. */
+static void point_to_heaps_locked(struct fli_py_thread *thread, bool may_use)
+{
+    bool has_memory = may_use && !memory_barred && thread->memory != NULL;
+    struct fl_thread *stand_in = (struct fl_thread *)&no_heap;
+    fli_registry_assert_held();
+    __atomic_store_n(&thread->current->heap, may_use ? thread->heap : stand_in, __ATOMIC_RELAXED);
+    __atomic_store_n(&thread->current->memory, has_memory ? thread->memory : stand_in, __ATOMIC_RELAXED);
+}
+
+static void point_to_thread_locked(struct fl_py_current *current, struct fl_py_thread *thread)
 {
     fli_registry_assert_held();
-    __atomic_store_n(&current->heap, heap, __ATOMIC_RELAXED);
     __atomic_store_n(&current->thread, thread, __ATOMIC_RELAXED);
 }
 
-/* Recalls a thread; from the heap too if asked for. */
+/* Recalls a thread; from the heaps too if asked for. */
 static void recall_locked(struct fli_py_thread *thread, bool heap_too)
 {
-    struct fl_thread *heap = __atomic_load_n(&thread->current->heap, __ATOMIC_RELAXED);
-    point_locked(thread->current, heap_too ? (struct fl_thread *)&no_heap : heap, (struct fl_py_thread *)&no_thread);
+    if (heap_too)
+        point_to_heaps_locked(thread, false);
+    point_to_thread_locked(thread->current, (struct fl_py_thread *)&no_thread);
 }
 
 void fli_py_threads_add(struct fli_py_thread *thread)
@@ -86,10 +98,18 @@ bool fli_py_threads_readmit(struct fli_py_thread *thread, bool uses)
         note_use_locked();
     bool expired = thread->epoch != epoch;
     thread->epoch = epoch;
-    point_locked(thread->current, fli_py_threads_use_heap() ? thread->heap : (struct fl_thread *)&no_heap,
-                 &thread->face);
+    point_to_heaps_locked(thread, fli_py_threads_use_heap());
+    point_to_thread_locked(thread->current, &thread->face);
     fli_registry_unlock();
     return expired;
+}
+
+void fli_py_threads_add_memory(struct fli_py_thread *thread, struct fl_thread *memory)
+{
+    fli_registry_lock();
+    thread->memory = memory;
+    point_to_heaps_locked(thread, fl_py_heap_at(thread->current) == thread->heap);
+    fli_registry_unlock();
 }
 
 bool fli_py_threads_end(struct fli_py_thread *thread)
@@ -235,6 +255,15 @@ bool fli_py_threads_set_caching(bool on)
     fli_registry_unlock();
     (void)fli_py_thread_update();
     return was_on;
+}
+
+void fli_py_threads_bar_memory(void)
+{
+    fli_registry_lock();
+    memory_barred = true;
+    for (struct fli_py_thread *thread = threads; thread != NULL; thread = thread->links.next)
+        point_to_heaps_locked(thread, fl_py_heap_at(thread->current) == thread->heap);
+    fli_registry_unlock();
 }
 
 void fli_py_threads_bar(void)

@@ -23,7 +23,7 @@
  * From then on, a thread that does anything here comes to a slow half first, and is readmitted. Where none has been since,
  * the rest of a collection, and later ones, find nothing to do: a process may have many copies that it seldom uses.
  *
- * `heap` stays at its stand-in too where the fast paths may not write headers (header.h).
+ * `heap` stays at its stand-in too where the fast paths may not write headers (header.h). `memory` goes with it.
  */
 #ifndef FLI_PYTHON_THREADS_H
 #define FLI_PYTHON_THREADS_H
@@ -41,6 +41,9 @@ bool fli_py_threads_readmit(struct fli_py_thread *thread, bool uses);
 
 /* Whether no thread has used anything since the last collections ended: the last few, of this kind or fuller. */
 bool fli_py_threads_are_quiet(bool full);
+
+/* Gives the calling thread's record its handle in the heap of memory, where the fast paths then find it. */
+void fli_py_threads_add_memory(struct fli_py_thread *thread, struct fl_thread *memory);
 
 /* In the midst of a collection: everything has been taken back. */
 void fli_py_threads_rest(void);
@@ -75,6 +78,10 @@ bool fli_py_threads_set_caching(bool on);
 
 /* Turns caching off for good: it is not turned on any more. May run Python code. */
 void fli_py_threads_bar(void);
+
+/* The extension is executed in another interpreter than the main one: the fast paths of an OS thread do not know which one
+ * it runs, so they find no memory beside objects any more (memory.h). */
+void fli_py_threads_bar_memory(void);
 
 /* Whether caching is on. */
 bool fli_py_threads_caching(void);

@@ -9,6 +9,7 @@
 #include "python/header.h"
 #include "python/heap.h"
 #include "python/report.h"
+#include "python/threads.h"
 #include "python/tools.h"
 
 static PyMutex ready_lock;
@@ -246,6 +247,8 @@ int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
     bool kept = fli_py_is_main() && fli_py_heap_is_ready();
     if (failed == 0 && kept)
         failed = fli_py_collect_ready();
+    if (failed == 0 && !fli_py_is_main())
+        fli_py_threads_bar_memory();
     if (failed == 0)
         fli_py_tools_ready();
     if (failed == 0)

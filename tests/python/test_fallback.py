@@ -188,7 +188,7 @@ static PyObject *run_later(PyObject *module, PyObject *unused)
     return PyLong_FromSize_t(fl_py_run_later());
 }
 
-/* Whether a buffer is of zeros. Retires it. */
+/* Whether a buffer is of zeros, and memory keeps its contents. Retires the buffer. */
 static PyObject *use_buffer(PyObject *module, PyObject *unused)
 {
     char *buffer = (char *)fl_py_buffer_alloc(100000), *other = (char *)fl_py_buffer_alloc(0);
@@ -199,6 +199,15 @@ static PyObject *use_buffer(PyObject *module, PyObject *unused)
     for (int i = 0; i < 100000; i++)
         is_clear = is_clear && buffer[i] == 0;
     memset(buffer, 1, 100000);
+    char *memory = (char *)fl_py_memory_alloc(10);
+    if (memory == NULL)
+        return NULL;
+    memcpy(memory, "123456789", 10);
+    memory = (char *)fl_py_memory_realloc(memory, 10, 100000);
+    if (memory == NULL)
+        return NULL;
+    is_clear = is_clear && memcmp(memory, "123456789", 10) == 0 && fl_py_memory_heap() == NULL;
+    fl_py_memory_free(memory, 100000);
     fl_py_buffer_free(other);
     fl_py_buffer_free_deferred(buffer);
     fl_py_buffer_free_deferred(NULL);

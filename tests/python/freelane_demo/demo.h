@@ -37,7 +37,7 @@ struct memory {
     const struct fl_py_type *freelane; /* NULL for the twins */
     allocfunc alloc;
     freefunc free;
-    destructor dealloc; /* NULL: the kind's own */
+    destructor dealloc; /* NULL: there is no such variant */
 };
 
 struct kind {
@@ -52,7 +52,7 @@ struct kind {
 };
 
 /* container.c */
-extern const struct kind demo_table;
+extern const struct kind demo_table, demo_table_twins;
 
 extern const struct kind *const kinds[];
 
@@ -65,6 +65,14 @@ int demo_add_subtypes(PyObject *module);
 /* maps.c */
 int demo_add_maps(PyObject *module);
 PyObject *demo_buffer_beyond(PyObject *module, PyObject *unused);
+
+/* memory.c */
+PyObject *demo_memory_alloc(PyObject *module, PyObject *size);
+PyObject *demo_memory_realloc(PyObject *module, PyObject *args);
+PyObject *demo_memory_free(PyObject *module, PyObject *args);
+PyObject *demo_memory_read(PyObject *module, PyObject *args);
+PyObject *demo_memory_owns(PyObject *module, PyObject *address);
+PyObject *demo_memory_rounds(PyObject *module, PyObject *args);
 
 /* nesting.c, once the types are there. */
 int demo_add_nesting(PyObject *module);

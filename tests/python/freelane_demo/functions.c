@@ -64,14 +64,15 @@ static PyObject *stats(PyObject *module, PyObject *unused)
     (void)module, (void)unused;
     fl_py_get_stats(&stats);
     return Py_BuildValue(
-        "{sn sn sn sn sn sn sK sK sK sK sn sK sn}", "threads", (Py_ssize_t)stats.threads, "cached_objects",
+        "{sn sn sn sn sn sn sK sK sK sK sn sK sn sn sn}", "threads", (Py_ssize_t)stats.threads, "cached_objects",
         (Py_ssize_t)stats.cached_objects, "cached_bytes", (Py_ssize_t)stats.cached_bytes, "live_bytes",
         (Py_ssize_t)stats.live_bytes, "free_bytes", (Py_ssize_t)stats.free_bytes, "slab_bytes",
         (Py_ssize_t)stats.slab_bytes, "collections", (unsigned long long)stats.collections, "stops",
         (unsigned long long)stats.stops, "stopped_ns", (unsigned long long)stats.stopped_ns, "longest_stop_ns",
         (unsigned long long)stats.longest_stop_ns, "later_references", (Py_ssize_t)stats.later_references,
         "leaked_references", (unsigned long long)stats.leaked_references, "retired_bytes",
-        (Py_ssize_t)stats.retired_bytes);
+        (Py_ssize_t)stats.retired_bytes, "memory_live_bytes", (Py_ssize_t)stats.memory_live_bytes,
+        "memory_slab_bytes", (Py_ssize_t)stats.memory_slab_bytes);
 }
 
 static PyObject *set_caching(PyObject *module, PyObject *on)
@@ -92,9 +93,8 @@ static PyObject *check(PyObject *module, PyObject *unused)
 {
     char error[256];
     (void)module, (void)unused;
-    if (fl_py_heap() == NULL)
-        Py_RETURN_NONE;
-    if (fl_heap_check(fl_py_heap(), error, sizeof error) != 0)
+    if ((fl_py_heap() != NULL && fl_heap_check(fl_py_heap(), error, sizeof error) != 0) ||
+        (fl_py_memory_heap() != NULL && fl_heap_check(fl_py_memory_heap(), error, sizeof error) != 0))
         return PyErr_Format(PyExc_AssertionError, "%s", error);
     Py_RETURN_NONE;
 }
@@ -147,7 +147,7 @@ PyMethodDef demo_functions[] = {
     {"poke", poke, METH_VARARGS, "poke(address, text): writes it there"},
     {"set_caching", set_caching, METH_O, "fl_py_set_caching"},
     {"configure", configure, METH_O, "configure(limit): fl_py_configure"},
-    {"check", check, METH_NOARGS, "fl_heap_check of the heap; no other thread may use it meanwhile"},
+    {"check", check, METH_NOARGS, "fl_heap_check of the heaps; no other thread may use them meanwhile"},
     {"owns", owns, METH_O, "whether the object lies in the heap's slabs"},
     {"refusals", demo_refusals, METH_NOARGS, "names of declarations that fl_py_type_ready refuses"},
     {"refuse", demo_refuse, METH_O, "refuse(name): has one refused"},
@@ -184,6 +184,16 @@ PyMethodDef demo_functions[] = {
      "does, or "
      "does not if it is negative; returns when it died: 0 not, 1 in the wrong interpreter, 2 too early, 3 by "
      "fl_py_run_later, 4 at the end"},
+    {"memory_alloc", demo_memory_alloc, METH_O, "memory_alloc(size): fl_py_memory_alloc; the address"},
+    {"memory_realloc", demo_memory_realloc, METH_VARARGS,
+     "memory_realloc(address, old_size, size): fl_py_memory_realloc"},
+    {"memory_free", demo_memory_free, METH_VARARGS, "memory_free(address, size): fl_py_memory_free"},
+    {"memory_read", demo_memory_read, METH_VARARGS, "memory_read(address, size): the bytes there"},
+    {"memory_owns", demo_memory_owns, METH_O, "whether the address lies in the slabs of the heap of memory"},
+    {"memory_rounds", demo_memory_rounds, METH_VARARGS,
+     "memory_rounds(seed, count, most): gives random sizes below `most` to some memory, so often, and sees whether "
+     "its "
+     "contents stay"},
     {"buffer_beyond", demo_buffer_beyond, METH_NOARGS, "fl_py_buffer_alloc of more than there is"},
     {"wait_in_c", demo_wait_in_c, METH_O, "wait_in_c(seconds): detached, and in no Python code"},
     {"counted", demo_counted, METH_NOARGS, "how often CountedPair's tp_dealloc was called"},

@@ -421,5 +421,5 @@ static const struct kind vector = {
     .slots = vector_slots,
     .memory = {[HEAP] = FREELANE_MEMORY(vector_heap), [DEFAULT] = DEFAULT_MEMORY(vector_default)}};
 
-const struct kind *const kinds[] = {&point, &pair,     &gc_pair, &weak_pair, &handle,     &gc_handle,
-                                    &label, &gc_label, &node,    &vector,    &demo_table, NULL};
+const struct kind *const kinds[] = {&point,    &pair, &gc_pair, &weak_pair,  &handle,           &gc_handle, &label,
+                                    &gc_label, &node, &vector,  &demo_table, &demo_table_twins, NULL};

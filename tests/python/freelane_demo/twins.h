@@ -116,11 +116,18 @@ static inline int twin_visit_type(PyObject *object, traverseproc traverse, visit
         return 0;                                                                                                    \
     }
 
-/* Declares all variants of a kind; MEMORY_OF names them in its struct kind. The dots go to FL_PY_TYPE. */
+/* Declares all variants of a kind, those on Freelane or the others; MEMORY_OF, OWN_MEMORY and TWIN_MEMORY name them in its
+ * struct kind. The dots go to FL_PY_TYPE. */
 #define VARIANTS_OF(prefix, Struct, gc_flag, clear_function, ...)                                                    \
+    FREELANE_OF(prefix, Struct, __VA_ARGS__)                                                                         \
+    TWINS_OF(prefix, gc_flag, clear_function)
+
+#define FREELANE_OF(prefix, Struct, ...)                                                                             \
     FL_PY_TYPE(prefix##_heap, Struct, __VA_ARGS__)                                                                   \
     FL_PY_TYPE(prefix##_static, Struct, __VA_ARGS__, .immortal = true)                                               \
-    FL_PY_TYPE(prefix##_immortal, Struct, __VA_ARGS__, .immortal = true)                                             \
+    FL_PY_TYPE(prefix##_immortal, Struct, __VA_ARGS__, .immortal = true)
+
+#define TWINS_OF(prefix, gc_flag, clear_function)                                                                    \
     DEFAULT_TWIN(prefix##_default, true, gc_flag, clear_function)                                                    \
     DEFAULT_TWIN(prefix##_default_static, false, gc_flag, clear_function)                                            \
     FREELIST_TWIN(prefix##_freelist, true, gc_flag, clear_function)                                                  \
@@ -138,12 +145,15 @@ static inline int twin_visit_type(PyObject *object, traverseproc traverse, visit
     {                                                                                                                \
         NULL, prefix##_alloc, NULL, prefix##_dealloc                                                                 \
     }
+#define OWN_MEMORY(prefix)                                                                                           \
+    [HEAP] = FREELANE_MEMORY(prefix##_heap), [STATIC] = FREELANE_MEMORY(prefix##_static),                            \
+    [IMMORTAL] = FREELANE_MEMORY(prefix##_immortal)
+#define TWIN_MEMORY(prefix)                                                                                          \
+    [DEFAULT] = DEFAULT_MEMORY(prefix##_default), [DEFAULT_STATIC] = DEFAULT_MEMORY(prefix##_default_static),        \
+    [FREELIST] = FREELIST_MEMORY(prefix##_freelist), [FREELIST_STATIC] = FREELIST_MEMORY(prefix##_freelist_static)
 #define MEMORY_OF(prefix)                                                                                            \
     {                                                                                                                \
-        [HEAP] = FREELANE_MEMORY(prefix##_heap), [STATIC] = FREELANE_MEMORY(prefix##_static),                        \
-        [IMMORTAL] = FREELANE_MEMORY(prefix##_immortal), [DEFAULT] = DEFAULT_MEMORY(prefix##_default),               \
-        [DEFAULT_STATIC] = DEFAULT_MEMORY(prefix##_default_static), [FREELIST] = FREELIST_MEMORY(prefix##_freelist), \
-        [FREELIST_STATIC] = FREELIST_MEMORY(prefix##_freelist_static)                                                \
+        OWN_MEMORY(prefix), TWIN_MEMORY(prefix)                                                                      \
     }
 
 #endif
