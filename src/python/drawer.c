@@ -115,7 +115,7 @@ void fli_py_drawer_fill_stock(struct fli_py_thread *thread, const struct fl_py_t
     if (drawer->stock.type == NULL)
         fill(drawer, (union fl_py_drawer){.stock.type = (PyTypeObject *)Py_NewRef(type)});
     if (drawer->stock.type == type)
-        fli_py_stock_fill(&drawer->stock);
+        fli_py_stock_fill(&drawer->stock, self->kind == FL_DEALLOC_LEGACY);
 }
 
 /* ---- Emptying. */

@@ -111,6 +111,32 @@ static inline void fli_py_immortalize(PyTypeObject *type)
  * owns it, and one for all other threads, above some flags. Py_INCREF and Py_DECREF in those other threads change it
  * by one; these two functions change it by several. */
 
+#if defined(Py_GIL_DISABLED)
+/* Whether the calling thread owns the object, so that the other count is its own. */
+static inline bool fli_py_is_owner(PyObject *object)
+{
+    return __atomic_load_n(&object->ob_tid, __ATOMIC_RELAXED) == _Py_ThreadId(); /* relaxed: as Py_INCREF looks */
+}
+#endif
+
+/* Adds to the calling thread's own count, where it owns the type: it is about to give up the references by Py_DECREF, one by
+ * one. Where its own count comes to 0, the interpreter merges both, and all later changes are made as by other threads.
+ * Returns false, and has done nothing, where it is no owner or the count is high. */
+static inline bool fli_py_try_add_own_references(PyTypeObject *type, size_t count)
+{
+#if defined(Py_GIL_DISABLED)
+    PyObject *object = (PyObject *)type;
+    uint32_t own = __atomic_load_n(&object->ob_ref_local, __ATOMIC_RELAXED); /* relaxed, both: its only writer */
+    if (!fli_py_is_owner(object) || own > UINT32_MAX / 2)
+        return false;
+    __atomic_store_n(&object->ob_ref_local, own + (uint32_t)count, __ATOMIC_RELAXED);
+    return true;
+#else
+    (void)type, (void)count;
+    return false;
+#endif
+}
+
 static inline void fli_py_add_references(PyTypeObject *type, size_t count)
 {
 #if defined(Py_GIL_DISABLED)
@@ -121,6 +147,22 @@ static inline void fli_py_add_references(PyTypeObject *type, size_t count)
 #else
     while (count-- > 0)
         Py_INCREF(type);
+#endif
+}
+
+/* The reverse of fli_py_try_add_own_references. The count stays above 0. */
+static inline bool fli_py_try_subtract_own_references(PyTypeObject *type, size_t count)
+{
+#if defined(Py_GIL_DISABLED)
+    PyObject *object = (PyObject *)type;
+    uint32_t own = __atomic_load_n(&object->ob_ref_local, __ATOMIC_RELAXED); /* relaxed, both: its only writer */
+    if (!fli_py_is_owner(object) || own <= count || _Py_IsImmortal(object))
+        return false;
+    __atomic_store_n(&object->ob_ref_local, own - (uint32_t)count, __ATOMIC_RELAXED);
+    return true;
+#else
+    (void)type, (void)count;
+    return false;
 #endif
 }
 

@@ -64,7 +64,7 @@ struct fl_py_cache *fl_py_cache_put_growing(const struct fl_py_type *self, PyObj
 
 void fl_py_stock_cache(struct fl_py_cache *cache)
 {
-    fl_py_head_of(cache)->references = fli_py_stock_take(cache->type);
+    fl_py_head_of(cache)->references = fli_py_stock_take_legacy(cache->type);
 }
 
 static bool is_unseated(void)

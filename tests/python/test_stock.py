@@ -118,6 +118,23 @@ class Stocks(TestCase):
 
 
 @unittest.skipIf(TSAN, "slow")
+class Owner(unittest.TestCase):
+    @unittest.skipIf(not FREE_THREADED, "there is one count")
+    def test_the_thread_that_owns_a_legacy_type_goes_on_to_own_it(self):
+        """Where its own count comes to 0, the interpreter merges both counts, and all changes are atomic from then on."""
+        run_python("""
+    import freelane_demo as demo
+    def owner(type_):
+        return int.from_bytes(demo.memory_read(id(type_), 8), "little")
+    for type_ in (demo.Label, demo.GCLabel):
+        first = owner(type_)
+        assert first != 0
+        for alive in (1, 100, 5000):
+            demo.churn(type_, alive, 50000)
+            assert owner(type_) == first, (type_, alive)
+        """)
+
+
 class Modules(unittest.TestCase):
     """The types of a module that is gone are collected as those of a module that nobody has used: where a thread has been
     started, free-threaded 3.13 keeps both, and then nothing more refers to the ones than to the others."""
