@@ -26,7 +26,7 @@ GOLDEN = {
     "point_heap_freelane_dealloc": ("Point", 36),
     "point_static_freelane_dealloc": ("StaticPoint", 26),
     "label_heap_free": ("Label", 31),
-    "label_heap_freelane_dealloc": ("Label", 103),
+    "label_heap_freelane_dealloc": ("Label", 94),
     "point_heap_alloc": ("Point", 38),
     "point_static_alloc": ("StaticPoint", 27),
 }
