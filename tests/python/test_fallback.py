@@ -407,7 +407,7 @@ class Compiling(TestCase):
 
     def test_every_function_of_the_header_is_there(self):
         declared, defined = (
-            set(re.findall(r"^FL_PY_API .*?(\bfl_py_\w+)\(", (ROOT / "include/freelane" / name).read_text(), re.MULTILINE))
+            set(re.findall(r"^FL_PY_(?:API|INLINE) .*?(\bfl_py_\w+)\(", (ROOT / "include/freelane" / name).read_text(), re.MULTILINE))
             for name in ("python.h", "python_fallback.h")
         )
         self.assertEqual(declared, defined)
