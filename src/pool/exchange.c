@@ -9,8 +9,8 @@
 /* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. */
 enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16, BYTES_PER_NOTICE = 1 << 20 };
 
-/* How many blocks of a class come from a shared slab when a thread first needs some (home.h). */
-enum { FIRST_BLOCKS = 12 };
+/* How many blocks of a class a thread gets at first from a shared slab (home.h), and from one of its own. */
+enum { FIRST_BLOCKS = 12, FIRST_OWN_BLOCKS = 32 };
 
 /* ---- What leaves the caches. */
 
@@ -79,9 +79,8 @@ static struct fli_magazine *exchange_kept(struct fli_magazine *full, unsigned cl
     return empty;
 }
 
-/* Whether a home asks for a magazine of the class: its thread is present, and no more than one lies there. More would
- * come back in the order in which they were freed, while blocks that go home one by one come back in the order of their
- * addresses. A hint. */
+/* A hint whether a home asks for a magazine of the class: its thread is present, and no more than one lies there. More
+ * would come back in the order of their frees, but blocks that go home one by one in the order of addresses. */
 static bool asks_for_magazine(struct fli_home *home, unsigned class_index, struct fli_backing *backing)
 {
     return fli_chain_blocks(&home->classes[class_index].shelf, &backing->magazines) <=
@@ -208,6 +207,8 @@ static bool load_free(struct fl_cache *cache, unsigned class_index, struct fli_b
     if (fli_load_own(&home->classes[class_index].free) == 0)
         return false;
     if (cache->floor == NULL) {
+        if (!backing->slabs.hardened && fli_load_own(&owner->reserve) == NULL)
+            most = (unsigned)fli_min(most, FIRST_OWN_BLOCKS);
         struct fli_magazine *empty = fli_owner_obtain_empty(backing, owner->home, owner);
         if (empty == NULL)
             return false;

@@ -11,6 +11,12 @@ static unsigned capacity_of(struct fl_heap *heap)
     return (unsigned)class_stats_of(heap, SIZE).magazine_blocks;
 }
 
+/* The blocks that a thread gets of its own slab when it first needs some. */
+static unsigned first_of(struct fl_heap *heap)
+{
+    return (unsigned)fli_min(32, capacity_of(heap));
+}
+
 static struct fli_home *home_of(struct fl_thread *thread)
 {
     return fli_thread_of(thread)->owner.home;
@@ -36,19 +42,36 @@ static void the_block_freed_last_is_allocated_first(void **state)
     fl_free_sized(bed->thread, second, SIZE);
 }
 
-static void a_first_use_begins_one_slab_and_loads_one_magazine_of_neighbours(void **state)
+static void a_first_use_begins_one_slab_and_loads_some_neighbours(void **state)
 {
     struct bed *bed = *state;
     char *first = fl_alloc(bed->thread, SIZE);
     struct fl_class_stats class = class_stats_of(bed->heap, SIZE);
     assert_int_equal(class.slabs, 1);
-    assert_int_equal(class.live + class.cached, capacity_of(bed->heap));
+    assert_int_equal(class.live + class.cached, first_of(bed->heap));
     assert_int_equal(class.parked, class.carved - class.live - class.cached);
     assert_int_equal(stats_of(bed->heap).magazines, 1);
     char *second = fl_alloc(bed->thread, SIZE);
     assert_int_equal(second - first, SIZE);
     fl_free(bed->thread, first);
     fl_free(bed->thread, second);
+}
+
+static void a_thread_that_has_used_up_its_first_blocks_gets_a_whole_magazine(void **state)
+{
+    struct bed *bed = *state;
+    void *blocks[MANY];
+    for (unsigned round = 0; round < 2; round++) {
+        unsigned count = first_of(bed->heap) + 1;
+        for (unsigned i = 0; i < count; i++) {
+            assert_non_null(blocks[i] = fl_alloc(bed->thread, SIZE));
+            unsigned loaded = i < count - 1 ? first_of(bed->heap) - i : capacity_of(bed->heap);
+            assert_int_equal(class_stats_of(bed->heap, SIZE).cached, loaded - 1);
+        }
+        for (unsigned i = 0; i < count; i++)
+            fl_free(bed->thread, blocks[i]);
+        fl_thread_flush(bed->thread); /* it begins anew */
+    }
 }
 
 static void steady_pairs_touch_nothing_shared(void **state)
@@ -110,7 +133,7 @@ static void a_flush_sends_all_home_and_the_lowest_free_block_comes_back(void **s
     assert_int_equal(second - block, SIZE);
     class = class_stats_of(bed->heap, SIZE);
     assert_int_equal(class.live, 2);
-    assert_int_equal(class.cached, capacity_of(bed->heap) - 1);
+    assert_int_equal(class.cached, first_of(bed->heap) - 1);
     fl_free(bed->thread, block);
     fl_free(bed->thread, second);
 }
@@ -161,8 +184,10 @@ static void a_cold_magazine_is_flushed_and_swapped_as_a_whole(void **state)
     flush_into_pool(other, home_of(bed.thread));
     assert_int_equal(class_stats_of(bed.heap, SIZE).cached, 0);
     fl_thread_flush(bed.thread);
-    blocks[0] = fl_alloc(bed.thread, SIZE); /* loads a magazine from the pool */
+    assert_int_equal(fl_alloc_many(bed.thread, SIZE, first_of(bed.heap), more), 0);
+    blocks[0] = fl_alloc(bed.thread, SIZE); /* loads a whole magazine */
     assert_int_equal(class_stats_of(bed.heap, SIZE).cached + 1, capacity);
+    fl_free_many(bed.thread, SIZE, first_of(bed.heap), more);
     fl_thread_flush(bed.thread);
     assert_int_equal(class_stats_of(bed.heap, SIZE).cached, 0);
 
@@ -269,7 +294,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         BED_TEST(the_block_freed_last_is_allocated_first),
-        BED_TEST(a_first_use_begins_one_slab_and_loads_one_magazine_of_neighbours),
+        BED_TEST(a_first_use_begins_one_slab_and_loads_some_neighbours),
+        BED_TEST(a_thread_that_has_used_up_its_first_blocks_gets_a_whole_magazine),
         BED_TEST(steady_pairs_touch_nothing_shared),
         BED_TEST(going_up_and_down_by_one_magazine_exchanges_nothing),
         BED_TEST(a_thread_caches_two_magazines_of_a_class_and_what_is_kept_at_home_at_most),
