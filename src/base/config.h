@@ -12,6 +12,7 @@
 #define _GNU_SOURCE 1
 #endif
 
+#include <sched.h>
 #include <sys/mman.h>
 #if defined(__linux__)
 #include <sys/prctl.h>
@@ -95,6 +96,13 @@
 #define FLI_SC_CACHE_BYTES _SC_LEVEL2_CACHE_SIZE
 #else
 #define FLI_SC_CACHE_BYTES (-1)
+#endif
+
+/* The processor on which the calling thread is; -1 where nobody tells. */
+#if defined(__linux__)
+#define FLI_PROCESSOR() sched_getcpu()
+#else
+#define FLI_PROCESSOR() (-1)
 #endif
 
 /* Names a mapping for those who read /proc/PID/maps, where the system has such names. */

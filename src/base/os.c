@@ -140,6 +140,11 @@ size_t fli_os_cache_bytes(void)
     return bytes > 0 ? fli_min((size_t)bytes, most) : usual;
 }
 
+int fli_os_processor(void)
+{
+    return FLI_PROCESSOR();
+}
+
 void *fli_os_map(size_t size)
 {
     int saved = errno;

@@ -35,6 +35,9 @@ size_t fli_os_address_limit(void);
 /* Bytes of a processor's second-level cache, or a usual size if the OS does not say. */
 size_t fli_os_cache_bytes(void);
 
+/* The processor on which the calling thread was a moment ago, or a number that tells nothing. */
+int fli_os_processor(void);
+
 /* Returns reserved address space to the OS. */
 void fli_os_release(void *base, size_t size);
 

@@ -21,11 +21,12 @@
  * cannot get its own lock moves to another home. So a thread that is stopped inside the library delays no other for
  * long.
  *
- * A home outlives its thread: the next thread that attaches moves in and finds all that is there. A thread that
- * finds no block at home looks at some other homes before it begins a slab. It may adopt a slab that is all free
- * from any home. It may adopt one that is partly free from a home that is `away`: vacant, or its thread is offline
- * or has flushed. A home is never unmapped while the heap exists, so a stale pointer to one is harmless. Under the
- * lock of a home, the slab says whether that is still its home.
+ * A home outlives its thread: the next thread that attaches moves in and finds all that is there. Of several vacant
+ * homes it takes one whose last thread ended on the same processor. A thread that finds no block at home looks at some
+ * other homes before it begins a slab. It may adopt a slab that is all free from any home. It may adopt one that is
+ * partly free from a home that is `away`: vacant, or its thread is offline or has flushed. A home is never unmapped
+ * while the heap exists, so a stale pointer to one is harmless. Under the lock of a home, the slab says whether that is
+ * still its home.
  *
  * Most threads need a few blocks of a few classes. Where there are many threads, a slab of each such class for each of
  * them would be memory that nobody else can use. So threads share slabs at one home, that of the heap's own thread. A
@@ -70,6 +71,7 @@ struct fli_home {
     FLI_ATOMIC(uint32_t) lock;              /* 0: free; else as the word of a lock (base/lock.h) */
     FLI_ATOMIC(bool) away;                  /* its slabs may be adopted though they are partly free */
     FLI_PLAIN(bool) vacant;                 /* under the lock of the homes */
+    FLI_PLAIN(uint16_t) processor;          /* where its last thread left it; under the same lock */
     FLI_PLAIN(struct fli_home *) next;      /* constant once entered */
     FLI_PLAIN(struct fli_home *) looked_at; /* the home last looked at for a slab to adopt, or NULL */
     struct fli_rack rack;

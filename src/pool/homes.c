@@ -10,6 +10,9 @@
 /* How many homes a thread looks at before it begins a slab. */
 enum { HOMES_LOOKED_AT = 8 };
 
+/* How many vacant homes a thread looks at before it moves into the first of them. */
+enum { VACANT_LOOKED_AT = 16 };
+
 /* How many homes there are before threads share slabs. */
 enum { SHARED_FROM = FLI_RARE_PATHS ? 4 : 8, SHARED_FROM_SCARCE = 3 };
 
@@ -38,13 +41,27 @@ void fli_homes_close(struct fli_homes *homes)
     fli_mutex_close(&homes->lock);
 }
 
+static uint16_t processor_here(void)
+{
+    return FLI_MODEL ? 0 : (uint16_t)fli_os_processor();
+}
+
+/* Finds a vacant home, if it can one whose last thread left it on this processor, whose caches may still have it. */
 static struct fli_home *find_vacant_locked(struct fli_homes *homes)
 {
     fli_assert_held(&homes->lock);
-    struct fli_home *home = fli_homes_first(homes);
-    while (home != NULL && !home->vacant)
-        home = home->next;
-    return home;
+    struct fli_home *vacant = NULL;
+    unsigned here = processor_here(), looks = 0;
+    for (struct fli_home *home = fli_homes_first(homes); home != NULL && looks < VACANT_LOOKED_AT;
+         home = home->next) {
+        if (!home->vacant)
+            continue;
+        if (home->processor == here)
+            return home;
+        if (looks++ == 0)
+            vacant = home;
+    }
+    return vacant;
 }
 
 static struct fli_home *create_locked(struct fli_homes *homes)
@@ -80,9 +97,11 @@ struct fli_home *fli_homes_enter(struct fli_homes *homes)
 
 void fli_homes_leave(struct fli_homes *homes, struct fli_home *home)
 {
+    uint16_t here = processor_here();
     fli_lock(&homes->lock);
     fli_store_hint(&home->away, true);
     home->vacant = true;
+    home->processor = here;
     fli_unlock(&homes->lock);
 }
 

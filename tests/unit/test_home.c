@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+#define _GNU_SOURCE 1 /* sched_setaffinity */
+
 #include "ground.h"
 
 #include "heap/thread.h"
+
+#include <sched.h>
 
 enum { MOST = FLI_SLAB_BLOCKS_MAX };
 
@@ -601,6 +605,32 @@ static void the_next_thread_moves_into_a_vacant_home(void **state)
     assert_true(fli_homes_enter(town.homes) != next);
 }
 
+/* Keeps the calling thread on the processor where it is. */
+static void stay_on_processor(void)
+{
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET((size_t)fli_os_processor(), &here);
+    assert_int_equal(sched_setaffinity(0, sizeof here, &here), 0);
+}
+
+static void of_vacant_homes_one_left_on_this_processor_is_taken(void **state)
+{
+    struct town town = settle(state);
+    cpu_set_t before;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    stay_on_processor();
+    struct fli_home *const homes[] = {town.home, town.other};
+    for (unsigned i = 0; i < 2; i++) {
+        fli_homes_leave(town.homes, town.home);
+        fli_homes_leave(town.homes, town.other);
+        homes[i]->processor++;
+        assert_ptr_equal(fli_homes_enter(town.homes), homes[1 - i]);
+        assert_ptr_equal(fli_homes_enter(town.homes), homes[i]);
+    }
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
 static void a_lock_that_is_held_is_not_had(void **state)
 {
     struct town town = settle(state);
@@ -680,6 +710,7 @@ int main(void)
         GROUND_TEST(nothing_is_adopted_from_a_home_that_is_busy),
         GROUND_TEST(the_homes_of_many_dead_threads_are_looked_at_in_turn),
         GROUND_TEST(the_next_thread_moves_into_a_vacant_home),
+        GROUND_TEST(of_vacant_homes_one_left_on_this_processor_is_taken),
         GROUND_TEST(a_lock_that_is_held_is_not_had),
         BED_TEST(a_thread_that_cannot_come_home_moves_to_another),
         BED_TEST(what_a_busy_home_cannot_take_goes_through_the_pool),
