@@ -52,15 +52,23 @@ struct delivery {
     uint32_t reciprocal, blocks; /* of the slab */
 };
 
+/* Whether the next four blocks lie at `expected` and in steps from there. */
+static inline bool are_four(void *const *at, uintptr_t expected, uintptr_t step)
+{
+    return (((uintptr_t)at[0] ^ expected) | ((uintptr_t)at[1] ^ (expected + step)) |
+            ((uintptr_t)at[2] ^ (expected + 2 * step)) | ((uintptr_t)at[3] ^ (expected + 3 * step))) == 0;
+}
+
 /* How many of the next blocks, at most `most`, lie in such a row. */
 static inline unsigned row_length(const struct delivery *d, ptrdiff_t step, unsigned most)
 {
-    const char *expected = (const char *)*d->at;
-    unsigned n = 0;
-    most = (unsigned)fli_min(most, (size_t)(d->end - d->at));
-    for (; n < most && d->at[n] == expected; n++)
-        expected += step;
-    return n;
+    void *const *at = d->at, *const *end = at + fli_min(most, (size_t)(d->end - at));
+    uintptr_t expected = (uintptr_t)*at;
+    for (; end - at >= 4 && are_four(at, expected, (uintptr_t)step); at += 4)
+        expected += 4 * (uintptr_t)step;
+    for (; at < end && (uintptr_t)*at == expected; at++)
+        expected += (uintptr_t)step;
+    return (unsigned)(at - d->at);
 }
 
 /* The lowest `count` bits, from 1 to 64. */
