@@ -258,10 +258,18 @@ static bool is_roomy(struct fli_homes *homes, struct fli_home *home, unsigned cl
            record->list <= FLI_HOME_FREE;
 }
 
-/* The lowest slab of the row of roomy slabs that ends with this one. */
+static bool is_all_free(const struct fli_homes *homes, uint32_t slab)
+{
+    return fli_slab_at(homes->slabs, slab)->list == FLI_HOME_FREE;
+}
+
+/* The lowest slab of the row of roomy slabs that ends with this one. If this one is partly in use, so are all. */
 static uint32_t start_of_run(struct fli_homes *homes, struct fli_home *home, unsigned class_index, uint32_t slab)
 {
-    for (unsigned n = 0; n < RUN_MOST && is_roomy(homes, home, class_index, slab - 1); n++)
+    bool may_be_free = is_all_free(homes, slab);
+    for (unsigned n = 0; n < RUN_MOST && is_roomy(homes, home, class_index, slab - 1) &&
+                         (may_be_free || !is_all_free(homes, slab - 1));
+         n++)
         slab--;
     return slab;
 }
@@ -277,8 +285,8 @@ static uint32_t pick(struct fli_homes *homes, struct fli_home *home, unsigned cl
         return class->latest + 1;
     for (unsigned i = 0; i < sizeof order; i++)
         if (class->lists[order[i]] != 0)
-            return order[i] == FLI_HOME_FREE ? start_of_run(homes, home, class_index, class->lists[order[i]])
-                                             : class->lists[order[i]];
+            return order[i] >= FLI_HOME_QUARTERS / 2 ? start_of_run(homes, home, class_index, class->lists[order[i]])
+                                                     : class->lists[order[i]];
     return 0;
 }
 
