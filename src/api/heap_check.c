@@ -238,15 +238,16 @@ static uint32_t count_list(const struct walk *walk, uint32_t first)
     return count;
 }
 
-/* Counts cold slabs, by the bits of the chunks. Stores how many of them are kept. */
-static uint32_t count_cold(const struct fli_slabs *slabs, uint32_t *kept)
+/* Counts cold slabs, by the bits of the chunks. Stores how many of them are kept, and how many skipped. */
+static uint32_t count_cold(const struct fli_slabs *slabs, uint32_t *kept, uint32_t *skipped)
 {
     uint32_t count = 0;
-    *kept = 0;
+    *kept = *skipped = 0;
     for (uint32_t slab = 0; slab < slabs->committed; slab += FLI_CHUNK_SLABS) {
         const struct fli_chunk *chunk = fli_idle_chunk(slabs, slab / FLI_CHUNK_SLABS);
         count += (uint32_t)__builtin_popcount(chunk->cold);
         *kept += (uint32_t)__builtin_popcount(chunk->cold & chunk->kept);
+        *skipped += (uint32_t)__builtin_popcount(chunk->cold & chunk->skipped);
     }
     return count;
 }
@@ -255,7 +256,7 @@ static uint32_t count_cold(const struct fli_slabs *slabs, uint32_t *kept)
 static int check_slabs(struct walk *walk)
 {
     const struct fli_slabs *slabs = walk->slabs;
-    uint32_t kept, warm = count_list(walk, slabs->warm), cold = count_cold(slabs, &kept);
+    uint32_t kept, skipped, warm = count_list(walk, slabs->warm), cold = count_cold(slabs, &kept, &skipped);
     uint32_t retired = fli_load_relaxed(&slabs->retired);
     if (walk->used + warm + cold + retired != slabs->committed)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
@@ -265,7 +266,8 @@ static int check_slabs(struct walk *walk)
     if (walk->free_slabs != counted)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%zu slabs are all free, but counted are %zu",
                             walk->free_slabs, counted);
-    if (warm != slabs->warm_count || cold != slabs->cold_count || kept != slabs->kept_count)
+    if (warm != slabs->warm_count || cold != slabs->cold_count || kept != slabs->kept_count ||
+        skipped != slabs->skipped_count)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "%u slabs are warm and %u cold, but counted are %u and %u", warm, cold, slabs->warm_count,
                             slabs->cold_count);

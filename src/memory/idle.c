@@ -7,6 +7,12 @@
 /* All slabs of a chunk. */
 #define ALL_SLABS UINT32_MAX
 
+/* At most such a part of all slabs is skipped. */
+enum { SKIPPED_PART = 4 };
+
+/* In how many chunks a row of cold slabs is looked for. */
+enum { CHUNKS_LOOKED_AT = 8 };
+
 static uint32_t bit_of(uint32_t slab)
 {
     return (uint32_t)1 << (slab - 1) % FLI_CHUNK_SLABS;
@@ -105,6 +111,21 @@ static uint32_t take_warm(struct fli_slabs *slabs)
     return slab;
 }
 
+static bool is_idle(const struct fli_slabs *slabs, uint32_t slab)
+{
+    return slab != 0 && slab <= slabs->committed && fli_load_own(fli_slab_class_at(slabs, slab)) == 0;
+}
+
+/* Takes the warm slab that is wanted, or any; 0 if there is none. */
+static uint32_t take_warm_at(struct fli_slabs *slabs, uint32_t wanted)
+{
+    if (slabs->warm_count == 0 || !is_idle(slabs, wanted) || fli_idle_is_cold(slabs, wanted))
+        return take_warm(slabs);
+    fli_slab_list_remove(slabs, &slabs->warm, wanted);
+    slabs->warm_count--;
+    return wanted;
+}
+
 /* The first chunk with cold slabs. There is one. */
 static uint32_t find_cold(struct fli_slabs *slabs)
 {
@@ -121,54 +142,125 @@ static bool warm_up_chunk(struct fli_slabs *slabs, uint32_t chunk)
     if (!huge || !fli_limit_take(slabs->limit, FLI_CHUNK_BYTES))
         return false;
     make_huge(slabs, chunk);
-    fli_idle_chunk(slabs, chunk)->cold = 0;
+    slabs->skipped_count -= (uint32_t)__builtin_popcount(fli_idle_chunk(slabs, chunk)->skipped);
+    fli_idle_chunk(slabs, chunk)->cold = fli_idle_chunk(slabs, chunk)->skipped = 0;
     slabs->cold_count -= FLI_CHUNK_SLABS;
     for (uint32_t slab = (chunk + 1) * FLI_CHUNK_SLABS; slab > chunk * FLI_CHUNK_SLABS; slab--)
         keep_warm(slabs, slab);
     return true;
 }
 
-/* Takes the lowest cold slab of a chunk. There is one, and its bytes have been taken from the limit. */
-static uint32_t take_cold(struct fli_slabs *slabs, uint32_t chunk)
+/* The lowest slab of a chunk that begins a row of so many cold ones; 0 if there is none. */
+static uint32_t find_row_in(const struct fli_slabs *slabs, uint32_t chunk, uint32_t row)
 {
+    uint32_t starts = fli_idle_chunk(slabs, chunk)->cold;
+    for (uint32_t n = 1; n < row && starts != 0; n++)
+        starts &= starts >> 1;
+    return starts != 0 ? chunk * FLI_CHUNK_SLABS + (uint32_t)__builtin_ctz(starts) + 1 : 0;
+}
+
+/* The lowest cold slab of all. There is one. */
+static uint32_t find_lowest(struct fli_slabs *slabs)
+{
+    return find_row_in(slabs, find_cold(slabs), 1);
+}
+
+static uint32_t find_row(struct fli_slabs *slabs, uint32_t row)
+{
+    uint32_t first = find_cold(slabs), chunks = fli_idle_chunk_of(slabs->committed) + 1 - first, slab = 0;
+    for (uint32_t i = 0; i < CHUNKS_LOOKED_AT && i < chunks && slab == 0; i++)
+        slab = find_row_in(slabs, first + i, row);
+    return slab;
+}
+
+/* Whether so many more slabs may be skipped. */
+static bool may_skip(const struct fli_slabs *slabs, uint32_t count)
+{
+    return ((size_t)slabs->skipped_count + count) * SKIPPED_PART <= slabs->committed;
+}
+
+/* The cold slab to take; 0 if the first should be taken that was neither in use nor skipped. Those that were in use
+ * come before it, and those that were skipped wait for who wants them. */
+static uint32_t choose_cold(struct fli_slabs *slabs, uint32_t wanted, uint32_t row)
+{
+    if (slabs->cold_count == 0)
+        return 0;
+    if (is_idle(slabs, wanted))
+        return wanted;
+    bool may_grow = slabs->cold_count == slabs->skipped_count && may_skip(slabs, 0);
+    if (may_grow && wanted == slabs->committed + 1)
+        return 0;
+    uint32_t slab = find_row(slabs, row);
+    return slab != 0 || may_grow ? slab : find_lowest(slabs);
+}
+
+/* Takes a cold slab, whose bytes have been taken from the limit. */
+static uint32_t take_cold(struct fli_slabs *slabs, uint32_t slab)
+{
+    uint32_t chunk = fli_idle_chunk_of(slab), bit = bit_of(slab);
     struct fli_chunk *of = fli_idle_chunk(slabs, chunk);
-    uint32_t slab = chunk * FLI_CHUNK_SLABS + (uint32_t)__builtin_ctz(of->cold) + 1;
-    slabs->kept_count -= (of->kept & bit_of(slab)) != 0;
-    of->kept &= ~bit_of(slab);
-    of->cold &= ~bit_of(slab);
+    bool skipped = (of->skipped & bit) != 0;
+    slabs->kept_count -= (of->kept & bit) != 0;
+    slabs->skipped_count -= skipped;
+    slabs->reused_bytes += skipped ? 0 : FLI_SLAB_BYTES;
+    of->kept &= ~bit;
+    of->skipped &= ~bit;
+    of->cold &= ~bit;
     slabs->cold_count--;
     if (of->cold == 0)
         make_huge(slabs, chunk);
     return slab;
 }
 
-/* Takes a slab that has no memory: a cold one, or else the first that was never in use. Returns 0 if that is
- * refused. */
-static uint32_t warm_up(struct fli_slabs *slabs)
+/* Skips the first slab that was never in use, if its memory is committed or can be, and it lies in a range. */
+static bool skip_one(struct fli_slabs *slabs)
 {
-    if (slabs->cold_count > 0 && !restore_chunk(slabs, find_cold(slabs)))
+    uint32_t slab = slabs->committed + 1, chunk = fli_idle_chunk_of(slab);
+    if (!may_skip(slabs, 1) || fli_range_of_slab(&slabs->ranges, slab) == NULL || fli_slab_commit(slabs) != 0)
+        return false;
+    slabs->committed = slab;
+    slabs->cold_count++;
+    slabs->skipped_count++;
+    fli_idle_chunk(slabs, chunk)->cold |= bit_of(slab);
+    fli_idle_chunk(slabs, chunk)->skipped |= bit_of(slab);
+    slabs->lowest_cold = chunk < slabs->lowest_cold ? chunk : slabs->lowest_cold;
+    return true;
+}
+
+/* Takes the first slab that was never in use, and skips those behind it of the same row. */
+static uint32_t take_new(struct fli_slabs *slabs, uint32_t row)
+{
+    uint32_t slab = ++slabs->committed;
+    while (slabs->committed + 1 - slab < row && skip_one(slabs))
+        ;
+    return slab;
+}
+
+/* Takes a slab that has no memory: a cold one, or the first that was never in use. Returns 0 if that is refused. */
+static uint32_t warm_up(struct fli_slabs *slabs, uint32_t wanted, uint32_t row)
+{
+    uint32_t cold = choose_cold(slabs, wanted, row);
+    if (cold == 0 && fli_slab_commit(slabs) != 0) {
+        if (slabs->cold_count == 0)
+            return 0;
+        cold = find_lowest(slabs);
+    }
+    if (cold != 0 && !restore_chunk(slabs, fli_idle_chunk_of(cold)))
         return 0;
-    if (slabs->cold_count > 0 && warm_up_chunk(slabs, find_cold(slabs))) {
+    if (cold != 0 && warm_up_chunk(slabs, fli_idle_chunk_of(cold))) {
         slabs->reused_bytes += FLI_SLAB_BYTES;
-        return take_warm(slabs);
+        return take_warm_at(slabs, cold);
     }
     if (!fli_limit_take(slabs->limit, FLI_SLAB_BYTES))
         return 0;
-    if (slabs->cold_count == 0 && fli_slab_commit(slabs) != 0) {
-        fli_limit_give(slabs->limit, FLI_SLAB_BYTES);
-        return 0;
-    }
-    if (slabs->cold_count == 0)
-        return ++slabs->committed;
-    slabs->reused_bytes += FLI_SLAB_BYTES;
-    return take_cold(slabs, find_cold(slabs));
+    return cold != 0 ? take_cold(slabs, cold) : take_new(slabs, row);
 }
 
-uint32_t fli_idle_obtain(struct fli_slabs *slabs)
+uint32_t fli_idle_obtain(struct fli_slabs *slabs, uint32_t wanted, uint32_t row)
 {
-    uint32_t slab = take_warm(slabs);
+    uint32_t slab = take_warm_at(slabs, wanted);
     if (slab == 0)
-        return warm_up(slabs);
+        return warm_up(slabs, wanted, row);
     slabs->reused_bytes += FLI_SLAB_BYTES;
     return slab;
 }

@@ -13,12 +13,20 @@
  * back memory that was returned. When a whole chunk is cold, the first use of a slab brings memory for all, so all
  * become warm at once. Cold slabs are taken lowest address first.
  *
+ * Slabs of one home and class that follow each other in memory are used in that order (pool/home.h), and a processor
+ * fetches ahead what a program walks through in equal steps. So who takes a slab names the one that it wants, the
+ * neighbour of its last, and how many it would like to have in a row. From slabs that were never in use the others of a
+ * row are skipped: they are cold, and likely to be wanted next. A home that grows beside others thus gets rows instead of
+ * every second slab. At most a quarter of all slabs is skipped: so much address space may be
+ * wasted, and memory, where huge pages lie under it.
+ *
  * Where the OS counts memory that could be written (vm.overcommit_memory is 2), a chunk that is all cold is withdrawn: it
  * becomes address space, until a slab of it is used again. The OS may refuse either; a chunk that it does not restore
  * stays cold.
  *
  *     cold_count = number of cold bits of all chunks        kept_count = number of kept bits of all chunks
- *     the kept bits of a chunk are among its cold bits
+ *     skipped_count = number of skipped bits of all chunks
+ *     the kept and the skipped bits of a chunk are among its cold bits
  *
  * The lock of the slabs guards all of this.
  */
@@ -47,9 +55,10 @@ static inline bool fli_idle_is_cold(const struct fli_slabs *slabs, uint32_t slab
     return (fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->cold >> (slab - 1) % FLI_CHUNK_SLABS & 1) != 0;
 }
 
-/* Takes a slab without a class, and gives it memory if it has none. Returns 0 if the limit or the OS refuses. Under the
- * lock. */
-uint32_t fli_idle_obtain(struct fli_slabs *slabs);
+/* Takes a slab without a class, and gives it memory if it has none. If the slab `wanted` is idle, takes that one, unless
+ * there are warm ones and it is cold; 0 stands for none. Else `row` slabs from the one that it takes on are idle, if it
+ * finds such a row. Returns 0 if the limit or the OS refuses. Under the lock. */
+uint32_t fli_idle_obtain(struct fli_slabs *slabs, uint32_t wanted, uint32_t row);
 
 /* Asks for huge pages for the memory of the last range committed since that was `before` bytes. Under the lock. */
 void fli_idle_advise_new(struct fli_slabs *slabs, size_t before);

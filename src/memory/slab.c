@@ -95,10 +95,10 @@ static void enter_class_locked(struct fli_slabs *slabs, unsigned class_index, ui
     fli_count(&class->slabs, 1);
 }
 
-uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index)
+uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index, uint32_t wanted, uint32_t row)
 {
     fli_lock(&slabs->lock);
-    uint32_t slab = fli_idle_obtain(slabs);
+    uint32_t slab = fli_idle_obtain(slabs, wanted, row);
     if (slab != 0) {
         enter_class_locked(slabs, class_index, slab);
         fli_count(&slabs->begun, 1);

@@ -18,7 +18,7 @@
  *     in hand    it has a class, all its blocks are free, and one thread has it        none
  *     retired    the same, and it waits to be made idle                                the trim lock (heap/retired.h)
  *     warm       it has no class and keeps its memory; it is taken first               the slabs' lock
- *     cold       it has no class, and its memory was returned to the OS (idle.h)       the slabs' lock
+ *     cold       it has no class and no memory: it was returned, or never used (idle.h) the slabs' lock
  *
  *     slabs committed = at home + in hand + retired + warm + cold
  *     0 <= free <= blocks, for each slab at home; free is the number of its bits
@@ -51,8 +51,9 @@ struct fli_home;
 struct fli_chunk {
     uint32_t cold;
     uint32_t kept;      /* of these, the ones whose memory the OS did not take */
-    uint32_t small;     /* 1: it has small pages */
-    uint32_t withdrawn; /* 1: all of it is cold, and address space alone */
+    uint32_t skipped;   /* of these, the ones that were never in use */
+    uint16_t small;     /* 1: it has small pages */
+    uint16_t withdrawn; /* 1: all of it is cold, and address space alone */
 };
 
 /* One slab. */
@@ -122,11 +123,12 @@ struct fli_slabs {
 
     FLI_ON_OWN_LINE struct fli_mutex lock; /* guards what follows */
     struct fli_marks marks;
-    uint32_t committed; /* slabs that have been in use */
+    uint32_t committed; /* slabs that have been in use, or were skipped */
     uint32_t warm;      /* a list of the warm slabs */
     uint32_t warm_count;
     uint32_t cold_count; /* cold slabs, and of these the kept ones, of all chunks */
     uint32_t kept_count;
+    uint32_t skipped_count;            /* of them, those that were never in use */
     uint32_t lowest_cold;              /* no chunk before this one has cold slabs */
     FLI_ATOMIC(uint32_t) retired;      /* written under the lock */
     FLI_ATOMIC(uint64_t) begun;        /* how often a slab was given a class; likewise */
@@ -144,8 +146,8 @@ int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, size_t most
 void fli_slabs_close(struct fli_slabs *slabs);
 
 /* Takes an idle slab and gives it the class, with all its blocks free. The caller has it in hand, and takes it home.
- * Returns 0 if the limit or the OS refuses. Locks. */
-uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index);
+ * `wanted` and `row` say where it would lie best (idle.h). Returns 0 if the limit or the OS refuses. Locks. */
+uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index, uint32_t wanted, uint32_t row);
 
 /* Commits the memory of the next slab and of its metadata, and some ahead. Returns 0 or -ENOMEM. Under the lock. */
 int fli_slab_commit(struct fli_slabs *slabs);

@@ -255,11 +255,8 @@ static bool get_slab(unsigned class_index, struct fli_backing *backing, struct f
 {
     if (!realtime && fli_homes_adopt(&backing->homes, home, class_index, false))
         return true;
-    uint32_t slab = fli_slab_begin(&backing->slabs, class_index);
-    if (slab == 0)
-        return (realtime || pressed) && fli_homes_adopt(&backing->homes, home, class_index, pressed);
-    fli_home_take_in(&backing->homes, home, slab);
-    return true;
+    return fli_homes_begin(&backing->homes, home, class_index) ||
+           ((realtime || pressed) && fli_homes_adopt(&backing->homes, home, class_index, pressed));
 }
 
 /* Brings a thread its first blocks of a class from the slabs that threads share, if there are many threads. */

@@ -22,6 +22,9 @@ enum { RETURN_TRIES = 8 };
 /* How many blocks of a magazine are looked at to tell where all of them come from. */
 enum { SAMPLES = 8 };
 
+/* A new row of slabs is such a part of what a home has, and so many at most. */
+enum { ROW_PART = 3, ROW_MOST = 16 };
+
 /* ---- Moving in and out. */
 
 void fli_homes_init(struct fli_homes *homes, struct fli_slabs *slabs, bool is_scarce)
@@ -226,4 +229,36 @@ bool fli_homes_adopt(struct fli_homes *homes, struct fli_home *home, unsigned cl
             break;
     }
     return false;
+}
+
+/* ---- New slabs. */
+
+/* Whether another home has a slab, a moment ago. */
+static bool is_others(const struct fli_homes *homes, const struct fli_home *home, uint32_t slab)
+{
+    FLI_ATOMIC(uint8_t) *class = fli_slab_class_at(homes->slabs, slab);
+    if (class == NULL || fli_load_hint(class) == 0)
+        return false;
+    const struct fli_home *of = fli_load_hint(&fli_slab_at(homes->slabs, slab)->home);
+    return of != NULL && of != home;
+}
+
+/* How many slabs in a row a home would like to have for a class: one; or a part of what homes have on the average, if
+ * another home, which grows too, has taken the next slab. */
+static uint32_t row_wanted(const struct fli_homes *homes, const struct fli_home *home, unsigned class_index,
+                           uint32_t next)
+{
+    uint32_t slabs = fli_load_hint(&homes->slabs->by_class[class_index].slabs);
+    uint32_t row = slabs / (ROW_PART * fli_load_hint(&homes->count));
+    return is_others(homes, home, next) ? (uint32_t)fli_min(fli_max(row, 1), ROW_MOST) : 1;
+}
+
+bool fli_homes_begin(struct fli_homes *homes, struct fli_home *home, unsigned class_index)
+{
+    fli_home_assert_held(home);
+    uint32_t next = home->classes[class_index].latest + 1; /* without a latest one any will do, also the first */
+    uint32_t slab = fli_slab_begin(homes->slabs, class_index, next, row_wanted(homes, home, class_index, next));
+    if (slab != 0)
+        fli_home_take_in(homes, home, slab);
+    return slab != 0;
 }

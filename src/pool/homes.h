@@ -59,6 +59,10 @@ size_t fli_homes_large_kept(struct fli_homes *homes);
  * one. */
 bool fli_homes_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed);
 
+/* Begins a slab of the class at the home, next to the slab of which refills took blocks last, if it can. Returns false if
+ * the limit or the OS refuses. */
+bool fli_homes_begin(struct fli_homes *homes, struct fli_home *home, unsigned class_index);
+
 /* ---- Any thread. */
 
 /* Sends blocks home, to whichever homes they belong. It passes over homes that are busy, or `waits` for them. Moves

@@ -603,7 +603,7 @@ fli_magazine *fli_magazine_carve_quickly(fli_magazines *magazines)
     return fli_magazine_carve(magazines);
 }
 
-uint32_t fli_slab_begin(fli_slabs *slabs, unsigned class_index)
+uint32_t fli_slab_begin(fli_slabs *slabs, unsigned class_index, uint32_t, uint32_t)
 {
     fli_lock(&slabs->lock);
     uint32_t slab = now->slabs_begun < now->slabs ? ++now->slabs_begun : 0;

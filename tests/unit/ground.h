@@ -40,6 +40,12 @@ static inline struct ground *ground_of(unsigned first, unsigned most)
     return ground;
 }
 
+/* Begins a slab, wherever it lies. */
+static inline uint32_t ground_begin(struct fli_slabs *slabs, unsigned class_index)
+{
+    return fli_slab_begin(slabs, class_index, 0, 1);
+}
+
 static inline int ground_up(void **state)
 {
     *state = ground_of(GROUND_SLABS, GROUND_SLABS);
@@ -68,7 +74,7 @@ static inline void *block_at(const struct fli_slabs *slabs, uint32_t slab, unsig
 /* Begins a slab of the class, and retires it at once onto a list. */
 static inline uint32_t begin_and_retire(struct fli_slabs *slabs, unsigned class_index, uint32_t list)
 {
-    uint32_t slab = fli_slab_begin(slabs, class_index);
+    uint32_t slab = ground_begin(slabs, class_index);
     assert_true(slab != 0);
     fli_slab_retire(slabs, slab);
     fli_slab_list_add(slabs, &list, slab);

@@ -31,7 +31,7 @@ static struct town settle(void **state)
 
 static uint32_t take_in(struct town *town, struct fli_home *home, unsigned class_index)
 {
-    uint32_t slab = fli_slab_begin(town->slabs, class_index);
+    uint32_t slab = ground_begin(town->slabs, class_index);
     assert_true(slab != 0);
     fli_home_wait(home);
     fli_home_take_in(town->homes, home, slab);
@@ -481,6 +481,66 @@ static void a_slab_that_is_partly_free_is_used_before_one_that_is_all_free(void 
     assert_int_equal(fli_slab_number(town.slabs, block), all_free);
 }
 
+static void a_row_of_slabs_that_are_partly_free_is_used_from_its_start(void **state)
+{
+    struct town town = settle(state);
+    unsigned c = fl_size_class(1024), per_slab = FLI_SLAB_BYTES / 1024;
+    enum { ROW = 4, FAR = 9 };
+    void *blocks[FAR][FLI_SLAB_BYTES / 1024];
+    for (uint32_t slab = 1; slab <= FAR; slab++) {
+        assert_int_equal(take_in(&town, town.home, c), slab);
+        assert_int_equal(take(&town, town.home, c, per_slab, blocks[slab - 1]), per_slab);
+    }
+    /* One block of each stays in use. The last that gets free blocks is the first that is found. */
+    for (uint32_t slab = 1; slab <= ROW; slab++)
+        assert_int_equal(put(&town, town.home, c, blocks[slab - 1], per_slab - 1), 0);
+    for (uint32_t slab = 1; slab <= ROW; slab++)
+        for (unsigned i = 1; i < per_slab; i++) {
+            void *block;
+            assert_int_equal(take(&town, town.home, c, 1, &block), 1);
+            assert_int_equal(fli_slab_number(town.slabs, block), slab);
+        }
+}
+
+static void homes_that_grow_side_by_side_get_slabs_in_rows(void **state)
+{
+    struct town town = settle(state);
+    unsigned c = fl_size_class(1024), per_slab = FLI_SLAB_BYTES / 1024;
+    enum { SLABS = 96, ROWS_MOST = SLABS / 4 };
+    struct fli_home *homes[] = {town.home, town.other};
+    uint32_t last[2] = {0}, rows[2] = {0};
+    for (unsigned i = 0; i < SLABS; i++)
+        for (unsigned h = 0; h < 2; h++) {
+            void *blocks[FLI_SLAB_BYTES / 1024];
+            fli_home_wait(homes[h]);
+            assert_true(fli_homes_begin(town.homes, homes[h], c));
+            assert_int_equal(fli_home_take(town.homes, homes[h], c, per_slab, blocks), per_slab);
+            fli_home_unlock(homes[h]);
+            uint32_t slab = fli_slab_number(town.slabs, blocks[0]);
+            rows[h] += slab != last[h] + 1;
+            last[h] = slab;
+        }
+    assert_in_range(rows[0], 1, ROWS_MOST);
+    assert_in_range(rows[1], 1, ROWS_MOST);
+    assert_in_range(town.slabs->committed, 2 * SLABS, 2 * SLABS * 4 / 3);
+}
+
+static void a_home_alone_skips_no_slab(void **state)
+{
+    struct town town = settle(state);
+    unsigned c = fl_size_class(1024), other = fl_size_class(512);
+    for (uint32_t slab = 1; slab <= 64; slab++) {
+        void *blocks[FLI_SLAB_BYTES / 512];
+        unsigned class_index = slab % 2 == 0 ? c : other;
+        fli_home_wait(town.home);
+        assert_true(fli_homes_begin(town.homes, town.home, class_index));
+        assert_true(fli_home_take(town.homes, town.home, class_index, COUNT_OF(blocks), blocks) > 0);
+        fli_home_unlock(town.home);
+        assert_int_equal(town.slabs->committed, slab);
+    }
+    assert_int_equal(town.slabs->cold_count, 0);
+}
+
 static void slabs_that_are_all_free_are_counted_and_can_be_given_up(void **state)
 {
     struct town town = settle(state);
@@ -703,6 +763,9 @@ int main(void)
         GROUND_TEST(bits_come_home_as_blocks_do),
         GROUND_TEST(one_slab_is_used_up_before_another_is_begun),
         GROUND_TEST(a_slab_that_is_partly_free_is_used_before_one_that_is_all_free),
+        GROUND_TEST(a_row_of_slabs_that_are_partly_free_is_used_from_its_start),
+        GROUND_TEST(homes_that_grow_side_by_side_get_slabs_in_rows),
+        GROUND_TEST(a_home_alone_skips_no_slab),
         GROUND_TEST(slabs_that_are_all_free_are_counted_and_can_be_given_up),
         GROUND_TEST(a_slab_that_is_all_free_is_adopted_from_any_home),
         GROUND_TEST(a_slab_that_is_partly_free_is_adopted_from_homes_that_are_away),

@@ -40,13 +40,13 @@ static void a_cold_slab_serves_another_class_from_zeroed_pages(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     unsigned c = fl_size_class(1024), other = fl_size_class(80);
-    uint32_t slab = fli_slab_begin(slabs, c);
+    uint32_t slab = ground_begin(slabs, c);
     if (!FLI_CHECKED) /* checked builds poison what nobody has allocated */
         memset(fli_slab_start(slabs, slab), 0xff, FLI_SLAB_BYTES);
     fli_slab_retire(slabs, slab);
     assert_int_equal(fli_idle_make(slabs, slab, 0), FLI_SLAB_BYTES);
     assert_int_equal(slabs->cold_count, 1);
-    assert_int_equal(fli_slab_begin(slabs, other), slab);
+    assert_int_equal(ground_begin(slabs, other), slab);
     assert_int_equal(fli_slab_class_of(slabs, fli_slab_start(slabs, slab)), other);
     assert_int_equal(slabs->committed, 1);
     assert_int_equal(slabs->cold_count, 0);
@@ -61,7 +61,7 @@ static void slabs_get_cold_in_runs_and_are_taken_lowest_first(void **state)
     const unsigned classes[] = {fl_size_class(FL_BLOCK_MAX), fl_size_class(FL_BLOCK_MAX / 2)};
     uint32_t begun[SLABS + 1], list = 0;
     for (unsigned i = 1; i <= SLABS; i++)
-        begun[i] = fli_slab_begin(slabs, classes[i % 2]);
+        begun[i] = ground_begin(slabs, classes[i % 2]);
     for (unsigned odd = 0; odd < 2; odd++)
         for (unsigned i = 1 + odd; i <= SLABS; i += 2)
             if (begun[i] != KEPT) {
@@ -76,7 +76,7 @@ static void slabs_get_cold_in_runs_and_are_taken_lowest_first(void **state)
     assert_int_equal(fli_load_relaxed(&slabs->retired), 0);
     for (uint32_t slab = 1; slab <= SLABS; slab++)
         if (slab != KEPT)
-            assert_int_equal(fli_slab_begin(slabs, classes[0]), slab);
+            assert_int_equal(ground_begin(slabs, classes[0]), slab);
     assert_int_equal(slabs->committed, SLABS);
     assert_int_equal(slabs->cold_count, 0);
 }
@@ -89,7 +89,7 @@ static void warm_slabs_keep_their_memory_and_are_the_next_to_be_used(void **stat
     unsigned c = fl_size_class(FL_BLOCK_MAX), other = fl_size_class(FL_BLOCK_MAX / 2);
     uint32_t begun[RETIRED], list = 0;
     for (unsigned i = 0; i < RETIRED; i++) {
-        begun[i] = fli_slab_begin(slabs, c);
+        begun[i] = ground_begin(slabs, c);
         if (!FLI_CHECKED)
             memset(fli_slab_start(slabs, begun[i]), 0xff, FLI_SLAB_BYTES);
     }
@@ -104,7 +104,7 @@ static void warm_slabs_keep_their_memory_and_are_the_next_to_be_used(void **stat
     /* What is warm still counts. */
     assert_int_equal(fli_load_relaxed(&ground->limit.used), WARM * FLI_SLAB_BYTES);
     for (unsigned i = 0; i < RETIRED; i++) {
-        uint32_t slab = fli_slab_begin(slabs, other);
+        uint32_t slab = ground_begin(slabs, other);
         if (!FLI_CHECKED)
             assert_int_equal(*(unsigned char *)fli_slab_start(slabs, slab), i < WARM ? 0xff : 0);
         assert_int_equal(slabs->warm_count, i < WARM ? WARM - i - 1 : 0);
@@ -121,7 +121,7 @@ static void warm_slabs_beyond_what_may_be_warm_get_cold(void **state)
     unsigned c = fl_size_class(FL_BLOCK_MAX);
     uint32_t begun[RETIRED];
     for (unsigned i = 0; i < RETIRED; i++)
-        begun[i] = fli_slab_begin(slabs, c);
+        begun[i] = ground_begin(slabs, c);
     for (unsigned i = 0; i < RETIRED; i++) {
         fli_slab_retire(slabs, begun[i]);
         assert_int_equal(fli_idle_make(slabs, begun[i], RETIRED), 0);
@@ -135,6 +135,76 @@ static void warm_slabs_beyond_what_may_be_warm_get_cold(void **state)
     assert_int_equal(fli_load_relaxed(&ground->limit.used), 0);
 }
 
+/* ---- Rows. */
+
+static void begin_upto(struct fli_slabs *slabs, uint32_t count)
+{
+    for (uint32_t slab = slabs->committed + 1; slab <= count; slab++)
+        assert_int_equal(ground_begin(slabs, 1), slab);
+}
+
+static void who_wants_a_row_finds_its_slabs_while_others_take_theirs(void **state)
+{
+    struct ground *ground = *state;
+    struct fli_slabs *slabs = &ground->slabs;
+    enum { BEFORE = FLI_CHUNK_SLABS - 2, ROW = 4 };
+    begin_upto(slabs, BEFORE);
+    for (uint32_t i = 0; i < ROW; i++)
+        for (uint32_t who = 0; who < 2; who++) {
+            uint32_t slab = BEFORE + who * ROW + i + 1;
+            assert_int_equal(fli_slab_begin(slabs, 1, i == 0 ? BEFORE + 1 : slab, ROW), slab);
+            assert_int_equal(fli_load_relaxed(&ground->limit.used), (BEFORE + 2 * i + who + 1) * FLI_SLAB_BYTES);
+        }
+    assert_int_equal(slabs->committed, BEFORE + 2 * ROW);
+    assert_int_equal(slabs->cold_count, 0);
+    assert_int_equal(slabs->reused_bytes, 0); /* what was never in use was not used again */
+}
+
+static void what_was_skipped_serves_who_wants_any_slab(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    enum { BEFORE = FLI_CHUNK_SLABS, ROW = 4 };
+    begin_upto(slabs, BEFORE);
+    assert_int_equal(fli_slab_begin(slabs, 1, 0, ROW), BEFORE + 1);
+    assert_int_equal(slabs->cold_count, ROW - 1);
+    for (uint32_t slab = BEFORE + 2; slab <= BEFORE + ROW; slab++)
+        assert_int_equal(ground_begin(slabs, 1), slab);
+    assert_int_equal(slabs->cold_count, 0);
+    assert_int_equal(ground_begin(slabs, 1), BEFORE + ROW + 1);
+}
+
+static void no_more_than_a_quarter_is_skipped(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    uint32_t begun = 0;
+    for (; slabs->committed < GROUND_SLABS; begun++) {
+        assert_true(fli_slab_begin(slabs, 1, 0, FLI_CHUNK_SLABS) != 0);
+        assert_true(4 * slabs->skipped_count <= slabs->committed);
+    }
+    /* Where no address space is left, what was skipped is taken. */
+    for (; begun < GROUND_SLABS; begun++)
+        assert_true(fli_slab_begin(slabs, 1, 0, FLI_CHUNK_SLABS) != 0);
+    assert_int_equal(slabs->cold_count, 0);
+    assert_int_equal(fli_slab_begin(slabs, 1, 0, FLI_CHUNK_SLABS), 0);
+}
+
+static void of_warm_slabs_the_one_that_is_wanted_is_taken(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    enum { SLABS = 5, WANTED = 3 };
+    uint32_t list = 0;
+    begin_upto(slabs, SLABS);
+    for (uint32_t slab = 1; slab <= SLABS; slab++) {
+        fli_slab_retire(slabs, slab);
+        fli_slab_list_add(slabs, &list, slab);
+    }
+    assert_int_equal(fli_idle_make(slabs, list, SLABS), 0);
+    assert_int_equal(fli_slab_begin(slabs, 1, WANTED, 1), WANTED);
+    assert_int_equal(slabs->warm_count, SLABS - 1);
+    uint32_t next = fli_slab_begin(slabs, 1, WANTED, 1); /* it is in use now */
+    assert_true(next != 0 && next != WANTED && next <= SLABS);
+}
+
 /* ---- Huge pages. */
 
 /* Begins so many slabs, and makes them cold but for `kept`. */
@@ -143,7 +213,7 @@ static void begin_and_make_cold(struct fli_slabs *slabs, uint32_t count, uint32_
     unsigned c = fl_size_class(FL_BLOCK_MAX);
     uint32_t list = 0;
     for (uint32_t slab = 1; slab <= count; slab++)
-        assert_int_equal(fli_slab_begin(slabs, c), slab);
+        assert_int_equal(ground_begin(slabs, c), slab);
     for (uint32_t slab = 1; slab <= count; slab++) {
         if (slab == kept)
             continue;
@@ -156,7 +226,7 @@ static void begin_and_make_cold(struct fli_slabs *slabs, uint32_t count, uint32_
 static void begin_all(struct fli_slabs *slabs, uint32_t first)
 {
     for (uint32_t slab = first; slab <= GROUND_SLABS; slab++)
-        assert_int_equal(fli_slab_begin(slabs, 1), slab);
+        assert_int_equal(ground_begin(slabs, 1), slab);
 }
 
 static void memory_past_the_first_chunk_asks_for_huge_pages(void **state)
@@ -164,10 +234,10 @@ static void memory_past_the_first_chunk_asks_for_huge_pages(void **state)
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     slabs->huge_pages = true;
     forget_calls();
-    assert_int_equal(fli_slab_begin(slabs, 1), 1);
+    assert_int_equal(ground_begin(slabs, 1), 1);
     unsigned small_heap = huge;
     for (uint32_t slab = 2; slab <= GROUND_SLABS; slab++)
-        assert_int_equal(fli_slab_begin(slabs, 1), slab);
+        assert_int_equal(ground_begin(slabs, 1), slab);
     assert_int_equal(small_heap, 0);
     if (FLI_HAVE_HUGE_PAGES)
         assert_true(huge > 0);
@@ -179,7 +249,7 @@ static void without_the_wish_for_huge_pages_none_are_asked_for(void **state)
     forget_calls();
     begin_and_make_cold(slabs, GROUND_SLABS, 0);
     for (uint32_t slab = 1; slab <= GROUND_SLABS; slab++)
-        assert_int_equal(fli_slab_begin(slabs, 1), slab);
+        assert_int_equal(ground_begin(slabs, 1), slab);
     assert_int_equal(huge, 0);
 }
 
@@ -188,7 +258,7 @@ static void with_small_pages_all_memory_asks_for_them(void **state)
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     slabs->small_pages = true;
     forget_calls();
-    assert_int_equal(fli_slab_begin(slabs, 1), 1);
+    assert_int_equal(ground_begin(slabs, 1), 1);
     if (FLI_HAVE_HUGE_PAGES)
         assert_int_equal(small, 1);
     begin_all(slabs, 2);
@@ -200,7 +270,7 @@ static void huge_pages_can_be_asked_for_from_the_start(void **state)
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     slabs->huge_pages = slabs->huge_at_once = true;
     forget_calls();
-    assert_int_equal(fli_slab_begin(slabs, 1), 1);
+    assert_int_equal(ground_begin(slabs, 1), 1);
     if (FLI_HAVE_HUGE_PAGES)
         assert_int_equal(huge, 1);
     begin_all(slabs, 2);
@@ -217,7 +287,7 @@ static void a_chunk_of_which_a_part_is_cold_has_small_pages_until_it_is_used_aga
         assert_int_equal(small, 1);
     forget_calls();
     for (uint32_t slab = 1; slab < 3 * FLI_CHUNK_SLABS; slab++)
-        assert_true(fli_slab_begin(slabs, 1) != 0);
+        assert_true(ground_begin(slabs, 1) != 0);
     if (FLI_HAVE_HUGE_PAGES)
         assert_int_equal(huge, 1);
     assert_int_equal(slabs->cold_count, 0);
@@ -245,20 +315,20 @@ static void the_slabs_of_a_chunk_that_is_all_cold_get_warm_together(void **state
     slabs->huge_pages = true;
     begin_and_make_cold(slabs, SLABS, 0);
     for (uint32_t slab = 1; slab <= BEFORE; slab++) {
-        assert_int_equal(fli_slab_begin(slabs, 1), slab);
+        assert_int_equal(ground_begin(slabs, 1), slab);
         assert_int_equal(slabs->warm_count, 0);
     }
-    assert_int_equal(fli_slab_begin(slabs, 1), BEFORE + 1);
+    assert_int_equal(ground_begin(slabs, 1), BEFORE + 1);
     assert_int_equal(slabs->warm_count, FLI_CHUNK_SLABS - 1);
     assert_int_equal(slabs->cold_count, SLABS - BEFORE - FLI_CHUNK_SLABS);
     assert_int_equal(fli_load_relaxed(&ground->limit.used), (size_t)(BEFORE + FLI_CHUNK_SLABS) * FLI_SLAB_BYTES);
     /* Where the limit has no room for all, one is taken. */
     for (uint32_t slab = BEFORE + 2; slab <= BEFORE + FLI_CHUNK_SLABS; slab++)
-        assert_int_equal(fli_slab_begin(slabs, 1), slab);
+        assert_int_equal(ground_begin(slabs, 1), slab);
     ground->limit.most = (BEFORE + FLI_CHUNK_SLABS + 1) * (size_t)FLI_SLAB_BYTES;
-    assert_int_equal(fli_slab_begin(slabs, 1), BEFORE + FLI_CHUNK_SLABS + 1);
+    assert_int_equal(ground_begin(slabs, 1), BEFORE + FLI_CHUNK_SLABS + 1);
     assert_int_equal(slabs->warm_count, 0);
-    assert_int_equal(fli_slab_begin(slabs, 1), 0);
+    assert_int_equal(ground_begin(slabs, 1), 0);
 }
 
 /* ---- Strict overcommit. */
@@ -286,10 +356,10 @@ static void cold_chunks_do_not_count_where_the_system_is_strict(void **state)
     begin_and_make_cold(slabs, SLABS, 0);
     assert_true(kib_of("/proc/self/status", "VmData:") < before + KIB / 2);
     refuses = true;
-    assert_int_equal(fli_slab_begin(slabs, 1), 0);
+    assert_int_equal(ground_begin(slabs, 1), 0);
     refuses = false;
     for (uint32_t slab = 1; slab <= SLABS; slab++) {
-        assert_int_equal(fli_slab_begin(slabs, 1), slab);
+        assert_int_equal(ground_begin(slabs, 1), slab);
         if (!FLI_CHECKED) /* checked builds poison what nobody has allocated */
             assert_int_equal(*(fli_slab_start(slabs, slab) + 5), 0);
     }
@@ -320,6 +390,10 @@ int main(void)
         GROUND_TEST(slabs_get_cold_in_runs_and_are_taken_lowest_first),
         GROUND_TEST(warm_slabs_keep_their_memory_and_are_the_next_to_be_used),
         GROUND_TEST(warm_slabs_beyond_what_may_be_warm_get_cold),
+        GROUND_TEST(who_wants_a_row_finds_its_slabs_while_others_take_theirs),
+        GROUND_TEST(what_was_skipped_serves_who_wants_any_slab),
+        GROUND_TEST(no_more_than_a_quarter_is_skipped),
+        GROUND_TEST(of_warm_slabs_the_one_that_is_wanted_is_taken),
         GROUND_TEST(memory_past_the_first_chunk_asks_for_huge_pages),
         GROUND_TEST(without_the_wish_for_huge_pages_none_are_asked_for),
         GROUND_TEST(with_small_pages_all_memory_asks_for_them),

@@ -33,7 +33,7 @@ static void slabs_are_numbered_on_from_range_to_range(void **state)
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     const unsigned c = fl_size_class(2048);
     for (uint32_t slab = 1; slab <= MOST; slab++) {
-        assert_int_equal(fli_slab_begin(slabs, c), slab);
+        assert_int_equal(ground_begin(slabs, c), slab);
         char *start = fli_slab_start(slabs, slab);
         if (!FLI_SANITIZED) /* to which a free block is poison */
             *start = 1;
@@ -44,7 +44,7 @@ static void slabs_are_numbered_on_from_range_to_range(void **state)
         assert_int_equal(fli_slab_at(slabs, slab)->free, 32);
         assert_true(fli_block_is_free(slabs, c, start + 2048));
     }
-    assert_int_equal(fli_slab_begin(slabs, c), 0);
+    assert_int_equal(ground_begin(slabs, c), 0);
     assert_null(fli_slab_class_at(slabs, MOST + 1));
     assert_int_equal(fli_slab_class_of(slabs, slabs), 0);
     assert_int_equal(fli_slab_class_of(slabs, NULL), 0);
@@ -57,7 +57,7 @@ static void each_range_is_as_large_as_all_before(void **state)
     uint32_t begun = 0;
     for (unsigned i = 0; i < COUNT_OF(ends); i++) {
         for (; begun < ends[i]; begun++)
-            assert_true(fli_slab_begin(slabs, 1) != 0);
+            assert_true(ground_begin(slabs, 1) != 0);
         assert_int_equal(fli_slabs_reserved(slabs), (size_t)ends[i] * FLI_SLAB_BYTES);
         assert_int_equal(fli_load_relaxed(&slabs->ranges.count), i + 1);
     }
@@ -68,12 +68,12 @@ static void where_the_system_refuses_a_range_a_smaller_one_serves(void **state)
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     granted = 3 * (size_t)FLI_CHUNK_BYTES;
     for (uint32_t slab = 1; slab <= 2 * FIRST; slab++)
-        assert_int_equal(fli_slab_begin(slabs, 1), slab);
+        assert_int_equal(ground_begin(slabs, 1), slab);
     assert_int_equal(fli_load_relaxed(&slabs->ranges.count), 3);
     granted = 0;
-    assert_int_equal(fli_slab_begin(slabs, 1), 0);
+    assert_int_equal(ground_begin(slabs, 1), 0);
     granted = SIZE_MAX;
-    assert_int_equal(fli_slab_begin(slabs, 1), 2 * FIRST + 1);
+    assert_int_equal(ground_begin(slabs, 1), 2 * FIRST + 1);
 }
 
 static void slabs_of_all_ranges_get_cold_and_serve_again(void **state)
@@ -89,7 +89,7 @@ static void slabs_of_all_ranges_get_cold_and_serve_again(void **state)
     assert_int_equal(slabs->cold_count, 4 * FIRST);
     assert_true(fli_slab_trim_metadata(slabs) > 0);
     for (uint32_t slab = 1; slab <= 4 * FIRST; slab++) {
-        assert_int_equal(fli_slab_begin(slabs, 2), slab);
+        assert_int_equal(ground_begin(slabs, 2), slab);
         if (!FLI_CHECKED)
             assert_int_equal(*fli_slab_start(slabs, slab), 0);
     }
@@ -102,7 +102,7 @@ static void blocks_of_all_ranges_can_be_marked(void **state)
     struct fli_home *home = fli_homes_enter(&((struct ground *)*state)->homes);
     unsigned c = fl_size_class(1024);
     for (uint32_t slab = 1; slab <= 2 * FIRST; slab++) {
-        assert_int_equal(fli_slab_begin(slabs, c), slab);
+        assert_int_equal(ground_begin(slabs, c), slab);
         fli_home_wait(home);
         fli_home_take_in(&((struct ground *)*state)->homes, home, slab);
         fli_home_unlock(home);

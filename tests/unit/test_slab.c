@@ -6,7 +6,7 @@ static void blocks_of_every_class_lie_apart_inside_their_slab(void **state)
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
         size_t bytes = fli_class_bytes(c);
-        uint32_t slab = fli_slab_begin(slabs, c);
+        uint32_t slab = ground_begin(slabs, c);
         const struct fli_slab *record = fli_slab_at(slabs, slab);
         assert_int_equal((uintptr_t)fli_slab_start(slabs, slab) % FLI_SLAB_BYTES, 0);
         assert_int_equal(record->blocks, FLI_SLAB_BYTES / bytes);
@@ -22,7 +22,7 @@ static void all_blocks_of_a_slab_that_is_begun_are_free(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
-        uint32_t slab = fli_slab_begin(slabs, c);
+        uint32_t slab = ground_begin(slabs, c);
         const struct fli_slab *record = fli_slab_at(slabs, slab);
         assert_int_equal(record->free, record->blocks);
         unsigned bits = 0;
@@ -39,7 +39,7 @@ static void the_block_of_any_address_is_found_by_multiplication(void **state)
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
         size_t bytes = fli_class_bytes(c);
-        uint32_t slab = fli_slab_begin(slabs, c);
+        uint32_t slab = ground_begin(slabs, c);
         const char *start = fli_slab_start(slabs, slab);
         for (size_t offset = 0; offset < fli_slab_at(slabs, slab)->blocks * bytes; offset++) {
             assert_int_equal(fli_slab_block_index(slabs, c, start + offset), offset / bytes);
@@ -53,7 +53,7 @@ static void addresses_outside_the_range_have_no_class(void **state)
 {
     struct ground *ground = *state;
     struct fli_slabs *slabs = &ground->slabs;
-    assert_int_equal(fli_slab_begin(slabs, 1), 1);
+    assert_int_equal(ground_begin(slabs, 1), 1);
     assert_int_equal(fli_slab_class_of(slabs, NULL), 0);
     const struct fli_range *range = &slabs->ranges.at[0];
     assert_int_equal(fli_slab_class_of(slabs, range->base - 1), 0);
@@ -69,8 +69,8 @@ static void when_the_range_is_used_up_no_slab_begins(void **state)
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     unsigned c = fl_size_class(FL_BLOCK_MAX);
     for (uint32_t i = 1; i <= GROUND_SLABS; i++)
-        assert_int_equal(fli_slab_begin(slabs, c), i);
-    assert_int_equal(fli_slab_begin(slabs, c), 0);
+        assert_int_equal(ground_begin(slabs, c), i);
+    assert_int_equal(ground_begin(slabs, c), 0);
     assert_int_equal(fli_load_relaxed(&slabs->by_class[c].slabs), GROUND_SLABS);
 }
 
@@ -80,21 +80,21 @@ static void a_slab_is_taken_from_the_limit_and_given_back_when_idle(void **state
     struct fli_slabs *slabs = &ground->slabs;
     ground->limit.most = 2 * FLI_SLAB_BYTES - 1;
     unsigned c = fl_size_class(FL_BLOCK_MAX);
-    uint32_t slab = fli_slab_begin(slabs, c);
+    uint32_t slab = ground_begin(slabs, c);
     assert_int_equal(fli_load_relaxed(&ground->limit.used), FLI_SLAB_BYTES);
-    assert_int_equal(fli_slab_begin(slabs, c), 0);
+    assert_int_equal(ground_begin(slabs, c), 0);
     assert_int_equal(fli_load_relaxed(&ground->limit.used), FLI_SLAB_BYTES);
     fli_slab_retire(slabs, slab);
     fli_idle_make(slabs, slab, 0);
     assert_int_equal(fli_load_relaxed(&ground->limit.used), 0);
-    assert_int_equal(fli_slab_begin(slabs, 1), slab);
+    assert_int_equal(ground_begin(slabs, 1), slab);
 }
 
 static void the_class_of_a_retired_slab_goes_with_its_memory(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     unsigned c = fl_size_class(1024);
-    uint32_t slab = fli_slab_begin(slabs, c);
+    uint32_t slab = ground_begin(slabs, c);
     fli_slab_retire(slabs, slab);
     assert_int_equal(fli_load_relaxed(&slabs->by_class[c].slabs), 0);
     assert_false(fli_block_is_free(slabs, c, block_at(slabs, slab, 0)));
@@ -114,7 +114,7 @@ static void the_class_of_a_retired_slab_goes_with_its_memory(void **state)
 static uint32_t begin_in_use(struct ground *ground, struct fli_home *home, unsigned class_index)
 {
     void *blocks[FLI_SLAB_BLOCKS_MAX];
-    uint32_t slab = fli_slab_begin(&ground->slabs, class_index);
+    uint32_t slab = ground_begin(&ground->slabs, class_index);
     fli_home_wait(home);
     fli_home_take_in(&ground->homes, home, slab);
     fli_home_take(&ground->homes, home, class_index, FLI_SLAB_BLOCKS_MAX, blocks);
@@ -199,7 +199,7 @@ static void pages_of_rows_go_back_where_all_slabs_are_cold(void **state)
     uint32_t list = 0, kept = 0;
     for (unsigned i = 0; i < 4 * per_page; i++) {
         if (i == 2 * per_page)
-            kept = fli_slab_begin(slabs, c);
+            kept = ground_begin(slabs, c);
         else
             list = begin_and_retire(slabs, c, list);
     }
@@ -210,7 +210,7 @@ static void pages_of_rows_go_back_where_all_slabs_are_cold(void **state)
     for (unsigned i = 0; i < FLI_SLAB_BYTES / 16; i++)
         assert_true(fli_block_is_free(slabs, c, block_at(slabs, kept, i)));
     for (unsigned i = 1; i < 4 * per_page; i++) {
-        uint32_t slab = fli_slab_begin(slabs, fl_size_class(FL_BLOCK_MAX));
+        uint32_t slab = ground_begin(slabs, fl_size_class(FL_BLOCK_MAX));
         assert_true(slab != 0 && slab != kept);
         assert_int_equal(fli_slab_at(slabs, slab)->free, 2);
     }
@@ -221,7 +221,7 @@ static void the_live_bit_tells_what_it_was(void **state)
     if (!FLI_CHECKED)
         skip();
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
-    uint32_t slab = fli_slab_begin(slabs, 3);
+    uint32_t slab = ground_begin(slabs, 3);
     void *first = block_at(slabs, slab, 0), *second = block_at(slabs, slab, 1);
     assert_false(fli_block_is_live(slabs, 3, first));
     assert_false(fli_block_mark_live(slabs, 3, first, true));
