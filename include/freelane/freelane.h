@@ -255,7 +255,7 @@ struct fl_options {
      * most a 32nd of what the process may have (RLIMIT_AS). Where the process has 16 heaps already, it reserves
      * 128 KiB, so that neighbours share what the kernel keeps of them, then up to 2 MiB in two steps, and 128 MiB when
      * these are used up. When its slabs are used up, it reserves as much again as it has, but at most an eighth of that
-     * limit, until it has 64 GiB. Untyped frees (fl_free) of blocks that do not lie in the largest reservation take some instructions more. */
+     * limit, until it has 64 GiB. Untyped frees (fl_free) of blocks outside the largest range take a little longer. */
     size_t reserve_bytes;
     /* The heap returns slabs to the OS when its pool and its slabs that are all free hold more than this many bytes.
      * The default is 256 MiB; 1 retains as little as possible, SIZE_MAX everything.
