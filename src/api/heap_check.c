@@ -238,39 +238,43 @@ static uint32_t count_list(const struct walk *walk, uint32_t first)
     return count;
 }
 
-/* Counts cold slabs, by the bits of the chunks. Stores how many of them are kept, and how many skipped. */
-static uint32_t count_cold(const struct fli_slabs *slabs, uint32_t *kept, uint32_t *skipped)
+/* Slabs without a class, as the bits of the chunks have them. */
+struct idle {
+    uint32_t warm, cold, kept, skipped;
+};
+
+static struct idle count_idle(const struct fli_slabs *slabs)
 {
-    uint32_t count = 0;
-    *kept = *skipped = 0;
+    struct idle idle = {0};
     for (uint32_t slab = 0; slab < slabs->committed; slab += FLI_CHUNK_SLABS) {
         const struct fli_chunk *chunk = fli_idle_chunk(slabs, slab / FLI_CHUNK_SLABS);
-        count += (uint32_t)__builtin_popcount(chunk->cold);
-        *kept += (uint32_t)__builtin_popcount(chunk->cold & chunk->kept);
-        *skipped += (uint32_t)__builtin_popcount(chunk->cold & chunk->skipped);
+        idle.warm += (uint32_t)__builtin_popcount(chunk->warm);
+        idle.cold += (uint32_t)__builtin_popcount(chunk->cold);
+        idle.kept += (uint32_t)__builtin_popcount(chunk->cold & chunk->kept);
+        idle.skipped += (uint32_t)__builtin_popcount(chunk->cold & chunk->skipped);
     }
-    return count;
+    return idle;
 }
 
 /* Verifies that every slab is at home, warm, cold or retired. */
 static int check_slabs(struct walk *walk)
 {
     const struct fli_slabs *slabs = walk->slabs;
-    uint32_t kept, skipped, warm = count_list(walk, slabs->warm), cold = count_cold(slabs, &kept, &skipped);
-    uint32_t retired = fli_load_relaxed(&slabs->retired);
-    if (walk->used + warm + cold + retired != slabs->committed)
+    struct idle idle = count_idle(slabs);
+    uint32_t retired = fli_load_relaxed(&slabs->retired), listed = count_list(walk, slabs->warm);
+    if (walk->used + idle.warm + idle.cold + retired != slabs->committed)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "%u slabs exist, but %u are in use, %u warm, %u cold and %u retired", slabs->committed,
-                            walk->used, warm, cold, retired);
+                            walk->used, idle.warm, idle.cold, retired);
     size_t counted = fli_load_relaxed(&walk->heap->backing.homes.free_slabs);
     if (walk->free_slabs != counted)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%zu slabs are all free, but counted are %zu",
                             walk->free_slabs, counted);
-    if (warm != slabs->warm_count || cold != slabs->cold_count || kept != slabs->kept_count ||
-        skipped != slabs->skipped_count)
+    if (listed != idle.warm || idle.warm != slabs->warm_count || idle.cold != slabs->cold_count ||
+        idle.kept != slabs->kept_count || idle.skipped != slabs->skipped_count)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                            "%u slabs are warm and %u cold, but counted are %u and %u", warm, cold, slabs->warm_count,
-                            slabs->cold_count);
+                            "%u slabs are warm and %u cold, but counted are %u and %u", idle.warm, idle.cold,
+                            slabs->warm_count, slabs->cold_count);
     return 0;
 }
 

@@ -101,29 +101,21 @@ static bool restore_chunk(struct fli_slabs *slabs, uint32_t chunk)
 static void keep_warm(struct fli_slabs *slabs, uint32_t slab)
 {
     fli_slab_list_add(slabs, &slabs->warm, slab);
+    fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->warm |= bit_of(slab);
     slabs->warm_count++;
 }
 
-static uint32_t take_warm(struct fli_slabs *slabs)
-{
-    uint32_t slab = fli_slab_list_take(slabs, &slabs->warm);
-    slabs->warm_count -= slab != 0;
-    return slab;
-}
-
-static bool is_idle(const struct fli_slabs *slabs, uint32_t slab)
-{
-    return slab != 0 && slab <= slabs->committed && fli_load_own(fli_slab_class_at(slabs, slab)) == 0;
-}
-
 /* Takes the warm slab that is wanted, or any; 0 if there is none. */
-static uint32_t take_warm_at(struct fli_slabs *slabs, uint32_t wanted)
+static uint32_t take_warm(struct fli_slabs *slabs, uint32_t wanted)
 {
-    if (slabs->warm_count == 0 || !is_idle(slabs, wanted) || fli_idle_is_cold(slabs, wanted))
-        return take_warm(slabs);
-    fli_slab_list_remove(slabs, &slabs->warm, wanted);
+    if (slabs->warm_count == 0)
+        return 0;
+    bool has = wanted != 0 && wanted <= slabs->committed && fli_idle_is_warm(slabs, wanted);
+    uint32_t slab = has ? wanted : slabs->warm;
+    fli_slab_list_remove(slabs, &slabs->warm, slab);
+    fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->warm &= ~bit_of(slab);
     slabs->warm_count--;
-    return wanted;
+    return slab;
 }
 
 /* The first chunk with cold slabs. There is one. */
@@ -185,7 +177,7 @@ static uint32_t choose_cold(struct fli_slabs *slabs, uint32_t wanted, uint32_t r
 {
     if (slabs->cold_count == 0)
         return 0;
-    if (is_idle(slabs, wanted))
+    if (wanted != 0 && wanted <= slabs->committed && fli_idle_is_cold(slabs, wanted))
         return wanted;
     bool may_grow = slabs->cold_count == slabs->skipped_count && may_skip(slabs, 0);
     if (may_grow && wanted == slabs->committed + 1)
@@ -249,7 +241,7 @@ static uint32_t warm_up(struct fli_slabs *slabs, uint32_t wanted, uint32_t row)
         return 0;
     if (cold != 0 && warm_up_chunk(slabs, fli_idle_chunk_of(cold))) {
         slabs->reused_bytes += FLI_SLAB_BYTES;
-        return take_warm_at(slabs, cold);
+        return take_warm(slabs, cold);
     }
     if (!fli_limit_take(slabs->limit, FLI_SLAB_BYTES))
         return 0;
@@ -258,7 +250,7 @@ static uint32_t warm_up(struct fli_slabs *slabs, uint32_t wanted, uint32_t row)
 
 uint32_t fli_idle_obtain(struct fli_slabs *slabs, uint32_t wanted, uint32_t row)
 {
-    uint32_t slab = take_warm_at(slabs, wanted);
+    uint32_t slab = take_warm(slabs, wanted);
     if (slab == 0)
         return warm_up(slabs, wanted, row);
     slabs->reused_bytes += FLI_SLAB_BYTES;
@@ -286,7 +278,7 @@ static void make_warm(struct fli_slabs *slabs, uint32_t *retired, size_t most)
         keep_warm(slabs, slab);
     }
     while (slabs->warm_count > most) {
-        fli_slab_list_add(slabs, retired, take_warm(slabs));
+        fli_slab_list_add(slabs, retired, take_warm(slabs, 0));
         fli_count(&slabs->retired, 1);
     }
     fli_unlock(&slabs->lock);

@@ -24,6 +24,7 @@
  * becomes address space, until a slab of it is used again. The OS may refuse either; a chunk that it does not restore
  * stays cold.
  *
+ *     warm_count = number of warm bits of all chunks        those slabs are on the list `warm`
  *     cold_count = number of cold bits of all chunks        kept_count = number of kept bits of all chunks
  *     skipped_count = number of skipped bits of all chunks
  *     the kept and the skipped bits of a chunk are among its cold bits
@@ -49,10 +50,15 @@ static inline struct fli_chunk *fli_idle_chunk(const struct fli_slabs *slabs, ui
     return &range->chunks[(slab - range->first) / FLI_CHUNK_SLABS];
 }
 
-/* Whether a slab that has been in use is cold. Under the lock. */
+/* Whether a committed slab is cold, or warm. A slab without a class may be neither: a trim has it. Under the lock. */
 static inline bool fli_idle_is_cold(const struct fli_slabs *slabs, uint32_t slab)
 {
     return (fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->cold >> (slab - 1) % FLI_CHUNK_SLABS & 1) != 0;
+}
+
+static inline bool fli_idle_is_warm(const struct fli_slabs *slabs, uint32_t slab)
+{
+    return (fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->warm >> (slab - 1) % FLI_CHUNK_SLABS & 1) != 0;
 }
 
 /* Takes a slab without a class, and gives it memory if it has none. If the slab `wanted` is idle, takes that one, unless

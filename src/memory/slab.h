@@ -50,8 +50,9 @@ struct fli_home;
 /* What is known of the idle slabs of a chunk (idle.h). A bit per slab. */
 struct fli_chunk {
     uint32_t cold;
-    uint32_t kept;      /* of these, the ones whose memory the OS did not take */
-    uint32_t skipped;   /* of these, the ones that were never in use */
+    uint32_t kept;    /* of these, the ones whose memory the OS did not take */
+    uint32_t skipped; /* of the cold ones, those that were never in use */
+    uint32_t warm;
     uint16_t small;     /* 1: it has small pages */
     uint16_t withdrawn; /* 1: all of it is cold, and address space alone */
 };
