@@ -9,8 +9,8 @@
 /* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. */
 enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16, BYTES_PER_NOTICE = 1 << 20 };
 
-/* How many blocks of a class a thread gets at first from a shared slab (home.h), and from one of its own. */
-enum { FIRST_BLOCKS = 12, FIRST_OWN_BLOCKS = 32 };
+/* How many blocks of a class a thread gets at first from a shared slab (home.h). */
+enum { FIRST_BLOCKS = 12 };
 
 /* ---- What leaves the caches. */
 
@@ -206,9 +206,8 @@ static bool load_free(struct fl_cache *cache, unsigned class_index, struct fli_b
     unsigned capacity = backing->magazine_blocks[class_index];
     if (fli_load_own(&home->classes[class_index].free) == 0)
         return false;
+    most = (unsigned)fli_min(most, fli_owner_refill_most(cache, class_index, backing, owner));
     if (cache->floor == NULL) {
-        if (!backing->slabs.hardened && fli_load_own(&owner->reserve) == NULL)
-            most = (unsigned)fli_min(most, FIRST_OWN_BLOCKS);
         struct fli_magazine *empty = fli_owner_obtain_empty(backing, owner->home, owner);
         if (empty == NULL)
             return false;

@@ -6,7 +6,8 @@
  *     refill       the loaded magazine is empty. In this order: swap with a previous one that has blocks; load one that
  *                  is kept at home (rack.h); take free blocks of slabs at home (home.h); load one from the pool; adopt
  *                  a slab, or begin one. A cache that has no magazine yet gets no more than some blocks of a slab: what
- *                  a thread of a short life does not use would only go home again.
+ *                  a thread of a short life does not use would only go home again. Next it gets what makes a full
+ *                  magazine of these.
  *     make room    the loaded magazine is full. In this order: swap with a previous one that has room; keep the full
  *                  previous one at home, or give it to the home its blocks come from, and load an empty one; send
  *                  its blocks home (deliver.h), and load it, empty now; give it to the pool. Large blocks go to the

@@ -171,3 +171,21 @@ void fli_owner_give_empty(struct fli_magazine *magazine, struct fli_backing *bac
     if (!at_home || !fli_rack_put(&rack->empty, &rack->empty_shelf, &backing->magazines, magazine, 0, most))
         fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, &owner->counters);
 }
+
+/* ---- Refills. */
+
+/* How many blocks of a class the first refill brings. */
+enum { FIRST_BLOCKS = 32 };
+
+unsigned fli_owner_refill_most(const struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                               struct fli_owner *owner)
+{
+    unsigned capacity = backing->magazine_blocks[class_index];
+    if (backing->slabs.hardened || fli_load_own(&owner->reserve) != NULL)
+        return FLI_MAGAZINE_SLOTS;
+    if (cache->floor == NULL)
+        return FIRST_BLOCKS;
+    if (capacity >= 2 * FIRST_BLOCKS && fli_cache_previous(cache, &backing->magazines) == NULL)
+        return capacity - FIRST_BLOCKS;
+    return FLI_MAGAZINE_SLOTS;
+}

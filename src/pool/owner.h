@@ -104,4 +104,9 @@ struct fli_magazine *fli_owner_obtain_empty_anywhere(struct fli_backing *backing
 void fli_owner_give_empty(struct fli_magazine *magazine, struct fli_backing *backing, struct fli_owner *owner,
                           bool at_home);
 
+/* How many blocks of slabs a refill brings at most: some if the cache has no magazine yet, and next what makes a full one
+ * of these. So what a thread holds of a class comes to a magazine's end only where it is more than a magazine. */
+unsigned fli_owner_refill_most(const struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                               struct fli_owner *owner);
+
 #endif

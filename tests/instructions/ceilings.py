@@ -36,12 +36,12 @@ CALLS = 1600
 # one takes that ends at once: its fl_dealloc and its share of fl_run_pending together.
 #             function                   ceiling of the others' counts                golden
 STREAMS = [
-    ("caller_alloc", lambda counts: 17, 14.4),
-    ("caller_type_alloc", lambda counts: counts["caller_alloc"] + 2, 16.2),
-    ("caller_free_sized", lambda counts: 20, 19.3),
+    ("caller_alloc", lambda counts: 17, 14.5),
+    ("caller_type_alloc", lambda counts: counts["caller_alloc"] + 2, 16.4),
+    ("caller_free_sized", lambda counts: 20, 17.3),
     ("caller_free_deferred", lambda counts: 2 * counts["caller_free_sized"], 11.3),
     ("caller_dealloc_deferred", lambda counts: 2 * counts["caller_free_sized"], 13.3),
-    ("caller_destroy", lambda counts: 130, 119.4),
+    ("caller_destroy", lambda counts: 130, 114.5),
     ("caller_queue", lambda counts: counts["caller_destroy"], 99.1),
     ("caller_run_pending", lambda counts: 2 * counts["caller_destroy"] - counts["caller_queue"], 130.7),
 ]

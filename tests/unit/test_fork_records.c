@@ -2,18 +2,18 @@
  *
  * What is known of OS threads, across a fork.
  */
-/* link: -Wl,--wrap=calloc -Wl,--wrap=free */
+/* link: -Wl,--wrap=fli_life_begin -Wl,--wrap=free */
 #include "support.h"
 
 #include <semaphore.h>
 
 #include "heap/thread.h"
 
-/* Records of OS threads that have been allocated and not freed: found by their size. */
+/* Records of OS threads that have begun and are not freed. */
 static void *records[64];
 
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
+void __real_fli_life_begin(struct fli_life *life);
+void __wrap_fli_life_begin(struct fli_life *life);
 void __real_free(void *memory);
 void __wrap_free(void *memory);
 
@@ -27,12 +27,12 @@ static void replace_record(void *from, void *to)
     }
 }
 
-void *__wrap_calloc(size_t count, size_t size)
+void __wrap_fli_life_begin(struct fli_life *life)
 {
-    void *memory = __real_calloc(count, size);
-    if (size == sizeof(struct fli_os_thread) && memory != NULL)
-        replace_record(NULL, memory);
-    return memory;
+    void *record = (char *)life - offsetof(struct fli_os_thread, life);
+    __real_fli_life_begin(life);
+    replace_record(record, NULL); /* it begins anew in a child */
+    replace_record(NULL, record);
 }
 
 void __wrap_free(void *memory)
