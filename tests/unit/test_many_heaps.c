@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "support.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <sys/mman.h>
 
 #include "heap/heap.h"
 #include "heap/options.h"
@@ -181,12 +183,19 @@ static void many_heaps_share_page_tables(void **state)
     end(&crowd);
 }
 
+/* Whether there is memory at an address. */
+static bool is_mapped(void *address)
+{
+    unsigned char resident;
+    void *page = (void *)((uintptr_t)address & ~((uintptr_t)fli_os_page() - 1));
+    return mincore(page, 1, &resident) == 0 || errno != ENOMEM;
+}
+
 static void records_lie_side_by_side_and_their_memory_goes_back(void **state)
 {
     (void)state;
     enum { COUNT = FLI_HEAPS_CROWD + 150 };
     static struct fl_heap *heaps[COUNT];
-    unsigned before = count_mappings();
     for (unsigned round = 0; round < 2; round++) {
         for (unsigned i = 0; i < COUNT; i++)
             if (heaps[i] == NULL)
@@ -204,7 +213,8 @@ static void records_lie_side_by_side_and_their_memory_goes_back(void **state)
     }
     for (unsigned i = 0; i < COUNT; i++)
         end_heap(heaps[i]);
-    assert_in_range(count_mappings(), 1, before + 8);
+    for (unsigned i = FLI_HEAPS_CROWD; i < COUNT; i++)
+        assert_false(is_mapped(heaps[i]));
 }
 
 static void use_all(void *argument)
