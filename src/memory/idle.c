@@ -13,9 +13,10 @@ enum { SKIPPED_PART = 4 };
 /* In how many chunks a row of cold slabs is looked for. */
 enum { CHUNKS_LOOKED_AT = 8 };
 
-static uint32_t bit_of(uint32_t slab)
+/* Whether a number is that of a committed slab; 0 stands for none. */
+static bool is_committed(const struct fli_slabs *slabs, uint32_t slab)
 {
-    return (uint32_t)1 << (slab - 1) % FLI_CHUNK_SLABS;
+    return slab != 0 && slab <= slabs->committed;
 }
 
 static char *chunk_start(const struct fli_slabs *slabs, uint32_t chunk)
@@ -101,7 +102,7 @@ static bool restore_chunk(struct fli_slabs *slabs, uint32_t chunk)
 static void keep_warm(struct fli_slabs *slabs, uint32_t slab)
 {
     fli_slab_list_add(slabs, &slabs->warm, slab);
-    fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->warm |= bit_of(slab);
+    fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->warm |= fli_idle_bit_of(slab);
     slabs->warm_count++;
 }
 
@@ -110,10 +111,10 @@ static uint32_t take_warm(struct fli_slabs *slabs, uint32_t wanted)
 {
     if (slabs->warm_count == 0)
         return 0;
-    bool has = wanted != 0 && wanted <= slabs->committed && fli_idle_is_warm(slabs, wanted);
+    bool has = is_committed(slabs, wanted) && fli_idle_is_warm(slabs, wanted);
     uint32_t slab = has ? wanted : slabs->warm;
     fli_slab_list_remove(slabs, &slabs->warm, slab);
-    fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->warm &= ~bit_of(slab);
+    fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->warm &= ~fli_idle_bit_of(slab);
     slabs->warm_count--;
     return slab;
 }
@@ -177,7 +178,7 @@ static uint32_t choose_cold(struct fli_slabs *slabs, uint32_t wanted, uint32_t r
 {
     if (slabs->cold_count == 0)
         return 0;
-    if (wanted != 0 && wanted <= slabs->committed && fli_idle_is_cold(slabs, wanted))
+    if (is_committed(slabs, wanted) && fli_idle_is_cold(slabs, wanted))
         return wanted;
     bool may_grow = slabs->cold_count == slabs->skipped_count && may_skip(slabs, 0);
     if (may_grow && wanted == slabs->committed + 1)
@@ -189,7 +190,7 @@ static uint32_t choose_cold(struct fli_slabs *slabs, uint32_t wanted, uint32_t r
 /* Takes a cold slab, whose bytes have been taken from the limit. */
 static uint32_t take_cold(struct fli_slabs *slabs, uint32_t slab)
 {
-    uint32_t chunk = fli_idle_chunk_of(slab), bit = bit_of(slab);
+    uint32_t chunk = fli_idle_chunk_of(slab), bit = fli_idle_bit_of(slab);
     struct fli_chunk *of = fli_idle_chunk(slabs, chunk);
     bool skipped = (of->skipped & bit) != 0;
     slabs->kept_count -= (of->kept & bit) != 0;
@@ -213,8 +214,8 @@ static bool skip_one(struct fli_slabs *slabs)
     slabs->committed = slab;
     slabs->cold_count++;
     slabs->skipped_count++;
-    fli_idle_chunk(slabs, chunk)->cold |= bit_of(slab);
-    fli_idle_chunk(slabs, chunk)->skipped |= bit_of(slab);
+    fli_idle_chunk(slabs, chunk)->cold |= fli_idle_bit_of(slab);
+    fli_idle_chunk(slabs, chunk)->skipped |= fli_idle_bit_of(slab);
     slabs->lowest_cold = chunk < slabs->lowest_cold ? chunk : slabs->lowest_cold;
     return true;
 }
@@ -302,8 +303,8 @@ static void keep_cold(struct fli_slabs *slabs, uint32_t first, uint32_t count, b
     fli_lock(&slabs->lock);
     for (uint32_t slab = first; slab < first + count; slab++) {
         lose_class(slabs, slab);
-        fli_idle_chunk(slabs, chunk)->cold |= bit_of(slab);
-        fli_idle_chunk(slabs, chunk)->kept |= kept ? bit_of(slab) : 0;
+        fli_idle_chunk(slabs, chunk)->cold |= fli_idle_bit_of(slab);
+        fli_idle_chunk(slabs, chunk)->kept |= kept ? fli_idle_bit_of(slab) : 0;
     }
     slabs->cold_count += count;
     slabs->kept_count += kept ? count : 0;
@@ -364,7 +365,7 @@ static size_t return_kept_of(struct fli_slabs *slabs, uint32_t chunk)
         uint32_t slab = chunk * FLI_CHUNK_SLABS + (uint32_t)__builtin_ctz(left) + 1;
         if (fli_os_decommit(fli_slab_start(slabs, slab), FLI_SLAB_BYTES) != 0)
             continue;
-        fli_idle_chunk(slabs, chunk)->kept &= ~bit_of(slab);
+        fli_idle_chunk(slabs, chunk)->kept &= ~fli_idle_bit_of(slab);
         slabs->kept_count--;
         returned += FLI_SLAB_BYTES;
     }

@@ -50,15 +50,21 @@ static inline struct fli_chunk *fli_idle_chunk(const struct fli_slabs *slabs, ui
     return &range->chunks[(slab - range->first) / FLI_CHUNK_SLABS];
 }
 
+/* The bit of a slab in the words of its chunk. */
+static inline uint32_t fli_idle_bit_of(uint32_t slab)
+{
+    return (uint32_t)1 << (slab - 1) % FLI_CHUNK_SLABS;
+}
+
 /* Whether a committed slab is cold, or warm. A slab without a class may be neither: a trim has it. Under the lock. */
 static inline bool fli_idle_is_cold(const struct fli_slabs *slabs, uint32_t slab)
 {
-    return (fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->cold >> (slab - 1) % FLI_CHUNK_SLABS & 1) != 0;
+    return (fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->cold & fli_idle_bit_of(slab)) != 0;
 }
 
 static inline bool fli_idle_is_warm(const struct fli_slabs *slabs, uint32_t slab)
 {
-    return (fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->warm >> (slab - 1) % FLI_CHUNK_SLABS & 1) != 0;
+    return (fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->warm & fli_idle_bit_of(slab)) != 0;
 }
 
 /* Takes a slab without a class, and gives it memory if it has none. If the slab `wanted` is idle, takes that one, unless

@@ -175,7 +175,7 @@ void fli_owner_give_empty(struct fli_magazine *magazine, struct fli_backing *bac
 /* ---- Refills. */
 
 /* How many blocks of a class the first refill brings. */
-enum { FIRST_BLOCKS = 32 };
+enum { FIRST_REFILL_BLOCKS = 32 };
 
 unsigned fli_owner_refill_most(const struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                struct fli_owner *owner)
@@ -184,8 +184,8 @@ unsigned fli_owner_refill_most(const struct fl_cache *cache, unsigned class_inde
     if (backing->slabs.hardened || fli_load_own(&owner->reserve) != NULL)
         return FLI_MAGAZINE_SLOTS;
     if (cache->floor == NULL)
-        return FIRST_BLOCKS;
-    if (capacity >= 2 * FIRST_BLOCKS && fli_cache_previous(cache, &backing->magazines) == NULL)
-        return capacity - FIRST_BLOCKS;
+        return FIRST_REFILL_BLOCKS;
+    if (capacity >= 2 * FIRST_REFILL_BLOCKS && fli_cache_previous(cache, &backing->magazines) == NULL)
+        return capacity - FIRST_REFILL_BLOCKS;
     return FLI_MAGAZINE_SLOTS;
 }
