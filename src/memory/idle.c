@@ -7,8 +7,8 @@
 /* All slabs of a chunk. */
 #define ALL_SLABS UINT32_MAX
 
-/* At most such a part of all slabs is skipped. */
-enum { SKIPPED_PART = 4 };
+/* At most a few slabs and a small part of all are skipped, and no more than a quarter of all. */
+enum { SKIPPED_PART = 4, SKIPPED_FEW = 16, SKIPPED_SMALL_PART = 16 };
 
 /* In how many chunks a row of cold slabs is looked for. */
 enum { CHUNKS_LOOKED_AT = 8 };
@@ -169,7 +169,8 @@ static uint32_t find_row(struct fli_slabs *slabs, uint32_t row)
 /* Whether so many more slabs may be skipped. */
 static bool may_skip(const struct fli_slabs *slabs, uint32_t count)
 {
-    return ((size_t)slabs->skipped_count + count) * SKIPPED_PART <= slabs->committed;
+    size_t most = SKIPPED_FEW + slabs->committed / SKIPPED_SMALL_PART;
+    return slabs->skipped_count + count <= fli_min(most, slabs->committed / SKIPPED_PART);
 }
 
 /* The cold slab to take; 0 if the first should be taken that was neither in use nor skipped. Those that were in use

@@ -17,8 +17,8 @@
  * fetches ahead what a program walks through in equal steps. So who takes a slab names the one that it wants, the
  * neighbour of its last, and how many it would like to have in a row. From slabs that were never in use the others of a
  * row are skipped: they are cold, and likely to be wanted next. A home that grows beside others thus gets rows instead of
- * every second slab. At most a quarter of all slabs is skipped: so much address space may be
- * wasted, and memory, where huge pages lie under it.
+ * every second slab. At most a sixteenth of all slabs and a mebibyte is skipped, and no more than a quarter: so much
+ * address space may be wasted, and memory, where huge pages lie under it.
  *
  * Where the OS counts memory that could be written (vm.overcommit_memory is 2), a chunk that is all cold is withdrawn: it
  * becomes address space, until a slab of it is used again. The OS may refuse either; a chunk that it does not restore
