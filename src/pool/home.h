@@ -24,9 +24,10 @@
  * A home outlives its thread: the next thread that attaches moves in and finds all that is there. Of several vacant
  * homes it takes one whose last thread ended on the same processor. A thread that finds no block at home looks at some
  * other homes before it begins a slab. It may adopt a slab that is all free from any home. It may adopt one that is
- * partly free from a home that is `away`: vacant, or its thread is offline or has flushed. A home is never unmapped
- * while the heap exists, so a stale pointer to one is harmless. Under the lock of a home, the slab says whether that is
- * still its home.
+ * partly free from a home that is `away`: vacant, or its thread is offline or has flushed. From a home with many free
+ * blocks it may adopt one of which a quarter is free: else threads would begin slabs while as much lies free in those
+ * of a thread that no longer fills them. A home is never unmapped while the heap exists, so a stale pointer to one is
+ * harmless. Under the lock of a home, the slab says whether that is still its home.
  *
  * Most threads need a few blocks of a few classes. Where there are many threads, a slab of each such class for each of
  * them would be memory that nobody else can use. So threads share slabs at one home, that of the heap's own thread. A

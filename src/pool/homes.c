@@ -22,6 +22,9 @@ enum { RETURN_TRIES = 8 };
 /* How many blocks of a magazine are looked at to tell where all of them come from. */
 enum { SAMPLES = 8 };
 
+/* A home that has the blocks of so many slabs free spares some, though its thread is at work. */
+enum { MANY_SLABS = 2 };
+
 /* A new row of slabs is such a part of what a home has, and so many at most. */
 enum { ROW_PART = 3, ROW_MOST = 16 };
 
@@ -177,28 +180,38 @@ unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **
 
 /* ---- Adoption. */
 
-/* The slab of the class that the home can spare best: one that is all free, or, if `partly`, the freest. Returns 0
- * if there is none. */
-static uint32_t to_spare(const struct fli_home *home, unsigned class_index, bool partly)
+/* The list with the fullest slabs that a home can spare. One that is away spares all. Another one spares slabs that are
+ * all free; if it has many free blocks, also slabs of which a quarter is free. */
+static unsigned fullest_to_spare(const struct fli_homes *homes, const struct fli_home *home, unsigned class_index,
+                                 bool is_away)
+{
+    size_t many = (size_t)MANY_SLABS * homes->slabs->by_class[class_index].blocks;
+    if (is_away)
+        return 0;
+    return fli_load_hint(&home->classes[class_index].free) >= many ? 1 : FLI_HOME_FREE;
+}
+
+/* The freest slab of the class, of those lists that the home can spare; 0 if there is none. */
+static uint32_t to_spare(const struct fli_home *home, unsigned class_index, unsigned fullest)
 {
     const struct fli_home_class *class = &home->classes[class_index];
-    uint32_t slab = class->lists[FLI_HOME_FREE];
-    for (unsigned list = FLI_HOME_QUARTERS; slab == 0 && partly && list-- > 0;)
+    uint32_t slab = 0;
+    for (unsigned list = FLI_HOME_LISTS; slab == 0 && list-- > fullest;)
         slab = class->lists[list];
-    return slab == 0 && partly ? class->current : slab;
+    return slab == 0 && fullest == 0 ? class->current : slab;
 }
 
 /* Adopts a slab from one other home, if that has one to spare and is not busy. */
 static bool adopt_from(struct fli_homes *homes, struct fli_home *from, struct fli_home *home, unsigned class_index,
                        bool pressed)
 {
-    bool partly = pressed || fli_load_hint(&from->away);
-    uint32_t worth = partly ? 1 : homes->slabs->by_class[class_index].blocks;
+    unsigned fullest = fullest_to_spare(homes, from, class_index, pressed || fli_load_hint(&from->away));
+    uint32_t worth = fullest == 0 ? 1 : homes->slabs->by_class[class_index].blocks;
     if (from == home || fli_load_hint(&from->classes[class_index].free) < worth)
         return false;
     if (!(pressed ? fli_home_try_briefly(from) : fli_home_try(from)))
         return false;
-    uint32_t slab = to_spare(from, class_index, partly);
+    uint32_t slab = to_spare(from, class_index, fullest);
     if (slab != 0) {
         fli_home_give_up(homes, from, slab);
         fli_home_take_in(homes, home, slab);

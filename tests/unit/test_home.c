@@ -618,6 +618,30 @@ static void under_pressure_a_slab_is_adopted_from_a_home_at_work_too(void **stat
     fli_homes_return(town.homes, c, &block, 1, true, &town.counters);
 }
 
+static void a_home_at_work_spares_slabs_of_which_a_quarter_is_free_if_it_has_many_free_blocks(void **state)
+{
+    struct town town = settle(state);
+    unsigned c = fl_size_class(1024), per_slab = FLI_SLAB_BYTES / 1024;
+    enum { SLABS = 3 };
+    void *blocks[SLABS][FLI_SLAB_BYTES / 1024];
+    for (unsigned i = 0; i < SLABS; i++) {
+        take_in(&town, town.other, c);
+        assert_int_equal(take(&town, town.other, c, per_slab, blocks[i]), per_slab);
+    }
+    /* As many as a slab and a half has: not enough. */
+    for (unsigned i = 0; i < SLABS; i++)
+        assert_int_equal(put(&town, town.other, c, blocks[i], per_slab / 2), 0);
+    assert_false(adopt(&town, c, false));
+    /* One more of the third: all of it but one, and half of the others. */
+    assert_int_equal(put(&town, town.other, c, blocks[SLABS - 1] + per_slab / 2, per_slab / 2 - 1), 0);
+    assert_false(adopt(&town, c, false));
+    assert_int_equal(put(&town, town.other, c, blocks[0] + per_slab / 2, 1), 0);
+    assert_true(adopt(&town, c, false));
+    assert_int_equal(free_of(town.home, c), per_slab - 1);
+    assert_int_equal(free_of(town.other, c), per_slab + 1);
+    assert_false(adopt(&town, c, false)); /* what is left is not many */
+}
+
 static void nothing_is_adopted_from_a_home_that_is_busy(void **state)
 {
     struct town town = settle(state);
@@ -770,6 +794,7 @@ int main(void)
         GROUND_TEST(a_slab_that_is_all_free_is_adopted_from_any_home),
         GROUND_TEST(a_slab_that_is_partly_free_is_adopted_from_homes_that_are_away),
         GROUND_TEST(under_pressure_a_slab_is_adopted_from_a_home_at_work_too),
+        GROUND_TEST(a_home_at_work_spares_slabs_of_which_a_quarter_is_free_if_it_has_many_free_blocks),
         GROUND_TEST(nothing_is_adopted_from_a_home_that_is_busy),
         GROUND_TEST(the_homes_of_many_dead_threads_are_looked_at_in_turn),
         GROUND_TEST(the_next_thread_moves_into_a_vacant_home),
