@@ -711,6 +711,8 @@ static void no_free_is_missed(void **state)
         if (i < STARTS - 1)
             assert_int_equal(fl_profile_stop(bed->heap), 0);
     }
+    while (totals_of(bed->heap).count < 100 * PLACES) /* on a busy machine the threads may not have run yet */
+        usleep(1000);
     __atomic_store_n(&storm.stop, true, __ATOMIC_RELEASE);
     for (unsigned i = 0; i < THREADS; i++)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
