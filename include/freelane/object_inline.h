@@ -109,17 +109,21 @@ FL_INLINE void fl_object_end(struct fl_thread *thread, struct fl_object *object,
 
 FL_INLINE void fl_decref(struct fl_thread *thread, struct fl_object *object)
 {
-    uint32_t count = fl_local_count(thread, object);
-    if (count - 2 <= FL_LOCAL_MOST - 2) {
-        fl_local_set(thread, object, count - 1);
+    /* The word with a reference less, and what it leaves of the owner's count: FL_LOCAL_MOST or more if the thread is not
+     * the owner, or had none. Relaxed: as in fl_local_count. */
+    uint32_t less = __atomic_load_n(&object->local, __ATOMIC_RELAXED) - 1, left = less - thread->slot;
+    if (left != 0) {
+        if (FL_UNLIKELY(left >= FL_LOCAL_MOST)) {
+            if (!fl_is_uncounted(thread, object))
+                fl_decref_slow(thread, object);
+            return;
+        }
+        /* Relaxed: as in fl_local_set. */
+        __atomic_store_n(&object->local, less, __ATOMIC_RELAXED);
         return;
     }
-    if (FL_UNLIKELY(count != 1)) {
-        if (!fl_is_uncounted(thread, object))
-            fl_decref_slow(thread, object);
-        return;
-    }
-    fl_local_set(thread, object, 0);
+    /* Relaxed: as in fl_local_set. */
+    __atomic_store_n(&object->local, less, __ATOMIC_RELAXED);
     /* B1: acquire, pairs with B3 in fli_count_drop_inline. If the word is 0, no other thread has a reference, and none can
      * find the object. */
     if (FL_UNLIKELY(__atomic_load_n(&object->shared, __ATOMIC_ACQUIRE) != 0))

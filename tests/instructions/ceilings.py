@@ -24,8 +24,8 @@ PATHS = [
     ("caller_dealloc_tagged", 8, 8),
     ("caller_object_alloc", 18, 16),
     ("caller_incref", 10, 9),
-    ("caller_decref", 12, 10),
-    ("caller_decref_last", 25, 23),
+    ("caller_decref", 12, 9),
+    ("caller_decref_last", 25, 19),
 ]
 # Of these, each is inlined to its end: no call, and no atomic read-modify-write.
 PLAIN_ENDS = ["caller_incref", "caller_decref", "caller_decref_last"]
