@@ -8,6 +8,7 @@
  *     post       gives a reference to a mailbox, and takes the one that lay there: another worker may drop the last one
  *     drop       drops one that it has
  *     evict      flushes, trims, goes offline and online, detaches and attaches, or exits and begins anew
+ *     look       reads statistics, while others put and take
  *     hoard      allocates blocks until the heap's limit is reached, and frees them
  *
  * A table has a mark that `construct` writes. `reset`, `renew` and `clear` verify it, and `clear` destroys it. An array
@@ -190,7 +191,8 @@ static void hoard(struct actor *actor)
 
 static void evict(struct actor *actor)
 {
-    switch (stress_below(actor->rng, 6)) {
+    struct fl_object_stats stats;
+    switch (stress_below(actor->rng, 7)) {
     case 0:
         fl_thread_flush(actor->thread);
         break;
@@ -204,6 +206,9 @@ static void evict(struct actor *actor)
     case 3:
         stress_detach(actor->thread);
         actor->thread = stress_attach(actor->world->heap);
+        break;
+    case 4:
+        fl_heap_object_stats(actor->world->heap, &stats);
         break;
     default:
         fl_merge(actor->thread);

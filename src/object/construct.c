@@ -14,83 +14,97 @@
 
 /* Keeps an object where there is no room in a magazine. Returns false if it is to be cleared and freed. */
 __attribute__((noinline)) static bool keep_slowly(struct fli_thread *thread, const struct fl_constructed_type *type,
-                                                  void *object, size_t bytes)
+                                                  void *object, size_t parts)
 {
     const struct fli_slot *slot = fli_slots_mine(thread);
-    return slot != NULL && slot->keeps && fli_keep_put(thread, type, object, bytes);
+    return slot != NULL && slot->keeps && fli_keep_put(thread, type, object, parts);
 }
 
-/* Resets an object and keeps it. Returns false if it is to be cleared and freed. */
-static inline __attribute__((always_inline)) bool reset_and_keep(struct fl_thread *face, void *object,
-                                                                 const struct fl_constructed_type *type)
+/* Keeps an object that was reset where there is room. Returns false if there is none. */
+static inline bool keep_quickly(const struct fl_thread *face, void *object, const struct fl_constructed_type *type,
+                                size_t parts)
+{
+    uint32_t number = type->number;
+    return FLI_LIKELY(number < face->kept_types) &&
+           FLI_LIKELY(fli_keep_put_quickly(face->kept + number, type, object, parts));
+}
+
+/* Keeps an object that was reset. Returns false if it is to be cleared and freed. */
+static bool keep(struct fl_thread *face, void *object, const struct fl_constructed_type *type, size_t parts)
+{
+    return keep_quickly(face, object, type, parts) || keep_slowly(fli_thread_of(face), type, object, parts);
+}
+
+/* Resets an object, and stores in `parts` the bytes of its parts. Returns whether the callback has come back. */
+static inline bool reset(struct fl_thread *face, void *object, const struct fl_constructed_type *type, size_t *parts)
 {
     uintptr_t caller = fli_calling_thread();
-    size_t bytes = 0, parts = type->reset(face, object, &type->type);
-    if (!fli_came_back(caller, "fl_dealloc", object, type->type.name, "has a reset"))
-        return true;
-    if (FLI_UNLIKELY(__builtin_add_overflow(parts, type->type.size, &bytes)))
-        return false;
-    if (FLI_LIKELY(type->number < face->kept_types) &&
-        FLI_LIKELY(fli_keep_put_quickly(face->kept + type->number, object, bytes)))
-        return true;
-    return keep_slowly(fli_thread_of(face), type, object, bytes);
+    *parts = type->reset(face, object, &type->type);
+    return fli_came_back(caller, "fl_dealloc", object, type->type.name, "has a reset");
 }
 
 bool fli_construct_end(struct fl_thread *face, void *object, const struct fl_type *type)
 {
+    size_t parts;
     if (FLI_LIKELY(fli_construct_is(type)))
-        return reset_and_keep(face, object, fli_construct_of(type));
+        return !reset(face, object, fli_construct_of(type), &parts) ||
+               keep(face, object, fli_construct_of(type), parts);
     fli_misuse("fl_dealloc", object, type->name,
                "has a constructed base: fl_constructed_type_ready, not fl_type_ready, makes it ready");
     return true;
 }
 
-/* Clears and frees an object that was reset, and destroys what waits. */
-FLI_COLD static void end_slowly(struct fli_thread *thread, struct fli_dead *list, struct fl_object *object,
-                                const struct fl_constructed_type *type, bool is_kept)
+/* Ends an object that was reset and may not be kept yet, and destroys what waits. */
+FLI_COLD static void end_slowly(struct fl_thread *face, struct fli_dead *list, struct fl_object *object, size_t parts,
+                                bool is_kept)
 {
-    struct fli_dead_object dead = {(uintptr_t)object | FLI_DEAD_BEGUN, &type->type};
-    if (!is_kept)
-        fli_end_object(&thread->face, dead);
-    fli_destroy_waiting(thread, list);
+    struct fli_dead_object dead = {(uintptr_t)object | FLI_DEAD_BEGUN, object->type};
+    if (!is_kept && !keep(face, object, fli_construct_of(dead.type), parts))
+        fli_end_object(face, dead);
+    fli_destroy_waiting(fli_thread_of(face), list);
 }
 
-/* Ends a constructed object as the drain of the thread's list. */
-static inline __attribute__((always_inline)) void
-drain(struct fl_thread *face, struct fli_dead *list, struct fl_object *object, const struct fl_constructed_type *type)
+/* Ends a constructed object as the drain of the list, in the frame `here`. The object knows its type, so no register need
+ * keep it. */
+static inline __attribute__((always_inline)) void drain(struct fl_thread *face, struct fli_dead *list,
+                                                        struct fli_frame here, struct fl_object *object,
+                                                        const struct fl_type *type)
 {
     __attribute__((cleanup(fli_destroy_stop))) struct fli_dead *drained = list;
-    drained->drain.caller = FLI_FRAME_HERE;
-    bool is_kept = reset_and_keep(face, object, type);
-    struct fli_thread *thread = fli_thread_of(face);
-    if (FLI_UNLIKELY(!is_kept || !fli_dead_is_empty(list) || fli_load_hint(&thread->heap->left_dead) != NULL))
-        end_slowly(thread, list, object, type, is_kept);
+    drained->drain.caller = here;
+    size_t parts = fli_construct_of(type)->reset(face, object, type);
+    bool is_kept = keep_quickly(face, object, fli_construct_of(object->type), parts);
+    const struct fl_heap *heap = fli_thread_of(face)->heap;
+    uintptr_t waits = fli_load_own(&list->places.count) | (uintptr_t)fli_load_hint(&heap->left_dead);
+    if (FLI_UNLIKELY(!is_kept || waits != 0))
+        end_slowly(face, list, object, parts, is_kept);
 }
 
 /* Whether the call may take the quick way: the handle keeps objects, and no drain runs on its stack. */
-static inline __attribute__((always_inline)) bool is_quick(const struct fl_thread *face)
+static inline __attribute__((always_inline)) bool is_quick(const struct fl_thread *face, struct fli_frame here)
 {
     const struct fli_thread *thread = fli_thread_of(face);
     const struct fli_dead *list = thread->dead;
     return !FLI_CHECKED && FLI_LIKELY(face->kept_types > 0) &&
-           FLI_LIKELY(list->quick_stack == thread->stack && !fli_destroy_is_draining(list));
+           FLI_LIKELY(list->quick_stack == thread->stack && here.address >= list->drain.caller.address);
 }
 
 __attribute__((noinline)) static void end(struct fl_thread *face, struct fl_object *object,
                                           const struct fl_type *type)
 {
-    if (FLI_LIKELY(is_quick(face)))
-        drain(face, fli_thread_of(face)->dead, object, fli_construct_of(type));
+    struct fli_frame here = FLI_FRAME_HERE;
+    if (FLI_LIKELY(is_quick(face, here)))
+        drain(face, fli_thread_of(face)->dead, here, object, type);
     else
         fl_dealloc_slow(face, object, type);
 }
 
 void fl_object_end_slow(struct fl_thread *face, struct fl_object *object, const struct fl_type *type)
 {
-    if (type->dealloc_cache == FLI_CONSTRUCT_CACHE)
-        end(face, object, type);
-    else
+    if (FLI_UNLIKELY(type->dealloc_cache != FLI_CONSTRUCT_CACHE))
         fl_dealloc_slow(face, object, type);
+    else
+        end(face, object, type);
 }
 
 /* ---- Allocating. */
@@ -149,26 +163,22 @@ __attribute__((noinline)) static struct fl_object *alloc(struct fl_thread *face,
     return object;
 }
 
-/* Takes an object that is kept, and makes it the thread's. It knows its type still. */
-static inline struct fl_object *take(const struct fl_thread *face, struct fl_kept *kept)
-{
-    struct fl_object *object = fli_keep_take_quickly(kept);
-    fl_local_set(face, object, 1);
-    fli_store_public(&object->shared, 0u);
-    return object;
-}
-
 struct fl_object *fl_object_alloc_slow(struct fl_thread *face, const struct fl_type *type)
 {
     if (FLI_UNLIKELY(!fli_construct_is(type)))
         return alloc(face, type);
     const struct fl_constructed_type *constructed = fli_construct_of(type);
     uint32_t number = constructed->number;
-    if (FLI_CHECKED ||
-        FLI_UNLIKELY(number >= face->kept_types || fli_keep_has_none(face->kept + number) || face->slot == 0))
+    if (FLI_CHECKED || FLI_UNLIKELY(number >= face->kept_types))
         return make(face, constructed);
     struct fl_kept *kept = face->kept + number;
-    return renew(face, kept, take(face, kept), constructed);
+    struct fl_object *object = fli_keep_take_quickly(kept);
+    if (FLI_UNLIKELY(object == NULL))
+        return make(face, constructed);
+    /* It knows its type still. A handle that keeps objects has a slot. */
+    fl_local_set(face, object, 1);
+    fli_store_public(&object->shared, 0u);
+    return renew(face, kept, object, constructed);
 }
 
 /* ---- Evicting. */

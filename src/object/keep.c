@@ -3,7 +3,6 @@
 #include "base/check.h"
 #include "heap/registry.h"
 #include "heap/thread.h"
-#include "memory/block.h"
 #include "object/slots.h"
 
 #include <errno.h>
@@ -19,11 +18,21 @@ static const struct fli_magazines *magazines_of(const struct fl_heap *heap)
     return &heap->backing.magazines;
 }
 
+/* What has no magazine: no room, and no object. */
+static const struct fli_keep_pair nothing[FL_MAGAZINE_BYTES / sizeof(struct fli_keep_pair)]
+    __attribute__((aligned(FL_MAGAZINE_BYTES)));
+
+/* The `top` where no magazine is loaded. */
+static struct fli_keep_pair *top_of_nothing(void)
+{
+    return (struct fli_keep_pair *)((uintptr_t)nothing + sizeof nothing);
+}
+
 /* The magazine whose pairs end at a `top`; NULL if none is loaded. */
 static struct fli_magazine *magazine_of(const struct fli_keep_pair *top)
 {
     uintptr_t inside = (uintptr_t)top - 1;
-    return top != NULL ? (struct fli_magazine *)(inside & ~(uintptr_t)(FL_MAGAZINE_BYTES - 1)) : NULL;
+    return top != top_of_nothing() ? (struct fli_magazine *)(inside & ~(uintptr_t)(FL_MAGAZINE_BYTES - 1)) : NULL;
 }
 
 static struct fli_keep_pair *floor_of(struct fli_magazine *magazine)
@@ -33,7 +42,8 @@ static struct fli_keep_pair *floor_of(struct fli_magazine *magazine)
 
 static size_t loaded_pairs(const struct fli_keep_pair *top)
 {
-    return top != NULL ? (size_t)(top - floor_of(magazine_of(top))) : 0;
+    struct fli_magazine *loaded = magazine_of(top);
+    return loaded != NULL ? (size_t)(top - floor_of(loaded)) : 0;
 }
 
 static void give_empty(struct fli_thread *thread, struct fli_magazine *magazine)
@@ -45,36 +55,58 @@ static void give_empty(struct fli_thread *thread, struct fli_magazine *magazine)
     fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, magazine, &thread->owner.counters);
 }
 
+/* Loads an empty magazine. What is in it counts on from `bytes`. */
+static void load_empty(struct fl_kept *kept, struct fli_magazine *empty, size_t bytes)
+{
+    struct fli_keep_pair *floor = floor_of(empty);
+    fli_store_hint(&floor[-1].object, 0);
+    fli_store_hint(&floor[-1].bytes, bytes);
+    fli_store_hint(&kept->top, floor);
+}
+
+/* Loads a magazine of the pool, if there is one. */
+static bool load_new(struct fli_thread *thread, struct fl_kept *kept, size_t bytes)
+{
+    struct fli_magazine *empty = fli_pile_obtain_empty(thread);
+    if (empty == NULL)
+        return false;
+    fli_registry_lock(); /* others count meanwhile */
+    load_empty(kept, empty, bytes);
+    fli_registry_unlock();
+    return true;
+}
+
 /* Loads an empty magazine if the loaded one is full, or there is none. Returns whether there is room. */
 static bool make_room(struct fli_thread *thread, struct fl_kept *kept)
 {
+    const struct fli_magazines *magazines = magazines_of(thread->heap);
     struct fli_keep_pair *top = fli_load_own(&kept->top);
-    struct fli_magazine *empty = kept->spare, *full = magazine_of(top);
     if (!fli_keep_is_full(top))
         return true;
-    kept->spare = NULL;
-    if (empty == NULL)
-        empty = fli_pile_obtain_empty(thread);
-    if (empty == NULL)
+    size_t bytes = fli_load_own(&top[-1].bytes);
+    struct fli_magazine *empty = fli_chain_take(&kept->empty, magazines), *full = magazine_of(top);
+    if (empty != NULL)
+        load_empty(kept, empty, bytes);
+    else if (!load_new(thread, kept, bytes))
         return false;
-    fli_store_own(&kept->top, floor_of(empty));
     if (full == NULL)
         return true;
-    fli_store_own(&full->count, FLI_PILE_PAIRS);
-    fli_chain_put(&kept->full, magazines_of(thread->heap), full);
+    fli_store_own(&full->count, FLI_KEEP_PAIRS);
+    fli_chain_put(&kept->full, magazines, full);
     return true;
 }
 
 /* Loads a full magazine where the loaded one is empty. Returns whether there was one. */
 static bool load_full(struct fli_thread *thread, struct fl_kept *kept)
 {
+    const struct fli_magazines *magazines = magazines_of(thread->heap);
     struct fli_magazine *empty = magazine_of(fli_load_own(&kept->top));
-    struct fli_magazine *full = fli_chain_take(&kept->full, magazines_of(thread->heap));
+    struct fli_magazine *full = fli_chain_take(&kept->full, magazines);
     if (full == NULL)
         return false;
-    fli_store_own(&kept->top, floor_of(full) + FLI_PILE_PAIRS);
-    give_empty(thread, kept->spare);
-    kept->spare = empty;
+    fli_store_hint(&kept->top, floor_of(full) + FLI_KEEP_PAIRS);
+    fli_store_own(&empty->count, 0);
+    fli_chain_put(&kept->empty, magazines, empty);
     return true;
 }
 
@@ -93,6 +125,8 @@ static bool enter(struct fl_thread *face, uint32_t number)
     if (kept == NULL)
         return false;
     memset(kept, 0, types * sizeof *kept);
+    for (size_t i = face->kept_types; i < types; i++)
+        fli_store_own(&kept[i].top, top_of_nothing());
     fli_registry_lock();
     if (before != NULL)
         memcpy(kept, before, face->kept_types * sizeof *kept);
@@ -113,23 +147,29 @@ static struct fl_kept *obtain(struct fl_thread *face, const struct fl_constructe
     if (kept != NULL && kept->type == NULL) {
         fli_registry_lock(); /* others count meanwhile */
         kept->type = type;
-        fli_store_hint(&kept->room, type->keep_bytes);
         fli_registry_unlock();
     }
     return kept;
 }
 
-bool fli_keep_put(struct fli_thread *thread, const struct fl_constructed_type *type, void *object, size_t bytes)
+bool fli_keep_put(struct fli_thread *thread, const struct fl_constructed_type *type, void *object, size_t parts)
 {
     struct fl_kept *kept = obtain(&thread->face, type);
-    return kept != NULL && bytes <= fli_load_own(&kept->room) && make_room(thread, kept) &&
-           fli_keep_put_quickly(kept, object, bytes);
+    size_t bytes;
+    return kept != NULL && fli_keep_fits(fli_load_own(&kept->top), type, parts, &bytes) && make_room(thread, kept) &&
+           fli_keep_put_quickly(kept, type, object, parts);
 }
 
 void *fli_keep_take(struct fli_thread *thread, struct fl_kept *kept)
 {
-    bool has_none = fli_keep_has_none(kept) && !load_full(thread, kept);
-    return has_none ? NULL : fli_keep_take_quickly(kept);
+    void *object = fli_keep_take_quickly(kept);
+    return object == NULL && load_full(thread, kept) ? fli_keep_take_quickly(kept) : object;
+}
+
+/* The bytes of what is kept of a type. Other threads hold the registry lock. */
+static size_t bytes_of(struct fl_kept *kept)
+{
+    return fli_load_hint(&fli_load_hint(&kept->top)[-1].bytes);
 }
 
 static size_t objects_of(const struct fl_heap *heap, struct fl_kept *kept)
@@ -147,10 +187,8 @@ size_t fli_keep_objects(const struct fli_thread *thread)
 
 static void count_type(const struct fl_heap *heap, struct fl_kept *kept, struct fl_object_stats *stats)
 {
-    if (kept->type == NULL)
-        return;
     stats->kept += objects_of(heap, kept);
-    stats->kept_bytes += kept->type->keep_bytes - fli_load_hint(&kept->room);
+    stats->kept_bytes += bytes_of(kept);
     stats->renewed += fli_load_hint(&kept->renewed);
     stats->evicted += fli_load_hint(&kept->evicted);
 }
@@ -170,6 +208,14 @@ void fli_keep_count_locked(struct fl_heap *heap, struct fl_object_stats *stats)
 
 /* ---- Giving up. */
 
+static void give_empties(struct fli_thread *thread, struct fl_kept *kept)
+{
+    struct fli_magazine *empty;
+    give_empty(thread, magazine_of(fli_load_own(&kept->top)));
+    while ((empty = fli_chain_take(&kept->empty, magazines_of(thread->heap))) != NULL)
+        give_empty(thread, empty);
+}
+
 static void close_locked(struct fli_thread *thread)
 {
     fli_registry_assert_held();
@@ -181,8 +227,7 @@ static void close_locked(struct fli_thread *thread)
     for (uint32_t number = 0; number < types; number++) {
         gone->renewed += fli_load_own(&kept[number].renewed);
         gone->evicted += fli_load_own(&kept[number].evicted);
-        give_empty(thread, magazine_of(fli_load_own(&kept[number].top)));
-        give_empty(thread, kept[number].spare);
+        give_empties(thread, &kept[number]);
     }
     free(kept);
 }
@@ -214,8 +259,8 @@ static void hand_pairs(struct fli_thread *thread, const struct fl_type *type, st
 static void hand_loaded(struct fli_thread *thread, struct fl_kept *kept)
 {
     struct fli_keep_pair *top = fli_load_own(&kept->top);
-    fli_store_own(&kept->top, NULL);
-    if (top != NULL)
+    fli_store_own(&kept->top, top_of_nothing());
+    if (magazine_of(top) != NULL)
         hand_pairs(thread, &kept->type->type, magazine_of(top), loaded_pairs(top));
 }
 
@@ -223,10 +268,9 @@ static void hand_type(struct fli_thread *thread, struct fl_kept *kept)
 {
     struct fli_magazine *full;
     fli_count(&kept->evicted, objects_of(thread->heap, kept));
-    fli_store_hint(&kept->room, kept->type->keep_bytes);
     hand_loaded(thread, kept);
     while ((full = fli_chain_take(&kept->full, magazines_of(thread->heap))) != NULL)
-        hand_pairs(thread, &kept->type->type, full, FLI_PILE_PAIRS);
+        hand_pairs(thread, &kept->type->type, full, FLI_KEEP_PAIRS);
 }
 
 void fli_keep_hand_over_locked(struct fli_thread *thread)
@@ -241,29 +285,15 @@ void fli_keep_hand_over_locked(struct fli_thread *thread)
 
 /* ---- While no other thread uses the heap. */
 
-/* Is told of each magazine, with its pairs. Whatever it returns other than 0 ends the visit. */
-typedef int (*magazine_visitor)(void *context, const struct fl_kept *kept, const struct fli_keep_pair *pairs,
-                                size_t count);
-
-static int visit_type(struct fl_heap *heap, struct fl_kept *kept, magazine_visitor visitor, void *context)
+int fli_keep_visit_type(struct fl_heap *heap, struct fl_kept *kept, fli_keep_visitor visitor, void *context)
 {
     struct fli_magazine *loaded = magazine_of(fli_load_own(&kept->top)), *full;
     struct fli_chain chain = {fli_load_own(&kept->full.first)};
     int ended = 0;
     if (loaded != NULL)
         ended = visitor(context, kept, floor_of(loaded), loaded_pairs(fli_load_own(&kept->top)));
-    if (ended == 0 && kept->spare != NULL)
-        ended = visitor(context, kept, floor_of(kept->spare), 0);
     while (ended == 0 && (full = fli_chain_take(&chain, magazines_of(heap))) != NULL)
-        ended = visitor(context, kept, floor_of(full), FLI_PILE_PAIRS);
-    return ended;
-}
-
-static int visit_thread(const struct fli_thread *thread, magazine_visitor visitor, void *context)
-{
-    int ended = 0;
-    for (uint32_t number = 0; number < thread->face.kept_types && ended == 0; number++)
-        ended = visit_type(thread->heap, &thread->face.kept[number], visitor, context);
+        ended = visitor(context, kept, floor_of(full), FLI_KEEP_PAIRS);
     return ended;
 }
 
@@ -286,72 +316,8 @@ void fli_keep_visit_locked(struct fl_heap *heap, fli_guest_visitor visitor, void
     struct telling telling = {visitor, context};
     fli_registry_assert_held();
     for (const struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
-        visit_thread(thread, tell, &telling);
-}
-
-/* ---- The check. */
-
-struct check {
-    const struct fli_slabs *slabs;
-    size_t magazines, bytes;
-    char *error;
-    size_t error_size;
-};
-
-/* Verifies that an object lies in a block that is allocated, and is dead. */
-static int check_object(const struct check *check, const struct fl_type *type, const struct fl_object *object)
-{
-    unsigned class_index = fli_slab_class_of(check->slabs, object);
-    if (class_index == type->class_index && fli_block_is_start(check->slabs, class_index, object) &&
-        !fli_block_is_free(check->slabs, class_index, object) && fli_load_public(&object->type) == type &&
-        (fli_load_public(&object->local) & FL_LOCAL_MOST) == 0)
-        return 0;
-    return fli_complain(-EUCLEAN, check->error, check->error_size, "%p is kept as a dead '%s', but is none",
-                        (const void *)object, type->name);
-}
-
-static int check_magazine(void *context, const struct fl_kept *kept, const struct fli_keep_pair *pairs, size_t count)
-{
-    struct check *check = context;
-    int failed = 0;
-    check->magazines++;
-    for (size_t i = 0; i < count && failed == 0; i++) {
-        check->bytes += fli_load_own(&pairs[i].bytes);
-        failed = check_object(check, &kept->type->type, (const struct fl_object *)fli_load_own(&pairs[i].object));
-    }
-    return failed;
-}
-
-static int check_type(struct check *check, struct fl_heap *heap, struct fl_kept *kept)
-{
-    check->bytes = 0;
-    int failed = visit_type(heap, kept, check_magazine, check);
-    size_t room = fli_load_own(&kept->room), bound = kept->type != NULL ? kept->type->keep_bytes : 0;
-    if (failed == 0 && check->bytes + room != bound)
-        failed = fli_complain(-EUCLEAN, check->error, check->error_size,
-                              "%zu bytes of '%s' are kept, and there is room for %zu, but the bound is %zu",
-                              check->bytes, kept->type->type.name, room, bound);
-    return failed;
-}
-
-static int check_thread(struct check *check, const struct fli_thread *thread)
-{
-    int failed = 0;
-    for (uint32_t number = 0; number < thread->face.kept_types && failed == 0; number++)
-        failed = check_type(check, thread->heap, &thread->face.kept[number]);
-    return failed;
-}
-
-int fli_keep_check_locked(struct fl_heap *heap, size_t *magazines, char *error, size_t error_size)
-{
-    struct check check = {.slabs = &heap->backing.slabs, .error = error, .error_size = error_size};
-    int failed = 0;
-    fli_registry_assert_held();
-    for (const struct fli_thread *thread = heap->threads; thread != NULL && failed == 0;
-         thread = thread->in_heap.next)
-        failed = check_thread(&check, thread);
-    *magazines += check.magazines;
-    return failed;
+        for (uint32_t number = 0; number < thread->face.kept_types; number++)
+            fli_keep_visit_type(heap, &thread->face.kept[number], tell, &telling);
 }
 
 _Static_assert(sizeof(struct fli_keep_pair) == sizeof(struct fli_pair), "a pile has the same room in a magazine");

@@ -75,3 +75,14 @@ __attribute__((no_icf)) void caller_decref_last(struct fl_thread *thread, struct
 {
     fl_decref(thread, object);
 }
+
+/* Likewise, here and below. */
+__attribute__((no_icf)) struct fl_object *caller_renew(struct fl_thread *thread, const struct fl_type *type)
+{
+    return fl_object_alloc(thread, type);
+}
+
+__attribute__((no_icf)) void caller_keep(struct fl_thread *thread, struct fl_object *object)
+{
+    fl_decref(thread, object);
+}

@@ -20,5 +20,7 @@ struct fl_object *caller_object_alloc(struct fl_thread *thread, const struct fl_
 void caller_incref(struct fl_thread *thread, struct fl_object *object);
 void caller_decref(struct fl_thread *thread, struct fl_object *object);
 void caller_decref_last(struct fl_thread *thread, struct fl_object *object);
+struct fl_object *caller_renew(struct fl_thread *thread, const struct fl_type *type);
+void caller_keep(struct fl_thread *thread, struct fl_object *object);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Calls each function of caller.c as often as the command line says, in rounds that fit the thread's cache, so that
- * no call takes the slow half.
+ * no call takes the slow half; but constructed objects are kept and used again there.
  */
 #include "caller.h"
 
@@ -45,6 +45,49 @@ static void object_round(struct fl_thread *thread, const struct fl_type *type)
         caller_decref_last(thread, objects[i]);
 }
 
+/* ---- Constructed objects. */
+
+static bool construct(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)object, (void)type;
+    return true;
+}
+
+static size_t reset(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)object, (void)type;
+    return 0;
+}
+
+static void nothing(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)object, (void)type;
+}
+
+static struct fl_constructed_type kept_type = {.type = {.name = "kept", .size = CALLER_BLOCK_BYTES, .clear = nothing},
+                                               .construct = construct,
+                                               .reset = reset,
+                                               .renew = nothing};
+
+static void kept_round(struct fl_thread *thread)
+{
+    struct fl_object *objects[ROUND];
+    for (int i = 0; i < ROUND; i++)
+        objects[i] = caller_renew(thread, &kept_type.type);
+    for (int i = 0; i < ROUND; i++)
+        caller_keep(thread, objects[i]);
+}
+
+/* The thread keeps as many objects as a round takes. */
+static void warm_kept(struct fl_thread *thread)
+{
+    struct fl_object *objects[ROUND];
+    for (int i = 0; i < ROUND; i++)
+        objects[i] = fl_object_alloc(thread, &kept_type.type);
+    for (int i = 0; i < ROUND; i++)
+        fl_decref(thread, objects[i]);
+}
+
 /* Fills the cache of the class with two rounds of blocks, past which it has room for more. */
 static void warm(struct fl_thread *thread)
 {
@@ -66,14 +109,17 @@ int main(int argc, char **argv)
     struct fl_heap *heap = fl_heap_create(NULL, NULL, 0);
     struct fl_thread *thread = heap != NULL ? fl_thread_attach(heap) : NULL;
     if (thread == NULL || fl_type_ready(&type, NULL, NULL, 0) != 0 ||
-        fl_object_type_ready(&object_type, NULL, NULL, 0) != 0)
+        fl_object_type_ready(&object_type, NULL, NULL, 0) != 0 ||
+        fl_constructed_type_ready(&kept_type, NULL, NULL, 0) != 0)
         return 1;
     warm(thread);
     fl_decref(thread, fl_object_alloc(thread, &object_type)); /* the first one gives the thread a slot */
+    warm_kept(thread);
     for (int i = 0; i < calls / ROUND; i++) {
         untyped_round(thread);
         typed_round(thread, &type);
         object_round(thread, &object_type);
+        kept_round(thread);
     }
     return fl_thread_detach(thread) != 0 || fl_heap_destroy(heap) != 0;
 }

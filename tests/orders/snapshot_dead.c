@@ -227,7 +227,7 @@ static void look_at_kept(void *context)
     (void)context;
     memset(seen, 0, sizeof seen);
     const struct fli_keep_pair *top = fli_load_own(&thread->face.kept->top);
-    while (!fli_keep_is_empty(top)) {
+    while (((uintptr_t)top & (FL_MAGAZINE_BYTES - 1)) != FLI_KEEP_FLOOR) {
         struct node *found = (struct node *)fli_load_own(&(--top)->object);
         see((struct fli_dead_object){(uintptr_t)found, &types[found - nodes]});
     }

@@ -8,6 +8,7 @@
 
 #include <freelane/object.h>
 
+#include "object/keep.h"
 #include "object/slots.h"
 
 enum { FIRST_CAPACITY = 8, TABLE = FIRST_CAPACITY * sizeof(void *) };
@@ -149,6 +150,20 @@ static void append(struct fl_thread *thread, struct array *array, struct fl_obje
     assert_true(array->used < array->capacity);
     fl_incref(thread, item);
     array->items[array->used++] = item;
+}
+
+/* Makes room in an array for so many items more. */
+static void grow_table(struct fl_thread *thread, struct array *array, size_t more)
+{
+    size_t before = array->capacity * sizeof(void *), bytes = before + more * sizeof(void *);
+    array->items = fl_realloc(thread, array->items, before, bytes);
+    assert_non_null(array->items);
+    array->capacity += more;
+}
+
+static size_t bytes_of(const struct array *array)
+{
+    return sizeof *array + array->capacity * sizeof(void *);
 }
 
 static struct fl_object_stats kept_of(struct fl_heap *heap)
@@ -332,6 +347,59 @@ static void a_bound_limits_what_is_kept(void **state)
     fl_decref(two->owner, &array->head);
     assert_int_equal(seen.cleared, 3);
     assert_int_equal(kept_of(two->heap).kept, ROOM - 1);
+}
+
+/* Objects of many sizes fill some magazines, leave, and come back larger. */
+static void the_bytes_of_what_is_kept_are_known(void **state)
+{
+    struct two *two = *state;
+    enum { MANY = 400 };
+    struct array *arrays[MANY];
+    size_t bytes = 0;
+    for (unsigned i = 0; i < MANY; i++)
+        arrays[i] = new_array(two->owner, &array_type);
+    for (unsigned i = 0; i < MANY; i++) {
+        grow_table(two->owner, arrays[i], i % 5);
+        bytes += bytes_of(arrays[i]);
+        fl_decref(two->owner, &arrays[i]->head);
+        assert_int_equal(kept_of(two->heap).kept_bytes, bytes);
+    }
+    assert_sound(two->heap);
+    for (unsigned i = 0; i < MANY - 20; i++) {
+        arrays[i] = new_array(two->owner, &array_type);
+        bytes -= bytes_of(arrays[i]);
+        assert_int_equal(kept_of(two->heap).kept_bytes, bytes);
+    }
+    assert_sound(two->heap);
+    for (unsigned i = 0; i < MANY - 20; i++) {
+        grow_table(two->owner, arrays[i], i % 3);
+        bytes += bytes_of(arrays[i]);
+        fl_decref(two->owner, &arrays[i]->head);
+        assert_int_equal(kept_of(two->heap).kept_bytes, bytes);
+    }
+    assert_int_equal(kept_of(two->heap).kept, MANY);
+    assert_sound(two->heap);
+    fl_thread_flush(two->owner);
+    assert_int_equal(kept_of(two->heap).kept_bytes, 0);
+}
+
+static void bytes_that_are_wrong_are_noticed(void **state)
+{
+    struct two *two = *state;
+    char error[256];
+    keep_some(two->owner, &array_type, 2);
+    struct fl_kept *kept = &two->owner->kept[array_type.number];
+    fli_store_own(&kept->top[-1].bytes, kept->top[-1].bytes + 1);
+    assert_int_equal(fl_heap_check(two->heap, error, sizeof error), 0); /* the last one may be larger */
+    fli_store_own(&kept->top[-1].bytes, kept->top[-2].bytes + sizeof(struct array) - 1);
+    assert_int_equal(fl_heap_check(two->heap, error, sizeof error), -EUCLEAN);
+    assert_contains(error, "'array'");
+    fli_store_own(&kept->top[-1].bytes, 2 * kept->top[-2].bytes);
+    fli_store_own(&kept->top[-3].bytes, 1);
+    assert_int_equal(fl_heap_check(two->heap, error, sizeof error), -EUCLEAN);
+    assert_contains(error, "1 bytes of 'array' are kept without objects");
+    fli_store_own(&kept->top[-3].bytes, 0);
+    assert_sound(two->heap);
 }
 
 static void an_object_whose_parts_exceed_the_bound_is_cleared(void **state)
@@ -969,6 +1037,8 @@ int main(void)
         TWO_TEST(an_object_that_another_thread_drops_is_kept_by_its_owner),
         TWO_TEST(a_long_chain_dies_on_a_small_stack),
         TWO_TEST(a_bound_limits_what_is_kept),
+        TWO_TEST(the_bytes_of_what_is_kept_are_known),
+        TWO_TEST(bytes_that_are_wrong_are_noticed),
         TWO_TEST(an_object_whose_parts_exceed_the_bound_is_cleared),
         TWO_TEST(a_flush_evicts_what_its_thread_keeps),
         TWO_TEST(a_trim_evicts_what_its_thread_keeps),
