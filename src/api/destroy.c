@@ -245,20 +245,13 @@ void fli_destroy_as(struct fl_thread *thread, void *object, const struct fl_type
     destroy_carefully(thread, entry_of(object, type, kind), type);
 }
 
-/* Puts an object that ends later into the queue. */
+/* Puts an object that ends later, and is clearly one of its type, into the queue. */
 __attribute__((noinline)) static void queue(struct fl_thread *face, void *object, const struct fl_type *type)
 {
-    struct fli_thread *thread = fli_thread_of(face);
     bool is_legacy = type->kind == FL_DEALLOC_LEGACY;
     uintptr_t entry = FLI_UNLIKELY(is_legacy) ? (uintptr_t)object | FLI_DEAD_LEGACY : fli_dead_entry(object, type);
-    struct fli_dead_object dead = {entry, type};
-    if (fli_instance_is_clearly_of(thread, object, type, type->later_class) &&
-        fli_pile_put_quickly(&thread->queue->pile, &thread->heap->backing.magazines, dead)) {
-        fli_store_hint(&thread->is_pending, 1);
-        fli_dead_prefetch(dead);
-    } else {
+    if (FLI_UNLIKELY(!fli_pending_put_quickly(fli_thread_of(face), (struct fli_dead_object){entry, type})))
         fli_destroy_as(face, object, type, type->kind);
-    }
 }
 
 /* Ends a CLEAR or FINALIZE object: directly if it is clearly one of a type whose objects never wait. */
@@ -279,9 +272,7 @@ __attribute__((noinline)) static void dealloc_carefully(struct fl_thread *thread
         fli_instance_is_ready(type, object, "fl_dealloc");
     else if (type->kind == FL_DEALLOC_PLAIN)
         fli_instance_free(thread, object, type, "fl_dealloc");
-    else if (fli_pending_is_later(fli_thread_of(thread), type))
-        queue(thread, object, type);
-    else if (type->kind == FL_DEALLOC_LEGACY)
+    else if (type->kind == FL_DEALLOC_LEGACY && !fli_pending_is_later(fli_thread_of(thread), type))
         type->dealloc(thread, object, type);
     else
         end_now(thread, object, type);
@@ -307,10 +298,12 @@ static inline __attribute__((always_inline)) void end_quickly(struct fl_thread *
 __attribute__((noinline)) static void end_whole(struct fl_thread *face, void *object, const struct fl_type *type,
                                                 struct fli_dead *list, uint32_t class_index)
 {
-    if (class_index + FLI_WAITS_WHOLE != type->waiting_class || FLI_UNLIKELY(!is_quick(face, list)))
-        dealloc_carefully(face, object, type);
-    else
+    if (class_index + FLI_WAITS_WHOLE == type->waiting_class && FLI_LIKELY(is_quick(face, list)))
         end_quickly(face, (uintptr_t)object | FLI_DEAD_WHOLE, type, list);
+    else if (class_index == type->later_class && fli_pending_is_later(fli_thread_of(face), type))
+        queue(face, object, type);
+    else
+        dealloc_carefully(face, object, type);
 }
 
 /* Ends an object of a kind other than PLAIN, or a PLAIN object whose cache has no room. */

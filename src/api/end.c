@@ -102,7 +102,7 @@ static struct fli_dead_object choose(struct fl_thread *face, struct fli_dead_obj
     if (list == NULL)
         return object;
     if (list->runs)
-        return fli_pile_exchange(&thread->queue->pile, &thread->heap->backing.magazines, object);
+        return fli_queue_exchange(thread->queue, object);
     return fli_dead_exchange(&list->places, object);
 }
 

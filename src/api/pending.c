@@ -104,8 +104,9 @@ struct run {
     bool runs, quick;
 };
 
-static struct run begin_run(struct fli_dead *list)
+static struct run begin_run(struct fli_thread *thread, struct fli_dead *list)
 {
+    fli_queue_prepare_owner(thread);
     if (list == NULL)
         return (struct run){0};
     struct run run = {list, list->drain, list->runs, list->quick_stack == list->stack};
@@ -138,7 +139,7 @@ static inline __attribute__((always_inline)) bool take(struct fli_thread *thread
 static inline __attribute__((always_inline)) void run_inline(struct fli_thread *thread, struct fli_dead *list,
                                                              struct meter *meter, bool judges)
 {
-    __attribute__((cleanup(end_run))) struct run run = begin_run(list);
+    __attribute__((cleanup(end_run))) struct run run = begin_run(thread, list);
     struct fli_dead_object object;
     if (run.list != NULL)
         run.list->drain.caller = FLI_FRAME_HERE;

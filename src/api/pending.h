@@ -13,6 +13,19 @@ static inline bool fli_pending_is_later(const struct fli_thread *thread, const s
     return (type->later & thread->later) != 0;
 }
 
+/* Puts an object that is clearly one of its type into the queue of an attached thread, as far as that takes no magazine.
+ * Returns false otherwise. The handle's thread. */
+static inline bool fli_pending_put_quickly(struct fli_thread *thread, struct fli_dead_object object)
+{
+    struct fli_queue *queue = thread->queue;
+    struct fli_dead_places *places = thread->dead->runs ? fli_load_own(&queue->places) : NULL;
+    bool waits = places != NULL ? fli_dead_put_quickly(places, object) || fli_dead_put_many(places, object)
+                                : fli_pile_put_quickly(&queue->pile, &thread->heap->backing.magazines, object);
+    if (FLI_LIKELY(waits))
+        fli_store_hint(&thread->is_pending, 1);
+    return waits;
+}
+
 /* Puts an object into the queue. Reports misuse if its type cannot end later. What callbacks of fl_run_pending have
  * dropped ends at once if it finds no place. The handle's thread; no lock may be held. */
 void fli_pending_queue(struct fli_thread *thread, struct fli_dead_object object);

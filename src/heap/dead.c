@@ -2,62 +2,21 @@
 #include "heap/dead.h"
 #include "base/check.h"
 #include "heap/registry.h"
+#include "heap/spill.h"
 #include "heap/thread.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* How many objects a full stack spills: half of what is outside the window. */
-enum { SPILLED = (FLI_DEAD_STACK - FLI_DEAD_WINDOW) / 2 };
-
-/* Moves half of what is outside the window of a full stack onto the pile. What finds no place there stays. Returns
- * whether there is room. */
-static bool spill(struct fli_dead *list, struct fli_thread *server)
-{
-    struct fli_dead_places *places = &list->places;
-    size_t kept = FLI_DEAD_WINDOW;
-    fli_store_own(&places->count, kept);
-    for (size_t i = kept; i < FLI_DEAD_STACK; i++)
-        if (i >= FLI_DEAD_WINDOW + SPILLED || !fli_pile_put(&places->pile, fli_dead_at(places, i), server))
-            fli_dead_set(places, kept++, fli_dead_at(places, i));
-    /* D7: release, pairs with a fork: as D1. */
-    fli_store_release(&places->count, kept);
-    return kept < FLI_DEAD_STACK;
-}
-
 bool fli_dead_put_full(struct fli_dead *list, struct fli_dead_object object, struct fli_thread *server)
 {
-    list->places.few = FLI_DEAD_WINDOW;
-    if (spill(list, server))
-        return fli_dead_put(list, object);
-    return fli_pile_put(&list->places.pile, object, server);
-}
-
-/* Moves objects from the pile, which has some, onto the stack, which has no more than a window. They do not pass through
- * it: else an object that waits again (api/end.c) would leave it before those that it has dropped are gone. */
-static void refill(struct fli_dead_places *places, const struct fli_magazines *magazines)
-{
-    size_t count = fli_load_own(&places->count);
-    size_t all = count + fli_min(fli_load_own(&places->pile.count), SPILLED);
-    for (size_t i = all; i-- > count;) {
-        fli_dead_set(places, i, fli_pile_take(&places->pile, magazines));
-        fli_dead_prefetch(fli_dead_at(places, i));
-    }
-    /* D8: release, pairs with a fork: as D1. */
-    fli_store_release(&places->count, all);
+    return fli_spill_put(&list->places, &list->places.pile, object, server);
 }
 
 struct fli_dead_object fli_dead_take(struct fli_dead *list, const struct fli_magazines *magazines)
 {
-    struct fli_dead_places *places = &list->places;
-    bool is_spilled = fli_load_own(&places->pile.count) != 0;
-    if (is_spilled && fli_load_own(&places->count) <= FLI_DEAD_WINDOW)
-        refill(places, magazines);
-    else if (!is_spilled)
-        places->few = 0;
-    size_t count = fli_load_own(&places->count);
-    return count == 0 ? (struct fli_dead_object){0} : fli_dead_take_last(places, count);
+    return fli_spill_take(&list->places, &list->places.pile, magazines);
 }
 
 /* ---- The lists of a thread. */

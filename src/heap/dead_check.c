@@ -89,13 +89,21 @@ static int walk_list(struct walk *walk, struct fli_dead *list)
     return failed == 0 ? walk_stack(walk, &list->places) : failed;
 }
 
+static int walk_queue(struct walk *walk, struct fli_queue *queue)
+{
+    const struct fli_dead_places *places = fli_load_own(&queue->places);
+    walk->magazines += places != NULL;
+    int failed = walk_pile(walk, &queue->pile);
+    return failed == 0 && places != NULL ? walk_stack(walk, places) : failed;
+}
+
 /* Verifies the queue of the service thread, and those that threads have left. */
 static int walk_left_pending(struct walk *walk)
 {
-    int failed = walk_pile(walk, &walk->heap->service->queue->pile);
+    int failed = walk_queue(walk, walk->heap->service->queue);
     struct fli_queue *left = fli_load_own(&walk->heap->left_queues);
     for (; left != NULL && failed == 0; left = left->next)
-        failed = walk_pile(walk, &left->pile);
+        failed = walk_queue(walk, left);
     return failed;
 }
 
@@ -117,7 +125,7 @@ int fli_dead_check_locked(struct fl_heap *heap, size_t *magazines, char *error, 
     for (struct fli_thread *thread = heap->threads; thread != NULL && failed == 0; thread = thread->in_heap.next) {
         failed = walk_list(&walk, thread->dead);
         if (failed == 0)
-            failed = walk_pile(&walk, &thread->queue->pile);
+            failed = walk_queue(&walk, thread->queue);
         if (failed == 0)
             failed = walk_lists(&walk, thread->other_dead);
     }

@@ -92,7 +92,7 @@ bool fli_pile_put(struct fli_pile *pile, struct fli_dead_object object, struct f
     return true;
 }
 
-/* Takes a pair of the magazines. A magazine that this empties stays, unless there is one behind it. */
+/* Takes the last pair of the magazines. A magazine that this empties stays, unless there is one behind it. */
 static struct fli_dead_object take_pair(struct fli_pile *pile, const struct fli_magazines *magazines)
 {
     struct fli_chain *chain = &pile->magazines;
@@ -101,7 +101,9 @@ static struct fli_dead_object take_pair(struct fli_pile *pile, const struct fli_
         fli_chain_put(&pile->empties, magazines, fli_chain_take(chain, magazines));
         magazine = fli_chain_first(chain, magazines);
     }
-    return fli_pile_take_pair(magazine);
+    uint32_t last = fli_magazine_count(magazine) - 1u;
+    fli_store_own(&magazine->count, (uint16_t)last);
+    return fli_pair_get(&fli_pile_pairs(magazine)[last]);
 }
 
 struct fli_dead_object fli_pile_take(struct fli_pile *pile, const struct fli_magazines *magazines)
@@ -109,25 +111,6 @@ struct fli_dead_object fli_pile_take(struct fli_pile *pile, const struct fli_mag
     bool linked = fli_load_own(&pile->linked) != 0;
     fli_pile_add(pile, (size_t)-1);
     return linked ? unlink_object(pile) : take_pair(pile, magazines);
-}
-
-struct fli_dead_object fli_pile_exchange(struct fli_pile *pile, const struct fli_magazines *magazines,
-                                         struct fli_dead_object object)
-{
-    struct fli_magazine *magazine = fli_chain_first(&pile->magazines, magazines);
-    uint32_t window = FLI_DEAD_WINDOW;
-    if (magazine != NULL && fli_magazine_count(magazine) < window) {
-        magazine = fli_chain_behind(magazine, magazines);
-        window = 1;
-    }
-    if (magazine == NULL)
-        return object;
-    uint32_t count = fli_magazine_count(magazine), place = count - window;
-    struct fli_dead_object other = fli_pair_get(&fli_pile_pairs(magazine)[place]);
-    if (window == 1 && fli_dead_end_of(other.entry) == FLI_DEAD_BEGUN)
-        return object;
-    fli_pile_set_at(magazine, place, count, object);
-    return other;
 }
 
 void fli_pile_put_magazine(struct fli_pile *pile, const struct fli_magazines *magazines,

@@ -125,44 +125,17 @@ static inline bool fli_pile_put_quickly(struct fli_pile *pile, const struct fli_
     return true;
 }
 
-/* Sets a pair of a magazine, which has `count` then. Meanwhile those behind it do not count. */
-static inline void fli_pile_set_at(struct fli_magazine *magazine, uint32_t place, uint32_t count,
-                                   struct fli_dead_object object)
-{
-    fli_store_own(&magazine->count, (uint16_t)place);
-    fli_pair_set(&fli_pile_pairs(magazine)[place], object);
-    /* D17: release, pairs with a fork: as D5. */
-    fli_store_release(&magazine->count, (uint16_t)count);
-}
-
-/* Takes a pair of a magazine that has some: the one under the window, whose place the last one takes. If there is no
- * more than the window, takes the last one. */
-static inline __attribute__((always_inline)) struct fli_dead_object fli_pile_take_pair(struct fli_magazine *magazine)
-{
-    struct fli_pair *pairs = fli_pile_pairs(magazine);
-    uint32_t last = fli_magazine_count(magazine) - 1u;
-    uint32_t place = last >= FLI_DEAD_WINDOW ? last - FLI_DEAD_WINDOW : last;
-    struct fli_dead_object object = fli_pair_get(&pairs[place]);
-    if (place == last) {
-        fli_store_own(&magazine->count, (uint16_t)place);
-        return object;
-    }
-    if (place >= FLI_DEAD_WINDOW)
-        fli_dead_prefetch(fli_pair_get(&pairs[place - FLI_DEAD_WINDOW]));
-    fli_pile_set_at(magazine, place, last, fli_pair_get(&pairs[last]));
-    return object;
-}
-
-/* Takes an object of the first magazine of a pile. Returns false if it has none, or objects are linked. */
-static inline __attribute__((always_inline)) bool
-fli_pile_take_quickly(struct fli_pile *pile, const struct fli_magazines *magazines, struct fli_dead_object *object)
+/* Takes the last object of the first magazine of a pile. Returns false if it has none, or objects are linked. */
+static inline bool fli_pile_take_quickly(struct fli_pile *pile, const struct fli_magazines *magazines,
+                                         struct fli_dead_object *object)
 {
     struct fli_magazine *first = fli_chain_first(&pile->magazines, magazines);
     uint32_t count = first != NULL ? fli_magazine_count(first) : 0;
     if (FLI_UNLIKELY(count == 0 || fli_load_own(&pile->linked) != 0))
         return false;
     fli_pile_add(pile, (size_t)-1);
-    *object = fli_pile_take_pair(first);
+    fli_store_own(&first->count, (uint16_t)(count - 1));
+    *object = fli_pair_get(&fli_pile_pairs(first)[count - 1]);
     return true;
 }
 
@@ -172,11 +145,6 @@ bool fli_pile_put(struct fli_pile *pile, struct fli_dead_object object, struct f
 
 /* Takes an object off the pile, which has some. */
 struct fli_dead_object fli_pile_take(struct fli_pile *pile, const struct fli_magazines *magazines);
-
-/* Puts an object that was just taken back, and takes what should come before it: what was last, if it was taken from
- * under the window, or else one of the magazine behind the first. Returns the object itself if there is none. */
-struct fli_dead_object fli_pile_exchange(struct fli_pile *pile, const struct fli_magazines *magazines,
-                                         struct fli_dead_object object);
 
 /* Puts a magazine onto the pile, with the pairs that it has. */
 void fli_pile_put_magazine(struct fli_pile *pile, const struct fli_magazines *magazines,

@@ -5,16 +5,75 @@
 
 #include <stdlib.h>
 
+/* ---- Places. */
+
+static struct fli_magazine *holder_of(struct fli_dead_places *places)
+{
+    return (struct fli_magazine *)(void *)((char *)places - offsetof(struct fli_magazine, slots));
+}
+
+static void give_places(struct fli_queue *queue, struct fli_backing *backing, struct fli_pool_counters *counters)
+{
+    struct fli_dead_places *places = fli_load_own(&queue->places);
+    fli_store_own(&queue->places, NULL);
+    fli_stack_push_mpmc(&backing->pool.empty, &backing->magazines, holder_of(places), counters);
+}
+
+/* Makes the places of a queue, unless that is empty or memory is refused. */
+FLI_COLD static struct fli_dead_places *make_places(struct fli_thread *thread)
+{
+    struct fli_queue *queue = thread->queue;
+    struct fli_magazine *holder = fli_queue_is_empty(queue) ? NULL : fli_pile_obtain_empty(thread);
+    if (holder == NULL)
+        return NULL;
+    struct fli_dead_places *places = (struct fli_dead_places *)(void *)holder->slots;
+    fli_store_own(&places->count, 0);
+    places->first = 0;
+    /* D4: release, pairs with a fork: the places count. */
+    fli_store_release(&queue->places, places);
+    return places;
+}
+
+void fli_queue_prepare_owner(struct fli_thread *thread)
+{
+    struct fli_dead_places *places = fli_load_own(&thread->queue->places);
+    if (FLI_UNLIKELY(places == NULL))
+        places = make_places(thread);
+    if (FLI_LIKELY(places != NULL))
+        places->few = FLI_DEAD_WINDOW;
+}
+
+/* ---- One object. */
+
 bool fli_queue_put_owner(struct fli_thread *thread, struct fli_dead_object object)
 {
+    struct fli_queue *queue = thread->queue;
+    struct fli_dead_places *places = thread->dead->runs ? fli_load_own(&queue->places) : NULL;
     fli_store_hint(&thread->is_pending, 1);
-    fli_dead_prefetch(object);
-    return fli_pile_put(&thread->queue->pile, object, thread);
+    if (places == NULL)
+        return fli_pile_put(&queue->pile, object, thread);
+    return fli_dead_put_quickly(places, object) || fli_dead_put_many(places, object) ||
+           fli_spill_put(places, &queue->pile, object, thread);
+}
+
+bool fli_queue_take_slowly(struct fli_queue *queue, const struct fli_magazines *magazines,
+                           struct fli_dead_object *object)
+{
+    struct fli_dead_places *places = fli_load_own(&queue->places);
+    if (places == NULL && fli_load_own(&queue->pile.count) == 0)
+        return false;
+    *object = places != NULL ? fli_spill_take(places, &queue->pile, magazines)
+                             : fli_pile_take(&queue->pile, magazines);
+    return object->type != NULL;
 }
 
 void fli_queue_flush_owner(struct fli_thread *thread)
 {
-    fli_pile_give_empties(&thread->queue->pile, &thread->heap->backing, &thread->owner.counters, false);
+    struct fli_queue *queue = thread->queue;
+    struct fli_backing *backing = &thread->heap->backing;
+    fli_pile_give_empties(&queue->pile, backing, &thread->owner.counters, false);
+    if (fli_load_own(&queue->places) != NULL && fli_queue_placed(queue) == 0)
+        give_places(queue, backing, &thread->owner.counters);
 }
 
 /* ---- What is left to the heap. */
@@ -64,7 +123,7 @@ static struct fli_queue *take_left(struct fl_heap *heap)
     return left;
 }
 
-/* Moves what waits in the queue of the service thread. */
+/* Moves what waits in the queue of the service thread, which has no places. */
 static void take_served(struct fl_heap *heap, struct fli_pile *pile)
 {
     fli_lock(&heap->service_lock);
@@ -81,10 +140,12 @@ bool fli_queue_adopt_owner(struct fli_thread *thread)
     struct fli_queue *left = take_left(heap);
     if (left == NULL) {
         take_served(heap, &thread->queue->pile);
-        return true;
+    } else {
+        fli_pile_move(&thread->queue->pile, &left->pile);
+        fli_store_own(&thread->queue->places, fli_load_own(&left->places));
+        free(left);
     }
-    fli_pile_move(&thread->queue->pile, &left->pile);
-    free(left);
+    fli_queue_prepare_owner(thread);
     return true;
 }
 
@@ -99,3 +160,5 @@ bool fli_queue_settle_owner(struct fli_thread *thread)
         fli_store_hint(&thread->is_pending, 1);
     return left;
 }
+
+_Static_assert(sizeof(struct fli_dead_places) <= sizeof(void *[FLI_MAGAZINE_SLOTS]), "places fit a magazine");

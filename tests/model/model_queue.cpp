@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A model check of how objects that end later change hands: src/heap/queue.c and src/heap/pile.c themselves, compiled
+ * A model check of how objects that end later change hands: src/heap/queue.c, spill.c and pile.c themselves, compiled
  * over model_atomic.h, run by Relacy (model_check.h).
  *
  * One OS thread puts an object where another thread has to find it, and alerts that one. The other thread passes
@@ -43,6 +43,7 @@ template <typename scenario> struct queue_model : rl::test_suite<scenario, 2> {
     fl_heap heap;
     fli_mutex registry_lock;
     fli_thread giver, taker, service;
+    fli_dead dead; /* no thread runs anything */
     fl_type type;
     node object;
     unsigned taken;
@@ -54,6 +55,7 @@ template <typename scenario> struct queue_model : rl::test_suite<scenario, 2> {
     void lay_out_thread(fli_thread *thread, unsigned place)
     {
         thread->heap = &heap;
+        thread->dead = &dead;
         thread->queue = ::new (places[place].bytes) fli_queue();
         thread->in_heap.next = nullptr;
         fli_store_relaxed(&thread->is_pending, 0);
@@ -62,6 +64,7 @@ template <typename scenario> struct queue_model : rl::test_suite<scenario, 2> {
     void before()
     {
         registry = &registry_lock;
+        dead.runs = false;
         fli_mutex_init(&registry_lock, FLI_RANK_REGISTRY);
         fli_mutex_init(&heap.service_lock, FLI_RANK_SERVICE);
         fli_store_relaxed(&heap.left_queues, nullptr);
@@ -149,7 +152,7 @@ struct served : queue_model<served> {
 
 } // namespace
 
-/* ---- In place of the files that queue.c and pile.c use. */
+/* ---- In place of the files that queue.c, spill.c and pile.c use. */
 
 void fli_registry_lock(void)
 {

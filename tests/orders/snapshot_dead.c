@@ -5,7 +5,7 @@
  * once. What does not count in the child lives there for ever, so objects may be missing. What is done to an object
  * that was taken is left out: it happens in callbacks, before which a compiler stores what the library has changed.
  *
- * usage: snapshot_dead stack|under|spill|refill|linked|pile|adopted|kept
+ * usage: snapshot_dead stack|under|spill|refill|linked|pile|adopted|placed|kept
  */
 #include "snapshot.h"
 
@@ -198,6 +198,43 @@ static void pile(void)
     snapshot_each(pile_take_and_put, look, NULL);
 }
 
+/* ---- A queue. */
+
+static void look_at_queue(void *context)
+{
+    struct fli_queue *queue = thread->queue;
+    const struct fli_dead_places *places = fli_load_own(&queue->places);
+    (void)context;
+    memset(seen, 0, sizeof seen);
+    for (size_t i = 0; i < fli_queue_placed(queue); i++)
+        see(fli_dead_at(places, i));
+    see_pile(&queue->pile);
+}
+
+static void prepare(void *context)
+{
+    (void)context;
+    fli_queue_prepare_owner(thread);
+}
+
+/* What the next magazine has held. */
+static void soil_magazine(void)
+{
+    struct fli_magazine *magazine = fli_pile_obtain_empty(thread);
+    SNAPSHOT_ASSERT(magazine != NULL);
+    memset(magazine->slots, 1, sizeof magazine->slots);
+    fli_stack_push_mpmc(&heap->backing.pool.empty, magazines(), magazine, &thread->owner.counters);
+}
+
+static void placed(void)
+{
+    struct fli_dead_object next = object(came);
+    nodes[came++].has_died = true;
+    SNAPSHOT_ASSERT(fli_queue_put_owner(thread, next));
+    soil_magazine();
+    snapshot_each(prepare, look_at_queue, NULL);
+}
+
 /* ---- Kept objects. */
 
 static struct fl_constructed_type kept_type = {.type = {.name = "kept"}, .keep_bytes = 1 << 20};
@@ -262,8 +299,8 @@ static void under(void)
 static const struct {
     const char *name;
     void (*run)(void);
-} scenarios[] = {{"stack", stack},   {"under", under}, {"spill", put_full},  {"refill", refill},
-                 {"linked", linked}, {"pile", pile},   {"adopted", adopted}, {"kept", kept}};
+} scenarios[] = {{"stack", stack}, {"under", under},     {"spill", put_full}, {"refill", refill}, {"linked", linked},
+                 {"pile", pile},   {"adopted", adopted}, {"placed", placed},  {"kept", kept}};
 
 int main(int argc, char **argv)
 {

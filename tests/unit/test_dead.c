@@ -156,6 +156,25 @@ static void see_pile(struct watch *watch, struct fli_pile *pile)
     }
 }
 
+static void see_places(struct watch *watch, struct fli_dead_places *places)
+{
+    for (uint32_t i = 0; i < fli_load_own(&places->count); i++)
+        see(watch, fli_dead_at(places, i));
+    see_pile(watch, &places->pile);
+}
+
+static void see_queue(struct watch *watch, struct fli_queue *queue)
+{
+    const struct fli_dead_places *places = fli_load_own(&queue->places);
+    struct fli_dead_places copy;
+    see_pile(watch, &queue->pile);
+    if (places == NULL)
+        return;
+    READ(watch, places, &copy);
+    copy.pile = (struct fli_pile){0};
+    see_places(watch, &copy);
+}
+
 /* Returns the list behind it. */
 static const struct fli_dead *see_list(struct watch *watch, const struct fli_dead *list)
 {
@@ -167,9 +186,7 @@ static const struct fli_dead *see_list(struct watch *watch, const struct fli_dea
     watch->lists[watch->list_count++] = list;
     if (watch->list_count == LISTS)
         snprintf(watch->wrong, sizeof watch->wrong, "a thread has too many lists");
-    for (uint32_t i = 0; i < fli_load_own(&copy.places.count); i++)
-        see(watch, fli_dead_at(&copy.places, i));
-    see_pile(watch, &copy.places.pile);
+    see_places(watch, &copy.places);
     return copy.next;
 }
 
@@ -185,7 +202,7 @@ static void look(struct watch *watch)
     for (const struct fli_dead *other = list; other != NULL && watch->wrong[0] == '\0';)
         other = see_list(watch, other);
     READ(watch, watch->thread->queue, &pending);
-    see_pile(watch, &pending.pile);
+    see_queue(watch, &pending);
 }
 
 static void be_looked_at(void (*body)(struct fl_thread *), struct bed *bed)

@@ -157,7 +157,8 @@ static void note_live(struct fl_thread *thread, struct node *node)
     if (node->number % 1000 != 0)
         return;
     const struct fli_thread *whole = fli_thread_of(thread);
-    size_t waiting = fli_load_own(&whole->dead->places.pile.count) + fli_load_own(&whole->queue->pile.count);
+    size_t waiting = fli_load_own(&whole->dead->places.pile.count) + fli_load_own(&whole->queue->pile.count) +
+                     fli_queue_placed(whole->queue);
     if (waiting > seen.most_live)
         seen.most_live = waiting;
 }
@@ -522,6 +523,36 @@ static void what_a_thread_leaves_is_adopted_by_the_next_run(void **state)
     end_bed(&bed);
 }
 
+static void *leave_in_the_middle(void *unused)
+{
+    (void)unused;
+    struct fl_thread *thread = fl_thread_attach(leaver.heap);
+    drop(thread, new_tree(thread, &finalized, 1, leaver.objects));
+    assert_int_equal(fl_run_pending(thread, fl_budget_objects(leaver.objects / 2)), 1);
+    fl_thread_flush(thread);
+    assert_int_equal(fl_thread_detach(thread), 0);
+    return NULL;
+}
+
+static void what_a_run_has_not_come_to_is_left_too(void **state)
+{
+    (void)state;
+    struct bed bed = bed_of_later(FL_LATER_CODE);
+    leaver.heap = bed.heap;
+    leaver.objects = 3000;
+    for (unsigned round = 0; round < 4; round++) {
+        run_on_thread(leave_in_the_middle, NULL);
+        run_on_thread(leave_in_the_middle, NULL);
+        assert_sound(bed.heap);
+        while (round % 2 == 0 && fl_run_pending(bed.thread, fl_budget_objects(10)) == 1)
+            assert_sound(bed.heap);
+        run_all(bed.thread);
+        assert_int_equal(seen.ended, 2 * leaver.objects * (round + 1));
+        assert_int_equal(stats_of(bed.heap).live_blocks, 0);
+    }
+    end_bed(&bed);
+}
+
 static void a_heap_with_pending_objects_cannot_be_destroyed(void **state)
 {
     (void)state;
@@ -784,6 +815,7 @@ int main(void)
         PENDING_TEST(nothing_begins_once_the_time_is_over),
         PENDING_TEST(graphs_of_any_size_end_in_short_calls),
         PENDING_TEST(what_a_thread_leaves_is_adopted_by_the_next_run),
+        PENDING_TEST(what_a_run_has_not_come_to_is_left_too),
         PENDING_TEST(a_heap_with_pending_objects_cannot_be_destroyed),
         PENDING_TEST(what_dies_in_destructors_is_pending_on_the_heap),
         PENDING_TEST(the_child_of_a_fork_runs_what_threads_left_behind_had_pending),
