@@ -8,12 +8,15 @@
  *     destroy/warm   a hundred nodes that have just been made
  *
  *     later          the two million again, on Freelane alone
+ *     later/tree     ten million nodes
+ *     later/list     a list with ten million children, which its clear_some drops 16 at a time
  *
  *         direct     fl_dealloc of the root destroys them
  *         queued     fl_dealloc only queues the root. fl_run_pending destroys the nodes, 100 microseconds at a time;
  *                    share_within is the share of its calls that take at most 200 microseconds of the thread's time
  *
- * Only the destruction is timed, per node. --quick and --smoke make the trees of `later` smaller.
+ * Only the destruction is timed, per node. --quick and --smoke make the trees of `later` smaller; the former leaves out
+ * the other two.
  */
 #include "time/harness.h"
 
@@ -29,7 +32,7 @@ namespace bench
 namespace
 {
 
-constexpr size_t kCold = 2000000, kWarm = 100, kQuick = 100000;
+constexpr size_t kCold = 2000000, kWarm = 100, kQuick = 100000, kMost = 10000000, kPiece = 16;
 constexpr uint64_t kBudget = 100;                /* of a call of fl_run_pending, in microseconds */
 constexpr int64_t kLongest = 2 * kBudget * 1000; /* what a call should take at most, in nanoseconds */
 constexpr size_t kSwept = 64 << 20;
@@ -87,6 +90,17 @@ template <class B> __attribute__((noinline)) void destroy(B &backend, Node *node
     backend.free(node, sizeof(Node));
 }
 
+/* A list: its stamp is the number of its children, the array of these its first word. */
+bool clear_some_of_list(struct fl_thread *thread, void *object, const struct fl_type *)
+{
+    Node *list = static_cast<Node *>(object);
+    Node **children = reinterpret_cast<Node **>(list->first);
+    const struct fl_type *type = reinterpret_cast<const struct fl_type *>(list->second);
+    for (size_t i = 0; i < kPiece && list->stamp > 0; i++)
+        fl_dealloc(thread, children[--list->stamp], type);
+    return list->stamp > 0;
+}
+
 /* The same nodes, which end later. */
 class Queued : public Freelane
 {
@@ -94,8 +108,17 @@ class Queued : public Freelane
     void destroy(Node *root)
     {
         fl_dealloc(thread(), root, type());
-        while (*fl_thread_pending(thread()))
-            run();
+        run_all();
+    }
+    void destroy_list(std::vector<Node *> &children)
+    {
+        Node *list = static_cast<Node *>(fl_type_alloc(thread(), list_type()));
+        *list = {children.size(),
+                 reinterpret_cast<Node *>(children.data()),
+                 reinterpret_cast<Node *>(const_cast<struct fl_type *>(type())),
+                 {}};
+        fl_dealloc(thread(), list, list_type());
+        run_all();
     }
     double share_within() const
     {
@@ -115,6 +138,24 @@ class Queued : public Freelane
             return fl_type_ready(&type, nullptr, nullptr, 0) == 0;
         }();
         return ready ? &type : nullptr;
+    }
+    static const struct fl_type *list_type()
+    {
+        static struct fl_type type;
+        static const bool ready = [] {
+            type.name = "queued list";
+            type.size = sizeof(Node);
+            type.clear_some = clear_some_of_list;
+            type.flags = FL_TYPE_HAS_WORDS | FL_TYPE_LATER;
+            type.words_offset = offsetof(Node, payload);
+            return fl_type_ready(&type, nullptr, nullptr, 0) == 0;
+        }();
+        return ready ? &type : nullptr;
+    }
+    void run_all()
+    {
+        while (*fl_thread_pending(thread()))
+            run();
     }
     static int64_t now_of_thread()
     {
@@ -140,14 +181,19 @@ void destroy(Queued &backend, Node *root)
 
 /* ---- Trees. */
 
-/* The nodes of a tree, the children of `i` being 2 * i + 1 and 2 * i + 2. */
-template <class B> Node *make_tree(B &backend, std::vector<Node *> &nodes, uint64_t *random)
+template <class B> void make_nodes(B &backend, std::vector<Node *> &nodes, uint64_t *random)
 {
     for (Node *&node : nodes)
         node = make(backend);
     if (random)
         for (size_t i = nodes.size() - 1; i > 0; i--)
             std::swap(nodes[i], nodes[random_below(random, static_cast<uint32_t>(i + 1))]);
+}
+
+/* The nodes of a tree, the children of `i` being 2 * i + 1 and 2 * i + 2. */
+template <class B> Node *make_tree(B &backend, std::vector<Node *> &nodes, uint64_t *random)
+{
+    make_nodes(backend, nodes, random);
     for (size_t i = 0; i < nodes.size(); i++) {
         size_t child = 2 * i + 1;
         *nodes[i] = {i,
@@ -196,10 +242,30 @@ void run_direct(benchmark::State &state)
     run_deaths(state, backend, quick ? kQuick : kCold);
 }
 
-void run_queued(benchmark::State &state)
+void run_queued(benchmark::State &state, size_t count)
 {
     Queued backend;
-    run_deaths(state, backend, quick ? kQuick : kCold);
+    run_deaths(state, backend, quick ? kQuick : count);
+    state.counters["share_within"] = backend.share_within();
+}
+
+void run_list(benchmark::State &state)
+{
+    using Clock = std::chrono::steady_clock;
+    Queued backend;
+    std::vector<Node *> nodes(quick ? kQuick : kMost);
+    uint64_t random = 24;
+    std::chrono::duration<double> spent{0};
+    for (auto _ : state) {
+        make_nodes(backend, nodes, &random);
+        for (Node *node : nodes)
+            *node = {};
+        sweep();
+        Clock::time_point begin = Clock::now();
+        backend.destroy_list(nodes);
+        spent += Clock::now() - begin;
+    }
+    state.counters["s_per_op"] = spent.count() / static_cast<double>(state.iterations() * nodes.size());
     state.counters["share_within"] = backend.share_within();
 }
 
@@ -226,7 +292,13 @@ void add_later()
 {
     auto purge = [](const benchmark::State &) { Freelane::purge(); };
     bench::add("later", "direct", run_direct, purge);
-    bench::add("later", "queued", run_queued, purge);
+    bench::add(
+        "later", "queued", [](benchmark::State &state) { run_queued(state, kCold); }, purge);
+    if (leaves_out_slow)
+        return;
+    bench::add(
+        "later/tree", "queued", [](benchmark::State &state) { run_queued(state, kMost); }, purge);
+    bench::add("later/list", "queued", run_list, purge);
 }
 
 const ReportTable kLater = {

@@ -6,6 +6,7 @@
  * In checked builds all calls come here, and a bit per block tells whether the block is live.
  */
 #include "api/alloc.h"
+#include "api/pending.h"
 #include "api/serve.h"
 #include "base/check.h"
 #include "base/watch.h"
@@ -76,7 +77,7 @@ static size_t refill(struct fli_thread *thread, unsigned class_index, bool press
     bool in_haste = thread->owner.realtime || fli_reserve_keeps(&thread->owner, class_index);
     if (fli_deferred_is_waiting(&heap->deferred) && !in_haste)
         fli_bound_advance_deferred(heap);
-    if (FLI_UNLIKELY(fli_decay_is_due(&heap->decay)) && !in_haste)
+    if (FLI_UNLIKELY(fli_decay_is_due(&heap->decay)) && !in_haste && !fli_pending_leave_upkeep(thread))
         fli_decay_look(heap);
     return fli_exchange_refill_owner(fli_thread_cache(thread, class_index), class_index, &heap->backing,
                                      &thread->owner, pressed);

@@ -5,6 +5,7 @@
  * deferred blocks, or gives it to the large blocks.
  */
 #include "api/free.h"
+#include "api/pending.h"
 #include "api/serve.h"
 #include "base/watch.h"
 #include "heap/profile.h"
@@ -52,12 +53,12 @@ static enum fli_verdict end_life(struct fli_slabs *slabs, unsigned class_index, 
     return fli_block_mark_live(slabs, class_index, block, false) ? FLI_IN_ORDER : FLI_DOUBLE_FREE;
 }
 
-/* After blocks have left the caches: the heap's upkeep, unless the thread leaves that to others. */
-static inline void keep_up(struct fli_thread *thread)
+/* After blocks have left the caches: the heap's upkeep, unless the thread leaves that to others or to later. */
+static inline __attribute__((always_inline)) void keep_up(struct fli_thread *thread)
 {
-    if (FLI_UNLIKELY(thread->owner.realtime))
+    if (FLI_UNLIKELY(thread->owner.realtime) || fli_pending_leave_upkeep(thread))
         return;
-    if (FLI_UNLIKELY(fli_exchange_has_given_much_owner(&thread->owner)))
+    if (FLI_UNLIKELY(fli_exchange_has_given_owner(&thread->owner, 1)))
         fli_bound_keep(thread->heap);
     if (FLI_UNLIKELY(fli_decay_is_due(&thread->heap->decay)))
         fli_decay_look(thread->heap);

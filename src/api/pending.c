@@ -4,11 +4,17 @@
  *
  * While it runs, it is the drain of the list of the present stack (destroy.c), and says so there. So all that its
  * callbacks drop goes to the queue, and nothing is left on the list when the budget is used up.
+ *
+ * A budget of time also counts the upkeep of the heap: returning to the OS what the callbacks have freed. Slow halves of
+ * frees and allocations leave it to the run, which takes one step before it looks at the clock. What a look of decay
+ * (heap/decay.h) has left when nothing else is pending keeps the byte of the thread set.
  */
 #include "api/pending.h"
 #include "api/destroy.h"
 #include "api/serve.h"
 #include "base/check.h"
+#include "heap/bound.h"
+#include "heap/decay.h"
 #include "heap/service.h"
 #include "heap/trace.h"
 
@@ -77,14 +83,28 @@ static struct meter meter_of(struct fl_budget budget)
     return meter;
 }
 
-static bool is_late(struct meter *meter)
+/* Takes a step of the upkeep that has been left to the run. */
+FLI_COLD static void keep_up(struct fli_thread *thread)
 {
+    struct fl_heap *heap = thread->heap;
+    if (fli_decay_is_due(&heap->decay))
+        fli_decay_step(heap);
+    else if (fli_exchange_has_given_owner(&thread->owner, FLI_EXCHANGE_NOTICE_STEPS))
+        fli_bound_step(heap);
+}
+
+static bool is_late(struct fli_thread *thread, struct meter *meter)
+{
+    if (thread->timed == FLI_TIMED_UPKEEP)
+        keep_up(thread);
+    thread->timed = FLI_TIMED;
     meter->untimed = UNTIMED;
     return fli_grace_now() >= meter->deadline;
 }
 
 /* Whether the budget allows the object to begin. */
-static inline __attribute__((always_inline)) bool may_begin(struct meter *meter, const struct fl_type *type)
+static inline __attribute__((always_inline)) bool may_begin(struct fli_thread *thread, struct meter *meter,
+                                                            const struct fl_type *type)
 {
     if (meter->objects-- == 0)
         return false;
@@ -92,7 +112,7 @@ static inline __attribute__((always_inline)) bool may_begin(struct meter *meter,
         return true;
     bool timed = type->kind != FL_DEALLOC_CLEAR || type->clear_some != NULL || meter->untimed == 0;
     meter->untimed--;
-    return !timed || !is_late(meter);
+    return !timed || !is_late(thread, meter);
 }
 
 /* ---- The run. */
@@ -144,7 +164,7 @@ static inline __attribute__((always_inline)) void run_inline(struct fli_thread *
     if (run.list != NULL)
         run.list->drain.caller = FLI_FRAME_HERE;
     while (take(thread, &object)) {
-        if (!may_begin(meter, object.type)) {
+        if (!may_begin(thread, meter, object.type)) {
             fli_queue_put_owner(thread, object);
             return;
         }
@@ -164,6 +184,23 @@ __attribute__((noinline)) static void run_queue_judging(struct fli_thread *threa
     run_inline(thread, list, meter, true);
 }
 
+/* Ends a run with a budget of time. If nothing is pending, goes on with upkeep as long as there is time. Returns whether
+ * anything is pending. */
+static bool settle_in_time(struct fli_thread *thread, struct meter *meter)
+{
+    const struct fli_decay *decay = &thread->heap->decay;
+    bool is_left = fli_queue_settle_owner(thread), is_over = is_left || is_late(thread, meter);
+    /* A step may do nothing, as a trim is under way. */
+    for (size_t rest, last = SIZE_MAX; !is_over && (rest = fli_decay_rest(decay)) != 0 && rest < last; last = rest) {
+        thread->timed = FLI_TIMED_UPKEEP;
+        is_over = is_late(thread, meter);
+    }
+    thread->timed = FLI_NOT_TIMED;
+    if (!is_left && fli_decay_rest(decay) != 0)
+        fli_store_hint(&thread->is_pending, 1);
+    return is_left;
+}
+
 int fl_run_pending(struct fl_thread *face, struct fl_budget budget)
 {
     if (budget.objects == 0 && budget.microseconds == 0) {
@@ -178,7 +215,7 @@ int fl_run_pending(struct fl_thread *face, struct fl_budget budget)
         run_queue_judging(thread, fli_dead_find_owner(thread, true), &meter);
     else
         run_queue(thread, fli_dead_find_owner(thread, true), &meter);
-    bool is_left = fli_queue_settle_owner(thread);
+    bool is_left = meter.deadline != 0 ? settle_in_time(thread, &meter) : fli_queue_settle_owner(thread);
     if (fli_trace_calls(thread)) /* looks after the byte was cleared, so that no trace is missed */
         fli_trace_attend(thread);
     return is_left;

@@ -7,6 +7,24 @@
 
 #include "heap/thread.h"
 
+/* What struct fli_thread says of fl_run_pending with a budget of time. The heap's upkeep that comes with frees and
+ * allocations is then left to it, so that the budget counts it. It takes steps between two objects. */
+enum {
+    FLI_NOT_TIMED,
+    FLI_TIMED,        /* it runs, unless the host has left it */
+    FLI_TIMED_UPKEEP, /* upkeep has been left to it */
+};
+
+/* Leaves upkeep that may be due to a fl_run_pending with a budget of time. Returns whether there is one on the stack. */
+static inline __attribute__((always_inline)) bool fli_pending_leave_upkeep(struct fli_thread *thread)
+{
+    if (FLI_LIKELY(thread->timed == FLI_NOT_TIMED))
+        return false;
+    bool runs = FLI_FRAME_BEGIN <= thread->dead->drain.caller.address;
+    thread->timed = runs ? FLI_TIMED_UPKEEP : FLI_NOT_TIMED;
+    return runs;
+}
+
 /* Whether dead objects of the type end later in the thread's heap. For a stand-in: whether they might. */
 static inline bool fli_pending_is_later(const struct fli_thread *thread, const struct fl_type *type)
 {

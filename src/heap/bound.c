@@ -46,12 +46,18 @@ static size_t adapt_locked(struct fl_heap *heap)
     return above;
 }
 
-/* Notes that the bound made a trim take so many bytes of slabs, to see later how many the program takes back. */
-static void note_trim_locked(struct fl_heap *heap, size_t bytes)
+/* Notes that the bound made a trim take so many bytes of slabs, to see later how many the program takes back. Trims that
+ * take only a step count as one until they come to a slice. */
+static void note_trim_locked(struct fl_heap *heap, size_t bytes, size_t most)
 {
     fli_assert_held(&heap->trim_lock);
-    heap->bound.took = bytes;
-    heap->bound.reused_before = reused_bytes(&heap->backing.slabs);
+    struct fli_bound *bound = &heap->bound;
+    if (most < FLI_TRIM_SLICE && bound->took > 0 && bound->took < FLI_TRIM_SLICE) {
+        bound->took += bytes;
+        return;
+    }
+    bound->took = bytes;
+    bound->reused_before = reused_bytes(&heap->backing.slabs);
 }
 
 void fli_bound_fall_locked(struct fl_heap *heap, size_t bytes)
@@ -70,19 +76,30 @@ static size_t at_work(const struct fl_heap *heap, size_t above)
     return fli_max(above, fli_min(heap->options.retain_bytes, AT_WORK));
 }
 
-void fli_bound_keep(struct fl_heap *heap)
+/* Trims a heap that holds more than its bound, `most` bytes at once. */
+static void keep(struct fl_heap *heap, size_t most)
 {
     struct fli_backing *backing = &heap->backing;
     if (fli_trim_held_bytes(backing) <= at_work(heap, fli_load_hint(&heap->bound.above)) ||
         !fli_trylock(&heap->trim_lock))
         return;
     int saved = errno;
-    size_t above = adapt_locked(heap), most = at_work(heap, above);
+    size_t above = adapt_locked(heap), allowed = at_work(heap, above);
     size_t held = fli_trim_held_bytes(backing);
-    if (held > most)
-        note_trim_locked(heap, fli_trim_slice_locked(heap, held - most + above / 2));
+    if (held > allowed)
+        note_trim_locked(heap, fli_trim_slice_locked(heap, fli_min(held - allowed + above / 2, most)), most);
     fli_unlock(&heap->trim_lock);
     errno = saved;
+}
+
+void fli_bound_keep(struct fl_heap *heap)
+{
+    keep(heap, FLI_TRIM_SLICE);
+}
+
+void fli_bound_step(struct fl_heap *heap)
+{
+    keep(heap, FLI_TRIM_STEP);
 }
 
 void fli_bound_advance_deferred(struct fl_heap *heap)
@@ -108,7 +125,7 @@ static void trim_at_flush_locked(struct fl_heap *heap)
     size_t above = adapt_locked(heap);
     size_t held = fli_trim_held_bytes(&heap->backing);
     if (held > above)
-        note_trim_locked(heap, fli_trim_down_locked(heap, held, above / 2));
+        note_trim_locked(heap, fli_trim_down_locked(heap, held, above / 2), FLI_TRIM_SLICE);
 }
 
 void fli_bound_keep_at_flush(struct fl_heap *heap, bool last)

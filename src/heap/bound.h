@@ -44,6 +44,10 @@ void fli_bound_fall_locked(struct fl_heap *heap, size_t bytes);
  * way. */
 void fli_bound_keep(struct fl_heap *heap);
 
+/* Does the same in a step that takes some ten microseconds, for a thread that is to be done in time. It comes more
+ * often. */
+void fli_bound_step(struct fl_heap *heap);
+
 /* Takes a step with deferred blocks (fli_deferred_advance). If it has released any, does the same as
  * fli_bound_keep. */
 void fli_bound_advance_deferred(struct fl_heap *heap);

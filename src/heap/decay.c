@@ -93,7 +93,31 @@ static size_t take_due(struct fli_decay *decay, size_t held, bool was_silent)
     return bytes;
 }
 
-static void look_locked(struct fl_heap *heap, uint64_t now)
+/* Begins a look. Returns what it is to return. */
+static size_t begin_look_locked(struct fl_heap *heap, uint64_t late)
+{
+    fli_assert_held(&heap->trim_lock);
+    struct fli_decay *decay = &heap->decay;
+    bool was_silent = late > LOOKS_PER_PERIOD * decay->step;
+    if (was_silent)
+        begin_period_locked(heap, true);
+    decay->empty_low = fli_min(decay->empty_low, fli_trim_empty_bytes(&heap->backing));
+    size_t bytes = take_due(decay, fli_decay_held(heap), was_silent);
+    decay->hurries = bytes == LOOK_BYTES;
+    return bytes;
+}
+
+static void end_look_locked(struct fl_heap *heap, uint64_t now)
+{
+    fli_assert_held(&heap->trim_lock);
+    struct fli_decay *decay = &heap->decay;
+    if (++decay->looks >= LOOKS_PER_PERIOD)
+        begin_period_locked(heap, false);
+    fli_store_hint(&decay->next, now + (decay->hurries ? decay->step / HURRY : decay->step));
+}
+
+/* Takes a look, or goes on with it, and returns at most `most` bytes. */
+static void look_locked(struct fl_heap *heap, uint64_t now, size_t most)
 {
     fli_assert_held(&heap->trim_lock);
     struct fli_decay *decay = &heap->decay;
@@ -102,25 +126,34 @@ static void look_locked(struct fl_heap *heap, uint64_t now)
         return; /* another thread has taken it */
     if (fli_load_own(&heap->walk) != NULL)
         return; /* a walk holds on to the slabs that it has seen */
-    bool was_silent = now - next > LOOKS_PER_PERIOD * decay->step;
-    if (was_silent)
-        begin_period_locked(heap, true);
-    decay->empty_low = fli_min(decay->empty_low, fli_trim_empty_bytes(&heap->backing));
-    size_t bytes = take_due(decay, fli_decay_held(heap), was_silent);
+    size_t rest = fli_load_own(&decay->rest);
+    if (rest == 0)
+        rest = begin_look_locked(heap, now - next);
+    size_t bytes = fli_min(rest, most);
     if (bytes > 0)
         give_back_locked(heap, bytes);
-    if (++decay->looks >= LOOKS_PER_PERIOD)
-        begin_period_locked(heap, false);
-    fli_store_hint(&decay->next, now + (bytes == LOOK_BYTES ? decay->step / HURRY : decay->step));
+    fli_store_hint(&decay->rest, rest - bytes);
+    if (rest == bytes)
+        end_look_locked(heap, now);
 }
 
-void fli_decay_look(struct fl_heap *heap)
+static void look(struct fl_heap *heap, size_t most)
 {
     fli_caretaker_return(heap);
     if (!fli_trylock(&heap->trim_lock))
         return;
     int saved = errno;
-    look_locked(heap, fli_grace_now_about());
+    look_locked(heap, fli_grace_now_about(), most);
     fli_unlock(&heap->trim_lock);
     errno = saved;
+}
+
+void fli_decay_look(struct fl_heap *heap)
+{
+    look(heap, SIZE_MAX);
+}
+
+void fli_decay_step(struct fl_heap *heap)
+{
+    look(heap, FLI_TRIM_STEP);
 }

@@ -12,7 +12,9 @@
  *
  * A look is taken by a slow half that finds it due, eight times in a period. So a heap that falls quiet shrinks as long
  * as a trickle of allocations or frees goes on. After a silence longer than a period the first look makes all that is
- * held due at once. A look returns no more than a thread can be made to wait for; the next one comes earlier then.
+ * held due at once. A look returns no more than a thread can be made to wait for; the next one comes earlier then. A
+ * thread that is to be done in time takes a look in steps. Meanwhile the look stays due, and whoever comes next goes on
+ * with it.
  *
  * The bound on what the heap holds (bound.h) falls by what goes back.
  */
@@ -32,7 +34,9 @@ struct fli_decay {
     uint64_t step;             /* ns between two looks, constant; 0: there is no decay */
     FLI_ATOMIC(uint64_t) next; /* when the next look is due, fli_grace_now_about */
     unsigned looks;            /* taken in this period */
+    bool hurries;              /* the look at hand returns as much as one may: the next one comes earlier */
     size_t low, due;           /* bytes */
+    FLI_ATOMIC(size_t) rest;   /* bytes that the look at hand has not returned yet */
     size_t empty_low;          /* the least bytes of empty magazines */
     /* heap->trimmed_bytes when the period began, and when metadata last went back. */
     uint64_t trimmed, trimmed_with_metadata;
@@ -43,6 +47,15 @@ void fli_decay_init(struct fl_heap *heap);
 
 /* Takes a look, unless a trim is under way. No lock may be held. Keeps errno. */
 FLI_COLD void fli_decay_look(struct fl_heap *heap);
+
+/* Takes a step of a look (trim.h), unless a trim is under way. */
+FLI_COLD void fli_decay_step(struct fl_heap *heap);
+
+/* Bytes that further steps of the look at hand are to return. A hint. */
+static inline size_t fli_decay_rest(const struct fli_decay *decay)
+{
+    return fli_load_hint(&decay->rest);
+}
 
 /* Bytes that the heap holds, as a number of a moment ago. */
 size_t fli_decay_held(struct fl_heap *heap);

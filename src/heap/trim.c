@@ -11,9 +11,6 @@
 #include "memory/slab_list.h"
 #include "memory/stray.h"
 
-/* The bytes of a slice: twice what a thread gives away between two looks at the bound (exchange.c). */
-enum { TRIM_SLICE_BYTES = 2 << 20 };
-
 /* One trim: what it works on and what it has done. */
 struct trim {
     struct fli_backing *backing;
@@ -345,10 +342,9 @@ static unsigned class_with_most_pooled(struct fli_backing *backing)
 size_t fli_trim_slice_locked(struct fl_heap *heap, size_t bytes)
 {
     struct trim trim = begin_locked(heap, 0);
-    size_t slice = fli_min(bytes, TRIM_SLICE_BYTES);
-    if (fli_trim_free_slab_bytes(trim.backing) < slice)
-        send_some_home(&trim, class_with_most_pooled(trim.backing), slice);
-    trim.free = slice;
+    if (fli_trim_free_slab_bytes(trim.backing) < bytes)
+        send_some_home(&trim, class_with_most_pooled(trim.backing), bytes);
+    trim.free = bytes;
     retire_from_homes(&trim);
     finish(&trim, heap);
     return trim.emptied;

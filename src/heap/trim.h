@@ -29,9 +29,12 @@
  * under way, never for a grace period. */
 size_t fli_trim(struct fl_heap *heap, size_t retain);
 
-/* Takes one step towards holding `bytes` bytes less. The step is only as large as it takes to keep up with the
- * frees, because the freeing thread waits for it. Returns the bytes of the slabs that it has retired. Under the trim
- * lock. */
+/* What a freeing thread can be made to wait for, in bytes: a slice, twice what a thread gives away between two looks at the
+ * bound (exchange.h); or a step, which takes some ten microseconds, and comes after a part of that. */
+enum { FLI_TRIM_SLICE = 2 << 20, FLI_TRIM_STEP = 2 * FLI_SLAB_BYTES };
+
+/* Takes a slice or a step of `bytes` bytes towards holding less. Returns the bytes of the slabs that it has retired. Under
+ * the trim lock. */
 size_t fli_trim_slice_locked(struct fl_heap *heap, size_t bytes);
 
 /* Returns about `bytes` bytes to the OS: of warm slabs, then of slabs that are all free, then of pooled blocks and of

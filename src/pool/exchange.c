@@ -6,9 +6,6 @@
 #include "pool/realtime.h"
 #include "pool/reserve.h"
 
-/* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. */
-enum { MAGAZINES_PER_NOTICE = FLI_RARE_PATHS ? 1 : 16, BYTES_PER_NOTICE = 1 << 20 };
-
 /* How many blocks of a class a thread gets at first from a shared slab (home.h). */
 enum { FIRST_BLOCKS = 12 };
 
@@ -18,14 +15,6 @@ static void note_given(size_t blocks, unsigned class_index, struct fli_owner *ow
 {
     owner->given_bytes += (uint32_t)(blocks * fli_class_bytes(class_index));
     owner->given_magazines++;
-}
-
-bool fli_exchange_has_given_much_owner(struct fli_owner *owner)
-{
-    if (owner->given_magazines < MAGAZINES_PER_NOTICE && owner->given_bytes < BYTES_PER_NOTICE)
-        return false;
-    owner->given_magazines = owner->given_bytes = 0;
-    return true;
 }
 
 bool fli_exchange_send_home_owner(void *block, unsigned class_index, struct fli_backing *backing,

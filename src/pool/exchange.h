@@ -44,9 +44,24 @@ static inline unsigned fli_exchange_many(unsigned capacity)
 bool fli_exchange_send_home_owner(void *block, unsigned class_index, struct fli_backing *backing,
                                   struct fli_owner *owner);
 
-/* Whether the thread has given away so much since this was last true that the heap should look at its bound. The
+/* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. A thread that is
+ * to be done in time has it take steps of a trim instead of one slice (heap/trim.h), so many of them. */
+enum {
+    FLI_EXCHANGE_NOTICE_MAGAZINES = FLI_RARE_PATHS ? 1 : 16,
+    FLI_EXCHANGE_NOTICE_BYTES = 1 << 20,
+    FLI_EXCHANGE_NOTICE_STEPS = 16,
+};
+
+/* Whether the thread has given away so much, or the part of it that is worth a step, since this was last true. The
  * owning thread only. */
-bool fli_exchange_has_given_much_owner(struct fli_owner *owner);
+static inline bool fli_exchange_has_given_owner(struct fli_owner *owner, unsigned part)
+{
+    if (owner->given_magazines < fli_max(FLI_EXCHANGE_NOTICE_MAGAZINES / part, 1) &&
+        owner->given_bytes < FLI_EXCHANGE_NOTICE_BYTES / part)
+        return false;
+    owner->given_magazines = owner->given_bytes = 0;
+    return true;
+}
 
 /* Gives the pool a magazine with blocks. */
 void fli_exchange_pool_filled_owner(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,

@@ -6,6 +6,7 @@
 #include "support.h"
 
 #include "heap/heap.h"
+#include "heap/trim.h"
 
 #include <sys/mman.h>
 #include <time.h>
@@ -13,14 +14,16 @@
 enum { SIZE = 1024, MANY = 64 * 1024, LARGE = 1 << 20, PERIOD_MS = 1000, LOOKS = 8 };
 
 static uint64_t now_ms;
+static uint64_t now_us, us_per_look; /* besides, and how many each look at the clock takes */
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 {
     (void)clock;
-    uint64_t ms = __atomic_load_n(&now_ms, __ATOMIC_RELAXED) + 1000;
-    *now = (struct timespec){.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    uint64_t us = __atomic_load_n(&now_ms, __ATOMIC_RELAXED) * 1000 +
+                  __atomic_add_fetch(&now_us, us_per_look, __ATOMIC_RELAXED) + 1000000;
+    *now = (struct timespec){.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000) * 1000};
     return 0;
 }
 
@@ -131,6 +134,49 @@ static void what_is_used_in_each_period_stays(void **state)
     size_t gone = (size_t)(stats_of(bed.heap).trimmed_bytes - trimmed);
     assert_true(held(bed.heap) >= COUNT_OF(blocks) * SIZE / 2);
     assert_true(gone <= MANY * SIZE);
+    end_bed(&bed);
+}
+
+struct pending {
+    uint64_t words[2];
+};
+
+static void clear_pending(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)object, (void)type;
+}
+
+static struct fl_type pending_type = {.name = "pending",
+                                      .size = sizeof(struct pending),
+                                      .clear = clear_pending,
+                                      .flags = FL_TYPE_HAS_WORDS | FL_TYPE_LATER};
+
+/* A budget of a few looks at the clock: what goes back meanwhile are as many steps. */
+static void a_run_in_time_returns_memory_in_steps(void **state)
+{
+    (void)state;
+    enum { OBJECTS = 4 * 254, BUDGET_US = 100, LOOKS_AT_CLOCK = 5 };
+    struct bed bed = bed_that_retains(0);
+    uint64_t calls = 0, most = 0;
+    assert_int_equal(fl_type_ready(&pending_type, NULL, NULL, 0), 0);
+    burst(bed.thread);
+    size_t before = held(bed.heap);
+    pass_time(10 * PERIOD_MS);
+    us_per_look = BUDGET_US / LOOKS_AT_CLOCK;
+    for (unsigned i = 0; i < OBJECTS; i++)
+        fl_dealloc(bed.thread, fl_type_alloc(bed.thread, &pending_type), &pending_type);
+    /* The allocations have taken one look. */
+    pass_time(PERIOD_MS);
+    for (; *fl_thread_pending(bed.thread) != 0; calls++) {
+        uint64_t trimmed = stats_of(bed.heap).trimmed_bytes;
+        fl_run_pending(bed.thread, fl_budget_microseconds(BUDGET_US));
+        trimmed = stats_of(bed.heap).trimmed_bytes - trimmed;
+        most = trimmed > most ? trimmed : most;
+    }
+    us_per_look = 0;
+    print_message("%lu calls, at most %lu bytes each, %zu of %zu left\n", calls, most, held(bed.heap), before);
+    assert_in_range(most, 1, LOOKS_AT_CLOCK * FLI_TRIM_STEP);
+    assert_true(held(bed.heap) < before / 2);
     end_bed(&bed);
 }
 
@@ -248,6 +294,7 @@ int main(void)
         cmocka_unit_test(what_was_not_used_for_two_periods_goes_back),
         cmocka_unit_test(after_a_silence_the_first_looks_return_all),
         cmocka_unit_test(what_is_used_in_each_period_stays),
+        cmocka_unit_test(a_run_in_time_returns_memory_in_steps),
         cmocka_unit_test(magazines_of_large_blocks_go_back_too),
         cmocka_unit_test(spare_large_blocks_go_back_too),
         cmocka_unit_test(magazines_without_blocks_go_back_too),
