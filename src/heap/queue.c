@@ -7,9 +7,10 @@
 
 /* ---- Places. */
 
+/* The magazine that places lie in. A list (dead.c), of which places are a part, fits one. */
 static struct fli_magazine *holder_of(struct fli_dead_places *places)
 {
-    return (struct fli_magazine *)(void *)((char *)places - offsetof(struct fli_magazine, slots));
+    return (struct fli_magazine *)((uintptr_t)places & ~(uintptr_t)(FLI_MAGAZINE_BYTES - 1));
 }
 
 static void give_places(struct fli_queue *queue, struct fli_backing *backing, struct fli_pool_counters *counters)
@@ -160,5 +161,3 @@ bool fli_queue_settle_owner(struct fli_thread *thread)
         fli_store_hint(&thread->is_pending, 1);
     return left;
 }
-
-_Static_assert(sizeof(struct fli_dead_places) <= sizeof(void *[FLI_MAGAZINE_SLOTS]), "places fit a magazine");

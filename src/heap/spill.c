@@ -53,5 +53,5 @@ struct fli_dead_object fli_spill_take(struct fli_dead_places *places, struct fli
     else if (!is_spilled)
         places->few = 0;
     size_t count = fli_load_own(&places->count);
-    return count == 0 ? (struct fli_dead_object){0} : fli_dead_take_last(places, count);
+    return count == 0 ? (struct fli_dead_object){0, NULL} : fli_dead_take_last(places, count);
 }

@@ -43,7 +43,7 @@ template <typename scenario> struct queue_model : rl::test_suite<scenario, 2> {
     fl_heap heap;
     fli_mutex registry_lock;
     fli_thread giver, taker, service;
-    fli_dead dead; /* no thread runs anything */
+    fli_dead list; /* no thread runs anything */
     fl_type type;
     node object;
     unsigned taken;
@@ -55,7 +55,7 @@ template <typename scenario> struct queue_model : rl::test_suite<scenario, 2> {
     void lay_out_thread(fli_thread *thread, unsigned place)
     {
         thread->heap = &heap;
-        thread->dead = &dead;
+        thread->dead = &list;
         thread->queue = ::new (places[place].bytes) fli_queue();
         thread->in_heap.next = nullptr;
         fli_store_relaxed(&thread->is_pending, 0);
@@ -64,7 +64,7 @@ template <typename scenario> struct queue_model : rl::test_suite<scenario, 2> {
     void before()
     {
         registry = &registry_lock;
-        dead.runs = false;
+        list.runs = false;
         fli_mutex_init(&registry_lock, FLI_RANK_REGISTRY);
         fli_mutex_init(&heap.service_lock, FLI_RANK_SERVICE);
         fli_store_relaxed(&heap.left_queues, nullptr);
