@@ -144,15 +144,19 @@ static void end_run(struct run *run)
 }
 
 /* Takes an object out of the queue, or out of one that was left to the heap. */
-static inline __attribute__((always_inline)) bool take(struct fli_thread *thread, struct fli_dead_object *object)
+__attribute__((noinline)) static bool take_slowly(struct fli_thread *thread, struct fli_dead_object *object)
 {
     struct fl_heap *heap = thread->heap;
     struct fli_pile *pile = &thread->queue->pile;
     if (FLI_UNLIKELY(fli_pile_has_empties(pile)))
         fli_pile_give_empty(pile, &heap->backing, &thread->owner.counters);
-    if (FLI_LIKELY(fli_queue_take(thread->queue, &heap->backing.magazines, object)))
-        return true;
-    return fli_queue_adopt_owner(thread) && fli_queue_take(thread->queue, &heap->backing.magazines, object);
+    return fli_queue_take(thread->queue, &heap->backing.magazines, object) ||
+           (fli_queue_adopt_owner(thread) && fli_queue_take(thread->queue, &heap->backing.magazines, object));
+}
+
+static inline __attribute__((always_inline)) bool take(struct fli_thread *thread, struct fli_dead_object *object)
+{
+    return FLI_LIKELY(fli_queue_take_quickly(thread->queue, object)) || take_slowly(thread, object);
 }
 
 /* If it `judges`, each object is looked at before its turn. */

@@ -125,18 +125,19 @@ static inline bool fli_pile_put_quickly(struct fli_pile *pile, const struct fli_
     return true;
 }
 
-/* Takes the last object of the first magazine of a pile. Returns false if it has none, or objects are linked. */
-static inline bool fli_pile_take_quickly(struct fli_pile *pile, const struct fli_magazines *magazines,
-                                         struct fli_dead_object *object)
+/* Takes up to `*count` pairs, the last ones of the first magazine of a pile. They stay where they are until the next put.
+ * Returns the first of them, and how many there are; or NULL if the magazine has none, or objects are linked. */
+static inline const struct fli_pair *fli_pile_take_many(struct fli_pile *pile, const struct fli_magazines *magazines,
+                                                        size_t *count)
 {
     struct fli_magazine *first = fli_chain_first(&pile->magazines, magazines);
-    uint32_t count = first != NULL ? fli_magazine_count(first) : 0;
-    if (FLI_UNLIKELY(count == 0 || fli_load_own(&pile->linked) != 0))
-        return false;
-    fli_pile_add(pile, (size_t)-1);
-    fli_store_own(&first->count, (uint16_t)(count - 1));
-    *object = fli_pair_get(&fli_pile_pairs(first)[count - 1]);
-    return true;
+    size_t all = first != NULL ? fli_magazine_count(first) : 0;
+    if (FLI_UNLIKELY(all == 0 || fli_load_own(&pile->linked) != 0))
+        return NULL;
+    *count = fli_min(*count, all);
+    fli_pile_add(pile, (size_t) - *count);
+    fli_store_own(&first->count, (uint16_t)(all - *count));
+    return &fli_pile_pairs(first)[all - *count];
 }
 
 /* Puts an object onto the pile. Returns false if there is no place for it. `server` is the thread that serves the

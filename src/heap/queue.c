@@ -57,8 +57,7 @@ bool fli_queue_put_owner(struct fli_thread *thread, struct fli_dead_object objec
            fli_spill_put(places, &queue->pile, object, thread);
 }
 
-bool fli_queue_take_slowly(struct fli_queue *queue, const struct fli_magazines *magazines,
-                           struct fli_dead_object *object)
+bool fli_queue_take(struct fli_queue *queue, const struct fli_magazines *magazines, struct fli_dead_object *object)
 {
     struct fli_dead_places *places = fli_load_own(&queue->places);
     if (places == NULL && fli_load_own(&queue->pile.count) == 0)

@@ -54,18 +54,15 @@ bool fli_queue_put_owner(struct fli_thread *thread, struct fli_dead_object objec
  * owning thread. */
 void fli_queue_prepare_owner(struct fli_thread *thread);
 
-/* Takes an object that is not in the places, or only in their window. */
-bool fli_queue_take_slowly(struct fli_queue *queue, const struct fli_magazines *magazines,
-                           struct fli_dead_object *object);
+/* Takes any object out of a queue. Returns false if there is none. The owning thread, here and below. */
+bool fli_queue_take(struct fli_queue *queue, const struct fli_magazines *magazines, struct fli_dead_object *object);
 
-/* Takes an object out of a queue. Returns false if there is none. The owning thread. */
-static inline __attribute__((always_inline)) bool
-fli_queue_take(struct fli_queue *queue, const struct fli_magazines *magazines, struct fli_dead_object *object)
+/* Takes an object out of the places of a queue, from outside their window. Returns false if there is none. */
+static inline __attribute__((always_inline)) bool fli_queue_take_quickly(struct fli_queue *queue,
+                                                                         struct fli_dead_object *object)
 {
     struct fli_dead_places *places = fli_load_own(&queue->places);
-    if (FLI_LIKELY(places != NULL && fli_dead_take_quickly(places, fli_load_own(&places->count), object)))
-        return true;
-    return fli_queue_take_slowly(queue, magazines, object);
+    return places != NULL && fli_dead_take_quickly(places, fli_load_own(&places->count), object);
 }
 
 /* fli_dead_exchange for a queue. */

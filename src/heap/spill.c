@@ -31,17 +31,19 @@ bool fli_spill_put(struct fli_dead_places *places, struct fli_pile *pile, struct
  * it: else an object that waits again (api/end.c) would leave it before those that it has dropped are gone. */
 static void refill(struct fli_dead_places *places, struct fli_pile *pile, const struct fli_magazines *magazines)
 {
-    size_t count = fli_load_own(&places->count);
-    size_t all = count + fli_min(fli_load_own(&pile->count), SPILLED);
-    for (size_t i = all; i-- > count;) {
-        struct fli_dead_object object;
-        if (FLI_UNLIKELY(!fli_pile_take_quickly(pile, magazines, &object)))
-            object = fli_pile_take(pile, magazines);
+    size_t count = fli_load_own(&places->count), more = SPILLED;
+    const struct fli_pair *pairs = fli_pile_take_many(pile, magazines, &more);
+    if (FLI_UNLIKELY(pairs == NULL)) {
+        more = 1;
+        fli_dead_set(places, count, fli_pile_take(pile, magazines));
+    }
+    for (size_t i = pairs != NULL ? more : 0; i-- > 0;) {
+        struct fli_dead_object object = fli_pair_get(&pairs[i]);
         fli_dead_prefetch(object);
-        fli_dead_set(places, i, object);
+        fli_dead_set(places, count + i, object);
     }
     /* D8: release, pairs with a fork: as D1. */
-    fli_store_release(&places->count, all);
+    fli_store_release(&places->count, count + more);
 }
 
 struct fli_dead_object fli_spill_take(struct fli_dead_places *places, struct fli_pile *pile,
