@@ -236,7 +236,8 @@ class Results:
             return self.clients is not None and not self.clients.left_out
         if "use" in floor:
             return self.use.can_judge(floor)
-        if floor.get("slow") and self.median(floor["workload"], OURS, floor.get("threads", 1)) is None:
+        ours = floor.get("backend", OURS)
+        if floor.get("slow") and self.median(floor["workload"], ours, floor.get("threads", 1)) is None:
             return False
         return "needs" not in floor or self.has(floor["needs"])
 
