@@ -109,10 +109,11 @@ typedef void (*fl_misuse_handler)(const struct fl_misuse *misuse);
  * where it returns something. The handler runs on the thread that made the call, with no lock held, and may call the
  * library. Any thread, any time.
  *
- * Except in debug builds and hardened heaps, an inline free that is given a size or a type does not inspect the block. The library
- * notices a wrong pointer later, when the block goes home to its slab. It notices a pointer that is no block of that
- * size in the heap. It notices a block that is free already, unless the block has been allocated again before. The
- * free, flush, detach or trim that finds the pointer reports it and leaves it alone. */
+ * Except in debug builds and hardened heaps, an inline free that is given a size or a type does not inspect the block.
+ * Neither does fl_dealloc inside a callback. The library notices a wrong pointer later, when the block goes home to its
+ * slab. It notices a pointer that is no block of that size in the heap. It notices a block that is free already, unless
+ * the block has been allocated again before. The free, flush, detach or trim that finds the pointer reports it and
+ * leaves it alone. */
 FL_API fl_misuse_handler fl_set_misuse_handler(fl_misuse_handler handler);
 
 /* ---- Callbacks and signal handlers -------------------------------------------------------------------------
@@ -1048,9 +1049,8 @@ struct fl_type {
     uint32_t dealloc_cache;  /* for PLAIN as free_cache; for the other kinds the cache that never has room */
     uint32_t deferred_cache; /* where in a struct fl_thread the deferred blocks of this size class lie, in bytes */
     uint32_t class_index;    /* the size class, 0 above FL_BLOCK_MAX */
-    uint32_t waiting_class;  /* the same of objects that wait inside callbacks, 2 * FL_CLASS_COUNT higher if more than
-                                `clear` is called; FL_CLASS_COUNT higher if they never wait; else no class */
-    uint32_t later_class;    /* the same, if they may end later and have words; else no class */
+    uint32_t waits;          /* bits that say how objects wait inside callbacks; 0: not in the quick way */
+    uint32_t later_class;    /* the size class, if they may end later and have words; else no class */
     uint8_t later;           /* a bit for each value of enum fl_later: whether they end later on such a heap */
     bool ready;              /* whether fl_type_ready has succeeded */
 };
@@ -1175,7 +1175,7 @@ FL_API void fl_type_free_deferred(struct fl_thread *thread, void *object, const 
  * more for each stack; where that is refused, destruction on the other stack recurses.
  *
  * Before a stack ends whose drain is parked, the host names that stack and calls fl_thread_unwound. Ignored for the
- * handles of unattached and exited threads. Called by the handle's thread. Wait-free: one store. */
+ * handles of unattached and exited threads. Called by the handle's thread. Wait-free. */
 FL_API void fl_thread_set_stack(struct fl_thread *thread, const void *stack);
 
 /* Says that the host has left callbacks of the handle on its present stack by longjmp. Then destroys what waits there,

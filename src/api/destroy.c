@@ -60,7 +60,7 @@ static inline __attribute__((always_inline)) bool take(struct fl_thread *face, s
     if (FLI_LIKELY(fli_dead_take_quickly(&list->places, count, object)))
         return true;
     heap = heap != NULL ? heap : fli_thread_of(face)->heap;
-    if (FLI_LIKELY(count == 0 && fli_load_own(&list->places.pile.count) == 0 && !fli_dead_has_empties(list) &&
+    if (FLI_LIKELY((count | list->places.few) == 0 && !fli_dead_has_empties(list) &&
                    fli_load_hint(&heap->left_dead) == NULL))
         return false;
     *object = take_slowly(face, heap, list);
@@ -124,7 +124,7 @@ static inline void wait(struct fl_thread *face, uintptr_t entry, const struct fl
 /* Begins a drain where the one before, which the host has left, may have been fl_run_pending. */
 static void drain_anew(struct fli_thread *thread, struct fli_dead *list, struct fli_dead_object object)
 {
-    fli_dead_set_runs(list, false, thread->heap->options.later == FL_LATER_NONE);
+    fli_dead_set_runs(list, false, fli_dead_waits_in(thread->heap));
     drain_carefully(&thread->face, thread->heap, list, object);
 }
 
@@ -257,8 +257,8 @@ __attribute__((noinline)) static void queue(struct fl_thread *face, void *object
 /* Ends a CLEAR or FINALIZE object: directly if it is clearly one of a type whose objects never wait. */
 __attribute__((noinline)) static void end_now(struct fl_thread *face, void *object, const struct fl_type *type)
 {
-    uint32_t class_index = type->waiting_class - FLI_NEVER_WAITS;
-    if ((int32_t)class_index > 0 && fli_instance_is_clearly_of(fli_thread_of(face), object, type, class_index))
+    if ((type->waits & FLI_WAITS_NEVER) != 0 &&
+        fli_instance_is_clearly_of(fli_thread_of(face), object, type, type->class_index))
         fli_end_object(face, (struct fli_dead_object){fli_dead_entry(object, type), type});
     else
         fli_destroy_as(face, object, type, type->kind);
@@ -278,43 +278,44 @@ __attribute__((noinline)) static void dealloc_carefully(struct fl_thread *thread
         end_now(thread, object, type);
 }
 
-/* Whether the list is that of the present stack, and what dies there needs no look at the queue. */
-static inline bool is_quick(const struct fl_thread *face, const struct fli_dead *list)
+/* Begins a drain with an object if that is clearly one of its type. `bits` are those of its entry. */
+static inline __attribute__((always_inline)) void begin(struct fl_thread *face, void *object, uintptr_t bits,
+                                                        const struct fl_type *type, struct fli_dead *list)
 {
-    return list->quick_stack == fli_thread_of(face)->stack;
-}
-
-/* Has an object wait in such a list, or destroys it. */
-static inline __attribute__((always_inline)) void end_quickly(struct fl_thread *face, uintptr_t entry,
-                                                              const struct fl_type *type, struct fli_dead *list)
-{
-    if (fli_destroy_is_draining(list))
-        wait(face, entry, type, list);
-    else
-        drain(face, entry, type, list);
-}
-
-/* Ends an object of which all callbacks are called, or one where that is not so simple. */
-__attribute__((noinline)) static void end_whole(struct fl_thread *face, void *object, const struct fl_type *type,
-                                                struct fli_dead *list, uint32_t class_index)
-{
-    if (class_index + FLI_WAITS_WHOLE == type->waiting_class && FLI_LIKELY(is_quick(face, list)))
-        end_quickly(face, (uintptr_t)object | FLI_DEAD_WHOLE, type, list);
-    else if (class_index == type->later_class && fli_pending_is_later(fli_thread_of(face), type))
-        queue(face, object, type);
+    if (FLI_LIKELY(fli_instance_is_clearly_of(fli_thread_of(face), object, type, type->class_index)))
+        drain(face, (uintptr_t)object | bits, type, list);
     else
         dealloc_carefully(face, object, type);
 }
 
-/* Ends an object of a kind other than PLAIN, or a PLAIN object whose cache has no room. */
+/* Ends an object of which all callbacks are called, or one where that is not so simple. */
+__attribute__((noinline)) static void end_whole(struct fl_thread *face, void *object, const struct fl_type *type,
+                                                struct fli_dead *list)
+{
+    if (type->waits == (list->waits | FLI_WAITS_WHOLE)) {
+        if (fli_destroy_is_draining(list))
+            wait(face, (uintptr_t)object | FLI_DEAD_WHOLE, type, list);
+        else
+            begin(face, object, FLI_DEAD_WHOLE, type, list);
+    } else if (fli_instance_is_clearly_of(fli_thread_of(face), object, type, type->later_class) &&
+               fli_pending_is_later(fli_thread_of(face), type)) {
+        queue(face, object, type);
+    } else {
+        dealloc_carefully(face, object, type);
+    }
+}
+
+/* Ends an object of a kind other than PLAIN, or a PLAIN object whose cache has no room. What waits quickly is not looked
+ * at, as what an inline free is given: a wrong pointer is noticed when its block goes home. */
 void fl_dealloc_slow(struct fl_thread *face, void *object, const struct fl_type *type)
 {
-    struct fli_dead *list = fli_thread_of(face)->dead;
-    uint32_t class_index = fli_instance_clear_class(fli_thread_of(face), object, type);
-    if (FLI_LIKELY(class_index == type->waiting_class && is_quick(face, list)))
-        end_quickly(face, (uintptr_t)object, type, list);
+    struct fli_dead *list = fli_thread_of(face)->quick_dead;
+    if (FLI_UNLIKELY(type->waits != list->waits))
+        end_whole(face, object, type, list);
+    else if (FLI_LIKELY(fli_destroy_is_draining(list)))
+        wait(face, (uintptr_t)object, type, list);
     else
-        end_whole(face, object, type, list, class_index);
+        begin(face, object, 0, type, list);
 }
 
 void fl_dealloc_deferred_slow(struct fl_thread *thread, void *object, const struct fl_type *type)

@@ -12,11 +12,8 @@ enum {
     FLI_ALIGNMENT = 16,
     /* Bytes of the two words that a type may name. */
     FLI_WORDS_BYTES = 2 * sizeof(void *),
-    /* fl_type.waiting_class is the size class, and one of these if objects never wait, or more than `clear` is called. */
-    FLI_NEVER_WAITS = FL_CLASS_COUNT,
-    FLI_WAITS_WHOLE = 2 * FL_CLASS_COUNT,
-    /* No class, and the sum of none and one of these. */
-    FLI_NO_CLASS = 4 * FL_CLASS_COUNT,
+    /* No class: also not what quick_class (type.c) says of a type that has none. */
+    FLI_NO_CLASS = 2 * FL_CLASS_COUNT,
 };
 
 /* The name of a kind, for error texts. */

@@ -121,7 +121,8 @@ static inline __attribute__((always_inline)) bool may_begin(struct fli_thread *t
 struct run {
     struct fli_dead *list; /* NULL: none can be had */
     struct fli_callback drain;
-    bool runs, quick;
+    bool runs;
+    uint32_t waits;
 };
 
 static struct run begin_run(struct fli_thread *thread, struct fli_dead *list)
@@ -129,8 +130,8 @@ static struct run begin_run(struct fli_thread *thread, struct fli_dead *list)
     fli_queue_prepare_owner(thread);
     if (list == NULL)
         return (struct run){0};
-    struct run run = {list, list->drain, list->runs, list->quick_stack == list->stack};
-    fli_dead_set_runs(list, true, false);
+    struct run run = {list, list->drain, list->runs, list->waits};
+    fli_dead_set_runs(list, true, FLI_WAITS_NOWHERE);
     return run;
 }
 
@@ -140,7 +141,7 @@ static void end_run(struct run *run)
     if (run->list == NULL)
         return;
     run->list->drain = run->drain;
-    fli_dead_set_runs(run->list, run->runs, run->quick);
+    fli_dead_set_runs(run->list, run->runs, run->waits);
 }
 
 /* Takes an object out of the queue, or out of one that was left to the heap. */

@@ -257,15 +257,16 @@ static uint32_t quick_class(const struct fl_type *type, bool may)
     return may && type->class_index != 0 ? type->class_index : FL_CLASS_COUNT;
 }
 
-/* The same of those that end now. */
-static uint32_t waiting_class(const struct fl_type *type)
+/* How objects that end now wait inside callbacks (heap/dead.h). */
+static uint32_t find_waits(const struct fl_type *type)
 {
-    uint32_t class_index = quick_class(type, type->kind >= FL_DEALLOC_CLEAR && (type->flags & FL_TYPE_LATER) == 0);
-    if (class_index == FL_CLASS_COUNT)
-        return class_index;
+    bool may = type->kind >= FL_DEALLOC_CLEAR && (type->flags & FL_TYPE_LATER) == 0;
+    if (quick_class(type, may) == FL_CLASS_COUNT)
+        return 0;
+    uint32_t waits = type->header != NULL ? FLI_WAITS | FLI_WAITS_HEADER : FLI_WAITS;
     if ((type->flags & FL_TYPE_AT_ONCE) != 0)
-        return FLI_NEVER_WAITS + class_index;
-    return type->finalize == NULL && type->clear != NULL ? class_index : FLI_WAITS_WHOLE + class_index;
+        return waits | FLI_WAITS_NEVER;
+    return type->finalize == NULL && type->clear != NULL ? waits : waits | FLI_WAITS_WHOLE;
 }
 
 /* Cache 0, and place 0 of the deferred blocks, have neither blocks nor room. An offset of 0 therefore sends every
@@ -317,7 +318,7 @@ int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error,
         return failed;
     find_caches(&ready);
     ready.later = find_later(&ready);
-    ready.waiting_class = waiting_class(&ready);
+    ready.waits = find_waits(&ready);
     ready.later_class = quick_class(&ready, ready.later != 0 && (ready.flags & FL_TYPE_HAS_WORDS) != 0);
     ready.ready = true;
     *type = ready;

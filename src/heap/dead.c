@@ -21,6 +21,21 @@ struct fli_dead_object fli_dead_take(struct fli_dead *list, const struct fli_mag
 
 /* ---- The lists of a thread. */
 
+const struct fli_dead fli_dead_none = {.waits = FLI_WAITS_NOWHERE};
+
+uint32_t fli_dead_waits_in(const struct fl_heap *heap)
+{
+    if (FLI_CHECKED || heap->watched || heap->hardened || heap->options.later != FL_LATER_NONE)
+        return FLI_WAITS_NOWHERE;
+    return heap->options.header != NULL ? FLI_WAITS | FLI_WAITS_HEADER : FLI_WAITS;
+}
+
+/* Notes for the fast path whether the list at hand is that of the present stack. */
+static void settle(struct fli_thread *thread)
+{
+    thread->quick_dead = thread->dead->stack == thread->stack ? thread->dead : FLI_DEAD_NONE;
+}
+
 /* Whether nothing waits in a list and no drain is at work on it. */
 static bool is_idle(const struct fli_dead *list)
 {
@@ -95,15 +110,19 @@ struct fli_dead *fli_dead_find_owner(struct fli_thread *thread, bool makes)
         list = change_to(thread, *place != NULL ? place : place_of_idle(thread));
     if (list != NULL && (list->stack != thread->stack || is_idle(list))) {
         list->stack = thread->stack;
-        fli_dead_set_runs(list, false, thread->heap->options.later == FL_LATER_NONE);
+        fli_dead_set_runs(list, false, fli_dead_waits_in(thread->heap));
     }
+    settle(thread);
     return list;
 }
 
 void fl_thread_set_stack(struct fl_thread *face, const void *stack)
 {
-    if (!fli_thread_is_stand_in(face))
-        fli_thread_of(face)->stack = stack;
+    struct fli_thread *thread = fli_thread_of(face);
+    if (fli_thread_is_stand_in(face))
+        return;
+    thread->stack = stack;
+    settle(thread);
 }
 
 bool fli_dead_drains(struct fli_thread *thread)
@@ -121,11 +140,11 @@ void fli_dead_flush_owner(struct fli_thread *thread)
         fli_pile_give_empties(&list->places.pile, backing, counters, false);
 }
 
-struct fli_dead *fli_dead_create(bool quick)
+struct fli_dead *fli_dead_create(uint32_t waits)
 {
     struct fli_dead *list = calloc(1, sizeof *list);
     if (list != NULL)
-        fli_dead_set_runs(list, false, quick);
+        list->waits = waits;
     return list;
 }
 

@@ -41,7 +41,19 @@
 #include "base/callback.h"
 #include "heap/pile.h"
 
-enum { FLI_DEAD_STACK = FLI_RARE_PATHS ? 8 : 48 };
+enum {
+    FLI_DEAD_STACK = FLI_RARE_PATHS ? 8 : 48,
+    /* Bits of fl_type.waits. Objects may end in the quick way, because their type says all that it needs to know, */
+    FLI_WAITS = 1,
+    /* but only in a heap with stale readers. */
+    FLI_WAITS_HEADER = 2,
+    /* More callbacks than `clear` are called. */
+    FLI_WAITS_WHOLE = 4,
+    /* They end where they are dropped. */
+    FLI_WAITS_NEVER = 8,
+    /* What a list says where nothing ends in the quick way. No type has this bit. */
+    FLI_WAITS_NOWHERE = 16,
+};
 
 /* Where the objects of a list are. */
 struct fli_dead_places {
@@ -56,20 +68,28 @@ struct fli_dead_places {
 };
 
 struct fli_dead {
-    struct fli_callback drain;     /* the call that empties the list; address 0: none does */
-    bool runs;                     /* that is fl_run_pending */
-    const void *stack;             /* the host's name for the stack */
-    const void *quick_stack;       /* the same if what dies there needs no look at the queue; else no stack's name */
+    struct fli_callback drain; /* the call that empties the list; address 0: none does */
+    bool runs;                 /* that is fl_run_pending */
+    const void *stack;         /* the host's name for the stack */
+    uint32_t waits;            /* fl_type.waits of the types whose objects end here quickly and are only cleared */
     struct fli_dead_places places; /* of the objects */
     struct fli_magazine *holder;   /* the magazine that the list lies in; NULL: it has memory of its own */
     struct fli_dead *next;         /* of the thread's other lists, or of those left to the heap */
 };
 
-/* Says whether fl_run_pending is the drain of a list, and whether what dies there needs no look at the queue. */
-static inline void fli_dead_set_runs(struct fli_dead *list, bool runs, bool quick)
+/* A list in which nothing ever waits: for the fast path of a thread whose present stack has no list at hand. Nobody
+ * writes it. */
+extern const struct fli_dead fli_dead_none;
+#define FLI_DEAD_NONE ((struct fli_dead *)&fli_dead_none)
+
+/* What a list of the heap says in `waits` unless fl_run_pending is its drain. */
+uint32_t fli_dead_waits_in(const struct fl_heap *heap);
+
+/* Says whether fl_run_pending is the drain of a list, and what waits there. */
+static inline void fli_dead_set_runs(struct fli_dead *list, bool runs, uint32_t waits)
 {
     list->runs = runs;
-    list->quick_stack = quick ? list->stack : list;
+    list->waits = waits;
 }
 
 static inline bool fli_dead_is_empty(const struct fli_dead *list)
@@ -204,8 +224,8 @@ void fli_dead_adopt(struct fli_dead *list, struct fli_dead *left, struct fli_thr
  * a message. */
 int fli_dead_check_locked(struct fl_heap *heap, size_t *magazines, char *error, size_t error_size);
 
-/* A list with memory of its own; NULL if that is refused. `quick` as above. */
-struct fli_dead *fli_dead_create(bool quick);
+/* A list with memory of its own, in which such objects wait quickly; NULL if that is refused. */
+struct fli_dead *fli_dead_create(uint32_t waits);
 
 /* Ends such a list, which has never been used. */
 void fli_dead_destroy(struct fli_dead *list);

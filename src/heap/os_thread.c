@@ -164,6 +164,7 @@ struct fli_thread *fli_os_thread_attach_left(struct fl_heap *heap)
         return NULL;
     }
     thread->left = heap;
+    thread->quick_dead = FLI_DEAD_NONE;
     thread->later = FLI_LATER_UNKNOWN;
     return thread;
 }
@@ -252,6 +253,7 @@ static void leave(struct fli_thread *thread)
     fli_store_own(&thread->is_quick, false);
     thread->slabs_span = 0;
     thread->dead = thread->other_dead = NULL;
+    thread->quick_dead = FLI_DEAD_NONE;
     thread->queue = NULL;
     memset(&thread->face, 0, sizeof thread->face);
     keep_left(thread); /* the record exists */

@@ -17,7 +17,8 @@
 #include <stdlib.h>
 
 /* The stand-ins. Constant: no cache of theirs ever gets capacity. */
-static const struct fli_thread unattached = {.later = FLI_LATER_UNKNOWN}, exited = {.later = FLI_LATER_UNKNOWN};
+static const struct fli_thread unattached = {.later = FLI_LATER_UNKNOWN, .quick_dead = FLI_DEAD_NONE},
+                               exited = {.later = FLI_LATER_UNKNOWN, .quick_dead = FLI_DEAD_NONE};
 
 __thread struct fl_thread *fl_thread_current = (struct fl_thread *)&unattached.face;
 
@@ -64,7 +65,7 @@ struct fli_thread *fli_thread_create(struct fl_heap *heap)
     struct fli_thread *thread = calloc(1, fli_thread_bytes(heap));
     if (thread == NULL)
         return NULL;
-    thread->dead = fli_dead_create(heap->options.later == FL_LATER_NONE);
+    thread->dead = thread->quick_dead = fli_dead_create(fli_dead_waits_in(heap));
     thread->queue = calloc(1, sizeof *thread->queue);
     bool refused = thread->dead == NULL || thread->queue == NULL;
     thread->owner.home = refused ? NULL : fli_homes_enter(&heap->backing.homes);

@@ -62,6 +62,7 @@ struct fli_thread {
             *left; /* `heap` is NULL: the heap that it was of, if the exit of its OS thread has detached it */
     };
     struct fli_dead *dead;       /* dead objects of a stack, if it is the present one */
+    struct fli_dead *quick_dead; /* the same if it is that of the present stack; else FLI_DEAD_NONE */
     struct fli_dead *other_dead; /* those of other stacks */
     struct fli_queue *queue;     /* those that end later */
     struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 0];

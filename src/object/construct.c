@@ -84,9 +84,9 @@ static inline __attribute__((always_inline)) void drain(struct fl_thread *face, 
 static inline __attribute__((always_inline)) bool is_quick(const struct fl_thread *face, struct fli_frame here)
 {
     const struct fli_thread *thread = fli_thread_of(face);
-    const struct fli_dead *list = thread->dead;
+    const struct fli_dead *list = thread->quick_dead;
     return !FLI_CHECKED && FLI_LIKELY(face->kept_types > 0) &&
-           FLI_LIKELY(list->quick_stack == thread->stack && here.address >= list->drain.caller.address);
+           FLI_LIKELY(list->waits != FLI_WAITS_NOWHERE && here.address >= list->drain.caller.address);
 }
 
 __attribute__((noinline)) static void end(struct fl_thread *face, struct fl_object *object,

@@ -154,8 +154,8 @@ static void divert(struct fl_type *type)
     type->kind = FL_DEALLOC_FINALIZE;
     type->finalize = fli_construct_end;
     type->alloc_cache = FLI_CONSTRUCT_CACHE;
-    bool waits = type->waiting_class % FLI_WAITS_WHOLE == type->class_index;
-    type->waiting_class = waits ? FLI_WAITS_WHOLE + type->class_index : type->waiting_class;
+    bool waits = (type->waits & (FLI_WAITS | FLI_WAITS_NEVER)) == FLI_WAITS;
+    type->waits |= waits ? FLI_WAITS_WHOLE : 0;
     type->dealloc_cache = waits ? FLI_CONSTRUCT_CACHE : 0;
     if ((type->flags & FL_TYPE_LATER) == 0)
         type->later &= (uint8_t)(1u << FL_LATER_ALL);

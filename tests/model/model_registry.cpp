@@ -571,7 +571,14 @@ bool fli_deferred_submit_owner(fli_deferred *, void ***, unsigned, fli_owner *)
     return false;
 }
 
-fli_dead *fli_dead_create(bool)
+const fli_dead fli_dead_none = {};
+
+uint32_t fli_dead_waits_in(const fl_heap *)
+{
+    return 0;
+}
+
+fli_dead *fli_dead_create(uint32_t)
 {
     static fli_dead none;
     return &none;

@@ -161,7 +161,7 @@ static void adopted(void)
 {
     left = list;
     put_many(3, NULL);
-    list = fli_dead_create(true);
+    list = fli_dead_create(FLI_WAITS);
     SNAPSHOT_ASSERT(list != NULL);
     /* With an allocator of its own, so that its bytes stay when it is freed. */
     snapshot_each(adopt, look, NULL);
