@@ -95,21 +95,27 @@ static void enter_class_locked(struct fli_slabs *slabs, unsigned class_index, ui
     fli_count(&class->slabs, 1);
 }
 
+/* Begins a slab in hand, which has no class. */
+static void begin_locked(struct fli_slabs *slabs, unsigned class_index, uint32_t slab)
+{
+    enter_class_locked(slabs, class_index, slab);
+    FLI_ATOMIC(uint64_t) *used = &slabs->ever_used[class_index / 64];
+    fli_store_own(used, fli_load_own(used) | bit_mask(class_index));
+    if (FLI_UNLIKELY(slabs->hardened))
+        fli_state_reset(slabs, slab, slabs->by_class[class_index].blocks);
+    if (FLI_CHECKED || slabs->watched)
+        fli_poison(fli_slab_start(slabs, slab), FLI_SLAB_BYTES);
+    /* Relaxed: blocks of the slab reach other threads only through the pool or the host, and both order. */
+    fli_store_relaxed(fli_slab_class_at(slabs, slab), (uint8_t)class_index);
+}
+
 uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index, uint32_t wanted, uint32_t row)
 {
     fli_lock(&slabs->lock);
     uint32_t slab = fli_idle_obtain(slabs, wanted, row);
     if (slab != 0) {
-        enter_class_locked(slabs, class_index, slab);
+        begin_locked(slabs, class_index, slab);
         fli_count(&slabs->begun, 1);
-        FLI_ATOMIC(uint64_t) *used = &slabs->ever_used[class_index / 64];
-        fli_store_own(used, fli_load_own(used) | bit_mask(class_index));
-        if (FLI_UNLIKELY(slabs->hardened))
-            fli_state_reset(slabs, slab, slabs->by_class[class_index].blocks);
-        if (FLI_CHECKED || slabs->watched)
-            fli_poison(fli_slab_start(slabs, slab), FLI_SLAB_BYTES);
-        /* Relaxed: blocks of the slab reach other threads only through the pool or the host, and both order. */
-        fli_store_relaxed(fli_slab_class_at(slabs, slab), (uint8_t)class_index);
     }
     fli_unlock(&slabs->lock);
     return slab;
@@ -156,6 +162,20 @@ void fli_slab_unretire(struct fli_slabs *slabs, uint32_t slab)
     enter_class_locked(slabs, fli_slab_at(slabs, slab)->class_index, slab);
     fli_count(&slabs->retired, (uint32_t)-1);
     fli_unlock(&slabs->lock);
+}
+
+bool fli_slab_begin_anew(struct fli_slabs *slabs, unsigned class_index, uint32_t slab)
+{
+    FLI_ASSERT(fli_slab_at(slabs, slab)->free == fli_slab_at(slabs, slab)->blocks && slabs->stale_bytes == 0);
+    fli_lock(&slabs->lock);
+    bool may = fli_slab_at(slabs, slab)->marks == 0;
+    if (FLI_LIKELY(may)) {
+        leave_class_locked(slabs, slab);
+        fli_count(&slabs->retired, (uint32_t)-1);
+        begin_locked(slabs, class_index, slab);
+    }
+    fli_unlock(&slabs->lock);
+    return may;
 }
 
 /* ---- Metadata. */

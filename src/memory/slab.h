@@ -132,7 +132,7 @@ struct fli_slabs {
     uint32_t skipped_count;            /* of them, those that were never in use */
     uint32_t lowest_cold;              /* no chunk before this one has cold slabs */
     FLI_ATOMIC(uint32_t) retired;      /* written under the lock */
-    FLI_ATOMIC(uint64_t) begun;        /* how often a slab was given a class; likewise */
+    FLI_ATOMIC(uint64_t) begun;        /* how often an idle slab was given a class; likewise */
     uint64_t reused_bytes;             /* bytes of idle slabs that have been taken into use again */
     FLI_ATOMIC(uint64_t) ever_used[2]; /* a bit per class that has had a slab; written under the lock */
     struct fli_stray strays[FLI_STRAYS_MOST];
@@ -149,6 +149,10 @@ void fli_slabs_close(struct fli_slabs *slabs);
 /* Takes an idle slab and gives it the class, with all its blocks free. The caller has it in hand, and takes it home.
  * `wanted` and `row` say where it would lie best (idle.h). Returns 0 if the limit or the OS refuses. Locks. */
 uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index, uint32_t wanted, uint32_t row);
+
+/* Gives a slab in hand, whose blocks are all free, another class. Only without stale readers, who would find blocks
+ * of the old one. Returns false, and changes nothing, if blocks of it are marked, as fli_slab_retire. Locks. */
+bool fli_slab_begin_anew(struct fli_slabs *slabs, unsigned class_index, uint32_t slab);
 
 /* Commits the memory of the next slab and of its metadata, and some ahead. Returns 0 or -ENOMEM. Under the lock. */
 int fli_slab_commit(struct fli_slabs *slabs);

@@ -25,6 +25,9 @@ enum { SAMPLES = 8 };
 /* A home that has the blocks of so many slabs free spares some, though its thread is at work. */
 enum { MANY_SLABS = 2 };
 
+/* How many slabs back the start of a row of slabs that are all free is looked for. */
+enum { FREE_ROW_MOST = 64 };
+
 /* A new row of slabs is such a part of what a home has, and so many at most. */
 enum { ROW_PART = 3, ROW_MOST = 16 };
 
@@ -266,11 +269,55 @@ static uint32_t row_wanted(const struct fli_homes *homes, const struct fli_home 
     return is_others(homes, home, next) ? (uint32_t)fli_min(fli_max(row, 1), ROW_MOST) : 1;
 }
 
+/* Whether a number is that of a slab at this home that is all free. */
+static bool is_all_free(const struct fli_homes *homes, const struct fli_home *home, uint32_t slab)
+{
+    /* Slabs of other homes may change meanwhile; those of this one keep what they are as long as the lock is held. */
+    FLI_ATOMIC(uint8_t) *class = slab != 0 ? fli_slab_class_at(homes->slabs, slab) : NULL;
+    if (class == NULL || fli_load_hint(class) == 0)
+        return false;
+    const struct fli_slab *record = fli_slab_at(homes->slabs, slab);
+    return fli_load_hint(&record->home) == home && record->list == FLI_HOME_FREE;
+}
+
+/* A slab at this home that is all free: the one that is wanted, or the first of a row of such; 0 if there is none. */
+static uint32_t find_all_free(const struct fli_homes *homes, const struct fli_home *home, uint32_t wanted)
+{
+    if (is_all_free(homes, home, wanted))
+        return wanted;
+    uint32_t slab = 0;
+    FLI_FOR_USED_CLASSES (c, homes->slabs)
+        if ((slab = home->classes[c].lists[FLI_HOME_FREE]) != 0)
+            break;
+    for (unsigned n = 0; slab != 0 && n < FREE_ROW_MOST && is_all_free(homes, home, slab - 1); n++)
+        slab--;
+    return slab;
+}
+
+/* Takes a slab of another class that is all free at this home, and gives it the class. Such a slab has memory, and this
+ * thread has used it of late. Returns 0 if there is none. */
+static uint32_t convert(struct fli_homes *homes, struct fli_home *home, unsigned class_index, uint32_t wanted)
+{
+    struct fli_slabs *slabs = homes->slabs;
+    if (fli_load_hint(&homes->free_slabs) == 0 || slabs->stale_bytes != 0)
+        return 0;
+    uint32_t slab = find_all_free(homes, home, wanted);
+    if (slab == 0)
+        return 0;
+    fli_home_give_up(homes, home, slab);
+    if (FLI_LIKELY(fli_slab_begin_anew(slabs, class_index, slab)))
+        return slab;
+    fli_home_take_in(homes, home, slab);
+    return 0;
+}
+
 bool fli_homes_begin(struct fli_homes *homes, struct fli_home *home, unsigned class_index)
 {
     fli_home_assert_held(home);
     uint32_t next = home->classes[class_index].latest + 1; /* without a latest one any will do, also the first */
-    uint32_t slab = fli_slab_begin(homes->slabs, class_index, next, row_wanted(homes, home, class_index, next));
+    uint32_t slab = convert(homes, home, class_index, next);
+    if (slab == 0)
+        slab = fli_slab_begin(homes->slabs, class_index, next, row_wanted(homes, home, class_index, next));
     if (slab != 0)
         fli_home_take_in(homes, home, slab);
     return slab != 0;

@@ -618,6 +618,11 @@ uint32_t fli_slab_begin(fli_slabs *slabs, unsigned class_index, uint32_t, uint32
     return slab;
 }
 
+bool fli_slab_begin_anew(fli_slabs *, unsigned, uint32_t)
+{
+    return false;
+}
+
 const fli_range *fli_range_beyond(const fli_ranges *, uint32_t)
 {
     return nullptr;

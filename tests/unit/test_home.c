@@ -541,6 +541,34 @@ static void a_home_alone_skips_no_slab(void **state)
     assert_int_equal(town.slabs->cold_count, 0);
 }
 
+static uint32_t begin(struct town *town, struct fli_home *home, unsigned class_index)
+{
+    void *block;
+    fli_home_wait(home);
+    assert_true(fli_homes_begin(town->homes, home, class_index));
+    assert_int_equal(fli_home_take(town->homes, home, class_index, 1, &block), 1);
+    fli_home_unlock(home);
+    return fli_slab_number(town->slabs, block);
+}
+
+static void a_slab_that_is_all_free_serves_another_class_of_its_home_alone(void **state)
+{
+    struct town town = settle(state);
+    unsigned c = fl_size_class(1024), other = fl_size_class(512);
+    uint32_t first = take_in(&town, town.home, c), second = take_in(&town, town.home, c);
+    uint32_t elsewhere = begin(&town, town.other, other);
+    assert_int_not_equal(elsewhere, first);
+    assert_int_not_equal(elsewhere, second);
+    /* The first of the row comes first. */
+    assert_int_equal(begin(&town, town.home, other), fli_min(first, second));
+    assert_int_equal(begin(&town, town.home, fl_size_class(256)), fli_max(first, second));
+    assert_int_equal(fli_slab_at(town.slabs, first)->blocks, FLI_SLAB_BYTES / (first < second ? 512 : 256));
+    assert_int_equal(fli_load_relaxed(&town.homes->free_slabs), 0);
+    /* Those that are in use keep their classes. */
+    uint32_t committed = town.slabs->committed;
+    assert_int_equal(begin(&town, town.home, c), committed + 1);
+}
+
 static void slabs_that_are_all_free_are_counted_and_can_be_given_up(void **state)
 {
     struct town town = settle(state);
@@ -790,6 +818,7 @@ int main(void)
         GROUND_TEST(a_row_of_slabs_that_are_partly_free_is_used_from_its_start),
         GROUND_TEST(homes_that_grow_side_by_side_get_slabs_in_rows),
         GROUND_TEST(a_home_alone_skips_no_slab),
+        GROUND_TEST(a_slab_that_is_all_free_serves_another_class_of_its_home_alone),
         GROUND_TEST(slabs_that_are_all_free_are_counted_and_can_be_given_up),
         GROUND_TEST(a_slab_that_is_all_free_is_adopted_from_any_home),
         GROUND_TEST(a_slab_that_is_partly_free_is_adopted_from_homes_that_are_away),
