@@ -4,6 +4,9 @@
 /* The blocks of a stage of a cold magazine. */
 enum { STAGE_BLOCKS = FLI_RARE_PATHS ? 1 : 32 };
 
+/* What one prefetch brings. */
+enum { LINE_BYTES = 64 };
+
 /* The owner alone writes these words; statistics read single ones. */
 #define STORE(place, value) fli_store_public(&(place), (value))
 #define LOAD(place)         fli_load_public(&(place))
@@ -90,8 +93,7 @@ static void fetch(void **from, void **upto)
         __builtin_prefetch(*upto, 1);
 }
 
-/* Whether the blocks lie in the order of their addresses, judged by a sample. The processor prefetches such blocks
- * without help. */
+/* Whether the blocks lie in the order of their addresses, judged by a sample. */
 static bool in_address_order(void **top, void **floor, unsigned class_index)
 {
     void **lower = down(top - 1, STAGE_BLOCKS, floor);
@@ -102,7 +104,9 @@ static bool in_address_order(void **top, void **floor, unsigned class_index)
 void fli_cache_stage_owner(struct fl_cache *cache, unsigned class_index)
 {
     void **top = cache->top, **floor = cache->floor;
-    if (in_address_order(top, floor, class_index))
+    /* The processor fetches lines ahead that are written one after the other. Of larger blocks, programs write some lines
+     * and leave out others. */
+    if (fli_class_bytes(class_index) < LINE_BYTES && in_address_order(top, floor, class_index))
         return;
     fetch(down(top, 2 * STAGE_BLOCKS, floor), top);
     STORE(cache->floor, down(top, STAGE_BLOCKS, floor));
