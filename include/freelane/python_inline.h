@@ -92,15 +92,11 @@ struct fl_py_cache {
     PyTypeObject *type; /* owned, while there is room */
     PyObject **top;     /* one past the uppermost object */
     PyObject **floor, **ceiling;
-};
-
-/* What lies in front of a cache's slots. A LEGACY tp_dealloc gives up the object's reference to the type. So a cached object
- * takes another, of those that the thread has in stock for that. */
-struct fl_py_cache_head {
-    size_t references; /* to the type, in stock */
     /* How many more objects it would need room for, to keep all that the thread has had at once. Below 0: how many more the
      * thread may still have. */
     ptrdiff_t missing;
+    /* To the type, in stock. A LEGACY tp_dealloc gives up the object's reference, so a cached object takes another. */
+    size_t references;
 };
 
 /* A stock of references to one type without gc. New objects take theirs from it, and dead objects leave theirs in it.
@@ -189,15 +185,16 @@ extern FL_PY_API struct fl_py_slabs fl_py_slabs;
 /* The same for the heap of memory beside objects. */
 extern FL_PY_API struct fl_py_slabs fl_py_memory_slabs;
 
-/* The slow halves. fl_py_alloc_empty makes an object where the cache is empty, not tracked and not zeroed.
+/* The slow halves. Those of the slots have the slots' arguments first, which are in their registers already.
+ * fl_py_alloc_again makes an object with gc, neither tracked nor zeroed, where the interpreter had no memory for it at first.
  * fl_py_dealloc_waiting destroys objects that wait, and the last three are those of fl_py_end, fl_py_cache_put and
  * fl_py_keep_type. */
-FL_PY_SLOW PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items);
-FL_PY_SLOW PyObject *fl_py_alloc_empty(PyTypeObject *type, struct fl_py_cache *cache);
-FL_PY_SLOW void fl_py_free_slow(const struct fl_py_type *self, PyObject *object);
-FL_PY_SLOW void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object);
+FL_PY_SLOW PyObject *fl_py_alloc_slow(PyTypeObject *type, Py_ssize_t items, const struct fl_py_type *self);
+FL_PY_SLOW PyObject *fl_py_alloc_again(const struct fl_py_type *self);
+FL_PY_SLOW void fl_py_free_slow(PyObject *object, const struct fl_py_type *self);
+FL_PY_SLOW void fl_py_dealloc_slow(PyObject *object, const struct fl_py_type *self);
 FL_PY_SLOW void fl_py_dealloc_waiting(struct fl_py_thread *thread);
-FL_PY_SLOW void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObject *type);
+FL_PY_SLOW void fl_py_end_slow(PyObject *object, const struct fl_py_type *self);
 FL_PY_SLOW struct fl_py_cache *fl_py_cache_put_slow(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW struct fl_py_cache *fl_py_cache_put_growing(const struct fl_py_type *self, PyObject *object);
 FL_PY_SLOW void fl_py_stock_cache(struct fl_py_cache *cache); /* with references to the type, where it has none */
@@ -210,10 +207,12 @@ FL_INLINE uintptr_t fl_py_thread_id(void)
     return FL_PY_THREAD_ID();
 }
 
-/* The seat to which an address leads: multiplicative hashing of its page (Knuth, volume 3, 6.4). */
+/* The seat to which an address leads: multiplicative hashing of its page (Knuth, volume 3, 6.4). The factor is negative, as
+ * such a constant fits into one instruction. */
 FL_INLINE struct fl_py_seat *fl_py_seat_of(uintptr_t id)
 {
-    return &fl_py_seats[((uint32_t)(id >> 12) * UINT32_C(0x9E3779B1)) >> (32 - FL_PY_SEAT_BITS)];
+    uint64_t product = (uint64_t)id * (uint64_t)INT64_C(-0x61C8864F);
+    return &fl_py_seats[(product >> (12 + 32 - FL_PY_SEAT_BITS)) % FL_PY_SEAT_COUNT];
 }
 
 /* What the fast paths of the calling OS thread use. Relaxed: the thread itself wrote its address, if it is there. */
@@ -380,7 +379,7 @@ FL_INLINE bool fl_py_try_release(const struct fl_py_type *self, PyObject *object
 FL_INLINE void fl_py_release(const struct fl_py_type *self, PyObject *object)
 {
     if (!fl_py_try_release(self, object, fl_py_here()))
-        fl_py_free_slow(self, object);
+        fl_py_free_slow(object, self);
 }
 
 /* ---- Stocks: references to types without gc. */
@@ -452,12 +451,6 @@ FL_INLINE bool fl_py_is_cache_of(const struct fl_py_cache *cache, PyTypeObject *
     return __atomic_load_n(&cache->type, __ATOMIC_RELAXED) == type;
 }
 
-/* Of a cache that has a type. */
-FL_INLINE struct fl_py_cache_head *fl_py_head_of(const struct fl_py_cache *cache)
-{
-    return (struct fl_py_cache_head *)(void *)cache->floor - 1;
-}
-
 /* Gives a cached object a reference to its type: the caller is about to give up the one that the object had. */
 FL_INLINE void fl_py_keep_type(struct fl_py_cache *cache, PyTypeObject *type)
 {
@@ -465,10 +458,18 @@ FL_INLINE void fl_py_keep_type(struct fl_py_cache *cache, PyTypeObject *type)
         Py_INCREF(type);
         return;
     }
-    struct fl_py_cache_head *head = fl_py_head_of(cache);
-    if (FL_UNLIKELY(head->references == 0))
+    if (FL_UNLIKELY(cache->references == 0))
         fl_py_stock_cache(cache);
-    head->references--;
+    cache->references--;
+}
+
+/* A new object of the interpreter, which is neither tracked nor zeroed: where the size is a constant, the caller does that in
+ * fewer instructions than PyType_GenericAlloc. */
+FL_INLINE PyObject *fl_py_alloc_empty(const struct fl_py_type *self, PyTypeObject *type, struct fl_py_cache *cache)
+{
+    cache->missing++;
+    PyObject *object = PyObject_GC_New(PyObject, type);
+    return FL_UNLIKELY(object == NULL) ? fl_py_alloc_again(self) : object;
 }
 
 /* A new object from a cache for its type; of the interpreter, where that is empty. */
@@ -476,7 +477,7 @@ FL_INLINE PyObject *fl_py_alloc_cached(const struct fl_py_type *self, PyTypeObje
 {
     PyObject **top = fl_py_top(cache), *object;
     if (FL_UNLIKELY(top == cache->floor)) {
-        object = fl_py_alloc_empty(type, cache);
+        object = fl_py_alloc_empty(self, type, cache);
         if (FL_UNLIKELY(object == NULL))
             return NULL;
     } else {
@@ -493,7 +494,7 @@ FL_INLINE PyObject *fl_py_alloc_gc(const struct fl_py_type *self, PyTypeObject *
 {
     struct fl_py_cache *cache = &fl_py_drawer_at(self, fl_py_here())->cache;
     if (FL_UNLIKELY(cache->type != type))
-        return fl_py_alloc_slow(self, type, items);
+        return fl_py_alloc_slow(type, items, self);
     return fl_py_alloc_cached(self, type, cache);
 }
 
@@ -509,16 +510,23 @@ FL_INLINE bool fl_py_is_reusable(PyObject *object, PyTypeObject *type)
 #endif
 }
 
-/* Puts an untracked object of the exact type, together with its reference to the type, into a cache for its type, and
- * returns the cache. Returns NULL where that has no room: then the memory has gone back to the interpreter, and the
- * reference is the caller's. */
+/* Puts an untracked object of the exact type, together with its reference to the type, into a cache, and returns the cache.
+ * Returns NULL where that has no room: then the memory has gone back to the interpreter, and the reference is the caller's.
+ * `may_differ`: it may be a subtype's, or no type's. A full cache takes nothing, whatever its type, and one without a type is
+ * full and misses none. So only one with room is asked for its type. */
 FL_INLINE struct fl_py_cache *fl_py_put_cached(const struct fl_py_type *self, PyObject *object, PyTypeObject *type,
-                                               struct fl_py_cache *cache)
+                                               struct fl_py_cache *cache, bool may_differ)
 {
     PyObject **top = fl_py_top(cache);
-    if (FL_UNLIKELY(top == cache->ceiling || !fl_py_is_reusable(object, type))) {
-        if (FL_UNLIKELY(top == cache->ceiling && fl_py_head_of(cache)->missing > 0))
+    if (FL_UNLIKELY(top == cache->ceiling)) {
+        if (FL_UNLIKELY(cache->missing > 0))
             return fl_py_cache_put_growing(self, object);
+        PyObject_GC_Del(object);
+        return NULL;
+    }
+    if (may_differ && FL_UNLIKELY(!fl_py_is_cache_of(cache, type)))
+        return fl_py_cache_put_slow(self, object);
+    if (FL_UNLIKELY(!fl_py_is_reusable(object, type))) {
         PyObject_GC_Del(object);
         return NULL;
     }
@@ -534,17 +542,18 @@ FL_INLINE struct fl_py_cache *fl_py_cache_put(const struct fl_py_type *self, PyO
     struct fl_py_cache *cache = &fl_py_drawer_of(self, thread)->cache;
     if (FL_UNLIKELY(!fl_py_is_cache_of(cache, type)))
         return fl_py_cache_put_slow(self, object);
-    return fl_py_put_cached(self, object, type, cache);
+    return fl_py_put_cached(self, object, type, cache, false);
 }
 
 /* ---- The slots. */
 
 /* Whether objects of `type` are as `self` says. A drawer is for such a type alone. So one that is for `type` says so without
  * a look at the type. (A LEGACY tp_dealloc writes the count, which lies in one cache line with the size.) */
-FL_INLINE bool fl_py_is_exact_at(const struct fl_py_type *self, PyTypeObject *type, const struct fl_py_current *at)
+FL_INLINE bool fl_py_is_exact_in(const struct fl_py_type *self, PyTypeObject *type, struct fl_py_thread *thread)
 {
     bool has_drawer = self->subclassed && (self->gc || (FL_PY_HEADERS && !self->immortal));
-    return (has_drawer && fl_py_is_cache_of(&fl_py_drawer_at(self, at)->cache, type)) || fl_py_is_exact(self, type);
+    return (has_drawer && fl_py_is_cache_of(&fl_py_drawer_of(self, thread)->cache, type)) ||
+           fl_py_is_exact(self, type);
 }
 
 /* A new object without gc, from the thread's cache and stock. Returns NULL, and has done nothing, where these cannot
@@ -566,7 +575,7 @@ FL_INLINE PyObject *fl_py_alloc(const struct fl_py_type *self, PyTypeObject *typ
     if (self->gc)
         return fl_py_alloc_gc(self, type, items);
     PyObject *object = fl_py_try_alloc(self, type, fl_py_here());
-    return FL_UNLIKELY(object == NULL) ? fl_py_alloc_slow(self, type, items) : object;
+    return FL_UNLIKELY(object == NULL) ? fl_py_alloc_slow(type, items, self) : object;
 }
 
 /* The slot tp_free. */
@@ -578,8 +587,9 @@ FL_INLINE void fl_py_free(const struct fl_py_type *self, PyObject *object)
         struct fl_py_cache *cache = fl_py_cache_put(self, object, type, fl_py_thread_at(at));
         if (cache != NULL && fl_py_owns_type(self))
             fl_py_keep_type(cache, type);
-    } else if (FL_UNLIKELY(!fl_py_is_exact_at(self, type, at) || !fl_py_try_release(self, object, at))) {
-        fl_py_free_slow(self, object);
+    } else if (FL_UNLIKELY(!fl_py_is_exact_in(self, type, fl_py_thread_at(at)) ||
+                           !fl_py_try_release(self, object, at))) {
+        fl_py_free_slow(object, self);
     }
 }
 
@@ -597,11 +607,17 @@ FL_INLINE bool fl_py_try_end(const struct fl_py_type *self, PyObject *object, Py
     return true;
 }
 
-/* Gives up the memory of a dead object with gc, of the exact type, and its reference to the type. */
+/* Gives up the memory of a dead object with gc, of the exact type, and its reference to the type. `looked`: the caller knows
+ * from fl_py_is_exact_in that a type which may have subtypes is the main interpreter's, and the thread has a seat. */
 FL_INLINE void fl_py_end_gc(const struct fl_py_type *self, PyObject *object, PyTypeObject *type,
-                            struct fl_py_thread *thread)
+                            struct fl_py_thread *thread, bool looked)
 {
-    if (fl_py_cache_put(self, object, type, thread) == NULL && fl_py_owns_type(self))
+    struct fl_py_cache *cache = &fl_py_drawer_of(self, thread)->cache;
+    if (looked && self->subclassed)
+        cache = fl_py_put_cached(self, object, type, cache, true);
+    else
+        cache = fl_py_cache_put(self, object, type, thread);
+    if (cache == NULL && fl_py_owns_type(self))
         Py_DECREF(type);
 }
 
@@ -610,7 +626,7 @@ FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyType
                          const struct fl_py_current *at)
 {
     if (self->gc) {
-        fl_py_end_gc(self, object, type, fl_py_thread_at(at));
+        fl_py_end_gc(self, object, type, fl_py_thread_at(at), false);
         return;
     }
     if (!FL_PY_HEADERS) {
@@ -620,7 +636,7 @@ FL_INLINE void fl_py_end(const struct fl_py_type *self, PyObject *object, PyType
         return;
     }
     if (!fl_py_try_end(self, object, type, at))
-        fl_py_end_slow(self, object, type);
+        fl_py_end_slow(object, self);
 }
 
 /* Whether weak references lead to an object that nothing else refers to, so that no new ones can be made. */
@@ -645,9 +661,10 @@ FL_INLINE void fl_py_destroy_legacy(const struct fl_py_type *self, PyObject *obj
 }
 
 /* Deallocates an object of the exact type of a kind other than PLAIN. The OS thread stays the same meanwhile, and finds its
- * caches in the same place. If it is recalled meanwhile, its cache takes the object all the same, and is emptied later. */
+ * caches in the same place. If it is recalled meanwhile, its cache takes the object all the same, and is emptied later. `looked`
+ * is that of fl_py_end_gc. */
 FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object, const struct fl_py_current *at,
-                             struct fl_py_thread *thread)
+                             struct fl_py_thread *thread, bool looked)
 {
     PyTypeObject *type = Py_TYPE(object);
     if (self->kind == FL_DEALLOC_LEGACY) {
@@ -663,7 +680,7 @@ FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object, co
         PyObject_ClearWeakRefs(object);
     (void)self->clear(object);
     if (self->gc)
-        fl_py_end_gc(self, object, type, thread);
+        fl_py_end_gc(self, object, type, thread, looked);
     else
         fl_py_end(self, object, type, at);
 }
@@ -674,13 +691,26 @@ FL_INLINE uintptr_t fl_py_frame(void)
     return (uintptr_t)__builtin_frame_address(0);
 }
 
+/* The same, found by the address of a variable, for which a function needs no frame pointer. AddressSanitizer may have
+ * variables lie elsewhere. */
+#if defined(__SANITIZE_ADDRESS__)
+#define FL_PY_FRAME_OF(variable) ((void)(variable), fl_py_frame())
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FL_PY_FRAME_OF(variable) ((void)(variable), fl_py_frame())
+#endif
+#endif
+#if !defined(FL_PY_FRAME_OF)
+#define FL_PY_FRAME_OF(variable) ((uintptr_t) & (variable))
+#endif
+
 /* The slot tp_dealloc. */
 FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
     if (self->kind == FL_DEALLOC_PLAIN) {
         if (FL_UNLIKELY(!fl_py_is_exact(self, type)))
-            fl_py_dealloc_slow(self, object);
+            fl_py_dealloc_slow(object, self);
         else
             fl_py_end(self, object, type, fl_py_here());
         return;
@@ -688,12 +718,13 @@ FL_INLINE void fl_py_dealloc(const struct fl_py_type *self, PyObject *object)
     /* A LEGACY tp_dealloc ends objects of subtypes as well. */
     const struct fl_py_current *at = fl_py_here();
     struct fl_py_thread *thread = fl_py_thread_at(at);
-    bool is_ours = self->kind == FL_DEALLOC_LEGACY || fl_py_is_exact_at(self, type, at);
-    if (FL_UNLIKELY(!is_ours || fl_py_frame() - thread->stack >= thread->stack_bytes)) {
-        fl_py_dealloc_slow(self, object);
+    bool is_ours = self->kind == FL_DEALLOC_LEGACY || fl_py_is_exact_in(self, type, thread);
+    char here;
+    if (FL_UNLIKELY(!is_ours || FL_PY_FRAME_OF(here) - thread->stack >= thread->stack_bytes)) {
+        fl_py_dealloc_slow(object, self);
         return;
     }
-    fl_py_destroy(self, object, at, thread);
+    fl_py_destroy(self, object, at, thread, true);
     if (FL_UNLIKELY(thread->waiting != NULL))
         fl_py_dealloc_waiting(thread);
 }

@@ -59,12 +59,10 @@ static size_t first_room(size_t size)
 /* An empty cache with room for so many. Its floor is NULL if memory is refused. */
 static struct fl_py_cache make_cache(PyTypeObject *type, size_t room)
 {
-    struct fl_py_cache_head *head = malloc(sizeof *head + room * sizeof(PyObject *));
-    if (head == NULL)
+    PyObject **slots = malloc(room * sizeof *slots);
+    if (slots == NULL)
         return (struct fl_py_cache){0};
-    *head = (struct fl_py_cache_head){.missing = 1 - (ptrdiff_t)room};
-    PyObject **slots = (PyObject **)(void *)(head + 1);
-    return (struct fl_py_cache){type, slots, slots, slots + room};
+    return (struct fl_py_cache){type, slots, slots, slots + room, .missing = 1 - (ptrdiff_t)room};
 }
 
 /* Fills a drawer that holds nothing. Statistics see the one or the other. */
@@ -93,15 +91,14 @@ void fli_py_drawer_add_cache(struct fli_py_thread *thread, const struct fl_py_ty
 /* Gives back what a cache has held. */
 static void close_cache(const struct fl_py_cache *emptied)
 {
-    struct fl_py_cache_head *head = fl_py_head_of(emptied);
     bool own_type = PyType_HasFeature(emptied->type, Py_TPFLAGS_HEAPTYPE);
     for (PyObject **top = emptied->top; top > emptied->floor;) {
         PyObject_GC_Del(*--top);
         if (own_type)
             Py_DECREF(emptied->type);
     }
-    fli_py_stock_give_up(emptied->type, head->references);
-    free(head);
+    fli_py_stock_give_up(emptied->type, emptied->references);
+    free(emptied->floor);
     Py_DECREF(emptied->type);
 }
 
@@ -137,6 +134,8 @@ static union fl_py_drawer take_locked(struct fli_py_thread *thread, size_t i)
     /* Relaxed: the owner may run another interpreter, and looks whether the drawer is for a type of that. */
     __atomic_store_n(&drawer->cache.type, NULL, __ATOMIC_RELAXED);
     drawer->cache.top = drawer->cache.floor = drawer->cache.ceiling = NULL;
+    drawer->cache.missing = 0;
+    drawer->cache.references = 0;
     return taken;
 }
 
@@ -211,16 +210,16 @@ static void shrink_others(struct fli_py_thread *thread, const union fl_py_drawer
 /* Makes it a cache with more room, which holds the same. Returns false if memory is refused. */
 static bool replace_cache(union fl_py_drawer *drawer, size_t room)
 {
-    const struct fl_py_cache *old = &drawer->cache;
-    struct fl_py_cache_head *head = fl_py_head_of(old);
-    struct fl_py_cache made = make_cache(old->type, room);
+    const struct fl_py_cache old = drawer->cache;
+    struct fl_py_cache made = make_cache(old.type, room);
     if (made.floor == NULL)
         return false;
-    *fl_py_head_of(&made) = (struct fl_py_cache_head){head->references, -(ptrdiff_t)(room - room_of(old))};
-    memcpy(made.floor, old->floor, objects_in(old) * sizeof *old->floor);
-    made.top += objects_in(old);
+    made.references = old.references;
+    made.missing = -(ptrdiff_t)(room - room_of(&old));
+    memcpy(made.floor, old.floor, objects_in(&old) * sizeof *old.floor);
+    made.top += objects_in(&old);
     fill(drawer, (union fl_py_drawer){.cache = made});
-    free(head);
+    free(old.floor);
     return true;
 }
 
@@ -228,13 +227,13 @@ void fli_py_drawer_grow_cache(struct fli_py_thread *thread, const struct fl_py_t
 {
     union fl_py_drawer *drawer = fl_py_drawer_of(self, &thread->face);
     struct fl_py_cache before = drawer->cache;
-    size_t missing = (size_t)fl_py_head_of(&before)->missing;
+    size_t missing = (size_t)before.missing;
     if (room_to_grow(thread, self->size) < missing)
         shrink_others(thread, drawer);
     if (drawer->cache.floor != before.floor) /* Python code has run */
         return;
     size_t more = fli_min(missing, room_to_grow(thread, self->size));
-    fl_py_head_of(&before)->missing = 0;
+    drawer->cache.missing = 0;
     if (more > 0 && replace_cache(drawer, room_of(&drawer->cache) + more))
         thread->grown_bytes += more * self->size;
 }

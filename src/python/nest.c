@@ -135,7 +135,7 @@ static void look_for_stack(struct fli_py_thread *thread)
 static void destroy(const struct fl_py_type *self, PyObject *object)
 {
     const struct fl_py_current *at = fl_py_here();
-    fl_py_destroy(self, object, at, fl_py_thread_at(at));
+    fl_py_destroy(self, object, at, fl_py_thread_at(at), false);
 }
 
 /* Makes a dead object an entry of a list. The collector is not to know of it meanwhile. Where memory for the entry is

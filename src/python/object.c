@@ -51,8 +51,8 @@ struct fl_py_cache *fl_py_cache_put_slow(const struct fl_py_type *self, PyObject
     PyTypeObject *type = Py_TYPE(object);
     struct fl_py_cache *cache = cache_of(self);
     if (fl_py_is_cache_of(cache, type))
-        return fl_py_put_cached(self, object, type, cache);
-    fl_py_free_slow(self, object);
+        return fl_py_put_cached(self, object, type, cache, false);
+    fl_py_free_slow(object, self);
     return NULL;
 }
 
@@ -64,7 +64,7 @@ struct fl_py_cache *fl_py_cache_put_growing(const struct fl_py_type *self, PyObj
 
 void fl_py_stock_cache(struct fl_py_cache *cache)
 {
-    fl_py_head_of(cache)->references = fli_py_stock_take_legacy(cache->type);
+    cache->references = fli_py_stock_take_legacy(cache->type);
 }
 
 static bool is_unseated(void)
@@ -91,17 +91,11 @@ static PyObject *new_in_interpreter(PyTypeObject *type, Py_ssize_t items)
     return object == NULL && reclaim_for_interpreter() ? PyType_GenericAlloc(type, items) : object;
 }
 
-static __attribute__((noinline)) PyObject *reclaim_object(PyTypeObject *type)
+/* The caller has looked into the cache, and not kept the type in a register for this. */
+PyObject *fl_py_alloc_again(const struct fl_py_type *self)
 {
-    return reclaim_for_interpreter() ? PyObject_GC_New(PyObject, type) : NULL;
-}
-
-/* The caller zeros and tracks it, which is shorter than PyType_GenericAlloc where the size is a constant. */
-PyObject *fl_py_alloc_empty(PyTypeObject *type, struct fl_py_cache *cache)
-{
-    fl_py_head_of(cache)->missing++;
-    PyObject *object = PyObject_GC_New(PyObject, type);
-    return FLI_LIKELY(object != NULL) ? object : reclaim_object(type);
+    PyTypeObject *type = cache_of(self)->type;
+    return type != NULL && reclaim_for_interpreter() ? PyObject_GC_New(PyObject, type) : NULL;
 }
 
 static PyObject *alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
@@ -179,7 +173,7 @@ static PyObject *alloc_plain(const struct fl_py_type *self, PyTypeObject *type, 
     return init(thread, self, type, object);
 }
 
-PyObject *fl_py_alloc_slow(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
+PyObject *fl_py_alloc_slow(PyTypeObject *type, Py_ssize_t items, const struct fl_py_type *self)
 {
     if (!self->state->ready) {
         PyErr_Format(PyExc_SystemError, "freelane: fl_py_type_ready was not called for %s", type->tp_name);
@@ -207,7 +201,7 @@ static bool owes_reference(const struct fl_py_type *self, PyTypeObject *type)
            PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE);
 }
 
-void fl_py_free_slow(const struct fl_py_type *self, PyObject *object)
+void fl_py_free_slow(PyObject *object, const struct fl_py_type *self)
 {
     PyTypeObject *type = Py_TYPE(object);
     bool gc = has_gc(type);
@@ -228,8 +222,9 @@ void fl_py_free_slow(const struct fl_py_type *self, PyObject *object)
 
 /* ---- Deallocation. */
 
-void fl_py_end_slow(const struct fl_py_type *self, PyObject *object, PyTypeObject *type)
+void fl_py_end_slow(PyObject *object, const struct fl_py_type *self)
 {
+    PyTypeObject *type = Py_TYPE(object);
     if (fli_py_is_lent(self, type)) {
         fl_py_release(self, object);
         if (fl_py_owns_type(self))
@@ -263,7 +258,7 @@ static void dealloc_subtype(const struct fl_py_type *self, PyObject *object)
     else if (has_gc(type)) /* a C subtype that adds gc inherits no tp_free */
         PyObject_GC_Del(object);
     else
-        fl_py_free_slow(self, object);
+        fl_py_free_slow(object, self);
     if (self->state->heap_type)
         Py_DECREF(type);
 }
@@ -286,7 +281,7 @@ static void dealloc_part(const struct fl_py_type *self, PyObject *object)
     fli_py_nest_resume_own();
 }
 
-void fl_py_dealloc_slow(const struct fl_py_type *self, PyObject *object)
+void fl_py_dealloc_slow(PyObject *object, const struct fl_py_type *self)
 {
     PyTypeObject *type = Py_TYPE(object);
     if (fl_py_is_exact(self, type))

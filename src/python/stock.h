@@ -5,8 +5,8 @@
  *
  *     references that a type's count says = those of its objects + those in stocks + what else refers to it
  *
- * Types with gc whose deallocation is LEGACY have a stock, too, in front of the slots of their cache: only cached objects
- * take from it (struct fl_py_cache_head).
+ * Types with gc whose deallocation is LEGACY have a stock, too, beside their cache: only cached objects take from it
+ * (`references` in struct fl_py_cache).
  *
  * Every object owns one reference, wherever it came from. So an object may die in another thread than that of its
  * birth: it leaves its reference in that other thread's stock. A thread in which more objects die than begin gives

@@ -23,18 +23,18 @@ ALIVE = 100
 # In Label's dealloc are its own tp_dealloc, and what looks after the stack.
 # With the lock PyObject_Init writes the header of a new object.
 GOLDEN = {
-    "point_heap_freelane_dealloc": ("Point", 36),
-    "point_static_freelane_dealloc": ("StaticPoint", 26),
-    "label_heap_free": ("Label", 31),
-    "label_heap_freelane_dealloc": ("Label", 94),
-    "point_heap_alloc": ("Point", 38),
-    "point_static_alloc": ("StaticPoint", 27),
+    "point_heap_freelane_dealloc": ("Point", 33),
+    "point_static_freelane_dealloc": ("StaticPoint", 22),
+    "label_heap_free": ("Label", 28),
+    "label_heap_freelane_dealloc": ("Label", 87),
+    "point_heap_alloc": ("Point", 35),
+    "point_static_alloc": ("StaticPoint", 24),
 }
 GOLDEN_WITH_THE_LOCK = {
-    "point_heap_freelane_dealloc": ("Point", 37),
-    "point_static_freelane_dealloc": ("StaticPoint", 26),
-    "label_heap_free": ("Label", 30),
-    "label_heap_freelane_dealloc": ("Label", 90),
+    "point_heap_freelane_dealloc": ("Point", 34),
+    "point_static_freelane_dealloc": ("StaticPoint", 23),
+    "label_heap_free": ("Label", 28),
+    "label_heap_freelane_dealloc": ("Label", 84),
 }
 
 
