@@ -92,9 +92,10 @@ extern "C" {
 #define FL_PY_CACHE_BYTES  131072
 #define FL_PY_THREAD_BYTES (16 * FL_PY_CACHE_BYTES)
 
-/* The bytes by which its caches grow, all together, where more of the objects that it has made die in it than they have room
- * for. A collection ends that. */
+/* The most bytes by which its caches grow at a time, where more of the objects that it has made die in it than they have room
+ * for; and all together, unless one of so many parts of what it has had at once of a type is more. A collection ends that. */
 #define FL_PY_GROWN_BYTES (8 * FL_PY_CACHE_BYTES)
+#define FL_PY_GROWN_PARTS 4
 
 /* The most references to one heap type without gc that a thread has in stock. */
 #define FL_PY_REFERENCES 4096

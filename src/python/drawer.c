@@ -190,10 +190,11 @@ size_t fli_py_drawers_filled(const struct fli_py_thread *thread)
 
 /* ---- Growing. */
 
-/* By how many objects of `size` bytes a cache of the thread may grow. */
-static size_t room_to_grow(const struct fli_py_thread *thread, size_t size)
+/* By how many objects of `size` bytes a cache of the thread may grow this time, if the thread has had so many at once. */
+static size_t room_to_grow(const struct fli_py_thread *thread, size_t size, size_t had)
 {
-    return (FL_PY_GROWN_BYTES - thread->grown_bytes) / size;
+    size_t most = fli_max(FL_PY_GROWN_BYTES, had / FL_PY_GROWN_PARTS * size);
+    return most > thread->grown_bytes ? fli_min(most - thread->grown_bytes, FL_PY_GROWN_BYTES) / size : 0;
 }
 
 /* Empties the caches that have grown, apart from one: what they have room for besides, the thread may not need any more. */
@@ -227,12 +228,12 @@ void fli_py_drawer_grow_cache(struct fli_py_thread *thread, const struct fl_py_t
 {
     union fl_py_drawer *drawer = fl_py_drawer_of(self, &thread->face);
     struct fl_py_cache before = drawer->cache;
-    size_t missing = (size_t)before.missing;
-    if (room_to_grow(thread, self->size) < missing)
+    size_t missing = (size_t)before.missing, had = room_of(&before) + missing;
+    if (room_to_grow(thread, self->size, had) < missing)
         shrink_others(thread, drawer);
     if (drawer->cache.floor != before.floor) /* Python code has run */
         return;
-    size_t more = fli_min(missing, room_to_grow(thread, self->size));
+    size_t more = fli_min(missing, room_to_grow(thread, self->size, had));
     drawer->cache.missing = 0;
     if (more > 0 && replace_cache(drawer, room_of(&drawer->cache) + more))
         thread->grown_bytes += more * self->size;

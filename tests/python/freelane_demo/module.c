@@ -20,7 +20,8 @@ static int execute(PyObject *module)
 {
     if (configure() < 0)
         return -1;
-    if (PyModule_AddIntMacro(module, FL_PY_CACHE_BYTES) < 0 || PyModule_AddIntMacro(module, FL_PY_GROWN_BYTES) < 0)
+    if (PyModule_AddIntMacro(module, FL_PY_CACHE_BYTES) < 0 || PyModule_AddIntMacro(module, FL_PY_GROWN_BYTES) < 0 ||
+        PyModule_AddIntMacro(module, FL_PY_GROWN_PARTS) < 0)
         return -1;
     if (demo_add_types(module) < 0 || demo_add_subtypes(module) < 0 || demo_add_maps(module) < 0)
         return -1;
