@@ -272,8 +272,9 @@ struct fl_options {
     /* The most bytes of slabs and large blocks in use. Default: no limit. */
     size_t limit_bytes;
     /* Milliseconds after which memory that the heap holds, and that was not used, returns to the OS. It does so as long
-     * as some thread comes to the slow half of an allocation or a free now and then. Default 1000; with FL_DECAY_NEVER,
-     * and with retain_bytes SIZE_MAX, never. */
+     * as some thread comes to the slow half of an allocation or a free now and then. A thread that frees each block before
+     * it allocates the next one of the same size class does not come there: for a program that does nothing else there is
+     * decay_thread. Default 1000; with FL_DECAY_NEVER, and with retain_bytes SIZE_MAX, never. */
     unsigned decay_ms;
     /* A thread of the library, one per process, sees to it that this happens even when no thread of the host allocates
      * or frees. Creation fails if the OS refuses the thread. It blocks all signals. The child of a fork starts one of
