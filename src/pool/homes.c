@@ -183,38 +183,55 @@ unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **
 
 /* ---- Adoption. */
 
-/* The list with the fullest slabs that a home can spare. One that is away spares all. Another one spares slabs that are
- * all free; if it has many free blocks, also slabs of which a quarter is free. */
-static unsigned fullest_to_spare(const struct fli_homes *homes, const struct fli_home *home, unsigned class_index,
-                                 bool is_away)
+/* Lists of a home, by their fullest slab: */
+enum { ANY = 0, QUARTER_FREE = 1, MOSTLY_FREE = FLI_HOME_QUARTERS - 1, ALL_FREE = FLI_HOME_FREE };
+
+/* What a home can spare of a class, for another one. It spares any slab for a thread that is pressed, and if it is away.
+ * If it has many free blocks, it spares slabs of which a quarter is free. Where memory is scarce, those that are mostly
+ * free become shared ones: else the slabs of a thread that was there before others would be of no use to these. */
+static unsigned spared_by(const struct fli_homes *homes, const struct fli_home *from, const struct fli_home *home,
+                          unsigned class_index, bool pressed)
 {
     size_t many = (size_t)MANY_SLABS * homes->slabs->by_class[class_index].blocks;
-    if (is_away)
-        return 0;
-    return fli_load_hint(&home->classes[class_index].free) >= many ? 1 : FLI_HOME_FREE;
+    if (pressed || fli_load_hint(&from->away))
+        return ANY;
+    if (fli_load_hint(&from->classes[class_index].free) >= many)
+        return QUARTER_FREE;
+    bool is_for_all = !FLI_MODEL && homes->shared_from == SHARED_FROM_SCARCE && home == homes->shared;
+    return is_for_all ? MOSTLY_FREE : ALL_FREE;
 }
 
-/* The freest slab of the class, of those lists that the home can spare; 0 if there is none. */
-static uint32_t to_spare(const struct fli_home *home, unsigned class_index, unsigned fullest)
+/* The free blocks of a slab that a home spares. */
+static uint32_t least_free(uint32_t blocks, unsigned spared)
+{
+    return spared == ANY ? 1 : blocks * spared / FLI_HOME_QUARTERS;
+}
+
+/* The freest slab of the class that the home spares; 0 if there is none. */
+static uint32_t to_spare(const struct fli_homes *homes, const struct fli_home *home, unsigned class_index,
+                         unsigned spared)
 {
     const struct fli_home_class *class = &home->classes[class_index];
-    uint32_t slab = 0;
-    for (unsigned list = FLI_HOME_LISTS; slab == 0 && list-- > fullest;)
+    uint32_t slab = 0, current = class->current;
+    for (unsigned list = FLI_HOME_LISTS; slab == 0 && list-- > spared;)
         slab = class->lists[list];
-    return slab == 0 && fullest == 0 ? class->current : slab;
+    if (slab != 0 || current == 0 || spared == ALL_FREE)
+        return slab;
+    const struct fli_slab *record = fli_slab_at(homes->slabs, current);
+    return spared == ANY || record->free >= least_free(record->blocks, spared) ? current : 0;
 }
 
 /* Adopts a slab from one other home, if that has one to spare and is not busy. */
 static bool adopt_from(struct fli_homes *homes, struct fli_home *from, struct fli_home *home, unsigned class_index,
                        bool pressed)
 {
-    unsigned fullest = fullest_to_spare(homes, from, class_index, pressed || fli_load_hint(&from->away));
-    uint32_t worth = fullest == 0 ? 1 : homes->slabs->by_class[class_index].blocks;
+    unsigned spared = spared_by(homes, from, home, class_index, pressed);
+    uint32_t worth = least_free(homes->slabs->by_class[class_index].blocks, spared);
     if (from == home || fli_load_hint(&from->classes[class_index].free) < worth)
         return false;
     if (!(pressed ? fli_home_try_briefly(from) : fli_home_try(from)))
         return false;
-    uint32_t slab = to_spare(from, class_index, fullest);
+    uint32_t slab = to_spare(homes, from, class_index, spared);
     if (slab != 0) {
         fli_home_give_up(homes, from, slab);
         fli_home_take_in(homes, home, slab);
