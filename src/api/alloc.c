@@ -7,6 +7,7 @@
  */
 #include "api/alloc.h"
 #include "api/pending.h"
+#include "api/pressure.h"
 #include "api/serve.h"
 #include "base/check.h"
 #include "base/watch.h"
@@ -35,6 +36,17 @@ __attribute__((noinline)) static void mix_owner(struct fli_thread *thread, struc
     top[-1] = block;
 }
 
+/* Checked builds: notes that a block is live. */
+static inline void begin_life(struct fli_thread *thread, unsigned class_index, void *block)
+{
+    if (!FLI_CHECKED)
+        return;
+    fli_unpoison(block, fli_class_bytes(class_index));
+    bool was_live = fli_block_mark_live(&thread->heap->backing.slabs, class_index, block, true);
+    FLI_ASSERT(!was_live);
+    (void)was_live;
+}
+
 /* `is_quick` says that the heap is not hardened. */
 static inline __attribute__((always_inline)) void *pop_owner(struct fli_thread *thread, struct fl_cache *cache,
                                                              unsigned class_index, bool is_quick)
@@ -42,13 +54,7 @@ static inline __attribute__((always_inline)) void *pop_owner(struct fli_thread *
     if (!is_quick && thread->heap->hardened)
         mix_owner(thread, cache, class_index);
     void *block = fl_cache_take(cache, fl_cache_top(cache));
-    if (FLI_CHECKED) {
-        struct fli_slabs *slabs = &thread->heap->backing.slabs;
-        fli_unpoison(block, fli_class_bytes(class_index));
-        bool was_live = fli_block_mark_live(slabs, class_index, block, true);
-        FLI_ASSERT(!was_live);
-        (void)was_live;
-    }
+    begin_life(thread, class_index, block);
     return block;
 }
 
@@ -68,19 +74,39 @@ static bool has_blocks(const struct fli_thread *thread, struct fl_cache *cache, 
            fli_cache_lower_floor_owner(cache, thread->heap->backing.magazine_blocks[class_index]);
 }
 
-/* Refills an empty cache. If it is `pressed`, it adopts slabs of other homes before it fails. Returns the blocks in
- * the cache. */
-static size_t refill(struct fli_thread *thread, unsigned class_index, bool pressed)
+/* The heap's upkeep, where a cache is empty. */
+static inline void keep_up(struct fli_thread *thread, unsigned class_index)
 {
     struct fl_heap *heap = thread->heap;
-    /* What is set aside comes without a lock: then there is no time for the heap's upkeep. */
+    /* What is set aside comes without a lock: then there is no time. */
     bool in_haste = thread->owner.realtime || fli_reserve_keeps(&thread->owner, class_index);
     if (fli_deferred_is_waiting(&heap->deferred) && !in_haste)
         fli_bound_advance_deferred(heap);
     if (FLI_UNLIKELY(fli_decay_is_due(&heap->decay)) && !in_haste && !fli_pending_leave_upkeep(thread))
         fli_decay_look(heap);
-    return fli_exchange_refill_owner(fli_thread_cache(thread, class_index), class_index, &heap->backing,
+}
+
+/* Refills an empty cache, `pressed` as in exchange.h. Returns the blocks in it. */
+static size_t refill(struct fli_thread *thread, unsigned class_index, bool pressed)
+{
+    keep_up(thread, class_index);
+    return fli_exchange_refill_owner(fli_thread_cache(thread, class_index), class_index, &thread->heap->backing,
                                      &thread->owner, pressed);
+}
+
+/* A block for a cache that is to have none (allowance.h), or NULL. */
+__attribute__((noinline)) static void *fetch(struct fli_thread *thread, unsigned class_index)
+{
+    struct fl_heap *heap = thread->heap;
+    if (heap->options.on_refill != NULL || heap->watched)
+        return NULL;
+    void *block = fli_allowance_fetch_owner(fli_thread_cache(thread, class_index), class_index, &heap->backing,
+                                            &thread->owner);
+    if (block == NULL)
+        return NULL;
+    begin_life(thread, class_index, block);
+    keep_up(thread, class_index);
+    return block;
 }
 
 /* What on_refill is called with. */
@@ -112,6 +138,9 @@ static inline __attribute__((always_inline)) void *refill_and_pop(struct fli_thr
                                                                   bool pressed, bool is_quick)
 {
     struct fl_heap *heap = thread->heap;
+    void *fetched = fli_allowance_is_scarce(&heap->backing) ? fetch(thread, class_index) : NULL;
+    if (FLI_UNLIKELY(fetched != NULL))
+        return fetched;
     size_t blocks = refill(thread, class_index, pressed);
     if (FLI_UNLIKELY(blocks == 0))
         return NULL;
@@ -254,33 +283,6 @@ static void *attempt(struct fl_thread *face, const struct fli_request *request, 
     return block;
 }
 
-/* What on_pressure is called with, and its answer. */
-struct plea {
-    struct fl_heap *heap;
-    size_t size;
-    bool relieved;
-};
-
-static void call_on_pressure(void *argument)
-{
-    struct plea *plea = argument;
-    const struct fl_options *options = &plea->heap->options;
-    fli_watch_pass(NULL, 0);
-    plea->relieved = options->on_pressure(plea->heap, plea->size, options->context);
-}
-
-/* Asks the host to make room. Allocations that it makes meanwhile fail without asking again. */
-FLI_COLD static bool relieve_pressure(struct fl_heap *heap, size_t size)
-{
-    static __thread struct fli_callback asking;
-    const struct fl_options *options = &heap->options;
-    bool could_fit = options->limit_bytes != SIZE_MAX && size <= options->limit_bytes;
-    if (options->on_pressure == NULL || !could_fit)
-        return false;
-    struct plea plea = {.heap = heap, .size = size};
-    return fli_callback_call(&asking, "on_pressure", heap, call_on_pressure, &plea) && plea.relieved;
-}
-
 /* Ends the dead objects that the calling thread keeps. Returns whether it had some. */
 FLI_COLD static bool evict_kept(struct fl_thread *face)
 {
@@ -317,7 +319,7 @@ static void *alloc_untold(struct fl_thread *face, const struct fli_request *requ
         }
         if (evict_kept(face))
             block = attempt(face, request, heap);
-        if (block == NULL && relieve_pressure(*heap, request->size))
+        if (block == NULL && fli_pressure_relieve(*heap, request->size))
             block = attempt(face, request, heap);
     }
     errno = block != NULL ? saved : ENOMEM;

@@ -54,7 +54,7 @@ struct fli_magazine {
     FLI_ATOMIC(uint32_t) next;  /* index of the magazine below on the stack; 0 ends it */
     FLI_ATOMIC(uint16_t) count; /* blocks in it; while a cache has it loaded, the cache's top counts instead */
     uint8_t class_index;        /* of its blocks, while it is deferred */
-    FLI_ATOMIC(uint8_t) pad;    /* slots of the capacity that it does not use; changes only while it has no blocks */
+    FLI_ATOMIC(uint8_t) pad;    /* slots of the capacity that it does not use; the owner's */
     FLI_ATOMIC(uint64_t) below; /* blocks in this magazine and all those below it on the stack */
     void *slots[FLI_MAGAZINE_SLOTS];
 };
@@ -138,7 +138,7 @@ static inline unsigned fli_magazine_pad(const struct fli_magazine *magazine)
     return FLI_MODEL ? 0 : fli_load_relaxed(&magazine->pad); /* relaxed: as in fli_magazine_count */
 }
 
-/* Gives a magazine without blocks, which belongs to the caller, another room. */
+/* Gives a magazine, which belongs to the caller, another room. Its blocks have to lie where that begins. */
 static inline void fli_magazine_set_pad(struct fli_magazine *magazine, unsigned pad)
 {
     if (!FLI_MODEL)

@@ -3,21 +3,33 @@
 #include "base/check.h"
 #include "pool/exchange.h"
 #include "pool/reserve.h"
+#include "pool/single.h"
 
 #include <string.h>
 
 /* All caches together may hold the limit divided by this. */
-enum { CACHES_PER_LIMIT = 32 };
+enum { CACHES_PER_LIMIT = 40 };
 
-/* An empty magazine gets what is left divided by MAGAZINES_PER_REST, or room for a few blocks if that is more. One that
- * comes with blocks may take what is left divided by WHOLE_PER_REST. */
-enum { MAGAZINES_PER_REST = 32, FEW_BLOCKS = 4, FEW_PER_REST = 8, WHOLE_PER_REST = 2 };
+/* Half of that is for the base of so many threads. */
+enum { SURE_THREADS = 200 };
+
+/* The first magazine of a cache has room for no more than so many bytes, or for a block. Of so many exchanges one makes the
+ * room larger. */
+enum { FIRST_BYTES = 1024, EXCHANGES_PER_STEP = 8 };
+
+/* An empty magazine gets what is left divided by MAGAZINES_PER_REST, a block at least. One that comes with blocks may take
+ * what is left divided by WHOLE_PER_REST. */
+enum { MAGAZINES_PER_REST = 32, WHOLE_PER_REST = 2 };
+
+/* After so many calls that no magazine served, another class gives up its own. */
+enum { CALLS_PER_TURN = FLI_RARE_PATHS ? 2 : 32 };
 
 void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes)
 {
     allowance->most = limit_bytes != SIZE_MAX ? fli_max(limit_bytes / CACHES_PER_LIMIT, 1) : 0;
+    allowance->base = allowance->most / 2 / SURE_THREADS;
     fli_store_own(&allowance->share, allowance->most);
-    fli_store_own(&allowance->lent, (size_t)0);
+    fli_store_own(&allowance->beyond, (size_t)0);
 }
 
 void fli_allowance_share(struct fli_allowance *allowance, size_t threads)
@@ -45,17 +57,19 @@ static size_t held_bytes(const struct fl_cache *caches, struct fli_backing *back
     return bytes;
 }
 
-/* Notes what is lent to a thread. */
-static void lend(struct fli_backing *backing, struct fli_owner *owner, size_t bytes)
-{
-    if (bytes != owner->home->lent)
-        fli_add_count(&backing->allowance.lent, bytes - owner->home->lent);
-    owner->home->lent = (uint32_t)bytes;
-}
-
 static size_t minus(size_t bytes, size_t less)
 {
     return bytes - fli_min(bytes, less);
+}
+
+/* Notes what is lent to a thread. */
+static void lend(struct fli_backing *backing, struct fli_owner *owner, size_t bytes)
+{
+    struct fli_allowance *allowance = &backing->allowance;
+    size_t beyond = minus(bytes, allowance->base), before = minus(owner->home->lent, allowance->base);
+    if (beyond != before)
+        fli_add_count(&allowance->beyond, beyond - before);
+    owner->home->lent = (uint32_t)bytes;
 }
 
 void fli_allowance_note_owner(const struct fli_magazine *magazine, bool comes, unsigned class_index,
@@ -65,15 +79,18 @@ void fli_allowance_note_owner(const struct fli_magazine *magazine, bool comes, u
     lend(backing, owner, comes ? owner->home->lent + bytes : minus(owner->home->lent, bytes));
 }
 
-/* The bytes that a thread may still be lent. */
-static size_t left_to(const struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+/* The bytes that a thread may still be lent, where `back` of those that it has come back first. */
+static size_t left_to(const struct fl_cache *cache, unsigned class_index, size_t back, struct fli_backing *backing,
                       struct fli_owner *owner)
 {
     struct fli_allowance *allowance = &backing->allowance;
     if (++owner->home->uncounted == 0)
         lend(backing, owner, held_bytes(cache - class_index, backing));
-    return fli_min(minus(fli_load_hint(&allowance->share), owner->home->lent),
-                   minus(allowance->most, fli_load_hint(&allowance->lent)));
+    size_t share = fli_load_hint(&allowance->share), base = fli_min(allowance->base, share);
+    size_t lent = minus(owner->home->lent, back);
+    size_t freed = minus(owner->home->lent, allowance->base) - minus(lent, allowance->base);
+    size_t unlent = minus(allowance->most / 2 + freed, fli_load_hint(&allowance->beyond));
+    return minus(base, lent) + fli_min(minus(share, fli_max(lent, base)), unlent);
 }
 
 /* Whether a thread may have as much of a class as it likes. */
@@ -82,35 +99,69 @@ static bool is_exempt(const struct fli_owner *owner, unsigned class_index)
     return owner->realtime || fli_reserve_keeps(owner, class_index);
 }
 
-/* How many blocks a magazine may have room for that comes to a cache, in place of one that `had` room for so many. It may
- * have as much as that, and more as long as half of the thread's share is left. */
-static unsigned room_for(const struct fl_cache *cache, unsigned class_index, unsigned had,
+bool fli_allowance_has_room_owner(const struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                                  struct fli_owner *owner)
+{
+    return is_exempt(owner, class_index) ||
+           left_to(cache, class_index, 0, backing, owner) >= fli_class_bytes(class_index);
+}
+
+/* ---- Turns. */
+
+/* Notes that a call came to less room than it could use. */
+static void note_left_out(struct fli_owner *owner)
+{
+    uint8_t *left_out = &owner->home->left_out;
+    *left_out = (uint8_t)(*left_out + (*left_out < CALLS_PER_TURN));
+}
+
+/* Takes the magazines of another class away, of each in its turn, if that is due. No lock may be held. */
+static void take_turn(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                      struct fli_owner *owner)
+{
+    struct fli_home *home = owner->home;
+    struct fl_cache *caches = cache - class_index;
+    if (FLI_LIKELY(home->left_out < CALLS_PER_TURN))
+        return;
+    home->left_out = 0;
+    for (unsigned looks = 0; looks < FL_CLASS_COUNT; looks++) {
+        unsigned c = fli_slabs_next_used(&backing->slabs, home->turn);
+        home->turn = (uint8_t)(c < FL_CLASS_COUNT ? c : 0);
+        if (c == FL_CLASS_COUNT || c == class_index || caches[c].floor == NULL || is_exempt(owner, c))
+            continue;
+        fli_exchange_flush_owner(&caches[c], c, backing, owner);
+        lend(backing, owner, held_bytes(caches, backing));
+        return;
+    }
+}
+
+/* ---- Rooms. */
+
+/* How many blocks a magazine may have room for that comes to a cache, in place of one that `had` room for so many, of which
+ * `back` bytes are lent. It may have as much as that, and more as long as more is left then than the thread holds. */
+static unsigned room_for(const struct fl_cache *cache, unsigned class_index, unsigned had, size_t back,
                          struct fli_backing *backing, struct fli_owner *owner)
 {
     unsigned capacity = backing->magazine_blocks[class_index];
     if (is_exempt(owner, class_index))
         return capacity;
-    size_t bytes = fli_class_bytes(class_index), left = left_to(cache, class_index, backing, owner);
-    size_t spare = minus(left, fli_load_hint(&backing->allowance.share) / 2);
-    size_t grown = had + (spare + MAGAZINES_PER_REST * bytes - 1) / MAGAZINES_PER_REST / bytes;
-    size_t few = fli_min(left / FEW_PER_REST, FEW_BLOCKS * bytes);
-    size_t room = fli_max(fli_max(left / MAGAZINES_PER_REST, few), grown * bytes);
-    return (unsigned)fli_min(fli_min(room, left) / bytes, capacity);
+    size_t bytes = fli_class_bytes(class_index), left = left_to(cache, class_index, back, backing, owner);
+    size_t others = minus(owner->home->lent, back);
+    bool grows = left > others + 2 * had * bytes;
+    if (had > 0 && !grows)
+        note_left_out(owner);
+    if (had > 0 && (!grows || ++owner->home->exchanges % EXCHANGES_PER_STEP != 0))
+        return (unsigned)fli_min(had, left / bytes);
+    size_t most = had > 0 ? 2 * had : fli_max(FIRST_BYTES / bytes, 1);
+    size_t room = fli_max(left / MAGAZINES_PER_REST / bytes, had + 1);
+    return (unsigned)fli_min(fli_min(room, left / bytes), fli_min(most, capacity));
 }
-
-bool fli_allowance_has_room_owner(const struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
-                                  struct fli_owner *owner)
-{
-    return room_for(cache, class_index, 0, backing, owner) > 0;
-}
-
-/* ---- Rooms. */
 
 /* The room that a magazine gets, a block at least. */
-static unsigned grant(const struct fl_cache *cache, unsigned class_index, unsigned had, struct fli_backing *backing,
-                      struct fli_owner *owner)
+static unsigned grant(const struct fl_cache *cache, unsigned class_index, unsigned had, size_t back,
+                      struct fli_backing *backing, struct fli_owner *owner)
 {
-    unsigned room = room_for(cache, class_index, had, backing, owner);
+    unsigned room = room_for(cache, class_index, had, back, backing, owner);
     owner->closes = room == 0;
     return room > 0 ? room : 1;
 }
@@ -119,32 +170,59 @@ void fli_allowance_fit_owner(struct fli_magazine *magazine, unsigned had, const 
                              unsigned class_index, struct fli_backing *backing, struct fli_owner *owner)
 {
     if (fli_magazine_count(magazine) == 0)
-        fli_magazine_set_pad(magazine,
-                             backing->magazine_blocks[class_index] - grant(cache, class_index, had, backing, owner));
+        fli_magazine_set_pad(magazine, backing->magazine_blocks[class_index] -
+                                           grant(cache, class_index, had, 0, backing, owner));
     fli_allowance_note_owner(magazine, true, class_index, backing, owner);
 }
 
 void fli_allowance_fit_loaded_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                     struct fli_owner *owner)
 {
-    struct fli_magazine *loaded = fli_cache_loaded(cache);
-    unsigned capacity = backing->magazine_blocks[class_index], had = fli_magazine_room(loaded, capacity);
+    size_t bytes = fli_class_bytes(class_index);
+    unsigned capacity = backing->magazine_blocks[class_index];
+    unsigned had = fli_magazine_room(fli_cache_loaded(cache), capacity);
     if (had == capacity && owner->home->lent <= fli_load_hint(&backing->allowance.share))
         return;
-    fli_allowance_note_owner(loaded, false, class_index, backing, owner);
-    fli_cache_set_room_owner(cache, grant(cache, class_index, had, backing, owner), capacity);
-    fli_allowance_note_owner(loaded, true, class_index, backing, owner);
+    unsigned room = grant(cache, class_index, had, had * bytes, backing, owner);
+    fli_cache_set_room_owner(cache, room, capacity);
+    lend(backing, owner, minus(owner->home->lent, had * bytes) + room * bytes);
+}
+
+bool fli_allowance_grow_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                              struct fli_owner *owner)
+{
+    const struct fli_magazine *loaded = fli_cache_loaded(cache);
+    unsigned capacity = backing->magazine_blocks[class_index];
+    if (loaded == NULL || fli_magazine_pad(loaded) == 0)
+        return false;
+    size_t bytes = fli_class_bytes(class_index);
+    unsigned had = fli_magazine_room(loaded, capacity);
+    unsigned room = room_for(cache, class_index, had, had * bytes, backing, owner);
+    take_turn(cache, class_index, backing, owner);
+    if (room <= had)
+        return false;
+    fli_cache_grow_owner(cache, room, capacity);
+    lend(backing, owner, owner->home->lent + (room - had) * bytes);
+    return true;
+}
+
+bool fli_allowance_adds_owner(const struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                              struct fli_owner *owner)
+{
+    const struct fli_magazine *loaded = fli_cache_loaded(cache);
+    return (loaded == NULL || fli_magazine_pad(loaded) == 0) &&
+           fli_allowance_has_room_owner(cache, class_index, backing, owner);
 }
 
 bool fli_allowance_takes_owner(const struct fli_magazine *filled, const struct fl_cache *cache, unsigned class_index,
                                struct fli_backing *backing, struct fli_owner *owner)
 {
-    const struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
-    fli_allowance_note_owner(previous, false, class_index, backing, owner);
-    bool takes = is_exempt(owner, class_index) || room_bytes(filled, class_index, backing) <=
-                                                      left_to(cache, class_index, backing, owner) / WHOLE_PER_REST;
-    fli_allowance_note_owner(takes ? filled : previous, true, class_index, backing, owner);
-    return takes;
+    size_t back = room_bytes(fli_cache_previous(cache, &backing->magazines), class_index, backing);
+    size_t bytes = room_bytes(filled, class_index, backing);
+    if (!is_exempt(owner, class_index) && bytes > left_to(cache, class_index, back, backing, owner) / WHOLE_PER_REST)
+        return false;
+    lend(backing, owner, minus(owner->home->lent, back) + bytes);
+    return true;
 }
 
 /* Sees to it that a cache has a loaded magazine, which is empty, of the room that it may have. */
@@ -171,11 +249,12 @@ void fli_allowance_load_some_owner(struct fl_cache *cache, struct fli_magazine *
         fli_cache_load_owner(cache, filled, 0, capacity);
         return;
     }
-    unsigned room = fli_magazine_room(fli_cache_loaded(cache), capacity), count = have < room ? have : room;
+    unsigned room = fli_allowance_to_fill(fli_cache_loaded(cache), capacity), count = have < room ? have : room;
     void **from = fli_magazine_floor(filled, capacity) + (have - count);
     memcpy(cache->floor, from, count * sizeof *from);
     fli_cache_fill_owner(cache, count);
     fli_store_own(&filled->count, (uint16_t)(have - count));
+    fli_allowance_note_taken_owner(owner, class_index, count);
     if (have > count)
         fli_exchange_pool_filled_owner(filled, class_index, backing, owner);
     else
@@ -184,20 +263,30 @@ void fli_allowance_load_some_owner(struct fl_cache *cache, struct fli_magazine *
 
 /* ---- Caches without a magazine. */
 
-bool fli_allowance_pass_by_owner(void *block, const struct fl_cache *cache, unsigned class_index,
-                                 struct fli_backing *backing, struct fli_owner *owner)
+/* Whether a cache has no magazine and is to get none. */
+static bool is_left_out(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                        struct fli_owner *owner)
 {
-    if (cache->floor != NULL || room_for(cache, class_index, 0, backing, owner) > 0 ||
-        !fli_exchange_send_home_owner(block, class_index, backing, owner))
+    if (cache->floor != NULL || fli_allowance_has_room_owner(cache, class_index, backing, owner))
         return false;
-    fli_allowance_note_home_owner(owner, class_index, 1);
+    note_left_out(owner);
+    take_turn(cache, class_index, backing, owner);
     return true;
 }
 
-unsigned fli_allowance_first(const struct fli_backing *backing, unsigned class_index, unsigned ordinary)
+bool fli_allowance_pass_by_owner(void *block, struct fl_cache *cache, unsigned class_index,
+                                 struct fli_backing *backing, struct fli_owner *owner)
 {
-    unsigned quarter = backing->slabs.by_class[class_index].blocks / 4;
-    return quarter > ordinary ? (unsigned)fli_min(quarter, UINT8_MAX) : ordinary;
+    return is_left_out(cache, class_index, backing, owner) &&
+           fli_single_give_owner(block, class_index, backing, owner);
+}
+
+void *fli_allowance_fetch_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                                struct fli_owner *owner)
+{
+    return !backing->slabs.hardened && is_left_out(cache, class_index, backing, owner)
+               ? fli_single_take_owner(class_index, backing, owner)
+               : NULL;
 }
 
 void fli_allowance_close_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
@@ -219,6 +308,12 @@ void fli_allowance_note_home_owner(struct fli_owner *owner, unsigned class_index
 {
     uint8_t *first = &owner->home->first[class_index];
     *first = (uint8_t)(*first - (blocks < *first ? blocks : *first));
+}
+
+void fli_allowance_note_taken_owner(struct fli_owner *owner, unsigned class_index, unsigned blocks)
+{
+    uint8_t *first = &owner->home->first[class_index];
+    *first = (uint8_t)fli_min(*first + blocks, UINT8_MAX);
 }
 
 void fli_allowance_move_owner(struct fli_home *from, struct fli_home *to)

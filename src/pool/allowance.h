@@ -4,23 +4,30 @@
  * sleep. So all caches of such a heap together have room for a small part of the limit, and the magazines of a thread
  * become smaller as there are more threads and as it uses more classes.
  *
- *     most = limit / 32
+ *     most = limit / 40, base = most / 400, share = most / threads
  *     held by a thread = sum over the magazines of its caches of their room * bytes of a block
  *     lent to a thread = about what it holds
- *     lent             = sum over all threads
- *     left to a thread = min(most / threads - held by it, most - lent)
+ *     beyond           = sum over all threads of what each is lent beyond the base
+ *     left to a thread = base - held by it + min(share - base, most / 2 - beyond)
  *
- * A magazine that gets into a cache without blocks has room for a 32nd of what is left, or for up to four blocks if an
- * eighth of it is that much, and for the capacity of its class at most. While half of the thread's share is left, each
- * exchange makes it larger. So each further class gets less, and each finds something left. Where that is less than a
- * block, the cache has no magazine: each free sends its block home, and each allocation fetches one.
+ * So threads that come first, and sleep, leave the base to those that come later, as far as these are not more than 200.
+ *
+ * A magazine that gets into a cache without blocks has room for a 32nd of what is left, a block at least; but for no more
+ * than 1 KiB at first, and for the capacity of its class at most. As long as more is left to the thread than it holds, each
+ * eighth exchange makes one larger, up to twice as large: so a thread that sleeps after a few calls holds little. As long as
+ * it has not the full capacity, a magazine is the only one of its cache, and grows in its place.
+ *
+ * Where less than a block is left, a cache has no magazine: each free gives its block away, and each allocation fetches
+ * one (single.h). Each 32nd call that comes to less room than it could use takes the magazines of another class of the
+ * thread away, of each in its turn. So classes that the thread does not use any more give up what they have, and of those in
+ * use none is left out for long.
  *
  * In a crowd a thread begins slabs of its own only when it needs a quarter of one. Few blocks in a cache would keep a slab
  * from all other classes.
  *
  * What is lent to a thread is noted when a magazine gets into a cache or leaves it. Where that is not noted, for what a
  * real-time thread does and what is set aside, it is counted now and then. Two threads may be lent something at the same
- * time, and then it is a little more than `most`.
+ * time, and then it is a little more than that.
  *
  * Magazines of a real-time thread, and of classes that a thread has set aside, have full room, and are counted.
  *
@@ -31,8 +38,9 @@
 
 #include "pool/owner.h"
 
-/* Less than this is left to each thread where there is a crowd. */
-enum { FLI_ALLOWANCE_CROWDED = 128 << 10 };
+/* Less than this is left to each thread where there is a crowd. There a thread tries the lock of the shared home so often
+ * before it begins a slab of its own. */
+enum { FLI_ALLOWANCE_CROWDED = 128 << 10, FLI_ALLOWANCE_TRIES = 16 };
 
 /* Whether the heap has a limit. Constant. */
 static inline bool fli_allowance_is_scarce(const struct fli_backing *backing)
@@ -47,6 +55,31 @@ static inline bool fli_allowance_is_crowded(const struct fli_backing *backing)
     return fli_allowance_is_scarce(backing) && fli_load_hint(&backing->allowance.share) < FLI_ALLOWANCE_CROWDED;
 }
 
+/* How many blocks of a class a thread in a crowd may have from shared slabs; others may have `ordinary` ones. */
+static inline unsigned fli_allowance_first(const struct fli_backing *backing, unsigned class_index, unsigned ordinary)
+{
+    if (!fli_allowance_is_crowded(backing))
+        return ordinary;
+    return (unsigned)fli_min(fli_max(backing->slabs.by_class[class_index].blocks / 4, ordinary), UINT8_MAX);
+}
+
+/* How many blocks a refill brings into an empty magazine: half of a small room, so that as many frees find some. */
+static inline unsigned fli_allowance_to_fill(const struct fli_magazine *magazine, unsigned capacity)
+{
+    unsigned room = fli_magazine_room(magazine, capacity);
+    return room < capacity ? (room + 1) / 2 : room;
+}
+
+/* Locks the shared home, if that is possible within a moment, or in a crowd within a longer one. */
+static inline bool fli_allowance_try_shared(const struct fli_backing *backing, struct fli_home *shared)
+{
+    unsigned tries = fli_allowance_is_crowded(backing) ? FLI_ALLOWANCE_TRIES : 1;
+    while (!fli_home_try_briefly(shared))
+        if (--tries == 0)
+            return false;
+    return true;
+}
+
 /* The allowance of a heap with this limit, SIZE_MAX if it has none. */
 void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes);
 
@@ -55,9 +88,17 @@ void fli_allowance_share(struct fli_allowance *allowance, size_t threads);
 
 /* ---- Where memory is scarce. The owning thread only. */
 
-/* Whether a cache may have one more magazine. */
+/* Whether a block more is left for a cache. */
 bool fli_allowance_has_room_owner(const struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                   struct fli_owner *owner);
+
+/* Whether a cache may have one more magazine. */
+bool fli_allowance_adds_owner(const struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                              struct fli_owner *owner);
+
+/* Gives the loaded magazine, which is full, more room. Returns false if there is none, or it has all or may have no more. */
+bool fli_allowance_grow_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                              struct fli_owner *owner);
 
 /* Notes that a magazine, if it is not NULL, comes into a cache of the class or leaves it. */
 void fli_allowance_note_owner(const struct fli_magazine *magazine, bool comes, unsigned class_index,
@@ -81,13 +122,15 @@ bool fli_allowance_takes_owner(const struct fli_magazine *filled, const struct f
 void fli_allowance_load_some_owner(struct fl_cache *cache, struct fli_magazine *filled, unsigned class_index,
                                    struct fli_backing *backing, struct fli_owner *owner);
 
-/* Sends a block home if its cache, which is full, has no magazine and is to get none. Returns false if it is to get one,
- * or the block's home is busy. */
-bool fli_allowance_pass_by_owner(void *block, const struct fl_cache *cache, unsigned class_index,
+/* Gives a block away if its cache, which is full, has no magazine and is to get none. Returns false if it is to get one,
+ * or memory is refused. No lock may be held, nor for the next. */
+bool fli_allowance_pass_by_owner(void *block, struct fl_cache *cache, unsigned class_index,
                                  struct fli_backing *backing, struct fli_owner *owner);
 
-/* How many blocks of a class a thread in a crowd may have from shared slabs; others may have `ordinary` ones. */
-unsigned fli_allowance_first(const struct fli_backing *backing, unsigned class_index, unsigned ordinary);
+/* Fetches a block if its cache, which is empty, has no magazine and is to get none. Returns NULL if it is to
+ * get one, or there is no such block, or a home is busy: then a refill is due. */
+void *fli_allowance_fetch_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
+                                struct fli_owner *owner);
 
 /* Takes the magazine, which is empty now, out of a cache that was to have one for a moment (owner->closes). */
 FLI_COLD void fli_allowance_close_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
@@ -95,6 +138,9 @@ FLI_COLD void fli_allowance_close_owner(struct fl_cache *cache, unsigned class_i
 
 /* Notes that blocks of the class have gone home: the thread may get as many from shared slabs again. */
 void fli_allowance_note_home_owner(struct fli_owner *owner, unsigned class_index, unsigned blocks);
+
+/* Notes that it has got some that are, or may be, of shared slabs. */
+void fli_allowance_note_taken_owner(struct fli_owner *owner, unsigned class_index, unsigned blocks);
 
 /* Notes that a thread moves to another home. */
 void fli_allowance_move_owner(struct fli_home *from, struct fli_home *to);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/cache.h"
 
+#include <string.h>
+
 /* The blocks of a stage of a cold magazine. */
 enum { STAGE_BLOCKS = FLI_RARE_PATHS ? 1 : 32 };
 
@@ -76,6 +78,17 @@ void fli_cache_set_room_owner(struct fl_cache *cache, unsigned room, unsigned ca
     void **floor = fli_magazine_floor(loaded, capacity);
     STORE(cache->top, floor);
     STORE(cache->floor, floor);
+}
+
+void fli_cache_grow_owner(struct fl_cache *cache, unsigned room, unsigned capacity)
+{
+    struct fli_magazine *loaded = fli_cache_loaded(cache);
+    void **floor = fli_magazine_floor(loaded, capacity);
+    size_t more = room - fli_magazine_room(loaded, capacity);
+    memmove(floor - more, floor, (size_t)(cache->top - floor) * sizeof *floor);
+    fli_magazine_set_pad(loaded, capacity - room);
+    STORE(cache->top, cache->top - more);
+    STORE(cache->floor, cache->floor - more);
 }
 
 /* ---- Cold magazines. */

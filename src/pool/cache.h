@@ -61,6 +61,9 @@ void fli_cache_fill_owner(struct fl_cache *cache, unsigned count);
 /* Gives the loaded magazine, which is empty, another room. */
 void fli_cache_set_room_owner(struct fl_cache *cache, unsigned room, unsigned capacity);
 
+/* Gives the loaded magazine, whatever is in it, more room. */
+void fli_cache_grow_owner(struct fl_cache *cache, unsigned room, unsigned capacity);
+
 /* Stages a magazine that has just been loaded and has blocks: prefetches the first stages and raises the cache's
  * floor. */
 void fli_cache_stage_owner(struct fl_cache *cache, unsigned class_index);

@@ -5,6 +5,7 @@
 #include "pool/deliver.h"
 #include "pool/realtime.h"
 #include "pool/reserve.h"
+#include "pool/single.h"
 
 /* How many blocks of a class a thread gets at first from a shared slab (home.h). */
 enum { FIRST_BLOCKS = 12 };
@@ -42,6 +43,8 @@ static void send_home(struct fli_magazine *magazine, unsigned class_index, struc
     if (at_home) {
         left = fli_deliver(&backing->homes, owner->home, class_index, blocks, left);
         fli_home_unlock(owner->home);
+        if (left > 0 && fli_allowance_is_crowded(backing))
+            left = fli_single_pool_owner(blocks, left, class_index, backing, owner);
     }
     if (left > 0)
         left = fli_homes_return(&backing->homes, class_index, blocks, left, waits, &owner->counters);
@@ -147,7 +150,9 @@ bool fli_exchange_make_room_owner(struct fl_cache *cache, unsigned class_index, 
         return fli_realtime_make_room_owner(cache, class_index, backing, owner);
     bool is_scarce = fli_allowance_is_scarce(backing);
     struct fli_magazine *full = previous;
-    if (is_scarce && full == NULL && !fli_allowance_has_room_owner(cache, class_index, backing, owner))
+    if (is_scarce && full == NULL && fli_allowance_grow_owner(cache, class_index, backing, owner))
+        return true;
+    if (is_scarce && full == NULL && !fli_allowance_adds_owner(cache, class_index, backing, owner))
         full = fli_cache_unload_owner(cache, capacity); /* one magazine has to do */
     else if (full != NULL)
         fli_cache_take_previous_owner(cache, &backing->magazines);
@@ -206,7 +211,7 @@ static bool load_free(struct fl_cache *cache, unsigned class_index, struct fli_b
     } else if (fli_allowance_is_scarce(backing)) {
         fli_allowance_fit_loaded_owner(cache, class_index, backing, owner);
     }
-    unsigned room = fli_magazine_room(fli_cache_loaded(cache), capacity), wanted = most < room ? most : room;
+    unsigned room = fli_allowance_to_fill(fli_cache_loaded(cache), capacity), wanted = most < room ? most : room;
     if (FLI_UNLIKELY(owner->realtime) && wanted > FLI_REALTIME_BLOCKS)
         wanted = FLI_REALTIME_BLOCKS;
     unsigned count = fli_home_take(&backing->homes, home, class_index, wanted, cache->floor);
@@ -252,11 +257,10 @@ static bool load_first(struct fl_cache *cache, unsigned class_index, struct fli_
                        struct fli_owner *owner)
 {
     struct fli_home *shared = fli_homes_shared(&backing->homes);
-    unsigned had = owner->home->first[class_index], most = FIRST_BLOCKS;
-    if (fli_allowance_is_crowded(backing))
-        most = fli_allowance_first(backing, class_index, most);
+    unsigned had = owner->home->first[class_index];
+    unsigned most = fli_allowance_first(backing, class_index, FIRST_BLOCKS);
     if (shared == NULL || had >= most || !fli_owner_is_small(class_index) || owner->realtime ||
-        !fli_home_try_briefly(shared))
+        !fli_allowance_try_shared(backing, shared))
         return false;
     if (fli_load_hint(&shared->away))
         fli_store_hint(&shared->away, false);

@@ -12,9 +12,10 @@
 
 /* What the caches of a heap with a limit may have room for (allowance.h). */
 struct fli_allowance {
-    size_t most;              /* bytes, all caches together; constant; 0: there is no limit */
-    FLI_ATOMIC(size_t) share; /* bytes, of each thread; written under the registry lock */
-    FLI_ATOMIC(size_t) lent;  /* bytes, to all threads */
+    size_t most;               /* bytes, all caches together; constant; 0: there is no limit */
+    size_t base;               /* bytes, of which each of 200 threads is sure; constant */
+    FLI_ATOMIC(size_t) share;  /* bytes, of each thread; written under the registry lock */
+    FLI_ATOMIC(size_t) beyond; /* bytes lent to all threads, beyond the base of each */
 };
 
 /* What the caches of a heap stand on. */

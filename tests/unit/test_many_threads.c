@@ -13,17 +13,37 @@ enum { THREADS = 200, CLASSES = 10, BLOCKS = 10, STEP = 32 };
 
 struct crowd {
     struct fl_heap *heap;
-    size_t step;  /* from one size to the next */
-    bool flushes; /* each thread, and then uses a few again */
+    size_t step;   /* from one size to the next; 0: mixed sizes of 48 to 1024 bytes */
+    bool flushes;  /* each thread, and then uses a few again */
+    bool in_turns; /* the threads use them one after the other */
     pthread_t threads[THREADS];
     pthread_barrier_t asleep, awake;
 };
 
-/* Uses and frees ten blocks of each of ten classes. */
+/* Allocates and frees so many blocks of some sizes at a time, in so many turns. */
+static void use_mixed(struct fl_thread *thread, unsigned count, unsigned turns, size_t from, size_t to)
+{
+    void *blocks[CLASSES * BLOCKS];
+    size_t sizes[CLASSES * BLOCKS];
+    for (unsigned random = (unsigned)(uintptr_t)thread; turns > 0; turns--) {
+        for (unsigned i = 0; i < count; i++) {
+            random = random * 1664525 + 1013904223;
+            sizes[i] = from + (random >> 8) % (to - from + 1);
+            assert_non_null(blocks[i] = fl_alloc(thread, sizes[i]));
+            memset(blocks[i], 1, sizes[i]);
+        }
+        for (unsigned i = 0; i < count; i++)
+            fl_free_sized(thread, blocks[i], sizes[i]);
+    }
+}
+
+/* Uses and frees ten blocks of each of ten classes, or as many of mixed sizes. */
 static void use_a_few(struct fl_thread *thread, size_t step)
 {
     void *blocks[BLOCKS];
-    for (unsigned c = 1; c <= CLASSES; c++) {
+    if (step == 0)
+        use_mixed(thread, CLASSES * BLOCKS, 1, 48, 1024);
+    for (unsigned c = 1; c <= CLASSES && step > 0; c++) {
         for (unsigned i = 0; i < BLOCKS; i++) {
             assert_non_null(blocks[i] = fl_alloc(thread, c * step));
             memset(blocks[i], 1, c * step);
@@ -35,13 +55,18 @@ static void use_a_few(struct fl_thread *thread, size_t step)
 
 static void *sleeper(void *arg)
 {
+    static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
     struct crowd *crowd = arg;
     struct fl_thread *thread = fl_thread_attach(crowd->heap);
+    if (crowd->in_turns)
+        pthread_mutex_lock(&turn);
     use_a_few(thread, crowd->step);
     if (crowd->flushes) {
         fl_thread_flush(thread);
         use_a_few(thread, crowd->step);
     }
+    if (crowd->in_turns)
+        pthread_mutex_unlock(&turn);
     pthread_barrier_wait(&crowd->asleep);
     pthread_barrier_wait(&crowd->awake);
     use_a_few(thread, crowd->step);
@@ -146,6 +171,23 @@ static void as_much_is_left_by_those_with_larger_blocks(void **state)
     check_sleepers((struct crowd){.step = 200, .flushes = true}, LIMIT, 0, 70);
 }
 
+static void as_much_is_left_by_those_with_larger_blocks_of_a_low_limit(void **state)
+{
+    (void)state;
+    if (FLI_SANITIZED)
+        skip();
+    check_sleepers((struct crowd){.step = 200}, 64 * FLI_MIB, 0, 40);
+}
+
+static void as_much_is_left_by_those_with_mixed_sizes(void **state)
+{
+    (void)state;
+    if (FLI_SANITIZED)
+        skip();
+    check_sleepers((struct crowd){.flushes = true}, LIMIT, 0, 70);
+    check_sleepers((struct crowd){.in_turns = true}, 64 * FLI_MIB, 0, 40);
+}
+
 static void caches_of_a_crowd_have_room_for_little(void **state)
 {
     (void)state;
@@ -154,8 +196,37 @@ static void caches_of_a_crowd_have_room_for_little(void **state)
     struct bed bed = bed_with(&(struct fl_options){.limit_bytes = 64 * FLI_MIB});
     struct crowd crowd = {.step = 200};
     gather(&crowd, bed.heap);
-    /* A 32nd of the limit, and a block of each class for some. */
-    assert_true(stats_of(bed.heap).cached_bytes <= 64 * FLI_MIB / 32 * 5 / 4);
+    /* A 40th of the limit, and a block of each class for some. */
+    assert_true(stats_of(bed.heap).cached_bytes <= 64 * FLI_MIB / 40 * 5 / 4);
+    disperse(&crowd);
+    end_bed(&bed);
+}
+
+/* How often the bed's thread, which uses blocks of some sizes for a while, has to come to what is shared for each block.
+ * All the while a crowd sleeps. */
+static double visits(struct bed *bed, size_t from, size_t to)
+{
+    enum { AT_A_TIME = 4, WARM = 5000, TURNS = 5000 };
+    use_mixed(bed->thread, AT_A_TIME, WARM, from, to);
+    struct fl_stats before = stats_of(bed->heap);
+    use_mixed(bed->thread, AT_A_TIME, TURNS, from, to);
+    struct fl_stats after = stats_of(bed->heap);
+    uint64_t count = after.home_visits - before.home_visits + after.shared_updates - before.shared_updates;
+    return (double)count / (AT_A_TIME * TURNS);
+}
+
+static void a_thread_in_a_crowd_has_caches_for_what_it_uses_now(void **state)
+{
+    (void)state;
+    if (FLI_SANITIZED || FLI_RARE_PATHS)
+        skip();
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = 64 * FLI_MIB});
+    struct crowd crowd = {.step = STEP};
+    gather(&crowd, bed.heap);
+    /* 38 classes want more than the thread's share. Without a cache each block would take four visits. */
+    assert_true(visits(&bed, 48, 1024) < 3);
+    /* Later it needs one of them. */
+    assert_true(visits(&bed, 600, 640) < 0.5);
     disperse(&crowd);
     end_bed(&bed);
 }
@@ -226,7 +297,10 @@ int main(void)
         cmocka_unit_test(and_those_that_come_after_others),
         cmocka_unit_test(as_much_is_left_of_a_low_limit),
         cmocka_unit_test(as_much_is_left_by_those_with_larger_blocks),
+        cmocka_unit_test(as_much_is_left_by_those_with_larger_blocks_of_a_low_limit),
+        cmocka_unit_test(as_much_is_left_by_those_with_mixed_sizes),
         cmocka_unit_test(caches_of_a_crowd_have_room_for_little),
+        cmocka_unit_test(a_thread_in_a_crowd_has_caches_for_what_it_uses_now),
         cmocka_unit_test(no_block_is_lost_where_caches_have_little_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
