@@ -39,7 +39,7 @@ CALLS = 1600
 # one takes that ends at once: its fl_dealloc and its share of fl_run_pending together.
 #             function                   ceiling of the others' counts                golden
 STREAMS = [
-    ("caller_alloc", lambda counts: 17, 14.5),
+    ("caller_alloc", lambda counts: 17, 14.6),
     ("caller_type_alloc", lambda counts: counts["caller_alloc"] + 2, 16.4),
     ("caller_free_sized", lambda counts: 20, 17.3),
     ("caller_free_deferred", lambda counts: 2 * counts["caller_free_sized"], 11.3),
