@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Allocation when the cache of the class is empty. It tries in this order: refill the cache; make room in the heap; end
- * dead objects that the thread keeps; ask the host to make room.
- *
- * In checked builds all calls come here, and a bit per block tells whether the block is live.
+ * dead objects that the thread keeps; ask the host to make room. In checked builds all calls come here, and a bit per
+ * block tells whether the block is live.
  */
 #include "api/alloc.h"
 #include "api/pending.h"

@@ -28,7 +28,7 @@ PATHS = [
     ("caller_decref", 12, 9),
     ("caller_decref_last", 25, 19),
     ("caller_renew", 45, 35),
-    ("caller_keep", 85, 73),
+    ("caller_keep", 85, 74),
 ]
 # Of these, each is inlined to its end: no call, and no atomic read-modify-write.
 PLAIN_ENDS = ["caller_incref", "caller_decref", "caller_decref_last"]
