@@ -110,10 +110,10 @@ typedef void (*fl_misuse_handler)(const struct fl_misuse *misuse);
  * library. Any thread, any time.
  *
  * Except in debug builds and hardened heaps, an inline free that is given a size or a type does not inspect the block.
- * Neither does fl_dealloc inside a callback. The library notices a wrong pointer later, when the block goes home to its
- * slab. It notices a pointer that is no block of that size in the heap. It notices a block that is free already, unless
- * the block has been allocated again before. The free, flush, detach or trim that finds the pointer reports it and
- * leaves it alone. */
+ * Neither does fl_dealloc inside a callback, beyond NULL and odd addresses. The library notices a wrong pointer later,
+ * when the block goes home to its slab. It notices a pointer that is no block of that size in the heap. It notices a
+ * block that is free already, unless that has been allocated again before. The free, flush, detach or trim that finds
+ * the pointer reports it and leaves it alone. */
 FL_API fl_misuse_handler fl_set_misuse_handler(fl_misuse_handler handler);
 
 /* ---- Callbacks and signal handlers -------------------------------------------------------------------------

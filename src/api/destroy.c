@@ -240,9 +240,22 @@ static uintptr_t entry_of(const void *object, const struct fl_type *type, enum f
     return is_cleared_only ? fli_dead_entry_begun(object, type) : fli_dead_entry(object, type);
 }
 
+/* Ends what has an address that no entry can have: a LEGACY object at once. Else it is no object. */
+FLI_COLD static void destroy_odd(struct fl_thread *thread, void *object, const struct fl_type *type,
+                                 enum fl_dealloc_kind kind)
+{
+    if (kind == FL_DEALLOC_LEGACY)
+        type->dealloc(thread, object, type);
+    else
+        fli_misuse("fl_dealloc", object, type->name, "is not aligned as the heap's blocks are");
+}
+
 void fli_destroy_as(struct fl_thread *thread, void *object, const struct fl_type *type, enum fl_dealloc_kind kind)
 {
-    destroy_carefully(thread, entry_of(object, type, kind), type);
+    if (FLI_UNLIKELY(((uintptr_t)object & FLI_DEAD_BITS) != 0))
+        destroy_odd(thread, object, type, kind);
+    else
+        destroy_carefully(thread, entry_of(object, type, kind), type);
 }
 
 /* Puts an object that ends later, and is clearly one of its type, into the queue. */
@@ -288,11 +301,19 @@ static inline __attribute__((always_inline)) void begin(struct fl_thread *face, 
         dealloc_carefully(face, object, type);
 }
 
+/* Whether a pointer is NULL, not aligned as blocks are, or in the upper half of all addresses: by one test, of the address
+ * before it with its low bits in front. They would be taken for those of an entry (heap/dead.h). */
+static inline bool is_strange(const void *object)
+{
+    uintptr_t before = (uintptr_t)object - FLI_ALIGNMENT;
+    return (before >> 4 | before << 60) >> 59 != 0;
+}
+
 /* Ends an object of which all callbacks are called, or one where that is not so simple. */
 __attribute__((noinline)) static void end_whole(struct fl_thread *face, void *object, const struct fl_type *type,
                                                 struct fli_dead *list)
 {
-    if (type->waits == (list->waits | FLI_WAITS_WHOLE)) {
+    if (type->waits == (list->waits | FLI_WAITS_WHOLE) && FLI_LIKELY(!is_strange(object))) {
         if (fli_destroy_is_draining(list))
             wait(face, (uintptr_t)object | FLI_DEAD_WHOLE, type, list);
         else
@@ -306,12 +327,14 @@ __attribute__((noinline)) static void end_whole(struct fl_thread *face, void *ob
 }
 
 /* Ends an object of a kind other than PLAIN, or a PLAIN object whose cache has no room. What waits quickly is not looked
- * at, as what an inline free is given: a wrong pointer is noticed when its block goes home. */
+ * up, as what an inline free is given: a wrong pointer is noticed when its block goes home. */
 void fl_dealloc_slow(struct fl_thread *face, void *object, const struct fl_type *type)
 {
     struct fli_dead *list = fli_thread_of(face)->quick_dead;
     if (FLI_UNLIKELY(type->waits != list->waits))
         end_whole(face, object, type, list);
+    else if (FLI_UNLIKELY(is_strange(object)))
+        dealloc_carefully(face, object, type);
     else if (FLI_LIKELY(fli_destroy_is_draining(list)))
         wait(face, (uintptr_t)object, type, list);
     else

@@ -142,10 +142,43 @@ static void assert_told_however_freed(void *pointer)
     }
 }
 
+/* ---- What a callback drops. */
+
+static unsigned cleared;
+
+static void count_clear(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread;
+    (void)object;
+    (void)type;
+    cleared++;
+}
+
+static struct fl_type child = {.name = "child", .size = SIZE, .kind = FL_DEALLOC_CLEAR, .clear = count_clear};
+static void *dropped;
+
+static void drop_child(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)object;
+    (void)type;
+    fl_dealloc(thread, dropped, &child);
+}
+
+static struct fl_type parent = {.name = "parent", .size = OTHER_SIZE, .kind = FL_DEALLOC_CLEAR, .clear = drop_child};
+
+static void drop_in_callback(struct fl_thread *thread, void *pointer)
+{
+    dropped = pointer;
+    cleared = 0;
+    fl_dealloc(thread, fl_type_alloc(thread, &parent), &parent);
+}
+
 static int begin_unchecked(void **state)
 {
-    if (!plain.ready)
-        assert_int_equal(fl_type_ready(&plain, NULL, NULL, 0), 0);
+    struct fl_type *const types[] = {&plain, &child, &parent};
+    for (size_t i = 0; i < COUNT_OF(types); i++)
+        if (!types[i]->ready)
+            assert_int_equal(fl_type_ready(types[i], NULL, NULL, 0), 0);
     return begin_record(state);
 }
 
@@ -228,6 +261,42 @@ static void a_block_of_another_class_or_an_address_inside_one_is_told(void **sta
         assert_goes_on(&bed, 0);
         end_bed(&bed);
     }
+}
+
+static void what_can_be_no_object_is_refused_inside_a_callback_too(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&keep_all);
+    char *block = fl_alloc(bed.thread, SIZE);
+    void *const pointers[] = {NULL, block + 1, block + 2, block + 4, (void *)UINTPTR_MAX};
+    for (size_t i = 0; i < COUNT_OF(pointers); i++) {
+        drop_in_callback(bed.thread, pointers[i]);
+        assert_told("fl_dealloc", pointers[i], pointers[i] == NULL ? "NULL" : "child");
+        assert_int_equal(cleared, 0);
+    }
+    fl_free(bed.thread, block);
+    assert_goes_on(&bed, 0);
+    end_bed(&bed);
+}
+
+static void a_block_of_another_class_that_a_callback_drops_is_told(void **state)
+{
+    (void)state;
+    SKIP_IF_CHECKED;
+    struct bed bed = bed_with(&keep_all);
+    use(bed.thread);
+    char *block = fl_alloc(bed.thread, OTHER_SIZE);
+    void *own[2] = {fl_alloc(bed.thread, SIZE), fl_alloc(bed.thread, SIZE)};
+    fl_free_sized(bed.thread, own[0], SIZE);
+    drop_in_callback(bed.thread, block);
+    fl_free_sized(bed.thread, own[1], SIZE);
+    assert_int_equal(cleared, 1);
+    assert_int_equal(told, 0);
+    fl_thread_flush(bed.thread);
+    assert_told("fl_thread_flush", block, "48 bytes");
+    fl_free(bed.thread, block);
+    assert_goes_on(&bed, 0);
+    end_bed(&bed);
 }
 
 static void the_rest_of_a_slab_behind_its_last_block_is_told(void **state)
@@ -407,6 +476,8 @@ int main(void)
         UNCHECKED_TEST(what_is_no_block_of_any_heap_is_told),
         UNCHECKED_TEST(null_is_told_by_its_name),
         UNCHECKED_TEST(a_block_of_another_class_or_an_address_inside_one_is_told),
+        UNCHECKED_TEST(what_can_be_no_object_is_refused_inside_a_callback_too),
+        UNCHECKED_TEST(a_block_of_another_class_that_a_callback_drops_is_told),
         UNCHECKED_TEST(the_rest_of_a_slab_behind_its_last_block_is_told),
         UNCHECKED_TEST(a_block_that_was_never_handed_out_is_told_as_free),
         UNCHECKED_TEST(a_block_freed_twice_is_told_once_it_comes_home_twice),
