@@ -240,22 +240,25 @@ static uintptr_t entry_of(const void *object, const struct fl_type *type, enum f
     return is_cleared_only ? fli_dead_entry_begun(object, type) : fli_dead_entry(object, type);
 }
 
-/* Ends what has an address that no entry can have: a LEGACY object at once. Else it is no object. */
-FLI_COLD static void destroy_odd(struct fl_thread *thread, void *object, const struct fl_type *type,
-                                 enum fl_dealloc_kind kind)
+/* Whether an address has bits that an entry has of its own: then it is not that of a block. */
+static inline bool is_odd(const void *object)
 {
-    if (kind == FL_DEALLOC_LEGACY)
-        type->dealloc(thread, object, type);
-    else
-        fli_misuse("fl_dealloc", object, type->name, "is not aligned as the heap's blocks are");
+    return FLI_UNLIKELY(((uintptr_t)object & FLI_DEAD_BITS) != 0);
+}
+
+static void tell_odd(const void *object, const struct fl_type *type, const char *call)
+{
+    fli_misuse(call, object, type->name, "is not aligned as the heap's blocks are");
 }
 
 void fli_destroy_as(struct fl_thread *thread, void *object, const struct fl_type *type, enum fl_dealloc_kind kind)
 {
-    if (FLI_UNLIKELY(((uintptr_t)object & FLI_DEAD_BITS) != 0))
-        destroy_odd(thread, object, type, kind);
-    else
+    if (!is_odd(object))
         destroy_carefully(thread, entry_of(object, type, kind), type);
+    else if (kind == FL_DEALLOC_LEGACY) /* it may be no block of ours, and cannot wait */
+        type->dealloc(thread, object, type);
+    else
+        tell_odd(object, type, "fl_dealloc");
 }
 
 /* Puts an object that ends later, and is clearly one of its type, into the queue. */
@@ -263,14 +266,15 @@ __attribute__((noinline)) static void queue(struct fl_thread *face, void *object
 {
     bool is_legacy = type->kind == FL_DEALLOC_LEGACY;
     uintptr_t entry = FLI_UNLIKELY(is_legacy) ? (uintptr_t)object | FLI_DEAD_LEGACY : fli_dead_entry(object, type);
-    if (FLI_UNLIKELY(!fli_pending_put_quickly(fli_thread_of(face), (struct fli_dead_object){entry, type})))
+    if (is_odd(object) ||
+        FLI_UNLIKELY(!fli_pending_put_quickly(fli_thread_of(face), (struct fli_dead_object){entry, type})))
         fli_destroy_as(face, object, type, type->kind);
 }
 
 /* Ends a CLEAR or FINALIZE object: directly if it is clearly one of a type whose objects never wait. */
 __attribute__((noinline)) static void end_now(struct fl_thread *face, void *object, const struct fl_type *type)
 {
-    if ((type->waits & FLI_WAITS_NEVER) != 0 &&
+    if ((type->waits & FLI_WAITS_NEVER) != 0 && !is_odd(object) &&
         fli_instance_is_clearly_of(fli_thread_of(face), object, type, type->class_index))
         fli_end_object(face, (struct fli_dead_object){fli_dead_entry(object, type), type});
     else
@@ -352,6 +356,8 @@ void fl_dealloc_deferred_slow(struct fl_thread *thread, void *object, const stru
         fli_misuse("fl_dealloc_deferred", object, type->name, "cannot be deferred: it has FL_TYPE_NOT_DEFERRED");
     else if (type->kind == FL_DEALLOC_PLAIN)
         fli_instance_defer(thread, object, type, "fl_dealloc_deferred");
+    else if (is_odd(object))
+        tell_odd(object, type, "fl_dealloc_deferred");
     else
         destroy_carefully(thread, entry_of(object, type, type->kind) | FLI_DEAD_DEFERRED, type);
 }

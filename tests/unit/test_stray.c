@@ -279,6 +279,39 @@ static void what_can_be_no_object_is_refused_inside_a_callback_too(void **state)
     end_bed(&bed);
 }
 
+static void so_is_an_odd_address_that_ends_otherwise(void **state)
+{
+    (void)state;
+    static struct fl_type at_once = {
+        .name = "at once", .size = SIZE, .kind = FL_DEALLOC_CLEAR, .flags = FL_TYPE_AT_ONCE, .clear = count_clear};
+    static struct fl_type later = {.name = "later",
+                                   .size = SIZE,
+                                   .kind = FL_DEALLOC_CLEAR,
+                                   .flags = FL_TYPE_HAS_WORDS | FL_TYPE_LATER,
+                                   .words_offset = 16,
+                                   .clear = count_clear};
+    struct fl_type *const types[] = {&child, &at_once, &later};
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, &keep_all);
+    char *block = fl_alloc(bed.thread, SIZE);
+    cleared = 0;
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        if (!types[i]->ready)
+            assert_int_equal(fl_type_ready(types[i], NULL, NULL, 0), 0);
+        for (unsigned offset = 1; offset < 8; offset++) {
+            fl_dealloc(bed.thread, block + offset, types[i]);
+            assert_told("fl_dealloc", block + offset, types[i]->name);
+            fl_dealloc_deferred(bed.thread, block + offset, types[i]);
+            assert_told("fl_dealloc_deferred", block + offset, types[i]->name);
+        }
+    }
+    assert_int_equal(cleared, 0);
+    fl_free(bed.thread, block);
+    let_all_go(&host, bed.thread);
+    assert_goes_on(&bed, 0);
+    end_bed(&bed);
+}
+
 static void a_block_of_another_class_that_a_callback_drops_is_told(void **state)
 {
     (void)state;
@@ -477,6 +510,7 @@ int main(void)
         UNCHECKED_TEST(null_is_told_by_its_name),
         UNCHECKED_TEST(a_block_of_another_class_or_an_address_inside_one_is_told),
         UNCHECKED_TEST(what_can_be_no_object_is_refused_inside_a_callback_too),
+        UNCHECKED_TEST(so_is_an_odd_address_that_ends_otherwise),
         UNCHECKED_TEST(a_block_of_another_class_that_a_callback_drops_is_told),
         UNCHECKED_TEST(the_rest_of_a_slab_behind_its_last_block_is_told),
         UNCHECKED_TEST(a_block_that_was_never_handed_out_is_told_as_free),
