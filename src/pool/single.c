@@ -57,6 +57,15 @@ static void *take_own(unsigned class_index, struct fli_backing *backing, struct 
     return count > 0 ? block : NULL;
 }
 
+void *fli_single_take_pooled_owner(unsigned class_index, struct fli_backing *backing, struct fli_owner *owner)
+{
+    struct fli_magazine *magazine = fli_stack_pop_mpmc(&backing->pool.filled[class_index], &backing->magazines,
+                                                       &owner->counters);
+    if (magazine == NULL)
+        magazine = take_shared(class_index, backing, owner);
+    return magazine != NULL ? take_last(magazine, class_index, backing, owner) : NULL;
+}
+
 void *fli_single_take_owner(unsigned class_index, struct fli_backing *backing, struct fli_owner *owner)
 {
     struct fli_home *home = owner->home;
@@ -66,14 +75,10 @@ void *fli_single_take_owner(unsigned class_index, struct fli_backing *backing, s
         return take_own(class_index, backing, owner);
     if (home->first[class_index] >= fli_allowance_first(backing, class_index, 0))
         return NULL;
-    struct fli_magazine *magazine = fli_stack_pop_mpmc(&backing->pool.filled[class_index], &backing->magazines,
-                                                       &owner->counters);
-    if (magazine == NULL)
-        magazine = take_shared(class_index, backing, owner);
-    if (magazine == NULL)
-        return NULL;
-    fli_allowance_note_taken_owner(owner, class_index, 1);
-    return take_last(magazine, class_index, backing, owner);
+    void *block = fli_single_take_pooled_owner(class_index, backing, owner);
+    if (block != NULL)
+        fli_allowance_note_taken_owner(owner, class_index, 1);
+    return block;
 }
 
 /* A magazine with room for a block: the pool's top one, or an empty one. NULL if memory is refused. */

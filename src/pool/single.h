@@ -20,6 +20,9 @@
  * may be held, here and below. */
 void *fli_single_take_owner(unsigned class_index, struct fli_backing *backing, struct fli_owner *owner);
 
+/* A block of the pool's top magazine of the class, or of the shared home; NULL if there is none. */
+void *fli_single_take_pooled_owner(unsigned class_index, struct fli_backing *backing, struct fli_owner *owner);
+
 /* Gives a block away. Returns false if no magazine can be had for it. */
 bool fli_single_give_owner(void *block, unsigned class_index, struct fli_backing *backing, struct fli_owner *owner);
 

@@ -32,15 +32,18 @@
  *                 looks for a slab to adopt meanwhile
  *     settled     a thread moves to a new home and adopts a slab there, while another one frees a block of the slab
  *     passed      threads move in where others move out
+ *     single      two threads put single blocks into the pool's top magazine and take some out
  *
  * The program is built and run as model_pool is.
  *
- * usage: model_cache exchange|refused|counted|strangers|kept|handed|hasty|adopted|moved|settled|passed [--expect-error]
+ * usage: model_cache exchange|refused|counted|strangers|kept|handed|hasty|adopted|moved|settled|passed|single
+ *        [--expect-error]
  */
 #include "base/lock.h"
 #include "memory/stray.h"
 #include "model_check.h"
 #include "pool/exchange.h"
+#include "pool/single.h"
 
 #include <new>
 
@@ -463,6 +466,33 @@ struct handed : cache_model<handed, SMALL, 1> {
     }
 };
 
+struct single : cache_model<single, SMALL, 2> {
+    void *block[2], *got[2];
+
+    void before()
+    {
+        lay_out(SLABS_MOST, MAGAZINES_MOST, NO_RACK);
+        for (unsigned self = 0; self < 2; self++)
+            block[self] = alloc(self);
+    }
+    void thread(unsigned self)
+    {
+        owner[number_of(block[self])]($) = FREE;
+        RL_ASSERT(fli_single_pool_owner(&block[self], 1, SMALL, &backing, &owners[self]) == 0);
+        got[self] = fli_single_take_pooled_owner(SMALL, &backing, &owners[self]);
+        if (got[self] == nullptr)
+            return; /* the other one has the magazine in hand */
+        RL_ASSERT(owner[number_of(got[self])]($) == FREE);
+        owner[number_of(got[self])]($) = self;
+    }
+    void after()
+    {
+        for (unsigned self = 0; self < 2; self++)
+            RL_ASSERT(got[self] == nullptr || free(self, got[self], self));
+        take_stock(0);
+    }
+};
+
 /* One thread frees a block of a slab while the other adopts the slab. */
 template <typename scenario> struct adopting : cache_model<scenario, SMALL, 1> {
     void *block;
@@ -643,6 +673,10 @@ uint32_t fli_magazine_index_beyond(const fli_magazines *, const fli_magazine *)
     return 0;
 }
 
+void fli_allowance_note_home_owner(fli_owner *, unsigned, unsigned)
+{
+}
+
 void fli_stray_note(fli_slabs *, unsigned, const void *, bool)
 {
     RL_ASSERT(!"a block is no stray");
@@ -678,6 +712,8 @@ int main(int argc, char **argv)
         return check<settled>(expect_error);
     if (is_asked_for("passed", argc, argv, &expect_error))
         return check<passed>(expect_error);
+    if (is_asked_for("single", argc, argv, &expect_error))
+        return check<single>(expect_error);
     std::cerr << "usage: " << argv[0] << " SCENARIO [--expect-error], see the head of model_cache.cpp" << std::endl;
     return 2;
 }
