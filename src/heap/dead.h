@@ -42,7 +42,7 @@
 #include "heap/pile.h"
 
 enum {
-    FLI_DEAD_STACK = FLI_RARE_PATHS ? 8 : 48,
+    FLI_DEAD_STACK = FLI_RARE_PATHS ? 8 : 46,
     /* Bits of fl_type.waits. Objects may end in the quick way, because their type says all that it needs to know, */
     FLI_WAITS = 1,
     /* but only in a heap with stale readers. */
@@ -58,8 +58,8 @@ enum {
 /* Where the objects of a list are. */
 struct fli_dead_places {
     FLI_ATOMIC(size_t) count; /* objects on the stack */
-    size_t few;               /* of so few none is taken: 0, or the window while the pile may have some */
-    size_t first;             /* the place in the window whose object came first, once the window is full */
+    uint32_t few;             /* of so few none is taken: 0, or the window while the pile may have some */
+    uint32_t first;           /* the place in the window whose object came first, once the window is full */
     struct fli_pile pile;
     /* The stack. Entry and type are apart, so that no compiler copies them as one word: a processor would wait for the two
      * stores that made it. */
@@ -69,9 +69,9 @@ struct fli_dead_places {
 
 struct fli_dead {
     struct fli_callback drain; /* the call that empties the list; address 0: none does */
-    bool runs;                 /* that is fl_run_pending */
     const void *stack;         /* the host's name for the stack */
     uint32_t waits;            /* fl_type.waits of the types whose objects end here quickly and are only cleared */
+    bool runs;                 /* that call is fl_run_pending */
     struct fli_dead_places places; /* of the objects */
     struct fli_magazine *holder;   /* the magazine that the list lies in; NULL: it has memory of its own */
     struct fli_dead *next;         /* of the thread's other lists, or of those left to the heap */
@@ -143,7 +143,7 @@ static inline bool fli_dead_put_many(struct fli_dead_places *places, struct fli_
     if (FLI_UNLIKELY(count == FLI_DEAD_STACK))
         return false;
     fli_dead_prefetch(object);
-    places->first = (place + 1) % FLI_DEAD_WINDOW;
+    places->first = (uint32_t)((place + 1) % FLI_DEAD_WINDOW);
     fli_dead_set(places, count, fli_dead_at(places, place));
     fli_dead_set_among(places, place, count + 1, object);
     return true;
