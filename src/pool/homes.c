@@ -312,11 +312,12 @@ static uint32_t find_all_free(const struct fli_homes *homes, const struct fli_ho
 }
 
 /* Takes a slab of another class that is all free at this home, and gives it the class. Such a slab has memory, and this
- * thread has used it of late. Returns 0 if there is none. */
+ * thread has used it of late. Not in a hardened heap: there what was written to its free blocks would go
+ * unnoticed. Returns 0 if there is none. */
 static uint32_t convert(struct fli_homes *homes, struct fli_home *home, unsigned class_index, uint32_t wanted)
 {
     struct fli_slabs *slabs = homes->slabs;
-    if (fli_load_hint(&homes->free_slabs) == 0 || slabs->stale_bytes != 0)
+    if (fli_load_hint(&homes->free_slabs) == 0 || slabs->stale_bytes != 0 || slabs->hardened)
         return 0;
     uint32_t slab = find_all_free(homes, home, wanted);
     if (slab == 0)
