@@ -212,22 +212,31 @@ void sweep()
     keep(memory.data());
 }
 
-template <class B> void run_deaths(benchmark::State &state, B &backend, size_t count)
+/* Times `destroy` of what `make` has made, `count` objects. */
+template <class Make, class Destroy>
+void time_deaths(benchmark::State &state, size_t count, Make &&make, Destroy &&destroy)
 {
     using Clock = std::chrono::steady_clock;
-    const bool is_cold = count > kWarm;
-    std::vector<Node *> nodes(count);
-    uint64_t random = 24;
     std::chrono::duration<double> spent{0};
     for (auto _ : state) {
-        Node *root = make_tree(backend, nodes, is_cold ? &random : nullptr);
-        if (is_cold)
+        make();
+        if (count > kWarm)
             sweep();
         Clock::time_point begin = Clock::now();
-        destroy(backend, root);
+        destroy();
         spent += Clock::now() - begin;
     }
     state.counters["s_per_op"] = spent.count() / static_cast<double>(state.iterations() * count);
+}
+
+template <class B> void run_deaths(benchmark::State &state, B &backend, size_t count)
+{
+    std::vector<Node *> nodes(count);
+    uint64_t random = 24;
+    Node *root = nullptr;
+    time_deaths(
+        state, count, [&] { root = make_tree(backend, nodes, count > kWarm ? &random : nullptr); },
+        [&] { destroy(backend, root); });
 }
 
 template <class B, size_t kNodes> void run_destroy(benchmark::State &state)
@@ -251,21 +260,17 @@ void run_queued(benchmark::State &state, size_t count)
 
 void run_list(benchmark::State &state)
 {
-    using Clock = std::chrono::steady_clock;
     Queued backend;
     std::vector<Node *> nodes(quick ? kQuick : kMost);
     uint64_t random = 24;
-    std::chrono::duration<double> spent{0};
-    for (auto _ : state) {
-        make_nodes(backend, nodes, &random);
-        for (Node *node : nodes)
-            *node = {};
-        sweep();
-        Clock::time_point begin = Clock::now();
-        backend.destroy_list(nodes);
-        spent += Clock::now() - begin;
-    }
-    state.counters["s_per_op"] = spent.count() / static_cast<double>(state.iterations() * nodes.size());
+    time_deaths(
+        state, nodes.size(),
+        [&] {
+            make_nodes(backend, nodes, &random);
+            for (Node *node : nodes)
+                *node = {};
+        },
+        [&] { backend.destroy_list(nodes); });
     state.counters["share_within"] = backend.share_within();
 }
 
