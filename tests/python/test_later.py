@@ -333,7 +333,8 @@ class Process(unittest.TestCase):
     while demo.stats()["later_references"] > 0:
         demo.run_later()
     demo.run_later()  # a helper may have dropped the last ones
-    assert address_space() <= with_room - 8 * room, (address_space(), with_room)  # it is used, and has been given back
+    # It is used, and its 8 MiB have been given back. The interpreter may have mapped some pages meanwhile.
+    assert address_space() <= with_room - 7 * room, (address_space(), with_room)
         """)
 
     @unittest.skipIf(TSAN or ASAN, "its memory cannot be bounded")
