@@ -235,7 +235,7 @@ typedef void (*fl_deferred_callback)(struct fl_heap *heap, size_t deferred_bytes
 
 /* Whether slabs lie in huge pages, where the OS has them. */
 enum fl_huge {
-    FL_HUGE_DEFAULT = 0, /* the heap asks for them beyond its first 2 MiB of slabs */
+    FL_HUGE_DEFAULT = 0, /* the heap asks for them beyond its first 2 MiB of slabs, where it uses memory densely */
     FL_HUGE_ALWAYS,      /* it asks for them from the start */
     FL_HUGE_NEVER        /* it asks for small pages, whatever the OS gives by default */
 };

@@ -2,6 +2,7 @@
 #include "memory/idle.h"
 #include "base/check.h"
 #include "base/lock.h"
+#include "memory/huge.h"
 #include "memory/slab_list.h"
 
 /* All slabs of a chunk. */
@@ -19,69 +20,14 @@ static bool is_committed(const struct fli_slabs *slabs, uint32_t slab)
     return slab != 0 && slab <= slabs->committed;
 }
 
-static char *chunk_start(const struct fli_slabs *slabs, uint32_t chunk)
-{
-    return fli_slab_start(slabs, chunk * FLI_CHUNK_SLABS + 1);
-}
-
-/* Whether the slabs of a chunk lie side by side. Those of the first chunk of a heap that begins small do not (range.h). It
- * has small pages for good. */
-static bool is_whole(const struct fli_slabs *slabs, uint32_t chunk)
-{
-    return !fli_range_is_small(fli_range_of_slab(&slabs->ranges, chunk * FLI_CHUNK_SLABS + 1));
-}
-
-/* ---- Huge pages. */
-
-/* How many chunks at the start of the heap have small pages though huge ones are asked for: a small heap takes no more
- * memory than it uses. */
-static uint32_t small_chunks(const struct fli_slabs *slabs)
-{
-    return slabs->huge_at_once ? 0 : 1;
-}
-
-void fli_idle_advise_new(struct fli_slabs *slabs, size_t before)
-{
-    const struct fli_region *last = fli_ranges_last(&slabs->ranges);
-    size_t first = (size_t)slabs->ranges.at[fli_load_own(&slabs->ranges.count) - 1].first - 1;
-    size_t small = slabs->huge_pages ? small_chunks(slabs) * (size_t)FLI_CHUNK_SLABS : 0;
-    size_t from = fli_max(before, (small - fli_min(small, first)) << FLI_SLAB_SHIFT);
-    if ((slabs->huge_pages || slabs->small_pages) && from < last->committed)
-        fli_os_advise_huge(last->base + from, last->committed - from, slabs->huge_pages);
-}
-
-/* Gives a chunk small pages, because with huge ones the OS may bring back memory that was returned. */
-static void make_small(struct fli_slabs *slabs, uint32_t chunk)
-{
-    if (fli_idle_chunk(slabs, chunk)->small || !is_whole(slabs, chunk))
-        return;
-    fli_idle_chunk(slabs, chunk)->small = 1;
-    fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, false);
-}
-
-/* Whether huge pages are asked for where all of a chunk is in use. If not, a chunk that has small pages keeps them, so that
- * a small heap that is often trimmed asks for them once. */
-static bool may_be_huge(const struct fli_slabs *slabs, uint32_t chunk)
-{
-    return slabs->huge_pages && chunk >= small_chunks(slabs);
-}
-
-static void make_huge(struct fli_slabs *slabs, uint32_t chunk)
-{
-    if (!fli_idle_chunk(slabs, chunk)->small || !may_be_huge(slabs, chunk))
-        return;
-    fli_idle_chunk(slabs, chunk)->small = 0;
-    fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, true);
-}
-
 /* ---- Where memory that could be written counts. */
 
 static void withdraw_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
     struct fli_chunk *of = fli_idle_chunk(slabs, chunk);
-    if (!slabs->strict || of->cold != ALL_SLABS || of->kept != 0 || of->withdrawn || !is_whole(slabs, chunk))
+    if (!slabs->strict || of->cold != ALL_SLABS || of->kept != 0 || of->withdrawn || !fli_idle_is_whole(slabs, chunk))
         return;
-    of->withdrawn = fli_os_withdraw(chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
+    of->withdrawn = fli_os_withdraw(fli_idle_chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
     of->small |= of->withdrawn; /* what was asked for is forgotten */
 }
 
@@ -91,9 +37,9 @@ static bool restore_chunk(struct fli_slabs *slabs, uint32_t chunk)
     struct fli_chunk *of = fli_idle_chunk(slabs, chunk);
     if (!of->withdrawn)
         return true;
-    of->withdrawn = !fli_os_restore(chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
-    if (!of->withdrawn && !may_be_huge(slabs, chunk))
-        fli_os_advise_huge(chunk_start(slabs, chunk), FLI_CHUNK_BYTES, false);
+    of->withdrawn = !fli_os_restore(fli_idle_chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
+    if (!of->withdrawn && !fli_huge_may_be(slabs, chunk))
+        fli_os_advise_huge(fli_idle_chunk_start(slabs, chunk), FLI_CHUNK_BYTES, false);
     return !of->withdrawn;
 }
 
@@ -130,11 +76,11 @@ static uint32_t find_cold(struct fli_slabs *slabs)
 /* Makes all slabs of a chunk warm if all are cold and one huge page can serve them. Returns whether it did. */
 static bool warm_up_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
-    bool huge = may_be_huge(slabs, chunk) && fli_idle_chunk(slabs, chunk)->cold == ALL_SLABS &&
+    bool huge = fli_huge_may_be(slabs, chunk) && fli_idle_chunk(slabs, chunk)->cold == ALL_SLABS &&
                 fli_idle_chunk(slabs, chunk)->kept == 0;
     if (!huge || !fli_limit_take(slabs->limit, FLI_CHUNK_BYTES))
         return false;
-    make_huge(slabs, chunk);
+    fli_huge_give(slabs, chunk);
     slabs->skipped_count -= (uint32_t)__builtin_popcount(fli_idle_chunk(slabs, chunk)->skipped);
     fli_idle_chunk(slabs, chunk)->cold = fli_idle_chunk(slabs, chunk)->skipped = 0;
     slabs->cold_count -= FLI_CHUNK_SLABS;
@@ -202,7 +148,7 @@ static uint32_t take_cold(struct fli_slabs *slabs, uint32_t slab)
     of->cold &= ~bit;
     slabs->cold_count--;
     if (of->cold == 0)
-        make_huge(slabs, chunk);
+        fli_huge_give(slabs, chunk);
     return slab;
 }
 
@@ -290,10 +236,10 @@ static void make_warm(struct fli_slabs *slabs, uint32_t *retired, size_t most)
 static void settle_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
     if (fli_idle_chunk(slabs, chunk)->cold != ALL_SLABS)
-        make_small(slabs, chunk);
-    else if (is_whole(slabs, chunk))
+        fli_huge_take(slabs, chunk);
+    else if (fli_idle_is_whole(slabs, chunk))
         /* Returns the chunk once more as a whole: this frees its page table, whose place a huge page can take. */
-        fli_os_decommit(chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
+        fli_os_decommit(fli_idle_chunk_start(slabs, chunk), FLI_CHUNK_BYTES);
 }
 
 /* Makes `count` retired slabs of one chunk cold, from `first` up. They are `kept` if the OS did not take their

@@ -6,8 +6,7 @@
  * take it, because it is locked, the cold slab is a kept one, too. A kept slab does not count toward the heap's limit.
  * Statistics count its memory, and the next trim tries again to return it.
  *
- * A chunk is 2 MiB of slabs, the size of a huge page. When the library commits memory, it asks for huge pages, unless
- * the host wants none. By default it does not do so for the first chunk of a heap, so that a small heap stays small.
+ * A chunk is 2 MiB of slabs, the size of a huge page; which chunks lie in huge pages, huge.h tells.
  *
  * A chunk has small pages while some of its slabs are cold and others are not. With a huge page, the OS could bring
  * back memory that was returned. When a whole chunk is cold, the first use of a slab brings memory for all, so all
@@ -50,6 +49,18 @@ static inline struct fli_chunk *fli_idle_chunk(const struct fli_slabs *slabs, ui
     return &range->chunks[(slab - range->first) / FLI_CHUNK_SLABS];
 }
 
+static inline char *fli_idle_chunk_start(const struct fli_slabs *slabs, uint32_t chunk)
+{
+    return fli_slab_start(slabs, chunk * FLI_CHUNK_SLABS + 1);
+}
+
+/* Whether the slabs of a chunk lie side by side. Those of the first chunk of a heap that begins small do not
+ * (range.h). */
+static inline bool fli_idle_is_whole(const struct fli_slabs *slabs, uint32_t chunk)
+{
+    return !fli_range_is_small(fli_range_of_slab(&slabs->ranges, chunk * FLI_CHUNK_SLABS + 1));
+}
+
 /* The bit of a slab in the words of its chunk. */
 static inline uint32_t fli_idle_bit_of(uint32_t slab)
 {
@@ -71,9 +82,6 @@ static inline bool fli_idle_is_warm(const struct fli_slabs *slabs, uint32_t slab
  * there are warm ones and it is cold; 0 stands for none. Else `row` slabs from the one that it takes on are idle, if it
  * finds such a row. Returns 0 if the limit or the OS refuses. Under the lock. */
 uint32_t fli_idle_obtain(struct fli_slabs *slabs, uint32_t wanted, uint32_t row);
-
-/* Asks for huge pages for the memory of the last range committed since that was `before` bytes. Under the lock. */
-void fli_idle_advise_new(struct fli_slabs *slabs, size_t before);
 
 /* Makes a list of retired slabs idle, and leaves at most `warm_most` slabs warm. Returns the bytes
  * returned to the OS. Locks. */

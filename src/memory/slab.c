@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/lock.h"
 #include "base/sanitizer.h"
+#include "memory/huge.h"
 #include "memory/idle.h"
 #include "memory/state.h"
 
@@ -62,7 +63,7 @@ int fli_slab_commit(struct fli_slabs *slabs)
     size_t before = last->committed, ahead = fli_max(COMMIT_SLABS, slabs->committed / 8);
     int failed = fli_ranges_commit(&slabs->ranges, slabs->committed + 1, ahead);
     if (failed == 0)
-        fli_idle_advise_new(slabs, last == fli_ranges_last(&slabs->ranges) ? before : 0);
+        fli_huge_choose(slabs, last == fli_ranges_last(&slabs->ranges) ? before : 0);
     return failed;
 }
 
@@ -112,6 +113,7 @@ static void begin_locked(struct fli_slabs *slabs, unsigned class_index, uint32_t
 uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index, uint32_t wanted, uint32_t row)
 {
     fli_lock(&slabs->lock);
+    slabs->lone_count += wanted == 0;
     uint32_t slab = fli_idle_obtain(slabs, wanted, row);
     if (slab != 0) {
         begin_locked(slabs, class_index, slab);

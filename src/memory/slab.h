@@ -131,6 +131,8 @@ struct fli_slabs {
     uint32_t kept_count;
     uint32_t skipped_count;            /* of them, those that were never in use */
     uint32_t lowest_cold;              /* no chunk before this one has cold slabs */
+    uint32_t lone_count;               /* slabs that were the first of their class at their home */
+    uint32_t small_chunks;             /* so many chunks have small pages from the start on (huge.h) */
     FLI_ATOMIC(uint32_t) retired;      /* written under the lock */
     FLI_ATOMIC(uint64_t) begun;        /* how often an idle slab was given a class; likewise */
     uint64_t reused_bytes;             /* bytes of idle slabs that have been taken into use again */
@@ -147,7 +149,8 @@ int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, size_t most
 void fli_slabs_close(struct fli_slabs *slabs);
 
 /* Takes an idle slab and gives it the class, with all its blocks free. The caller has it in hand, and takes it home.
- * `wanted` and `row` say where it would lie best (idle.h). Returns 0 if the limit or the OS refuses. Locks. */
+ * `wanted` and `row` say where it would lie best (idle.h); `wanted` is 0 for the first slab of the class at a home. Returns
+ * 0 if the limit or the OS refuses. Locks. */
 uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index, uint32_t wanted, uint32_t row);
 
 /* Gives a slab in hand, whose blocks are all free, another class. Only without stale readers, who would find blocks

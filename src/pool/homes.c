@@ -269,7 +269,7 @@ bool fli_homes_adopt(struct fli_homes *homes, struct fli_home *home, unsigned cl
 /* Whether another home has a slab, a moment ago. */
 static bool is_others(const struct fli_homes *homes, const struct fli_home *home, uint32_t slab)
 {
-    FLI_ATOMIC(uint8_t) *class = fli_slab_class_at(homes->slabs, slab);
+    FLI_ATOMIC(uint8_t) *class = slab != 0 ? fli_slab_class_at(homes->slabs, slab) : NULL;
     if (class == NULL || fli_load_hint(class) == 0)
         return false;
     const struct fli_home *of = fli_load_hint(&fli_slab_at(homes->slabs, slab)->home);
@@ -332,7 +332,7 @@ static uint32_t convert(struct fli_homes *homes, struct fli_home *home, unsigned
 bool fli_homes_begin(struct fli_homes *homes, struct fli_home *home, unsigned class_index)
 {
     fli_home_assert_held(home);
-    uint32_t next = home->classes[class_index].latest + 1; /* without a latest one any will do, also the first */
+    uint32_t latest = home->classes[class_index].latest, next = latest != 0 ? latest + 1 : 0;
     uint32_t slab = convert(homes, home, class_index, next);
     if (slab == 0)
         slab = fli_slab_begin(homes->slabs, class_index, next, row_wanted(homes, home, class_index, next));

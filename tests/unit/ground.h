@@ -40,10 +40,10 @@ static inline struct ground *ground_of(unsigned first, unsigned most)
     return ground;
 }
 
-/* Begins a slab, wherever it lies. */
+/* Begins a slab, wherever it lies: the one wanted does not exist. */
 static inline uint32_t ground_begin(struct fli_slabs *slabs, unsigned class_index)
 {
-    return fli_slab_begin(slabs, class_index, 0, 1);
+    return fli_slab_begin(slabs, class_index, UINT32_MAX, 1);
 }
 
 static inline int ground_up(void **state)

@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 
 /* Calls of madvise. */
-static unsigned decommits, huge, small;
+static unsigned decommits, huge, small, collapsed;
 
 int __real_madvise(void *address, size_t length, int advice);
 int __wrap_madvise(void *address, size_t length, int advice);
@@ -15,6 +15,7 @@ int __wrap_madvise(void *address, size_t length, int advice)
     decommits += advice == MADV_DONTNEED;
     huge += advice == FLI_ADVICE_HUGE;
     small += advice == FLI_ADVICE_SMALL;
+    collapsed += advice == FLI_ADVICE_COLLAPSE;
     return __real_madvise(address, length, advice);
 }
 
@@ -33,7 +34,7 @@ int __wrap_mprotect(void *address, size_t length, int protection)
 
 static void forget_calls(void)
 {
-    decommits = huge = small = 0;
+    decommits = huge = small = collapsed = 0;
 }
 
 static void a_cold_slab_serves_another_class_from_zeroed_pages(void **state)
@@ -243,6 +244,24 @@ static void memory_past_the_first_chunk_asks_for_huge_pages(void **state)
         assert_true(huge > 0);
 }
 
+static void while_most_slabs_are_the_first_of_their_class_memory_has_small_pages(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    enum { LONE = FLI_CHUNK_SLABS, SPARSE = 3 * LONE };
+    slabs->huge_pages = true;
+    forget_calls();
+    for (uint32_t slab = 1; slab <= LONE; slab++)
+        assert_int_equal(fli_slab_begin(slabs, 1, 0, 1), slab);
+    begin_upto(slabs, SPARSE);
+    assert_int_equal(huge + collapsed, 0);
+    assert_int_equal(slabs->small_chunks, SPARSE / FLI_CHUNK_SLABS);
+    /* Then memory is used densely, and the chunks but the first get huge pages after all. */
+    begin_all(slabs, SPARSE + 1);
+    assert_int_equal(slabs->small_chunks, 1);
+    if (FLI_HAVE_HUGE_PAGES)
+        assert_int_equal(collapsed, SPARSE / FLI_CHUNK_SLABS);
+}
+
 static void without_the_wish_for_huge_pages_none_are_asked_for(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
@@ -395,6 +414,7 @@ int main(void)
         GROUND_TEST(no_more_than_a_quarter_is_skipped),
         GROUND_TEST(of_warm_slabs_the_one_that_is_wanted_is_taken),
         GROUND_TEST(memory_past_the_first_chunk_asks_for_huge_pages),
+        GROUND_TEST(while_most_slabs_are_the_first_of_their_class_memory_has_small_pages),
         GROUND_TEST(without_the_wish_for_huge_pages_none_are_asked_for),
         GROUND_TEST(with_small_pages_all_memory_asks_for_them),
         GROUND_TEST(huge_pages_can_be_asked_for_from_the_start),
