@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "object/count.h"
 
+/* What a shared word becomes that has no room for more references: that of an immortal object. */
+static uint32_t after_overflow(uint32_t shared)
+{
+    uint32_t flags = shared & (FL_SHARED_ONE - 1);
+    return (uint32_t)FLI_SHARED_MOST * FL_SHARED_ONE | flags | FL_SHARED_IMMORTAL;
+}
+
 bool fli_count_add(struct fl_object *object, uint32_t references)
 {
     if (fli_count_add_quickly(object, references))
@@ -10,9 +17,7 @@ bool fli_count_add(struct fl_object *object, uint32_t references)
         if (fli_shared_is_fixed(shared))
             return true;
         bool fits = fli_shared_count(shared) <= FLI_SHARED_MOST - (int32_t)references;
-        uint32_t flags = shared & (FL_SHARED_ONE - 1);
-        uint32_t next = fits ? shared + references * FL_SHARED_ONE
-                             : ((uint32_t)FLI_SHARED_MOST * FL_SHARED_ONE | flags | FL_SHARED_IMMORTAL);
+        uint32_t next = fits ? shared + references * FL_SHARED_ONE : after_overflow(shared);
         /* Relaxed: as in fli_count_add_quickly. */
         if (fli_cas_public(&object->shared, &shared, next, memory_order_relaxed, memory_order_relaxed))
             return fits;
@@ -24,18 +29,19 @@ enum fli_drop fli_count_drop(struct fl_object *object, bool may_hand)
     return fli_count_drop_inline(object, may_hand);
 }
 
-bool fli_count_try(struct fl_object *object)
+enum fli_try fli_count_try(struct fl_object *object)
 {
     uint32_t shared = fli_load_public(&object->shared);
     for (;;) {
         if (fli_shared_is_fixed(shared))
-            return true;
-        if (!fli_shared_may_rise(shared) || fli_shared_count(shared) >= FLI_SHARED_MOST)
-            return false;
+            return FLI_TRY_TAKEN;
+        if (!fli_shared_may_rise(shared))
+            return FLI_TRY_FAILED;
+        bool fits = fli_shared_count(shared) < FLI_SHARED_MOST;
+        uint32_t next = fits ? shared + FL_SHARED_ONE : after_overflow(shared);
         /* B4: acquire, pairs with B6 in fli_count_publish. Failure: relaxed, the word is looked at anew. */
-        if (fli_cas_public(&object->shared, &shared, shared + FL_SHARED_ONE, memory_order_acquire,
-                           memory_order_relaxed))
-            return true;
+        if (fli_cas_public(&object->shared, &shared, next, memory_order_acquire, memory_order_relaxed))
+            return fits ? FLI_TRY_TAKEN : FLI_TRY_FULL;
     }
 }
 

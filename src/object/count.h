@@ -78,6 +78,13 @@ enum fli_drop {
     FLI_DROP_IMMORTAL, /* it was an immortal object's own; nothing was changed. Checked builds */
 };
 
+/* What came of trying to take a reference. */
+enum fli_try {
+    FLI_TRY_FAILED, /* the object is dead, or not published */
+    FLI_TRY_TAKEN,
+    FLI_TRY_FULL, /* it was taken, and has made the object immortal: the count was full */
+};
+
 /* The references in a shared word. */
 static inline int32_t fli_shared_count(uint32_t shared)
 {
@@ -157,8 +164,8 @@ static inline __attribute__((always_inline)) enum fli_drop fli_count_drop_inline
 /* The same. */
 enum fli_drop fli_count_drop(struct fl_object *object, bool may_hand);
 
-/* Takes a reference for a reader that has none. Returns whether it has. Any thread. */
-bool fli_count_try(struct fl_object *object);
+/* Takes a reference for a reader that has none. Any thread. */
+enum fli_try fli_count_try(struct fl_object *object);
 
 /* Merges an object whose owner's count has just become 0. The owner. */
 enum fli_drop fli_count_merge_last(struct fl_object *object);

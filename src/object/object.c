@@ -34,14 +34,19 @@ static void set_count(const struct fl_thread *face, struct fl_object *object, ui
 
 /* ---- Taking references. */
 
-__attribute__((noinline)) static void add_shared_slowly(const struct fl_thread *face, struct fl_object *object,
-                                                        uint32_t references)
+/* An object has become immortal because its shared count was full. */
+static void count_overflow(const struct fl_thread *face)
 {
-    if (fli_count_add(object, references))
-        return;
     struct fli_slots *slots = fli_slots_of(fl_thread_heap(face));
     if (slots != NULL)
         fli_add_count(&slots->overflows, 1);
+}
+
+__attribute__((noinline)) static void add_shared_slowly(const struct fl_thread *face, struct fl_object *object,
+                                                        uint32_t references)
+{
+    if (!fli_count_add(object, references))
+        count_overflow(face);
 }
 
 static inline void add_shared(const struct fl_thread *face, struct fl_object *object, uint32_t references)
@@ -78,11 +83,19 @@ void fl_incref_slow(struct fl_thread *face, struct fl_object *object)
         add_shared(face, object, 1);
 }
 
+static bool try_shared(const struct fl_thread *face, struct fl_object *object)
+{
+    enum fli_try came = fli_count_try(object);
+    if (FLI_UNLIKELY(came == FLI_TRY_FULL))
+        count_overflow(face);
+    return came != FLI_TRY_FAILED;
+}
+
 bool fl_try_incref_slow(struct fl_thread *face, struct fl_object *object)
 {
     uint32_t count;
     if (!is_mine(face, object, &count))
-        return fli_count_try(object);
+        return try_shared(face, object);
     if (count > 0)
         add_mine(face, object, count);
     return count > 0;

@@ -396,6 +396,26 @@ static void a_full_shared_count_makes_an_object_immortal(void **state)
     assert_int_equal(stats.overflows, 1);
 }
 
+/* A reader that went away empty-handed would look at the place for ever. */
+static void a_reader_makes_an_object_with_a_full_count_immortal(void **state)
+{
+    struct two *two = *state;
+    struct fl_object *object = new_number(two->owner), *place = object;
+    object->shared = (uint32_t)(FLI_SHARED_MOST - 1) * FL_SHARED_ONE;
+    fl_publish(object);
+    struct fl_object_stats stats;
+    for (unsigned overflows = 0; overflows < 2; overflows++) {
+        assert_true(fl_try_incref(two->other, object, &place));
+        fl_heap_object_stats(two->heap, &stats);
+        assert_int_equal(stats.overflows, overflows);
+    }
+    assert_true(fl_try_incref(two->other, object, &place));
+    fl_heap_object_stats(two->heap, &stats);
+    assert_int_equal(stats.overflows, 1);
+    fl_decref(two->owner, object);
+    assert_int_equal(live(two), 1);
+}
+
 /* ---- Readers without locks. */
 
 static void a_reader_takes_no_reference_to_a_dead_object(void **state)
@@ -618,6 +638,7 @@ int main(void)
         TWO_TEST(handles_without_a_slot_count_in_the_shared_word),
         TWO_TEST(an_immortal_object_stays),
         TWO_TEST(a_full_shared_count_makes_an_object_immortal),
+        TWO_TEST(a_reader_makes_an_object_with_a_full_count_immortal),
         cmocka_unit_test(a_reader_takes_no_reference_to_a_dead_object),
         TWO_TEST(a_finalizer_may_resurrect),
         TWO_TEST(a_decref_below_zero_is_reported),
