@@ -32,8 +32,8 @@ static inline int json_is_kind(const json_t *json, json_type type)
 /* What jansson's own count would be, while no other thread changes it: all ones for a value that is never deleted. */
 static inline size_t json_refcount(const json_t *json)
 {
-    uint32_t shared = __atomic_load_n(&json->shared, __ATOMIC_RELAXED);
-    uint32_t local = __atomic_load_n(&json->local, __ATOMIC_RELAXED) & FL_LOCAL_MOST;
+    uint32_t shared = __atomic_load_n(&json->counts.shared, __ATOMIC_RELAXED);
+    uint32_t local = __atomic_load_n(&json->counts.local, __ATOMIC_RELAXED) & FL_LOCAL_MOST;
     int32_t others = (int32_t)(shared & ~(uint32_t)(FL_SHARED_ONE - 1)) / FL_SHARED_ONE;
     return (shared & FL_SHARED_IMMORTAL) != 0 ? (size_t)-1 : (size_t)((int64_t)local + others);
 }

@@ -320,11 +320,11 @@ template <class O, class B> void run_other(benchmark::State &state)
     for (auto _ : state) {
         for (unsigned i = 0; i < kChunk; i++) {
             auto *object = static_cast<O *>(backend.alloc(sizeof(O), nullptr));
-            object->head.local = 1;
+            object->head.counts.local = 1;
             object->make(OfBackend<B>{backend});
             object->use(OfBackend<B>{backend});
             keep(object);
-            if (--object->head.local == 0) {
+            if (--object->head.counts.local == 0) {
                 object->clear(OfBackend<B>{backend});
                 backend.free(object, sizeof(O));
             }

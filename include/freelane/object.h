@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Objects of Freelane: a header of 16 bytes with a reference count, for hosts that have no object model of their own.
+ * Others put the counts into the header that they have ("Headers of the host's own").
  *
  *     0        4        8                16
  *     +--------+--------+----------------+-----
@@ -45,10 +46,15 @@ extern "C" {
 #define FL_SHARED_WORD(T) T
 #endif
 
-/* The header: the first member of the host's structs. The host reads `type` and leaves the counts alone. */
-struct fl_object {
+/* The counts, which the host leaves alone. */
+struct fl_counts {
     FL_SHARED_WORD(uint32_t) local;  /* the owner: 16 bits; its references: 16 bits */
     FL_SHARED_WORD(uint32_t) shared; /* the references of others: 28 bits, signed; flags: 4 bits */
+};
+
+/* The header: the first member of the host's structs. The host reads `type`. */
+struct fl_object {
+    struct fl_counts counts;
     const struct fl_type *type;
 };
 
@@ -137,7 +143,7 @@ FL_API int fl_constructed_type_ready(struct fl_constructed_type *type, const str
 /* Allocates an object with one reference, which the caller has. Its contents behind the header are unspecified, unless
  * the type is a constructed one. In its slow half, and where no constructed object is kept, it first merges what was
  * handed to the thread, as fl_merge: then callbacks of dead objects run. Returns NULL with errno ENOMEM, or EINVAL
- * after misuse. Called by the handle's thread. Progress as fl_type_alloc, beside what `construct` and `renew` do. */
+ * after misuse: its slow half tells of a heap whose objects have another layout. Called by the handle's thread. Progress as fl_type_alloc, beside what `construct` and `renew` do. */
 FL_INLINE struct fl_object *fl_object_alloc(struct fl_thread *thread, const struct fl_type *type);
 
 /* Makes an object with one reference of a block that the host has allocated for the type, as by fl_type_alloc_sized.
@@ -178,10 +184,14 @@ FL_API void fl_make_immortal(struct fl_object *object);
  * always say no. Called by the handle's thread. Wait-free. */
 FL_INLINE bool fl_is_uncounted(const struct fl_thread *thread, struct fl_object *object);
 
-/* An initializer for the header of an immortal object in static memory. */
+/* An initializer for the header of an immortal object in static memory, and one for its counts alone. */
 #define FL_OBJECT_IMMORTAL(type)                                                                                     \
     {                                                                                                                \
-        0, FL_SHARED_MERGED | FL_SHARED_IMMORTAL | FL_SHARED_ONE, (type)                                             \
+        FL_COUNTS_IMMORTAL, (type)                                                                                   \
+    }
+#define FL_COUNTS_IMMORTAL                                                                                           \
+    {                                                                                                                \
+        0, FL_SHARED_MERGED | FL_SHARED_IMMORTAL | FL_SHARED_ONE                                                     \
     }
 
 /* Says that readers without locks may find the object from now on. The caller has a reference, and calls this before it
@@ -206,6 +216,65 @@ FL_API void fl_merge(struct fl_thread *thread);
 /* A byte that is not zero if fl_merge has something to do. A host includes it in its eval breaker. Read it as a relaxed
  * atomic. The pointer is valid while the handle is attached. Called by the handle's thread. May lock. */
 FL_API const unsigned char *fl_thread_handed(struct fl_thread *thread);
+
+/* ---- Headers of the host's own
+ *
+ * A host whose objects have a header already puts the counts into it, wherever there is room:
+ *
+ *     struct value {
+ *         const struct kind *kind;   begins with a struct fl_type
+ *         uint32_t hash;
+ *         struct fl_counts counts;
+ *     };
+ *     static const struct fl_object_layout layout = {
+ *         .bytes = sizeof(struct value), .counts = offsetof(struct value, counts), .type = offsetof(struct value, kind)};
+ *
+ * It tells the heap (fl_heap_set_object_layout), makes its types ready with fl_object_layout_type_ready, and allocates
+ * with fl_type_alloc. Its decref is
+ *
+ *     if (fl_counts_drop(thread, &value->counts))
+ *         fl_dealloc(thread, value, &value->kind->type);
+ *
+ * which for the owner of a PLAIN object is inline to the freelist, as fl_decref is. Constructed objects have the header
+ * of 16 bytes. All counted objects of a heap have one layout. */
+struct fl_object_layout {
+    uint32_t bytes;  /* of the header, which the two lie in */
+    uint32_t counts; /* where the struct fl_counts lies in an object: a multiple of 4 */
+    uint32_t type;   /* where the pointer to the object's struct fl_type lies: a multiple of 8 */
+};
+
+/* Has the heap find counts and types of its objects there. Without it they lie as in a struct fl_object. The layout is
+ * copied. Returns 0. Returns -EINVAL, with a message, for words that overlap, are not aligned, or lie beyond the header;
+ * -EBUSY if a handle has created objects, or has asked for fl_thread_handed; -ENOMEM. Called by one thread, before
+ * others use the heap. May lock. */
+FL_API int fl_heap_set_object_layout(struct fl_heap *heap, const struct fl_object_layout *layout, char *error,
+                                     size_t error_size);
+
+/* fl_object_type_ready for types whose objects have the layout. Words that a dead object needs while it waits may lie
+ * where the counts are only if the type follows these. */
+FL_API int fl_object_layout_type_ready(struct fl_type *type, const struct fl_type *base,
+                                       const struct fl_object_layout *layout, char *error, size_t error_size);
+
+/* Gives an object that was just allocated one reference, which the caller has. The host stores the type. Thread and
+ * progress as fl_object_init. */
+FL_INLINE void fl_counts_init(struct fl_thread *thread, struct fl_counts *counts);
+
+/* As fl_incref, fl_drop, fl_revive, fl_make_immortal, fl_is_uncounted and fl_publish. */
+FL_INLINE void fl_counts_incref(struct fl_thread *thread, struct fl_counts *counts);
+FL_INLINE bool fl_counts_drop(struct fl_thread *thread, struct fl_counts *counts);
+FL_API void fl_counts_revive(struct fl_thread *thread, struct fl_counts *counts);
+FL_API void fl_counts_make_immortal(struct fl_counts *counts);
+FL_INLINE bool fl_counts_are_fixed(const struct fl_thread *thread, struct fl_counts *counts);
+FL_API void fl_counts_publish(struct fl_counts *counts);
+
+/* As fl_decref: finds the type where the heap's layout says. Out of line. */
+FL_API void fl_counts_decref(struct fl_thread *thread, struct fl_counts *counts);
+
+/* As fl_try_incref of the object, whose counts these are. */
+FL_INLINE bool fl_counts_try_incref(struct fl_thread *thread, struct fl_counts *counts, const void *object,
+                                    const void *place);
+
+/* ---- Statistics ----------------------------------------------------------------------------------------- */
 
 /* What happened to the counts of a heap, and its constructed objects. */
 struct fl_object_stats {

@@ -132,12 +132,26 @@ static struct fl_object *construct(struct fl_thread *face, struct fl_object *obj
     return NULL;
 }
 
+/* Whether objects of the heap have the header of 16 bytes; reports it if they have another. */
+static bool has_own_header(const struct fl_thread *face, const struct fl_type *type)
+{
+    const struct fl_object_layout *layout = fli_slots_layout(fl_thread_heap(face));
+    if (FLI_LIKELY(layout->counts == fli_layout_own.counts && layout->type == fli_layout_own.type))
+        return true;
+    fli_misuse("fl_object_alloc", NULL, type->name,
+               "has the header of struct fl_object, and objects of the heap have another");
+    errno = EINVAL;
+    return false;
+}
+
 /* Allocates where no kept object is at hand. What other threads have handed over may leave one. During a walk, checked
  * builds take none, and report the allocation of a block. */
 __attribute__((noinline)) static struct fl_object *make(struct fl_thread *face,
                                                         const struct fl_constructed_type *type)
 {
     struct fli_thread *thread = fli_thread_of(face);
+    if (!has_own_header(face, &type->type))
+        return NULL;
     fl_merge(face);
     struct fl_kept *kept = fli_keep_of(face, type->number);
     if (kept != NULL && !fli_walk_is_disturbed(thread->heap)) {
@@ -154,6 +168,8 @@ __attribute__((noinline)) static struct fl_object *make(struct fl_thread *face,
 /* Allocates an object of a type that is not a constructed one. */
 __attribute__((noinline)) static struct fl_object *alloc(struct fl_thread *face, const struct fl_type *type)
 {
+    if (!has_own_header(face, type))
+        return NULL;
     fl_merge(face);
     struct fl_object *object = (struct fl_object *)fl_type_alloc(face, type);
     if (object != NULL) {
@@ -176,8 +192,7 @@ struct fl_object *fl_object_alloc_slow(struct fl_thread *face, const struct fl_t
     if (FLI_UNLIKELY(object == NULL))
         return make(face, constructed);
     /* It knows its type still. A handle that keeps objects has a slot. */
-    fl_local_set(face, object, 1);
-    fli_store_public(&object->shared, 0u);
+    fl_counts_begin(face, &object->counts);
     return renew(face, kept, object, constructed);
 }
 

@@ -8,30 +8,30 @@ static uint32_t after_overflow(uint32_t shared)
     return (uint32_t)FLI_SHARED_MOST * FL_SHARED_ONE | flags | FL_SHARED_IMMORTAL;
 }
 
-bool fli_count_add(struct fl_object *object, uint32_t references)
+bool fli_count_add(struct fl_counts *counts, uint32_t references)
 {
-    if (fli_count_add_quickly(object, references))
+    if (fli_count_add_quickly(counts, references))
         return true;
-    uint32_t shared = fli_load_public(&object->shared);
+    uint32_t shared = fli_load_public(&counts->shared);
     for (;;) {
         if (fli_shared_is_fixed(shared))
             return true;
         bool fits = fli_shared_count(shared) <= FLI_SHARED_MOST - (int32_t)references;
         uint32_t next = fits ? shared + references * FL_SHARED_ONE : after_overflow(shared);
         /* Relaxed: as in fli_count_add_quickly. */
-        if (fli_cas_public(&object->shared, &shared, next, memory_order_relaxed, memory_order_relaxed))
+        if (fli_cas_public(&counts->shared, &shared, next, memory_order_relaxed, memory_order_relaxed))
             return fits;
     }
 }
 
-enum fli_drop fli_count_drop(struct fl_object *object, bool may_hand)
+enum fli_drop fli_count_drop(struct fl_counts *counts, bool may_hand)
 {
-    return fli_count_drop_inline(object, may_hand);
+    return fli_count_drop_inline(counts, may_hand);
 }
 
-enum fli_try fli_count_try(struct fl_object *object)
+enum fli_try fli_count_try(struct fl_counts *counts)
 {
-    uint32_t shared = fli_load_public(&object->shared);
+    uint32_t shared = fli_load_public(&counts->shared);
     for (;;) {
         if (fli_shared_is_fixed(shared))
             return FLI_TRY_TAKEN;
@@ -40,23 +40,23 @@ enum fli_try fli_count_try(struct fl_object *object)
         bool fits = fli_shared_count(shared) < FLI_SHARED_MOST;
         uint32_t next = fits ? shared + FL_SHARED_ONE : after_overflow(shared);
         /* B4: acquire, pairs with B6 in fli_count_publish. Failure: relaxed, the word is looked at anew. */
-        if (fli_cas_public(&object->shared, &shared, next, memory_order_acquire, memory_order_relaxed))
+        if (fli_cas_public(&counts->shared, &shared, next, memory_order_acquire, memory_order_relaxed))
             return fits ? FLI_TRY_TAKEN : FLI_TRY_FULL;
     }
 }
 
-enum fli_drop fli_count_merge_last(struct fl_object *object)
+enum fli_drop fli_count_merge_last(struct fl_counts *counts)
 {
-    uint32_t next, shared = fli_load_public(&object->shared);
+    uint32_t next, shared = fli_load_public(&counts->shared);
     bool dead;
-    fli_store_public(&object->local, 0); /* before others may free it */
+    fli_store_public(&counts->local, 0); /* before others may free it */
     do {
         dead = fli_shared_count(shared) == 0;
         next = shared | FL_SHARED_MERGED;
         if (dead && (shared & FL_SHARED_IMMORTAL) != 0)
             next += FL_SHARED_ONE; /* its own reference stays */
         /* B5: acq_rel, pairs with B3: as B3. Failure: relaxed, the word is looked at anew. */
-    } while (!fli_cas_public(&object->shared, &shared, next, memory_order_acq_rel, memory_order_relaxed));
+    } while (!fli_cas_public(&counts->shared, &shared, next, memory_order_acq_rel, memory_order_relaxed));
     if (!dead)
         return FLI_DROP_LIVES;
     return (shared & FL_SHARED_IMMORTAL) == 0 ? FLI_DROP_LAST : FLI_CHECKED ? FLI_DROP_IMMORTAL : FLI_DROP_LIVES;
@@ -71,29 +71,29 @@ static uint32_t after_merge(uint32_t shared, uint32_t count, bool *dead)
     return *dead ? merged - FL_SHARED_ONE : merged;
 }
 
-enum fli_drop fli_count_merge(struct fl_object *object)
+enum fli_drop fli_count_merge(struct fl_counts *counts)
 {
-    uint32_t shared = fli_load_public(&object->shared);
-    uint32_t count = fli_load_public(&object->local) & FL_LOCAL_MOST;
+    uint32_t shared = fli_load_public(&counts->shared);
+    uint32_t count = fli_load_public(&counts->local) & FL_LOCAL_MOST;
     bool dead;
     uint32_t next;
     do {
         next = after_merge(shared, count, &dead);
         /* B7: acquire, pairs with B3, if the object is dead; else the drop that follows orders all. Failure: relaxed,
          * the word is looked at anew. */
-    } while (!fli_cas_public(&object->shared, &shared, next, memory_order_acquire, memory_order_relaxed));
-    fli_store_public(&object->local, 0);
-    return dead ? FLI_DROP_LAST : fli_count_drop(object, false);
+    } while (!fli_cas_public(&counts->shared, &shared, next, memory_order_acquire, memory_order_relaxed));
+    fli_store_public(&counts->local, 0);
+    return dead ? FLI_DROP_LAST : fli_count_drop(counts, false);
 }
 
-void fli_count_publish(struct fl_object *object)
+void fli_count_publish(struct fl_counts *counts)
 {
     /* B6: release, pairs with B2 and B4: what was written to where the object lay before. */
-    fli_or_public(&object->shared, FL_SHARED_PUBLISHED, memory_order_release);
+    fli_or_public(&counts->shared, FL_SHARED_PUBLISHED, memory_order_release);
 }
 
-void fli_count_fix(struct fl_object *object)
+void fli_count_fix(struct fl_counts *counts)
 {
-    fli_or_public(&object->shared, FL_SHARED_IMMORTAL,
+    fli_or_public(&counts->shared, FL_SHARED_IMMORTAL,
                   memory_order_relaxed); /* relaxed: a flag that orders nothing */
 }

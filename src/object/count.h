@@ -111,18 +111,18 @@ static inline bool fli_shared_may_rise(uint32_t shared)
 
 /* Adds references to the shared count, unless that is nearly full or the object is immortal. Returns whether it has. The
  * caller has a reference. Any thread. */
-static inline bool fli_count_add_quickly(struct fl_object *object, uint32_t references)
+static inline bool fli_count_add_quickly(struct fl_counts *counts, uint32_t references)
 {
-    uint32_t shared = fli_load_public(&object->shared);
+    uint32_t shared = fli_load_public(&counts->shared);
     if (FLI_UNLIKELY((int32_t)shared >= FLI_SHARED_NEARLY_FULL || (shared & FL_SHARED_IMMORTAL) != 0))
         return false;
     /* Relaxed: the caller had a reference before, so nothing is found out by this one. */
-    fli_add_public(&object->shared, references * FL_SHARED_ONE, memory_order_relaxed);
+    fli_add_public(&counts->shared, references * FL_SHARED_ONE, memory_order_relaxed);
     return true;
 }
 
 /* The same for every object. Returns false if it has become immortal by it. */
-bool fli_count_add(struct fl_object *object, uint32_t references);
+bool fli_count_add(struct fl_counts *counts, uint32_t references);
 
 /* What dropping a reference makes of a shared word. Stores the next word in `next`. */
 static inline enum fli_drop fli_count_after_drop(uint32_t shared, uint32_t *next)
@@ -144,10 +144,10 @@ static inline enum fli_drop fli_count_after_drop(uint32_t shared, uint32_t *next
 
 /* Drops a reference of a thread that is not the owner. Inlined, it spares a call, whose store the processor finishes
  * before it begins the compare-and-swap. */
-static inline __attribute__((always_inline)) enum fli_drop fli_count_drop_inline(struct fl_object *object,
+static inline __attribute__((always_inline)) enum fli_drop fli_count_drop_inline(struct fl_counts *counts,
                                                                                  bool may_hand)
 {
-    uint32_t next, shared = fli_load_public(&object->shared);
+    uint32_t next, shared = fli_load_public(&counts->shared);
     for (;;) {
         if (fli_shared_is_fixed(shared))
             return FLI_DROP_LIVES;
@@ -156,27 +156,27 @@ static inline __attribute__((always_inline)) enum fli_drop fli_count_drop_inline
             return drop;
         /* B3: acq_rel, pairs with B1, B3, B5 and B7: what its thread did to the object is before the object's death.
          * Failure: relaxed, the word is looked at anew. */
-        if (fli_cas_public(&object->shared, &shared, next, memory_order_acq_rel, memory_order_relaxed))
+        if (fli_cas_public(&counts->shared, &shared, next, memory_order_acq_rel, memory_order_relaxed))
             return drop;
     }
 }
 
 /* The same. */
-enum fli_drop fli_count_drop(struct fl_object *object, bool may_hand);
+enum fli_drop fli_count_drop(struct fl_counts *counts, bool may_hand);
 
 /* Takes a reference for a reader that has none. Any thread. */
-enum fli_try fli_count_try(struct fl_object *object);
+enum fli_try fli_count_try(struct fl_counts *counts);
 
 /* Merges an object whose owner's count has just become 0. The owner. */
-enum fli_drop fli_count_merge_last(struct fl_object *object);
+enum fli_drop fli_count_merge_last(struct fl_counts *counts);
 
 /* Merges an object from the queue, and drops the queue's reference. The owner, or who has claimed its slot. */
-enum fli_drop fli_count_merge(struct fl_object *object);
+enum fli_drop fli_count_merge(struct fl_counts *counts);
 
 /* Sets PUBLISHED. Any thread that has a reference. */
-void fli_count_publish(struct fl_object *object);
+void fli_count_publish(struct fl_counts *counts);
 
 /* Makes an object immortal. */
-void fli_count_fix(struct fl_object *object);
+void fli_count_fix(struct fl_counts *counts);
 
 #endif

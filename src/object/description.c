@@ -8,46 +8,53 @@
 #include "base/check.h"
 #include "base/watch.h"
 #include "object/construct.h"
+#include "object/layout.h"
 
 #include <errno.h>
 
 const struct fl_header fl_object_header = {.bytes = sizeof(struct fl_object)};
 
-/* Whether dead objects of the type may be linked through their counts. A stale reader would look at these. */
-static bool may_link_counts(const struct fl_type *type, const struct fl_type *base)
+/* Whether dead objects of the type may be linked through their counts and their type. A stale reader would look at
+ * these. */
+static bool may_link_counts(const struct fl_type *type, const struct fl_type *base,
+                            const struct fl_object_layout *layout)
 {
-    return type->header == NULL && (base == NULL || base->header == NULL);
+    return fli_layout_is_row(layout) && type->header == NULL && (base == NULL || base->header == NULL);
 }
 
-/* The first byte that the type uses for something else though it lies in the header, or the header's size. Words at 0
- * are the counts and the type, which serve as a link and the type. */
-static uint32_t first_overlap(const struct fl_type *type, const struct fl_type *base)
+/* The first byte that the type uses for something else though its counts or its type lie there, or the header's size.
+ * Words at the counts serve as a link and the type. */
+static uint32_t first_overlap(const struct fl_type *type, const struct fl_type *base,
+                              const struct fl_object_layout *layout)
 {
-    uint32_t header = sizeof(struct fl_object), words = type->words_offset;
-    bool may_be_counts = words == 0 && may_link_counts(type, base);
-    if ((type->flags & FL_TYPE_HAS_WORDS) != 0 && words < header && !may_be_counts)
+    enum { WORDS = 16 };
+    uint32_t words = type->words_offset;
+    bool may_be_counts = words == layout->counts && may_link_counts(type, base, layout);
+    if ((type->flags & FL_TYPE_HAS_WORDS) != 0 && fli_layout_overlaps(layout, words, WORDS) && !may_be_counts)
         return words;
-    if (type->finalized_mask != 0 && type->finalized_offset < header)
+    if (type->finalized_mask != 0 && fli_layout_overlaps(layout, type->finalized_offset, 1))
         return type->finalized_offset;
-    return header;
+    return layout->bytes;
 }
 
-static int make_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size)
+static int make_ready(struct fl_type *type, const struct fl_type *base, const struct fl_object_layout *layout,
+                      char *error, size_t error_size)
 {
     const char *name = type->name != NULL ? type->name : "(no name)";
     size_t size = type->size == 0 && base != NULL ? base->size : type->size;
-    uint32_t overlap = first_overlap(type, base);
-    if (size < sizeof(struct fl_object))
-        return fli_complain(-EINVAL, error, error_size, "type '%s' has %zu bytes, less than the header of %zu", name,
-                            size, sizeof(struct fl_object));
-    if (overlap < sizeof(struct fl_object))
+    uint32_t overlap = first_overlap(type, base, layout);
+    if (size < layout->bytes)
+        return fli_complain(-EINVAL, error, error_size, "type '%s' has %zu bytes, less than the header of %u", name,
+                            size, (unsigned)layout->bytes);
+    if (overlap < layout->bytes)
         return fli_complain(-EINVAL, error, error_size,
-                            "type '%s' has its words or its finalized byte at %u, in the header of %zu bytes", name,
-                            (unsigned)overlap, sizeof(struct fl_object));
+                            "type '%s' has its words or its finalized byte at %u, in the header of %u bytes", name,
+                            (unsigned)overlap, (unsigned)layout->bytes);
     struct fl_type ready = *type;
-    if ((ready.flags & FL_TYPE_HAS_WORDS) == 0 && may_link_counts(type, base)) {
+    if ((ready.flags & FL_TYPE_HAS_WORDS) == 0 && may_link_counts(type, base, layout)) {
         ready.flags |= FL_TYPE_HAS_WORDS;
-        ready.words_offset = base != NULL && (base->flags & FL_TYPE_HAS_WORDS) != 0 ? base->words_offset : 0;
+        ready.words_offset = base != NULL && (base->flags & FL_TYPE_HAS_WORDS) != 0 ? base->words_offset
+                                                                                    : layout->counts;
     }
     int failed = fl_type_ready(&ready, base, error, error_size);
     if (failed == 0)
@@ -56,13 +63,22 @@ static int make_ready(struct fl_type *type, const struct fl_type *base, char *er
     return failed;
 }
 
-int fl_object_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size)
+int fl_object_layout_type_ready(struct fl_type *type, const struct fl_type *base,
+                                const struct fl_object_layout *layout, char *error, size_t error_size)
 {
+    int failed = fli_layout_check(layout, error, error_size);
+    if (failed != 0)
+        return failed;
     if (base != NULL && fli_construct_inherits(base))
         return fli_complain(-EINVAL, error, error_size,
                             "type '%s' has the constructed base '%s': fl_constructed_type_ready makes it ready",
                             type->name != NULL ? type->name : "(no name)", base->name);
-    return make_ready(type, base, error, error_size);
+    return make_ready(type, base, layout, error, error_size);
+}
+
+int fl_object_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size)
+{
+    return fl_object_layout_type_ready(type, base, &fli_layout_own, error, error_size);
 }
 
 /* ---- Constructed types. */
@@ -175,7 +191,7 @@ int fl_constructed_type_ready(struct fl_constructed_type *type, const struct fl_
         failed = check_bytes(&making);
     making.type.type.flags |= FL_TYPE_NOT_DEFERRED;
     if (failed == 0)
-        failed = make_ready(&making.type.type, base, error, error_size);
+        failed = make_ready(&making.type.type, base, &fli_layout_own, error, error_size);
     if (failed != 0)
         return failed;
     divert(&making.type.type);

@@ -87,63 +87,63 @@ static bool open_out(struct fli_handing *handing, struct fli_out *out, uint32_t 
 }
 
 /* Drops the reference. The object goes into the out, which has `count`, if it is to be handed over. */
-static enum fli_drop drop_into(struct fli_out *out, unsigned count, struct fl_object *object)
+static enum fli_drop drop_into(struct fli_out *out, unsigned count, struct fl_counts *counts)
 {
-    enum fli_drop drop = fli_count_drop(object, true);
+    enum fli_drop drop = fli_count_drop(counts, true);
     if (drop != FLI_DROP_HAND)
         return drop;
-    out->magazine->slots[count] = object;
+    out->magazine->slots[count] = counts;
     fli_store_own(&out->magazine->count, (uint16_t)(count + 1));
     return FLI_DROP_LIVES;
 }
 
-static inline uint32_t number_of_owner(const struct fl_object *object)
+static inline uint32_t number_of_owner(const struct fl_counts *counts)
 {
-    return fli_load_public(&object->local) >> FLI_LOCAL_BITS;
+    return fli_load_public(&counts->local) >> FLI_LOCAL_BITS;
 }
 
-bool fli_hand_quickly(struct fli_slot *mine, struct fl_object *object, enum fli_drop *drop)
+bool fli_hand_quickly(struct fli_slot *mine, struct fl_counts *counts, enum fli_drop *drop)
 {
-    uint32_t number = number_of_owner(object);
+    uint32_t number = number_of_owner(counts);
     struct fli_out *out = &mine->outs[number % FLI_OUTS];
     if (out->magazine == NULL || out->number != number || !fli_slot_is_online(out->owner))
         return false;
     unsigned count = fli_magazine_count(out->magazine);
     if (count + 1 == FLI_SLOT_OBJECTS)
         return false;
-    *drop = drop_into(out, count, object);
+    *drop = drop_into(out, count, counts);
     return true;
 }
 
 /* Merges an object in the place of an owner that is not there, and drops the reference. Returns false, and does
  * nothing, if the owner is there or another thread merges. */
-static bool merge_here(struct fli_handing *handing, struct fl_object *object, struct fli_slot *owner,
+static bool merge_here(struct fli_handing *handing, struct fl_counts *counts, struct fli_slot *owner,
                        enum fli_drop *drop)
 {
     if (!fli_slot_claim_idle(owner))
         return false;
-    *drop = fli_count_merge(object);
+    *drop = fli_count_merge(counts);
     fli_slot_release(owner, &handing->merging);
     return true;
 }
 
-enum fli_drop fli_hand_over(struct fli_handing *handing, struct fl_object *object, bool at_once)
+enum fli_drop fli_hand_over(struct fli_handing *handing, struct fl_counts *counts, bool at_once)
 {
     enum fli_drop drop;
-    uint32_t number = number_of_owner(object);
+    uint32_t number = number_of_owner(counts);
     if (number == 0) /* the owner has merged it meanwhile */
-        return fli_count_drop(object, true);
-    if (merge_here(handing, object, handing->slots + number, &drop))
+        return fli_count_drop(counts, true);
+    if (merge_here(handing, counts, handing->slots + number, &drop))
         return drop;
     struct fli_slot *mine = handing->mine;
     struct fli_out alone = {NULL, NULL, 0}, *out = mine != NULL ? &mine->outs[number % FLI_OUTS] : &alone;
     if (!open_out(handing, out, number)) {
-        fli_count_fix(object);
+        fli_count_fix(counts);
         handing->refused = true;
         return FLI_DROP_LIVES;
     }
     at_once |= mine == NULL || !fli_slot_is_online(out->owner);
-    drop = drop_into(out, fli_magazine_count(out->magazine), object);
+    drop = drop_into(out, fli_magazine_count(out->magazine), counts);
     if (at_once || fli_magazine_count(out->magazine) == FLI_SLOT_OBJECTS)
         close_out(handing, out);
     return drop;

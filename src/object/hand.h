@@ -30,11 +30,11 @@ struct fli_handing {
 /* Drops a reference for which fli_count_drop has returned FLI_DROP_HAND. Returns what came of it: FLI_DROP_HAND only if
  * the object has no owner, and no reference. Merges what is in a queue if the owner is not there. Any thread.
  * Lock-free; may lock to carve a magazine. */
-enum fli_drop fli_hand_over(struct fli_handing *handing, struct fl_object *object, bool at_once);
+enum fli_drop fli_hand_over(struct fli_handing *handing, struct fl_counts *counts, bool at_once);
 
 /* The same if `mine` has an out with room for the object, and its owner is there. Returns false, and does nothing, if
  * not. Wait-free. */
-bool fli_hand_quickly(struct fli_slot *mine, struct fl_object *object, enum fli_drop *drop);
+bool fli_hand_quickly(struct fli_slot *mine, struct fl_counts *counts, enum fli_drop *drop);
 
 /* Puts what is in the outs into the queues of their owners, and merges where those are not there. Lock-free. */
 void fli_hand_outs(struct fli_handing *handing);

@@ -24,7 +24,7 @@ static int check_object(const struct check *check, const struct fl_type *type, c
     unsigned class_index = fli_slab_class_of(check->slabs, object);
     if (class_index == type->class_index && fli_block_is_start(check->slabs, class_index, object) &&
         !fli_block_is_free(check->slabs, class_index, object) && fli_load_public(&object->type) == type &&
-        (fli_load_public(&object->local) & FL_LOCAL_MOST) == 0)
+        (fli_load_public(&object->counts.local) & FL_LOCAL_MOST) == 0)
         return 0;
     return fli_complain(-EUCLEAN, check->error, check->error_size, "%p is kept as a dead '%s', but is none",
                         (const void *)object, type->name);

@@ -20,16 +20,22 @@ static inline uint32_t mark_of(const struct fl_thread *face)
 }
 
 /* Whether the caller owns the object. Stores the owner's count, which is 0 if the object is dead. */
-static inline bool is_mine(const struct fl_thread *face, const struct fl_object *object, uint32_t *count)
+static inline bool is_mine(const struct fl_thread *face, const struct fl_counts *counts, uint32_t *count)
 {
     uint32_t mark = mark_of(face);
-    *count = fli_load_public(&object->local) - mark;
+    *count = fli_load_public(&counts->local) - mark;
     return mark != 0 && *count <= FL_LOCAL_MOST;
 }
 
-static void set_count(const struct fl_thread *face, struct fl_object *object, uint32_t count)
+static void set_count(const struct fl_thread *face, struct fl_counts *counts, uint32_t count)
 {
-    fli_store_public(&object->local, mark_of(face) + count);
+    fli_store_public(&counts->local, mark_of(face) + count);
+}
+
+/* The layout of the caller's objects. */
+static const struct fl_object_layout *layout_of(const struct fl_thread *face)
+{
+    return fli_slots_layout(fl_thread_heap(face));
 }
 
 /* ---- Taking references. */
@@ -42,73 +48,85 @@ static void count_overflow(const struct fl_thread *face)
         fli_add_count(&slots->overflows, 1);
 }
 
-__attribute__((noinline)) static void add_shared_slowly(const struct fl_thread *face, struct fl_object *object,
+__attribute__((noinline)) static void add_shared_slowly(const struct fl_thread *face, struct fl_counts *counts,
                                                         uint32_t references)
 {
-    if (!fli_count_add(object, references))
+    if (!fli_count_add(counts, references))
         count_overflow(face);
 }
 
-static inline void add_shared(const struct fl_thread *face, struct fl_object *object, uint32_t references)
+static inline void add_shared(const struct fl_thread *face, struct fl_counts *counts, uint32_t references)
 {
-    if (FLI_UNLIKELY(!fli_count_add_quickly(object, references)))
-        add_shared_slowly(face, object, references);
+    if (FLI_UNLIKELY(!fli_count_add_quickly(counts, references)))
+        add_shared_slowly(face, counts, references);
 }
 
 /* A reference more for the owner, whose count is not 0. */
-static void add_mine(const struct fl_thread *face, struct fl_object *object, uint32_t count)
+static void add_mine(const struct fl_thread *face, struct fl_counts *counts, uint32_t count)
 {
     if (count >= LOCAL_TOP) {
-        add_shared(face, object, LOCAL_HALF);
+        add_shared(face, counts, LOCAL_HALF);
         count -= LOCAL_HALF;
     }
-    set_count(face, object, count + 1);
+    set_count(face, counts, count + 1);
 }
 
-__attribute__((noinline)) static void incref_mine(const struct fl_thread *face, struct fl_object *object,
+__attribute__((noinline)) static void incref_mine(const struct fl_thread *face, struct fl_counts *counts,
                                                   uint32_t count)
 {
+    const struct fl_object_layout *layout = layout_of(face);
     if (count > 0)
-        add_mine(face, object, count);
+        add_mine(face, counts, count);
     else
-        fli_misuse("fl_incref", object, object->type->name, "is dead: it has no reference");
+        fli_misuse("fl_incref", fli_layout_object(layout, counts), fli_layout_type(layout, counts)->name,
+                   "is dead: it has no reference");
 }
 
-void fl_incref_slow(struct fl_thread *face, struct fl_object *object)
+void fl_counts_incref_slow(struct fl_thread *face, struct fl_counts *counts)
 {
     uint32_t count;
-    if (FLI_UNLIKELY(is_mine(face, object, &count)))
-        incref_mine(face, object, count);
+    if (FLI_UNLIKELY(is_mine(face, counts, &count)))
+        incref_mine(face, counts, count);
     else
-        add_shared(face, object, 1);
+        add_shared(face, counts, 1);
 }
 
-static bool try_shared(const struct fl_thread *face, struct fl_object *object)
+static bool try_shared(const struct fl_thread *face, struct fl_counts *counts)
 {
-    enum fli_try came = fli_count_try(object);
+    enum fli_try came = fli_count_try(counts);
     if (FLI_UNLIKELY(came == FLI_TRY_FULL))
         count_overflow(face);
     return came != FLI_TRY_FAILED;
 }
 
-bool fl_try_incref_slow(struct fl_thread *face, struct fl_object *object)
+bool fl_counts_try_slow(struct fl_thread *face, struct fl_counts *counts)
 {
     uint32_t count;
-    if (!is_mine(face, object, &count))
-        return try_shared(face, object);
+    if (!is_mine(face, counts, &count))
+        return try_shared(face, counts);
     if (count > 0)
-        add_mine(face, object, count);
+        add_mine(face, counts, count);
     return count > 0;
+}
+
+void fl_counts_publish(struct fl_counts *counts)
+{
+    fli_count_publish(counts);
 }
 
 void fl_publish(struct fl_object *object)
 {
-    fli_count_publish(object);
+    fli_count_publish(&object->counts);
+}
+
+void fl_counts_make_immortal(struct fl_counts *counts)
+{
+    fli_count_fix(counts);
 }
 
 void fl_make_immortal(struct fl_object *object)
 {
-    fli_count_fix(object);
+    fli_count_fix(&object->counts);
 }
 
 /* ---- Dropping references. */
@@ -127,7 +145,7 @@ static void end_handing(struct fl_thread *face, struct fl_heap *heap, const stru
     if (handing->refused)
         fli_add_count(&fli_slots_of(heap)->refused, 1);
     if (handing->merging.wrong != NULL)
-        fli_slots_report(handing->merging.wrong, handing->merging.why);
+        fli_slots_report(fli_slots_layout(heap), handing->merging.wrong, handing->merging.why);
     fli_slots_end_dead(face, heap);
 }
 
@@ -138,7 +156,7 @@ static bool is_waited_for(const struct fl_type *type)
 }
 
 /* Drops a reference for the owner's queue. Deallocates what this has found dead. */
-static enum fli_drop hand_over(struct fl_thread *face, struct fl_object *object)
+static enum fli_drop hand_over(struct fl_thread *face, struct fl_counts *counts, const struct fl_type *type)
 {
     struct fli_thread *server = fli_serve_enter(face);
     if (server == NULL)
@@ -150,30 +168,31 @@ static enum fli_drop hand_over(struct fl_thread *face, struct fl_object *object)
         return FLI_DROP_BELOW; /* no object of the heap has an owner */
     }
     struct fli_handing handing = begin_handing(server, slots);
-    enum fli_drop drop = fli_hand_over(&handing, object, is_waited_for(object->type));
+    enum fli_drop drop = fli_hand_over(&handing, counts, is_waited_for(type));
     fli_service_leave(server);
     end_handing(face, heap, &handing);
     return drop;
 }
 
-static bool hand_quickly(const struct fl_thread *face, struct fl_object *object, enum fli_drop *drop)
+static bool hand_quickly(const struct fl_thread *face, struct fl_counts *counts, const struct fl_type *type,
+                         enum fli_drop *drop)
 {
     struct fli_slot *mine = fli_slots_mine(fli_thread_of(face));
-    return mine != NULL && !is_waited_for(object->type) && fli_hand_quickly(mine, object, drop);
+    return mine != NULL && !is_waited_for(type) && fli_hand_quickly(mine, counts, drop);
 }
 
-static enum fli_drop drop_mine(const struct fl_thread *face, struct fl_object *object, uint32_t count)
+static enum fli_drop drop_mine(const struct fl_thread *face, struct fl_counts *counts, uint32_t count)
 {
     if (count == 0)
         return FLI_DROP_BELOW;
-    set_count(face, object, count - 1);
-    return count > 1 ? FLI_DROP_LIVES : fli_count_merge_last(object);
+    set_count(face, counts, count - 1);
+    return count > 1 ? FLI_DROP_LIVES : fli_count_merge_last(counts);
 }
 
-static enum fli_drop drop_if_known(const struct fl_thread *face, struct fl_object *object)
+static enum fli_drop drop_if_known(const struct fl_thread *face, struct fl_counts *counts)
 {
     uint32_t count;
-    return is_mine(face, object, &count) ? drop_mine(face, object, count) : fli_count_drop(object, false);
+    return is_mine(face, counts, &count) ? drop_mine(face, counts, count) : fli_count_drop(counts, false);
 }
 
 /* Gives the handle a slot, for its outs. Returns whether it has got one: then it may own the object. */
@@ -186,51 +205,72 @@ static bool joins(const struct fl_thread *face)
     return thread->guest != 0;
 }
 
-/* Goes on with a drop. Returns whether the object is dead. */
-static bool go_on(struct fl_thread *face, struct fl_object *object, enum fli_drop drop)
+/* Goes on with a drop. Returns whether the object is dead. Whoever still has its reference may look at its type. */
+static bool go_on(struct fl_thread *face, struct fl_counts *counts, const struct fl_object_layout *layout,
+                  enum fli_drop drop)
 {
     if (drop == FLI_DROP_HAND && FLI_UNLIKELY(joins(face)))
-        drop = drop_if_known(face, object);
-    if (drop == FLI_DROP_HAND && !hand_quickly(face, object, &drop))
-        drop = hand_over(face, object);
+        drop = drop_if_known(face, counts);
+    if (drop == FLI_DROP_HAND) {
+        const struct fl_type *type = fli_layout_type(layout, counts);
+        if (!hand_quickly(face, counts, type, &drop))
+            drop = hand_over(face, counts, type);
+    }
     if (FLI_UNLIKELY(drop >= FLI_DROP_HAND))
-        fli_slots_report(object, drop);
+        fli_slots_report(layout, counts, drop);
     return drop == FLI_DROP_LAST;
 }
 
 bool fl_drop(struct fl_thread *face, struct fl_object *object)
 {
-    return go_on(face, object, drop_if_known(face, object));
+    return go_on(face, &object->counts, &fli_layout_own, drop_if_known(face, &object->counts));
+}
+
+bool fl_counts_drop_slow(struct fl_thread *face, struct fl_counts *counts)
+{
+    enum fli_drop drop = drop_if_known(face, counts);
+    return drop != FLI_DROP_LIVES && go_on(face, counts, layout_of(face), drop);
+}
+
+bool fl_counts_drop_merge(struct fl_counts *counts)
+{
+    return fli_count_merge_last(counts) == FLI_DROP_LAST;
+}
+
+void fl_counts_decref(struct fl_thread *face, struct fl_counts *counts)
+{
+    const struct fl_object_layout *layout = layout_of(face);
+    if (fl_counts_drop(face, counts))
+        fl_dealloc(face, fli_layout_object(layout, counts), fli_layout_type(layout, counts));
 }
 
 __attribute__((noinline)) static void decref_and_go_on(struct fl_thread *face, struct fl_object *object,
                                                        enum fli_drop drop)
 {
-    if (go_on(face, object, drop))
+    if (go_on(face, &object->counts, &fli_layout_own, drop))
         fl_dealloc(face, object, object->type);
 }
 
 __attribute__((noinline)) static void decref_mine(struct fl_thread *face, struct fl_object *object, uint32_t count)
 {
-    decref_and_go_on(face, object, drop_mine(face, object, count));
+    decref_and_go_on(face, object, drop_mine(face, &object->counts, count));
 }
 
 void fl_decref_slow(struct fl_thread *face, struct fl_object *object)
 {
     uint32_t count;
-    if (FLI_UNLIKELY(is_mine(face, object, &count))) {
+    if (FLI_UNLIKELY(is_mine(face, &object->counts, &count))) {
         decref_mine(face, object, count);
         return;
     }
-    enum fli_drop drop = fli_count_drop_inline(object, false);
+    enum fli_drop drop = fli_count_drop_inline(&object->counts, false);
     if (FLI_UNLIKELY(drop != FLI_DROP_LIVES))
         decref_and_go_on(face, object, drop);
 }
 
 void fl_decref_merge(struct fl_thread *face, struct fl_object *object)
 {
-    enum fli_drop drop = fli_count_merge_last(object);
-    if (drop == FLI_DROP_LAST)
+    if (fl_counts_drop_merge(&object->counts))
         fl_dealloc(face, object, object->type);
 }
 
@@ -267,14 +307,14 @@ const unsigned char *fl_thread_handed(struct fl_thread *face)
 /* ---- Making objects. */
 
 /* Gives an object one reference, beside flags that it keeps: that of its owner, or a shared one if `mark` is 0. */
-static void set_one(struct fl_object *object, uint32_t mark, uint32_t flags)
+static void set_one(struct fl_counts *counts, uint32_t mark, uint32_t flags)
 {
     uint32_t merged = FL_SHARED_MERGED | FL_SHARED_ONE;
-    fli_store_public(&object->local, mark != 0 ? mark + 1 : 0);
-    fli_store_public(&object->shared, flags | (mark != 0 ? 0 : merged));
+    fli_store_public(&counts->local, mark != 0 ? mark + 1 : 0);
+    fli_store_public(&counts->shared, flags | (mark != 0 ? 0 : merged));
 }
 
-void fl_object_init_slow(struct fl_thread *face, struct fl_object *object, const struct fl_type *type)
+void fl_counts_init_slow(struct fl_thread *face, struct fl_counts *counts)
 {
     struct fli_thread *server = fli_serve_enter(face);
     uint32_t mark = 0;
@@ -283,13 +323,24 @@ void fl_object_init_slow(struct fl_thread *face, struct fl_object *object, const
         mark = fli_slots_mark(server);
         fli_service_leave(server);
     }
-    set_one(object, mark, 0);
+    set_one(counts, mark, 0);
+    fli_watch_wrote(counts, sizeof *counts);
+}
+
+void fl_object_init_slow(struct fl_thread *face, struct fl_object *object, const struct fl_type *type)
+{
+    fl_counts_init_slow(face, &object->counts);
     fli_store_public(&object->type, type);
     fli_watch_wrote(object, sizeof *object);
 }
 
+void fl_counts_revive(struct fl_thread *face, struct fl_counts *counts)
+{
+    uint32_t flags = fli_load_public(&counts->shared) & FL_SHARED_PUBLISHED;
+    set_one(counts, fli_slots_mark(fli_thread_of(face)), flags);
+}
+
 void fl_revive(struct fl_thread *face, struct fl_object *object)
 {
-    uint32_t flags = fli_load_public(&object->shared) & FL_SHARED_PUBLISHED;
-    set_one(object, fli_slots_mark(fli_thread_of(face)), flags);
+    fl_counts_revive(face, &object->counts);
 }

@@ -44,11 +44,11 @@ bool fli_slot_claim_owner(struct fli_slot *slot)
 }
 
 /* Merges an object. Returns whether it is dead. */
-static bool merge_object(struct fl_object *object, struct fli_merging *merging)
+static bool merge_object(struct fl_counts *counts, struct fli_merging *merging)
 {
-    enum fli_drop drop = fli_count_merge(object);
+    enum fli_drop drop = fli_count_merge(counts);
     if (drop >= FLI_DROP_BELOW) {
-        merging->wrong = object;
+        merging->wrong = counts;
         merging->why = drop;
     }
     return drop == FLI_DROP_LAST;
@@ -59,7 +59,7 @@ static void merge_magazine(struct fli_magazine *magazine, struct fli_merging *me
 {
     uint32_t count = fli_magazine_count(magazine), dead = 0;
     for (uint32_t i = 0; i < count; i++)
-        if (merge_object((struct fl_object *)magazine->slots[i], merging))
+        if (merge_object((struct fl_counts *)magazine->slots[i], merging))
             magazine->slots[dead++] = magazine->slots[i];
     fli_store_own(&magazine->count, (uint16_t)dead);
     fli_stack_push_mpmc(dead > 0 ? merging->dead : merging->empty, merging->magazines, magazine, merging->counters);

@@ -79,7 +79,7 @@ struct fli_merging {
     struct fli_stack *dead;  /* gets magazines of dead objects */
     struct fli_stack *empty; /* gets empty magazines */
     struct fli_pool_counters *counters;
-    struct fl_object *wrong; /* an object of which more references were dropped than there were */
+    struct fl_counts *wrong; /* those of an object of which more references were dropped than there were */
     enum fli_drop why;       /* FLI_DROP_BELOW or FLI_DROP_IMMORTAL, if there is such an object */
 };
 

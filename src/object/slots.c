@@ -38,7 +38,8 @@ static struct fli_slots *create(void)
         return NULL;
     *slots = (struct fli_slots){.guest = {leave, come_back, remove_locked, begin_anew_stw, fli_construct_evict,
                                           fli_construct_keeps, fli_construct_hand_over_locked, fli_keep_visit_locked,
-                                          check_locked, destroy}};
+                                          check_locked, destroy},
+                                .layout = fli_layout_own};
     fli_stack_init(&slots->dead);
     slots->memory.reserved = fli_round_up((FLI_SLOTS_MOST + 1) * sizeof(struct fli_slot), FLI_KIB * 64);
     slots->memory.base = fli_os_reserve(slots->memory.reserved, FLI_KIB * 64);
@@ -48,8 +49,7 @@ static struct fli_slots *create(void)
     return NULL;
 }
 
-/* The slots of a heap; NULL if memory is refused. */
-static struct fli_slots *obtain(struct fl_heap *heap)
+struct fli_slots *fli_slots_obtain(struct fl_heap *heap)
 {
     struct fli_slots *slots = fli_slots_of(heap);
     if (slots != NULL || (slots = create()) == NULL)
@@ -97,7 +97,7 @@ void fli_slots_join(struct fli_thread *thread)
     if (thread->guest != 0)
         return;
     int saved = errno;
-    struct fli_slots *slots = thread != thread->heap->service ? obtain(thread->heap) : NULL;
+    struct fli_slots *slots = thread != thread->heap->service ? fli_slots_obtain(thread->heap) : NULL;
     if (slots != NULL && !fli_load_hint(&slots->full)) {
         fli_registry_lock();
         uint32_t number = take_locked(slots);
@@ -230,44 +230,47 @@ struct fli_magazine *fli_hand_obtain_empty(struct fli_thread *server)
     return fli_pile_obtain_empty(server);
 }
 
-void fli_slots_report(const struct fl_object *object, enum fli_drop why)
+void fli_slots_report(const struct fl_object_layout *layout, const struct fl_counts *counts, enum fli_drop why)
 {
-    fli_misuse("fl_decref", object, object->type->name,
+    fli_misuse("fl_decref", fli_layout_object(layout, counts), fli_layout_type(layout, counts)->name,
                why == FLI_DROP_IMMORTAL ? "is immortal, and more of its references were dropped than were taken"
                                         : "has no reference: more were dropped than there were");
 }
 
-/* Takes a dead object off a magazine; NULL if it has none that callbacks wait for. PLAIN ones are freed at once, unless
- * the caller holds the lock of the service thread. */
-static struct fl_object *take_dead(struct fli_thread *server, struct fli_magazine *magazine)
+/* Takes the counts of a dead object off a magazine; NULL if it has none that callbacks wait for. PLAIN ones are freed at
+ * once, unless the caller holds the lock of the service thread. */
+static struct fl_counts *take_dead(struct fli_thread *server, const struct fl_object_layout *layout,
+                                   struct fli_magazine *magazine)
 {
-    uint32_t count = fli_magazine_count(magazine);
-    struct fl_object *object = NULL;
-    while (count > 0 && object == NULL) {
-        object = (struct fl_object *)magazine->slots[--count];
-        if (object->type->kind != FL_DEALLOC_PLAIN || server == server->heap->service)
+    uint32_t left = fli_magazine_count(magazine);
+    struct fl_counts *counts = NULL;
+    while (left > 0 && counts == NULL) {
+        counts = (struct fl_counts *)magazine->slots[--left];
+        const struct fl_type *type = fli_layout_type(layout, counts);
+        if (type->kind != FL_DEALLOC_PLAIN || server == server->heap->service)
             continue;
-        fl_dealloc(&server->face, object, object->type);
-        object = NULL;
+        fl_dealloc(&server->face, fli_layout_object(layout, counts), type);
+        counts = NULL;
     }
-    fli_store_own(&magazine->count, (uint16_t)count);
-    return object;
+    fli_store_own(&magazine->count, (uint16_t)left);
+    return counts;
 }
 
-/* The next dead object, or NULL. What is left of its magazine goes back, because callbacks may not return. */
-static struct fl_object *next_dead(struct fli_thread *server, struct fli_slots *slots)
+/* The counts of the next dead object, or NULL. What is left of its magazine goes back, because callbacks may not
+ * return. */
+static struct fl_counts *next_dead(struct fli_thread *server, struct fli_slots *slots)
 {
     struct fli_merging with = fli_slots_merging(server, slots);
-    struct fl_object *object = NULL;
-    for (struct fli_magazine *magazine; object == NULL;) {
+    struct fl_counts *counts = NULL;
+    for (struct fli_magazine *magazine; counts == NULL;) {
         magazine = fli_stack_pop_mpmc(with.dead, with.magazines, with.counters);
         if (magazine == NULL)
             return NULL;
-        object = take_dead(server, magazine);
+        counts = take_dead(server, &slots->layout, magazine);
         fli_stack_push_mpmc(fli_magazine_count(magazine) > 0 ? with.dead : with.empty, with.magazines, magazine,
                             with.counters);
     }
-    return object;
+    return counts;
 }
 
 void fli_slots_end_dead(struct fl_thread *face, struct fl_heap *heap)
@@ -275,10 +278,10 @@ void fli_slots_end_dead(struct fl_thread *face, struct fl_heap *heap)
     struct fli_slots *slots = fli_slots_of(heap);
     for (;;) {
         struct fli_thread *server = fli_serve_enter(face);
-        struct fl_object *object = next_dead(server, slots);
+        struct fl_counts *counts = next_dead(server, slots);
         fli_service_leave(server);
-        if (object == NULL)
+        if (counts == NULL)
             return;
-        fl_dealloc(face, object, object->type);
+        fl_dealloc(face, fli_layout_object(&slots->layout, counts), fli_layout_type(&slots->layout, counts));
     }
 }

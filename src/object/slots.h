@@ -14,6 +14,7 @@
 #define FLI_SLOTS_H
 
 #include "heap/guest.h"
+#include "object/layout.h"
 #include "object/slot.h"
 
 #include <freelane/object.h>
@@ -29,6 +30,7 @@ struct fli_slots {
     struct fli_stack dead;    /* magazines of objects that are dead, and not deallocated yet */
     FLI_ATOMIC(uint64_t) overflows;
     FLI_ATOMIC(uint64_t) refused;
+    struct fl_object_layout layout; /* of the heap's objects; settled before the first of them */
     struct fl_object_stats gone; /* of what handles have kept, once they keep nothing more; under the registry lock */
 };
 
@@ -36,6 +38,16 @@ struct fli_slots {
 static inline struct fli_slots *fli_slots_of(struct fl_heap *heap)
 {
     return (struct fli_slots *)(void *)fli_guest_of(heap);
+}
+
+/* Likewise, and makes them if there are none; NULL if memory is refused. Locks. */
+struct fli_slots *fli_slots_obtain(struct fl_heap *heap);
+
+/* The layout of the heap's objects. Any thread. */
+static inline const struct fl_object_layout *fli_slots_layout(struct fl_heap *heap)
+{
+    const struct fli_slots *slots = fli_slots_of(heap);
+    return slots != NULL ? &slots->layout : &fli_layout_own;
 }
 
 static inline struct fli_slot *fli_slots_at(const struct fli_slots *slots, uint32_t number)
@@ -68,6 +80,6 @@ struct fli_merging fli_slots_merging(struct fli_thread *thread, struct fli_slots
 void fli_slots_end_dead(struct fl_thread *face, struct fl_heap *heap);
 
 /* Reports what a merge has found wrong, as misuse of fl_decref. No lock may be held. */
-void fli_slots_report(const struct fl_object *object, enum fli_drop why);
+void fli_slots_report(const struct fl_object_layout *layout, const struct fl_counts *counts, enum fli_drop why);
 
 #endif

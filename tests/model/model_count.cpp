@@ -140,8 +140,8 @@ struct count_model : rl::test_suite<scenario, thread_count>, count_world {
 
     void make(uint32_t local, uint32_t shared)
     {
-        fli_store_relaxed(&object.local, MARK + local);
-        fli_store_relaxed(&object.shared, shared * FL_SHARED_ONE);
+        fli_store_relaxed(&object.counts.local, MARK + local);
+        fli_store_relaxed(&object.counts.shared, shared * FL_SHARED_ONE);
         object.type = &type;
         lives($) = true;
     }
@@ -342,7 +342,7 @@ template <typename scenario, unsigned thread_count = 2> struct read_model : coun
     void publish()
     {
 #if !defined(FREELANE_MODEL_NO_PUBLISH)
-        fli_count_publish(&this->object);
+        fli_count_publish(&this->object.counts);
 #endif
     }
 
@@ -452,8 +452,8 @@ struct inherited : read_model<inherited, 3> {
         again = true;
         lives($) = true;
         life($) = 2;
-        fli_store_relaxed(&object.local, 0u);
-        fli_store_relaxed(&object.shared, (uint32_t)(FL_SHARED_MERGED | FL_SHARED_ONE));
+        fli_store_relaxed(&object.counts.local, 0u);
+        fli_store_relaxed(&object.counts.shared, (uint32_t)(FL_SHARED_MERGED | FL_SHARED_ONE));
         publish();
     }
     void after()
@@ -482,9 +482,9 @@ void fl_object_end_slow(fl_thread *thread, fl_object *object, const fl_type *typ
     fl_dealloc_slow(thread, object, type);
 }
 
-void fl_incref_slow(fl_thread *, fl_object *object)
+void fl_counts_incref_slow(fl_thread *, fl_counts *counts)
 {
-    fli_count_add(object, 1);
+    fli_count_add(counts, 1);
 }
 
 static void finish(fl_thread *thread, fl_object *object, fli_drop drop)
@@ -496,10 +496,11 @@ static void finish(fl_thread *thread, fl_object *object, fli_drop drop)
 
 void fl_decref_slow(fl_thread *thread, fl_object *object)
 {
-    fli_drop drop = fli_count_drop(object, false);
+    fli_drop drop = fli_count_drop(&object->counts, false);
     fli_handing handing = world->handing(thread);
-    if (drop == FLI_DROP_HAND && (handing.mine == nullptr || !fli_hand_quickly(handing.mine, object, &drop))) {
-        drop = fli_hand_over(&handing, object, false);
+    if (drop == FLI_DROP_HAND &&
+        (handing.mine == nullptr || !fli_hand_quickly(handing.mine, &object->counts, &drop))) {
+        drop = fli_hand_over(&handing, &object->counts, false);
         world->end_handing(handing);
     }
     finish(thread, object, drop);
@@ -507,12 +508,12 @@ void fl_decref_slow(fl_thread *thread, fl_object *object)
 
 void fl_decref_merge(fl_thread *thread, fl_object *object)
 {
-    finish(thread, object, fli_count_merge_last(object));
+    finish(thread, object, fli_count_merge_last(&object->counts));
 }
 
-bool fl_try_incref_slow(fl_thread *, fl_object *object)
+bool fl_counts_try_slow(fl_thread *, fl_counts *counts)
 {
-    return fli_count_try(object);
+    return fli_count_try(counts) != FLI_TRY_FAILED;
 }
 
 void fl_object_init_slow(fl_thread *, fl_object *, const fl_type *)

@@ -296,13 +296,13 @@ static void who_takes_a_slot_owns_its_objects(void **state)
 {
     struct two *two = *state;
     struct fl_object *object = new_number(two->owner);
-    uint32_t local = object->local;
+    uint32_t local = object->counts.local;
     assert_int_equal(fl_thread_detach(two->owner), 0);
     two->owner = fl_thread_attach(two->heap);
     struct fl_object *second = new_number(two->owner);
-    assert_int_equal(second->local, local);
+    assert_int_equal(second->counts.local, local);
     fl_incref(two->owner, object);
-    assert_int_equal(object->local, local + 1);
+    assert_int_equal(object->counts.local, local + 1);
     fl_decref(two->owner, object);
     fl_decref(two->owner, object);
     fl_decref(two->owner, second);
@@ -341,7 +341,7 @@ static void handles_without_a_slot_count_in_the_shared_word(void **state)
         fl_decref(threads[i], new_number(threads[i]));
     }
     struct fl_object *object = new_number(threads[MANY]);
-    assert_int_equal(object->local, 0);
+    assert_int_equal(object->counts.local, 0);
     fl_incref(two->other, object);
     fl_decref(threads[MANY], object);
     assert_int_equal(live(two), 1);
@@ -379,7 +379,7 @@ static void a_full_shared_count_makes_an_object_immortal(void **state)
 {
     struct two *two = *state;
     struct fl_object *object = new_number(two->owner);
-    object->shared = (uint32_t)(FLI_SHARED_MOST - 1) * FL_SHARED_ONE;
+    object->counts.shared = (uint32_t)(FLI_SHARED_MOST - 1) * FL_SHARED_ONE;
     fl_incref(two->other, object);
     struct fl_object_stats stats;
     fl_heap_object_stats(two->heap, &stats);
@@ -401,7 +401,7 @@ static void a_reader_makes_an_object_with_a_full_count_immortal(void **state)
 {
     struct two *two = *state;
     struct fl_object *object = new_number(two->owner), *place = object;
-    object->shared = (uint32_t)(FLI_SHARED_MOST - 1) * FL_SHARED_ONE;
+    object->counts.shared = (uint32_t)(FLI_SHARED_MOST - 1) * FL_SHARED_ONE;
     fl_publish(object);
     struct fl_object_stats stats;
     for (unsigned overflows = 0; overflows < 2; overflows++) {

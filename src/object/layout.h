@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Where objects of a heap have their counts and their type: as in a struct fl_object, or in a header of the host's own.
+ * The counts stand for an object where it is handed over and merged; the layout leads from these to the object.
+ */
+#ifndef FLI_LAYOUT_H
+#define FLI_LAYOUT_H
+
+#include "base/atomic.h"
+#include "base/base.h"
+
+#include <freelane/object.h>
+
+#include <stddef.h>
+
+/* That of a struct fl_object. */
+static const struct fl_object_layout fli_layout_own = {sizeof(struct fl_object), offsetof(struct fl_object, counts),
+                                                       offsetof(struct fl_object, type)};
+
+static inline void *fli_layout_object(const struct fl_object_layout *layout, const struct fl_counts *counts)
+{
+    return (char *)(uintptr_t)counts - layout->counts;
+}
+
+static inline const struct fl_type *fli_layout_type(const struct fl_object_layout *layout,
+                                                    const struct fl_counts *counts)
+{
+    char *object = (char *)fli_layout_object(layout, counts);
+    return fli_load_public((const struct fl_type **)(void *)(object + layout->type));
+}
+
+/* Whether `bytes` bytes at an offset overlap the counts or the type. */
+static inline bool fli_layout_overlaps(const struct fl_object_layout *layout, uint32_t offset, uint32_t bytes)
+{
+    uint64_t end = (uint64_t)offset + bytes;
+    return (offset < (uint64_t)layout->counts + sizeof(struct fl_counts) && layout->counts < end) ||
+           (offset < (uint64_t)layout->type + sizeof(void *) && layout->type < end);
+}
+
+/* Whether both lie together, as in a struct fl_object: then a dead object may be linked through them. */
+static inline bool fli_layout_is_row(const struct fl_object_layout *layout)
+{
+    return layout->type == layout->counts + sizeof(struct fl_counts) && layout->counts % sizeof(void *) == 0;
+}
+
+/* Verifies a layout. Returns 0, or -EINVAL with a message. */
+int fli_layout_check(const struct fl_object_layout *layout, char *error, size_t error_size);
+
+#endif
