@@ -94,9 +94,10 @@ FL_API int fl_object_type_ready(struct fl_type *type, const struct fl_type *base
  *   - In the child of a fork, the forking thread keeps what it kept. What other threads kept is left to the heap, as
  *     what they had pending: the next fl_run_pending of any handle clears it.
  *   - A kept object is dead. A heap walk and a census do not see it, and fl_block_at says FL_BLOCK_FREE. A trace is
- *     told of it when its block is freed. Its parts are blocks of their own, which are live: a collector that would
- *     free what it does not reach evicts first. fl_heap_stats counts its block as live; fl_heap_object_stats tells how
- *     many are kept.
+ *     told of it when its block is freed; to a profile, this and its parts are until then the live samples that they
+ *     were when they were made. The parts are blocks of their own, which are live: a collector that would free what it
+ *     does not reach evicts first. fl_heap_stats counts the object's block as live; fl_heap_object_stats tells how many
+ *     are kept.
  *
  * The callbacks are called as those of fl_dealloc, and may be left as these. An object whose `reset` or `clear` was
  * left stays allocated. The parts may come from this heap or from elsewhere. A type may go away only once no thread
@@ -152,7 +153,9 @@ FL_INLINE void fl_object_init(struct fl_thread *thread, struct fl_object *object
 
 /* Takes a reference. The caller has one, or borrows one from somebody who keeps it until this returns. When the owner's
  * 16 bits are full, half of them move to the shared count. When that is full, the object becomes immortal, which
- * fl_heap_object_stats counts. Called by the handle's thread. Wait-free for the owner, else lock-free. */
+ * fl_heap_object_stats counts. To take one of a dead object is misuse, and the call does nothing: every build reports it
+ * of the owner, checked ones of other threads, too. Called by the handle's thread. Wait-free for the owner, else
+ * lock-free. */
 FL_INLINE void fl_incref(struct fl_thread *thread, struct fl_object *object);
 
 /* Drops a reference that the caller has. The last one deallocates the object as fl_dealloc does: callbacks may run. For

@@ -71,15 +71,28 @@ static void add_mine(const struct fl_thread *face, struct fl_counts *counts, uin
     set_count(face, counts, count + 1);
 }
 
+FLI_COLD static void report_dead(const struct fl_thread *face, const struct fl_counts *counts)
+{
+    const struct fl_object_layout *layout = layout_of(face);
+    fli_misuse("fl_incref", fli_layout_object(layout, counts), fli_layout_type(layout, counts)->name,
+               "is dead: it has no reference");
+}
+
 __attribute__((noinline)) static void incref_mine(const struct fl_thread *face, struct fl_counts *counts,
                                                   uint32_t count)
 {
-    const struct fl_object_layout *layout = layout_of(face);
     if (count > 0)
         add_mine(face, counts, count);
     else
-        fli_misuse("fl_incref", fli_layout_object(layout, counts), fli_layout_type(layout, counts)->name,
-                   "is dead: it has no reference");
+        report_dead(face, counts);
+}
+
+/* Whether the counts of an object are merged, and nobody has a reference. Only checked builds look, which merge all
+ * objects before they die. */
+static bool is_merged_and_dead(const struct fl_counts *counts)
+{
+    uint32_t shared = FLI_CHECKED ? fli_load_public(&counts->shared) : 0;
+    return (shared & FL_SHARED_MERGED) != 0 && fli_shared_count(shared) <= 0;
 }
 
 void fl_counts_incref_slow(struct fl_thread *face, struct fl_counts *counts)
@@ -87,6 +100,8 @@ void fl_counts_incref_slow(struct fl_thread *face, struct fl_counts *counts)
     uint32_t count;
     if (FLI_UNLIKELY(is_mine(face, counts, &count)))
         incref_mine(face, counts, count);
+    else if (FLI_UNLIKELY(is_merged_and_dead(counts)))
+        report_dead(face, counts);
     else
         add_shared(face, counts, 1);
 }

@@ -661,6 +661,30 @@ static void kept_objects_are_counted(void **state)
     assert_int_equal(stats.evicted, 4);
 }
 
+/* The block and the table stay what they were when they were made, whatever lives the object has. */
+static void a_profile_has_a_kept_object_as_it_was_made(void **state)
+{
+    struct two *two = *state;
+    char *json = NULL;
+    size_t size = 0;
+    assert_int_equal(fl_profile_start(two->heap, &(struct fl_profile_options){.mean_bytes = 1}), 0);
+    for (unsigned lives = 0; lives < 3; lives++)
+        keep_some(two->owner, &array_type, 2);
+    FILE *stream = open_memstream(&json, &size);
+    assert_int_equal(fl_profile_print(two->heap, stream, FL_PROFILE_JSON), 0);
+    fclose(stream);
+    assert_contains(json, "\"type\": \"array\", \"live_samples\": 2, \"live_count\": 2,");
+    free(json);
+    fl_thread_flush(two->owner);
+    stream = open_memstream(&json, &size);
+    assert_int_equal(fl_profile_print(two->heap, stream, FL_PROFILE_JSON), 0);
+    fclose(stream);
+    assert_contains(
+        json, "\"type\": \"array\", \"live_samples\": 0, \"live_count\": 0, \"live_bytes\": 0, \"samples\": 2,");
+    free(json);
+    assert_int_equal(fl_profile_stop(two->heap), 0);
+}
+
 static void they_are_reported(void **state)
 {
     struct two *two = *state;
@@ -1050,6 +1074,7 @@ int main(void)
         TWO_TEST(an_eviction_ends_though_callbacks_keep_others),
         TWO_TEST(a_walk_does_not_see_a_kept_object),
         TWO_TEST(kept_objects_are_counted),
+        TWO_TEST(a_profile_has_a_kept_object_as_it_was_made),
         TWO_TEST(they_are_reported),
         TWO_TEST(a_child_keeps_its_own_and_is_left_what_others_kept),
         TWO_TEST(objects_that_end_later_are_reset_later),

@@ -503,6 +503,24 @@ static void a_decref_below_zero_is_reported(void **state)
     fl_type_free(two->owner, object, &number_type);
 }
 
+static void an_incref_of_a_dead_object_is_reported(void **state)
+{
+    struct two *two = *state;
+    struct fl_object *object = new_number(two->owner);
+    fl_decref(two->owner, object);
+    fl_incref(two->owner, object);
+    assert_misuse("fl_incref", object, "is dead");
+    object = new_number(two->owner);
+    fl_publish(object);
+    fl_decref(two->owner, object); /* merges */
+    if (!FLI_CHECKED)
+        return;
+    fl_incref(two->other, object);
+    assert_misuse("fl_incref", object, "is dead");
+    fl_decref(two->other, object);
+    assert_misuse("fl_decref", object, "has no reference");
+}
+
 static void a_decref_too_many_of_an_immortal_object_is_reported(void **state)
 {
     struct two *two = *state;
@@ -642,6 +660,7 @@ int main(void)
         cmocka_unit_test(a_reader_takes_no_reference_to_a_dead_object),
         TWO_TEST(a_finalizer_may_resurrect),
         TWO_TEST(a_decref_below_zero_is_reported),
+        TWO_TEST(an_incref_of_a_dead_object_is_reported),
         TWO_TEST(a_decref_too_many_of_an_immortal_object_is_reported),
         cmocka_unit_test(a_type_whose_words_overlap_the_header_is_refused),
         TWO_TEST(a_child_counts_as_before),
