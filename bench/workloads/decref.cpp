@@ -5,6 +5,7 @@
  *
  *     decref/plain      Freelane: objects of object.h, by their owner. Other allocators: an atomic count, and their
  *                       malloc and free
+ *     decref/single     Freelane's allocation with a count that only one thread may use: what any count takes
  *     decref/atomic     Freelane's allocation with an atomic count
  *     decref/other      one incref and one decref of an object that another thread owns
  *
@@ -118,6 +119,34 @@ void run_owner(benchmark::State &state)
     report(state, kChunk);
 }
 
+void drop_single(struct fl_thread *thread, Counted *object)
+{
+    if (--object->head.counts.local == 0)
+        fl_dealloc(thread, object, object->head.type);
+}
+
+void run_single(benchmark::State &state)
+{
+    Freelane backend;
+    struct fl_thread *const thread = backend.thread();
+    const struct fl_type *const type = opaque(ready_type());
+    for (auto _ : state) {
+        for (unsigned i = 0; i < kChunk; i++) {
+            auto *object = static_cast<Counted *>(fl_type_alloc(thread, type));
+            object->head.counts.local = 1;
+            object->head.type = type;
+            object->value = i;
+            keep(object);
+            object->head.counts.local++;
+            keep(object);
+            drop_single(thread, object);
+            keep(object);
+            drop_single(thread, object);
+        }
+    }
+    report(state, kChunk);
+}
+
 /* An atomic count in a block of the backend. */
 template <class B> void run_atomic(benchmark::State &state)
 {
@@ -183,6 +212,7 @@ struct Add {
 void add()
 {
     AllBackends::visit(Add());
+    add_workload<Freelane>("decref/single", run_single);
     add_workload<Freelane>("decref/atomic", run_atomic<Freelane>);
     add_workload<Freelane>("decref/other", run_other);
     auto nothing = [](const benchmark::State &) {};
