@@ -14,11 +14,12 @@
  * before it drops the reference. `clear` verifies the payload, too, and destroys it, so that nobody takes a dead object
  * for a live one. A CLEAR object may hold a reference to another.
  *
+ * The program is built twice: with the header of object.h (count_object.h), and as stress_count_own with one of the
+ * host's own (count_own.h).
+ *
  * Smoke: 1 second. Pre-merge: 30 seconds (--seconds 30). Soak: one hour (--seconds 3600 --threads 16).
  */
-#include "stress.h"
-
-#include <freelane/object.h>
+#include STRESS_HEAD
 
 #include <stdio.h>
 #include <string.h>
@@ -26,7 +27,7 @@
 enum { PLACES = 32, MAILBOXES = 16, HAND = 16, PAYLOAD = 40 };
 
 struct node {
-    struct fl_object head;
+    struct head head;
     uint64_t key;
     unsigned char payload[PAYLOAD];
     struct node *held; /* CLEAR objects alone have it */
@@ -69,18 +70,18 @@ static void clear(struct fl_thread *thread, void *object, const struct fl_type *
     verify(node, node->key);
     memset(node->payload, 0xdd, PAYLOAD);
     if (node->held != NULL)
-        fl_decref(thread, &node->held->head);
+        head_decref(thread, &node->held->head);
 }
 
 static struct fl_type plain_type = {
-    .name = "plain", .size = sizeof(struct node), .kind = FL_DEALLOC_PLAIN, .header = &fl_object_header};
+    .name = "plain", .size = sizeof(struct node), .kind = FL_DEALLOC_PLAIN, .header = &head_header};
 static struct fl_type clear_type = {
-    .name = "clear", .size = sizeof(struct node), .clear = clear, .header = &fl_object_header};
+    .name = "clear", .size = sizeof(struct node), .clear = clear, .header = &head_header};
 
 static struct reference create(struct actor *actor)
 {
     bool plain = stress_one_in(actor->rng, 2);
-    struct node *node = (struct node *)fl_object_alloc(actor->thread, plain ? &plain_type : &clear_type);
+    struct node *node = head_new(actor->thread, plain ? &plain_type : &clear_type);
     STRESS_REQUIRE(node != NULL);
     node->key = stress_key((unsigned)actor->owner, actor->sequence++);
     stress_fill(node->payload, PAYLOAD, node->key);
@@ -93,7 +94,7 @@ static void drop(struct actor *actor, struct reference reference)
     if (reference.node == NULL)
         return;
     verify(reference.node, reference.key);
-    fl_decref(actor->thread, &reference.node->head);
+    head_decref(actor->thread, &reference.node->head);
 }
 
 /* A reference to a node that the caller has one of. Another thread may have written its key before. */
@@ -116,11 +117,11 @@ static void place_one(struct actor *actor)
 {
     struct reference reference = create(actor);
     struct reference *other = &actor->hand[stress_below(actor->rng, HAND)];
-    if (reference.node->head.type == &clear_type) {
+    if (head_type(&reference.node->head) == &clear_type) {
         reference.node->held = other->node;
         *other = (struct reference){NULL, 0};
     }
-    fl_publish(&reference.node->head);
+    head_publish(&reference.node->head);
     _Atomic(struct node *) *place = &actor->world->places[stress_below(actor->rng, PLACES)];
     drop(actor, reference_to(atomic_exchange_explicit(place, reference.node, memory_order_acq_rel)));
 }
@@ -130,7 +131,7 @@ static void look(struct actor *actor)
     _Atomic(struct node *) *place = &actor->world->places[stress_below(actor->rng, PLACES)];
     fl_read_lock(actor->thread);
     struct node *node = atomic_load_explicit(place, memory_order_acquire);
-    bool has = node != NULL && fl_try_incref(actor->thread, &node->head, place);
+    bool has = node != NULL && head_try_incref(actor->thread, &node->head, place);
     fl_read_unlock(actor->thread);
     atomic_fetch_add_explicit(has ? &taken : &missed, 1, memory_order_relaxed);
     if (has)
@@ -151,7 +152,7 @@ static void play(struct actor *actor)
     if (reference.node == NULL)
         return take(actor, create(actor));
     for (uint64_t i = 0; i < count; i++)
-        fl_incref(actor->thread, &reference.node->head);
+        head_incref(actor->thread, &reference.node->head);
     for (uint64_t i = 0; i < count; i++)
         drop(actor, reference);
 }
@@ -198,9 +199,10 @@ int main(int argc, char **argv)
 {
     struct stress_args args = stress_parse(argc, argv, "stress_count");
     static struct world world;
-    STRESS_REQUIRE(fl_object_type_ready(&plain_type, NULL, NULL, 0) == 0);
-    STRESS_REQUIRE(fl_object_type_ready(&clear_type, NULL, NULL, 0) == 0);
-    world.heap = stress_heap_create(&(struct fl_options){.grace = args.grace, .header = &fl_object_header});
+    STRESS_REQUIRE(head_type_ready(&plain_type) == 0);
+    STRESS_REQUIRE(head_type_ready(&clear_type) == 0);
+    world.heap = stress_heap_create(&(struct fl_options){.grace = args.grace, .header = &head_header});
+    head_prepare(world.heap);
     stress_run(&args, work, &world);
 
     struct stress_rng rng = stress_rng_make(args.seed, args.threads);
