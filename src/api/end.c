@@ -47,16 +47,14 @@ static inline bool finalize(struct fl_thread *thread, uintptr_t entry, const str
  * object does not wait, or finds no place. */
 static bool wait_again(struct fl_thread *face, uintptr_t entry, const struct fl_type *type)
 {
-    if (fli_thread_is_stand_in(face))
+    if (fli_thread_is_stand_in(face) || (type->flags & FL_TYPE_AT_ONCE) != 0)
         return false;
     struct fli_thread *thread = fli_thread_of(face);
     struct fli_dead *list = fli_dead_find_owner(thread, false);
     struct fli_dead_object object = {(entry & ~(uintptr_t)FLI_DEAD_WHOLE) | FLI_DEAD_BEGUN, type};
     if (fli_pending_is_later(thread, type) || (list != NULL && list->runs))
         return fli_queue_put_owner(thread, object);
-    if (list == NULL || (type->flags & FL_TYPE_AT_ONCE) != 0)
-        return false;
-    return fli_dead_put(list, object) || fli_dead_put_full(list, object, thread);
+    return list != NULL && (fli_dead_put(list, object) || fli_dead_put_full(list, object, thread));
 }
 
 /* Clears an object piece by piece. Returns whether it is done. */

@@ -170,7 +170,7 @@ static inline __attribute__((always_inline)) void run_inline(struct fli_thread *
         run.list->drain.caller = FLI_FRAME_HERE;
     while (take(thread, &object)) {
         if (!may_begin(thread, meter, object.type)) {
-            fli_queue_put_owner(thread, object);
+            fli_queue_put_back_owner(thread, object);
             return;
         }
         if (!judges || fli_end_is_live(&thread->face, object))

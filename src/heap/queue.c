@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "heap/queue.h"
+#include "base/check.h"
 #include "heap/registry.h"
 #include "heap/thread.h"
 
@@ -55,6 +56,15 @@ bool fli_queue_put_owner(struct fli_thread *thread, struct fli_dead_object objec
         return fli_pile_put(&queue->pile, object, thread);
     return fli_dead_put_quickly(places, object) || fli_dead_put_many(places, object) ||
            fli_spill_put(places, &queue->pile, object, thread);
+}
+
+void fli_queue_put_back_owner(struct fli_thread *thread, struct fli_dead_object object)
+{
+    struct fli_queue *queue = thread->queue;
+    struct fli_dead_places *places = fli_load_own(&queue->places);
+    bool is_back = places != NULL ? fli_dead_put_quickly(places, object) || fli_dead_put_many(places, object)
+                                  : fli_pile_put(&queue->pile, object, thread);
+    FLI_ASSERT(is_back);
 }
 
 bool fli_queue_take(struct fli_queue *queue, const struct fli_magazines *magazines, struct fli_dead_object *object)

@@ -50,6 +50,9 @@ static inline bool fli_queue_is_empty(const struct fli_queue *queue)
  * thread, or under the lock of the service thread. */
 bool fli_queue_put_owner(struct fli_thread *thread, struct fli_dead_object object);
 
+/* Puts an object back that was the last to be taken out of the queue: there is room. The owning thread. */
+void fli_queue_put_back_owner(struct fli_thread *thread, struct fli_dead_object object);
+
 /* Gives the queue of a thread places, if it has something in it and memory is not refused. Called when a run begins. The
  * owning thread. */
 void fli_queue_prepare_owner(struct fli_thread *thread);

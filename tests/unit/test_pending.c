@@ -342,6 +342,65 @@ static void runs_inside_callbacks_do_not_nest_the_drain(void **state)
     end_bed(&bed);
 }
 
+/* What a node holds ends at once, in however many pieces, though a run is what calls the node's `clear`. */
+static void what_ends_at_once_does_so_in_a_run_too(void **state)
+{
+    (void)state;
+    struct bed bed = bed_of_later(FL_LATER_ALL);
+    struct node *list = new_holder(bed.thread, &list_at_once, &plain, 5 * PIECE);
+    struct node *root = new_node(bed.thread, &cleared, 1, list);
+    drop(bed.thread, root);
+    assert_int_equal(seen.pieces, 0);
+    assert_int_equal(fl_run_pending(bed.thread, fl_budget_objects(1)), 0);
+    assert_int_equal(seen.pieces, 5);
+    end_bed(&bed);
+}
+
+static struct fl_thread *hoarder;
+
+/* Runs to the end on a stack for which no list can be had, as another handle's pending objects fill all magazines. */
+static void run_elsewhere(struct fl_thread *thread, struct node *node)
+{
+    if (node->number != 7)
+        return;
+    seen.act = NULL;
+    fl_thread_flush(thread);
+    struct node *hoard = new_holder(hoarder, &plain, &finalized, MANY), *next;
+    refuses = true;
+    for (struct node *pending = hoard->other; pending != NULL; pending = next) {
+        next = pending->other;
+        pending->other = NULL;
+        drop(hoarder, pending);
+    }
+    assert_true(refused > 0);
+    fl_thread_set_stack(thread, "elsewhere");
+    while (fl_run_pending(thread, fl_budget_objects(1)) != 0)
+        ;
+    fl_thread_set_stack(thread, NULL);
+    refuses = false;
+    drop(thread, hoard);
+}
+
+static void a_run_that_ends_early_loses_nothing_where_memory_is_refused(void **state)
+{
+    (void)state;
+    struct bed bed = bed_of_later(FL_LATER_CODE);
+    struct node *root = new_node(bed.thread, &finalized, 1, new_node(bed.thread, &wordless, 2, NULL));
+    root->other = new_node(bed.thread, &wordless, 3, NULL);
+    drop(bed.thread, root);
+    assert_int_equal(fl_run_pending(bed.thread, fl_budget_objects(1)), 1);
+    assert_int_equal(seen.ended, 1);
+    seen.act = run_elsewhere;
+    hoarder = fl_thread_attach(bed.heap);
+    assert_non_null(hoarder);
+    drop(bed.thread, new_node(bed.thread, &cleared, 7, NULL));
+    assert_int_equal(seen.ended, 4);
+    run_all(hoarder);
+    assert_int_equal(fl_thread_detach(hoarder), 0);
+    assert_int_equal(stats_of(bed.heap).live_blocks, 0);
+    end_bed(&bed);
+}
+
 static void deferred_objects_wait_twice(void **state)
 {
     (void)state;
@@ -809,6 +868,8 @@ int main(void)
         PENDING_TEST(what_a_run_drops_waits_for_its_turn_too),
         PENDING_TEST(a_run_inside_a_callback_takes_nothing_from_the_drain),
         PENDING_TEST(runs_inside_callbacks_do_not_nest_the_drain),
+        PENDING_TEST(what_ends_at_once_does_so_in_a_run_too),
+        PENDING_TEST(a_run_that_ends_early_loses_nothing_where_memory_is_refused),
         PENDING_TEST(deferred_objects_wait_twice),
         PENDING_TEST(a_queue_finds_a_place_when_every_mapping_is_refused),
         PENDING_TEST(a_budget_of_objects_bounds_what_begins),
