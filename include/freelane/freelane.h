@@ -66,7 +66,7 @@ extern "C" {
 #define FL_VERSION_PATCH 0 /* raised by a correction */
 
 /* The layout that the inline fast paths assume. The library refuses callers compiled for another one. */
-#define FL_ABI 9
+#define FL_ABI 10
 
 /* A function that the library exports. */
 #if defined(FREELANE_STATIC)
@@ -202,6 +202,16 @@ struct fl_header_word {
 
 #define FL_HEADER_WORDS_MAX 8 /* the most words of a header that the library clears */
 
+/* How a dead object may be linked by a word of its header while memory is refused (FL_TYPE_HAS_WORDS), though stale
+ * readers look at the word: 8 bytes, which the library stores at once. The 8 bytes behind it are the address of the type,
+ * in every object. Readers take an object for dead while the word is as the two fields in the middle say. */
+struct fl_header_link {
+    uint64_t bits;   /* those that the library may use, at least 48. 0: objects are not linked by their header */
+    uint64_t others; /* the rest of the word while an object is linked. Readers heed nothing else */
+    uint64_t after;  /* the word when the object's turn has come */
+    uint32_t offset; /* where the word is, a multiple of 8; `words_offset` of a type names it */
+};
+
 /* The header of the objects of a heap with stale readers. Stale readers are lock-free readers that may look at an
  * object after it was freed, as the try-incref of free-threaded CPython does. The host must not change it while a
  * heap or type uses it. */
@@ -211,6 +221,7 @@ struct fl_header {
      * objects keep the inline fast path. */
     uint32_t words;
     struct fl_header_word clear[FL_HEADER_WORDS_MAX]; /* which words these are */
+    struct fl_header_link link;                       /* whether an object may be linked by its header */
 };
 
 /* A reader that a grace period has been waiting for. */
@@ -1037,7 +1048,8 @@ struct fl_type {
     /* With FL_TYPE_HAS_WORDS: where two words of 8 bytes lie in an object, at a multiple of 8. In a dead object that waits
      * while memory is refused, the first is a link, and the second the address of this descriptor. The callbacks find
      * 0 in the first, and the address in the second. An object whose reference count is followed by its type can name
-     * these: a dead object needs no count. Words of a base serve its subtypes. */
+     * these: a dead object needs no count. Where stale readers look at the count, the header says how (fl_header.link).
+     * Words of a base serve its subtypes. */
     uint32_t words_offset;
 
     /* The header of the heap with stale readers where instances live; NULL takes the base's. */
@@ -1075,8 +1087,8 @@ struct fl_type {
  *     FL_TYPE_ANY_KIND;
  *   - a kind without the callback that it needs, both `clear` and `clear_some`, a finalized byte outside the object;
  *   - FL_TYPE_LATER with PLAIN, without words, or with FL_TYPE_AT_ONCE or FL_TYPE_NOT_LATER;
- *   - unknown flags; words outside the object, at no multiple of 8, in the header that stale readers look at, or with
- *     the finalized byte among them.
+ *   - unknown flags; words outside the object, at no multiple of 8, in the header that stale readers look at (unless
+ *     that says how they serve), or with the finalized byte among them.
  *
  * `error` has `error_size` bytes; it may be NULL if that is 0. Called once per type, by one thread. Wait-free. */
 FL_API int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size);

@@ -20,7 +20,7 @@
  * While the owner is offline or gone, the thread that hands the object over does this for it. The next thread that
  * attaches may take the place of one that is gone: then it owns its objects.
  *
- * 65 535 handles of a heap can own objects at a time. Objects of further ones count in `shared` alone.
+ * 65 531 handles of a heap can own objects at a time. Objects of further ones count in `shared` alone.
  *
  * Which operations may wait:
  *
@@ -59,11 +59,12 @@ struct fl_object {
 };
 
 /* The header for the option `header` of a heap with stale readers, and for the types that live on it. fl_try_incref
- * needs such a heap. The counts of a dead object say that it is dead, so the library clears nothing. */
+ * needs such a heap. The counts of a dead object say that it is dead, so the library clears nothing. They still do while
+ * the object is linked through them. */
 extern FL_API const struct fl_header fl_object_header;
 
-/* Makes a type of objects ready, as fl_type_ready. Unless the type has a `header` or words of its own, it gets
- * FL_TYPE_HAS_WORDS: a dead object that waits needs no counts. Returns what fl_type_ready does. Returns -EINVAL, too,
+/* Makes a type of objects ready, as fl_type_ready. Unless the type has words of its own, or another `header` than
+ * fl_object_header, it gets FL_TYPE_HAS_WORDS: a dead object that waits needs no counts. Returns what fl_type_ready does. Returns -EINVAL, too,
  * with a message that names the type, for a size below the 16 bytes of the header, and for words or a finalized byte
  * that overlap the header. Called once per type, by one thread. Wait-free. */
 FL_API int fl_object_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size);

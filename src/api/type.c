@@ -191,6 +191,12 @@ static bool has_finalized_byte_at(const struct fl_type *type, uint32_t offset, u
     return type->finalized_mask != 0 && type->finalized_offset - offset < bytes;
 }
 
+/* Whether the header says how the two words at an offset serve, though stale readers look at them. */
+static bool may_link_header(const struct fl_header *header, uint32_t offset)
+{
+    return header->link.bits != 0 && header->link.offset == offset;
+}
+
 static int check_words(const struct fl_type *type, const struct complaint *complaint)
 {
     uint32_t at = type->words_offset;
@@ -202,7 +208,7 @@ static int check_words(const struct fl_type *type, const struct complaint *compl
     if (type->size < FLI_WORDS_BYTES || at > type->size - FLI_WORDS_BYTES)
         return REFUSE(complaint, "has its two words at %u, outside of its %zu bytes", complaint->name, (unsigned)at,
                       type->size);
-    if (type->header != NULL && at < type->header->bytes)
+    if (type->header != NULL && at < type->header->bytes && !may_link_header(type->header, at))
         return REFUSE(complaint, "has its two words at %u, in the header of %u bytes that stale readers look at",
                       complaint->name, (unsigned)at, (unsigned)type->header->bytes);
     if (has_finalized_byte_at(type, at, FLI_WORDS_BYTES))

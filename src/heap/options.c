@@ -2,6 +2,7 @@
 #include "heap/options.h"
 #include "base/check.h"
 #include "base/watch.h"
+#include "heap/pile.h"
 #include "memory/magazine.h"
 #include "memory/slab.h"
 
@@ -18,6 +19,26 @@ enum { MAGAZINE_BLOCKS_DEFAULT = FLI_RARE_PATHS ? 2 : FLI_MAGAZINE_SLOTS };
 static bool is_power_of_two(size_t n)
 {
     return n != 0 && (n & (n - 1)) == 0;
+}
+
+/* Whether objects can be linked by the header as it says; complains if not. */
+static int check_link(const struct fl_header *header, char *error, size_t error_size)
+{
+    const struct fl_header_link *link = &header->link;
+    unsigned bits = (unsigned)__builtin_popcountll(link->bits);
+    if (bits == 0)
+        return 0;
+    if (bits < FLI_LINK_BITS || (link->bits & link->others) != 0)
+        return fli_complain(-EINVAL, error, error_size,
+                            "option header links objects by %u bits%s, but a link takes %d of its own", bits,
+                            bits < FLI_LINK_BITS ? "" : " that have other values, too", FLI_LINK_BITS);
+    if (link->offset % sizeof(uint64_t) != 0 || header->bytes < 2 * sizeof(uint64_t) ||
+        link->offset > header->bytes - 2 * sizeof(uint64_t))
+        return fli_complain(
+            -EINVAL, error, error_size,
+            "option header links objects by the word at %u, which with the type's is none of its %u bytes",
+            (unsigned)link->offset, (unsigned)header->bytes);
+    return 0;
 }
 
 /* Whether the header of stale readers makes sense; complains if not. */
@@ -41,7 +62,7 @@ static int check_header(const struct fl_options *options, char *error, size_t er
                                 "option header clears %u bytes at %u, which is no word of its %u bytes",
                                 (unsigned)word.size, (unsigned)word.offset, (unsigned)header->bytes);
     }
-    return 0;
+    return check_link(header, error, error_size);
 }
 
 static int check_grace(const struct fl_options *options, char *error, size_t error_size)

@@ -17,11 +17,57 @@ static struct words *words_at(uintptr_t link)
     return (struct words *)fli_dead_address(link);
 }
 
+/* How objects of a type are linked if stale readers look at their words; NULL if none does. */
+static const struct fl_header_link *way_of(const struct fl_type *type)
+{
+    const struct fl_header *header = type->header;
+    return header != NULL && type->words_offset < header->bytes ? &header->link : NULL;
+}
+
+/* Spreads a link over the bits of a mask, of which the lowest comes first. */
+static uint64_t spread(uint64_t link, uint64_t mask)
+{
+    uint64_t word = 0;
+    for (; mask != 0; mask &= mask - 1, link >>= 1)
+        word |= (link & 1) * (mask & -mask);
+    return word;
+}
+
+/* The link that is spread over the bits of a mask. */
+static uint64_t gather(uint64_t word, uint64_t mask)
+{
+    uint64_t link = 0;
+    for (unsigned place = 0; mask != 0; mask &= mask - 1, place++)
+        link |= (uint64_t)((word & mask & -mask) != 0) << place;
+    return link;
+}
+
+/* What the first word of an object says that is linked to what has been linked before. */
+static uint64_t word_of(const struct fl_type *type, uintptr_t before)
+{
+    const struct fl_header_link *way = way_of(type);
+    return way == NULL ? before : way->others | spread(before, way->bits);
+}
+
+/* The link in the first word of an object. */
+static uintptr_t link_in(const struct fl_type *type, uint64_t word)
+{
+    const struct fl_header_link *way = way_of(type);
+    return way == NULL ? word : gather(word, way->bits);
+}
+
+/* Whether an object of the type can be linked: it has words, and they have room for the link. */
+static bool may_link(struct fli_pile *pile, const struct fl_type *type)
+{
+    uintptr_t before = fli_load_own(&pile->linked);
+    return (type->flags & FL_TYPE_HAS_WORDS) != 0 && link_in(type, word_of(type, before)) == before;
+}
+
 static void link_object(struct fli_pile *pile, struct fli_dead_object object)
 {
     uintptr_t link = object.entry + object.type->words_offset;
     struct words *words = words_at(link);
-    fli_store_public(&words->link, fli_load_own(&pile->linked));
+    fli_store_public(&words->link, word_of(object.type, fli_load_own(&pile->linked)));
     fli_store_public(&words->type, (uintptr_t)object.type);
     /* D3: release, pairs with a fork: the object's words are written. */
     fli_store_release(&pile->linked, link);
@@ -32,7 +78,7 @@ struct fli_dead_object fli_pile_behind(uintptr_t *link)
     const struct words *words = words_at(*link);
     const struct fl_type *type = (const struct fl_type *)fli_load_public(&words->type);
     struct fli_dead_object object = {*link - type->words_offset, type};
-    *link = fli_load_public(&words->link);
+    *link = link_in(type, fli_load_public(&words->link));
     return object;
 }
 
@@ -42,7 +88,8 @@ static struct fli_dead_object unlink_object(struct fli_pile *pile)
     struct words *words = words_at(link);
     struct fli_dead_object object = fli_pile_behind(&link);
     fli_store_own(&pile->linked, link);
-    fli_store_public(&words->link, 0);
+    const struct fl_header_link *way = way_of(object.type);
+    fli_store_public(&words->link, way == NULL ? 0 : way->after);
     return object;
 }
 
@@ -79,13 +126,13 @@ static struct fli_magazine *magazine_with_room(struct fli_pile *pile, struct fli
 
 bool fli_pile_put(struct fli_pile *pile, struct fli_dead_object object, struct fli_thread *server)
 {
-    bool may_link = (object.type->flags & FL_TYPE_HAS_WORDS) != 0;
     /* Once memory was refused, it is not asked for again as long as objects are linked. */
-    bool links = server == NULL || (may_link && fli_load_own(&pile->linked) != 0);
+    bool is_linked = fli_load_own(&pile->linked) != 0;
+    bool links = server == NULL || (is_linked && may_link(pile, object.type));
     struct fli_magazine *magazine = links ? NULL : magazine_with_room(pile, server);
     if (magazine != NULL)
         return fli_pile_put_quickly(pile, &server->heap->backing.magazines, object);
-    if (!may_link)
+    if (!may_link(pile, object.type))
         return false;
     link_object(pile, object);
     fli_pile_add(pile, 1);

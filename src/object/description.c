@@ -8,18 +8,30 @@
 #include "base/check.h"
 #include "base/watch.h"
 #include "object/construct.h"
+#include "object/count.h"
 #include "object/layout.h"
 
 #include <errno.h>
 
-const struct fl_header fl_object_header = {.bytes = sizeof(struct fl_object)};
+/* Both counts as the one word that they are for the library (fl_header.link). */
+#define COUNTS(local, shared)                                                                                        \
+    (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? (uint64_t)(shared) << 32 | (local)                                  \
+                                               : (uint64_t)(local) << 32 | (shared))
 
-/* Whether dead objects of the type may be linked through their counts and their type. A stale reader would look at
- * these. */
+const struct fl_header fl_object_header = {
+    .bytes = sizeof(struct fl_object),
+    .link = {.bits = COUNTS(~FLI_LOCAL_LINKED, ~(uint32_t)(FL_SHARED_PUBLISHED | FL_SHARED_IMMORTAL)),
+             .others = COUNTS(FLI_LOCAL_LINKED, 0u),
+             .after = COUNTS(0u, (uint32_t)(FL_SHARED_PUBLISHED | FL_SHARED_MERGED))}};
+
+/* Whether dead objects of the type may be linked through their counts and their type. A stale reader looks at these,
+ * which fl_object_header alone provides for. */
 static bool may_link_counts(const struct fl_type *type, const struct fl_type *base,
                             const struct fl_object_layout *layout)
 {
-    return fli_layout_is_row(layout) && type->header == NULL && (base == NULL || base->header == NULL);
+    const struct fl_header *header = type->header == NULL && base != NULL ? base->header : type->header;
+    bool has_link = header == &fl_object_header && layout->counts == fli_layout_own.counts;
+    return fli_layout_is_row(layout) && (header == NULL || has_link);
 }
 
 /* The first byte that the type uses for something else though its counts or its type lie there, or the header's size.

@@ -321,12 +321,12 @@ const unsigned char *fl_thread_handed(struct fl_thread *face)
 
 /* ---- Making objects. */
 
-/* Gives an object one reference, beside flags that it keeps: that of its owner, or a shared one if `mark` is 0. */
-static void set_one(struct fl_counts *counts, uint32_t mark, uint32_t flags)
+/* Gives an object one reference: that of its owner, or a shared one if `mark` is 0. */
+static void set_one(struct fl_counts *counts, uint32_t mark)
 {
     uint32_t merged = FL_SHARED_MERGED | FL_SHARED_ONE;
     fli_store_public(&counts->local, mark != 0 ? mark + 1 : 0);
-    fli_store_public(&counts->shared, flags | (mark != 0 ? 0 : merged));
+    fli_store_public(&counts->shared, mark != 0 ? 0 : merged);
 }
 
 void fl_counts_init_slow(struct fl_thread *face, struct fl_counts *counts)
@@ -338,7 +338,7 @@ void fl_counts_init_slow(struct fl_thread *face, struct fl_counts *counts)
         mark = fli_slots_mark(server);
         fli_service_leave(server);
     }
-    set_one(counts, mark, 0);
+    set_one(counts, mark);
     fli_watch_wrote(counts, sizeof *counts);
 }
 
@@ -351,8 +351,10 @@ void fl_object_init_slow(struct fl_thread *face, struct fl_object *object, const
 
 void fl_counts_revive(struct fl_thread *face, struct fl_counts *counts)
 {
-    uint32_t flags = fli_load_public(&counts->shared) & FL_SHARED_PUBLISHED;
-    set_one(counts, fli_slots_mark(fli_thread_of(face)), flags);
+    bool published = (fli_load_public(&counts->shared) & FL_SHARED_PUBLISHED) != 0;
+    set_one(counts, fli_slots_mark(fli_thread_of(face)));
+    if (published) /* anew: a stale reader that raises the count sees where the object lies no more */
+        fli_count_publish(counts);
 }
 
 void fl_revive(struct fl_thread *face, struct fl_object *object)

@@ -19,7 +19,7 @@
 
 #include <freelane/object.h>
 
-enum { FLI_SLOTS_MOST = FLI_RARE_PATHS ? 64 : 65535 };
+enum { FLI_SLOTS_MOST = FLI_RARE_PATHS ? 64 : (FLI_LOCAL_LINKED >> FLI_LOCAL_BITS) - 1 };
 
 struct fli_slots {
     struct fli_guest guest;

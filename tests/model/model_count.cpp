@@ -21,14 +21,15 @@
  *     comes       one does, while another thread takes the slot and drops one
  *     passes      the owner leaves, and a thread drops the last reference
  *     published   a reader without locks tries to take a reference against the owner's last decref
- *     reborn      the same, and the object is made anew, and published at another place
+ *     linked      the same, and the dead object waits, linked through its counts
+ *     reborn      as published, and the object is made anew, and published at another place
  *     inherited   the same, but another thread makes it anew
  *     returned    as reborn, and the new object is stored at the reader's place
  *
  * The program is run as model_pool is, and built once more without publication (FREELANE_MODEL_NO_PUBLISH): a reader
  * may raise any count that is not merged.
  *
- * usage: model_count dropped|handed|leaves|removed|claims|comes|passes|published|reborn|inherited|returned [--expect-error]
+ * usage: model_count dropped|handed|leaves|removed|claims|comes|passes|published|linked|reborn|inherited|returned [--expect-error]
  */
 #include "model_check.h"
 #include "object/hand.h"
@@ -379,6 +380,38 @@ struct published : read_model<published> {
     }
 };
 
+/* Flags that are not set in an object that is linked. */
+#if !defined(MODEL_LINK_LEAVES)
+#define MODEL_LINK_LEAVES (FL_SHARED_PUBLISHED | FL_SHARED_IMMORTAL)
+#endif
+
+/* The library stores both counts at once. A reader that looks at one of them may find it as it is here between two. */
+struct linked : read_model<linked> {
+    void before()
+    {
+        begin();
+    }
+    void thread(unsigned self)
+    {
+        if (self == 1) {
+            if (try_place())
+                drop(1);
+            return;
+        }
+        take_away();
+        if (!owner_ended)
+            return;
+        fli_store_public(&object.counts.local, ~0u);
+        fli_store_public(&object.counts.shared, ~(uint32_t)(MODEL_LINK_LEAVES));
+        fli_store_public(&object.counts.local, 0u);
+        fli_store_public(&object.counts.shared, (uint32_t)(FL_SHARED_PUBLISHED | FL_SHARED_MERGED));
+    }
+    void after()
+    {
+        expect_dead();
+    }
+};
+
 /* The owner makes the object anew, if that is dead, with a reference of its own. */
 template <typename scenario, bool returns> struct anew_model : read_model<scenario> {
     rl::var<unsigned> life;
@@ -560,6 +593,7 @@ int main(int argc, char **argv)
     CHECK(comes);
     CHECK(passes);
     CHECK(published);
+    CHECK(linked);
     CHECK(reborn);
     CHECK(inherited);
     CHECK(returned);

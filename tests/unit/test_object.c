@@ -556,8 +556,9 @@ static void a_type_whose_words_overlap_the_header_is_refused(void **state)
     type.flags = FL_TYPE_HAS_WORDS;
     type.words_offset = 8;
     assert_refused(type, NULL, "at 8, in the header of 16 bytes");
+    static const struct fl_header own = {.bytes = 16};
     type.words_offset = 0;
-    type.header = &fl_object_header;
+    type.header = &own;
     assert_refused(type, NULL, "at 0, in the header of 16 bytes");
     type = (struct fl_type){.name = "odd", .size = 64, .finalize = finalize};
     type.finalized_mask = 1;
@@ -567,6 +568,9 @@ static void a_type_whose_words_overlap_the_header_is_refused(void **state)
     assert_refused(type, NULL, "8 bytes, less than the header of 16");
     type.size = 64;
     type.words_offset = 0;
+    assert_int_equal(fl_object_type_ready(&type, NULL, NULL, 0), 0);
+    assert_true((type.flags & FL_TYPE_HAS_WORDS) != 0);
+    type = (struct fl_type){.name = "seen", .size = 64, .clear = clear_pair, .header = &fl_object_header};
     assert_int_equal(fl_object_type_ready(&type, NULL, NULL, 0), 0);
     assert_true((type.flags & FL_TYPE_HAS_WORDS) != 0);
 }
