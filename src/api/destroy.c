@@ -10,11 +10,13 @@
  * Before, the host says so (fl_thread_unwound). A drain that is taken to run, or to be gone, in error does no harm: an
  * object waits longer, or two drains empty one list.
  *
- * A thread that exits has no list. There the list lies in the frame of its drain, which is never left but by return.
+ * A thread that exits has no list. There the list lies in the frame of its drain, which is never left but by return. One
+ * that has no handle because memory is refused links its objects (bare.h).
  *
  * An object that ends later goes to the queue (pending.h). While fl_run_pending is the drain, so does all that waits.
  */
 #include "api/destroy.h"
+#include "api/bare.h"
 #include "api/pending.h"
 #include "api/serve.h"
 #include "base/check.h"
@@ -171,14 +173,16 @@ static bool may_wait(struct fli_dead_object object)
     return fli_dead_end_of(object.entry) != FLI_DEAD_LEGACY && (object.type->flags & FL_TYPE_AT_ONCE) == 0;
 }
 
-/* Destroys an object on an OS thread that has no handle for it but one that is left, and can have none. */
+/* Destroys an object on an OS thread that can have no handle for it, but perhaps one that is left. */
 static void destroy_late(struct fl_thread *face, struct fli_dead_object object)
 {
     struct fl_heap *heap = fl_thread_heap(face);
     if (heap != NULL && fli_pending_queue_late(face, heap, object))
         return;
-    if (!may_wait(object) || !fli_os_thread_exits() || (late_list != NULL && late_heap != heap))
+    if (!may_wait(object) || (late_list != NULL && late_heap != heap))
         fli_end_object(face, object);
+    else if (!fli_os_thread_exits())
+        fli_bare_destroy(face, object);
     else if (late_list != NULL)
         wait(face, object.entry, object.type, late_list);
     else
@@ -222,6 +226,7 @@ void fl_thread_unwound(struct fl_thread *face)
     struct fli_thread *thread = fli_thread_of(face);
     struct fli_dead *list = thread->heap != NULL ? fli_dead_find_owner(thread, false) : NULL;
     struct fli_dead_object object;
+    fli_bare_unwound();
     if (list == NULL || fli_dead_drains(thread))
         return;
     list->drain.caller.address = 0;
