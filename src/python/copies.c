@@ -179,6 +179,15 @@ static PyObject *get_list(void)
     return capsule;
 }
 
+/* Whether the copy is in the list. Its own thread has put it there, so that it sees it. */
+static bool has(const struct fli_py_copies *copies, const struct fli_py_copy *copy)
+{
+    const struct fli_py_copy *entered = fli_load_hint(&copies->first);
+    while (entered != NULL && entered != copy)
+        entered = entered->next;
+    return entered != NULL;
+}
+
 static void add(struct fli_py_copies *copies, struct fli_py_copy *copy)
 {
     copy->next = fli_load_hint(&copies->first);
@@ -192,7 +201,9 @@ int fli_py_copies_enter(struct fli_py_copy *copy)
     PyObject *capsule = get_list();
     if (capsule == NULL)
         return -1;
-    add(PyCapsule_GetPointer(capsule, name), copy);
+    struct fli_py_copies *copies = PyCapsule_GetPointer(capsule, name);
+    if (!has(copies, copy))
+        add(copies, copy);
     Py_DECREF(capsule);
     return 0;
 }

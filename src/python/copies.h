@@ -46,7 +46,7 @@ struct fli_py_copy {
 };
 
 /* Enters this copy into the list of the main interpreter, which the calling thread runs. Returns 0, or -1 with an
- * exception. Once for each interpreter. */
+ * exception. May be called again for the same interpreter: what joins it has failed afterwards, and is tried once more. */
 int fli_py_copies_enter(struct fli_py_copy *copy);
 
 #endif
