@@ -240,8 +240,8 @@ FL_PY_API struct fl_py_type *fl_py_type_new(size_t size, enum fl_dealloc_kind ki
 /* Puts a finished type on Freelane that allocates with tp_alloc and keeps its own tp_dealloc: as a LEGACY type. Replaces
  * tp_alloc and tp_free, and makes the type ready. Called where the module is executed, before any object or subtype of
  * the type exists. The flags are FL_PY_IMMORTAL, FL_PY_UNWRAPPED and FL_PY_CYTHON; the others are found in the type. Types
- * of the same name, size and flags share a declaration, as those of a module that is executed again. May lock, and may run
- * Python code.
+ * of the same name, size, flags and tp_dealloc share a declaration, as those of a module that is executed again. May lock, and
+ * may run Python code.
  *
  * Returns 0, or -1 with the type as it was and one of the exceptions of the functions above. */
 FL_PY_API int fl_py_type_adopt(PyTypeObject *type, unsigned flags);

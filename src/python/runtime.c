@@ -128,11 +128,17 @@ static unsigned flags_of(PyTypeObject *type, unsigned flags)
     return flags;
 }
 
+/* Whether a declaration may serve types with this tp_dealloc: it has none to call, or this one, which may be its own. */
+static bool serves_dealloc(const struct fl_py_type *self, destructor asked)
+{
+    return self->state->dealloc == NULL || self->state->dealloc == asked || self->dealloc == asked;
+}
+
 static struct fl_py_type *find_locked(PyTypeObject *type, unsigned flags)
 {
     for (size_t i = 0; i < count; i++)
         if (names[i] != NULL && strcmp(names[i], type->tp_name) == 0 && given[i] == flags &&
-            types[i].size == (size_t)type->tp_basicsize)
+            types[i].size == (size_t)type->tp_basicsize && serves_dealloc(&types[i], type->tp_dealloc))
             return &types[i];
     return NULL;
 }
