@@ -102,14 +102,40 @@ static int count_tracked(PyObject *object, void *argument)
     return 1;
 }
 
-static int count_all(struct counts *counts)
+/* Blocks are those of the main interpreter's objects. Another one does not stop the threads that use them. */
+static int count_all_blocks(struct counts *counts)
 {
+    if (!fli_py_is_main())
+        return 0;
     counts->failed = -1;
     (void)fli_py_stop_world(count_blocks_stw, counts);
-    if (counts->failed != 0)
-        return PyErr_NoMemory(), -1;
+    return counts->failed != 0 ? (PyErr_NoMemory(), -1) : 0;
+}
+
+static int count_all(struct counts *counts)
+{
+    if (count_all_blocks(counts) < 0)
+        return -1;
     PyUnstable_GC_VisitObjects(count_tracked, counts);
     return 0;
+}
+
+/* ---- Entries of the list of types. A type does not always tell of which declaration it is: one that is lent to the
+ * interpreter's memory may have no slot of that. */
+
+static PyObject *make_entry(const struct fl_py_type *self, PyTypeObject *type)
+{
+    return Py_BuildValue("(NN)", PyWeakref_NewRef((PyObject *)type, NULL), PyLong_FromVoidPtr((void *)self));
+}
+
+static PyObject *reference_of(PyObject *entry)
+{
+    return PyTuple_GET_ITEM(entry, 0);
+}
+
+static const struct fl_py_type *declaration_of(PyObject *entry)
+{
+    return PyLong_AsVoidPtr(PyTuple_GET_ITEM(entry, 1));
 }
 
 /* ---- Rows. */
@@ -121,13 +147,12 @@ static void free_rows(struct counts *counts)
     free(counts->rows);
 }
 
-static int add_row(struct counts *counts, PyObject *reference)
+static int add_row(struct counts *counts, PyObject *entry)
 {
     PyObject *type;
-    int alive = PyWeakref_GetRef(reference, &type);
+    int alive = PyWeakref_GetRef(reference_of(entry), &type);
     if (alive > 0)
-        counts->rows[counts->count++] = (struct row){(PyTypeObject *)type, fli_py_type_find((PyTypeObject *)type), 0,
-                                                     0, 0};
+        counts->rows[counts->count++] = (struct row){(PyTypeObject *)type, declaration_of(entry), 0, 0, 0};
     return alive;
 }
 
@@ -255,12 +280,25 @@ static int join_copies(PyObject *types)
     return failed;
 }
 
-/* Makes the list of this copy's types, and enters this copy. */
+static void forget_list(PyObject *dict, PyObject *key)
+{
+    PyObject *exception = PyErr_GetRaisedException();
+    (void)PyDict_Pop(dict, key, NULL);
+    PyErr_SetRaisedException(exception);
+}
+
+/* Makes the list of this copy's types, and enters this copy last: it is entered once, however often this is tried. */
 static PyObject *make_list(PyObject *dict, PyObject *key)
 {
     PyObject *types = PyList_New(0);
-    if (types != NULL && (join_copies(types) < 0 || PyDict_SetItem(dict, key, types) < 0))
+    if (types == NULL || PyDict_SetItem(dict, key, types) < 0) {
+        Py_XDECREF(types);
+        return NULL;
+    }
+    if (join_copies(types) < 0) {
+        forget_list(dict, key);
         Py_CLEAR(types);
+    }
     return types;
 }
 
@@ -277,14 +315,14 @@ static PyObject *get_list(void)
     return types;
 }
 
-/* Takes the references to types that are no more out of the list. Returns whether it has one to `wanted`; -1 with an
+/* Takes the entries of types that are no more out of the list. Returns whether it has one to `wanted`; -1 with an
  * exception. */
 static int prune(PyObject *types, const PyTypeObject *wanted)
 {
     int found = 0;
     for (Py_ssize_t i = PyList_GET_SIZE(types); i-- > 0;) {
         PyObject *type;
-        int alive = PyWeakref_GetRef(PyList_GET_ITEM(types, i), &type);
+        int alive = PyWeakref_GetRef(reference_of(PyList_GET_ITEM(types, i)), &type);
         found |= type == (const PyObject *)wanted;
         Py_XDECREF(type);
         if (alive < 0 || (alive == 0 && PyList_SetSlice(types, i, i + 1, NULL) < 0))
@@ -293,12 +331,12 @@ static int prune(PyObject *types, const PyTypeObject *wanted)
     return found;
 }
 
-int fli_py_report_add(PyTypeObject *type)
+int fli_py_report_add(const struct fl_py_type *self, PyTypeObject *type)
 {
     PyObject *types = get_list();
     int known = types != NULL ? prune(types, type) : -1;
     if (known == 0)
-        known = append(types, PyWeakref_NewRef((PyObject *)type, NULL));
+        known = append(types, make_entry(self, type));
     Py_XDECREF(types);
     return known < 0 ? -1 : 0;
 }

@@ -5,7 +5,8 @@
  *
  *     sys._freelane                    a list with one function for each copy; the Python package reads it
  *     the function                     takes no argument, and returns a dict of what its copy holds
- *     its __self__                     a list of weak references to the types that the copy has made ready
+ *     its __self__                     a list of pairs, one for each type that the copy has made ready: a weak reference
+ *                                      to it, and the address of its declaration
  *     the interpreter's dict           that list under the key "freelane.types.<address in the copy>"
  *
  * All of this belongs to the interpreter and goes with it. The dict has
@@ -13,7 +14,8 @@
  *     version    1: of this layout; a change that readers must know gets another number
  *     types      a list of dicts: type, kind, gc, size, block, live, live_bytes, derived, and of a type with gc kept
  *     sizes      a list of dicts, one for each size class in use: block, slabs, live, kept
- *     others     live blocks of other types: of C subtypes, or being made
+ *     others     live blocks of other types: of C subtypes, or being made. In another interpreter than the main one no
+ *                blocks are counted: all are the main one's, whose threads go on meanwhile
  *     caching    whether caching is on
  *     stats      the fields of struct fl_py_stats
  *
@@ -27,8 +29,8 @@
 
 #include "python/interpreter.h"
 
-/* Enters a type that is ready, and with the first one this copy. One thread at a time. Returns 0, or -1 with an
+/* Enters a type that is ready by this declaration, and with the first one this copy. One thread at a time. Returns 0, or -1 with an
  * exception. May run Python code. */
-int fli_py_report_add(PyTypeObject *type);
+int fli_py_report_add(const struct fl_py_type *self, PyTypeObject *type);
 
 #endif

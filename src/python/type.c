@@ -126,14 +126,6 @@ static const struct fl_py_type *find_locked(PyTypeObject *type)
     return known;
 }
 
-const struct fl_py_type *fli_py_type_find(PyTypeObject *type)
-{
-    PyMutex_Lock(&ready_lock);
-    const struct fl_py_type *known = find_locked(type);
-    PyMutex_Unlock(&ready_lock);
-    return known;
-}
-
 /* A subtype is never weaker than its base. */
 static int check_base_locked(const struct fl_py_type *self, PyTypeObject *type)
 {
@@ -254,7 +246,7 @@ int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
     if (failed == 0)
         failed = enter_locked(self, type);
     if (failed == 0)
-        failed = fli_py_report_add(type);
+        failed = fli_py_report_add(self, type);
     PyMutex_Unlock(&ready_lock);
     if (failed == 0)
         wrap_dealloc(self, type);

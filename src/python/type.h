@@ -17,7 +17,4 @@ extern FLI_ATOMIC(size_t) fli_py_types_with_drawers;
 /* The names of enum fl_dealloc_kind. */
 extern const char *const fli_py_kind_names[];
 
-/* The declaration of a type object that has been made ready. Takes the lock under which types are made ready. */
-const struct fl_py_type *fli_py_type_find(PyTypeObject *type);
-
 #endif

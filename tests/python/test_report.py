@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import textwrap
 import threading
 import unittest
 
@@ -160,6 +161,44 @@ class Copies(unittest.TestCase):
             """
         )
         self.assertEqual(len(set(names)), len(names))
+
+    def test_types_on_the_interpreters_memory(self):
+        """LEGACY types that keep their tp_dealloc have no slot of their declaration there."""
+        program = f"""
+            import sys
+            sys.path.append({PACKAGE!r})
+            import freelane, freelane_demo as demo
+            many = [type_() for type_ in (demo.LookingLabel, demo.WideLabel, demo.BareLabel, demo.Label, demo.GCLabel)]
+            (copy,) = freelane.copies()
+            kinds = {{row["type"].removeprefix("freelane_demo."): row["kind"] for row in copy["types"]}}
+            assert {{kinds[type(one).__name__] for one in many}} == {{"LEGACY"}}, kinds
+            assert kinds["Point"] == "PLAIN" and kinds["GCHandle"] == "FINALIZE", kinds
+            freelane.report()
+            """
+        run_python(program, PYTHONMALLOC="debug")
+        run_python(program)
+
+    def test_another_interpreter_tells_of_its_own(self):
+        """Not of the main one's blocks, whose threads it does not stop."""
+        program = f"""
+            import sys
+            sys.path[:] = {[PACKAGE, *sys.path]!r}
+            import freelane, freelane_demo as demo
+            many = [type_() for type_ in (demo.GCPair, demo.Pair, demo.LookingLabel) for _ in range(70)]
+            (copy,) = freelane.copies()
+            rows = {{row["type"].removeprefix("freelane_demo."): row for row in copy["types"]}}
+            assert rows["GCPair"]["live"] == 70 and rows["LookingLabel"]["kind"] == "LEGACY", copy
+            assert rows["Point"]["live"] == copy["others"]["live"] == 0, copy
+            """
+        run_python(
+            f"""
+            import _interpreters
+            import freelane_demo as demo
+            points = [demo.Point() for _ in range(1000)]
+            failure = _interpreters.exec(_interpreters.create(), {textwrap.dedent(program)!r})
+            assert failure is None, failure
+            """
+        )
 
     @unittest.skipUnless(hasattr(os, "fork"), "no fork")
     def test_the_child_of_a_fork_tells_too(self):
