@@ -84,6 +84,9 @@ static int check_layout(const struct fl_py_type *self, PyTypeObject *type)
             "%s: the interpreter manages its __dict__ (Py_TPFLAGS_MANAGED_DICT), which cannot be cached; give it a "
             "__dictoffset__ instead",
             name);
+    if (PyType_HasFeature(type, Py_TPFLAGS_MANAGED_WEAKREF) && !self->gc)
+        REFUSE("%s: Py_TPFLAGS_MANAGED_WEAKREF needs Py_TPFLAGS_HAVE_GC; without gc, give it a __weaklistoffset__",
+               name);
     if (PyType_HasFeature(type, Py_TPFLAGS_BASETYPE) && !self->subclassed)
         REFUSE("%s: it has Py_TPFLAGS_BASETYPE, so its FL_PY_TYPE needs .subclassed = true", name);
     return 0;

@@ -78,6 +78,7 @@ static const struct refusal {
     {"subclassed undeclared", &plain_freelane, NULL, NULL, 0, Py_TPFLAGS_BASETYPE, sizeof(Wrong)},
     {"managed dict", &clear_gc_freelane, NULL, NULL, TRAVERSE, Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_MANAGED_DICT,
      sizeof(Wrong)},
+    {"managed weak references without gc", &clear_freelane, NULL, NULL, 0, Py_TPFLAGS_MANAGED_WEAKREF, sizeof(Wrong)},
     {"plain with clear", &plain_clear_freelane, NULL, NULL, 0, 0, sizeof(Wrong)},
     {"plain with gc", &plain_gc_freelane, NULL, NULL, TRAVERSE, Py_TPFLAGS_HAVE_GC, sizeof(Wrong)},
     {"plain with dict", &plain_freelane, NULL, NULL, DICT, 0, sizeof(Wrong)},
