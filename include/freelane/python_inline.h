@@ -649,12 +649,18 @@ FL_INLINE bool fl_py_has_weakrefs(PyObject *object, PyTypeObject *type)
     return __atomic_load_n(list, __ATOMIC_RELAXED) != NULL;
 }
 
+/* Whether Cython has generated the type's tp_dealloc: only fl_py_type_adopt is told so. */
+FL_INLINE bool fl_py_is_cython(const struct fl_py_type *self)
+{
+    return !FL_PY_IS_KNOWN(self) && self->state->cython;
+}
+
 /* Deallocates an object of a LEGACY type or a subtype. Cython's tp_dealloc calls tp_finalize only where it finds itself in
  * the slot of the object's type. */
 FL_INLINE void fl_py_destroy_legacy(const struct fl_py_type *self, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
-    if (FL_UNLIKELY(self->state->cython) && type->tp_finalize != NULL && type->tp_dealloc == self->dealloc &&
+    if (FL_UNLIKELY(fl_py_is_cython(self)) && type->tp_finalize != NULL && type->tp_dealloc == self->dealloc &&
         PyObject_CallFinalizerFromDealloc(object) < 0)
         return;
     self->state->dealloc(object);

@@ -26,7 +26,7 @@ GOLDEN = {
     "point_heap_freelane_dealloc": ("Point", 33),
     "point_static_freelane_dealloc": ("StaticPoint", 22),
     "label_heap_free": ("Label", 28),
-    "label_heap_freelane_dealloc": ("Label", 87),
+    "label_heap_freelane_dealloc": ("Label", 84),
     "point_heap_alloc": ("Point", 35),
     "point_static_alloc": ("StaticPoint", 24),
 }
@@ -34,7 +34,7 @@ GOLDEN_WITH_THE_LOCK = {
     "point_heap_freelane_dealloc": ("Point", 34),
     "point_static_freelane_dealloc": ("StaticPoint", 23),
     "label_heap_free": ("Label", 28),
-    "label_heap_freelane_dealloc": ("Label", 84),
+    "label_heap_freelane_dealloc": ("Label", 81),
 }
 
 
