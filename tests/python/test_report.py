@@ -254,6 +254,14 @@ class Program(unittest.TestCase):
         options = {"returncode": 5, "PYTHONPATH": os.pathsep.join([str(self.script.parent), PACKAGE, *sys.path])}
         self.assert_points(run_module("--json", "-m", "points", "-x", "--json", **options))
 
+    def test_a_script_finds_modules_as_the_interpreter_finds_them(self):
+        folder = str(self.script.parent)
+        self.script.write_text(f"import sys; print(sys.path.index({folder!r}) if {folder!r} in sys.path else None)")
+        for safe, place in (("", "0"), ("1", "None")):
+            alone = run_command([sys.executable, self.script], PYTHONSAFEPATH=safe)
+            self.assertEqual(alone, f"{place}\n")
+            self.assertEqual(run_module(self.script, PYTHONSAFEPATH=safe).split("\n")[0], place)
+
     def test_text(self):
         output = run_module(self.script, returncode=5)
         self.assertIn("Freelane in freelane_demo\n", output)

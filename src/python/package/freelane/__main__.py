@@ -31,15 +31,21 @@ def parse(arguments):
     return options
 
 
+def look_first_in(folder):
+    """As the interpreter does for a script or a module, unless it was told not to (-P)."""
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = folder
+
+
 def run(options):
     """Runs what is to be run. Returns its global names, which live until the report."""
     if options.module:
         sys.argv = options.module
-        sys.path[0] = os.getcwd()
+        look_first_in(os.getcwd())
         return runpy.run_module(options.module[0], run_name="__main__", alter_sys=True)
     if options.script:
         sys.argv = options.script
-        sys.path[0] = os.path.dirname(os.path.abspath(options.script[0]))
+        look_first_in(os.path.dirname(os.path.abspath(options.script[0])))
         return runpy.run_path(options.script[0], run_name="__main__")
     return None
 
