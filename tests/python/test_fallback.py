@@ -361,6 +361,16 @@ if FREE_THREADED:  # the header asks the system's for the number of the thread
     SYSTEMS["x86_64-w64-mingw32"][1]["#define Py_GIL_DISABLED 1"] = ""
 
 
+CMAKE = """
+cmake_minimum_required(VERSION 3.18)
+project(elsewhere LANGUAGES C)
+find_package(freelane-python REQUIRED)
+get_target_property(files freelane::python INTERFACE_SOURCES)
+list(LENGTH files count)
+message(STATUS "files: ${count}")
+"""
+
+
 class TestCase(FolderTestCase):
     def doctor(self, changes):
         """A copy of the interpreter's headers."""
@@ -371,6 +381,33 @@ class TestCase(FolderTestCase):
             self.assertEqual(len(places), 1, old)
             places[0].write_text(places[0].read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
         return include
+
+
+# What an author adds who supports interpreters before 3.13.
+OLDER = """
+#include <Python.h>
+#include <structmember.h>
+#if PY_VERSION_HEX < 0x030C0000
+#define Py_T_OBJECT_EX T_OBJECT_EX
+#define Py_T_PYSSIZET  T_PYSSIZET
+#define Py_READONLY    READONLY
+#define Py_mod_multiple_interpreters         0
+#define Py_MOD_PER_INTERPRETER_GIL_SUPPORTED NULL
+#endif
+#define Py_mod_gil          0
+#define Py_MOD_GIL_NOT_USED NULL
+"""
+
+
+def older_interpreter():
+    """One before 3.13 with its headers, and the folder of these; or the test is skipped."""
+    describe = "import sys, sysconfig; print(*sys.version_info[:2], sysconfig.get_path('include'))"
+    for python in map(shutil.which, ("python3", "python3.12", "python3.11", "python3.10", "python3.9")):
+        if python is not None:
+            major, minor, include = run_command([python, "-c", describe]).strip().split(" ", 2)
+            if (3, 9) <= (int(major), int(minor)) < (3, 13) and pathlib.Path(include, "Python.h").exists():
+                return python, include
+    raise unittest.SkipTest("no interpreter before 3.13 that has its headers")
 
 
 class Running(TestCase):
@@ -386,6 +423,15 @@ class Running(TestCase):
     @unittest.skipIf(FREE_THREADED, "such a build has no limited API")
     def test_with_the_limited_api(self):
         self.run_module("limited", "-DPy_LIMITED_API=0x030D0000")
+
+    def test_by_itself_with_an_interpreter_before_3_13(self):
+        python, include = older_interpreter()
+        source, extra = self.write("older.c", MODULE.replace("@", "older")), self.write("older.h", OLDER)
+        run_command([compiler(), *FLAGS, *WARNINGS, "-Wno-missing-field-initializers", "-include", extra, f"-I{ROOT / 'include'}",
+                     "-isystem", include, "-shared", source, "-o", source.with_suffix(".so")])
+        program = PROGRAM.format(folder=str(self.folder), name="older")
+        program = program[program.index("USE = ") : program.index("for config in")]
+        run_command([python, "-X", "faulthandler", "-c", program])
 
     def test_the_manual_s_extensions(self):
         for name, text in examples(".c", "/* extension:").items():
@@ -455,6 +501,23 @@ class Compiling(TestCase):
             self.assertEqual(package.sources(), [])
         with mock.patch("sys.platform", "darwin"):
             self.assertEqual(package.sources(), [])
+        with mock.patch("sys.version_info", (3, 12, 9)):
+            self.assertEqual(package.sources(), [])
+        with mock.patch("sys.implementation", mock.Mock()):
+            self.assertEqual(package.sources(), [])
+        # pip installs it there.
+        project = (self.folder / "tree/pyproject.toml").read_text(encoding="utf-8")
+        self.assertIn('\nrequires-python = ">= 3.9"\n', project)
+
+    def test_nor_does_its_target_of_cmake(self):
+        cmake = shutil.which("cmake") or self.skipTest("no cmake")
+        run_command([sys.executable, "-B", ROOT / "src/python/package/make.py", self.folder])
+        self.write("CMakeLists.txt", CMAKE)
+        found = self.folder / "tree/freelane/share/cmake/freelane-python"
+        for system, files in (("Linux", len(carried())), ("FreeBSD", 0), ("Darwin", 0), ("Windows", 0)):
+            output = run_command([cmake, "-S", self.folder, "-B", self.folder / system, f"-Dfreelane-python_DIR={found}",
+                                  f"-DCMAKE_SYSTEM_NAME={system}", "-DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY"])
+            self.assertIn(f"files: {files}\n", output, system)
 
     def test_cxx(self):
         source = self.write("types.cpp", """

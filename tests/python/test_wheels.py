@@ -114,7 +114,7 @@ class Wheels(unittest.TestCase):
         if sys.version_info >= (3, 15):
             raise unittest.SkipTest("Debian's pip wants typing.no_type_check_decorator, which 3.15 has no more")
         cls.environment = wheel_environment()
-        cls.scratch = pathlib.Path(tempfile.mkdtemp())
+        cls.scratch = pathlib.Path(tempfile.mkdtemp(prefix="with spaces "))
         cls.addClassCleanup(shutil.rmtree, cls.scratch)
         cls.site = cls.scratch / "site"
         cls.package = cls.install_package()
@@ -218,7 +218,8 @@ class Wheels(unittest.TestCase):
             return {str(pathlib.Path(word.removeprefix("-I")).resolve()) if "/" in word else word for word in words}
 
         self.assertEqual(resolved(ask("--cflags")), resolved(shlex.split(self.config("--cflags"))))
-        self.assertEqual(resolved(ask("--variable=sources")), resolved(self.config("--sources").split("\n")))
+        sources = resolved(self.config("--sources").split("\n"))
+        self.assertEqual(resolved(ask("--variable=sources")), sources)
         self.assertEqual(ask("--modversion"), [self.config("--version")])
 
     def test_the_distributions_hold_what_the_tree_holds(self):

@@ -19,15 +19,15 @@ if(NOT TARGET freelane::python)
     get_filename_component(_freelane "${CMAKE_CURRENT_LIST_DIR}/../../../carried" ABSOLUTE)
     file(STRINGS "${_freelane}/src/python/sources.txt" _freelane_files REGEX "\\.c$")
     list(TRANSFORM _freelane_files PREPEND "${_freelane}/")
-    if(CMAKE_SIZEOF_VOID_P EQUAL 4) # there freelane/python.h falls back, and needs no file
-        set(_freelane_files "")
+    if(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux" OR CMAKE_SIZEOF_VOID_P EQUAL 4)
+        set(_freelane_files "") # there freelane/python.h falls back, and needs no file
     endif()
     add_library(freelane::python INTERFACE IMPORTED)
     set_target_properties(freelane::python PROPERTIES
         INTERFACE_SOURCES "${_freelane_files}"
         INTERFACE_INCLUDE_DIRECTORIES "${_freelane}/include;${_freelane}/src"
         INTERFACE_COMPILE_DEFINITIONS FREELANE_STATIC
-        INTERFACE_COMPILE_OPTIONS -fvisibility=hidden
+        INTERFACE_COMPILE_OPTIONS "$<$<NOT:$<C_COMPILER_ID:MSVC>>:-fvisibility=hidden>"
         INTERFACE_LINK_LIBRARIES Threads::Threads)
     unset(_freelane)
     unset(_freelane_files)

@@ -28,9 +28,12 @@ def include_dirs():
 def sources():
     """The C files that an extension compiles into itself: absolute paths. They are C11 with the GNU extensions.
 
-    None but on 64-bit Linux: elsewhere freelane/python.h falls back to the interpreter's own allocation and needs no file.
+    None but on 64-bit Linux, for CPython 3.13 and later: elsewhere freelane/python.h falls back to the interpreter's own
+    allocation and needs no file.
     """
     if _sys.platform != "linux" or _sys.maxsize < 2**32:
+        return []
+    if _sys.implementation.name != "cpython" or _sys.version_info < (3, 13):
         return []
     with open(_os.path.join(_carried, "src", "python", "sources.txt"), encoding="utf-8") as file:
         names = file.read().split()

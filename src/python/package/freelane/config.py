@@ -9,6 +9,7 @@ import freelane
 
 ANSWERS = [
     ("--cflags", lambda: shlex.join(freelane.cflags()), "the flags of a C compiler, for all files of the extension"),
+    ("--arguments", lambda: "\n".join(freelane.cflags()), "the same flags, one a line and as they are"),
     ("--libs", lambda: "-pthread", "the flags of the linker"),
     ("--sources", lambda: "\n".join(freelane.sources()), "the C files to compile into it, one a line"),
     ("--includedir", freelane.include_dir, "the folder with <freelane/python.h>"),
