@@ -19,7 +19,7 @@
 enum { FLI_HEAPS_MANY = FLI_RARE_PATHS ? 2 : 16 };
 
 /* When there are so many, the record of a further one lies beside others' (record.h). */
-enum { FLI_HEAPS_CROWD = FLI_RARE_PATHS ? 3 : 128 };
+enum { FLI_HEAPS_CROWD = FLI_RARE_PATHS ? 3 : 32 };
 
 /* Bytes that a heap retains by default. */
 #define FLI_RETAIN_DEFAULT (256 * FLI_MIB)

@@ -8,6 +8,9 @@
  *     +--------+-----------+----------+
  *     | states | magazines | reserved |
  *     +--------+-----------+----------+
+ *
+ * There is no magazine 0. The states of a small first range lie in its place, so that a heap that is hardly used touches
+ * one page less. That page is never returned.
  */
 #include "memory/magazine.h"
 #include "base/check.h"
@@ -84,17 +87,24 @@ size_t fli_magazines_reserve_bytes(size_t slab_bytes)
     return range_bytes(magazines_for(slab_bytes));
 }
 
+/* Bytes before the magazines of a range, for the states of so many. */
+static size_t states_bytes(uint32_t range, uint32_t count)
+{
+    bool in_place = range == 0 && count <= FLI_MAGAZINE_BYTES;
+    return in_place ? 0 : fli_round_up(count, fli_os_page());
+}
+
 /* Lays a range of `count` magazines out at `base`, and makes its states usable. Returns 0 or -ENOMEM. */
 static int lay_out(struct fli_magazines *magazines, uint32_t range, char *base, uint32_t count)
 {
-    size_t states = fli_round_up(count, fli_os_page());
+    size_t states = states_bytes(range, count);
     struct fli_region *memory = &magazines->memory[range];
     magazines->states[range] = base;
     magazines->at[range] = (struct fli_magazine_range){base + states, magazines->room, count};
     *memory = (struct fli_region){.base = base, .reserved = states + (size_t)count * FLI_MAGAZINE_BYTES};
     /* With huge pages, the OS could bring back what a trim has returned. */
     fli_os_advise_huge(base, memory->reserved, false);
-    return fli_region_reach(memory, states, 0);
+    return fli_region_reach(memory, count, 0);
 }
 
 int fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes, size_t most_slab_bytes)
@@ -214,7 +224,7 @@ static uint32_t carve_new_locked(struct fli_magazines *magazines)
     size_t states = (size_t)(range->base - magazines->states[last]);
     if (fli_region_reach(memory, states + (size_t)(index - range->first + 1) * FLI_MAGAZINE_BYTES, COMMIT_STEP) != 0)
         return 0;
-    if (index == 1)
+    if (index == 1 && states > 0)
         magazines->states[0][0] = GIVEN_BACK; /* magazine 0 does not exist, so it does not keep its page */
     return magazines->carved++;
 }

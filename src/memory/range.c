@@ -88,7 +88,7 @@ static void lay_out(struct fli_range *range, struct fli_region *parts, char *bas
     }
     char *table = parts[FLI_RANGE_TABLE].base;
     /* With huge pages, the OS could bring back what a trim has returned. */
-    fli_os_advise_huge(table, (size_t)(at - table), false);
+    fli_os_advise_huge(parts[FLI_RANGE_MARKS].base, (size_t)(at - parts[FLI_RANGE_MARKS].base), false);
     range->base = base;
     range->span = span;
     range->slabs = (uint32_t)slabs;

@@ -2,19 +2,21 @@
  *
  * Ranges: the address space of a heap's slabs. Behind the slabs of a range lies what is known of them:
  *
- *     the slabs                     their table                             their marks, their states
- *     +-------------+----------+-+  +---------+--------+-------+---------+  +-------+-------------+
- *     | committed   | reserved |G|  | classes | chunks | rows  |reserved |  | rows  | reserved    |
- *     +-------------+----------+-+  +---------+--------+-------+---------+  +-------+-------------+
+ *     the slabs                     their marks, their states  their table
+ *     +-------------+----------+-+  +-------+-------------+    +---------+--------+-------+---------+
+ *     | committed   | reserved |G|  | rows  | reserved    |    | classes | chunks | rows  |reserved |
+ *     +-------------+----------+-+  +-------+-------------+    +---------+--------+-------+---------+
  *
  *     classes    a byte per slab: its size class, 0 if it has none; readable from the start
  *     chunks     what is known of each 2 MiB of slabs (idle.h); readable from the start
  *     rows       struct fli_row (slab.h), one per slab
  *     marks      two rows of bits per slab (mark.h), in a heap that defers
  *     states     a word per block (state.h), in a hardened heap
- *     G          a page that is never committed: what is written beyond the last slab does not reach the table
+ *     G          a page that is never committed: what is written beyond the last slab does not reach the metadata
  *
- * Each of the parts is committed from its start, so a range has four mappings, and two more with marks or states.
+ * Each of the parts is committed from its start, so a range has four mappings, and two more with marks or states. The
+ * table is last, because the heap's magazines follow (heap/heap.c): what a heap touches of both first is mapped by one
+ * page of the page table.
  *
  * A heap begins with one range. When its slabs are used up, a further range is reserved: as large as all before
  * together, or as the first of most heaps if that is more (heap/heap.c), but at most an eighth of the process's limit,
@@ -64,7 +66,7 @@ struct fli_range {
 } __attribute__((aligned(64)));
 
 /* The parts of a range that are committed as its slabs come into use. */
-enum fli_range_part { FLI_RANGE_SLABS, FLI_RANGE_TABLE, FLI_RANGE_MARKS, FLI_RANGE_STATES, FLI_RANGE_PARTS };
+enum fli_range_part { FLI_RANGE_SLABS, FLI_RANGE_MARKS, FLI_RANGE_STATES, FLI_RANGE_TABLE, FLI_RANGE_PARTS };
 
 /* Which parts there are beside slabs and table. */
 struct fli_range_kind {

@@ -19,16 +19,27 @@ struct room {
     size_t bytes;
 };
 
-static int room_up(void **state)
+static int room_up_for(void **state, size_t magazines)
 {
     struct room *room = malloc(sizeof *room);
     assert_non_null(room);
-    room->bytes = fli_magazines_reserve_bytes((size_t)4 * MAGAZINES * FLI_MAGAZINE_BYTES);
+    room->bytes = fli_magazines_reserve_bytes(4 * magazines * FLI_MAGAZINE_BYTES);
     room->base = fli_os_reserve(room->bytes, fli_os_page());
     assert_non_null(room->base);
     assert_int_equal(fli_magazines_init(&room->magazines, room->base, room->bytes, 0), 0);
     *state = room;
     return 0;
+}
+
+static int room_up(void **state)
+{
+    return room_up_for(state, MAGAZINES);
+}
+
+/* So many that their states do not fit in the place of magazine 0. */
+static int large_room_up(void **state)
+{
+    return room_up_for(state, 2 * FLI_MAGAZINE_BYTES);
 }
 
 static int room_down(void **state)
@@ -142,6 +153,19 @@ static void the_first_page_needs_no_magazine_0(void **state)
     assert_int_equal(fli_magazine_index(magazines, again), 1);
 }
 
+static void states_in_the_place_of_magazine_0_keep_their_page(void **state)
+{
+    struct room *room = *state;
+    struct fli_magazines *magazines = &room->magazines;
+    assert_ptr_equal(fli_magazine_at(magazines, 1), room->base + FLI_MAGAZINE_BYTES);
+    uint32_t carved = carve_all(magazines);
+    size_t kept;
+    assert_int_equal(return_some(magazines, 1, 2 * per_page(), 1, &kept), fli_os_page());
+    assert_int_equal(kept, per_page() - 1);
+    assert_int_equal(fli_magazines_count(magazines), carved - per_page());
+    assert_int_equal(carve_all(magazines), per_page());
+}
+
 static void a_returned_magazine_reads_as_zeros(void **state)
 {
     struct fli_magazines *magazines = &((struct room *)*state)->magazines;
@@ -233,7 +257,8 @@ int main(void)
         ROOM_TEST(when_the_space_is_used_up_there_are_no_more),
         ROOM_TEST(whole_pages_are_given_back_and_their_magazines_carved_again),
         ROOM_TEST(magazines_of_a_page_of_which_one_is_in_use_are_kept),
-        ROOM_TEST(the_first_page_needs_no_magazine_0),
+        cmocka_unit_test_setup_teardown(the_first_page_needs_no_magazine_0, large_room_up, room_down),
+        ROOM_TEST(states_in_the_place_of_magazine_0_keep_their_page),
         ROOM_TEST(a_returned_magazine_reads_as_zeros),
         ROOM_TEST(a_chain_knows_how_many_blocks_it_has),
         ROOM_TEST(returning_nothing_changes_nothing),

@@ -217,6 +217,45 @@ static void records_lie_side_by_side_and_their_memory_goes_back(void **state)
         assert_false(is_mapped(heaps[i]));
 }
 
+/* How many pages of a piece of address space have memory. */
+static size_t resident_pages(const char *base, size_t bytes)
+{
+    unsigned char resident[64];
+    size_t pages = bytes / fli_os_page(), count = 0;
+    assert_in_range(pages, 1, sizeof resident);
+    assert_int_equal(mincore((void *)base, bytes, resident), 0);
+    for (size_t i = 0; i < pages; i++)
+        count += resident[i] & 1;
+    return count;
+}
+
+/* A fork copies what the kernel keeps of each. */
+static void a_small_heap_touches_a_page_each_of_slabs_table_and_magazines(void **state)
+{
+    (void)state;
+    skip_under_emulator("it does not tell which pages have memory");
+    static struct crowd crowd;
+    crowd = (struct crowd){0};
+    make(&crowd);
+    for (unsigned i = 0; i < HEAPS; i++)
+        use(&crowd, i);
+    for (unsigned i = 0; i < HEAPS; i++)
+        assert_in_range(resident_pages(crowd.heaps[i]->mapping, crowd.heaps[i]->mapping_bytes), 1, 3);
+    end(&crowd);
+}
+
+/* Of all heaps, also of those that are not small. */
+static void table_and_magazines_begin_in_one_page_of_the_page_table(void **state)
+{
+    (void)state;
+    struct fl_heap *heap = heap_with(NULL);
+    uintptr_t reach = fli_os_page() / sizeof(void *) * fli_os_page();
+    uintptr_t table = (uintptr_t)heap->backing.slabs.ranges.at[0].classes;
+    uintptr_t magazines = (uintptr_t)fli_magazine_at(&heap->backing.magazines, 1);
+    assert_int_equal(table / reach, magazines / reach);
+    end_heap(heap);
+}
+
 static void use_all(void *argument)
 {
     struct crowd *crowd = argument;
@@ -269,6 +308,8 @@ int main(void)
         cmocka_unit_test(a_heap_that_outgrows_a_small_start_has_as_much_as_others),
         cmocka_unit_test(a_heap_has_its_first_chunk_in_pieces_that_go_back_to_the_os),
         cmocka_unit_test(many_heaps_share_page_tables),
+        cmocka_unit_test(a_small_heap_touches_a_page_each_of_slabs_table_and_magazines),
+        cmocka_unit_test(table_and_magazines_begin_in_one_page_of_the_page_table),
         cmocka_unit_test(records_lie_side_by_side_and_their_memory_goes_back),
         cmocka_unit_test(a_child_has_all_of_them),
         cmocka_unit_test(nobody_writes_from_the_slabs_of_a_small_heap_into_its_metadata),
