@@ -276,9 +276,9 @@ struct fl_options {
      * reuses what it freed. While no thread flushes or exits, it retains 8 MiB from the start, if the value is not less.
      * Beyond it, up to half as much may stay in empty slabs without a class. Freed blocks above FL_BLOCK_MAX may keep up
      * to half as much, or an eighth of the limit if that is less. All threads together may keep as much as this value in
-     * magazines (256 MiB if it is SIZE_MAX), or an eighth of the limit if that is less.
-     * Each thread has an equal share, of at most 32 MiB. When threads attach, what others have beyond theirs is given
-     * to all. */
+     * magazines (256 MiB if it is SIZE_MAX), or an eighth of the limit if that is less. Each thread has an equal share, of
+     * at most 32 MiB. When threads attach, what others have beyond theirs is given to all. The two magazines of each size
+     * class that a thread uses come on top: at most 256 MiB, all threads together, or a 40th of the limit. */
     size_t retain_bytes;
     /* The most bytes of slabs and large blocks in use. Default: no limit. */
     size_t limit_bytes;

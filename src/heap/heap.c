@@ -108,11 +108,11 @@ static int init_backing(struct fl_heap *heap, size_t span)
     size_t metadata = fli_range_metadata_bytes(span, heap->hardened), given = heap->options.reserve_bytes;
     size_t most = given != 0 ? span : fli_max(span, FLI_RESERVE_DEFAULT);
     backing->limit.most = heap->options.limit_bytes;
-    fli_allowance_init(&backing->allowance, heap->options.limit_bytes);
     backing->small_bytes = FLI_RARE_PATHS ? 4 * FLI_MAGAZINE_BYTES : fli_os_cache_bytes() / 2;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         backing->magazine_blocks[c] = fli_class_magazine_blocks(c, heap->options.magazine_blocks,
                                                                 heap->options.limit_bytes);
+    fli_allowance_init(&backing->allowance, heap->options.limit_bytes, backing->magazine_blocks);
     fli_pool_init(&backing->pool);
     fli_homes_init(&backing->homes, &backing->slabs, heap->options.limit_bytes != SIZE_MAX);
     fli_large_init(&backing->large, &backing->limit);

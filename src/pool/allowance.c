@@ -7,14 +7,14 @@
 
 #include <string.h>
 
-/* All caches together may hold the limit divided by this. */
-enum { CACHES_PER_LIMIT = 40 };
+/* All caches together may hold the limit divided by this; or so many bytes, if there is none. */
+enum { CACHES_PER_LIMIT = 40, CACHES_UNLIMITED = FLI_RARE_PATHS ? 4 << 20 : 128 << 20 };
 
 /* Half of that is for the base of so many threads. */
 enum { SURE_THREADS = 200 };
 
-/* The first magazine of a cache has room for no more than so many bytes, or for a block. Of so many exchanges one makes the
- * room larger. */
+/* In a heap with a limit, the first magazine of a cache has room for no more than so many bytes, or for a block. Of so many
+ * exchanges one makes the room larger. */
 enum { FIRST_BYTES = 1024, EXCHANGES_PER_STEP = 8 };
 
 /* An empty magazine gets what is left divided by MAGAZINES_PER_REST, a block at least. One that comes with blocks may take
@@ -24,9 +24,15 @@ enum { MAGAZINES_PER_REST = 32, WHOLE_PER_REST = 2 };
 /* After so many calls that no magazine served, another class gives up its own. */
 enum { CALLS_PER_TURN = FLI_RARE_PATHS ? 2 : 32 };
 
-void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes)
+void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes, const unsigned *magazine_blocks)
 {
-    allowance->most = limit_bytes != SIZE_MAX ? fli_max(limit_bytes / CACHES_PER_LIMIT, 1) : 0;
+    bool is_limited = limit_bytes != SIZE_MAX;
+    allowance->most = is_limited ? fli_max(limit_bytes / CACHES_PER_LIMIT, 1) : (size_t)CACHES_UNLIMITED;
+    allowance->first = is_limited ? (size_t)FIRST_BYTES : SIZE_MAX;
+    allowance->full = 0;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        allowance->full += 2 * magazine_blocks[c] * fli_class_bytes(c);
+    fli_store_own(&allowance->is_scarce, is_limited);
     allowance->base = allowance->most / 2 / SURE_THREADS;
     fli_store_own(&allowance->share, allowance->most);
     fli_store_own(&allowance->beyond, (size_t)0);
@@ -35,6 +41,8 @@ void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes)
 void fli_allowance_share(struct fli_allowance *allowance, size_t threads)
 {
     fli_store_own(&allowance->share, allowance->most / fli_max(threads, 1));
+    if (threads > allowance->most / allowance->full && !fli_load_own(&allowance->is_scarce))
+        fli_store_own(&allowance->is_scarce, true);
 }
 
 /* ---- Counting. */
@@ -152,7 +160,7 @@ static unsigned room_for(const struct fl_cache *cache, unsigned class_index, uns
         note_left_out(owner);
     if (had > 0 && (!grows || ++owner->home->exchanges % EXCHANGES_PER_STEP != 0))
         return (unsigned)fli_min(had, left / bytes);
-    size_t most = had > 0 ? 2 * had : fli_max(FIRST_BYTES / bytes, 1);
+    size_t most = had > 0 ? 2 * had : fli_max(backing->allowance.first / bytes, 1);
     size_t room = fli_max(left / MAGAZINES_PER_REST / bytes, had + 1);
     return (unsigned)fli_min(fli_min(room, left / bytes), fli_min(most, capacity));
 }

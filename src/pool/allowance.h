@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the caches of a heap with a limit may hold. Nobody can take what an online thread has in its caches: it may
- * sleep. So all caches of such a heap together have room for a small part of the limit, and the magazines of a thread
- * become smaller as there are more threads and as it uses more classes.
+ * What caches may hold where memory is scarce. Nobody can take what an online thread has in its caches: it may sleep. So
+ * all caches of such a heap together have room for a small part of the limit, and the magazines of a thread become smaller
+ * as there are more threads and as it uses more classes.
  *
- *     most = limit / 40, base = most / 400, share = most / threads
+ * Memory is scarce in a heap with a limit. In another it becomes so, for good, when it has so many threads that all their
+ * caches, if full, could hold more than `most`. These may have been full until then: so all caches hold at most twice that.
+ *
+ *     most = limit / 40, or 128 MiB if there is none; base = most / 400, share = most / threads
  *     held by a thread = sum over the magazines of its caches of their room * bytes of a block
  *     lent to a thread = about what it holds
  *     beyond           = sum over all threads of what each is lent beyond the base
@@ -12,8 +15,8 @@
  *
  * So threads that come first, and sleep, leave the base to those that come later, as far as these are not more than 200.
  *
- * A magazine that gets into a cache without blocks has room for a 32nd of what is left, a block at least; but for no more
- * than 1 KiB at first, and for the capacity of its class at most. As long as more is left to the thread than it holds, each
+ * A magazine that gets into a cache without blocks has room for a 32nd of what is left, a block at least; but in a heap
+ * with a limit for no more than 1 KiB at first, and for the capacity of its class at most. As long as more is left to the thread than it holds, each
  * eighth exchange makes one larger, up to twice as large: so a thread that sleeps after a few calls holds little. As long as
  * it has not the full capacity, a magazine is the only one of its cache, and grows in its place.
  *
@@ -42,10 +45,10 @@
  * before it begins a slab of its own. */
 enum { FLI_ALLOWANCE_CROWDED = 128 << 10, FLI_ALLOWANCE_TRIES = 16 };
 
-/* Whether the heap has a limit. Constant. */
+/* Whether memory is scarce. May become true at any time: no magazine is too large for what follows. */
 static inline bool fli_allowance_is_scarce(const struct fli_backing *backing)
 {
-    return !FLI_MODEL && FLI_UNLIKELY(backing->allowance.most != 0);
+    return !FLI_MODEL && FLI_UNLIKELY(fli_load_hint(&backing->allowance.is_scarce));
 }
 
 /* Whether there are so many threads that a magazine can be less than full size though its thread holds nothing else. A
@@ -80,10 +83,10 @@ static inline bool fli_allowance_try_shared(const struct fli_backing *backing, s
     return true;
 }
 
-/* The allowance of a heap with this limit, SIZE_MAX if it has none. */
-void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes);
+/* The allowance of a heap with this limit, SIZE_MAX if it has none, whose magazines have so many blocks by class. */
+void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes, const unsigned *magazine_blocks);
 
-/* Shares it out among so many threads. Under the registry lock. */
+/* Shares it out among so many threads, for whom memory may become scarce. Under the registry lock. */
 void fli_allowance_share(struct fli_allowance *allowance, size_t threads);
 
 /* ---- Where memory is scarce. The owning thread only. */

@@ -10,12 +10,15 @@
 #include "pool/cache.h"
 #include "pool/homes.h"
 
-/* What the caches of a heap with a limit may have room for (allowance.h). */
+/* What the caches of a heap may have room for, where memory is scarce (allowance.h). */
 struct fli_allowance {
-    size_t most;               /* bytes, all caches together; constant; 0: there is no limit */
-    size_t base;               /* bytes, of which each of 200 threads is sure; constant */
-    FLI_ATOMIC(size_t) share;  /* bytes, of each thread; written under the registry lock */
-    FLI_ATOMIC(size_t) beyond; /* bytes lent to all threads, beyond the base of each */
+    FLI_ATOMIC(bool) is_scarce; /* never falls; written under the registry lock */
+    size_t most;                /* bytes, all caches together; constant */
+    size_t base;                /* bytes, of which each of 200 threads is sure; constant */
+    size_t full;                /* bytes, all caches of a thread with all the room that there is; constant */
+    size_t first;               /* bytes, the first magazine of a cache, or a block; constant */
+    FLI_ATOMIC(size_t) share;   /* bytes, of each thread; written under the registry lock */
+    FLI_ATOMIC(size_t) beyond;  /* bytes lent to all threads, beyond the base of each */
 };
 
 /* What the caches of a heap stand on. */

@@ -124,7 +124,7 @@ struct cache_model : rl::test_suite<scenario, threads> {
         here.magazines = magazines;
         here.homes = HOMES_MOST;
         backing.magazine_blocks[class_index] = capacity;
-        backing.allowance.most = 0;
+        fli_store_relaxed(&backing.allowance.is_scarce, false);
         backing.small_bytes = rack_bytes;
         fli_store_relaxed(&backing.rack_bytes, rack_bytes);
         lay_out_slabs();

@@ -4,6 +4,9 @@
  */
 #include "support.h"
 
+#include "heap/heap.h"
+#include "pool/allowance.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -231,12 +234,55 @@ static void a_thread_in_a_crowd_has_caches_for_what_it_uses_now(void **state)
     end_bed(&bed);
 }
 
+/* ---- A crowd in a heap without a limit. */
+
+enum { IDLE_MOST = 64, FILLING = 64 };
+
+/* Allocates and frees more of each larger class than the two magazines of a cache hold. */
+static void fill_caches(struct fl_thread *thread)
+{
+    void *blocks[FILLING];
+    for (unsigned c = fli_class_of_size(2048) + 1; c < FL_CLASS_COUNT; c++) {
+        for (size_t i = 0; i < FILLING; i++)
+            assert_non_null(blocks[i] = fl_alloc(thread, fli_class_bytes(c)));
+        for (size_t i = 0; i < FILLING; i++)
+            fl_free_sized(thread, blocks[i], fli_class_bytes(c));
+    }
+}
+
+static void full_caches_of_idle_threads_are_bounded_at_every_moment(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.retain_bytes = 1});
+    struct fli_allowance *allowance = &bed.heap->backing.allowance;
+    struct fl_thread *idle[IDLE_MOST];
+    unsigned few = (unsigned)(allowance->most / allowance->full), count = 3 * few + 6;
+    assert_in_range(count, 1, IDLE_MOST);
+    size_t one = 0;
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(fli_allowance_is_scarce(&bed.heap->backing), i >= few);
+        assert_non_null(idle[i] = fl_thread_attach(bed.heap));
+        fill_caches(idle[i]);
+        one = i == 0 ? stats_of(bed.heap).cached_bytes : one;
+        assert_in_range(stats_of(bed.heap).cached_bytes, 1, 2 * allowance->most);
+    }
+    assert_true(one > allowance->full / 2); /* with few threads, each fills its caches */
+    assert_true(count * one > 2 * allowance->most);
+    for (unsigned i = 0; i < count; i++) {
+        fill_caches(idle[i]); /* where memory has become scarce since */
+        assert_int_equal(fl_thread_detach(idle[i]), 0);
+        assert_sound(bed.heap);
+    }
+    end_bed(&bed);
+}
+
 /* ---- A crowd that works. */
 
 enum { WORKERS = 24, PLACES = 1024, TURNS_EACH = FLI_RARE_PATHS ? 4000 : 20000 };
 
 struct works {
     struct fl_heap *heap;
+    pthread_barrier_t done;
     _Atomic(size_t *) places[PLACES]; /* blocks of all threads, each with its size in front */
 };
 
@@ -266,26 +312,43 @@ static void *worker(void *arg)
         if (turn % 5000 == 0)
             fl_thread_flush(thread);
     }
+    pthread_barrier_wait(&works->done);
     fl_thread_detach(thread);
     return NULL;
+}
+
+static void work_in(const struct fl_options *options)
+{
+    static struct works works;
+    struct bed bed = bed_with(options);
+    pthread_t threads[WORKERS];
+    size_t *block;
+    works.heap = bed.heap;
+    pthread_barrier_init(&works.done, NULL, WORKERS);
+    for (unsigned i = 0; i < WORKERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, worker, &works), 0);
+    for (unsigned i = 0; i < WORKERS; i++)
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&works.done);
+    for (unsigned i = 0; i < PLACES; i++)
+        if ((block = atomic_exchange(&works.places[i], NULL)) != NULL)
+            end_block(bed.thread, block);
+    assert_true(fli_allowance_is_scarce(&bed.heap->backing));
+    assert_int_equal(stats_of(bed.heap).live_blocks, 0);
+    end_bed(&bed);
 }
 
 static void no_block_is_lost_where_caches_have_little_room(void **state)
 {
     (void)state;
-    static struct works works;
-    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = 16 * FLI_MIB});
-    pthread_t threads[WORKERS];
-    works.heap = bed.heap;
-    for (unsigned i = 0; i < WORKERS; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, worker, &works), 0);
-    for (unsigned i = 0; i < WORKERS; i++)
-        pthread_join(threads[i], NULL);
-    for (unsigned i = 0; i < PLACES; i++)
-        if (works.places[i] != NULL)
-            end_block(bed.thread, works.places[i]);
-    assert_int_equal(stats_of(bed.heap).live_blocks, 0);
-    end_bed(&bed);
+    work_in(&(struct fl_options){.limit_bytes = 16 * FLI_MIB});
+}
+
+/* As threads start while others work. */
+static void nor_where_they_come_to_have_little_room(void **state)
+{
+    (void)state;
+    work_in(NULL);
 }
 
 int main(void)
@@ -301,7 +364,9 @@ int main(void)
         cmocka_unit_test(as_much_is_left_by_those_with_mixed_sizes),
         cmocka_unit_test(caches_of_a_crowd_have_room_for_little),
         cmocka_unit_test(a_thread_in_a_crowd_has_caches_for_what_it_uses_now),
+        cmocka_unit_test(full_caches_of_idle_threads_are_bounded_at_every_moment),
         cmocka_unit_test(no_block_is_lost_where_caches_have_little_room),
+        cmocka_unit_test(nor_where_they_come_to_have_little_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
