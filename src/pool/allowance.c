@@ -34,6 +34,7 @@ void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes, con
         allowance->full += 2 * magazine_blocks[c] * fli_class_bytes(c);
     fli_store_own(&allowance->is_scarce, is_limited);
     allowance->base = allowance->most / 2 / SURE_THREADS;
+    allowance->slack = is_limited ? 0 : allowance->base / 4;
     fli_store_own(&allowance->share, allowance->most);
     fli_store_own(&allowance->beyond, (size_t)0);
 }
@@ -74,10 +75,15 @@ static size_t minus(size_t bytes, size_t less)
 static void lend(struct fli_backing *backing, struct fli_owner *owner, size_t bytes)
 {
     struct fli_allowance *allowance = &backing->allowance;
-    size_t beyond = minus(bytes, allowance->base), before = minus(owner->home->lent, allowance->base);
-    if (beyond != before)
-        fli_add_count(&allowance->beyond, beyond - before);
-    owner->home->lent = (uint32_t)bytes;
+    struct fli_home *home = owner->home;
+    size_t beyond = minus(bytes, allowance->base), slack = allowance->slack;
+    home->lent = (uint32_t)bytes;
+    if (beyond <= home->noted && beyond + 2 * slack >= home->noted && bytes > 0)
+        return;
+    size_t noted = beyond > 0 ? beyond + slack : 0;
+    if (noted != home->noted)
+        fli_add_count(&allowance->beyond, noted - home->noted);
+    home->noted = (uint32_t)noted;
 }
 
 void fli_allowance_note_owner(const struct fli_magazine *magazine, bool comes, unsigned class_index,
@@ -96,7 +102,7 @@ static size_t left_to(const struct fl_cache *cache, unsigned class_index, size_t
         lend(backing, owner, held_bytes(cache - class_index, backing));
     size_t share = fli_load_hint(&allowance->share), base = fli_min(allowance->base, share);
     size_t lent = minus(owner->home->lent, back);
-    size_t freed = minus(owner->home->lent, allowance->base) - minus(lent, allowance->base);
+    size_t freed = minus(owner->home->noted, minus(lent, allowance->base));
     size_t unlent = minus(allowance->most / 2 + freed, fli_load_hint(&allowance->beyond));
     return minus(base, lent) + fli_min(minus(share, fli_max(lent, base)), unlent);
 }
@@ -327,7 +333,8 @@ void fli_allowance_note_taken_owner(struct fli_owner *owner, unsigned class_inde
 void fli_allowance_move_owner(struct fli_home *from, struct fli_home *to)
 {
     to->lent = from->lent;
-    from->lent = 0;
+    to->noted = from->noted;
+    from->lent = from->noted = 0;
 }
 
 void fli_allowance_end_owner(struct fli_backing *backing, struct fli_owner *owner)

@@ -28,6 +28,9 @@
  * In a crowd a thread begins slabs of its own only when it needs a quarter of one. Few blocks in a cache would keep a slab
  * from all other classes.
  *
+ * In a heap without a limit up to half of the base more may be counted as beyond than is lent to a thread: so it need not
+ * write what all threads share at each exchange.
+ *
  * What is lent to a thread is noted when a magazine gets into a cache or leaves it. Where that is not noted, for what a
  * real-time thread does and what is set aside, it is counted now and then. Two threads may be lent something at the same
  * time, and then it is a little more than that.

@@ -276,6 +276,28 @@ static void full_caches_of_idle_threads_are_bounded_at_every_moment(void **state
     end_bed(&bed);
 }
 
+static void what_is_counted_beyond_the_base_is_given_back(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(NULL);
+    struct fli_allowance *allowance = &bed.heap->backing.allowance;
+    struct fl_thread *others[IDLE_MOST];
+    unsigned count = (unsigned)(allowance->most / allowance->full);
+    for (unsigned i = 0; i < count; i++)
+        assert_non_null(others[i] = fl_thread_attach(bed.heap));
+    for (unsigned i = 0; i < count; i++) {
+        fill_caches(others[i]);
+        assert_in_range(fli_load_relaxed(&allowance->beyond), 1, allowance->most / 2 + allowance->full);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        size_t before = fli_load_relaxed(&allowance->beyond);
+        assert_int_equal(fl_thread_detach(others[i]), 0);
+        assert_true(fli_load_relaxed(&allowance->beyond) < before);
+    }
+    assert_int_equal(fli_load_relaxed(&allowance->beyond), 0);
+    end_bed(&bed);
+}
+
 /* ---- A crowd that works. */
 
 enum { WORKERS = 24, PLACES = 1024, TURNS_EACH = FLI_RARE_PATHS ? 4000 : 20000 };
@@ -365,6 +387,7 @@ int main(void)
         cmocka_unit_test(caches_of_a_crowd_have_room_for_little),
         cmocka_unit_test(a_thread_in_a_crowd_has_caches_for_what_it_uses_now),
         cmocka_unit_test(full_caches_of_idle_threads_are_bounded_at_every_moment),
+        cmocka_unit_test(what_is_counted_beyond_the_base_is_given_back),
         cmocka_unit_test(no_block_is_lost_where_caches_have_little_room),
         cmocka_unit_test(nor_where_they_come_to_have_little_room),
     };
