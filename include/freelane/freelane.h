@@ -843,8 +843,9 @@ FL_API void *fl_thread_context(const struct fl_thread *thread);
 /* ---- Blocks ------------------------------------------------------------------------------------------- */
 
 /* Allocates a block of `size` bytes. Its contents are unspecified. Size 0 gives a unique block. Blocks are aligned
- * to 16 bytes, and to any larger power of two up to FL_ALIGNMENT_MAX that divides their size. Returns NULL with
- * errno ENOMEM, or EINVAL after misuse: a heap with stale readers allocates only by type. Called by the handle's
+ * to 16 bytes, and to any larger power of two up to FL_ALIGNMENT_MAX that divides their size; those above FL_BLOCK_MAX
+ * are aligned to 256 bytes, because blocks that all begin at pages compete for the same lines of a cache. Returns NULL
+ * with errno ENOMEM, or EINVAL after misuse: a heap with stale readers allocates only by type. Called by the handle's
  * thread. Progress: see the head of this file. */
 FL_INLINE void *fl_alloc(struct fl_thread *thread, size_t size);
 

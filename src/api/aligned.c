@@ -17,7 +17,9 @@ void *fl_alloc_aligned(struct fl_thread *thread, size_t alignment, size_t size)
     struct fl_cache *cache = &thread->cache[fl_size_class(bytes)];
     void **top = fl_cache_top(cache);
     if (FLI_UNLIKELY(top == cache->floor))
-        return fli_alloc(thread, &(struct fli_request){.call = "fl_alloc_aligned", .size = bytes});
+        return fli_alloc(thread, &(struct fli_request){.call = "fl_alloc_aligned",
+                                                       .size = bytes,
+                                                       .at_page = alignment > FLI_EXTENT_ALIGNMENT});
     return fl_cache_take(cache, top);
 }
 

@@ -227,7 +227,7 @@ static void *try_large(struct fli_thread *thread, const struct fli_request *requ
     void *block = request->block;
     size_t actual;
     if (block == NULL)
-        return fli_thread_alloc_large(thread, request->size, request->zeroed);
+        return fli_thread_alloc_large(thread, request->size, request->zeroed, request->at_page);
     enum fli_large_result result = fli_large_resize(large, &block, request->old_size, request->size, &actual);
     return result == FLI_LARGE_DONE ? block : NULL;
 }
@@ -382,7 +382,7 @@ static void *alloc_large_quickly(struct fl_thread *face, size_t size)
     struct fli_thread *thread = fli_thread_of(face);
     if (FLI_UNLIKELY(fli_trace_calls(thread) || !serves(thread, NULL)))
         return NULL;
-    return fli_thread_alloc_large(thread, size, false);
+    return fli_thread_alloc_large(thread, size, false, false);
 }
 
 /* Allocates where the quick way is not open. */

@@ -349,7 +349,9 @@ static bool free_large_quickly(struct fl_thread *face, void *block, size_t size)
     if (FLI_UNLIKELY(fli_trace_calls(thread) || thread->header != NULL || fli_walk_is_disturbed(thread->heap)) ||
         fli_stray_is_untold(&thread->heap->backing.slabs))
         return false;
-    return end_large(thread, block, true, size, &actual) == FLI_LARGE_DONE;
+    if (FLI_UNLIKELY(thread->owner.realtime))
+        return end_large(thread, block, true, size, &actual) == FLI_LARGE_DONE;
+    return fli_large_free_quickly(&thread->heap->backing.large, block, size);
 }
 
 void fl_free_sized_slow(struct fl_thread *thread, void *block, size_t size)

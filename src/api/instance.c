@@ -26,8 +26,11 @@ FLI_COLD static void *allocate_carefully(struct fl_thread *thread, const struct 
                                          const char *call)
 {
     if (!lacks_words(thread, type))
-        return fli_alloc(
-            thread, &(struct fli_request){.call = call, .type = type->name, .size = size, .header = type->header});
+        return fli_alloc(thread, &(struct fli_request){.call = call,
+                                                       .type = type->name,
+                                                       .size = size,
+                                                       .at_page = type->alignment > FLI_EXTENT_ALIGNMENT,
+                                                       .header = type->header});
     fli_pending_report(call, NULL, type);
     errno = EINVAL;
     return NULL;

@@ -42,7 +42,7 @@ static void *copy(struct fl_thread *face, void *block, size_t old_size, const st
 /* Changes the size of a block that is live. */
 static void *resize(struct fl_thread *face, void *block, size_t old_size, size_t new_size)
 {
-    struct fli_request request = {.call = "fl_realloc", .size = new_size};
+    struct fli_request request = {.call = "fl_realloc", .size = new_size, .at_page = true};
     unsigned from = fli_class_of_size(old_size), to = fli_class_of_size(new_size);
     bool takes_raw = fl_thread_heap(face)->options.header == NULL;
     if (from != to)

@@ -95,7 +95,7 @@ static bool tell_large(const struct telling *telling)
     bool goes_on = true;
     for (; extent != NULL && goes_on; extent = extent->next_made)
         if (fli_extent_live_size(extent) > 0)
-            goes_on = tell(telling, fli_extent_start(extent), fli_extent_live_size(extent));
+            goes_on = tell(telling, fli_extent_block(extent), fli_extent_live_size(extent));
     return goes_on;
 }
 
@@ -141,7 +141,7 @@ static bool find_large(struct fl_heap *heap, const void *address, struct fl_bloc
     }
     const struct fli_extent *extent = fli_inside_find(&walk->large, address);
     if (extent != NULL)
-        *block = (struct fl_block){fli_extent_start(extent), fli_extent_live_size(extent), FL_BLOCK_LIVE};
+        *block = (struct fl_block){fli_extent_block(extent), fli_extent_live_size(extent), FL_BLOCK_LIVE};
     return extent != NULL;
 }
 

@@ -129,6 +129,7 @@ static int init_backing(struct fl_heap *heap, size_t span)
     backing->slabs.small_pages = heap->options.huge == FL_HUGE_NEVER;
     backing->slabs.watched = heap->watched;
     backing->slabs.hardened = heap->hardened;
+    backing->large.is_shown |= heap->watched;
     backing->large.hardened = heap->hardened ? &backing->slabs : NULL;
     backing->slabs.stale_bytes = heap->options.header != NULL ? heap->options.header->bytes : 0;
     int refused = fli_slabs_init(&backing->slabs, heap->mapping, span, most, &backing->limit,

@@ -28,6 +28,14 @@ static void leave(struct fli_extent *extent)
     fli_leak_root_remove(fli_extent_start(extent), extent->mapped);
 }
 
+void fli_extent_show(const struct fli_extent *extent, size_t size)
+{
+    char *block = fli_extent_block(extent), *end = block + size;
+    fli_poison(fli_extent_start(extent), (size_t)(block - fli_extent_start(extent)));
+    fli_unpoison(block, size);
+    fli_poison(end, (size_t)(fli_extent_start(extent) + extent->mapped - end));
+}
+
 char *fli_extent_map_target(const struct fli_extent *extent, size_t mapped)
 {
     return extent->guarded ? fli_os_map_guarded(mapped) : fli_os_map(mapped);

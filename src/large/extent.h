@@ -3,13 +3,18 @@
  * Extents: separate mappings from the OS, each for one large block. large.c and supply.c call these functions for
  * extents that they have in hand.
  *
- *     start                        start + size            start + mapped
- *       v                                v                       v
- *       +--------------------------------+-----------------------+
- *       | the block                      | unused, rarely touched|
- *       +--------------------------------+-----------------------+
+ *     start   start + offset               offset + size          start + mapped
+ *       v        v                                v                       v
+ *       +--------+--------------------------------+-----------------------+
+ *       | unused | the block                      | unused, rarely touched|
+ *       +--------+--------------------------------+-----------------------+
  *
- *     0 <= size <= mapped        size = 0: there is no live block
+ *     0 <= offset + size <= mapped        size = 0: there is no live block
+ *
+ * If all blocks began at pages, the first words of all pages of all blocks would have to lie in the same few lines of a
+ * cache. So each extent has a colour, which says how far behind its start a block begins (Bonwick, The Slab Allocator,
+ * 1994). The offset is less than a page, so a block's page tells its extent. Blocks of hardened heaps, and those that are
+ * to be aligned to more, have none.
  *
  * `mapped` is one of eight sizes to each doubling, like the sizes of blocks in slabs. So an extent can serve blocks of
  * different sizes one after another, and a block that grows a little can stay in it.
@@ -38,6 +43,15 @@ enum {
     FLI_EXTENT_BINS = (FLI_EXTENT_KEPT_LOG2 - FLI_EXTENT_FIRST_LOG2) << FLI_EXTENT_STEPS_LOG2
 };
 
+/* Offsets of blocks: multiples of FLI_EXTENT_ALIGNMENT, less than a page. The offset of a block below FLI_EXTENT_WIDE
+ * bytes takes no more pages than the block. For larger ones, another page is little. */
+enum {
+    FLI_EXTENT_PAGE = 4096,
+    FLI_EXTENT_COLOURS = 16,
+    FLI_EXTENT_ALIGNMENT = FLI_EXTENT_PAGE / FLI_EXTENT_COLOURS,
+    FLI_EXTENT_WIDE = 128 << 10
+};
+
 enum fli_extent_state {
     FLI_EXTENT_OUT,      /* on no list: a thread has it in hand, it has a live block, or it is in a tray (tray.h) */
     FLI_EXTENT_UNUSED,   /* it has no memory */
@@ -52,8 +66,10 @@ enum fli_extent_state {
  * thread takes it in hand by a compare-and-swap of `size`, so of two that free a block one succeeds. Any thread may
  * read the size: while its owner asks about a block, that does not change. */
 struct fli_extent {
-    FLI_ATOMIC(size_t) size;    /* of the live or deferred block; 0: there is none */
-    FLI_ATOMIC(unsigned) shard; /* where it is counted (large.h) */
+    FLI_ATOMIC(size_t) size;     /* of the live or deferred block; 0: there is none */
+    FLI_ATOMIC(unsigned) shard;  /* where it is counted (large.h) */
+    FLI_ATOMIC(uint16_t) offset; /* of the live block, or of the last one */
+    uint8_t colour;
     enum fli_extent_state state;
     uintptr_t hidden_start; /* the complement: a leak checker does not take it for the host's pointer */
     size_t mapped;
@@ -76,6 +92,12 @@ static inline char *fli_extent_start(const struct fli_extent *extent)
 static inline void fli_extent_set_start(struct fli_extent *extent, char *start)
 {
     extent->hidden_start = ~(uintptr_t)start;
+}
+
+/* Where the extent's live block begins. */
+static inline char *fli_extent_block(const struct fli_extent *extent)
+{
+    return fli_extent_start(extent) + fli_load_own(&extent->offset);
 }
 
 /* The size of the extent's live block, 0 if it has none. */
@@ -107,6 +129,21 @@ static inline unsigned fli_extent_bin(size_t size)
     return ((log2 - FLI_EXTENT_FIRST_LOG2) << FLI_EXTENT_STEPS_LOG2) + step;
 }
 
+/* The largest offset that a block of `size` bytes may have. */
+static inline size_t fli_extent_play(size_t size)
+{
+    if (size < FLI_EXTENT_WIDE)
+        return -size % FLI_EXTENT_PAGE;
+    return size <= (size_t)1 << FLI_EXTENT_KEPT_LOG2 ? FLI_EXTENT_PAGE - FLI_EXTENT_ALIGNMENT : 0;
+}
+
+/* The offset that the extent's colour means, where the largest is `play`. */
+static inline uint16_t fli_extent_offset(const struct fli_extent *extent, size_t play)
+{
+    size_t choices = play / FLI_EXTENT_ALIGNMENT + 1;
+    return (uint16_t)(choices * extent->colour / FLI_EXTENT_COLOURS * FLI_EXTENT_ALIGNMENT);
+}
+
 /* Maps memory for a block of `size` bytes. Returns false if the OS refuses. */
 bool fli_extent_map(struct fli_extent *extent, size_t size);
 
@@ -125,11 +162,7 @@ bool fli_extent_resize(struct fli_extent *extent, size_t mapped);
  * was. */
 bool fli_extent_move(struct fli_extent *extent, char *target, size_t mapped);
 
-/* Tells AddressSanitizer that the first `size` bytes are a block; 0: there is no block. */
-static inline void fli_extent_show(struct fli_extent *extent, size_t size)
-{
-    fli_unpoison(fli_extent_start(extent), size);
-    fli_poison(fli_extent_start(extent) + size, extent->mapped - size);
-}
+/* Tells AddressSanitizer that `size` bytes from the offset on are a block; 0: there is no block. */
+FLI_COLD void fli_extent_show(const struct fli_extent *extent, size_t size);
 
 #endif

@@ -38,7 +38,7 @@ static void enter_piece(struct fli_inside *inside, const struct fli_extent *exte
 static void enter(struct fli_inside *inside, const struct fli_extent *extent, size_t size)
 {
     unsigned size_log2 = log2_of(size);
-    uintptr_t start = (uintptr_t)fli_extent_start(extent), last = (start + size - 1) >> size_log2;
+    uintptr_t start = (uintptr_t)fli_extent_block(extent), last = (start + size - 1) >> size_log2;
     for (uintptr_t piece = start >> size_log2; piece <= last; piece++)
         enter_piece(inside, extent, piece << size_log2, size_log2);
     inside->sizes |= (uint64_t)1 << size_log2;
@@ -58,7 +58,7 @@ static const struct fli_extent *find_of_size(const struct fli_inside *inside, ui
     size_t slot = slot_of(inside, address, size_log2);
     const struct fli_extent *extent;
     for (; (extent = inside->slots[slot]) != NULL; slot = slot_behind(inside, slot))
-        if (address - (uintptr_t)fli_extent_start(extent) < fli_extent_live_size(extent))
+        if (address - (uintptr_t)fli_extent_block(extent) < fli_extent_live_size(extent))
             return extent;
     return NULL;
 }

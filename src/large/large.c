@@ -12,6 +12,7 @@ void fli_large_init(struct fli_large *large, struct fli_limit *limit)
 {
     memset(large, 0, sizeof *large);
     large->limit = limit;
+    large->is_shown = FLI_ADDRESS_SANITIZER;
     fli_store_relaxed(&large->most, SIZE_MAX); /* relaxed: no other thread knows it yet */
     for (unsigned i = 0; i < FLI_LARGE_SHARDS; i++) {
         fli_mutex_init(&large->shards[i].lock, FLI_RANK_MEMORY);
@@ -123,43 +124,65 @@ static inline void put_away(struct fli_large *large, struct fli_extent *extent, 
 
 /* ---- Beginning a block's life. */
 
-/* Makes a live block of an extent in hand. */
+/* Makes a live block of an extent in hand, at its offset. */
 static inline void begin_life(struct fli_large *large, struct fli_extent *extent, size_t size)
 {
     if (FLI_UNLIKELY(large->hardened != NULL))
         seal(large, extent, size);
     extent->cold = false;
-    fli_extent_show(extent, size);
+    fli_supply_show(large, extent, size);
     /* E5: release, pairs with E6: what the record says of the extent is visible to the thread that frees the block. */
     fli_store_release(&extent->size, size);
 }
 
-static void *alloc(struct fli_large *large, unsigned shard, size_t size, bool zeroed, bool realtime)
+static inline __attribute__((always_inline)) void *alloc(struct fli_large *large, unsigned shard, size_t size,
+                                                         size_t play, bool zeroed, bool realtime)
 {
-    struct fli_extent *extent = fli_supply_obtain(large, shard, size, realtime);
+    struct fli_extent *extent = fli_supply_obtain(large, shard, size, play, realtime);
     if (FLI_UNLIKELY(extent == NULL))
         return NULL;
     bool is_zero = extent->cold;
-    void *block = fli_extent_start(extent);
+    uint16_t offset = fli_extent_offset(extent, play);
+    void *block = fli_extent_start(extent) + offset;
+    fli_store_own(&extent->offset, offset);
     begin_life(large, extent, size);
     return zeroed && !is_zero ? memset(block, 0, size) : block;
 }
 
+/* The largest offset of a block. In a hardened heap a block ends as near as it can to the page that nobody can touch. */
+static inline size_t play_for(const struct fli_large *large, size_t size)
+{
+    return FLI_LIKELY(large->hardened == NULL) ? fli_extent_play(size) : 0;
+}
+
 void *fli_large_alloc(struct fli_large *large, unsigned shard, size_t size, bool zeroed)
 {
-    return alloc(large, shard, size, zeroed, false);
+    return alloc(large, shard, size, play_for(large, size), zeroed, false);
 }
 
 void *fli_large_alloc_realtime(struct fli_large *large, unsigned shard, size_t size, bool zeroed)
 {
-    return alloc(large, shard, size, zeroed, true);
+    return alloc(large, shard, size, play_for(large, size), zeroed, true);
+}
+
+void *fli_large_alloc_page(struct fli_large *large, unsigned shard, size_t size, bool realtime)
+{
+    return alloc(large, shard, size, 0, false, realtime);
 }
 
 /* ---- Ending a block's life. */
 
-size_t fli_large_size(struct fli_large *large, const void *block)
+/* The extent whose block begins at an address, or did, or NULL. Any address. */
+static inline struct fli_extent *find(struct fli_large *large, const void *block)
 {
     struct fli_extent *extent = fli_starts_find(&large->starts, block);
+    bool begins = FLI_LIKELY(extent != NULL) && (uintptr_t)block % FLI_EXTENT_PAGE == fli_load_hint(&extent->offset);
+    return FLI_LIKELY(begins) ? extent : NULL;
+}
+
+size_t fli_large_size(struct fli_large *large, const void *block)
+{
+    struct fli_extent *extent = find(large, block);
     return extent != NULL ? fli_extent_live_size(extent) : 0;
 }
 
@@ -173,12 +196,21 @@ static enum fli_large_result judge(size_t found, bool sized, size_t size, size_t
     return sized && size != found ? FLI_LARGE_WRONG_SIZE : FLI_LARGE_DONE;
 }
 
+/* Takes an extent in hand whose block has the size, or was deferred with it. Returns false, and `*size` is another one
+ * now, if not. */
+static inline bool take_in_hand(struct fli_extent *extent, size_t *size, bool waits)
+{
+    /* E6: acquire, pairs with E5. */
+    return fli_cas_strong(&extent->size, size, waits ? *size | FLI_EXTENT_IS_DEFERRED : 0, memory_order_acquire,
+                          memory_order_relaxed);
+}
+
 /* Ends the life of the block that starts at `block`. If the result is FLI_LARGE_DONE, its extent is in `*ended`, in
  * hand, and marked as deferred if the block `waits`. */
 static enum fli_large_result end_life(struct fli_large *large, const void *block, bool sized, size_t size, bool waits,
                                       size_t *actual, struct fli_extent **ended)
 {
-    struct fli_extent *extent = *ended = fli_starts_find(&large->starts, block);
+    struct fli_extent *extent = *ended = find(large, block);
     *actual = 0;
     if (FLI_UNLIKELY(extent == NULL))
         return FLI_LARGE_UNKNOWN;
@@ -188,12 +220,20 @@ static enum fli_large_result end_life(struct fli_large *large, const void *block
         result = judge(found, sized, size, actual);
         if (FLI_UNLIKELY(result != FLI_LARGE_DONE))
             return result;
-        /* E6: acquire, pairs with E5. */
-    } while (FLI_UNLIKELY(!fli_cas_weak(&extent->size, &found, waits ? found | FLI_EXTENT_IS_DEFERRED : 0,
-                                        memory_order_acquire, memory_order_relaxed)));
+    } while (FLI_UNLIKELY(!take_in_hand(extent, &found, waits)));
     if (FLI_UNLIKELY(large->hardened != NULL))
         inspect(large, extent, found);
     return FLI_LARGE_DONE;
+}
+
+bool fli_large_free_quickly(struct fli_large *large, void *block, size_t size)
+{
+    struct fli_extent *extent = find(large, block);
+    if (FLI_UNLIKELY(extent == NULL || large->hardened != NULL || size > PTRDIFF_MAX ||
+                     !take_in_hand(extent, &size, false)))
+        return false;
+    fli_supply_put_away(large, extent);
+    return true;
 }
 
 enum fli_large_result fli_large_free(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual)
@@ -241,7 +281,7 @@ static bool move(struct fli_large *large, struct fli_extent *extent, size_t mapp
 /* Gives an extent in hand room for a block of the size. */
 static bool make_fit(struct fli_large *large, struct fli_extent *extent, size_t size)
 {
-    size_t mapped = fli_extent_bytes(size);
+    size_t mapped = fli_extent_bytes(fli_load_own(&extent->offset) + size);
     return mapped == extent->mapped || fli_extent_resize(extent, mapped) || move(large, extent, mapped);
 }
 
@@ -256,7 +296,7 @@ enum fli_large_result fli_large_resize(struct fli_large *large, void **block, si
                 make_fit(large, extent, new_size);
     size_t size = done ? new_size : old_size;
     fli_supply_charge(large, extent, size); /* no more than it has, so this succeeds */
-    *block = fli_extent_start(extent);
+    *block = fli_extent_block(extent);
     begin_life(large, extent, size);
     return done ? FLI_LARGE_DONE : FLI_LARGE_REFUSED;
 }
@@ -321,31 +361,6 @@ size_t fli_large_release_deferred(struct fli_large *large, size_t *blocks)
         put_away(large, extent, size);
     }
     return bytes;
-}
-
-const struct fli_extent *fli_large_first(struct fli_large *large)
-{
-    /* E4: acquire, pairs with E3. */
-    return fli_load_acquire(&large->made);
-}
-
-static void count_live(struct fli_large *large, struct fli_large_counts *counts)
-{
-    for (const struct fli_extent *extent = fli_large_first(large); extent != NULL; extent = extent->next_made) {
-        size_t size = fli_extent_live_size(extent);
-        counts->blocks += size > 0;
-        counts->bytes += size;
-    }
-}
-
-struct fli_large_counts fli_large_count(struct fli_large *large)
-{
-    struct fli_large_counts counts = {.kept_bytes = fli_supply_kept(large)};
-    count_live(large, &counts);
-    fli_lock(&large->lock);
-    counts.deferred_bytes = large->deferred_bytes[0] + large->deferred_bytes[1];
-    fli_unlock(&large->lock);
-    return counts;
 }
 
 /* ---- fork */

@@ -34,10 +34,12 @@ struct fli_large_shard {
     struct fli_mutex lock; /* guards what follows, and room in the trays */
     struct fli_spare spare;
     struct fli_link unused; /* extents without memory */
+    unsigned coloured;      /* extents that were given a colour */
 };
 
 struct fli_large {
     struct fli_limit *limit;
+    bool is_shown;              /* a tool is told which memory is a block (base/watch.h) */
     struct fli_slabs *hardened; /* where a hardened heap has its key and notes what it finds; NULL in others */
     struct fli_starts starts;
     FLI_ATOMIC(struct fli_extent *) made; /* all extents */
@@ -81,9 +83,16 @@ void *fli_large_alloc(struct fli_large *large, unsigned shard, size_t size, bool
 /* Does the same for a real-time thread: returns nothing to the OS before it fails. */
 void *fli_large_alloc_realtime(struct fli_large *large, unsigned shard, size_t size, bool zeroed);
 
+/* Returns a block that begins at a page; for a `realtime` thread as above. */
+void *fli_large_alloc_page(struct fli_large *large, unsigned shard, size_t size, bool realtime);
+
 /* Frees a large block. If it is `sized`, the caller says that it has `size` bytes. `*actual` becomes the size that it
  * has, 0 if there is no such block. */
 enum fli_large_result fli_large_free(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual);
+
+/* The most frequent case: frees a live block of `size` bytes. Returns false, and changes nothing, if there is no such
+ * block, or the heap is hardened: then fli_large_free tells. */
+bool fli_large_free_quickly(struct fli_large *large, void *block, size_t size);
 
 /* Does the same for a real-time thread: returns nothing to the OS. */
 enum fli_large_result fli_large_free_realtime(struct fli_large *large, void *block, bool sized, size_t size,

@@ -1,12 +1,39 @@
 /* SPDX-License-Identifier: MIT
  *
- * fli_large_check: what fl_heap_check verifies of large blocks. No other thread works on the extents meanwhile, so
- * atomics are relaxed here.
+ * The number of large blocks, and fli_large_check: what fl_heap_check verifies of them. No other thread works on the
+ * extents during a check, so its atomics are relaxed.
  */
 #include "base/check.h"
-#include "large/large.h"
+#include "large/supply.h"
 
 #include <errno.h>
+
+const struct fli_extent *fli_large_first(struct fli_large *large)
+{
+    /* E4: acquire, pairs with E3. */
+    return fli_load_acquire(&large->made);
+}
+
+static void count_live(struct fli_large *large, struct fli_large_counts *counts)
+{
+    for (const struct fli_extent *extent = fli_large_first(large); extent != NULL; extent = extent->next_made) {
+        size_t size = fli_extent_live_size(extent);
+        counts->blocks += size > 0;
+        counts->bytes += size;
+    }
+}
+
+struct fli_large_counts fli_large_count(struct fli_large *large)
+{
+    struct fli_large_counts counts = {.kept_bytes = fli_supply_kept(large)};
+    count_live(large, &counts);
+    fli_lock(&large->lock);
+    counts.deferred_bytes = large->deferred_bytes[0] + large->deferred_bytes[1];
+    fli_unlock(&large->lock);
+    return counts;
+}
+
+/* ---- The check. */
 
 /* What was found, to be compared with what is counted. */
 struct found {
@@ -19,8 +46,8 @@ static int check_place(struct fli_large *large, const struct fli_extent *extent,
     const void *start = fli_extent_start(extent);
     if (fli_starts_find(&large->starts, start) != extent)
         return fli_complain(-EUCLEAN, error, error_size, "the large block %p is not found by its address", start);
-    size_t size = extent->charged;
-    if (size > extent->mapped)
+    size_t size = extent->charged, offset = fli_load_own(&extent->offset);
+    if (offset + size > extent->mapped)
         return fli_complain(-EUCLEAN, error, error_size, "the large block %p has %zu bytes, of which %zu are mapped",
                             start, size, extent->mapped);
     size_t told = fli_load_relaxed(&extent->size) & ~FLI_EXTENT_IS_DEFERRED;

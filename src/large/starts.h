@@ -16,8 +16,20 @@
 
 struct fli_extent;
 
+enum {
+    FLI_STARTS_LEVELS = 3,
+    FLI_STARTS_SLOT_BITS = 12,
+    FLI_STARTS_PAGE_BITS = 12,
+    FLI_STARTS_SLOTS = 1 << FLI_STARTS_SLOT_BITS,
+    FLI_STARTS_ADDRESS_BITS = FLI_STARTS_PAGE_BITS + FLI_STARTS_LEVELS * FLI_STARTS_SLOT_BITS
+};
+
 struct fli_starts {
     FLI_ATOMIC(void *) root;
+};
+
+struct fli_starts_node {
+    FLI_ATOMIC(void *) slots[FLI_STARTS_SLOTS];
 };
 
 /* Enters an extent. Returns false, and enters nothing, if memory is refused or the address has more than 48 bits. To
@@ -27,8 +39,38 @@ bool fli_starts_enter(struct fli_starts *starts, const void *start, struct fli_e
 /* Removes the extent that was entered at the address; leaves any other that is there. */
 void fli_starts_remove(struct fli_starts *starts, const void *start, struct fli_extent *extent);
 
-/* The extent that was entered at the address, or NULL. Any address. Wait-free. */
-struct fli_extent *fli_starts_find(struct fli_starts *starts, const void *address);
+/* The node at a slot, or NULL. */
+static inline struct fli_starts_node *fli_starts_node_at(FLI_ATOMIC(void *) * slot)
+{
+    /* L1: acquire, pairs with L2: the node can be read. */
+    return (struct fli_starts_node *)fli_load_acquire(slot);
+}
+
+/* The slot for an address in the node at a slot, `level` levels above the leaves. NULL if there is no node. */
+static inline FLI_ATOMIC(void *) * fli_starts_step(FLI_ATOMIC(void *) * slot, uintptr_t address, unsigned level)
+{
+    struct fli_starts_node *node = fli_starts_node_at(slot);
+    unsigned shift = FLI_STARTS_PAGE_BITS + level * FLI_STARTS_SLOT_BITS;
+    return FLI_LIKELY(node != NULL) ? &node->slots[address >> shift & (FLI_STARTS_SLOTS - 1)] : NULL;
+}
+
+/* The slot of an address in a leaf. NULL if there is no such leaf. */
+static inline FLI_ATOMIC(void *) * fli_starts_slot(struct fli_starts *starts, const void *address)
+{
+    uintptr_t key = (uintptr_t)address;
+    FLI_ATOMIC(void *) *slot = FLI_LIKELY(key >> FLI_STARTS_ADDRESS_BITS == 0) ? &starts->root : NULL;
+    for (unsigned level = FLI_STARTS_LEVELS; level-- > 0 && slot != NULL;)
+        slot = fli_starts_step(slot, key, level);
+    return slot;
+}
+
+/* The extent that was entered at the page of the address, or NULL. Any address. Wait-free. */
+static inline struct fli_extent *fli_starts_find(struct fli_starts *starts, const void *address)
+{
+    FLI_ATOMIC(void *) *slot = fli_starts_slot(starts, address);
+    /* L4: acquire, pairs with L3. */
+    return FLI_LIKELY(slot != NULL) ? (struct fli_extent *)fli_load_acquire(slot) : NULL;
+}
 
 /* Returns the table's memory to the OS. No other thread uses the table. */
 void fli_starts_close(struct fli_starts *starts);

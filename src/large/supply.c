@@ -202,7 +202,7 @@ static bool keep_somewhere(struct fli_large *large, struct fli_extent *extent)
 
 void fli_supply_put_aside(struct fli_large *large, struct fli_extent *extent)
 {
-    fli_extent_show(extent, 0);
+    fli_supply_show(large, extent, 0);
     if (!fli_tray_put(&fli_supply_shard_of(large, extent)->trays, extent) && !keep_somewhere(large, extent))
         keep(large, extent);
 }
@@ -283,8 +283,13 @@ static struct fli_extent *obtain_record(struct fli_large *large, struct fli_larg
         fli_ring_remove(&extent->link);
         extent->state = FLI_EXTENT_OUT;
     }
+    unsigned colour = shard->coloured++ % FLI_EXTENT_COLOURS;
     fli_unlock(&shard->lock);
-    return extent != NULL ? extent : make_record(large);
+    if (extent == NULL)
+        extent = make_record(large);
+    if (extent != NULL)
+        extent->colour = (uint8_t)colour;
+    return extent;
 }
 
 /* Charges an extent; unless that is for a real-time thread, gives up spare extents if necessary. */
@@ -293,7 +298,7 @@ static bool charge_for(struct fli_large *large, struct fli_extent *extent, size_
     return realtime ? fli_supply_charge(large, extent, size) : fli_supply_charge_hard(large, extent, size);
 }
 
-/* Maps memory for an extent without any, and enters it in the table. If the OS refuses, gives up spare extents
+/* Maps memory of `size` bytes for an extent without any, and enters it in the table. If the OS refuses, gives up spare extents
  * first; not for a real-time thread. */
 static bool map(struct fli_large *large, struct fli_extent *extent, size_t size, bool realtime)
 {
@@ -314,7 +319,8 @@ static void note_mapped(struct fli_large *large, struct fli_large_shard *shard, 
 }
 
 /* Obtains a new extent, in hand and charged for the size. Returns NULL if the limit or the OS refuses. */
-static struct fli_extent *obtain_new(struct fli_large *large, unsigned number, size_t size, bool realtime)
+static struct fli_extent *obtain_new(struct fli_large *large, unsigned number, size_t size, size_t play,
+                                     bool realtime)
 {
     struct fli_large_shard *shard = &large->shards[number];
     struct fli_extent *extent = obtain_record(large, shard);
@@ -322,7 +328,7 @@ static struct fli_extent *obtain_new(struct fli_large *large, unsigned number, s
         return NULL;
     fli_store_relaxed(&extent->shard, number); /* relaxed: it is in hand */
     if (charge_for(large, extent, size, realtime)) {
-        if (map(large, extent, size, realtime)) {
+        if (map(large, extent, size + play, realtime)) {
             note_mapped(large, shard, extent->mapped);
             return extent;
         }
@@ -344,17 +350,17 @@ static bool charge_spare(struct fli_large *large, struct fli_extent *extent, siz
     return false;
 }
 
-struct fli_extent *fli_supply_obtain_slowly(struct fli_large *large, unsigned shard, size_t size,
+struct fli_extent *fli_supply_obtain_slowly(struct fli_large *large, unsigned shard, size_t size, size_t play,
                                             struct fli_extent *extent, bool realtime)
 {
     if (size > PTRDIFF_MAX)
         return NULL;
     if (extent == NULL)
-        extent = take_here(&large->shards[shard], size);
+        extent = take_here(&large->shards[shard], size + play);
     if (extent == NULL)
-        extent = take_elsewhere(large, shard, size);
+        extent = take_elsewhere(large, shard, size + play);
     if (extent == NULL || !charge_spare(large, extent, size, realtime))
-        return obtain_new(large, shard, size, realtime);
+        return obtain_new(large, shard, size, play, realtime);
     fli_store_own(&extent->shard, shard);
     return extent;
 }

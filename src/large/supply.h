@@ -18,6 +18,13 @@ static inline struct fli_large_shard *fli_supply_shard_of(struct fli_large *larg
     return &large->shards[fli_load_hint(&extent->shard)];
 }
 
+/* fli_extent_show, where a tool asks. */
+static inline void fli_supply_show(const struct fli_large *large, struct fli_extent *extent, size_t size)
+{
+    if (FLI_UNLIKELY(large->is_shown))
+        fli_extent_show(extent, size);
+}
+
 /* Charges an extent for a block of `size` bytes: takes the difference from the limit, or gives it back. Returns false,
  * and changes nothing, if the limit refuses. */
 bool fli_supply_charge(struct fli_large *large, struct fli_extent *extent, size_t size);
@@ -26,18 +33,18 @@ bool fli_supply_charge(struct fli_large *large, struct fli_extent *extent, size_
 bool fli_supply_charge_hard(struct fli_large *large, struct fli_extent *extent, size_t size);
 
 /* Does the same as fli_supply_obtain. `extent` is a spare one in hand, of another charge, or NULL. */
-struct fli_extent *fli_supply_obtain_slowly(struct fli_large *large, unsigned shard, size_t size,
+struct fli_extent *fli_supply_obtain_slowly(struct fli_large *large, unsigned shard, size_t size, size_t play,
                                             struct fli_extent *extent, bool realtime);
 
-/* Obtains an extent, in hand and charged for the size: a spare one, or a new one. Returns NULL if the limit or the OS
- * refuses. For a `realtime` thread, no spare extent is given up before. */
-static inline struct fli_extent *fli_supply_obtain(struct fli_large *large, unsigned shard, size_t size,
+/* Obtains an extent, in hand and charged for the size, with room for an offset of `play` bytes: a spare one, or a new
+ * one. Returns NULL if the limit or the OS refuses. For a `realtime` thread, no spare extent is given up before. */
+static inline struct fli_extent *fli_supply_obtain(struct fli_large *large, unsigned shard, size_t size, size_t play,
                                                    bool realtime)
 {
-    struct fli_extent *extent = fli_tray_take(&large->shards[shard].trays, fli_extent_bin(size));
+    struct fli_extent *extent = fli_tray_take(&large->shards[shard].trays, fli_extent_bin(size + play));
     if (FLI_LIKELY(extent != NULL && extent->charged == size))
         return extent;
-    return fli_supply_obtain_slowly(large, shard, size, extent, realtime);
+    return fli_supply_obtain_slowly(large, shard, size, play, extent, realtime);
 }
 
 /* Does the same as fli_supply_put_away, where the tray has no room. */
@@ -46,7 +53,7 @@ void fli_supply_put_away_slowly(struct fli_large *large, struct fli_extent *exte
 /* Keeps an extent in hand in its shard, or gives it up. */
 static inline void fli_supply_put_away(struct fli_large *large, struct fli_extent *extent)
 {
-    fli_extent_show(extent, 0);
+    fli_supply_show(large, extent, 0);
     if (FLI_UNLIKELY(!fli_tray_put(&fli_supply_shard_of(large, extent)->trays, extent)))
         fli_supply_put_away_slowly(large, extent);
 }

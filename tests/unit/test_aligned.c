@@ -51,12 +51,26 @@ static void blocks_are_aligned_to_what_divides_their_size(void **state)
 {
     struct bed *bed = *state;
     for (size_t size = 16; size <= FL_BLOCK_MAX + 4096; size += 16) {
-        size_t divisor = fli_min(size & -size, FL_ALIGNMENT_MAX);
+        size_t divisor = size > FL_BLOCK_MAX ? 256 : fli_min(size & -size, FL_ALIGNMENT_MAX);
         void *first = fl_alloc(bed->thread, size), *second = fl_alloc(bed->thread, size);
         assert_aligned(first, divisor);
         assert_aligned(second, divisor);
         fl_free_sized(bed->thread, first, size);
         fl_free_sized(bed->thread, second, size);
+    }
+}
+
+static void an_aligned_block_may_take_the_place_of_another(void **state)
+{
+    struct bed *bed = *state;
+    enum { SIZE = FL_BLOCK_MAX + 1 };
+    void *blocks[8];
+    for (size_t alignment = 16; alignment <= FL_ALIGNMENT_MAX; alignment *= 2) {
+        assert_int_equal(fl_alloc_many(bed->thread, SIZE, COUNT_OF(blocks), blocks), 0);
+        fl_free_many(bed->thread, SIZE, COUNT_OF(blocks), blocks);
+        for (size_t i = 0; i < COUNT_OF(blocks); i++)
+            assert_aligned(blocks[i] = fl_alloc_aligned(bed->thread, alignment, SIZE), alignment);
+        fl_free_many(bed->thread, fl_aligned_size(alignment, SIZE), COUNT_OF(blocks), blocks);
     }
 }
 
@@ -163,6 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BED_TEST(every_alignment_up_to_a_page_is_met_at_every_size),
         BED_TEST(blocks_are_aligned_to_what_divides_their_size),
+        BED_TEST(an_aligned_block_may_take_the_place_of_another),
         BED_TEST(an_aligned_block_is_freed_as_any_other),
         BED_TEST(an_aligned_block_stays_aligned_when_it_is_given_another_size),
         BED_TEST(what_is_no_alignment_is_refused),

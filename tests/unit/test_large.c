@@ -118,6 +118,94 @@ static void a_size_that_no_machine_has_is_refused_and_takes_nothing(void **state
     assert_int_equal(fli_large_count(&table->large).blocks, 0);
 }
 
+/* ---- Where blocks begin. */
+
+/* Where a block begins within its page. */
+static size_t offset_of(const void *block)
+{
+    return (uintptr_t)block % FLI_EXTENT_PAGE;
+}
+
+/* Allocates as many blocks as there are colours. Returns at how many different offsets they begin. */
+static unsigned offsets_of(struct fli_large *large, size_t size)
+{
+    bool seen[FLI_EXTENT_COLOURS] = {false};
+    unsigned count = 0;
+    for (unsigned i = 0; i < FLI_EXTENT_COLOURS; i++) {
+        char *block = fli_large_alloc(large, 0, size, false);
+        size_t offset = offset_of(block);
+        assert_int_equal(offset % FLI_EXTENT_ALIGNMENT, 0);
+        assert_true(offset <= fli_extent_play(size));
+        block[0] = block[size - 1] = 1;
+        count += !seen[offset / FLI_EXTENT_ALIGNMENT];
+        seen[offset / FLI_EXTENT_ALIGNMENT] = true;
+    }
+    return count;
+}
+
+static void blocks_begin_at_as_many_offsets_as_take_no_further_page(void **state)
+{
+    struct fli_large *large = &((struct table *)*state)->large;
+    assert_int_equal(offsets_of(large, 33 * FLI_KIB), 13);
+    assert_int_equal(offsets_of(large, 36 * FLI_KIB), 1);
+    assert_int_equal(offsets_of(large, 100001), 1 + (102400 - 100001) / FLI_EXTENT_ALIGNMENT);
+    assert_int_equal(offsets_of(large, 256 * FLI_KIB), FLI_EXTENT_COLOURS);
+    assert_int_equal(offsets_of(large, 33 * FLI_MIB), 1);
+    assert_in_order(large);
+}
+
+static void a_block_begins_at_a_page_if_it_has_to(void **state)
+{
+    struct fli_large *large = &((struct table *)*state)->large;
+    size_t actual;
+    for (unsigned i = 0; i < 2 * FLI_EXTENT_COLOURS; i++) {
+        void *block = fli_large_alloc(large, 0, LARGE, false);
+        fli_large_free(large, i % 2 == 0 ? block : fli_large_alloc(large, 0, LARGE, false), false, 0, &actual);
+        block = fli_large_alloc_page(large, 0, LARGE, i % 3 == 0);
+        assert_int_equal(offset_of(block), 0);
+    }
+    assert_in_order(large);
+}
+
+static void beside_its_start_a_block_is_unknown(void **state)
+{
+    struct fli_large *large = &((struct table *)*state)->large;
+    fli_large_alloc(large, 0, LARGE, false);
+    char *block = fli_large_alloc(large, 0, LARGE, false);
+    size_t offset = offset_of(block), actual;
+    assert_true(offset > 0);
+    for (size_t other = 0; other < 2 * FLI_EXTENT_PAGE; other += FLI_EXTENT_ALIGNMENT)
+        if (other != offset) {
+            assert_int_equal(fli_large_size(large, block - offset + other), 0);
+            assert_false(fli_large_free_quickly(large, block - offset + other, LARGE));
+            assert_int_equal(fli_large_free(large, block - offset + other, false, 0, &actual), FLI_LARGE_UNKNOWN);
+        }
+    assert_false(fli_large_free_quickly(large, block, LARGE + 1));
+    assert_false(fli_large_free_quickly(large, block, LARGE | FLI_EXTENT_IS_DEFERRED));
+    assert_true(fli_large_free_quickly(large, block, LARGE));
+    assert_false(fli_large_free_quickly(large, block, LARGE));
+    assert_int_equal(fli_large_count(large).blocks, 1);
+}
+
+static void a_block_that_is_resized_keeps_its_offset_and_what_is_in_it(void **state)
+{
+    struct fli_large *large = &((struct table *)*state)->large;
+    fli_large_alloc(large, 0, 128 * FLI_KIB, false);
+    void *block = fli_large_alloc(large, 0, 128 * FLI_KIB, false);
+    size_t offset = offset_of(block), size = 128 * FLI_KIB, actual;
+    assert_true(offset > 0);
+    memset(block, 7, size);
+    for (size_t next = 32 * FLI_KIB + 4096; next < FLI_MIB; size = next, next += 5000 * (next / 16384)) {
+        assert_int_equal(fli_large_resize(large, &block, size, next, &actual), FLI_LARGE_DONE);
+        assert_int_equal(offset_of(block), offset);
+        unsigned char *bytes = block;
+        for (size_t i = 0; i < fli_min(size, next); i++)
+            assert_int_equal(bytes[i], 7);
+        memset(block, 7, next);
+        assert_in_order(large);
+    }
+}
+
 static size_t free_at_once(struct fli_large *large, unsigned shard, size_t size)
 {
     size_t actual;
@@ -408,6 +496,10 @@ int main(void)
         TABLE_TEST(zeroed_blocks_are_zero),
         TABLE_TEST(the_limit_is_kept_to_the_byte_and_given_back),
         TABLE_TEST(a_size_that_no_machine_has_is_refused_and_takes_nothing),
+        TABLE_TEST(blocks_begin_at_as_many_offsets_as_take_no_further_page),
+        TABLE_TEST(a_block_begins_at_a_page_if_it_has_to),
+        TABLE_TEST(beside_its_start_a_block_is_unknown),
+        TABLE_TEST(a_block_that_is_resized_keeps_its_offset_and_what_is_in_it),
         TABLE_TEST(a_freed_block_is_kept_for_the_next_of_about_its_size),
         TABLE_TEST(what_another_shard_keeps_serves_before_the_system_is_asked),
         TABLE_TEST(a_kept_block_is_zeroed_again_and_a_new_one_is_zero),
