@@ -12,6 +12,7 @@ enum { FIRST_BLOCKS = 12 };
 
 /* ---- What leaves the caches. */
 
+/* Notes what goes home or to the pool. What homes keep in magazines does not count as held (heap/bound.h). */
 static void note_given(size_t blocks, unsigned class_index, struct fli_owner *owner)
 {
     owner->given_bytes += (uint32_t)(blocks * fli_class_bytes(class_index));
@@ -122,6 +123,7 @@ static struct fli_magazine *exchange_full(struct fli_magazine *full, unsigned cl
     struct fli_magazine *empty = is_whole ? put_whole(full, class_index, backing, owner, &at_home) : NULL;
     if (empty != NULL)
         return empty;
+    note_given(room, class_index, owner);
     if (fli_owner_is_small(class_index))
         send_home(full, class_index, backing, owner, at_home, false);
     else if (at_home)
@@ -170,8 +172,6 @@ bool fli_exchange_make_room_owner(struct fl_cache *cache, unsigned class_index, 
     if (is_scarce)
         fli_allowance_fit_owner(room, had, cache, class_index, backing, owner);
     fli_cache_push_owner(cache, room, capacity, &backing->magazines);
-    if (previous != NULL)
-        note_given(had, class_index, owner);
     return true;
 }
 
