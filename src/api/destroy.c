@@ -151,19 +151,33 @@ void fli_destroy_rest(struct fli_thread *thread, void *object, const struct fl_t
 
 /* ---- Where there is no list, or another one. */
 
-static __thread struct fli_dead *late_list;
-static __thread struct fl_heap *late_heap; /* whose objects these are */
+/* A drain of an OS thread that exits, with its list. */
+struct late {
+    struct fli_dead list;
+    struct fl_heap *heap; /* whose objects these are */
+    struct late *outer;   /* that of another heap, inside which this one was begun */
+};
 
-/* The drain of an OS thread that exits. Its objects are those of one heap. */
+static __thread struct late *late_drains; /* the innermost */
+
+/* The one of the heap; NULL if there is none. */
+static struct late *late_of(const struct fl_heap *heap)
+{
+    struct late *late = late_drains;
+    while (late != NULL && late->heap != heap)
+        late = late->outer;
+    return late;
+}
+
+/* Destroys an object, and what it drops of its heap. */
 static void drain_late(struct fl_thread *face, struct fl_heap *heap, struct fli_dead_object object)
 {
-    struct fli_dead list = {0};
-    late_list = &list;
-    late_heap = heap;
-    drain_carefully(face, heap, &list, object);
-    late_list = NULL;
+    struct late late = {.heap = heap, .outer = late_drains};
+    late_drains = &late;
+    drain_carefully(face, heap, &late.list, object);
+    late_drains = late.outer;
     struct fli_thread *server = fli_serve_enter(face);
-    fli_pile_give_empties(&list.places.pile, &heap->backing, &server->owner.counters, false);
+    fli_pile_give_empties(&late.list.places.pile, &heap->backing, &server->owner.counters, false);
     fli_service_leave(server);
 }
 
@@ -179,12 +193,13 @@ static void destroy_late(struct fl_thread *face, struct fli_dead_object object)
     struct fl_heap *heap = fl_thread_heap(face);
     if (heap != NULL && fli_pending_queue_late(face, heap, object))
         return;
-    if (!may_wait(object) || (late_list != NULL && late_heap != heap))
+    struct late *late = late_of(heap);
+    if (!may_wait(object))
         fli_end_object(face, object);
     else if (!fli_os_thread_exits())
         fli_bare_destroy(face, object);
-    else if (late_list != NULL)
-        wait(face, object.entry, object.type, late_list);
+    else if (late != NULL)
+        wait(face, object.entry, object.type, &late->list);
     else
         drain_late(face, heap, object);
 }

@@ -498,6 +498,53 @@ static void a_thread_without_a_handle_destroys_on_a_small_stack(void **state)
     assert_sound(fl_heap_default());
 }
 
+static struct fl_thread *second;
+static struct node *of_second;
+
+/* Each heap's objects drop some of the other's. */
+static void drop_of_second(struct fl_thread *thread, struct node *node)
+{
+    struct node *chain = of_second;
+    if (node->number % 100 != 0)
+        return;
+    of_second = NULL;
+    drop(second, chain);
+    if (thread == second)
+        drop(fl_thread_self(), new_chain(fl_thread_self(), 10, &(const struct fl_type *){&cleared}, 1));
+}
+
+static void destroy_two_late(void *round)
+{
+    if ((uintptr_t)round < 4) {
+        pthread_setspecific(late_key, (void *)((uintptr_t)round + 1));
+        return;
+    }
+    seen.act = drop_of_second;
+    drop(fl_thread_self(), new_chain(fl_thread_self(), DEEP, &(const struct fl_type *){&cleared}, 1));
+}
+
+static void *have_two_heaps(void *heap)
+{
+    second = fl_thread_attach(heap);
+    of_second = new_chain(second, DEEP, &(const struct fl_type *){&cleared}, 1);
+    pthread_setspecific(late_key, (void *)1);
+    return NULL;
+}
+
+static void a_thread_that_exits_destroys_objects_of_two_heaps_on_a_small_stack(void **state)
+{
+    struct bed *bed = *state;
+    if (__tsan_init != NULL)
+        skip(); /* as above */
+    assert_int_equal(pthread_key_create(&late_key, destroy_two_late), 0);
+    run_on_small_stack(have_two_heaps, bed->heap);
+    pthread_key_delete(late_key);
+    assert_int_equal(seen.ended, 2 * DEEP + DEEP / 100 * 10);
+    assert_int_equal(stats_of(bed->heap).live_blocks, 0);
+    assert_int_equal(stats_of(fl_heap_default()).live_blocks, 0);
+    assert_sound(fl_heap_default());
+}
+
 /* ---- Other stacks. */
 
 static ucontext_t home, fiber;
@@ -840,6 +887,7 @@ int main(void)
         DESTROY_TEST(a_callback_cannot_detach_its_handle),
         DESTROY_TEST(a_callback_may_allocate_flush_and_trim),
         DESTROY_TEST(each_handle_has_a_drain_of_its_own),
+        DESTROY_TEST(a_thread_that_exits_destroys_objects_of_two_heaps_on_a_small_stack),
         DESTROY_TEST(a_thread_without_a_handle_destroys_on_a_small_stack),
         DESTROY_TEST(what_dies_on_one_stack_does_not_wait_for_a_drain_on_another),
         DESTROY_TEST(a_fiber_does_not_wait_for_the_drain_that_runs_it),
