@@ -77,21 +77,20 @@ static uint32_t magazines_for(size_t slab_bytes)
     return (uint32_t)(count & ~(size_t)(magazines_per_page() - 1));
 }
 
-static size_t range_bytes(uint32_t count)
+/* Bytes before the magazines of a range, for their states. */
+static size_t states_bytes(uint32_t range, uint32_t count)
 {
-    return fli_round_up(count, fli_os_page()) + (size_t)count * FLI_MAGAZINE_BYTES;
+    return range == 0 && count <= FLI_MAGAZINE_BYTES ? 0 : fli_round_up(count, fli_os_page());
+}
+
+static size_t range_bytes(uint32_t range, uint32_t count)
+{
+    return states_bytes(range, count) + (size_t)count * FLI_MAGAZINE_BYTES;
 }
 
 size_t fli_magazines_reserve_bytes(size_t slab_bytes)
 {
-    return range_bytes(magazines_for(slab_bytes));
-}
-
-/* Bytes before the magazines of a range, for the states of so many. */
-static size_t states_bytes(uint32_t range, uint32_t count)
-{
-    bool in_place = range == 0 && count <= FLI_MAGAZINE_BYTES;
-    return in_place ? 0 : fli_round_up(count, fli_os_page());
+    return range_bytes(0, magazines_for(slab_bytes));
 }
 
 /* Lays a range of `count` magazines out at `base`, and makes its states usable. Returns 0 or -ENOMEM. */
@@ -101,7 +100,7 @@ static int lay_out(struct fli_magazines *magazines, uint32_t range, char *base, 
     struct fli_region *memory = &magazines->memory[range];
     magazines->states[range] = base;
     magazines->at[range] = (struct fli_magazine_range){base + states, magazines->room, count};
-    *memory = (struct fli_region){.base = base, .reserved = states + (size_t)count * FLI_MAGAZINE_BYTES};
+    *memory = (struct fli_region){.base = base, .reserved = range_bytes(range, count)};
     /* With huge pages, the OS could bring back what a trim has returned. */
     fli_os_advise_huge(base, memory->reserved, false);
     return fli_region_reach(memory, count, 0);
@@ -109,7 +108,8 @@ static int lay_out(struct fli_magazines *magazines, uint32_t range, char *base, 
 
 int fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes, size_t most_slab_bytes)
 {
-    uint32_t count = (uint32_t)(bytes / (FLI_MAGAZINE_BYTES + 1)) & ~(magazines_per_page() - 1);
+    bool in_place = bytes / FLI_MAGAZINE_BYTES <= FLI_MAGAZINE_BYTES; /* as states_bytes says */
+    uint32_t count = (uint32_t)(bytes / (FLI_MAGAZINE_BYTES + !in_place)) & ~(magazines_per_page() - 1);
     magazines->per_page = magazines_per_page();
     magazines->room = 0;
     int failed = lay_out(magazines, 0, base, count);
@@ -162,13 +162,13 @@ static bool reserve_locked(struct fli_magazines *magazines, uint32_t count, bool
 {
     fli_assert_held(&magazines->lock);
     uint32_t range = fli_load_own(&magazines->ranges);
-    char *base = modest ? fli_os_reserve_usable(range_bytes(count), FLI_SLAB_BYTES)
-                        : fli_os_reserve(range_bytes(count), fli_os_page());
+    char *base = modest ? fli_os_reserve_usable(range_bytes(range, count), FLI_SLAB_BYTES)
+                        : fli_os_reserve(range_bytes(range, count), fli_os_page());
     if (base == NULL)
         return false;
     if (lay_out(magazines, range, base, count) == 0)
         return true;
-    fli_os_release(base, range_bytes(count));
+    fli_os_release(base, range_bytes(range, count));
     return false;
 }
 

@@ -77,18 +77,28 @@ size_t fli_range_metadata_bytes(size_t span, bool hardened)
     return bytes - span;
 }
 
-static void lay_out(struct fli_range *range, struct fli_region *parts, char *base, size_t span, bool hardened)
+/* The first part behind the slabs that is ever used. */
+static unsigned first_used(struct fli_range_kind kind)
+{
+    return kind.defers ? FLI_RANGE_MARKS : kind.hardened ? FLI_RANGE_STATES : FLI_RANGE_TABLE;
+}
+
+static void lay_out(struct fli_range *range, struct fli_region *parts, char *base, size_t span,
+                    struct fli_range_kind kind)
 {
     size_t slabs = span >> FLI_SLAB_SHIFT;
     char *at = base;
     for (unsigned part = 0; part < FLI_RANGE_PARTS; part++) {
-        size_t reserved = reserved_bytes(part, slabs, hardened), guard = part == FLI_RANGE_SLABS ? fli_os_page() : 0;
+        size_t reserved = reserved_bytes(part, slabs, kind.hardened),
+               guard = part == FLI_RANGE_SLABS ? fli_os_page() : 0;
         parts[part] = (struct fli_region){.base = at, .reserved = reserved - guard};
         at += reserved;
     }
     char *table = parts[FLI_RANGE_TABLE].base;
-    /* With huge pages, the OS could bring back what a trim has returned. */
-    fli_os_advise_huge(parts[FLI_RANGE_MARKS].base, (size_t)(at - parts[FLI_RANGE_MARKS].base), false);
+    /* With huge pages, the OS could bring back what a trim has returned. What is never used stays as the slabs are, and
+     * takes no mapping of its own. */
+    char *used = parts[first_used(kind)].base;
+    fli_os_advise_huge(used, (size_t)(at - used), false);
     range->base = base;
     range->span = span;
     range->slabs = (uint32_t)slabs;
@@ -96,7 +106,7 @@ static void lay_out(struct fli_range *range, struct fli_region *parts, char *bas
     range->chunks = (void *)(table + chunks_offset(slabs));
     range->rows = (void *)(table + rows_offset(slabs));
     range->marks = (void *)parts[FLI_RANGE_MARKS].base;
-    range->states = hardened ? (void *)parts[FLI_RANGE_STATES].base : NULL;
+    range->states = kind.hardened ? (void *)parts[FLI_RANGE_STATES].base : NULL;
 }
 
 /* Makes the classes and chunks of a range readable. Returns 0 or -ENOMEM. */
@@ -108,7 +118,7 @@ static int open_range(const struct fli_range *range, struct fli_region *parts)
 int fli_ranges_init(struct fli_ranges *ranges, char *base, size_t span, size_t most, struct fli_range_kind kind)
 {
     struct fli_range *first = &ranges->at[0];
-    lay_out(first, ranges->parts[0], base, span, kind.hardened);
+    lay_out(first, ranges->parts[0], base, span, kind);
     first->first = 1;
     ranges->span = span;
     ranges->span_most = most;
@@ -167,7 +177,7 @@ static bool reserve_locked(struct fli_ranges *ranges, size_t span)
     if (base == NULL)
         return false;
     struct fli_range *range = &ranges->at[count];
-    lay_out(range, ranges->parts[count], base, span, ranges->kind.hardened);
+    lay_out(range, ranges->parts[count], base, span, ranges->kind);
     range->first = ranges->at[count - 1].first + ranges->at[count - 1].slabs;
     if (open_range(range, ranges->parts[count]) == 0)
         return true;

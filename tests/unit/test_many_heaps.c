@@ -65,6 +65,40 @@ static void many_heaps_share_mappings(void **state)
     assert_in_range(with, 1, count_mappings() + 8 * FLI_HEAPS_MANY + 2 * HEAPS + HEAPS / 4);
 }
 
+static int64_t begin_none(void *context)
+{
+    (void)context;
+    return 1;
+}
+
+static bool has_elapsed(void *context, int64_t token)
+{
+    (void)context;
+    return token == 1;
+}
+
+static void a_heap_has_six_mappings_and_two_more_if_it_defers(void **state)
+{
+    (void)state;
+    if (FLI_SANITIZED)
+        skip(); /* sanitizers map memory at any time */
+    const struct fl_grace_host host = {.begin = begin_none, .elapsed = has_elapsed};
+    for (unsigned defers = 0; defers < 2; defers++) {
+        struct fl_heap *warm = heap_with(NULL);
+        unsigned before = count_mappings();
+        struct fl_heap *heap = heap_with(&(struct fl_options){.grace = defers ? FL_GRACE_HOST : FL_GRACE_NONE,
+                                                              .grace_host = defers ? &host : NULL});
+        struct fl_thread *thread = fl_thread_attach(heap);
+        void *block = fl_alloc(thread, SIZE);
+        assert_non_null(block);
+        assert_in_range(count_mappings(), before, before + 6 + 2 * defers + heap->is_placed);
+        fl_free(thread, block);
+        fl_thread_detach(thread);
+        end_heap(heap);
+        end_heap(warm);
+    }
+}
+
 /* Fills a heap beyond what it begins with, and frees all of it with `untyped` frees or typed ones. */
 static void outgrow(struct fl_heap *heap, bool untyped)
 {
@@ -305,6 +339,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_heaps_share_mappings),
+        cmocka_unit_test(a_heap_has_six_mappings_and_two_more_if_it_defers),
         cmocka_unit_test(a_heap_that_outgrows_a_small_start_has_as_much_as_others),
         cmocka_unit_test(a_heap_has_its_first_chunk_in_pieces_that_go_back_to_the_os),
         cmocka_unit_test(many_heaps_share_page_tables),
