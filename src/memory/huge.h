@@ -11,6 +11,9 @@
  * classes a huge page would take much more memory than the pages that are touched. Where most slabs are not lone any more,
  * memory is used densely. Then these chunks, but the first, get huge pages after all, one whenever memory is committed.
  *
+ * Memory is committed in whole chunks. If a part of a chunk cannot be used yet when its first page is needed, all of it
+ * gets small pages.
+ *
  * A chunk has small pages while some of its slabs are cold and others are not (idle.h). With a huge page, the OS could bring
  * back memory that was returned.
  *

@@ -14,8 +14,6 @@
 #include <errno.h>
 #include <string.h>
 
-enum { COMMIT_SLABS = FLI_CHUNK_SLABS }; /* slabs committed at a time, at least */
-
 /* From one block to the next. On a watched heap, at least 16 bytes lie between them, and blocks are aligned as ever. */
 static size_t stride_of(const struct fli_slabs *slabs, size_t bytes)
 {
@@ -60,8 +58,9 @@ int fli_slab_commit(struct fli_slabs *slabs)
 {
     fli_assert_held(&slabs->lock);
     const struct fli_region *last = fli_ranges_last(&slabs->ranges);
-    size_t before = last->committed, ahead = fli_max(COMMIT_SLABS, slabs->committed / 8);
-    int failed = fli_ranges_commit(&slabs->ranges, slabs->committed + 1, ahead);
+    size_t chunks = fli_max(1, slabs->committed / 8 / FLI_CHUNK_SLABS); /* whole ones: huge.h */
+    size_t before = last->committed;
+    int failed = fli_ranges_commit(&slabs->ranges, slabs->committed + 1, chunks * FLI_CHUNK_SLABS);
     if (failed == 0)
         fli_huge_choose(slabs, last == fli_ranges_last(&slabs->ranges) ? before : 0);
     return failed;

@@ -262,6 +262,15 @@ static void while_most_slabs_are_the_first_of_their_class_memory_has_small_pages
         assert_int_equal(collapsed, SPARSE / FLI_CHUNK_SLABS);
 }
 
+static void memory_is_committed_in_whole_chunks(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    for (uint32_t slab = 1; slab <= GROUND_SLABS; slab++) {
+        assert_int_equal(ground_begin(slabs, 1), slab);
+        assert_int_equal(fli_ranges_last(&slabs->ranges)->committed % FLI_CHUNK_BYTES, 0);
+    }
+}
+
 static void without_the_wish_for_huge_pages_none_are_asked_for(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
@@ -415,6 +424,7 @@ int main(void)
         GROUND_TEST(of_warm_slabs_the_one_that_is_wanted_is_taken),
         GROUND_TEST(memory_past_the_first_chunk_asks_for_huge_pages),
         GROUND_TEST(while_most_slabs_are_the_first_of_their_class_memory_has_small_pages),
+        GROUND_TEST(memory_is_committed_in_whole_chunks),
         GROUND_TEST(without_the_wish_for_huge_pages_none_are_asked_for),
         GROUND_TEST(with_small_pages_all_memory_asks_for_them),
         GROUND_TEST(huge_pages_can_be_asked_for_from_the_start),
