@@ -244,11 +244,12 @@ typedef void (*fl_deferred_callback)(struct fl_heap *heap, size_t deferred_bytes
 /* For fl_options.decay_ms: what the heap holds stays until something else takes it. In text it is decay=0. */
 #define FL_DECAY_NEVER 0xffffffffu
 
-/* Whether slabs lie in huge pages, where the OS has them. */
+/* Whether slabs lie in huge pages, where the OS has them. By default a small heap does not ask for them, nor does one that
+ * has slabs of many size classes and few of each. A heap that uses more than 4 MiB densely asks for them everywhere. */
 enum fl_huge {
-    FL_HUGE_DEFAULT = 0, /* the heap asks for them beyond its first 2 MiB of slabs, where it uses memory densely */
-    FL_HUGE_ALWAYS,      /* it asks for them from the start */
-    FL_HUGE_NEVER        /* it asks for small pages, whatever the OS gives by default */
+    FL_HUGE_DEFAULT = 0, /* where they are used densely */
+    FL_HUGE_ALWAYS,      /* from the start */
+    FL_HUGE_NEVER        /* not at all: the heap asks for small pages, whatever the OS gives by default */
 };
 
 /* Which objects end later, see "Code that runs later". */

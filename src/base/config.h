@@ -136,8 +136,6 @@ enum {
     FLI_HAVE_HUGE_PAGES = FLI_HUGE_PAGES,
     FLI_ADVICE_HUGE = MADV_HUGEPAGE,
     FLI_ADVICE_SMALL = MADV_NOHUGEPAGE,
-    /* Linux's number for: huge pages at once (MADV_COLLAPSE). Older systems refuse it. */
-    FLI_ADVICE_COLLAPSE = 25,
     /* Linux's number for: nobody can touch these pages, which stay part of their mapping (MADV_GUARD_INSTALL). Older
      * systems refuse it. */
     FLI_ADVICE_GUARD = 102,

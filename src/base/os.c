@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/os.h"
-#include "base/lock.h"
 #include "base/sanitizer.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -86,21 +84,15 @@ int fli_os_decommit(void *base, size_t size)
     return result;
 }
 
-/* Reads the start of a file, of at most `size` bytes. Returns how many there are, 0 if it cannot be read. Keeps errno. */
-static size_t read_start(const char *path, char *text, size_t size)
+bool fli_os_is_strict(void)
 {
-    int saved = errno, file = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t bytes = file >= 0 ? read(file, text, size) : 0;
+    int saved = errno, file = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
+    char mode = '0';
+    bool is_known = file >= 0 && read(file, &mode, 1) == 1;
     if (file >= 0)
         close(file);
     errno = saved;
-    return bytes > 0 ? (size_t)bytes : 0;
-}
-
-bool fli_os_is_strict(void)
-{
-    char mode;
-    return read_start("/proc/sys/vm/overcommit_memory", &mode, 1) == 1 && mode == '2';
+    return is_known && mode == '2';
 }
 
 bool fli_os_withdraw(void *base, size_t size)
@@ -126,18 +118,6 @@ void fli_os_advise_huge(void *base, size_t size, bool huge)
     int saved = errno;
     if (FLI_HAVE_HUGE_PAGES)
         madvise(base, size, huge ? FLI_ADVICE_HUGE : FLI_ADVICE_SMALL);
-    errno = saved;
-}
-
-void fli_os_collapse(void *base, size_t size)
-{
-    char mode[64] = "";
-    int saved = errno, state = fli_cancel_off(); /* the caller has a lock */
-    read_start("/sys/kernel/mm/transparent_hugepage/enabled", mode, sizeof mode - 1);
-    /* Linux does it also where huge pages are switched off. */
-    if (FLI_HAVE_HUGE_PAGES && strstr(mode, "[never]") == NULL)
-        madvise(base, size, FLI_ADVICE_COLLAPSE);
-    fli_cancel_restore(state);
     errno = saved;
 }
 

@@ -59,10 +59,6 @@ bool fli_os_restore(void *base, size_t size);
 /* Asks for huge pages, or for none, where the OS has them. A refusal changes nothing else. Keeps errno. */
 void fli_os_advise_huge(void *base, size_t size, bool huge);
 
-/* Puts memory that lies in small pages into huge ones now, where the OS can do so and is not told never to. A refusal
- * changes nothing. Keeps errno. */
-void fli_os_collapse(void *base, size_t size);
-
 /* ---- Separate mappings. The OS rounds sizes up to whole pages. errno is kept. */
 
 /* Maps memory that reads as zeros. NULL if the OS refuses. */

@@ -8,8 +8,11 @@
  *
  * The first chunk has small pages, so that a small heap stays small. So have those behind it while many slabs are lone ones,
  * the first of their class at a home. A few blocks may be all of a lone slab that is ever used, and under the slabs of sixty
- * classes a huge page would take much more memory than the pages that are touched. Where most slabs are not lone any more,
- * memory is used densely. Then these chunks, but the first, get huge pages after all, one whenever memory is committed.
+ * classes a huge page would take much more memory than the pages that are touched.
+ *
+ * A heap has grown when it has two chunks in use or more, and few slabs are lone. Then the library asks for huge pages in
+ * its first chunks, too, where a program has what it made first. Linux copies what has small pages by then within about ten
+ * seconds. Once slabs of such a chunk get cold, it has small pages for good.
  *
  * Memory is committed in whole chunks. If a part of a chunk cannot be used yet when its first page is needed, all of it
  * gets small pages.
@@ -24,7 +27,8 @@
 
 #include "memory/slab.h"
 
-/* Chooses the pages of what is new: the memory of the last range committed since that was `before` bytes. */
+/* Chooses the pages of what is new, the memory of the last range committed since that was `before` bytes, and those of the
+ * first chunks of a heap that has grown. */
 void fli_huge_choose(struct fli_slabs *slabs, size_t before);
 
 /* Whether huge pages are asked for where all of a chunk is in use. If not, a chunk that has small pages keeps them, so that

@@ -235,7 +235,7 @@ static void make_warm(struct fli_slabs *slabs, uint32_t *retired, size_t most)
 /* Chooses the page size of a chunk of which slabs have become cold. */
 static void settle_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
-    if (fli_idle_chunk(slabs, chunk)->cold != ALL_SLABS)
+    if (fli_idle_chunk(slabs, chunk)->cold != ALL_SLABS || chunk < slabs->small_chunks)
         fli_huge_take(slabs, chunk);
     else if (fli_idle_is_whole(slabs, chunk))
         /* Returns the chunk once more as a whole: this frees its page table, whose place a huge page can take. */
@@ -256,7 +256,7 @@ static void keep_cold(struct fli_slabs *slabs, uint32_t first, uint32_t count, b
     slabs->cold_count += count;
     slabs->kept_count += kept ? count : 0;
     slabs->lowest_cold = chunk < slabs->lowest_cold ? chunk : slabs->lowest_cold;
-    if (count < FLI_CHUNK_SLABS)
+    if (count < FLI_CHUNK_SLABS || chunk < slabs->small_chunks)
         settle_chunk(slabs, chunk);
     withdraw_chunk(slabs, chunk);
     fli_unlock(&slabs->lock);

@@ -132,7 +132,8 @@ struct fli_slabs {
     uint32_t skipped_count;            /* of them, those that were never in use */
     uint32_t lowest_cold;              /* no chunk before this one has cold slabs */
     uint32_t lone_count;               /* slabs that were the first of their class at their home */
-    uint32_t small_chunks;             /* so many chunks have small pages from the start on (huge.h) */
+    uint32_t small_chunks;             /* so many chunks begin with small pages (huge.h) */
+    bool has_grown;                    /* huge pages were asked for in these, too */
     FLI_ATOMIC(uint32_t) retired;      /* written under the lock */
     FLI_ATOMIC(uint64_t) begun;        /* how often an idle slab was given a class; likewise */
     uint64_t reused_bytes;             /* bytes of idle slabs that have been taken into use again */

@@ -5,7 +5,8 @@
 #include <sys/mman.h>
 
 /* Calls of madvise. */
-static unsigned decommits, huge, small, collapsed;
+static unsigned decommits, huge, small;
+static const void *huge_at, *small_at; /* the lowest address of huge pages, the latest of small ones */
 
 int __real_madvise(void *address, size_t length, int advice);
 int __wrap_madvise(void *address, size_t length, int advice);
@@ -14,8 +15,10 @@ int __wrap_madvise(void *address, size_t length, int advice)
 {
     decommits += advice == MADV_DONTNEED;
     huge += advice == FLI_ADVICE_HUGE;
+    if (advice == FLI_ADVICE_HUGE && (huge_at == NULL || address < huge_at))
+        huge_at = address;
+    small_at = advice == FLI_ADVICE_SMALL ? address : small_at;
     small += advice == FLI_ADVICE_SMALL;
-    collapsed += advice == FLI_ADVICE_COLLAPSE;
     return __real_madvise(address, length, advice);
 }
 
@@ -34,7 +37,8 @@ int __wrap_mprotect(void *address, size_t length, int protection)
 
 static void forget_calls(void)
 {
-    decommits = huge = small = collapsed = 0;
+    decommits = huge = small = 0;
+    huge_at = small_at = NULL;
 }
 
 static void a_cold_slab_serves_another_class_from_zeroed_pages(void **state)
@@ -247,19 +251,63 @@ static void memory_past_the_first_chunk_asks_for_huge_pages(void **state)
 static void while_most_slabs_are_the_first_of_their_class_memory_has_small_pages(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
-    enum { LONE = FLI_CHUNK_SLABS, SPARSE = 3 * LONE };
+    enum { LONE = FLI_CHUNK_SLABS + FLI_CHUNK_SLABS / 2, SPARSE = 2 * LONE };
     slabs->huge_pages = true;
     forget_calls();
     for (uint32_t slab = 1; slab <= LONE; slab++)
         assert_int_equal(fli_slab_begin(slabs, 1, 0, 1), slab);
     begin_upto(slabs, SPARSE);
-    assert_int_equal(huge + collapsed, 0);
+    assert_int_equal(huge, 0);
     assert_int_equal(slabs->small_chunks, SPARSE / FLI_CHUNK_SLABS);
-    /* Then memory is used densely, and the chunks but the first get huge pages after all. */
-    begin_all(slabs, SPARSE + 1);
-    assert_int_equal(slabs->small_chunks, 1);
+    /* Then memory is used densely, and the first chunks get huge pages, too. */
+    begin_upto(slabs, SPARSE + FLI_CHUNK_SLABS + 1);
+    assert_int_equal(slabs->small_chunks, SPARSE / FLI_CHUNK_SLABS + 1);
     if (FLI_HAVE_HUGE_PAGES)
-        assert_int_equal(collapsed, SPARSE / FLI_CHUNK_SLABS);
+        assert_int_equal(huge, SPARSE / FLI_CHUNK_SLABS + 1 + 1);
+}
+
+static void the_first_chunk_asks_for_huge_pages_once_the_heap_has_grown(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    enum { SMALL = 2 * FLI_CHUNK_SLABS };
+    slabs->huge_pages = true;
+    begin_upto(slabs, SMALL);
+    forget_calls();
+    assert_int_equal(ground_begin(slabs, 1), SMALL + 1);
+    if (FLI_HAVE_HUGE_PAGES)
+        assert_ptr_equal(huge_at, fli_slab_start(slabs, 1));
+    forget_calls();
+    begin_all(slabs, SMALL + 2);
+    if (FLI_HAVE_HUGE_PAGES)
+        assert_ptr_not_equal(huge_at, fli_slab_start(slabs, 1));
+}
+
+static void a_first_chunk_that_was_trimmed_keeps_small_pages_when_the_heap_grows(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    slabs->huge_pages = true;
+    begin_and_make_cold(slabs, 2, 2);
+    assert_int_equal(ground_begin(slabs, 1), 1);
+    forget_calls();
+    for (uint32_t slab = 3; slab <= GROUND_SLABS; slab++) {
+        assert_int_equal(ground_begin(slabs, 1), slab);
+        assert_ptr_not_equal(huge_at, fli_slab_start(slabs, 1));
+    }
+}
+
+static void the_first_chunk_of_a_heap_that_has_shrunk_has_small_pages(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    enum { LAST = 3 * FLI_CHUNK_SLABS };
+    slabs->huge_pages = true;
+    forget_calls();
+    begin_and_make_cold(slabs, LAST, LAST);
+    if (FLI_HAVE_HUGE_PAGES)
+        assert_ptr_equal(small_at, fli_slab_start(slabs, 1));
+    forget_calls();
+    for (uint32_t slab = 1; slab <= FLI_CHUNK_SLABS; slab++)
+        assert_int_equal(ground_begin(slabs, 1), slab);
+    assert_int_equal(huge, 0);
 }
 
 static void memory_is_committed_in_whole_chunks(void **state)
@@ -312,7 +360,7 @@ static void a_chunk_of_which_a_part_is_cold_has_small_pages_until_it_is_used_aga
     forget_calls();
     begin_and_make_cold(slabs, 3 * FLI_CHUNK_SLABS, KEPT);
     if (FLI_HAVE_HUGE_PAGES)
-        assert_int_equal(small, 1);
+        assert_int_equal(small, 2); /* and of the first one */
     forget_calls();
     for (uint32_t slab = 1; slab < 3 * FLI_CHUNK_SLABS; slab++)
         assert_true(ground_begin(slabs, 1) != 0);
@@ -424,6 +472,9 @@ int main(void)
         GROUND_TEST(of_warm_slabs_the_one_that_is_wanted_is_taken),
         GROUND_TEST(memory_past_the_first_chunk_asks_for_huge_pages),
         GROUND_TEST(while_most_slabs_are_the_first_of_their_class_memory_has_small_pages),
+        GROUND_TEST(the_first_chunk_asks_for_huge_pages_once_the_heap_has_grown),
+        GROUND_TEST(a_first_chunk_that_was_trimmed_keeps_small_pages_when_the_heap_grows),
+        GROUND_TEST(the_first_chunk_of_a_heap_that_has_shrunk_has_small_pages),
         GROUND_TEST(memory_is_committed_in_whole_chunks),
         GROUND_TEST(without_the_wish_for_huge_pages_none_are_asked_for),
         GROUND_TEST(with_small_pages_all_memory_asks_for_them),
