@@ -69,14 +69,14 @@ struct fli_extent {
     FLI_ATOMIC(size_t) size;     /* of the live or deferred block; 0: there is none */
     FLI_ATOMIC(unsigned) shard;  /* where it is counted (large.h) */
     FLI_ATOMIC(uint16_t) offset; /* of the live block, or of the last one */
-    uint8_t colour;
     enum fli_extent_state state;
     uintptr_t hidden_start; /* the complement: a leak checker does not take it for the host's pointer */
     size_t mapped;
-    unsigned bin;           /* which of the sizes that is */
-    size_t charged;         /* what it takes of the heap's limit: the size of its block, or of the last one */
-    bool cold;              /* it is spare, and the OS has its memory back */
-    bool guarded;           /* a page lies before its memory, and one behind, that nobody can touch */
+    unsigned bin;   /* which of the sizes that is */
+    size_t charged; /* what it takes of the heap's limit: the size of its block, or of the last one */
+    bool cold;      /* it is spare, and the OS has its memory back */
+    bool guarded;   /* a page lies before its memory, and one behind, that nobody can touch */
+    uint8_t colour;
     uint32_t checksum;      /* hardened heaps: of the block that was freed last */
     size_t freed_size;      /* the size of that block; 0: there is none */
     struct fli_link link;   /* on a list: of its bin, of unused extents or of deferred ones */

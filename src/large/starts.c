@@ -13,23 +13,22 @@ FLI_COLD static void *make_node(FLI_ATOMIC(void *) * slot)
     return node;
 }
 
-/* Makes the nodes that an address has none of yet. */
-FLI_COLD static void make_nodes(struct fli_starts *starts, uintptr_t key)
+/* The slot of an address in a leaf; makes the nodes that are missing. NULL if memory is refused. */
+FLI_COLD static FLI_ATOMIC(void *) * make_slot(struct fli_starts *starts, uintptr_t key)
 {
     FLI_ATOMIC(void *) *slot = &starts->root;
-    for (unsigned level = FLI_STARTS_LEVELS; level-- > 0 && slot != NULL;)
-        slot = fli_starts_step(slot, key, level) != NULL || make_node(slot) != NULL
-                   ? fli_starts_step(slot, key, level)
-                   : NULL;
+    for (unsigned level = FLI_STARTS_LEVELS; level-- > 0 && slot != NULL;) {
+        struct fli_starts_node *node = fli_starts_node_at(slot);
+        slot = fli_starts_step(node != NULL ? node : make_node(slot), key, level);
+    }
+    return slot;
 }
 
 bool fli_starts_enter(struct fli_starts *starts, const void *start, struct fli_extent *extent)
 {
     FLI_ATOMIC(void *) *slot = fli_starts_slot(starts, start);
-    if (slot == NULL && (uintptr_t)start >> FLI_STARTS_ADDRESS_BITS == 0) {
-        make_nodes(starts, (uintptr_t)start);
-        slot = fli_starts_slot(starts, start);
-    }
+    if (slot == NULL && (uintptr_t)start >> FLI_STARTS_ADDRESS_BITS == 0)
+        slot = make_slot(starts, (uintptr_t)start);
     if (slot == NULL)
         return false;
     /* L3: release, pairs with L4: the extent's record can be read. */

@@ -46,10 +46,9 @@ static inline struct fli_starts_node *fli_starts_node_at(FLI_ATOMIC(void *) * sl
     return (struct fli_starts_node *)fli_load_acquire(slot);
 }
 
-/* The slot for an address in the node at a slot, `level` levels above the leaves. NULL if there is no node. */
-static inline FLI_ATOMIC(void *) * fli_starts_step(FLI_ATOMIC(void *) * slot, uintptr_t address, unsigned level)
+/* The slot for an address in a node, `level` levels above the leaves. NULL if there is no node. */
+static inline FLI_ATOMIC(void *) * fli_starts_step(struct fli_starts_node *node, uintptr_t address, unsigned level)
 {
-    struct fli_starts_node *node = fli_starts_node_at(slot);
     unsigned shift = FLI_STARTS_PAGE_BITS + level * FLI_STARTS_SLOT_BITS;
     return FLI_LIKELY(node != NULL) ? &node->slots[address >> shift & (FLI_STARTS_SLOTS - 1)] : NULL;
 }
@@ -60,7 +59,7 @@ static inline FLI_ATOMIC(void *) * fli_starts_slot(struct fli_starts *starts, co
     uintptr_t key = (uintptr_t)address;
     FLI_ATOMIC(void *) *slot = FLI_LIKELY(key >> FLI_STARTS_ADDRESS_BITS == 0) ? &starts->root : NULL;
     for (unsigned level = FLI_STARTS_LEVELS; level-- > 0 && slot != NULL;)
-        slot = fli_starts_step(slot, key, level);
+        slot = fli_starts_step(fli_starts_node_at(slot), key, level);
     return slot;
 }
 

@@ -199,7 +199,12 @@ static void begin_large(void)
 {
     limit.most = SIZE_MAX;
     fli_large_init(&large, &limit);
-    MUST(fli_large_alloc(&large, 0, 1 << 20, false) != NULL); /* the next one probably needs no new node */
+    uintptr_t block = (uintptr_t)fli_large_alloc(&large, 0, 1 << 20, false) & -(uintptr_t)(1 << 20);
+    MUST(block != 0);
+    /* Makes the nodes around it, so that the next one needs none. */
+    for (uintptr_t address = block - (1 << 30); address < block + (1 << 30); address += 1 << 23)
+        if (address >> 20 != block >> 20)
+            MUST(fli_starts_enter(&large.starts, (void *)address, NULL));
 }
 
 static void make_large(void)
