@@ -69,12 +69,12 @@ struct fli_home_class {
 };
 
 struct fli_home {
-    FLI_ATOMIC(uint32_t) lock;              /* 0: free; else as the word of a lock (base/lock.h) */
-    FLI_ATOMIC(bool) away;                  /* its slabs may be adopted though they are partly free */
-    FLI_PLAIN(bool) vacant;                 /* under the lock of the homes */
-    FLI_PLAIN(uint16_t) processor;          /* where its last thread left it; under the same lock */
-    FLI_PLAIN(struct fli_home *) next;      /* constant once entered */
-    FLI_PLAIN(struct fli_home *) looked_at; /* the home last looked at for a slab to adopt, or NULL */
+    FLI_ATOMIC(uint32_t) lock;                /* 0: free; else as the word of a lock (base/lock.h) */
+    FLI_ATOMIC(bool) away;                    /* its slabs may be adopted though they are partly free */
+    FLI_PLAIN(uint16_t) processor;            /* where its last thread left it; under the lock of the homes */
+    FLI_PLAIN(struct fli_home *) next;        /* constant once entered */
+    FLI_PLAIN(struct fli_home *) next_vacant; /* on the list of vacant homes; under the lock of the homes */
+    FLI_PLAIN(struct fli_home *) looked_at;   /* the home last looked at for a slab to adopt, or NULL */
     struct fli_rack rack;
     FLI_PLAIN(uint8_t) first[FL_CLASS_COUNT]; /* blocks that its thread has had from shared slabs since it flushed */
     uint8_t uncounted;                        /* the next six are its thread's, where memory is scarce: allowance.h */

@@ -55,22 +55,25 @@ static uint16_t processor_here(void)
     return FLI_MODEL ? 0 : (uint16_t)fli_os_processor();
 }
 
-/* Finds a vacant home, if it can one whose last thread left it on this processor, whose caches may still have it. */
-static struct fli_home *find_vacant_locked(struct fli_homes *homes)
+/* Takes a vacant home, if it can one whose last thread left it on this processor, whose caches may still have it. */
+static struct fli_home *take_vacant_locked(struct fli_homes *homes)
 {
     fli_assert_held(&homes->lock);
-    struct fli_home *vacant = NULL;
-    unsigned here = processor_here(), looks = 0;
-    for (struct fli_home *home = fli_homes_first(homes); home != NULL && looks < VACANT_LOOKED_AT;
-         home = home->next) {
-        if (!home->vacant)
-            continue;
-        if (home->processor == here)
-            return home;
-        if (looks++ == 0)
-            vacant = home;
+    FLI_PLAIN(struct fli_home *) *place = &homes->vacant;
+    FLI_PLAIN(struct fli_home *) *chosen = place;
+    unsigned here = processor_here();
+    for (unsigned looks = 0; *place != NULL && looks < VACANT_LOOKED_AT; looks++) {
+        struct fli_home *home = *place;
+        if (home->processor == here) {
+            chosen = place;
+            break;
+        }
+        place = &home->next_vacant;
     }
-    return vacant;
+    struct fli_home *home = *chosen;
+    if (home != NULL)
+        *chosen = home->next_vacant;
+    return home;
 }
 
 static struct fli_home *create_locked(struct fli_homes *homes)
@@ -92,11 +95,10 @@ static struct fli_home *create_locked(struct fli_homes *homes)
 struct fli_home *fli_homes_enter(struct fli_homes *homes)
 {
     fli_lock(&homes->lock);
-    struct fli_home *home = find_vacant_locked(homes);
+    struct fli_home *home = take_vacant_locked(homes);
     if (home == NULL)
         home = create_locked(homes);
     if (home != NULL) {
-        home->vacant = false;
         fli_home_forget_first(home);
         fli_store_hint(&home->away, false);
     }
@@ -109,8 +111,9 @@ void fli_homes_leave(struct fli_homes *homes, struct fli_home *home)
     uint16_t here = processor_here();
     fli_lock(&homes->lock);
     fli_store_hint(&home->away, true);
-    home->vacant = true;
     home->processor = here;
+    home->next_vacant = homes->vacant;
+    homes->vacant = home;
     fli_unlock(&homes->lock);
 }
 

@@ -4,8 +4,8 @@
  *
  *     free_slabs = sum over all homes of the slabs on their lists FLI_HOME_FREE
  *
- * The list of homes only grows. A vacant home stays on it until the next thread moves in. Any thread may walk the
- * list; the lock of the homes guards `vacant` and the growth of the list.
+ * The list of homes only grows, and any thread may walk it. A vacant home is on a second list, too, until the next thread
+ * moves in. The lock of the homes guards that list and the growth of the first one.
  */
 #ifndef FLI_HOMES_H
 #define FLI_HOMES_H
@@ -22,6 +22,7 @@ struct fli_homes {
     unsigned shared_from;                          /* with so many homes, threads get first blocks there; constant */
     FLI_ON_OWN_LINE struct fli_mutex lock;         /* guards which thread lives in which home, and what follows */
     FLI_ATOMIC(unsigned) count;                    /* of all homes */
+    FLI_PLAIN(struct fli_home *) vacant;           /* a list through `next_vacant`, the one left last first */
 };
 
 /* Where memory `is_scarce`, threads share slabs as soon as there are two. */
