@@ -16,9 +16,10 @@
  * So threads that come first, and sleep, leave the base to those that come later, as far as these are not more than 200.
  *
  * A magazine that gets into a cache without blocks has room for a 32nd of what is left, a block at least; but in a heap
- * with a limit for no more than 1 KiB at first, and for the capacity of its class at most. As long as more is left to the thread than it holds, each
- * eighth exchange makes one larger, up to twice as large: so a thread that sleeps after a few calls holds little. As long as
- * it has not the full capacity, a magazine is the only one of its cache, and grows in its place.
+ * with a limit for no more than 1 KiB at first, and for the capacity of its class at most. As long as more is left to the
+ * thread than it holds, each eighth exchange makes one larger, up to twice as large: so a thread that sleeps after a few
+ * calls holds little. As long as it has not the full capacity, a magazine is the only one of its cache, and grows in its
+ * place.
  *
  * Where less than a block is left, a cache has no magazine: each free gives its block away, and each allocation fetches
  * one (single.h). Each 32nd call that comes to less room than it could use takes the magazines of another class of the
