@@ -44,7 +44,7 @@ STREAMS = [
     ("caller_free_sized", lambda counts: 20, 17.3),
     ("caller_free_deferred", lambda counts: 2 * counts["caller_free_sized"], 11.3),
     ("caller_dealloc_deferred", lambda counts: 2 * counts["caller_free_sized"], 13.3),
-    ("caller_destroy", lambda counts: 130, 118.5),
+    ("caller_destroy", lambda counts: 130, 118.6),
     ("caller_queue", lambda counts: counts["caller_destroy"], 85.2),
     ("caller_run_pending", lambda counts: 2 * counts["caller_destroy"] - counts["caller_queue"], 106.8),
 ]
