@@ -202,14 +202,15 @@ struct fl_header_word {
 
 #define FL_HEADER_WORDS_MAX 8 /* the most words of a header that the library clears */
 
-/* How a dead object may be linked by a word of its header while memory is refused (FL_TYPE_HAS_WORDS), though stale
- * readers look at the word: 8 bytes, which the library stores at once. The 8 bytes behind it are the address of the type,
- * in every object. Readers take an object for dead while the word is as the two fields in the middle say. */
+/* Says how a word of the header links a dead object while memory is refused (FL_TYPE_HAS_WORDS), though stale readers
+ * look at that word. It has 8 bytes, and each store of the library writes all of them. The 8 bytes behind it are the
+ * address of the type, in every object. Readers must take an object for dead in two cases: where the bits of the word
+ * that are not in `bits` are those of `others`, and where the word is `after`. */
 struct fl_header_link {
-    uint64_t bits;   /* those that the library may use, at least 48. 0: objects are not linked by their header */
-    uint64_t others; /* the rest of the word while an object is linked. Readers heed nothing else */
-    uint64_t after;  /* the word when the object's turn has come */
-    uint32_t offset; /* where the word is, a multiple of 8; `words_offset` of a type names it */
+    uint64_t bits;   /* hold the link: at least 48 bits. 0: objects are not linked by their header */
+    uint64_t others; /* the other bits of the word while an object is linked; none of `bits` */
+    uint64_t after;  /* what the word becomes when the object's callbacks are due */
+    uint32_t offset; /* where the word lies in an object, a multiple of 8. `words_offset` of a type names it */
 };
 
 /* The header of the objects of a heap with stale readers. Stale readers are lock-free readers that may look at an
@@ -221,7 +222,7 @@ struct fl_header {
      * objects keep the inline fast path. */
     uint32_t words;
     struct fl_header_word clear[FL_HEADER_WORDS_MAX]; /* which words these are */
-    struct fl_header_link link;                       /* whether an object may be linked by its header */
+    struct fl_header_link link;                       /* whether and how the header links dead objects */
 };
 
 /* A reader that a grace period has been waiting for. */
@@ -244,12 +245,13 @@ typedef void (*fl_deferred_callback)(struct fl_heap *heap, size_t deferred_bytes
 /* For fl_options.decay_ms: what the heap holds stays until something else takes it. In text it is decay=0. */
 #define FL_DECAY_NEVER 0xffffffffu
 
-/* Whether slabs lie in huge pages, where the OS has them. By default a small heap does not ask for them, nor does one that
- * has slabs of many size classes and few of each. A heap that uses more than 4 MiB densely asks for them everywhere. */
+/* Whether a heap asks the OS for huge pages for its slabs. By default it does not for its first 2 MiB, nor as long as at
+ * least half of its slabs are each the first of a size class for a thread: under such slabs a huge page could be nearly
+ * empty. Once the heap uses more than 4 MiB and has fewer such slabs, it asks for huge pages everywhere. */
 enum fl_huge {
-    FL_HUGE_DEFAULT = 0, /* where they are used densely */
+    FL_HUGE_DEFAULT = 0, /* where it uses much memory densely */
     FL_HUGE_ALWAYS,      /* from the start */
-    FL_HUGE_NEVER        /* not at all: the heap asks for small pages, whatever the OS gives by default */
+    FL_HUGE_NEVER        /* not at all: it asks for small pages, whatever the OS gives by default */
 };
 
 /* Which objects end later, see "Code that runs later". */
@@ -279,7 +281,8 @@ struct fl_options {
      * to half as much, or an eighth of the limit if that is less. All threads together may keep as much as this value in
      * magazines (256 MiB if it is SIZE_MAX), or an eighth of the limit if that is less. Each thread has an equal share, of
      * at most 32 MiB. When threads attach, what others have beyond theirs is given to all. The two magazines of each size
-     * class that a thread uses come on top: at most 256 MiB, all threads together, or a 40th of the limit. */
+     * class that a thread uses come on top. Those of all threads together have room for at most 256 MiB, or for about a
+     * 40th of the limit. */
     size_t retain_bytes;
     /* The most bytes of slabs and large blocks in use. Default: no limit. */
     size_t limit_bytes;
@@ -314,8 +317,9 @@ struct fl_options {
     fl_deferred_callback on_deferred;
     /* Called for a reader that holds a grace period up. Default: a line to stderr. */
     fl_stall_callback on_stall;
-    /* Huge pages for slabs. Where the OS gives them, what a trim has returned stays returned nevertheless: a part of a
-     * huge page goes back, and the rest has small pages until all of it is in use again. */
+    /* Huge pages for slabs. Default FL_HUGE_DEFAULT; in text huge=always or huge=never. Where the OS gives them, what a
+     * trim has returned stays returned nevertheless: a part of a huge page goes back, and the rest has small pages until
+     * all of it is in use again. */
     enum fl_huge huge;
     /* Which objects wait for fl_run_pending, unless their type says otherwise. Default FL_LATER_NONE. */
     enum fl_later later;
@@ -340,8 +344,8 @@ struct fl_options {
  *   - A block above FL_BLOCK_MAX has a page before its memory and one behind it that nobody can touch. What was written
  *     behind it in its last page is reported by the call that frees or resizes it.
  *   - Which block comes next cannot be told from those before. It is a random one of at least half a magazine, which is
- *     127 of blocks up to 64 bytes, 8 of 1 KiB, 4 from 2 KiB on, unless memory is refused. The random numbers come from the OS, through a
- *     generator for each thread (ChaCha with 8 rounds).
+ *     127 of blocks up to 64 bytes, 8 of 1 KiB, 4 from 2 KiB on, unless memory is refused. The random numbers come from
+ *     the OS, through a generator for each thread (ChaCha with 8 rounds).
  *
  * In any heap, blocks lie apart from all that the library knows of them: no header, no link. An overflow runs into other
  * blocks, and behind the last slab into a page that nobody can touch. A free block is never written.
@@ -659,20 +663,21 @@ struct fl_trace {
  *
  * Each handle has to acknowledge, because its inline calls go on without a look. It does so when a call of its thread
  * takes its slow half, or is fl_quiescent or fl_run_pending, which the byte of fl_thread_pending then asks for; that
- * call locks. A handle that is offline, or bound to the calling OS thread, need not. During a heap walk no handle need, nor after fl_heap_fork_stopped, as the world is stopped. While
- * no trace is on, inline calls are as fast as ever. While one is on, they all take their slow halves. Where a callback
- * starts the trace, the call that it is called from may go untold.
+ * call locks. A handle that is offline, or bound to the calling OS thread, need not. No handle need during a heap walk or
+ * after fl_heap_fork_stopped, as the world is stopped. While no trace is on, inline calls are as fast as ever. While one
+ * is on, they all take their slow halves. Where a callback starts the trace, the call that it is called from may go
+ * untold.
  *
  * fork: the trace goes on in the child, also if its start is under way in another thread.
  *
  * Returns 0. Returns -ETIMEDOUT, and the trace is off again, if a handle has not acknowledged within `timeout_ms`
- * milliseconds; -EBUSY if a trace or a profile is on; -EINVAL, reported as misuse, if there is no callback. The struct must not
- * change or go away as long as the heap, since a call of another thread may be about to use it. Any thread. May lock;
- * waits. */
+ * milliseconds; -EBUSY if a trace or a profile is on; -EINVAL, reported as misuse, if there is no callback. The struct
+ * must not change or go away before the heap does, since a call of another thread may be about to use it. Any thread.
+ * May lock; waits. */
 FL_API int fl_trace_start(struct fl_heap *heap, const struct fl_trace *trace, unsigned timeout_ms);
 
-/* Ends a trace; does nothing if none is on, and leaves a profile on. Calls under way in other threads may still be told. Any thread. May
- * lock. */
+/* Ends a trace; does nothing if none is on, and leaves a profile on. Calls under way in other threads may still be told.
+ * Any thread. May lock. */
 FL_API void fl_trace_stop(struct fl_heap *heap);
 
 /* ---- Profile: which code allocates, and what of it is still live. Of all bytes that are allocated, one in
@@ -688,9 +693,9 @@ FL_API void fl_trace_stop(struct fl_heap *heap);
 
 /* Gives the call stack of an allocation: stores at most `max` frames, the innermost first, and returns how many. A frame
  * is a return address, as backtrace() gives it, so that pprof can name the function (the first ones are the library's);
- * or any word that means something to the host, such as the address of a code object. Called for each sample, on the thread that allocates, before the
- * allocation returns, with no lock held. It may allocate and free: what it allocates is not sampled. It may be left by
- * longjmp: then the block stays live, and is no sample. */
+ * or any word that means something to the host, such as the address of a code object. Called for each sample, on the
+ * thread that allocates, before the allocation returns, with no lock held. It may allocate and free: what it allocates is
+ * not sampled. It may be left by longjmp: then the block stays live, and is no sample. */
 typedef size_t (*fl_profile_stack)(void *context, void **frames, size_t max);
 
 struct fl_profile_options {
@@ -1050,8 +1055,8 @@ struct fl_type {
     /* With FL_TYPE_HAS_WORDS: where two words of 8 bytes lie in an object, at a multiple of 8. In a dead object that waits
      * while memory is refused, the first is a link, and the second the address of this descriptor. The callbacks find
      * 0 in the first, and the address in the second. An object whose reference count is followed by its type can name
-     * these: a dead object needs no count. Where stale readers look at the count, the header says how (fl_header.link).
-     * Words of a base serve its subtypes. */
+     * these: a dead object needs no count. Where stale readers look at the count, the header has to say how it may hold a
+     * link (fl_header.link). Words of a base serve its subtypes. */
     uint32_t words_offset;
 
     /* The header of the heap with stale readers where instances live; NULL takes the base's. */
@@ -1089,8 +1094,8 @@ struct fl_type {
  *     FL_TYPE_ANY_KIND;
  *   - a kind without the callback that it needs, both `clear` and `clear_some`, a finalized byte outside the object;
  *   - FL_TYPE_LATER with PLAIN, without words, or with FL_TYPE_AT_ONCE or FL_TYPE_NOT_LATER;
- *   - unknown flags; words outside the object, at no multiple of 8, in the header that stale readers look at (unless
- *     that says how they serve), or with the finalized byte among them.
+ *   - unknown flags; words outside the object, at no multiple of 8, or with the finalized byte among them; words in the
+ *     header that stale readers look at, unless its `link` names them.
  *
  * `error` has `error_size` bytes; it may be NULL if that is 0. Called once per type, by one thread. Wait-free. */
 FL_API int fl_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size);
@@ -1164,7 +1169,9 @@ FL_API void fl_type_free_deferred(struct fl_thread *thread, void *object, const 
  *   - Waiting objects lie in magazines. When memory is refused, an object of a type with FL_TYPE_HAS_WORDS is linked
  *     through its words, and the order is another one. An object without such words is then destroyed where it is
  *     dropped, inside the callback. So chains, trees and arrays of any length die on a small stack, and with
- *     FL_TYPE_HAS_WORDS whether memory can be had or not.
+ *     FL_TYPE_HAS_WORDS whether memory can be had or not. An OS thread that can have no handle, because memory for one is
+ *     refused, links its objects likewise; what is still linked when the thread ends, or on other threads at a fork, is
+ *     never destroyed.
  *   - An object with `clear_some` waits again after each piece, like one that is dropped. So of a list of ten million
  *     objects, only some wait at a time. Where the list finds no place, its next piece follows at once.
  *   - A type with FL_TYPE_AT_ONCE has its objects destroyed where they are dropped, children before their parent's

@@ -59,14 +59,14 @@ struct fl_object {
 };
 
 /* The header for the option `header` of a heap with stale readers, and for the types that live on it. fl_try_incref
- * needs such a heap. The counts of a dead object say that it is dead, so the library clears nothing. They still do while
- * the object is linked through them. */
+ * needs such a heap. The counts of a dead object say that it is dead, so the library clears nothing. They also say so
+ * while the object is linked through them (fl_header.link). */
 extern FL_API const struct fl_header fl_object_header;
 
 /* Makes a type of objects ready, as fl_type_ready. Unless the type has words of its own, or another `header` than
- * fl_object_header, it gets FL_TYPE_HAS_WORDS: a dead object that waits needs no counts. Returns what fl_type_ready does. Returns -EINVAL, too,
- * with a message that names the type, for a size below the 16 bytes of the header, and for words or a finalized byte
- * that overlap the header. Called once per type, by one thread. Wait-free. */
+ * fl_object_header, it gets FL_TYPE_HAS_WORDS: a dead object that waits needs no counts. Returns what fl_type_ready
+ * does. Returns -EINVAL, too, with a message that names the type, for a size below the 16 bytes of the header, and for
+ * words or a finalized byte that overlap the header. Called once per type, by one thread. Wait-free. */
 FL_API int fl_object_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size);
 
 /* ---- Constructed objects
@@ -95,9 +95,9 @@ FL_API int fl_object_type_ready(struct fl_type *type, const struct fl_type *base
  *   - In the child of a fork, the forking thread keeps what it kept. What other threads kept is left to the heap, as
  *     what they had pending: the next fl_run_pending of any handle clears it.
  *   - A kept object is dead. A heap walk and a census do not see it, and fl_block_at says FL_BLOCK_FREE. A trace is
- *     told of it when its block is freed; to a profile, this and its parts are until then the live samples that they
- *     were when they were made. The parts are blocks of their own, which are live: a collector that would free what it
- *     does not reach evicts first. fl_heap_stats counts the object's block as live; fl_heap_object_stats tells how many
+ *     told of it when its block is freed. Samples that a profile has taken of the block and of the parts stay live until
+ *     these are freed. The parts are blocks of their own, which are live: a collector that would free what it does not
+ *     reach evicts first. fl_heap_stats counts the object's block as live; fl_heap_object_stats tells how many
  *     are kept.
  *
  * The callbacks are called as those of fl_dealloc, and may be left as these. An object whose `reset` or `clear` was
@@ -145,7 +145,8 @@ FL_API int fl_constructed_type_ready(struct fl_constructed_type *type, const str
 /* Allocates an object with one reference, which the caller has. Its contents behind the header are unspecified, unless
  * the type is a constructed one. In its slow half, and where no constructed object is kept, it first merges what was
  * handed to the thread, as fl_merge: then callbacks of dead objects run. Returns NULL with errno ENOMEM, or EINVAL
- * after misuse: its slow half tells of a heap whose objects have another layout. Called by the handle's thread. Progress as fl_type_alloc, beside what `construct` and `renew` do. */
+ * after misuse. To call it on a heap whose objects have another layout is misuse, which only the slow half reports. Called
+ * by the handle's thread. Progress as fl_type_alloc, beside what `construct` and `renew` do. */
 FL_INLINE struct fl_object *fl_object_alloc(struct fl_thread *thread, const struct fl_type *type);
 
 /* Makes an object with one reference of a block that the host has allocated for the type, as by fl_type_alloc_sized.
@@ -154,9 +155,9 @@ FL_INLINE void fl_object_init(struct fl_thread *thread, struct fl_object *object
 
 /* Takes a reference. The caller has one, or borrows one from somebody who keeps it until this returns. When the owner's
  * 16 bits are full, half of them move to the shared count. When that is full, the object becomes immortal, which
- * fl_heap_object_stats counts. To take one of a dead object is misuse, and the call does nothing: every build reports it
- * of the owner, checked ones of other threads, too. Called by the handle's thread. Wait-free for the owner, else
- * lock-free. */
+ * fl_heap_object_stats counts. To take one of a dead object is misuse. A call that notices this reports it, and does
+ * nothing else: in checked builds every call, in others only the owner's, and not if the object's counts were merged.
+ * Called by the handle's thread. Wait-free for the owner, else lock-free. */
 FL_INLINE void fl_incref(struct fl_thread *thread, struct fl_object *object);
 
 /* Drops a reference that the caller has. The last one deallocates the object as fl_dealloc does: callbacks may run. For
@@ -254,8 +255,9 @@ struct fl_object_layout {
 FL_API int fl_heap_set_object_layout(struct fl_heap *heap, const struct fl_object_layout *layout, char *error,
                                      size_t error_size);
 
-/* fl_object_type_ready for types whose objects have the layout. Words that a dead object needs while it waits may lie
- * where the counts are only if the type follows these. */
+/* fl_object_type_ready for types whose objects have the layout. Where the type follows the counts, and these lie at a
+ * multiple of 8, both serve as the words of a dead object (FL_TYPE_HAS_WORDS), unless stale readers look at them through
+ * another `header` than fl_object_header. In other layouts the words may overlap neither. */
 FL_API int fl_object_layout_type_ready(struct fl_type *type, const struct fl_type *base,
                                        const struct fl_object_layout *layout, char *error, size_t error_size);
 

@@ -240,8 +240,8 @@ FL_PY_API struct fl_py_type *fl_py_type_new(size_t size, enum fl_dealloc_kind ki
 /* Puts a finished type on Freelane that allocates with tp_alloc and keeps its own tp_dealloc: as a LEGACY type. Replaces
  * tp_alloc and tp_free, and makes the type ready. Called where the module is executed, before any object or subtype of
  * the type exists. The flags are FL_PY_IMMORTAL, FL_PY_UNWRAPPED and FL_PY_CYTHON; the others are found in the type. Types
- * of the same name, size, flags and tp_dealloc share a declaration, as those of a module that is executed again. May lock, and
- * may run Python code.
+ * of the same name, size, flags and tp_dealloc share a declaration, as those of a module that is executed again. May
+ * lock, and may run Python code.
  *
  * Returns 0, or -1 with the type as it was and one of the exceptions of the functions above. */
 FL_PY_API int fl_py_type_adopt(PyTypeObject *type, unsigned flags);
@@ -337,8 +337,8 @@ FL_PY_API void *fl_py_memory_realloc(void *memory, size_t old_size, size_t size)
 
 /* Makes room in the calling thread for the next `count` references that it queues in this interpreter (8 bytes each). The
  * room lasts until it has queued as many, whatever runs in between: collections and fl_py_run_later leave it. Of several
- * calls the one that asks for most counts, not their sum. Called after the first fl_py_type_ready, where any code may run. Returns 0, or -1 with one of these
- * exceptions:
+ * calls the one that asks for most counts, not their sum. Called after the first fl_py_type_ready, where any code may
+ * run. Returns 0, or -1 with one of these exceptions:
  *
  *     MemoryError   no memory can be had
  *     RuntimeError  no type is ready yet */

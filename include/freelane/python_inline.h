@@ -667,8 +667,8 @@ FL_INLINE void fl_py_destroy_legacy(const struct fl_py_type *self, PyObject *obj
 }
 
 /* Deallocates an object of the exact type of a kind other than PLAIN. The OS thread stays the same meanwhile, and finds its
- * caches in the same place. If it is recalled meanwhile, its cache takes the object all the same, and is emptied later. `looked`
- * is that of fl_py_end_gc. */
+ * caches in the same place. If it is recalled meanwhile, its cache takes the object all the same, and is emptied later.
+ * `looked` is that of fl_py_end_gc. */
 FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object, const struct fl_py_current *at,
                              struct fl_py_thread *thread, bool looked)
 {
