@@ -11,10 +11,11 @@
  *
  *     0 <= offset + size <= mapped        size = 0: there is no live block
  *
- * If all blocks began at pages, the first words of all pages of all blocks would have to lie in the same few lines of a
+ * If all blocks began at pages, the first words of all pages of all blocks would compete for the same few lines of a
  * cache. So each extent has a colour, which says how far behind its start a block begins (Bonwick, The Slab Allocator,
- * 1994). The offset is less than a page, so a block's page tells its extent. Blocks of hardened heaps, and those that are
- * to be aligned to more, have none.
+ * 1994). The offset is less than a page, so a block's page tells its extent. It is a multiple of FLI_EXTENT_ALIGNMENT, to
+ * which all large blocks are aligned. It is 0 for blocks of hardened heaps, for those that are to be aligned to more, and
+ * for those too large to be kept.
  *
  * `mapped` is one of eight sizes to each doubling, like the sizes of blocks in slabs. So an extent can serve blocks of
  * different sizes one after another, and a block that grows a little can stay in it.
@@ -43,8 +44,8 @@ enum {
     FLI_EXTENT_BINS = (FLI_EXTENT_KEPT_LOG2 - FLI_EXTENT_FIRST_LOG2) << FLI_EXTENT_STEPS_LOG2
 };
 
-/* Offsets of blocks: multiples of FLI_EXTENT_ALIGNMENT, less than a page. The offset of a block below FLI_EXTENT_WIDE
- * bytes takes no more pages than the block. For larger ones, another page is little. */
+/* Offsets of blocks: multiples of FLI_EXTENT_ALIGNMENT, less than a page. A block below FLI_EXTENT_WIDE bytes takes no
+ * further page for its offset. A larger one may take one more, which is little beside it. */
 enum {
     FLI_EXTENT_PAGE = 4096,
     FLI_EXTENT_COLOURS = 16,
@@ -137,7 +138,7 @@ static inline size_t fli_extent_play(size_t size)
     return size <= (size_t)1 << FLI_EXTENT_KEPT_LOG2 ? FLI_EXTENT_PAGE - FLI_EXTENT_ALIGNMENT : 0;
 }
 
-/* The offset that the extent's colour means, where the largest is `play`. */
+/* The offset that the extent's colour stands for, where `play` is the largest. */
 static inline uint16_t fli_extent_offset(const struct fli_extent *extent, size_t play)
 {
     size_t choices = play / FLI_EXTENT_ALIGNMENT + 1;
@@ -162,7 +163,8 @@ bool fli_extent_resize(struct fli_extent *extent, size_t mapped);
  * was. */
 bool fli_extent_move(struct fli_extent *extent, char *target, size_t mapped);
 
-/* Tells AddressSanitizer that `size` bytes from the offset on are a block; 0: there is no block. */
+/* Tells tools that look at memory (base/sanitizer.h) that `size` bytes from the offset on are a block; 0: there is no
+ * block. */
 FLI_COLD void fli_extent_show(const struct fli_extent *extent, size_t size);
 
 #endif

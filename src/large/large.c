@@ -149,7 +149,7 @@ static inline __attribute__((always_inline)) void *alloc(struct fli_large *large
     return zeroed && !is_zero ? memset(block, 0, size) : block;
 }
 
-/* The largest offset of a block. In a hardened heap a block ends as near as it can to the page that nobody can touch. */
+/* The largest offset of a block. 0 in a hardened heap, where pages that nobody can touch lie close around a block. */
 static inline size_t play_for(const struct fli_large *large, size_t size)
 {
     return FLI_LIKELY(large->hardened == NULL) ? fli_extent_play(size) : 0;
@@ -172,7 +172,7 @@ void *fli_large_alloc_page(struct fli_large *large, unsigned shard, size_t size,
 
 /* ---- Ending a block's life. */
 
-/* The extent whose block begins at an address, or did, or NULL. Any address. */
+/* The extent whose block begins at the address, or whose last one did; NULL if there is none. Any address. */
 static inline struct fli_extent *find(struct fli_large *large, const void *block)
 {
     struct fli_extent *extent = fli_starts_find(&large->starts, block);
@@ -196,8 +196,8 @@ static enum fli_large_result judge(size_t found, bool sized, size_t size, size_t
     return sized && size != found ? FLI_LARGE_WRONG_SIZE : FLI_LARGE_DONE;
 }
 
-/* Takes an extent in hand whose block has the size, or was deferred with it. Returns false, and `*size` is another one
- * now, if not. */
+/* Takes an extent in hand if the size of its block is `*size`; marks it as deferred if the block `waits`. If not, returns
+ * false, and stores the size that it has in `*size`. */
 static inline bool take_in_hand(struct fli_extent *extent, size_t *size, bool waits)
 {
     /* E6: acquire, pairs with E5. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Blocks above FL_BLOCK_MAX, for the slow halves of api/. Each has an extent, a separate mapping from the OS
- * (extent.h). A thread finds the extent by the block's address, without a lock (starts.h), and so recognises foreign
+ * (extent.h). A thread finds the extent by the block's page, without a lock (starts.h), and so recognises foreign
  * pointers. The extents of freed blocks are kept for later blocks, up to a bound (spare.h).
  *
  *     extents with memory  = live + deferred + spare + in hand
@@ -39,7 +39,7 @@ struct fli_large_shard {
 
 struct fli_large {
     struct fli_limit *limit;
-    bool is_shown;              /* a tool is told which memory is a block (base/watch.h) */
+    bool is_shown;              /* tools are told which memory is a block (base/watch.h); constant */
     struct fli_slabs *hardened; /* where a hardened heap has its key and notes what it finds; NULL in others */
     struct fli_starts starts;
     FLI_ATOMIC(struct fli_extent *) made; /* all extents */
@@ -91,7 +91,7 @@ void *fli_large_alloc_page(struct fli_large *large, unsigned shard, size_t size,
 enum fli_large_result fli_large_free(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual);
 
 /* The most frequent case: frees a live block of `size` bytes. Returns false, and changes nothing, if there is no such
- * block, or the heap is hardened: then fli_large_free tells. */
+ * block, or the heap is hardened: then fli_large_free says what is wrong, or frees it. Not for real-time threads. */
 bool fli_large_free_quickly(struct fli_large *large, void *block, size_t size);
 
 /* Does the same for a real-time thread: returns nothing to the OS. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The number of large blocks, and fli_large_check: what fl_heap_check verifies of them. No other thread works on the
- * extents during a check, so its atomics are relaxed.
+ * Counting large blocks, and fli_large_check: what fl_heap_check verifies of them. No other thread works on the extents
+ * during a check, so its atomics are relaxed.
  */
 #include "base/check.h"
 #include "large/supply.h"

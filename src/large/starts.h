@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A table that tells which extent starts at an address. The supply enters extents (supply.h); each call that is given a
- * large block finds its extent here. The table has three levels, each indexed by 12 bits of a page's number, for
- * addresses of 48 bits. All threads read and write it without a lock. A node is a separate mapping, so its pages take
- * no memory until they are written. Nodes live as long as the table.
+ * A table that tells which extent starts at a page. The supply enters extents (supply.h). Each call that is given a large
+ * block finds its extent here: a block begins in the first page of its extent (extent.h). The table has three levels, each
+ * indexed by 12 bits of a page's number, for addresses of 48 bits. All threads read and write it without a lock. A node is a
+ * separate mapping, so its pages take no memory until they are written. Nodes live as long as the table.
  *
  *     address    47 .. 36    35 .. 24    23 .. 12
  *                root ─────> node ─────> leaf ─────> extent
@@ -63,7 +63,7 @@ static inline FLI_ATOMIC(void *) * fli_starts_slot(struct fli_starts *starts, co
     return slot;
 }
 
-/* The extent that was entered at the page of the address, or NULL. Any address. Wait-free. */
+/* The extent that was entered at the page in which the address lies, or NULL. Any address. Wait-free. */
 static inline struct fli_extent *fli_starts_find(struct fli_starts *starts, const void *address)
 {
     FLI_ATOMIC(void *) *slot = fli_starts_slot(starts, address);

@@ -298,8 +298,8 @@ static bool charge_for(struct fli_large *large, struct fli_extent *extent, size_
     return realtime ? fli_supply_charge(large, extent, size) : fli_supply_charge_hard(large, extent, size);
 }
 
-/* Maps memory of `size` bytes for an extent without any, and enters it in the table. If the OS refuses, gives up spare extents
- * first; not for a real-time thread. */
+/* Maps memory for `size` bytes for an extent without any, and enters it in the table. If the OS refuses, gives up spare
+ * extents first; not for a real-time thread. */
 static bool map(struct fli_large *large, struct fli_extent *extent, size_t size, bool realtime)
 {
     if (!fli_extent_map(extent, size) &&

@@ -18,7 +18,7 @@ static inline struct fli_large_shard *fli_supply_shard_of(struct fli_large *larg
     return &large->shards[fli_load_hint(&extent->shard)];
 }
 
-/* fli_extent_show, where a tool asks. */
+/* Does fli_extent_show if a tool is to be told. */
 static inline void fli_supply_show(const struct fli_large *large, struct fli_extent *extent, size_t size)
 {
     if (FLI_UNLIKELY(large->is_shown))

@@ -2,7 +2,7 @@
 #include "memory/huge.h"
 #include "memory/idle.h"
 
-/* Slabs are sparse if such a part of them, or more, are lone. A heap of so many chunks may have grown. */
+/* A heap is sparse if a half of its slabs, or more, are lone. One of so many chunks may have grown. */
 enum { SPARSE_PART = 2, GROWN_CHUNKS = 2 };
 
 static bool is_sparse(const struct fli_slabs *slabs)
@@ -15,7 +15,7 @@ static void advise(struct fli_slabs *slabs, uint32_t chunk, bool huge)
     fli_os_advise_huge(fli_idle_chunk_start(slabs, chunk), FLI_CHUNK_BYTES, huge);
 }
 
-/* Asks for huge pages in the first chunks, but not in those of which slabs were cold. */
+/* Asks for huge pages in the first chunks, except those of which slabs have been cold. */
 static void grow(struct fli_slabs *slabs)
 {
     slabs->has_grown = true;

@@ -6,11 +6,11 @@
  * take it, because it is locked, the cold slab is a kept one, too. A kept slab does not count toward the heap's limit.
  * Statistics count its memory, and the next trim tries again to return it.
  *
- * A chunk is 2 MiB of slabs, the size of a huge page; which chunks lie in huge pages, huge.h tells.
+ * A chunk is 2 MiB of slabs, the size of a huge page. huge.h says which chunks may lie in huge pages.
  *
  * A chunk has small pages while some of its slabs are cold and others are not. With a huge page, the OS could bring
- * back memory that was returned. When a whole chunk is cold, the first use of a slab brings memory for all, so all
- * become warm at once. Cold slabs are taken lowest address first.
+ * back memory that was returned. When a whole chunk is cold that may lie in a huge page, the first use of a slab brings
+ * memory for all, so all become warm at once. Cold slabs are taken lowest address first.
  *
  * Slabs of one home and class that follow each other in memory are used in that order (pool/home.h), and a processor
  * fetches ahead what a program walks through in equal steps. So who takes a slab names the one that it wants, the

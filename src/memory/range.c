@@ -95,8 +95,8 @@ static void lay_out(struct fli_range *range, struct fli_region *parts, char *bas
         at += reserved;
     }
     char *table = parts[FLI_RANGE_TABLE].base;
-    /* With huge pages, the OS could bring back what a trim has returned. What is never used stays as the slabs are, and
-     * takes no mapping of its own. */
+    /* With huge pages, the OS could bring back what a trim has returned. Parts before the first one that is used get no
+     * advice: so they share a mapping with the slabs that are not committed. */
     char *used = parts[first_used(kind)].base;
     fli_os_advise_huge(used, (size_t)(at - used), false);
     range->base = base;

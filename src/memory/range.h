@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Ranges: the address space of a heap's slabs. Behind the slabs of a range lies what is known of them:
+ * Ranges: the address space of a heap's slabs. Behind the slabs of a range lies what is known of them, in this order:
  *
- *     the slabs                     their marks, their states  their table
+ *     the slabs                     their marks, and states    their table
  *     +-------------+----------+-+  +-------+-------------+    +---------+--------+-------+---------+
- *     | committed   | reserved |G|  | rows  | reserved    |    | classes | chunks | rows  |reserved |
+ *     | committed   | reserved |G|  | used  | reserved    |    | classes | chunks | rows  |reserved |
  *     +-------------+----------+-+  +-------+-------------+    +---------+--------+-------+---------+
  *
  *     classes    a byte per slab: its size class, 0 if it has none; readable from the start
@@ -85,7 +85,7 @@ struct fli_ranges {
     struct fli_region parts[FLI_RANGES_MOST][FLI_RANGE_PARTS];
 };
 
-/* Bytes of address space for the metadata of `span` bytes of slabs, with the page before it. */
+/* Bytes of address space for the metadata of `span` bytes of slabs, with the guard page before it. */
 size_t fli_range_metadata_bytes(size_t span, bool hardened);
 
 /* Lays the first range out: `span` bytes of slabs at `base`, and their metadata right behind them. It consists of whole

@@ -110,8 +110,8 @@ struct fli_slabs {
 
     /* Constant once made. */
     struct fli_limit *limit;
-    bool huge_pages;           /* are asked for */
-    bool huge_at_once;         /* for the first chunk, too */
+    bool huge_pages;           /* are asked for (huge.h) */
+    bool huge_at_once;         /* from the start, for the first chunk, too */
     bool small_pages;          /* are asked for everywhere */
     bool strict;               /* the OS counts memory that could be written: cold chunks are withdrawn */
     bool defers;               /* blocks can be deferred */
@@ -131,8 +131,8 @@ struct fli_slabs {
     uint32_t kept_count;
     uint32_t skipped_count;            /* of them, those that were never in use */
     uint32_t lowest_cold;              /* no chunk before this one has cold slabs */
-    uint32_t lone_count;               /* slabs that were the first of their class at their home */
-    uint32_t small_chunks;             /* so many chunks begin with small pages (huge.h) */
+    uint32_t lone_count;               /* how often a slab was begun as the first of its class at a home */
+    uint32_t small_chunks;             /* so many first chunks began with small pages (huge.h) */
     bool has_grown;                    /* huge pages were asked for in these, too */
     FLI_ATOMIC(uint32_t) retired;      /* written under the lock */
     FLI_ATOMIC(uint64_t) begun;        /* how often an idle slab was given a class; likewise */

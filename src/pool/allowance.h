@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
  * What caches may hold where memory is scarce. Nobody can take what an online thread has in its caches: it may sleep. So
- * all caches of such a heap together have room for a small part of the limit, and the magazines of a thread become smaller
- * as there are more threads and as it uses more classes.
+ * all caches of such a heap together have a bound, `most`, and the magazines of a thread become smaller as there are more
+ * threads and as it uses more classes.
  *
- * Memory is scarce in a heap with a limit. In another it becomes so, for good, when it has so many threads that all their
- * caches, if full, could hold more than `most`. These may have been full until then: so all caches hold at most twice that.
+ * Memory is scarce in a heap with a limit. In another heap it becomes scarce, for good, when there are so many threads that
+ * their caches, if all were full, would hold more than `most`. Those of the threads before may be full then. So all caches
+ * of such a heap hold at most twice `most`.
  *
  *     most = limit / 40, or 128 MiB if there is none; base = most / 400, share = most / threads
  *     held by a thread = sum over the magazines of its caches of their room * bytes of a block
@@ -15,11 +16,10 @@
  *
  * So threads that come first, and sleep, leave the base to those that come later, as far as these are not more than 200.
  *
- * A magazine that gets into a cache without blocks has room for a 32nd of what is left, a block at least; but in a heap
- * with a limit for no more than 1 KiB at first, and for the capacity of its class at most. As long as more is left to the
- * thread than it holds, each eighth exchange makes one larger, up to twice as large: so a thread that sleeps after a few
- * calls holds little. As long as it has not the full capacity, a magazine is the only one of its cache, and grows in its
- * place.
+ * A magazine that gets into a cache without blocks has room for a 32nd of what is left, at least for one block and at most
+ * for the capacity of its class; in a heap with a limit, at first for no more than 1 KiB. As long as more is left to the
+ * thread than it holds, each eighth exchange makes a magazine larger, up to twice as large: so a thread that sleeps after a
+ * few calls holds little. A magazine below the capacity is the only one of its cache, and grows in its place.
  *
  * Where less than a block is left, a cache has no magazine: each free gives its block away, and each allocation fetches
  * one (single.h). Each 32nd call that comes to less room than it could use takes the magazines of another class of the
@@ -29,8 +29,8 @@
  * In a crowd a thread begins slabs of its own only when it needs a quarter of one. Few blocks in a cache would keep a slab
  * from all other classes.
  *
- * In a heap without a limit up to half of the base more may be counted as beyond than is lent to a thread: so it need not
- * write what all threads share at each exchange.
+ * In a heap without a limit, what is counted as beyond of a thread may be too much by up to half of the base. So the thread
+ * does not write the shared word at each exchange.
  *
  * What is lent to a thread is noted when a magazine gets into a cache or leaves it. Where that is not noted, for what a
  * real-time thread does and what is set aside, it is counted now and then. Two threads may be lent something at the same
@@ -49,7 +49,7 @@
  * before it begins a slab of its own. */
 enum { FLI_ALLOWANCE_CROWDED = 128 << 10, FLI_ALLOWANCE_TRIES = 16 };
 
-/* Whether memory is scarce. May become true at any time: no magazine is too large for what follows. */
+/* Whether memory is scarce. May become true at any time: what follows copes with magazines that were filled before. */
 static inline bool fli_allowance_is_scarce(const struct fli_backing *backing)
 {
     return !FLI_MODEL && FLI_UNLIKELY(fli_load_hint(&backing->allowance.is_scarce));

@@ -77,7 +77,7 @@ struct fli_home {
     FLI_PLAIN(struct fli_home *) looked_at;   /* the home last looked at for a slab to adopt, or NULL */
     struct fli_rack rack;
     FLI_PLAIN(uint8_t) first[FL_CLASS_COUNT]; /* blocks that its thread has had from shared slabs since it flushed */
-    uint8_t uncounted;                        /* the next six are its thread's, where memory is scarce: allowance.h */
+    uint8_t uncounted;                        /* these six are its thread's, where memory is scarce: allowance.h */
     uint8_t exchanges;                        /* of magazines that could become larger */
     uint8_t left_out;                         /* calls that came to less room than they could use */
     uint8_t turn;                             /* the class that gave up its magazines last */

@@ -15,9 +15,9 @@ struct fli_allowance {
     FLI_ATOMIC(bool) is_scarce; /* never falls; written under the registry lock */
     size_t most;                /* bytes, all caches together; constant */
     size_t base;                /* bytes, of which each of 200 threads is sure; constant */
-    size_t full;                /* bytes, all caches of a thread with all the room that there is; constant */
-    size_t first;               /* bytes, the first magazine of a cache, or a block; constant */
-    size_t slack;               /* bytes that may be counted too many for a thread; constant */
+    size_t full;                /* bytes, all caches of a thread if all are full; constant */
+    size_t first;               /* bytes of the first magazine of a cache, or a block if that is more; constant */
+    size_t slack;               /* bytes; up to twice as many are counted too many for a thread; constant */
     FLI_ATOMIC(size_t) share;   /* bytes, of each thread; written under the registry lock */
     FLI_ATOMIC(size_t) beyond;  /* bytes lent to all threads, beyond the base of each */
 };
