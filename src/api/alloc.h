@@ -14,7 +14,7 @@ struct fli_request {
     const char *type; /* the name of the type, or NULL */
     size_t size;
     bool zeroed;
-    bool at_page;    /* a block above FL_BLOCK_MAX begins at a page: it may have to be aligned to more than others */
+    bool at_page;    /* a block above FL_BLOCK_MAX is to begin at a page, for the sake of its alignment */
     void *block;     /* fl_realloc between two sizes above FL_BLOCK_MAX: the live block; otherwise NULL */
     size_t old_size; /* the size of that block */
     const struct fl_header *header; /* of the type; NULL for an untyped call */

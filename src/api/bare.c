@@ -3,10 +3,10 @@
 #include "base/callback.h"
 
 /* Of the calling OS thread. */
-static __thread struct fli_callback drain; /* the call that ends what waits; address 0: none does */
+static __thread struct fli_callback drain; /* the call that ends what waits; address 0: there is none */
 static __thread struct fli_pile waiting;   /* objects, all of them linked */
 
-/* Ends a drain, also if an exception leaves it. */
+/* Notes that the drain has ended, also if an exception leaves it. */
 static void stop(struct fli_callback **left)
 {
     (*left)->caller.address = 0;

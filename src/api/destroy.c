@@ -10,8 +10,9 @@
  * Before, the host says so (fl_thread_unwound). A drain that is taken to run, or to be gone, in error does no harm: an
  * object waits longer, or two drains empty one list.
  *
- * A thread that exits has no list. There the list lies in the frame of its drain, which is never left but by return. One
- * that has no handle because memory is refused links its objects (bare.h).
+ * A thread that exits has no list. There the list lies in the frame of its drain, which is never left but by return. It
+ * has as many drains as there are heaps whose objects it drops inside each other. A thread that has no handle because
+ * memory is refused links its objects (bare.h).
  *
  * An object that ends later goes to the queue (pending.h). While fl_run_pending is the drain, so does all that waits.
  */
@@ -155,12 +156,12 @@ void fli_destroy_rest(struct fli_thread *thread, void *object, const struct fl_t
 struct late {
     struct fli_dead list;
     struct fl_heap *heap; /* whose objects these are */
-    struct late *outer;   /* that of another heap, inside which this one was begun */
+    struct late *outer;   /* the drain of another heap, in whose callbacks this one was begun; NULL: none */
 };
 
-static __thread struct late *late_drains; /* the innermost */
+static __thread struct late *late_drains; /* the innermost one */
 
-/* The one of the heap; NULL if there is none. */
+/* The drain of the heap; NULL if there is none. */
 static struct late *late_of(const struct fl_heap *heap)
 {
     struct late *late = late_drains;
@@ -187,7 +188,8 @@ static bool may_wait(struct fli_dead_object object)
     return fli_dead_end_of(object.entry) != FLI_DEAD_LEGACY && (object.type->flags & FL_TYPE_AT_ONCE) == 0;
 }
 
-/* Destroys an object on an OS thread that can have no handle for it, but perhaps one that is left. */
+/* Destroys an object on an OS thread that can have no handle that would serve it: the thread exits, or memory is refused.
+ * `face` may be a handle that is left over from before the exit. */
 static void destroy_late(struct fl_thread *face, struct fli_dead_object object)
 {
     struct fl_heap *heap = fl_thread_heap(face);

@@ -191,7 +191,7 @@ static bool has_finalized_byte_at(const struct fl_type *type, uint32_t offset, u
     return type->finalized_mask != 0 && type->finalized_offset - offset < bytes;
 }
 
-/* Whether the header says how the two words at an offset serve, though stale readers look at them. */
+/* Whether the header says how the words at an offset may hold a link, though stale readers look at them. */
 static bool may_link_header(const struct fl_header *header, uint32_t offset)
 {
     return header->link.bits != 0 && header->link.offset == offset;

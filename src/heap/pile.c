@@ -17,14 +17,14 @@ static struct words *words_at(uintptr_t link)
     return (struct words *)fli_dead_address(link);
 }
 
-/* How objects of a type are linked if stale readers look at their words; NULL if none does. */
+/* How the words of a type's objects hold a link though stale readers look at them; NULL if no reader does. */
 static const struct fl_header_link *way_of(const struct fl_type *type)
 {
     const struct fl_header *header = type->header;
     return header != NULL && type->words_offset < header->bytes ? &header->link : NULL;
 }
 
-/* Spreads a link over the bits of a mask, of which the lowest comes first. */
+/* Spreads the bits of a link over those of a mask, from the lowest up. */
 static uint64_t spread(uint64_t link, uint64_t mask)
 {
     uint64_t word = 0;
@@ -33,7 +33,7 @@ static uint64_t spread(uint64_t link, uint64_t mask)
     return word;
 }
 
-/* The link that is spread over the bits of a mask. */
+/* Gathers a link from the bits of a mask. */
 static uint64_t gather(uint64_t word, uint64_t mask)
 {
     uint64_t link = 0;
@@ -42,7 +42,7 @@ static uint64_t gather(uint64_t word, uint64_t mask)
     return link;
 }
 
-/* What the first word of an object says that is linked to what has been linked before. */
+/* The first word of an object that is linked to `before`, the object linked before it. */
 static uint64_t word_of(const struct fl_type *type, uintptr_t before)
 {
     const struct fl_header_link *way = way_of(type);

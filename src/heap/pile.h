@@ -9,8 +9,8 @@
  *     │     │ link │ type │                     The lowest bits of a link are those of the entry it leads to.
  *     └─────┴──────┴──────┴───
  *
- * Stale readers may look at the word of the link. Then the link is spread over the bits that they do not heed
- * (fl_header.link).
+ * Stale readers may look at the word that holds the link. Then the link is spread over the bits that the header sets
+ * aside for it (fl_header.link), and readers do not heed these.
  *
  * A pile belongs to one thread at a time, or a lock guards it. In the child of a fork it is as a thread that is gone
  * had it at that instant. So a count is lowered before its objects move, and raised after.
@@ -36,7 +36,7 @@ enum {
     /* or all callbacks that the type has. */
     FLI_DEAD_WHOLE = FLI_DEAD_BEGUN | FLI_DEAD_LEGACY,
     FLI_DEAD_BITS = FLI_DEAD_DEFERRED | FLI_DEAD_WHOLE,
-    /* Bits of a link: an address where programs are, and those of its entry. */
+    /* Bits of a link: an address of a program has no more, and the lowest ones are those of its entry. */
     FLI_LINK_BITS = 48,
 };
 

@@ -50,7 +50,7 @@ static inline bool fli_queue_is_empty(const struct fli_queue *queue)
  * thread, or under the lock of the service thread. */
 bool fli_queue_put_owner(struct fli_thread *thread, struct fli_dead_object object);
 
-/* Puts an object back that was the last to be taken out of the queue: there is room. The owning thread. */
+/* Puts the object back that was taken out of the queue last. There is room where it was. The owning thread. */
 void fli_queue_put_back_owner(struct fli_thread *thread, struct fli_dead_object object);
 
 /* Gives the queue of a thread places, if it has something in it and memory is not refused. Called when a run begins. The
@@ -88,8 +88,8 @@ void fli_queue_alert_all(struct fl_heap *heap);
 /* Clears the thread's byte, unless something is pending. Returns whether something is. The owning thread. */
 bool fli_queue_settle_owner(struct fli_thread *thread);
 
-/* Gives the magazines that the queue of a thread does not need to the pool, its places included. The owning thread, or any other while that is
- * stopped. */
+/* Gives the magazines that the queue of a thread does not need to the pool, its places included. The owning thread, or any
+ * other while that is stopped. */
 void fli_queue_flush_owner(struct fli_thread *thread);
 
 /* Ends the queue of a thread that is removed. What it holds is left to the heap. */

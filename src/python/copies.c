@@ -179,7 +179,7 @@ static PyObject *get_list(void)
     return capsule;
 }
 
-/* Whether the copy is in the list. Its own thread has put it there, so that it sees it. */
+/* Whether the copy is in the list. Only imports of the copy put it there, and they follow each other. */
 static bool has(const struct fli_py_copies *copies, const struct fli_py_copy *copy)
 {
     const struct fli_py_copy *entered = fli_load_hint(&copies->first);

@@ -46,7 +46,8 @@ struct fli_py_copy {
 };
 
 /* Enters this copy into the list of the main interpreter, which the calling thread runs. Returns 0, or -1 with an
- * exception. May be called again for the same interpreter: what joins it has failed afterwards, and is tried once more. */
+ * exception. May be called again for the same interpreter, by a caller that has failed afterwards and tries once more: the
+ * copy is entered once. */
 int fli_py_copies_enter(struct fli_py_copy *copy);
 
 #endif

@@ -44,8 +44,8 @@ struct fl_heap *fli_py_heap_make(void);
 bool fli_py_heap_owns(const void *block);
 
 /* Allocates a block of `size` bytes, up to FL_BLOCK_MAX. `thread` is the calling one, or NULL if there is none.
- * Returns NULL if the heap has no room, the OS refuses memory, or no thread is attached to the heap. While the heap has none for a size
- * class, a thread asks for a block of the class only now and then. */
+ * Returns NULL if the heap has no room, the OS refuses memory, or no thread is attached to the heap. While the heap has no
+ * block of a size class, a thread asks for one only now and then. */
 void *fli_py_heap_alloc(struct fli_py_thread *thread, size_t size);
 
 /* The same where the interpreter has no memory either: searches the whole heap, whatever the thread remembers. There is a

@@ -242,8 +242,9 @@ void fl_py_end_slow(PyObject *object, const struct fl_py_type *self)
         Py_DECREF(type);
 }
 
-/* Ends the declared type's part of a subtype's object, where that is not a LEGACY tp_dealloc's business. Such an object owns a reference to the subtype. That is given
- * up here exactly if the declared type is a heap type; if not, the subtype's own tp_dealloc does so. */
+/* Ends the declared type's part of a subtype's object, where that is not a LEGACY tp_dealloc's business. Such an object owns
+ * a reference to the subtype. That is given up here exactly if the declared type is a heap type; if not, the subtype's own
+ * tp_dealloc does so. */
 static void dealloc_subtype(const struct fl_py_type *self, PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);

@@ -102,7 +102,8 @@ static int count_tracked(PyObject *object, void *argument)
     return 1;
 }
 
-/* Blocks are those of the main interpreter's objects. Another one does not stop the threads that use them. */
+/* All blocks are those of the main interpreter's objects. A stop in another interpreter does not stop the threads that use
+ * them. */
 static int count_all_blocks(struct counts *counts)
 {
     if (!fli_py_is_main())
@@ -120,8 +121,8 @@ static int count_all(struct counts *counts)
     return 0;
 }
 
-/* ---- Entries of the list of types. A type does not always tell of which declaration it is: one that is lent to the
- * interpreter's memory may have no slot of that. */
+/* ---- Entries of the list of types. They name the declaration, as a type does not always tell it by its slots: one whose
+ * objects lie in the interpreter's memory may have no slot of Freelane's. */
 
 static PyObject *make_entry(const struct fl_py_type *self, PyTypeObject *type)
 {
@@ -287,7 +288,8 @@ static void forget_list(PyObject *dict, PyObject *key)
     PyErr_SetRaisedException(exception);
 }
 
-/* Makes the list of this copy's types, and enters this copy last: it is entered once, however often this is tried. */
+/* Makes the list of this copy's types. Enters this copy last, when nothing more can fail: so it is entered once, however
+ * often this is tried. */
 static PyObject *make_list(PyObject *dict, PyObject *key)
 {
     PyObject *types = PyList_New(0);

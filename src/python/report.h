@@ -14,8 +14,7 @@
  *     version    1: of this layout; a change that readers must know gets another number
  *     types      a list of dicts: type, kind, gc, size, block, live, live_bytes, derived, and of a type with gc kept
  *     sizes      a list of dicts, one for each size class in use: block, slabs, live, kept
- *     others     live blocks of other types: of C subtypes, or being made. In another interpreter than the main one no
- *                blocks are counted: all are the main one's, whose threads go on meanwhile
+ *     others     live blocks of other types: of C subtypes, or being made
  *     caching    whether caching is on
  *     stats      the fields of struct fl_py_stats
  *
@@ -23,14 +22,17 @@
  * Live objects without gc are the heap's live blocks with that type in their header. Live objects with gc are those
  * that the collector tracks and has not frozen. `derived` are objects of subtypes among these. `kept` are freed
  * objects or blocks that the next allocation may take. Numbers are of moments that lie close together.
+ *
+ * In another interpreter than the main one no blocks are counted: all belong to the main one, and a report does not stop
+ * the threads of that.
  */
 #ifndef FLI_PYTHON_REPORT_H
 #define FLI_PYTHON_REPORT_H
 
 #include "python/interpreter.h"
 
-/* Enters a type that is ready by this declaration, and with the first one this copy. One thread at a time. Returns 0, or -1 with an
- * exception. May run Python code. */
+/* Enters a type that this declaration has made ready. The first type enters this copy, too. One thread at a time. Returns
+ * 0, or -1 with an exception. May run Python code. */
 int fli_py_report_add(const struct fl_py_type *self, PyTypeObject *type);
 
 #endif

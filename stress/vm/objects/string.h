@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Strings: constant bytes, and their hash once somebody has asked for it. They are PLAIN. As with tuples, short ones have a class for each size in
- * steps of 16 bytes, so that they are allocated and freed inline. Longer ones share a class of different sizes.
+ * Strings: constant bytes, and their hash once somebody has asked for it. They are PLAIN. As with tuples, short ones have a
+ * class for each size in steps of 16 bytes, so that they are allocated and freed inline. Longer ones share a class of
+ * different sizes.
  *
  * The reader interns the strings of a program: strings of the same bytes are one object, which is immortal, so threads
  * that share it do not count in it.
