@@ -14,7 +14,7 @@
  *     states     a word per block (state.h), in a hardened heap
  *     G          a page that is never committed: what is written beyond the last slab does not reach the metadata
  *
- * Each of the parts is committed from its start, so a range has four mappings, and two more with marks or states. The
+ * Each of the parts is committed from its start, so a range has four mappings, two more with marks, and two with states. The
  * table is last, because the heap's magazines follow (heap/heap.c): what a heap touches of both first is mapped by one
  * page of the page table.
  *
