@@ -46,7 +46,7 @@ struct fl_heap {
     struct fli_grace grace;
     bool is_default;
     bool is_placed;  /* among other heaps' records (record.h) */
-    bool watched;    /* by Memcheck (base/watch.h) */
+    bool watched;    /* by a tool that looks at memory (base/watch.h) */
     bool hardened;   /* the option, where every call looks */
     bool is_in_care; /* of the caretaker */
 

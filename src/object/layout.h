@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Where objects of a heap have their counts and their type: as in a struct fl_object, or in a header of the host's own.
- * The counts stand for an object where it is handed over and merged; the layout leads from these to the object.
+ * What hands objects over and merges them knows their counts alone. By the layout it finds the object and its type, when
+ * the object is dead or misuse is reported.
  */
 #ifndef FLI_LAYOUT_H
 #define FLI_LAYOUT_H
@@ -37,7 +38,7 @@ static inline bool fli_layout_overlaps(const struct fl_object_layout *layout, ui
            (offset < (uint64_t)layout->type + sizeof(void *) && layout->type < end);
 }
 
-/* Whether both lie together, as in a struct fl_object: then a dead object may be linked through them. */
+/* Whether the type follows the counts, as in a struct fl_object: then both may serve as the words of a dead object. */
 static inline bool fli_layout_is_row(const struct fl_object_layout *layout)
 {
     return layout->type == layout->counts + sizeof(struct fl_counts) && layout->counts % sizeof(void *) == 0;

@@ -17,11 +17,11 @@
  *
  * The state is one word, and every change of it is a read-modify-write. So a thread that hands an object over either
  * comes before the owner leaves: then the owner finds PENDING, merges first, and leaves only while the bit is not set.
- * Or it comes after: then it finds nobody there, claims the slot, and merges. (So it may without the queue, if it finds
- * the slot like that before.) Of several such threads one claims it;
- * the others' PENDING holds that one until it has merged their objects, too. An owner that comes back, and a new
- * thread that takes the slot, wait until it is not claimed. No code of the host runs while it is: dead objects go onto
- * a stack, and are deallocated once the slot is released.
+ * Or it comes after: then it finds nobody there, claims the slot, and merges. (If it finds the slot like that at first, it
+ * may do so without the queue.) Of several such threads one claims the slot; the others' PENDING holds that one until it
+ * has merged their objects, too. An owner that comes back, and a new thread that takes the slot, wait until it is not
+ * claimed. No code of the host runs while it is: dead objects go onto a stack, and are deallocated once the slot is
+ * released.
  *
  * The next owner of a slot owns its objects: S3 lets it see the `local` of each.
  *

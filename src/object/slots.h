@@ -19,6 +19,7 @@
 
 #include <freelane/object.h>
 
+/* The highest number of a slot: what `local` of a linked object begins with is no slot's (count.h). */
 enum { FLI_SLOTS_MOST = FLI_RARE_PATHS ? 64 : (FLI_LOCAL_LINKED >> FLI_LOCAL_BITS) - 1 };
 
 struct fli_slots {
@@ -30,7 +31,7 @@ struct fli_slots {
     struct fli_stack dead;    /* magazines of objects that are dead, and not deallocated yet */
     FLI_ATOMIC(uint64_t) overflows;
     FLI_ATOMIC(uint64_t) refused;
-    struct fl_object_layout layout; /* of the heap's objects; settled before the first of them */
+    struct fl_object_layout layout; /* of the heap's objects; constant once a handle has a slot */
     struct fl_object_stats gone; /* of what handles have kept, once they keep nothing more; under the registry lock */
 };
 

@@ -29,7 +29,8 @@
  * The program is run as model_pool is, and built once more without publication (FREELANE_MODEL_NO_PUBLISH): a reader
  * may raise any count that is not merged.
  *
- * usage: model_count dropped|handed|leaves|removed|claims|comes|passes|published|linked|reborn|inherited|returned [--expect-error]
+ * usage: model_count dropped|handed|leaves|removed|claims|comes|passes|published|linked|reborn|inherited|returned
+ *        [--expect-error]
  */
 #include "model_check.h"
 #include "object/hand.h"

@@ -205,7 +205,7 @@ except MemoryError:
 
     @unittest.skipIf(TSAN or ASAN, "the failing allocator is no sanitizer's")
     def test_an_import_that_memory_is_refused_can_be_tried_again(self):
-        """Wherever it fails. Each copy is tried, because the interpreter's dict, which has their entries, grows at one."""
+        """Whichever allocation is refused. Each copy is tried: the interpreter's dict has an entry of each, and grows at one."""
         run_python(
             self.program(
                 """
