@@ -254,9 +254,10 @@ bool fl_counts_drop_merge(struct fl_counts *counts)
 
 void fl_counts_decref(struct fl_thread *face, struct fl_counts *counts)
 {
+    if (!fl_counts_drop(face, counts))
+        return;
     const struct fl_object_layout *layout = layout_of(face);
-    if (fl_counts_drop(face, counts))
-        fl_dealloc(face, fli_layout_object(layout, counts), fli_layout_type(layout, counts));
+    fl_dealloc(face, fli_layout_object(layout, counts), fli_layout_type(layout, counts));
 }
 
 __attribute__((noinline)) static void decref_and_go_on(struct fl_thread *face, struct fl_object *object,

@@ -44,10 +44,10 @@ static inline struct fli_slots *fli_slots_of(struct fl_heap *heap)
 /* Likewise, and makes them if there are none; NULL if memory is refused. Locks. */
 struct fli_slots *fli_slots_obtain(struct fl_heap *heap);
 
-/* The layout of the heap's objects. Any thread. */
+/* The layout of the heap's objects. The heap is NULL where memory for the default one is refused. Any thread. */
 static inline const struct fl_object_layout *fli_slots_layout(struct fl_heap *heap)
 {
-    const struct fli_slots *slots = fli_slots_of(heap);
+    const struct fli_slots *slots = heap != NULL ? fli_slots_of(heap) : NULL;
     return slots != NULL ? &slots->layout : &fli_layout_own;
 }
 

@@ -5,6 +5,8 @@
 /* link: -Wl,--wrap=sysconf -Wl,--wrap=mmap */
 #include "support.h"
 
+#include <freelane/object.h>
+
 #include <sys/mman.h>
 
 static long page_size; /* what the system says, if it is not 0 */
@@ -29,6 +31,21 @@ void *__wrap_mmap(void *address, size_t length, int protection, int flags, int f
     return MAP_FAILED;
 }
 
+static struct fl_object one = FL_OBJECT_IMMORTAL(NULL); /* of no heap */
+
+/* Uses objects where there is no heap. */
+static void use_objects(int error)
+{
+    static struct fl_type type = {.name = "number", .size = 32, .kind = FL_DEALLOC_PLAIN};
+    if (!type.ready)
+        EXPECT(fl_object_type_ready(&type, NULL, NULL, 0) == 0);
+    EXPECT(fl_object_alloc(fl_thread_self(), &type) == NULL && errno == error);
+    fl_incref(fl_thread_self(), &one);
+    fl_incref(fl_thread_self(), &one);
+    fl_decref(fl_thread_self(), &one);
+    fl_counts_decref(fl_thread_self(), &one.counts);
+}
+
 /* What the environment and the system say, and what comes of it. */
 struct refusal {
     const char *options;
@@ -51,6 +68,8 @@ static void ask_for_default(void *argument)
         EXPECT(fl_heap_default() == NULL && errno == refusal->error);
         errno = 0;
         EXPECT(fl_alloc(fl_thread_self(), 48) == NULL && errno == refusal->error);
+        errno = 0;
+        use_objects(refusal->error);
     }
     page_size = 0;
     refuses = false;
