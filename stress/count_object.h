@@ -14,7 +14,7 @@ struct head {
 };
 
 /* The header that stale readers look at. */
-static const struct fl_header head_header = {.bytes = sizeof(struct head)};
+#define head_header fl_object_header
 
 static inline void head_prepare(struct fl_heap *heap)
 {
