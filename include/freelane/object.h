@@ -60,13 +60,15 @@ struct fl_object {
 
 /* The header for the option `header` of a heap with stale readers, and for the types that live on it. fl_try_incref
  * needs such a heap. The counts of a dead object say that it is dead, so the library clears nothing. They also say so
- * while the object is linked through them (fl_header.link). */
+ * while the object is linked through them (fl_header.link). A host with a layout of its own has a header of its own, which
+ * the counts lie in. If the type follows the counts, that may be a copy of this one with other `bytes` and another
+ * `link.offset`, that of the counts: then these serve as a link there, too. */
 extern FL_API const struct fl_header fl_object_header;
 
-/* Makes a type of objects ready, as fl_type_ready. Unless the type has words of its own, or another `header` than
+/* Makes a type of objects ready, as fl_type_ready. Unless the type or its base has words, or another `header` than
  * fl_object_header, it gets FL_TYPE_HAS_WORDS: a dead object that waits needs no counts. Returns what fl_type_ready
  * does. Returns -EINVAL, too, with a message that names the type, for a size below the 16 bytes of the header, and for
- * words or a finalized byte that overlap the header. Called once per type, by one thread. Wait-free. */
+ * words (its base's, too) or a finalized byte that overlap the header. Called once per type, by one thread. Wait-free. */
 FL_API int fl_object_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size);
 
 /* ---- Constructed objects
@@ -175,8 +177,8 @@ FL_INLINE void fl_decref(struct fl_thread *thread, struct fl_object *object);
 FL_API bool fl_drop(struct fl_thread *thread, struct fl_object *object);
 
 /* Gives a dead object one reference again, for a `finalize` that shows it to other code. It ends in
- * `return !fl_drop(thread, object)`, which is whether the object was resurrected. Called by the handle's thread inside
- * `finalize`. Wait-free. */
+ * `return !fl_drop(thread, object)`, which is whether the object was resurrected. One that was published is so anew.
+ * Called by the handle's thread inside `finalize`. Wait-free. */
 FL_API void fl_revive(struct fl_thread *thread, struct fl_object *object);
 
 /* Makes an object immortal: it is never deallocated, and release builds no longer count its references beyond the
@@ -209,8 +211,9 @@ FL_API void fl_publish(struct fl_object *object);
  * so with a release store, and only then drops the reference that the place had. Returns true if the caller has a
  * reference now, and the place still points to the object. Otherwise the reader looks at the place again.
  *
- * Fails for an object that is not published. The heap has stale readers, with fl_object_header. Called by the handle's
- * thread. Lock-free, beside the death of an object that has left its place. */
+ * Fails for an object that is not published. A full count makes the object immortal, as in fl_incref. The heap has stale
+ * readers, with fl_object_header. Called by the handle's thread. Lock-free, beside the death of an object that has left
+ * its place. */
 FL_INLINE bool fl_try_incref(struct fl_thread *thread, struct fl_object *object, const void *place);
 
 /* Merges the counts of objects that other threads have handed to the handle, and deallocates those that are dead: their
@@ -256,8 +259,8 @@ FL_API int fl_heap_set_object_layout(struct fl_heap *heap, const struct fl_objec
                                      size_t error_size);
 
 /* fl_object_type_ready for types whose objects have the layout. Where the type follows the counts, and these lie at a
- * multiple of 8, both serve as the words of a dead object (FL_TYPE_HAS_WORDS), unless stale readers look at them through
- * another `header` than fl_object_header. In other layouts the words may overlap neither. */
+ * multiple of 8, both serve as the words of a dead object (FL_TYPE_HAS_WORDS). If the type has a `header`, they do only if
+ * its `link` is that of fl_object_header, at the offset of the counts. Otherwise the words may overlap neither. */
 FL_API int fl_object_layout_type_ready(struct fl_type *type, const struct fl_type *base,
                                        const struct fl_object_layout *layout, char *error, size_t error_size);
 
@@ -276,7 +279,7 @@ FL_API void fl_counts_publish(struct fl_counts *counts);
 /* As fl_decref: finds the type where the heap's layout says. Out of line. */
 FL_API void fl_counts_decref(struct fl_thread *thread, struct fl_counts *counts);
 
-/* As fl_try_incref of the object, whose counts these are. */
+/* As fl_try_incref of the object, whose counts these are. They lie in the header that stale readers look at. */
 FL_INLINE bool fl_counts_try_incref(struct fl_thread *thread, struct fl_counts *counts, const void *object,
                                     const void *place);
 

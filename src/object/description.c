@@ -24,25 +24,39 @@ const struct fl_header fl_object_header = {
              .others = COUNTS(FLI_LOCAL_LINKED, 0u),
              .after = COUNTS(0u, (uint32_t)(FL_SHARED_PUBLISHED | FL_SHARED_MERGED))}};
 
-/* Whether dead objects of the type may be linked through their counts and their type. A stale reader looks at these,
- * which fl_object_header alone provides for. */
+/* Whether the header links dead objects through counts at an offset, and as fl_object_header does it: then stale readers
+ * find these dead. */
+static bool links_counts(const struct fl_header *header, uint32_t offset)
+{
+    const struct fl_header_link *link = &header->link, *ours = &fl_object_header.link;
+    return link->offset == offset && link->bits == ours->bits && link->others == ours->others &&
+           link->after == ours->after;
+}
+
+/* Whether dead objects of the type may be linked through their counts and their type. */
 static bool may_link_counts(const struct fl_type *type, const struct fl_type *base,
                             const struct fl_object_layout *layout)
 {
     const struct fl_header *header = type->header == NULL && base != NULL ? base->header : type->header;
-    bool has_link = header == &fl_object_header && layout->counts == fli_layout_own.counts;
-    return fli_layout_is_row(layout) && (header == NULL || has_link);
+    return fli_layout_is_row(layout) && (header == NULL || links_counts(header, layout->counts));
+}
+
+/* Whether there is such a type, and its dead objects have words that the library may use. */
+static bool has_words(const struct fl_type *type)
+{
+    return type != NULL && (type->flags & FL_TYPE_HAS_WORDS) != 0;
 }
 
 /* The first byte that the type uses for something else though its counts or its type lie there, or the header's size.
- * Words at the counts serve as a link and the type. */
+ * Words at the counts serve as a link and the type. Those of the base serve unless the type has its own. */
 static uint32_t first_overlap(const struct fl_type *type, const struct fl_type *base,
                               const struct fl_object_layout *layout)
 {
     enum { WORDS = 16 };
-    uint32_t words = type->words_offset;
+    const struct fl_type *has = has_words(type) ? type : base;
+    uint32_t words = has_words(has) ? has->words_offset : layout->bytes;
     bool may_be_counts = words == layout->counts && may_link_counts(type, base, layout);
-    if ((type->flags & FL_TYPE_HAS_WORDS) != 0 && fli_layout_overlaps(layout, words, WORDS) && !may_be_counts)
+    if (fli_layout_overlaps(layout, words, WORDS) && !may_be_counts)
         return words;
     if (type->finalized_mask != 0 && fli_layout_overlaps(layout, type->finalized_offset, 1))
         return type->finalized_offset;
@@ -63,10 +77,9 @@ static int make_ready(struct fl_type *type, const struct fl_type *base, const st
                             "type '%s' has its words or its finalized byte at %u, in the header of %u bytes", name,
                             (unsigned)overlap, (unsigned)layout->bytes);
     struct fl_type ready = *type;
-    if ((ready.flags & FL_TYPE_HAS_WORDS) == 0 && may_link_counts(type, base, layout)) {
+    if (!has_words(type) && may_link_counts(type, base, layout)) {
         ready.flags |= FL_TYPE_HAS_WORDS;
-        ready.words_offset = base != NULL && (base->flags & FL_TYPE_HAS_WORDS) != 0 ? base->words_offset
-                                                                                    : layout->counts;
+        ready.words_offset = has_words(base) ? base->words_offset : layout->counts;
     }
     int failed = fl_type_ready(&ready, base, error, error_size);
     if (failed == 0)

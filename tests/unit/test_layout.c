@@ -316,6 +316,13 @@ static void a_type_whose_words_overlap_the_counts_is_refused(void **state)
     refuse_type(type, &layout, "at 16, in the header of 24 bytes");
     type.words_offset = 24;
     assert_int_equal(fl_object_layout_type_ready(&type, NULL, &layout, NULL, 0), 0);
+    /* Nor do words of a base serve there. */
+    struct fl_type base = {.name = "base", .size = 64, .clear = clear_pair, .flags = FL_TYPE_HAS_WORDS};
+    assert_int_equal(fl_type_ready(&base, NULL, NULL, 0), 0);
+    struct fl_type sub = {.name = "odd"};
+    char error[256] = "";
+    assert_int_equal(fl_object_layout_type_ready(&sub, &base, &layout, error, sizeof error), -EINVAL);
+    assert_contains(error, "at 0, in the header of 24 bytes");
     struct fl_object_layout row = {.bytes = 32, .counts = 8, .type = 16};
     type = (struct fl_type){.name = "odd", .size = 64, .finalize = finalize};
     type.finalized_mask = 1;

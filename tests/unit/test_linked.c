@@ -336,6 +336,93 @@ static void a_host_says_how_objects_are_linked_by_its_header(void **state)
     end_stale_bed(&bed);
 }
 
+/* ---- Counts that lie elsewhere, followed by the type. */
+
+struct row {
+    uint64_t hash;
+    struct fl_counts counts;
+    const struct fl_type *type;
+    struct row *others; /* the next one of those that the first one holds */
+};
+
+static const struct fl_object_layout row_layout = {
+    .bytes = 24, .counts = offsetof(struct row, counts), .type = offsetof(struct row, type)};
+static unsigned rows_linked;
+
+/* Drops the rows that the first one holds, and looks at them while they wait. */
+static void clear_row(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    struct row *row = object;
+    assert_ptr_equal(row->type, type);
+    assert_int_equal(row->hash, 0x600d);
+    if (ended++ > 0)
+        return;
+    for (struct row *other = row->others; other != NULL; other = other->others)
+        fl_counts_decref(thread, &other->counts);
+    if (type->header == NULL)
+        return; /* the heap has no stale readers */
+    for (struct row *other = row->others; other != NULL; other = other->others) {
+        struct row *place = other;
+        assert_false(fl_counts_try_incref(thread, &other->counts, other, &place));
+        rows_linked += __atomic_load_n(&other->counts.local, __ATOMIC_RELAXED) >= FLI_LOCAL_LINKED;
+    }
+}
+
+static struct row *new_row(struct fl_thread *thread, const struct fl_type *type, struct row *others)
+{
+    struct row *row = fl_type_alloc(thread, type);
+    assert_non_null(row);
+    row->hash = 0x600d;
+    row->type = type;
+    row->others = others;
+    fl_counts_init(thread, &row->counts);
+    return row;
+}
+
+/* Makes a wide object, and has it end without memory. */
+static void end_rows(const struct fl_header *header)
+{
+    struct fl_type type = {.name = "row", .size = sizeof(struct row), .header = header, .clear = clear_row};
+    assert_int_equal(fl_object_layout_type_ready(&type, NULL, &row_layout, NULL, 0), 0);
+    assert_int_equal(type.words_offset, offsetof(struct row, counts));
+    ended = refused = rows_linked = 0;
+    struct fl_options options = {.grace = header != NULL ? FL_GRACE_BP : FL_GRACE_NONE, .header = header};
+    struct bed bed = bed_with(&options);
+    assert_int_equal(fl_heap_set_object_layout(bed.heap, &row_layout, NULL, 0), 0);
+    struct row *others = NULL;
+    for (int i = 0; i < WIDE; i++) {
+        others = new_row(bed.thread, &type, others);
+        if (header != NULL)
+            fl_counts_publish(&others->counts);
+    }
+    struct row *root = new_row(bed.thread, &type, others);
+    fl_thread_flush(bed.thread);
+    fl_heap_trim(bed.heap, 0);
+    refuses = true;
+    fl_counts_decref(bed.thread, &root->counts);
+    refuses = false;
+    assert_true(refused > 0);
+    assert_int_equal(ended, WIDE + 1);
+    assert_int_equal(rows_linked > 0, header != NULL);
+    assert_sound(bed.heap);
+    assert_int_equal(stats_of(bed.heap).live_blocks, 0);
+    end_bed(&bed);
+}
+
+static void objects_are_linked_through_counts_that_lie_elsewhere(void **state)
+{
+    (void)state;
+    static struct fl_header header;
+    header = fl_object_header;
+    header.bytes = row_layout.bytes;
+    struct fl_type type = {.name = "row", .size = sizeof(struct row), .header = &header, .clear = clear_row};
+    assert_int_equal(fl_object_layout_type_ready(&type, NULL, &row_layout, NULL, 0), 0);
+    assert_false((type.flags & FL_TYPE_HAS_WORDS) != 0); /* the header is for counts at 0 */
+    header.link.offset = row_layout.counts;
+    end_rows(&header);
+    end_rows(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +430,7 @@ int main(void)
         cmocka_unit_test(objects_that_stale_readers_see_end_later_without_memory),
         cmocka_unit_test(no_reader_takes_a_linked_object_for_live),
         cmocka_unit_test(a_host_says_how_objects_are_linked_by_its_header),
+        cmocka_unit_test(objects_are_linked_through_counts_that_lie_elsewhere),
     };
     return cmocka_run_group_tests(tests, make_types_ready, NULL);
 }
