@@ -503,6 +503,8 @@ static void a_decref_below_zero_is_reported(void **state)
 static void an_incref_of_a_dead_object_is_reported(void **state)
 {
     struct two *two = *state;
+    if (FLI_ADDRESS_SANITIZER)
+        skip(); /* it reports first that a dead object is looked at */
     struct fl_object *object = new_number(two->owner);
     fl_decref(two->owner, object);
     fl_incref(two->owner, object);

@@ -359,7 +359,7 @@ static void pages_of_empty_magazines_are_given_back(void **state)
     fl_thread_flush(bed.thread);
     fl_heap_trim(bed.heap, 0);
     struct fl_stats stats = stats_of(bed.heap);
-    assert_in_range(stats.magazines, 0, 2);
+    assert_in_range(stats.magazines, 0, fli_max(2, fli_os_page() / FLI_MAGAZINE_BYTES)); /* the first page stays */
     assert_int_equal(stats.magazines, stats.empty_magazines);
     blocks = load(bed.thread, 4096, FLI_MIB, &count);
     unload(bed.thread, 4096, blocks, count);
