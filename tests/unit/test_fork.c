@@ -652,7 +652,8 @@ static void trim_in_child(void *argument)
     alarm(CHILD_SECONDS);
     struct fl_stats stats;
     fl_heap_stats(heap, &stats);
-    EXPECT(stats.retired_bytes == retirement->waits);
+    /* With bp, the end of the reader that the fork waits for may have returned them before. */
+    EXPECT(stats.retired_bytes == retirement->waits || (retirement->barrier == 0 && stats.retired_bytes == 0));
     EXPECT_SOUND(heap);
     fl_heap_trim(heap, retirement->barrier == 0 ? 0 : SIZE_MAX);
     fl_heap_stats(heap, &stats);
