@@ -14,7 +14,7 @@ int fli_layout_check(const struct fl_object_layout *layout, char *error, size_t 
         return fli_complain(-EINVAL, error, error_size,
                             "a header has its counts at %u, or its type at %u, which is not aligned",
                             (unsigned)counts, (unsigned)type);
-    if (counts < type_end && type < counts_end)
+    if (fli_layout_overlaps_counts(layout, type, sizeof(void *)))
         return fli_complain(-EINVAL, error, error_size,
                             "a header has its counts at %u and its type at %u, where they overlap", (unsigned)counts,
                             (unsigned)type);

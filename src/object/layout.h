@@ -30,12 +30,17 @@ static inline const struct fl_type *fli_layout_type(const struct fl_object_layou
     return fli_load_public((const struct fl_type **)(void *)(object + layout->type));
 }
 
-/* Whether `bytes` bytes at an offset overlap the counts or the type. */
+/* Whether `bytes` bytes at an offset overlap the counts. */
+static inline bool fli_layout_overlaps_counts(const struct fl_object_layout *layout, uint32_t offset, uint32_t bytes)
+{
+    return offset < (uint64_t)layout->counts + sizeof(struct fl_counts) && layout->counts < (uint64_t)offset + bytes;
+}
+
+/* Whether they overlap the counts or the type. */
 static inline bool fli_layout_overlaps(const struct fl_object_layout *layout, uint32_t offset, uint32_t bytes)
 {
-    uint64_t end = (uint64_t)offset + bytes;
-    return (offset < (uint64_t)layout->counts + sizeof(struct fl_counts) && layout->counts < end) ||
-           (offset < (uint64_t)layout->type + sizeof(void *) && layout->type < end);
+    return fli_layout_overlaps_counts(layout, offset, bytes) ||
+           (offset < (uint64_t)layout->type + sizeof(void *) && layout->type < (uint64_t)offset + bytes);
 }
 
 /* Whether the type follows the counts, as in a struct fl_object: then both may serve as the words of a dead object. */

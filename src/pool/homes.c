@@ -269,13 +269,18 @@ bool fli_homes_adopt(struct fli_homes *homes, struct fli_home *home, unsigned cl
 
 /* ---- New slabs. */
 
+/* The home that has a slab, a moment ago; NULL if none has, or there is no slab of that number. */
+static const struct fli_home *home_of_slab(const struct fli_homes *homes, uint32_t slab)
+{
+    FLI_ATOMIC(uint8_t) *class = slab != 0 ? fli_slab_class_at(homes->slabs, slab) : NULL;
+    bool is_used = class != NULL && fli_load_hint(class) != 0;
+    return is_used ? fli_load_hint(&fli_slab_at(homes->slabs, slab)->home) : NULL;
+}
+
 /* Whether another home has a slab, a moment ago. */
 static bool is_others(const struct fli_homes *homes, const struct fli_home *home, uint32_t slab)
 {
-    FLI_ATOMIC(uint8_t) *class = slab != 0 ? fli_slab_class_at(homes->slabs, slab) : NULL;
-    if (class == NULL || fli_load_hint(class) == 0)
-        return false;
-    const struct fli_home *of = fli_load_hint(&fli_slab_at(homes->slabs, slab)->home);
+    const struct fli_home *of = home_of_slab(homes, slab);
     return of != NULL && of != home;
 }
 
@@ -293,11 +298,7 @@ static uint32_t row_wanted(const struct fli_homes *homes, const struct fli_home 
 static bool is_all_free(const struct fli_homes *homes, const struct fli_home *home, uint32_t slab)
 {
     /* Slabs of other homes may change meanwhile; those of this one keep what they are as long as the lock is held. */
-    FLI_ATOMIC(uint8_t) *class = slab != 0 ? fli_slab_class_at(homes->slabs, slab) : NULL;
-    if (class == NULL || fli_load_hint(class) == 0)
-        return false;
-    const struct fli_slab *record = fli_slab_at(homes->slabs, slab);
-    return fli_load_hint(&record->home) == home && record->list == FLI_HOME_FREE;
+    return home_of_slab(homes, slab) == home && fli_slab_at(homes->slabs, slab)->list == FLI_HOME_FREE;
 }
 
 /* A slab at this home that is all free: the one that is wanted, or the first of a row of such; 0 if there is none. */

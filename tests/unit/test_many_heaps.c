@@ -36,6 +36,14 @@ static void make(struct crowd *crowd)
         crowd->heaps[i] = heap_with(NULL);
 }
 
+/* Makes all heaps, and uses each. */
+static void make_used(struct crowd *crowd)
+{
+    make(crowd);
+    for (unsigned i = 0; i < HEAPS; i++)
+        use(crowd, i);
+}
+
 static void end(struct crowd *crowd)
 {
     for (unsigned i = 0; i < HEAPS; i++) {
@@ -208,9 +216,7 @@ static void many_heaps_share_page_tables(void **state)
     static struct crowd crowd;
     crowd = (struct crowd){0};
     size_t before = status_of("VmPTE:");
-    make(&crowd);
-    for (unsigned i = 0; i < HEAPS; i++)
-        use(&crowd, i);
+    make_used(&crowd);
     size_t table = fli_os_page() / 1024, each = fli_os_page() / sizeof(void *) * fli_os_page();
     size_t apart = 8 * FLI_HEAPS_MANY * table, beside = HEAPS * 4 * FLI_RESERVE_SMALL / each * table;
     assert_in_range(status_of("VmPTE:") - before, 0, apart + beside + 8 * table);
@@ -270,9 +276,7 @@ static void a_small_heap_touches_a_page_each_of_slabs_table_and_magazines(void *
     skip_under_emulator("it does not tell which pages have memory");
     static struct crowd crowd;
     crowd = (struct crowd){0};
-    make(&crowd);
-    for (unsigned i = 0; i < HEAPS; i++)
-        use(&crowd, i);
+    make_used(&crowd);
     for (unsigned i = 0; i < HEAPS; i++)
         assert_in_range(resident_pages(crowd.heaps[i]->mapping, crowd.heaps[i]->mapping_bytes), 1, 3);
     end(&crowd);
@@ -308,9 +312,7 @@ static void a_child_has_all_of_them(void **state)
     (void)state;
     static struct crowd crowd;
     crowd = (struct crowd){0};
-    make(&crowd);
-    for (unsigned i = 0; i < HEAPS; i++)
-        use(&crowd, i);
+    make_used(&crowd);
     assert_child_succeeds(use_all, &crowd);
     use_all(&crowd);
     end(&crowd);
