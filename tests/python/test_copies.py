@@ -212,7 +212,7 @@ except MemoryError:
         run_python(
             self.program(
                 """
-import _imp, os, signal, _testcapi
+import _imp, atexit, os, signal, _testcapi  # the modules that a copy imports are there: importlib may crash, too
 
 def fails(number, at):
     module = create(number)

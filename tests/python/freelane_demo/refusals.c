@@ -78,7 +78,9 @@ static const struct refusal {
     {"subclassed undeclared", &plain_freelane, NULL, NULL, 0, Py_TPFLAGS_BASETYPE, sizeof(Wrong)},
     {"managed dict", &clear_gc_freelane, NULL, NULL, TRAVERSE, Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_MANAGED_DICT,
      sizeof(Wrong)},
+#if PY_VERSION_HEX < 0x030f0000 /* from 3.15 on the interpreter refuses them itself */
     {"managed weak references without gc", &clear_freelane, NULL, NULL, 0, Py_TPFLAGS_MANAGED_WEAKREF, sizeof(Wrong)},
+#endif
     {"plain with clear", &plain_clear_freelane, NULL, NULL, 0, 0, sizeof(Wrong)},
     {"plain with gc", &plain_gc_freelane, NULL, NULL, TRAVERSE, Py_TPFLAGS_HAVE_GC, sizeof(Wrong)},
     {"plain with dict", &plain_freelane, NULL, NULL, DICT, 0, sizeof(Wrong)},
