@@ -109,9 +109,8 @@ TYPES = [module.Plain, module.Immortal, module.Fixed, module.Base, module.Tracke
 
 class Sub(module.Base): pass
 
-other = [object()]
-
 def use(count):
+    other = [object()]  # of this thread: others' references to it would count, too
     for type_ in [*TYPES, Sub]:
         for _ in range(3):
             many = [type_() for _ in range(count)]
