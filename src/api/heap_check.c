@@ -158,18 +158,40 @@ static int check_place(struct walk *walk, const struct fli_home *home, unsigned 
                         record->class_index, record->free, record->blocks, record->list);
 }
 
-/* Walks the slabs on one list of a home: each says that it is there. Adds their number to `*listed`. */
-static int walk_home_list(struct walk *walk, const struct fli_home *home, unsigned class_index, unsigned list,
-                          uint32_t *listed)
+/* What the slabs of a class say in their records, and what the homes say of them. */
+struct places {
+    size_t live;               /* blocks that are known to be live */
+    uint32_t on_lists, listed; /* slabs on lists of their homes */
+};
+
+/* Verifies that a slab is at home where the home has it. Adds its free blocks to `*free_blocks`. */
+static int check_named(struct walk *walk, const struct fli_home *home, unsigned class_index, uint32_t slab,
+                       unsigned list, uint32_t *free_blocks)
 {
-    uint32_t before = 0;
-    for (uint32_t slab = home->classes[class_index].lists[list]; slab != 0; *listed += 1) {
+    const struct fli_slab *record = slab <= walk->slabs->committed ? fli_slab_at(walk->slabs, slab) : NULL;
+    if (record == NULL || record->class_index != class_index || record->list != list ||
+        fli_load_relaxed(&record->home) != home)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                            "place %u of class %u of a home names slab %u, which is not there", list, class_index,
+                            slab);
+    *free_blocks += record->free;
+    return 0;
+}
+
+/* Walks the slabs on one list of a home. */
+static int walk_home_list(struct walk *walk, const struct fli_home *home, unsigned class_index, unsigned list,
+                          struct places *places, uint32_t *free_blocks)
+{
+    uint32_t before = 0, slab = home->classes[class_index].lists[list];
+    for (; slab != 0; places->listed++) {
+        int failed = check_named(walk, home, class_index, slab, list, free_blocks);
+        if (failed != 0)
+            return failed;
         const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
-        if (slab > walk->slabs->committed || record->class_index != class_index || record->list != list ||
-            fli_load_relaxed(&record->home) != home || record->previous != before)
+        if (record->previous != before)
             return fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                                "list %u of class %u of a home names slab %u, which is not there", list, class_index,
-                                slab);
+                                "slab %u of class %u on a list of its home does not follow slab %u", slab,
+                                class_index, before);
         walk->free_slabs += list == FLI_HOME_FREE;
         before = slab;
         slab = record->next;
@@ -177,54 +199,52 @@ static int walk_home_list(struct walk *walk, const struct fli_home *home, unsign
     return 0;
 }
 
-/* Walks the lists of a home, on which `expected` slabs are to be found. */
-static int walk_home_lists(struct walk *walk, const struct fli_home *home, unsigned class_index, uint32_t expected)
+/* Walks what a home has of the class. The free blocks that it counts are those of its slabs: full ones have none. */
+static int walk_home(struct walk *walk, const struct fli_home *home, unsigned class_index, struct places *places)
 {
-    uint32_t listed = 0;
+    const struct fli_home_class *class = &home->classes[class_index];
+    uint32_t free_blocks = 0, counted = fli_load_relaxed(&class->free);
     int failed = 0;
+    if (class->current != 0)
+        failed = check_named(walk, home, class_index, class->current, FLI_HOME_CURRENT, &free_blocks);
     for (unsigned list = 0; list < FLI_HOME_LISTS && failed == 0; list++)
-        failed = walk_home_list(walk, home, class_index, list, &listed);
-    if (failed == 0 && listed != expected)
-        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                              "%u slabs of class %u are on the lists of a home, but %u say so", listed, class_index,
-                              expected);
-    return failed;
-}
-
-/* Walks all slabs of the class, by their records. The free blocks that the home counts are those of its slabs. */
-static int walk_slabs_of(struct walk *walk, struct fli_home *home, unsigned class_index, size_t *live)
-{
-    uint32_t free_blocks = 0, on_lists = 0;
-    int failed = 0;
-    for (uint32_t slab = 1; slab <= walk->slabs->committed && failed == 0; slab++) {
-        const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
-        if (fli_load_relaxed(fli_slab_class_at(walk->slabs, slab)) != class_index ||
-            fli_load_relaxed(&record->home) != home)
-            continue;
-        walk->used++;
-        free_blocks += record->free;
-        on_lists += record->list < FLI_HOME_LISTS;
-        failed = check_place(walk, home, class_index, slab);
-        if (failed == 0)
-            failed = walk_slab(walk, class_index, slab, live);
-    }
-    uint32_t counted = fli_load_relaxed(&home->classes[class_index].free);
+        failed = walk_home_list(walk, home, class_index, list, places, &free_blocks);
     if (failed == 0 && counted != free_blocks)
         failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
                               "a home has %u free blocks of class %u, but counts %u", free_blocks, class_index,
                               counted);
-    return failed == 0 ? walk_home_lists(walk, home, class_index, on_lists) : failed;
+    return failed;
 }
 
-/* Walks the slabs of all homes. */
-static int walk_homes(struct walk *walk, unsigned class_index, size_t *live)
+/* Walks all homes. None lists a slab twice, because each slab says which one is before it. So if there are as many on
+ * lists as say so, these are the same. */
+static int walk_homes(struct walk *walk, unsigned class_index, struct places *places)
 {
     int failed = 0;
-    struct fli_home *home = fli_homes_first(&walk->heap->backing.homes);
-    for (; home != NULL && failed == 0; home = home->next) {
-        if (fli_load_relaxed(&walk->slabs->by_class[class_index].slabs) > 0 ||
-            fli_load_relaxed(&home->classes[class_index].free) > 0)
-            failed = walk_slabs_of(walk, home, class_index, live);
+    const struct fli_home *home = fli_homes_first(&walk->heap->backing.homes);
+    for (; home != NULL && failed == 0; home = home->next)
+        failed = walk_home(walk, home, class_index, places);
+    if (failed == 0 && places->listed != places->on_lists)
+        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                              "%u slabs of class %u are on the lists of homes, but %u say so", places->listed,
+                              class_index, places->on_lists);
+    return failed;
+}
+
+/* Walks all slabs of the class that are at home, by their records. */
+static int walk_slabs(struct walk *walk, unsigned class_index, struct places *places)
+{
+    int failed = 0;
+    for (uint32_t slab = 1; slab <= walk->slabs->committed && failed == 0; slab++) {
+        const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
+        const struct fli_home *home = fli_load_relaxed(&record->home);
+        if (fli_load_relaxed(fli_slab_class_at(walk->slabs, slab)) != class_index || home == NULL)
+            continue;
+        walk->used++;
+        places->on_lists += record->list < FLI_HOME_LISTS;
+        failed = check_place(walk, home, class_index, slab);
+        if (failed == 0)
+            failed = walk_slab(walk, class_index, slab, &places->live);
     }
     return failed;
 }
@@ -301,9 +321,11 @@ static int check_equation(struct walk *walk, unsigned class_index, size_t live)
 
 static int walk_class(struct walk *walk, unsigned class_index)
 {
-    size_t live = 0;
-    int failed = walk_homes(walk, class_index, &live);
-    return failed == 0 ? check_equation(walk, class_index, live) : failed;
+    struct places places = {0};
+    int failed = walk_slabs(walk, class_index, &places);
+    if (failed == 0)
+        failed = walk_homes(walk, class_index, &places);
+    return failed == 0 ? check_equation(walk, class_index, places.live) : failed;
 }
 
 static int check_magazines(struct walk *walk)

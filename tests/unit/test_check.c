@@ -355,6 +355,16 @@ static uint32_t *listed_of(struct ward *ward)
     return NULL;
 }
 
+static uint32_t free_on_list(struct ward *ward, uint32_t slab)
+{
+    uint32_t blocks = 0;
+    for (const struct fli_slab *record; slab != 0; slab = record->next) {
+        record = fli_slab_at(&ward->bed.heap->backing.slabs, slab);
+        blocks += record->free;
+    }
+    return blocks;
+}
+
 /* Frees the rest, so that slabs come onto lists; the blocks are allocated again by the caller. */
 static void fill_lists(struct ward *ward)
 {
@@ -369,18 +379,40 @@ static void refill(struct ward *ward)
     assert_int_equal(fl_alloc_many(ward->bed.thread, SIZE, MANY / 2, ward->blocks + MANY / 2), 0);
 }
 
-static void a_slab_that_is_not_on_its_list_is_found(void **state)
+/* The same with more than one slab: the current one is used up, and comes to a list when blocks of it come home. */
+static void fill_more_lists(struct ward *ward)
 {
-    struct ward *ward = *state;
     void *more[3000];
-    /* The current slab is used up, and comes to a list when blocks of it come home. */
     assert_int_equal(fl_alloc_many(ward->bed.thread, SIZE, COUNT_OF(more), more), 0);
     fl_free_many(ward->bed.thread, SIZE, COUNT_OF(more), more);
     fill_lists(ward);
-    uint32_t *list = listed_of(ward), first = *list;
+}
+
+static void a_slab_that_is_not_on_its_list_is_found(void **state)
+{
+    struct ward *ward = *state;
+    fill_more_lists(ward);
+    uint32_t *list = listed_of(ward), first = *list, free_blocks = free_on_list(ward, first);
     *list = 0;
-    assert_found(ward, "on the lists of a home");
+    assert_found(ward, "a home has");
+    FLI_ATOMIC(uint32_t) *counted = &ward->home->classes[ward->class_index].free;
+    fli_store_relaxed(counted, fli_load_relaxed(counted) - free_blocks);
+    assert_found(ward, "on the lists of homes");
+    fli_store_relaxed(counted, fli_load_relaxed(counted) + free_blocks);
     *list = first;
+    refill(ward);
+}
+
+static void a_current_slab_that_is_elsewhere_is_found(void **state)
+{
+    struct ward *ward = *state;
+    fill_more_lists(ward);
+    uint32_t *current = &ward->home->classes[ward->class_index].current, was = *current;
+    *current = *listed_of(ward);
+    assert_found(ward, "place");
+    *current = 0;
+    assert_found(ward, "place");
+    *current = was;
     refill(ward);
 }
 
@@ -584,6 +616,7 @@ int main(void)
         WARD_TEST(a_slab_that_miscounts_its_marks_is_found),
         WARD_TEST(a_slab_in_the_wrong_place_of_its_home_is_found),
         WARD_TEST(a_slab_that_is_not_on_its_list_is_found),
+        WARD_TEST(a_current_slab_that_is_elsewhere_is_found),
         WARD_TEST(a_list_that_names_a_slab_of_another_place_is_found),
         WARD_TEST(a_wrong_number_of_free_slabs_is_found),
         WARD_TEST(a_slab_that_is_nowhere_is_found),

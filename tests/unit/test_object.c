@@ -332,8 +332,6 @@ static void handles_without_a_slot_count_in_the_shared_word(void **state)
 {
     struct two *two = *state;
     enum { MANY = FLI_SLOTS_MOST };
-    if (is_hardened() && !FLI_RARE_PATHS)
-        skip(); /* the check of a hardened heap with so many handles takes two minutes */
     static struct fl_thread *threads[MANY + 1];
     for (int i = 0; i <= MANY; i++) {
         threads[i] = fl_thread_attach(two->heap);
