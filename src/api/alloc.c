@@ -225,11 +225,11 @@ static void *try_large(struct fli_thread *thread, const struct fli_request *requ
 {
     struct fli_large *large = &thread->heap->backing.large;
     void *block = request->block;
-    size_t actual;
+    size_t actual, size = request->size;
     if (block == NULL)
-        return fli_thread_alloc_large(thread, request->size, request->zeroed, request->at_page);
-    enum fli_large_result result = fli_large_resize(large, &block, request->old_size, request->size, &actual);
-    return result == FLI_LARGE_DONE ? block : NULL;
+        return FLI_UNLIKELY(request->at_page) ? fli_thread_alloc_large_page(thread, size)
+                                              : fli_thread_alloc_large(thread, size, request->zeroed);
+    return fli_large_resize(large, &block, request->old_size, size, &actual) == FLI_LARGE_DONE ? block : NULL;
 }
 
 static void *alloc_large(struct fli_thread *thread, const struct fli_request *request)
@@ -382,7 +382,7 @@ static void *alloc_large_quickly(struct fl_thread *face, size_t size)
     struct fli_thread *thread = fli_thread_of(face);
     if (FLI_UNLIKELY(fli_trace_calls(thread) || !serves(thread, NULL)))
         return NULL;
-    return fli_thread_alloc_large(thread, size, false, false);
+    return fli_thread_alloc_large(thread, size, false);
 }
 
 /* Allocates where the quick way is not open. */

@@ -198,15 +198,19 @@ void fli_thread_know_range_owner(struct fli_thread *thread, const struct fli_ran
 /* Frees one that never was attached. Its home goes with the others. */
 void fli_thread_destroy(struct fli_thread *thread);
 
-/* fli_large_alloc for the thread; or, if the block is to begin at a page, fli_large_alloc_page. */
-static inline void *fli_thread_alloc_large(struct fli_thread *thread, size_t size, bool zeroed, bool at_page)
+/* fli_large_alloc and fli_large_alloc_page for the thread. */
+static inline void *fli_thread_alloc_large(struct fli_thread *thread, size_t size, bool zeroed)
 {
     struct fli_large *large = &thread->heap->backing.large;
     const struct fli_owner *owner = &thread->owner;
-    if (FLI_UNLIKELY(at_page))
-        return fli_large_alloc_page(large, owner->large_shard, size, owner->realtime);
     return FLI_UNLIKELY(owner->realtime) ? fli_large_alloc_realtime(large, owner->large_shard, size, zeroed)
                                          : fli_large_alloc(large, owner->large_shard, size, zeroed);
+}
+
+static inline void *fli_thread_alloc_large_page(struct fli_thread *thread, size_t size)
+{
+    const struct fli_owner *owner = &thread->owner;
+    return fli_large_alloc_page(&thread->heap->backing.large, owner->large_shard, size, owner->realtime);
 }
 
 /* Sends all blocks in the thread's caches home. The owning thread, or any other while that is stopped. */
