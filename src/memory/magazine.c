@@ -108,8 +108,8 @@ static int lay_out(struct fli_magazines *magazines, uint32_t range, char *base, 
 
 int fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes, size_t most_slab_bytes)
 {
-    bool in_place = bytes / FLI_MAGAZINE_BYTES <= FLI_MAGAZINE_BYTES; /* as states_bytes says */
-    uint32_t count = (uint32_t)(bytes / (FLI_MAGAZINE_BYTES + !in_place)) & ~(magazines_per_page() - 1);
+    bool has_states = states_bytes(0, (uint32_t)(bytes / FLI_MAGAZINE_BYTES)) > 0;
+    uint32_t count = (uint32_t)(bytes / (FLI_MAGAZINE_BYTES + has_states)) & ~(magazines_per_page() - 1);
     magazines->per_page = magazines_per_page();
     magazines->room = 0;
     int failed = lay_out(magazines, 0, base, count);
