@@ -330,7 +330,8 @@ static void set_one(struct fl_counts *counts, uint32_t mark)
     fli_store_public(&counts->shared, mark != 0 ? 0 : merged);
 }
 
-void fl_counts_init_slow(struct fl_thread *face, struct fl_counts *counts)
+/* Gives an object its first reference, through a handle that may have no slot yet. */
+static void begin_counts(struct fl_thread *face, struct fl_counts *counts)
 {
     struct fli_thread *server = fli_serve_enter(face);
     uint32_t mark = 0;
@@ -340,12 +341,17 @@ void fl_counts_init_slow(struct fl_thread *face, struct fl_counts *counts)
         fli_service_leave(server);
     }
     set_one(counts, mark);
+}
+
+void fl_counts_init_slow(struct fl_thread *face, struct fl_counts *counts)
+{
+    begin_counts(face, counts);
     fli_watch_wrote(counts, sizeof *counts);
 }
 
 void fl_object_init_slow(struct fl_thread *face, struct fl_object *object, const struct fl_type *type)
 {
-    fl_counts_init_slow(face, &object->counts);
+    begin_counts(face, &object->counts);
     fli_store_public(&object->type, type);
     fli_watch_wrote(object, sizeof *object);
 }
