@@ -66,7 +66,7 @@ extern "C" {
 #define FL_VERSION_PATCH 0 /* raised by a correction */
 
 /* The layout that the inline fast paths assume. The library refuses callers compiled for another one. */
-#define FL_ABI 10
+#define FL_ABI 11
 
 /* A function that the library exports. */
 #if defined(FREELANE_STATIC)
@@ -205,11 +205,12 @@ struct fl_header_word {
 /* Says how a word of the header links a dead object while memory is refused (FL_TYPE_HAS_WORDS), though stale readers
  * look at that word. It has 8 bytes, and each store of the library writes all of them. The 8 bytes behind it are the
  * address of the type, in every object. Readers must take an object for dead in two cases: where the bits of the word
- * that are not in `bits` are those of `others`, and where the word is `after`. */
+ * that are neither in `bits` nor in `stays` are those of `others`, and where all but `stays` is `after`. */
 struct fl_header_link {
     uint64_t bits;   /* hold the link: at least 48 bits. 0: objects are not linked by their header */
     uint64_t others; /* the other bits of the word while an object is linked; none of `bits` */
     uint64_t after;  /* what the word becomes when the object's callbacks are due */
+    uint64_t stays;  /* bits that stay as they were when the object died; none of the others */
     uint32_t offset; /* where the word lies in an object, a multiple of 8. `words_offset` of a type names it */
 };
 

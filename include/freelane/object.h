@@ -20,7 +20,7 @@
  * While the owner is offline or gone, the thread that hands the object over does this for it. The next thread that
  * attaches may take the place of one that is gone: then it owns its objects.
  *
- * 65 531 handles of a heap can own objects at a time. Objects of further ones count in `shared` alone.
+ * 65 519 handles of a heap can own objects at a time. Objects of further ones count in `shared` alone.
  *
  * Which operations may wait:
  *

@@ -28,10 +28,14 @@ static int check_link(const struct fl_header *header, char *error, size_t error_
     unsigned bits = (unsigned)__builtin_popcountll(link->bits);
     if (bits == 0)
         return 0;
-    if (bits < FLI_LINK_BITS || (link->bits & link->others) != 0)
+    uint64_t twice = (link->bits & (link->others | link->stays)) | (link->stays & (link->others | link->after));
+    if (bits < FLI_LINK_BITS)
+        return fli_complain(-EINVAL, error, error_size, "option header links objects by %u bits, but a link takes %d",
+                            bits, FLI_LINK_BITS);
+    if (twice != 0)
         return fli_complain(-EINVAL, error, error_size,
-                            "option header links objects by %u bits%s, but a link takes %d of its own", bits,
-                            bits < FLI_LINK_BITS ? "" : " that have other values, too", FLI_LINK_BITS);
+                            "option header says twice what the bits 0x%llx of the word are that links objects",
+                            (unsigned long long)twice);
     if (link->offset % sizeof(uint64_t) != 0 || header->bytes < 2 * sizeof(uint64_t) ||
         link->offset > header->bytes - 2 * sizeof(uint64_t))
         return fli_complain(

@@ -42,11 +42,19 @@ static uint64_t gather(uint64_t word, uint64_t mask)
     return link;
 }
 
-/* The first word of an object that is linked to `before`, the object linked before it. */
-static uint64_t word_of(const struct fl_type *type, uintptr_t before)
+/* The first word of an object that is linked to `before`, the object linked before it. Of the word `now`, bits may
+ * stay. */
+static uint64_t word_of(const struct fl_type *type, uintptr_t before, uint64_t now)
 {
     const struct fl_header_link *way = way_of(type);
-    return way == NULL ? before : way->others | spread(before, way->bits);
+    return way == NULL ? before : way->others | spread(before, way->bits) | (now & way->stays);
+}
+
+/* The first word of an object that is linked no more, where `now` is that of the linked one. */
+static uint64_t word_after(const struct fl_type *type, uint64_t now)
+{
+    const struct fl_header_link *way = way_of(type);
+    return way == NULL ? 0 : way->after | (now & way->stays);
 }
 
 /* The link in the first word of an object. */
@@ -60,14 +68,15 @@ static uintptr_t link_in(const struct fl_type *type, uint64_t word)
 static bool may_link(struct fli_pile *pile, const struct fl_type *type)
 {
     uintptr_t before = fli_load_own(&pile->linked);
-    return (type->flags & FL_TYPE_HAS_WORDS) != 0 && link_in(type, word_of(type, before)) == before;
+    return (type->flags & FL_TYPE_HAS_WORDS) != 0 && link_in(type, word_of(type, before, 0)) == before;
 }
 
 static void link_object(struct fli_pile *pile, struct fli_dead_object object)
 {
     uintptr_t link = object.entry + object.type->words_offset;
     struct words *words = words_at(link);
-    fli_store_public(&words->link, word_of(object.type, fli_load_own(&pile->linked)));
+    uint64_t now = fli_load_public(&words->link);
+    fli_store_public(&words->link, word_of(object.type, fli_load_own(&pile->linked), now));
     fli_store_public(&words->type, (uintptr_t)object.type);
     /* D3: release, pairs with a fork: the object's words are written. */
     fli_store_release(&pile->linked, link);
@@ -88,8 +97,7 @@ static struct fli_dead_object unlink_object(struct fli_pile *pile)
     struct words *words = words_at(link);
     struct fli_dead_object object = fli_pile_behind(&link);
     fli_store_own(&pile->linked, link);
-    const struct fl_header_link *way = way_of(object.type);
-    fli_store_public(&words->link, way == NULL ? 0 : way->after);
+    fli_store_public(&words->link, word_after(object.type, fli_load_public(&words->link)));
     return object;
 }
 

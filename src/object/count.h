@@ -11,8 +11,8 @@
  *     merged      0           MERGED, count c >= 0          who lowers c to 0
  *     dead        slot, 0     0                             of an object that its owner had alone
  *                 0           MERGED, count 0
- *     linked      above any   neither PUBLISHED nor         a dead object that waits while memory is refused, linked
- *                 slot        IMMORTAL                      through the other bits of both words (heap/pile.h)
+ *     linked      above any   MERGED, not IMMORTAL,         a dead object that waits while memory is refused, linked
+ *                 slot        count < 0                     through the other bits of both words (heap/pile.h)
  *
  * The owner alone writes `local`; in its place a thread that has claimed its slot (slot.h). The owner's last decref
  * looks at `shared`. If that word is 0, no other thread has a reference, and none can find the object: it is dead. If
@@ -60,9 +60,10 @@
 
 #include <freelane/object.h>
 
-/* What `local` begins with, beside 18 bits of a link, in a dead object that is linked through its counts. Slots have
- * lower numbers. */
-#define FLI_LOCAL_LINKED ((uint32_t)0xfffc0000)
+/* What both words have, beside 20 and 28 bits of a link, in a dead object that is linked through its counts. Slots have
+ * lower numbers. The shared count is negative, and PUBLISHED stays as it was. */
+#define FLI_LOCAL_LINKED  ((uint32_t)0xfff00000)
+#define FLI_SHARED_LINKED ((uint32_t)0x80000000 | FL_SHARED_MERGED)
 
 enum {
     FLI_LOCAL_BITS = 16,

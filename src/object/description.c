@@ -20,9 +20,11 @@
 
 const struct fl_header fl_object_header = {
     .bytes = sizeof(struct fl_object),
-    .link = {.bits = COUNTS(~FLI_LOCAL_LINKED, ~(uint32_t)(FL_SHARED_PUBLISHED | FL_SHARED_IMMORTAL)),
-             .others = COUNTS(FLI_LOCAL_LINKED, 0u),
-             .after = COUNTS(0u, (uint32_t)(FL_SHARED_PUBLISHED | FL_SHARED_MERGED))}};
+    .link = {.bits = COUNTS(~FLI_LOCAL_LINKED,
+                            ~(FLI_SHARED_LINKED | (uint32_t)(FL_SHARED_PUBLISHED | FL_SHARED_IMMORTAL))),
+             .others = COUNTS(FLI_LOCAL_LINKED, FLI_SHARED_LINKED),
+             .after = COUNTS(0u, (uint32_t)FL_SHARED_MERGED),
+             .stays = COUNTS(0u, (uint32_t)FL_SHARED_PUBLISHED)}};
 
 /* Whether the header links dead objects through counts at an offset, and as fl_object_header does it: then stale readers
  * find these dead. */
@@ -30,7 +32,7 @@ static bool links_counts(const struct fl_header *header, uint32_t offset)
 {
     const struct fl_header_link *link = &header->link, *ours = &fl_object_header.link;
     return link->offset == offset && link->bits == ours->bits && link->others == ours->others &&
-           link->after == ours->after;
+           link->after == ours->after && link->stays == ours->stays;
 }
 
 /* Whether dead objects of the type may be linked through their counts and their type. */

@@ -381,9 +381,9 @@ struct published : read_model<published> {
     }
 };
 
-/* Flags that are not set in an object that is linked. */
-#if !defined(MODEL_LINK_LEAVES)
-#define MODEL_LINK_LEAVES (FL_SHARED_PUBLISHED | FL_SHARED_IMMORTAL)
+/* What the shared count of an object that is linked has in the bit that makes it negative. */
+#if !defined(MODEL_LINK_SIGN)
+#define MODEL_LINK_SIGN FLI_SHARED_LINKED
 #endif
 
 /* The library stores both counts at once. A reader that looks at one of them may find it as it is here between two. */
@@ -403,7 +403,8 @@ struct linked : read_model<linked> {
         if (!owner_ended)
             return;
         fli_store_public(&object.counts.local, ~0u);
-        fli_store_public(&object.counts.shared, ~(uint32_t)(MODEL_LINK_LEAVES));
+        uint32_t link = ~(FLI_SHARED_LINKED | (uint32_t)FL_SHARED_IMMORTAL);
+        fli_store_public(&object.counts.shared, link | FL_SHARED_MERGED | MODEL_LINK_SIGN);
         fli_store_public(&object.counts.local, 0u);
         fli_store_public(&object.counts.shared, (uint32_t)(FL_SHARED_PUBLISHED | FL_SHARED_MERGED));
     }

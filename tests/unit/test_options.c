@@ -214,7 +214,12 @@ static void headers_that_make_no_sense_are_refused(void **state)
         {{.bytes = 16, .words = 1, .clear = {{16, 1}}}, "clears 1 bytes at 16"},
         {{.bytes = 15, .words = 1, .clear = {{8, 8}}}, "clears 8 bytes at 8"},
         {{.bytes = 64, .link = {.bits = (1ull << 47) - 1}}, "links objects by 47 bits"},
-        {{.bytes = 64, .link = {.bits = (1ull << 48) - 1, .others = 1}}, "48 bits that have other values"},
+        {{.bytes = 64, .link = {.bits = (1ull << 48) - 1, .others = 1}}, "twice what the bits 0x1 "},
+        {{.bytes = 64, .link = {.bits = (1ull << 48) - 1, .stays = 2}}, "twice what the bits 0x2 "},
+        {{.bytes = 64, .link = {.bits = (1ull << 48) - 1, .others = 3ull << 60, .stays = 1ull << 60}},
+         "twice what the bits 0x1000000000000000 "},
+        {{.bytes = 64, .link = {.bits = (1ull << 48) - 1, .after = 1ull << 50, .stays = 1ull << 50}},
+         "twice what the bits 0x4000000000000 "},
         {{.bytes = 64, .link = {.bits = ~0ull, .offset = 4}}, "by the word at 4"},
         {{.bytes = 64, .link = {.bits = ~0ull, .offset = 56}}, "by the word at 56"},
         {{.bytes = 8, .link = {.bits = ~0ull}}, "none of its 8 bytes"},
@@ -225,7 +230,7 @@ static void headers_that_make_no_sense_are_refused(void **state)
         .bytes = 64,
         .words = 8,
         .clear = {{0, 8}, {8, 4}, {12, 2}, {14, 1}, {15, 1}, {16, 8}, {24, 8}, {56, 8}},
-        .link = {.bits = (1ull << 48) - 1, .others = 1ull << 63, .after = 1, .offset = 48}};
+        .link = {.bits = (1ull << 48) - 1, .others = 1ull << 63, .after = 1, .stays = 1ull << 62, .offset = 48}};
     end_heap(heap_with(&(struct fl_options){.grace = FL_GRACE_BP, .header = &fine}));
     refused((struct fl_options){.header = &fine}, "option grace for no grace periods");
 }
