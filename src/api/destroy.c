@@ -10,14 +10,14 @@
  * Before, the host says so (fl_thread_unwound). A drain that is taken to run, or to be gone, in error does no harm: an
  * object waits longer, or two drains empty one list.
  *
- * A thread that exits has no list. There the list lies in the frame of its drain, which is never left but by return. It
- * has as many drains as there are heaps whose objects it drops inside each other. A thread that has no handle because
- * memory is refused links its objects (bare.h).
+ * A thread that exits has no handle with lists. It has as many drains as there are heaps whose objects it drops inside
+ * each other (late.h). A thread that has no handle because memory is refused links its objects (bare.h).
  *
  * An object that ends later goes to the queue (pending.h). While fl_run_pending is the drain, so does all that waits.
  */
 #include "api/destroy.h"
 #include "api/bare.h"
+#include "api/late.h"
 #include "api/pending.h"
 #include "api/serve.h"
 #include "base/check.h"
@@ -152,34 +152,23 @@ void fli_destroy_rest(struct fli_thread *thread, void *object, const struct fl_t
 
 /* ---- Where there is no list, or another one. */
 
-/* A drain of an OS thread that exits, with its list. */
+/* A drain of an OS thread that exits. */
 struct late {
-    struct fli_dead list;
     struct fl_heap *heap; /* whose objects these are */
-    struct late *outer;   /* the drain of another heap, in whose callbacks this one was begun; NULL: none */
+    struct fli_dead *list, frame;
 };
 
-static __thread struct late *late_drains; /* the innermost one */
-
-/* The drain of the heap; NULL if there is none. */
-static struct late *late_of(const struct fl_heap *heap)
+static void end_late(struct late *late)
 {
-    struct late *late = late_drains;
-    while (late != NULL && late->heap != heap)
-        late = late->outer;
-    return late;
+    fli_late_end(late->heap, late->list, &late->frame);
 }
 
 /* Destroys an object, and what it drops of its heap. */
 static void drain_late(struct fl_thread *face, struct fl_heap *heap, struct fli_dead_object object)
 {
-    struct late late = {.heap = heap, .outer = late_drains};
-    late_drains = &late;
-    drain_carefully(face, heap, &late.list, object);
-    late_drains = late.outer;
-    struct fli_thread *server = fli_serve_enter(face);
-    fli_pile_give_empties(&late.list.places.pile, &heap->backing, &server->owner.counters, false);
-    fli_service_leave(server);
+    __attribute__((cleanup(end_late))) struct late late = {.heap = heap};
+    late.list = fli_late_begin(heap, &late.frame);
+    drain_carefully(face, heap, late.list, object);
 }
 
 /* Whether an object waits inside callbacks. */
@@ -195,13 +184,13 @@ static void destroy_late(struct fl_thread *face, struct fli_dead_object object)
     struct fl_heap *heap = fl_thread_heap(face);
     if (heap != NULL && fli_pending_queue_late(face, heap, object))
         return;
-    struct late *late = late_of(heap);
+    struct fli_dead *list = fli_late_find(heap);
     if (!may_wait(object))
         fli_end_object(face, object);
     else if (!fli_os_thread_exits())
         fli_bare_destroy(face, object);
-    else if (late != NULL)
-        wait(face, object.entry, object.type, &late->list);
+    else if (list != NULL && fli_destroy_is_draining(list))
+        wait(face, object.entry, object.type, list);
     else
         drain_late(face, heap, object);
 }

@@ -155,6 +155,14 @@ void fli_dead_destroy(struct fli_dead *list)
 
 /* ---- What is left to the heap. */
 
+static void add_left_locked(struct fl_heap *heap, struct fli_dead *list)
+{
+    fli_registry_assert_held();
+    list->drain.caller.address = 0;
+    list->next = fli_load_own(&heap->left_dead);
+    fli_store_hint(&heap->left_dead, list);
+}
+
 /* Leaves a list to the heap, or disposes of it. */
 static void leave_locked(struct fli_thread *thread, struct fli_dead *list)
 {
@@ -166,9 +174,14 @@ static void leave_locked(struct fli_thread *thread, struct fli_dead *list)
         dispose(list, &heap->backing, &thread->owner.counters);
         return;
     }
-    list->drain.caller.address = 0;
-    list->next = fli_load_own(&heap->left_dead);
-    fli_store_hint(&heap->left_dead, list);
+    add_left_locked(heap, list);
+}
+
+void fli_dead_leave(struct fl_heap *heap, struct fli_dead *list)
+{
+    fli_registry_lock();
+    add_left_locked(heap, list);
+    fli_registry_unlock();
 }
 
 void fli_dead_leave_locked(struct fli_thread *thread)

@@ -214,6 +214,9 @@ void fli_dead_flush_owner(struct fli_thread *thread);
 /* Ends the lists of a thread that is removed. What waits is left to the heap. */
 void fli_dead_leave_locked(struct fli_thread *thread);
 
+/* Leaves a list with memory of its own to the heap. Locks. */
+FLI_COLD void fli_dead_leave(struct fl_heap *heap, struct fli_dead *list);
+
 /* Takes a list that a thread has left to the heap; NULL if there is none. Locks. */
 FLI_COLD struct fli_dead *fli_dead_take_left(struct fl_heap *heap);
 
@@ -227,7 +230,7 @@ int fli_dead_check_locked(struct fl_heap *heap, size_t *magazines, char *error, 
 /* A list with memory of its own, in which such objects wait quickly; NULL if that is refused. */
 struct fli_dead *fli_dead_create(uint32_t waits);
 
-/* Ends such a list, which has never been used. */
+/* Ends such a list, which is empty and has no magazines. */
 void fli_dead_destroy(struct fli_dead *list);
 
 #endif

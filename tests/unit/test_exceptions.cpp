@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <pthread.h>
 #include <vector>
 
 namespace
@@ -293,6 +294,88 @@ void what_is_pending_stays_pending()
     }
 }
 
+/* An object of the default heap that holds others. */
+struct Holder {
+    Holder *held[kMany];
+    bool throws;
+};
+fl_type holder = {};
+
+void clear_holder(fl_thread *thread, void *object, const fl_type *)
+{
+    Holder *self = static_cast<Holder *>(object);
+    for (Holder *held : self->held)
+        if (held != nullptr)
+            fl_dealloc(thread, held, &holder);
+    if (self->throws)
+        throw Thrown{calls};
+    calls++;
+}
+
+Holder *new_holder(bool throws_then, bool holds)
+{
+    Holder *self = static_cast<Holder *>(fl_type_alloc(fl_thread_self(), &holder));
+    *self = {};
+    self->throws = throws_then;
+    for (size_t i = 0; holds && i < kMany; i++)
+        self->held[i] = new_holder(false, false);
+    return self;
+}
+
+constexpr int kLate = 6;
+Holder *late[kLate];
+pthread_key_t late_key;
+thread_local int late_rounds;
+
+/* Memory that a callback left is used again. */
+__attribute__((noinline)) void overwrite_stack()
+{
+    volatile char bytes[16384];
+    for (volatile char &byte : bytes)
+        byte = 0x5a;
+}
+
+/* Runs again until the thread has no handle any more. Every other object throws. */
+void drop_late(void *)
+{
+    if (++late_rounds < 3) {
+        pthread_setspecific(late_key, &late_key);
+        return;
+    }
+    for (Holder *object : late) {
+        is_thrown([&] { fl_dealloc(fl_thread_self(), object, &holder); });
+        overwrite_stack();
+    }
+}
+
+void *exit_with_late_drops(void *)
+{
+    fl_free(fl_thread_self(), fl_alloc(fl_thread_self(), kSize));
+    pthread_setspecific(late_key, &late_key);
+    return nullptr;
+}
+
+/* An exception leaves the drain of a thread that exits. What waits there is left to the heap. */
+void a_thread_that_exits_can_be_left_by_exceptions()
+{
+    holder.name = "holder";
+    holder.size = sizeof(Holder);
+    holder.clear = clear_holder;
+    REQUIRE(fl_type_ready(&holder, nullptr, nullptr, 0) == 0);
+    REQUIRE(pthread_key_create(&late_key, drop_late) == 0);
+    for (int i = 0; i < kLate; i++)
+        late[i] = new_holder(i % 2 == 1, true);
+    calls = 0;
+    pthread_t thread;
+    REQUIRE(pthread_create(&thread, nullptr, exit_with_late_drops, nullptr) == 0);
+    REQUIRE(pthread_join(thread, nullptr) == 0);
+    fl_dealloc(fl_thread_self(), new_holder(false, false), &holder);
+    REQUIRE(calls == kLate / 2 + kLate * static_cast<int>(kMany) + 1);
+    char error[256] = "";
+    REQUIRE(fl_heap_check(fl_heap_default(), error, sizeof error) == 0);
+    REQUIRE(pthread_key_delete(late_key) == 0);
+}
+
 void misuse_can_be_an_exception()
 {
     Bed bed(fl_options{});
@@ -319,5 +402,6 @@ int main()
     objects_stay_and_can_be_deallocated_again();
     what_waits_is_destroyed_later();
     what_is_pending_stays_pending();
+    a_thread_that_exits_can_be_left_by_exceptions();
     misuse_can_be_an_exception();
 }
