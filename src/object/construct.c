@@ -118,16 +118,31 @@ static inline struct fl_object *renew(struct fl_thread *face, struct fl_kept *ke
     return object;
 }
 
+/* An object in the making. */
+struct making {
+    struct fl_thread *face;
+    struct fl_object *object; /* NULL: it is made */
+    const struct fl_type *type;
+};
+
+/* Frees the block of an object that was not made, also if an exception leaves its `construct`. */
+static void end_making(struct making *making)
+{
+    if (FLI_UNLIKELY(making->object != NULL) && fl_drop(making->face, making->object))
+        fl_type_free(making->face, making->object, making->type);
+}
+
 /* Constructs an object in a block that is its. Returns NULL, with errno ENOMEM, if that is refused. */
 static struct fl_object *construct(struct fl_thread *face, struct fl_object *object,
                                    const struct fl_constructed_type *type)
 {
+    __attribute__((cleanup(end_making))) struct making making = {face, object, &type->type};
     fl_object_init(face, object, &type->type);
     fli_watch_pass(object, sizeof *object);
-    if (FLI_LIKELY(type->construct(face, object, &type->type)))
+    if (FLI_LIKELY(type->construct(face, object, &type->type))) {
+        making.object = NULL;
         return object;
-    if (fl_drop(face, object))
-        fl_type_free(face, object, &type->type);
+    }
     errno = ENOMEM;
     return NULL;
 }

@@ -5,7 +5,7 @@
  */
 #include "require.h"
 
-#include <freelane/freelane.h>
+#include <freelane/object.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -376,6 +376,44 @@ void a_thread_that_exits_can_be_left_by_exceptions()
     REQUIRE(pthread_key_delete(late_key) == 0);
 }
 
+bool construct(fl_thread *, void *, const fl_type *)
+{
+    act();
+    return true;
+}
+
+size_t reset(fl_thread *, void *, const fl_type *)
+{
+    return 0;
+}
+
+void renew(fl_thread *, void *, const fl_type *)
+{
+}
+
+/* What was not constructed is no object: only `construct` could have told the host of it. */
+void an_exception_that_leaves_construct_frees_the_block()
+{
+    fl_constructed_type type = {};
+    type.type.name = "constructed";
+    type.type.size = kSize;
+    type.type.clear = clear;
+    type.construct = construct;
+    type.reset = reset;
+    type.renew = renew;
+    REQUIRE(fl_constructed_type_ready(&type, nullptr, nullptr, 0) == 0);
+    Bed bed(fl_options{});
+    for (size_t i = 0; i < kMany; i++) {
+        throws = true;
+        REQUIRE(is_thrown([&] { fl_object_alloc(bed.thread, &type.type); }));
+        REQUIRE(bed.live() == 0);
+    }
+    throws = false;
+    fl_decref(bed.thread, fl_object_alloc(bed.thread, &type.type));
+    fl_thread_flush(bed.thread);
+    REQUIRE(bed.live() == 0);
+}
+
 void misuse_can_be_an_exception()
 {
     Bed bed(fl_options{});
@@ -403,5 +441,6 @@ int main()
     what_waits_is_destroyed_later();
     what_is_pending_stays_pending();
     a_thread_that_exits_can_be_left_by_exceptions();
+    an_exception_that_leaves_construct_frees_the_block();
     misuse_can_be_an_exception();
 }
