@@ -301,16 +301,20 @@ static inline void skip_under_emulator(const char *reason)
 
 /* ---- Memory. */
 
-/* The process's resident memory, without what the C library keeps of freed memory. */
+/* The process's resident memory, without what the C library keeps of freed memory. The kernel adds it up from the page
+ * tables: the sums of statm may lack what each processor counts for itself. */
 static inline size_t resident_bytes(void)
 {
-    size_t total, resident;
+    size_t kib = 0;
+    char line[256];
     malloc_give_back();
-    FILE *file = fopen("/proc/self/statm", "r");
+    FILE *file = fopen("/proc/self/smaps_rollup", "r");
     assert_non_null(file);
-    assert_int_equal(fscanf(file, "%zu %zu", &total, &resident), 2);
+    while (fgets(line, sizeof line, file) != NULL && sscanf(line, "Rss: %zu", &kib) != 1)
+        ;
     fclose(file);
-    return resident * (size_t)getpagesize();
+    assert_int_not_equal(kib, 0);
+    return kib << 10;
 }
 
 /* The mappings that the kernel has for the process. */
