@@ -46,7 +46,7 @@ static void *help(void *arg)
             rest_locked(helper, number + 1);
         } while (helper->forks > 0);
         fli_store_own(&helper->begun_at, fli_grace_now());
-        /* G3: release, pairs with G4 in latest: with this number no earlier begun_at is read. */
+        /* G3: release, pairs with G4 in fli_helper_latest: with this number no earlier begun_at is read. */
         fli_store_release(&helper->begun, number + 1);
         fli_unlock(&helper->lock);
         helper->wait_for_readers();

@@ -19,7 +19,7 @@ enum { RUN_MOST = 64 };
 static bool take_lock(struct fli_home *home)
 {
     uint32_t word = fli_load_hint(&home->lock);
-    /* W1: seq_cst, pairs with W2 in fli_home_unlock, and with W7 in fli_home_await. Failure: relaxed, nothing is read
+    /* W1: seq_cst, pairs with W2 in release_lock, and with W7 in fli_home_await. Failure: relaxed, nothing is read
      * then. */
     return fli_lock_is_free(word) &&
            fli_cas_strong(&home->lock, &word, fli_lock_mark(), memory_order_seq_cst, memory_order_relaxed);
@@ -327,7 +327,7 @@ void fli_home_take_in(struct fli_homes *homes, struct fli_home *home, uint32_t s
     struct fli_slab *record = fli_slab_at(homes->slabs, slab);
     struct fli_home_class *class = &home->classes[record->class_index];
     fli_home_assert_held(home);
-    /* W5: release, pairs with W6 in fli_home_of: the home is whole, though a thread may meet it here first. */
+    /* W5: release, pairs with W6 in fli_home_of_slab: the home is whole, though a thread may meet it here first. */
     fli_store_release(&record->home, home);
     count_free(class, record->free);
     record->list = FLI_HOME_FULL;

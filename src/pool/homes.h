@@ -37,7 +37,7 @@ void fli_homes_leave(struct fli_homes *homes, struct fli_home *home);
 
 static inline struct fli_home *fli_homes_first(struct fli_homes *homes)
 {
-    /* W4: acquire, pairs with W3 in fli_homes_enter. */
+    /* W4: acquire, pairs with W3 in create_locked. */
     return fli_load_acquire(&homes->first);
 }
 

@@ -197,6 +197,12 @@ class Orders(Tree):
         self.write("src/pool/pool.c", PUSH + POP.replace("pairs with R1", "pairs with A1"))
         self.fails(orders, "R1 pairs with A1, which does not name it back")
 
+    def test_a_partner_that_stands_elsewhere_fails(self):
+        self.write("src/pool/pool.c", PUSH.replace("A1 in pop", "A1 in pool.c") + POP)
+        self.passes(orders)
+        self.write("src/pool/pool.c", PUSH.replace("A1 in pop", "A1 in take") + POP)
+        self.fails(orders, "R1 names A1 in take, but it is in pool.c pop")
+
     def test_a_label_twice_fails(self):
         self.write("src/pool/pool.c", PUSH + POP)
         self.write("src/pool/cache.c", PUSH)

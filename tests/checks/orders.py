@@ -5,7 +5,8 @@ A label is a capital letter and a number at the start of a comment, a few lines 
 
     /* R1: release, pairs with A1 in fli_pool_pop: the slots are visible before the head. */
 
-A store whose order matters to the child of a fork pairs with a fork.
+The function that it names after "in", or the file, is the one where the partner stands. A store whose order matters to
+the child of a fork pairs with a fork.
 
 Relaxed accesses say why nothing is ordered: by one of the names that atomic.h has for plain uses, or in a comment with
 the word "relaxed" beside them, earlier in their function, or at the head of the file for all of it.
@@ -16,11 +17,12 @@ usage: orders.py <root>
 import re
 import sys
 
-from source import report, sources
+from source import function_of, report, sources
 
 LINES_ABOVE = 4
 LABEL = re.compile(r"^([A-Z]\d+): (.*)$")
 REFERENCE = re.compile(r"\b[A-Z]\d+\b")
+PLACE = re.compile(r"\b([A-Z]\d+) in (\w+(?:\.[ch]\b)?)")
 ORDER = re.compile(
     r"memory_order_(?P<c>\w+)|__ATOMIC_(?P<b>[A-Z_]+)|fli_\w+?_(?P<n>relaxed|acquire|release|acq_rel|seq_cst)\b"
 )
@@ -81,6 +83,7 @@ class Label:
         self.source, self.comment, self.name, self.text = source, comment, name, text
         pairs = re.search(r"pairs with ([^:.]*)", text)
         self.partners = REFERENCE.findall(pairs.group(1)) if pairs else []
+        self.places = PLACE.findall(text)
         self.is_for_forks = pairs is not None and pairs.group(1) == "a fork"
 
     def where(self):
@@ -115,6 +118,19 @@ def check_pairs(found):
                 yield f"{label.where()} pairs with {partner}, which does not exist"
             elif label.name not in by_name[partner].partners:
                 yield f"{label.where()} pairs with {partner}, which does not name it back"
+
+
+def check_places(found, every):
+    """Whether partners stand where labels say."""
+    places = {}
+    for label in found:
+        for access in filter(label.covers, every):
+            file = access.source.name.rpartition("/")[2]
+            places.setdefault(label.name, set()).update((file, function_of(access.source, access.line)))
+    for label in found:
+        for partner, place in label.places:
+            if partner in places and place not in places[partner]:
+                yield f"{label.where()} names {partner} in {place}, but it is in {' '.join(sorted(places[partner]))}"
 
 
 def check_access(access, found):
@@ -163,7 +179,7 @@ def main(root):
     names = operations(files)
     found = [label for file in files for label in labels(file)]
     every = [access for file in files for access in accesses(file, names)]
-    problems = list(check_pairs(found))
+    problems = list(check_pairs(found)) + list(check_places(found, [access for access in every if access.ordered]))
     for access in every:
         problems += check_access(access, found) if access.ordered else check_relaxed(access)
     for label in found:

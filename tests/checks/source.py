@@ -42,6 +42,16 @@ class Source:
             yield self.line_of(match.start(1)), match.group(2), match.group(1) == '"'
 
 
+def function_of(source, line):
+    """The function that contains the line: the first name before a parenthesis on the last line above that begins in
+    the first column."""
+    for text in reversed(source.code.split("\n")[:line]):
+        match = re.match(r"[A-Za-z_][^;=]*?\b(?!__attribute__)(\w+)\(", text)
+        if match:
+            return match.group(1)
+    raise ValueError(f"{source.name}:{line}: no function")
+
+
 def sources(root, *folders, suffixes=(".c", ".h", ".cpp", ".hpp", ".cc")):
     root = pathlib.Path(root)
     for folder in folders:

@@ -29,7 +29,7 @@ BEGIN, END = "<!-- orders -->\n", "<!-- end of orders -->\n"  # around the table
 sys.path.insert(0, str(ROOT / "tests" / "checks"))
 
 import orders
-from source import report, sources
+from source import function_of, report, sources
 
 VALUES = {"relaxed": 0, "acquire": 2, "release": 3, "acq_rel": 4}
 NAMED = re.compile(r"^(?:memory_order_|__ATOMIC_)(\w+)$")
@@ -69,16 +69,6 @@ class Weakening:
     def setting(self):
         access = self.access
         return f"{access.source.name} {access.line} {access.last} {self.which} {VALUES[self.weaker]}"
-
-
-def function_of(source, line):
-    """The function that contains the line: the first name before a parenthesis on the last line above that begins in
-    the first column."""
-    for text in reversed(source.code.split("\n")[:line]):
-        match = re.match(r"[A-Za-z_][^;=]*?\b(?!__attribute__)(\w+)\(", text)
-        if match:
-            return match.group(1)
-    raise ValueError(f"{source.name}:{line}: no function")
 
 
 def arguments(call):
