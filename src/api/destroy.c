@@ -341,8 +341,8 @@ __attribute__((noinline)) static void end_whole(struct fl_thread *face, void *ob
     }
 }
 
-/* Ends an object of a kind other than PLAIN, or a PLAIN object whose cache has no room. What waits quickly is not looked
- * up, as what an inline free is given: a wrong pointer is noticed when its block goes home. */
+/* Ends an object of a kind other than PLAIN, or a PLAIN object whose cache has no room. An object that waits at once is not
+ * looked up, and neither is one that an inline free takes: a wrong pointer is noticed when its block goes home. */
 void fl_dealloc_slow(struct fl_thread *face, void *object, const struct fl_type *type)
 {
     struct fli_dead *list = fli_thread_of(face)->quick_dead;

@@ -44,7 +44,7 @@ void fli_bound_fall_locked(struct fl_heap *heap, size_t bytes);
  * way. */
 void fli_bound_keep(struct fl_heap *heap);
 
-/* Does the same in a step that takes some ten microseconds, for a thread that is to be done in time. It comes more
+/* Does the same in a step that takes some ten microseconds, for a thread with a budget of time. That calls it more
  * often. */
 void fli_bound_step(struct fl_heap *heap);
 

@@ -13,8 +13,8 @@
  * A look is taken by a slow half that finds it due, eight times in a period. So a heap that falls quiet shrinks as long
  * as a trickle of allocations or frees goes on. After a silence longer than a period the first look makes all that is
  * held due at once. A look returns no more than a thread can be made to wait for; the next one comes earlier then. A
- * thread that is to be done in time takes a look in steps. Meanwhile the look stays due, and whoever comes next goes on
- * with it.
+ * thread with a budget of time takes a look in steps. Meanwhile the look stays due, and the next thread that finds it so
+ * goes on with it.
  *
  * The bound on what the heap holds (bound.h) falls by what goes back.
  */
@@ -48,7 +48,7 @@ void fli_decay_init(struct fl_heap *heap);
 /* Takes a look, unless a trim is under way. No lock may be held. Keeps errno. */
 FLI_COLD void fli_decay_look(struct fl_heap *heap);
 
-/* Takes a step of a look (trim.h), unless a trim is under way. */
+/* Takes a step of a look (trim.h), unless a trim is under way. No lock may be held. Keeps errno. */
 FLI_COLD void fli_decay_step(struct fl_heap *heap);
 
 /* Bytes that further steps of the look at hand are to return. A hint. */

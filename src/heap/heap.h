@@ -63,7 +63,7 @@ struct fl_heap {
     FLI_PLAIN(size_t) thread_count;
     size_t racks_most;         /* bytes that all racks together may hold; 0: what the options say */
     size_t levelled;           /* the share of a rack when racks were last looked at, see share.h */
-    FLI_PLAIN(size_t) leaving; /* how many of these have been flushed for the last time */
+    FLI_PLAIN(size_t) leaving; /* how many threads have been flushed for the last time */
     bool world_stopped;        /* the host says so, for the next fork */
     bool is_aside;             /* during a fork: what its threads share without a lock */
     bool has_lost;             /* a fork has left threads behind: the blocks that they had in hand are not known */

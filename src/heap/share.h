@@ -16,10 +16,11 @@
 
 #include "heap/heap.h"
 
-/* Says what all racks together may hold, whatever the heap retains. */
+/* Says how many bytes all racks together may hold, whatever the heap retains, and shares anew. Any thread. Takes the
+ * registry lock. */
 void fli_share_bound_racks(struct fl_heap *heap, size_t most);
 
-/* Shares anew, after a thread has come or gone. */
+/* Shares anew, after a thread has come or gone. Under the registry lock. Takes the locks of homes. */
 void fli_share_racks_locked(struct fl_heap *heap);
 
 #endif

@@ -29,8 +29,9 @@
  * under way, never for a grace period. */
 size_t fli_trim(struct fl_heap *heap, size_t retain);
 
-/* What a freeing thread can be made to wait for, in bytes: a slice, twice what a thread gives away between two looks at the
- * bound (exchange.h); or a step, which takes some ten microseconds, and comes after a part of that. */
+/* How many bytes a freeing thread can be made to wait for. A slice is twice what a thread gives away between two looks at
+ * the bound (exchange.h). A step takes some ten microseconds: where a budget of time is to be kept, steps come more often
+ * than slices do elsewhere. */
 enum { FLI_TRIM_SLICE = 2 << 20, FLI_TRIM_STEP = 2 * FLI_SLAB_BYTES };
 
 /* Takes a slice or a step of `bytes` bytes towards holding less. Returns the bytes of the slabs that it has retired. Under

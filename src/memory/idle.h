@@ -13,7 +13,7 @@
  * memory for all, so all become warm at once. Cold slabs are taken lowest address first.
  *
  * Slabs of one home and class that follow each other in memory are used in that order (pool/home.h), and a processor
- * fetches ahead what a program walks through in equal steps. So who takes a slab names the one that it wants, the
+ * fetches ahead what a program walks through in equal steps. So a caller that takes a slab names the one that it wants, the
  * neighbour of its last, and how many it would like to have in a row. From slabs that were never in use the others of a
  * row are skipped: they are cold, and likely to be wanted next. A home that grows beside others thus gets rows instead of
  * every second slab. At most a sixteenth of all slabs and a mebibyte is skipped, and no more than a quarter: so much
@@ -78,9 +78,9 @@ static inline bool fli_idle_is_warm(const struct fli_slabs *slabs, uint32_t slab
     return (fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->warm & fli_idle_bit_of(slab)) != 0;
 }
 
-/* Takes a slab without a class, and gives it memory if it has none. If the slab `wanted` is idle, takes that one, unless
- * there are warm ones and it is cold; 0 stands for none. Else `row` slabs from the one that it takes on are idle, if it
- * finds such a row. Returns 0 if the limit or the OS refuses. Under the lock. */
+/* Takes a slab without a class, and gives it memory if it has none. Takes the slab `wanted` (0: none) if that is warm, or if
+ * it is cold and there are no warm ones. Otherwise takes a warm one, or one that begins a row of `row` slabs without
+ * memory, if it finds such a row. Returns 0 if the limit or the OS refuses. Under the lock. */
 uint32_t fli_idle_obtain(struct fli_slabs *slabs, uint32_t wanted, uint32_t row);
 
 /* Makes a list of retired slabs idle, and leaves at most `warm_most` slabs warm. Returns the bytes

@@ -45,8 +45,8 @@
 
 #include "pool/owner.h"
 
-/* Less than this is left to each thread where there is a crowd. There a thread tries the lock of the shared home so often
- * before it begins a slab of its own. */
+/* Less than this is left to each thread where there is a crowd. There a thread tries the lock of the shared home so many
+ * times before it begins a slab of its own. */
 enum { FLI_ALLOWANCE_CROWDED = 128 << 10, FLI_ALLOWANCE_TRIES = 16 };
 
 /* Whether memory is scarce. May become true at any time: what follows copes with magazines that were filled before. */
@@ -111,8 +111,8 @@ bool fli_allowance_grow_owner(struct fl_cache *cache, unsigned class_index, stru
 void fli_allowance_note_owner(const struct fli_magazine *magazine, bool comes, unsigned class_index,
                               struct fli_backing *backing, struct fli_owner *owner);
 
-/* Gives a magazine that gets into a cache next the room that it may have, for a block at least, if it has no blocks. Notes
- * that it comes. */
+/* Called before a magazine gets into a cache, and notes that it comes. If it has no blocks, gives it the room that it may
+ * have there, for a block at least. `had` is the room of the magazine that has just left the cache, or 0. */
 void fli_allowance_fit_owner(struct fli_magazine *magazine, unsigned had, const struct fl_cache *cache,
                              unsigned class_index, struct fli_backing *backing, struct fli_owner *owner);
 
@@ -152,8 +152,8 @@ void fli_allowance_note_taken_owner(struct fli_owner *owner, unsigned class_inde
 /* Notes that a thread moves to another home. */
 void fli_allowance_move_owner(struct fli_home *from, struct fli_home *to);
 
-/* The thread's caches are without magazines, but for those that hold what is set aside. The owning thread, or any
- * other while that is stopped outside the library. */
+/* Notes that the thread's caches have no magazines any more, but for those that hold what is set aside. The owning thread,
+ * or any other while that is stopped outside the library. */
 void fli_allowance_end_owner(struct fli_backing *backing, struct fli_owner *owner);
 
 #endif

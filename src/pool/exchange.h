@@ -44,16 +44,17 @@ static inline unsigned fli_exchange_many(unsigned capacity)
 bool fli_exchange_send_home_owner(void *block, unsigned class_index, struct fli_backing *backing,
                                   struct fli_owner *owner);
 
-/* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. A thread that is
- * to be done in time has it take steps of a trim instead of one slice (heap/trim.h), so many of them. */
+/* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. Where a budget of
+ * time is to be kept, the heap looks STEPS times as often, and each time takes a step of a trim instead of a slice
+ * (heap/trim.h). */
 enum {
     FLI_EXCHANGE_NOTICE_MAGAZINES = FLI_RARE_PATHS ? 1 : 16,
     FLI_EXCHANGE_NOTICE_BYTES = 1 << 20,
     FLI_EXCHANGE_NOTICE_STEPS = 16,
 };
 
-/* Whether the thread has given away so much, or the part of it that is worth a step, since this was last true. The
- * owning thread only. */
+/* Whether the thread has given away a `part`th of that (1: all of it) since this was last true. The owning thread
+ * only. */
 static inline bool fli_exchange_has_given_owner(struct fli_owner *owner, unsigned part)
 {
     if (owner->given_magazines < fli_max(FLI_EXCHANGE_NOTICE_MAGAZINES / part, 1) &&

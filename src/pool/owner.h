@@ -59,21 +59,25 @@ static inline bool fli_owner_is_small(unsigned class_index)
     return fli_class_bytes(class_index) <= FLI_HOME_BLOCK_MOST;
 }
 
-/* Locks the owner's home, if that is possible within a moment; for a real-time thread, if it is possible at once. The
- * owning thread only, here and below. */
+/* Functions that have the owner are for its thread, or for any other while that is stopped outside the library. Those that
+ * have only a home are for any thread that holds its lock. */
+
+/* Locks the owner's home, if that is possible within a moment; for a real-time thread, if it is possible at once. Returns
+ * whether it did. */
 bool fli_owner_come_home(struct fli_owner *owner);
 
-/* Waits for a fork in the way. Otherwise moves to another home and locks it: a stopped thread may hold the lock of the
- * owner's. */
+/* Locks a home that the owner can use, where its own is busy. Waits for a fork that is in the way. Otherwise moves the
+ * owner to another home and locks that, since a stopped thread may hold the lock of its own. Returns false, and no home is
+ * locked, if memory is refused or that home is busy, too. Takes the lock of the homes. */
 FLI_COLD bool fli_owner_move(struct fli_backing *backing, struct fli_owner *owner);
 
-/* Whether a rack holds more than it may, because there are more threads now. A hint. */
+/* Whether a rack holds more than it may, because there are more threads now. A hint. Any thread. */
 bool fli_owner_keeps_more(struct fli_backing *backing, const struct fli_home *home);
 
-/* Gives the pool what a rack holds beyond, the largest blocks first. The home is locked. */
+/* Gives the pool what a rack holds beyond that, the largest blocks first. The home is locked. */
 void fli_owner_level(struct fli_backing *backing, struct fli_home *home, struct fli_pool_counters *counters);
 
-/* Keeps a filled magazine at a home, which is locked, if there is room. */
+/* Keeps a filled magazine at a home, which is locked, if there is room. Returns whether it did. */
 bool fli_owner_keep(struct fli_magazine *magazine, unsigned class_index, struct fli_backing *backing,
                     struct fli_home *home);
 
@@ -102,7 +106,7 @@ struct fli_magazine *fli_owner_find_empty(struct fli_backing *backing, struct fl
 struct fli_magazine *fli_owner_obtain_empty(struct fli_backing *backing, struct fli_home *home,
                                             struct fli_owner *owner);
 
-/* The same, from the owner's home if it is not locked. */
+/* The same, for a caller that holds the lock of no home: from the owner's home, if its lock can be had at once. */
 struct fli_magazine *fli_owner_obtain_empty_anywhere(struct fli_backing *backing, struct fli_owner *owner);
 
 /* Puts an empty magazine away: at home, if the owner is `at_home`, or into the pool. */

@@ -46,14 +46,14 @@ static inline struct fli_magazine *fli_reserve_take_owner(struct fli_owner *owne
                : NULL;
 }
 
-/* Sets the magazines of a cache aside, which is without any then. */
+/* Sets the magazines of a cache aside. The cache has none then. */
 void fli_reserve_set_aside_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                  struct fli_owner *owner);
 
 /* Begins to set a class aside. Makes the table, if there is none. Returns false if memory is refused. */
 bool fli_reserve_begin_owner(struct fli_owner *owner, unsigned class_index);
 
-/* Ends it: from now on the class is kept if it was set aside, as it is if it was before. */
+/* Ends that. From now on the thread keeps all free blocks of the class if that `is_set_aside`, or was before. */
 void fli_reserve_begun_owner(struct fli_owner *owner, bool is_set_aside);
 
 /* Sends home what was set aside of a class beyond `most` blocks, in whole magazines. */

@@ -6,10 +6,10 @@
  *
  * A thread pops the magazine, puts a block into it or takes one, and pushes it again. So it needs no lock. In a crowd there
  * are more threads than processors, and some are stopped at any moment: one that is stopped with the lock of the home that
- * all share keeps the others from it. One that is stopped with a magazine keeps only that. Magazines of less than full room
- * are emptied into the pool's, too.
+ * all share keeps the others from it. One that is stopped with a magazine keeps only that. For
+ * the same reason a full magazine of such a thread leaves blocks of other homes in the pool's top magazine.
  *
- * Trims take home what lies in the pool. Blocks of the thread's own slabs it takes and brings at home.
+ * Trims take home what lies in the pool. A thread takes blocks of its own slabs at home, and brings them there.
  */
 #ifndef FLI_SINGLE_H
 #define FLI_SINGLE_H
