@@ -103,8 +103,8 @@ FL_API int fl_object_type_ready(struct fl_type *type, const struct fl_type *base
  *     are kept.
  *
  * The callbacks are called as those of fl_dealloc, and may be left as these. An object whose callback was left stays
- * allocated, but an exception that leaves `construct` frees its block. The parts may come from this heap or from elsewhere. A type may go away only once no thread
- * keeps objects of it. */
+ * allocated, but an exception that leaves `construct` frees its block. The parts may come from this heap or from
+ * elsewhere. A type may go away only once no thread keeps objects of it. */
 
 /* The bytes of a type that a thread keeps, unless the type says otherwise. */
 #define FL_KEEP_BYTES 65536
