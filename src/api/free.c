@@ -16,6 +16,7 @@
 #include "memory/block.h"
 #include "memory/stray.h"
 #include "pool/allowance.h"
+#include "pool/unsubmitted.h"
 
 #include <errno.h>
 
@@ -111,8 +112,7 @@ static bool put_away(struct fli_thread *thread, unsigned class_index, void *bloc
 static bool defer_owner(struct fli_thread *thread, unsigned class_index, void *block)
 {
     struct fl_heap *heap = thread->heap;
-    bool raised = fli_deferred_put_owner(&heap->deferred, fli_thread_deferred(thread, class_index), class_index,
-                                         block, &thread->owner);
+    bool raised = fli_unsubmitted_put_owner(&heap->deferred, thread->deferred, class_index, block, &thread->owner);
     thread->deferring[class_index / 64] |= (uint64_t)1 << class_index % 64;
     if (FLI_UNLIKELY(thread == heap->service)) /* which passes no quiescent states, so it submits at once */
         raised |= fli_thread_submit_owner(thread);

@@ -8,6 +8,8 @@
  *     - carved = live + cached + pooled + parked + deferred + lost, with the blocks found in the places on the right
  *       (checked builds count `live` by the live bits, hardened heaps by the states);
  *     - magazines in existence = in caches + deferred + on stacks + of a layer above + lost;
+ *     - what a thread's magazines of deferred blocks have room for, and how much of that lies beyond the base of each, is
+ *       what is counted (unsubmitted.h);
  *     - large blocks and the extents that are kept for others = those in existence (large.h);
  *     - slabs in existence = at home + warm + cold + retired;
  *     - each slab at home is where it says: on the list that fits its free blocks, full, or current;
@@ -23,6 +25,7 @@
 #include "memory/idle.h"
 #include "memory/mark.h"
 #include "memory/state.h"
+#include "pool/unsubmitted.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -343,6 +346,37 @@ static int check_magazines(struct walk *walk)
     return failed;
 }
 
+/* Verifies the room of a thread for deferred blocks. Adds what is counted for it beyond the base to `*noted`. */
+static int check_unsubmitted(const struct walk *walk, struct fli_thread *thread, size_t *noted)
+{
+    size_t room = 0;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        room += fli_unsubmitted_room(fli_thread_deferred(thread, c), c, &walk->heap->backing);
+    *noted += thread->owner.noted;
+    size_t beyond = fli_unsubmitted_beyond(&walk->heap->deferred.rooms, room);
+    if (room == thread->owner.unsubmitted && beyond <= thread->owner.noted)
+        return 0;
+    return fli_complain(
+        -EUCLEAN, walk->error, walk->error_size,
+        "a thread has room for %zu bytes of deferred blocks, %zu beyond the base, but counts %u and %u", room, beyond,
+        thread->owner.unsubmitted, thread->owner.noted);
+}
+
+static int check_all_unsubmitted(const struct walk *walk)
+{
+    size_t noted = 0, counted = fli_load_relaxed(&walk->heap->deferred.rooms.beyond);
+    int failed = check_unsubmitted(walk, walk->heap->service, &noted);
+    struct fli_thread *thread = walk->heap->threads;
+    for (; thread != NULL && failed == 0; thread = thread->in_heap.next)
+        failed = check_unsubmitted(walk, thread, &noted);
+    if (failed == 0 && noted != counted)
+        failed = fli_complain(
+            -EUCLEAN, walk->error, walk->error_size,
+            "threads have room for %zu bytes of deferred blocks beyond the base, but counted are %zu", noted,
+            counted);
+    return failed;
+}
+
 int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
 {
     struct walk walk = {.heap = heap, .slabs = &heap->backing.slabs, .error = error, .error_size = error_size};
@@ -356,6 +390,8 @@ int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
         failed = walk_class(&walk, c);
     if (failed == 0)
         failed = check_magazines(&walk);
+    if (failed == 0)
+        failed = check_all_unsubmitted(&walk);
     if (failed == 0)
         failed = check_slabs(&walk);
     if (failed == 0)

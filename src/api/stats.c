@@ -5,6 +5,7 @@
 #include "heap/registry.h"
 #include "heap/trim.h"
 #include "pool/reserve.h"
+#include "pool/unsubmitted.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -42,7 +43,7 @@ static size_t cached_blocks(struct fli_thread *thread, unsigned class_index)
 
 static size_t unsubmitted_blocks(struct fli_thread *thread, unsigned class_index)
 {
-    return fli_deferred_unsubmitted(fli_thread_deferred(thread, class_index), class_index, &thread->heap->backing);
+    return fli_unsubmitted_blocks(fli_thread_deferred(thread, class_index), class_index, &thread->heap->backing);
 }
 
 /* Counts the blocks of a class that the library holds. */

@@ -9,6 +9,7 @@
 #include "heap/trim.h"
 #include "heap/walk.h"
 #include "pool/reserve.h"
+#include "pool/unsubmitted.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -207,8 +208,8 @@ static void lose(struct fli_thread *thread)
         heap->lost_magazines += (size_t)(fli_cache_loaded(cache) != NULL) +
                                 (fli_cache_previous(cache, &heap->backing.magazines) != NULL);
         void ***place = fli_thread_deferred(thread, c);
-        heap->lost[c] += fli_deferred_unsubmitted(place, c, &heap->backing);
-        heap->lost_magazines += fli_deferred_magazine(place) != NULL;
+        heap->lost[c] += fli_unsubmitted_blocks(place, c, &heap->backing);
+        heap->lost_magazines += fli_unsubmitted_magazine(place) != NULL;
         heap->lost[c] += fli_reserve_blocks(&thread->owner, c, &heap->backing.magazines);
         while (fli_reserve_take_owner(&thread->owner, c, &heap->backing.magazines) != NULL)
             heap->lost_magazines++;
@@ -231,6 +232,15 @@ static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *
     }
 }
 
+/* Counts the room for deferred blocks of the threads that the child has. */
+static void recount_unsubmitted(struct fl_heap *heap)
+{
+    size_t beyond = heap->service->owner.noted;
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
+        beyond += thread->owner.noted;
+    fli_store_own(&heap->deferred.rooms.beyond, beyond);
+}
+
 /* The child's work while all locks count as held. */
 static void begin_anew(struct fl_heap *heap)
 {
@@ -242,6 +252,7 @@ static void begin_anew(struct fl_heap *heap)
     }
     if (!heap->world_stopped && heap->is_aside) /* otherwise all its threads are the forking one's */
         leave_behind(heap, lose);
+    recount_unsubmitted(heap);
     fli_guest_begin_anew_stw(heap);
     reset(heap);
 }

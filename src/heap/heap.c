@@ -32,6 +32,7 @@
 #include "heap/trim.h"
 #include "heap/walk.h"
 #include "pool/allowance.h"
+#include "pool/unsubmitted.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -112,7 +113,8 @@ static int init_backing(struct fl_heap *heap, size_t span)
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         backing->magazine_blocks[c] = fli_class_magazine_blocks(c, heap->options.magazine_blocks,
                                                                 heap->options.limit_bytes);
-    fli_allowance_init(&backing->allowance, heap->options.limit_bytes, backing->magazine_blocks);
+    fli_allowance_init(&backing->allowance, heap->options.limit_bytes, heap->grace.kind != FL_GRACE_NONE,
+                       backing->magazine_blocks);
     fli_pool_init(&backing->pool);
     fli_homes_init(&backing->homes, &backing->slabs, heap->options.limit_bytes != SIZE_MAX);
     fli_large_init(&backing->large, &backing->limit);
@@ -123,6 +125,7 @@ static int init_backing(struct fl_heap *heap, size_t span)
         fli_magazines_grow_by(&backing->magazines, FLI_RESERVE_FIRST);
     }
     fli_deferred_init(&heap->deferred, backing, &heap->grace, heap->options.defer_bytes);
+    fli_unsubmitted_init(&heap->deferred.rooms, heap->options.limit_bytes);
     backing->slabs.huge_pages = !FLI_SANITIZED && heap->options.huge != FL_HUGE_NEVER;
     backing->slabs.huge_at_once = heap->options.huge == FL_HUGE_ALWAYS;
     backing->slabs.strict = fli_os_is_strict();

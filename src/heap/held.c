@@ -6,6 +6,7 @@
 #include "heap/registry.h"
 #include "heap/thread.h"
 #include "pool/reserve.h"
+#include "pool/unsubmitted.h"
 
 struct visit {
     struct fl_heap *heap;
@@ -121,11 +122,11 @@ static int visit_unsubmitted(const struct visit *visit, struct fli_thread *threa
 {
     void ***place = fli_thread_deferred(thread, class_index);
     struct fli_held held = {.place = "a magazine of deferred blocks", .class_index = class_index};
-    held.magazine = fli_deferred_magazine(place);
+    held.magazine = fli_unsubmitted_magazine(place);
     if (held.magazine == NULL)
         return 0;
     held.blocks = fli_magazine_floor(held.magazine, capacity_of(visit, class_index));
-    held.count = fli_deferred_unsubmitted(place, class_index, &visit->heap->backing);
+    held.count = fli_unsubmitted_blocks(place, class_index, &visit->heap->backing);
     return tell(visit, &held);
 }
 

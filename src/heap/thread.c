@@ -12,6 +12,7 @@
 #include "large/supply.h"
 #include "memory/stray.h"
 #include "pool/reserve.h"
+#include "pool/unsubmitted.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -227,14 +228,8 @@ bool fli_thread_is_inside(const struct fli_thread *thread)
 
 bool fli_thread_submit_owner(struct fli_thread *thread)
 {
-    struct fl_heap *heap = thread->heap;
-    bool raised = false;
-    for (unsigned word = 0; word < 2; word++)
-        for (; thread->deferring[word] != 0; thread->deferring[word] &= thread->deferring[word] - 1) {
-            unsigned c = 64 * word + (unsigned)__builtin_ctzll(thread->deferring[word]);
-            raised |= fli_deferred_submit_owner(&heap->deferred, fli_thread_deferred(thread, c), c, &thread->owner);
-        }
-    return raised;
+    return fli_unsubmitted_submit_classes_owner(&thread->heap->deferred, thread->deferred, thread->deferring,
+                                                &thread->owner);
 }
 
 static void call_on_deferred(void *argument)

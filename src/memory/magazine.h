@@ -12,7 +12,8 @@
  * slots, as many as it has room for. So it is full when the address of its next free slot is where the magazine ends
  * (inline.h). Its blocks are the `count` slots from the floor up.
  *
- *     room = capacity - pad, where pad is 0 unless the memory of the heap is scarce (pool/allowance.h)
+ *     room = capacity - pad, where pad is 0 unless the memory of the heap is scarce (pool/allowance.h),
+ *     or the magazine collects deferred blocks (pool/unsubmitted.h)
  *
  * A magazine belongs to one owner at a time: a thread's cache or rack, the pool, or a thread that took it from the
  * pool. Only the owner touches the slots; a slot at or above the count is garbage. `next` and `below` link magazines in

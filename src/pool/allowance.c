@@ -7,8 +7,14 @@
 
 #include <string.h>
 
-/* All caches together may hold the limit divided by this; or so many bytes, if there is none. */
-enum { CACHES_PER_LIMIT = 40, CACHES_UNLIMITED = FLI_RARE_PATHS ? 4 << 20 : 128 << 20 };
+/* All caches together may hold the limit divided by this; or so many bytes, if there is none. The second of each where
+ * threads may defer blocks, for which as much is left as is less (unsubmitted.c). */
+enum {
+    CACHES_PER_LIMIT = 40,
+    CACHES_PER_LIMIT_DEFERRING = 50,
+    CACHES_UNLIMITED = FLI_RARE_PATHS ? 4 << 20 : 128 << 20,
+    CACHES_UNLIMITED_DEFERRING = CACHES_UNLIMITED - CACHES_UNLIMITED / 4,
+};
 
 /* Half of that is for the base of so many threads. */
 enum { SURE_THREADS = 200 };
@@ -24,10 +30,13 @@ enum { MAGAZINES_PER_REST = 32, WHOLE_PER_REST = 2 };
 /* After so many calls that no magazine served, another class gives up its own. */
 enum { CALLS_PER_TURN = FLI_RARE_PATHS ? 2 : 32 };
 
-void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes, const unsigned *magazine_blocks)
+void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes, bool defers,
+                        const unsigned *magazine_blocks)
 {
     bool is_limited = limit_bytes != SIZE_MAX;
-    allowance->most = is_limited ? fli_max(limit_bytes / CACHES_PER_LIMIT, 1) : (size_t)CACHES_UNLIMITED;
+    size_t divisor = defers ? CACHES_PER_LIMIT_DEFERRING : CACHES_PER_LIMIT;
+    size_t unlimited = defers ? CACHES_UNLIMITED_DEFERRING : CACHES_UNLIMITED;
+    allowance->most = is_limited ? fli_max(limit_bytes / divisor, 1) : unlimited;
     allowance->first = is_limited ? (size_t)FIRST_BYTES : SIZE_MAX;
     allowance->full = 0;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)

@@ -6,9 +6,10 @@
  *
  * Memory is scarce in a heap with a limit. In another heap it becomes scarce, for good, when there are so many threads that
  * their caches, if all were full, would hold more than `most`. Those of the threads before may be full then. So all caches
- * of such a heap hold at most twice `most`.
+ * of such a heap hold at most twice `most`. In a heap with grace periods deferred blocks take their part (unsubmitted.h).
  *
- *     most = limit / 40, or 128 MiB if there is none; base = most / 400, share = most / threads
+ *     most = limit / 40, or 128 MiB if there is none; in a heap with grace periods limit / 50, or 96 MiB
+ *     base = most / 400, share = most / threads
  *     held by a thread = sum over the magazines of its caches of their room * bytes of a block
  *     lent to a thread = about what it holds
  *     beyond           = sum over all threads of what each is lent beyond the base
@@ -87,8 +88,10 @@ static inline bool fli_allowance_try_shared(const struct fli_backing *backing, s
     return true;
 }
 
-/* The allowance of a heap with this limit, SIZE_MAX if it has none, whose magazines have so many blocks by class. */
-void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes, const unsigned *magazine_blocks);
+/* The allowance of a heap with this limit, SIZE_MAX if it has none, whose magazines have so many blocks by class. If threads
+ * may defer blocks, it leaves room for these. */
+void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes, bool defers,
+                        const unsigned *magazine_blocks);
 
 /* Shares it out among so many threads, for whom memory may become scarce. Under the registry lock. */
 void fli_allowance_share(struct fli_allowance *allowance, size_t threads);

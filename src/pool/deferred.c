@@ -7,6 +7,8 @@
 #include "memory/mark.h"
 #include "memory/state.h"
 
+#include <string.h>
+
 /* ---- Pressure. */
 
 static void set_pressure(struct fli_deferred *deferred, bool on)
@@ -46,49 +48,19 @@ static void relieve_locked(struct fli_deferred *deferred)
         set_pressure(deferred, false);
 }
 
-/* ---- A thread's magazines. */
+/* ---- Submission. */
 
-/* A full magazine's top is where the next one begins. */
-static struct fli_magazine *magazine_below(void **top)
+bool fli_deferred_submit(struct fli_deferred *deferred, struct fli_magazine *magazine, unsigned class_index,
+                         struct fli_pool_counters *counters)
 {
-    return (struct fli_magazine *)(((uintptr_t)top - 1) & ~(uintptr_t)(FLI_MAGAZINE_BYTES - 1));
-}
-
-struct fli_magazine *fli_deferred_magazine(void ***place)
-{
-    void **top = fli_load_public(place);
-    return top != NULL ? magazine_below(top) : NULL;
-}
-
-static unsigned capacity_of(const struct fli_backing *backing, unsigned class_index)
-{
-    return backing->magazine_blocks[class_index];
-}
-
-size_t fli_deferred_unsubmitted(void ***place, unsigned class_index, const struct fli_backing *backing)
-{
-    void **top = fli_load_public(place);
-    if (top == NULL)
-        return 0;
-    return (size_t)(top - fli_magazine_floor(magazine_below(top), capacity_of(backing, class_index)));
-}
-
-bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, unsigned class_index,
-                               struct fli_owner *owner)
-{
-    struct fli_magazine *magazine = fli_deferred_magazine(place);
-    if (magazine == NULL)
-        return false;
-    size_t count = fli_deferred_unsubmitted(place, class_index, deferred->backing);
-    fli_store_own(&magazine->count, (uint16_t)count);
+    size_t count = fli_load_own(&magazine->count);
     magazine->class_index = (uint8_t)class_index;
-    fli_store_public(place, NULL);
     bool raised = count_in(deferred, class_index, count, count * fli_class_bytes(class_index));
-    fli_stack_push_mpmc(&deferred->collecting, &deferred->backing->magazines, magazine, &owner->counters);
+    fli_stack_push_mpmc(&deferred->collecting, &deferred->backing->magazines, magazine, counters);
     return raised;
 }
 
-static bool mark(struct fli_deferred *deferred, unsigned class_index, const void *block)
+bool fli_deferred_mark(struct fli_deferred *deferred, unsigned class_index, const void *block)
 {
     bool raised = count_in(deferred, class_index, 1, fli_class_bytes(class_index));
     if (FLI_UNLIKELY(!fli_mark_set(&deferred->backing->slabs, class_index, block)))
@@ -97,40 +69,18 @@ static bool mark(struct fli_deferred *deferred, unsigned class_index, const void
     return raised;
 }
 
-/* Takes the next step on behalf of a thread, unless it leaves that to others. */
-static void advance_for(struct fli_deferred *deferred, const struct fli_owner *owner)
-{
-    if (FLI_LIKELY(!owner->realtime))
-        fli_deferred_advance(deferred);
-}
-
-bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsigned class_index, void *block,
-                            struct fli_owner *owner)
-{
-    bool raised = false;
-    if (fl_cache_is_full(*place)) {
-        if (*place != NULL) {
-            raised = fli_deferred_submit_owner(deferred, place, class_index, owner);
-            advance_for(deferred, owner);
-        }
-        struct fli_magazine *empty = fli_owner_obtain_empty_anywhere(deferred->backing, owner);
-        if (empty == NULL) {
-            bool by_mark = mark(deferred, class_index, block);
-            advance_for(deferred, owner);
-            return raised || by_mark;
-        }
-        fli_store_public(place, fli_magazine_floor(empty, capacity_of(deferred->backing, class_index)));
-    }
-    fl_top_put(place, block);
-    return raised;
-}
-
 bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size, const struct fli_owner *owner)
 {
     bool raised = count_in(deferred, 0, 1, size);
     fli_store_hint(&deferred->has_marks, true);
-    advance_for(deferred, owner);
+    if (FLI_LIKELY(!owner->realtime))
+        fli_deferred_advance(deferred);
     return raised;
+}
+
+static unsigned capacity_of(const struct fli_backing *backing, unsigned class_index)
+{
+    return backing->magazine_blocks[class_index];
 }
 
 /* ---- Release. */
@@ -153,6 +103,16 @@ static void push_filled(struct fli_deferred *deferred, struct fli_magazine *maga
     fli_count(&deferred->counters.exchanges, 1);
 }
 
+/* Gives a magazine full room. */
+static void widen(struct fli_magazine *magazine, unsigned capacity)
+{
+    if (FLI_LIKELY(fli_magazine_pad(magazine) == 0))
+        return;
+    void **blocks = fli_magazine_floor(magazine, capacity);
+    fli_magazine_set_pad(magazine, 0);
+    memmove(fli_magazine_floor(magazine, capacity), blocks, fli_load_own(&magazine->count) * sizeof *blocks);
+}
+
 /* Moves blocks from one magazine to another of the class, until that is full or this one is empty. */
 static void pour(struct fli_magazine *from, struct fli_magazine *to, unsigned capacity)
 {
@@ -171,6 +131,7 @@ static void merge_magazine(struct fli_deferred *deferred, struct fli_magazine *m
     unsigned class_index = magazine->class_index;
     struct fli_magazine **partial = &merge->partial[class_index];
     uint64_t *word = &merge->has_partial[class_index / 64], bit = (uint64_t)1 << class_index % 64;
+    widen(magazine, capacity);
     if ((*word & bit) == 0) {
         *word |= bit;
         *partial = magazine;
@@ -209,10 +170,12 @@ static void release_magazine(struct fli_deferred *deferred, struct fli_magazine 
             fli_block_poison(&deferred->backing->slabs, class_index, fli_magazine_floor(magazine, capacity)[i]);
     if (FLI_UNLIKELY(deferred->backing->slabs.hardened)) /* where they are some of many */
         count = send_home(deferred, magazine, class_index, count);
-    if (FLI_LIKELY(count == capacity))
+    if (FLI_LIKELY(count > capacity / 2)) {
+        widen(magazine, capacity);
         push_filled(deferred, magazine);
-    else
+    } else {
         merge_magazine(deferred, magazine, capacity, merge);
+    }
 }
 
 static void push_partial(struct fli_deferred *deferred, struct fli_magazine *partial)

@@ -6,19 +6,19 @@
  *     (one per class)                  a stack               one batch            and caches
  *
  * A magazine of deferred blocks moves as a whole, as in Linux's kfree_rcu sheaves. Submitted magazines collect and
- * wait in batches (grace/batch.h). When the grace period of a batch has ended, its full magazines go to the pool as
- * they are. The blocks of part-full ones are put together first. A block for which no magazine can be had is marked
+ * wait in batches (grace/batch.h). When the grace period of a batch has ended, magazines that are more than half full go
+ * to the pool. The blocks of the others are put together first. A block for which no magazine can be had is marked
  * in its slab (memory/mark.h), and a large block in its table. These marks belong to the same batches.
  *
  *     deferred blocks = in threads' magazines + submitted
  *     submitted = collecting + waiting, magazines and marks
  *
- * Each submission, quiescent state, flush, trim and barrier looks whether a batch can take its next step
+ * Each submission of about a magazine, quiescent state, flush, trim and barrier looks whether a batch can take its next step
  * (fli_deferred_advance). It takes the lock only if that is so, because many threads pass quiescent states. If no
  * grace period can be had, the batch goes on waiting. Submissions and quiescent states of real-time threads do not
  * look: a step may release any number of blocks.
  *
- * A thread's magazines belong to it (`_owner`). Any thread may call the other functions but `_stw`.
+ * A thread's magazines belong to it (unsubmitted.h). Any thread may call the functions here but `_stw`.
  *
  * fork: the rules of the pool (pool.h, fork.h) hold for `collecting`.
  */
@@ -30,10 +30,21 @@
 #include "memory/chain.h"
 #include "pool/exchange.h"
 
+/* What threads' magazines of deferred blocks have room for (unsubmitted.h). */
+struct fli_rooms {
+    size_t most;               /* bytes, all of them together; constant */
+    size_t base;               /* bytes, of which each of 200 threads is sure; constant */
+    size_t beyond_most;        /* bytes, all that is not for the base of these; constant */
+    FLI_ATOMIC(size_t) share;  /* bytes, of each thread; written under the registry lock */
+    FLI_ATOMIC(size_t) beyond; /* bytes of all threads, beyond the base of each */
+};
+
 struct fli_deferred {
     /* Constant once made. */
     struct fli_backing *backing;
     size_t bound; /* submitted bytes past which there is pressure */
+
+    struct fli_rooms rooms;
 
     struct fli_stack collecting;
     FLI_ON_OWN_LINE FLI_ATOMIC(size_t) bytes;  /* submitted */
@@ -54,15 +65,12 @@ void fli_deferred_init(struct fli_deferred *deferred, struct fli_backing *backin
                        size_t bound);
 void fli_deferred_close(struct fli_deferred *deferred);
 
-/* Defers a block of a class. `place` is where the thread keeps its magazine of that class (inline.h). Returns
- * whether this has raised pressure. The owning thread only. */
-bool fli_deferred_put_owner(struct fli_deferred *deferred, void ***place, unsigned class_index, void *block,
-                            struct fli_owner *owner);
+/* Submits a magazine of deferred blocks of a class. Returns whether this has raised pressure. */
+bool fli_deferred_submit(struct fli_deferred *deferred, struct fli_magazine *magazine, unsigned class_index,
+                         struct fli_pool_counters *counters);
 
-/* Submits the thread's magazine of a class, if there is one. Returns whether this has raised pressure. The owning
- * thread, or any other while that is stopped. */
-bool fli_deferred_submit_owner(struct fli_deferred *deferred, void ***place, unsigned class_index,
-                               struct fli_owner *owner);
+/* Submits a block of a class by a mark in its slab. Returns whether this has raised pressure. */
+bool fli_deferred_mark(struct fli_deferred *deferred, unsigned class_index, const void *block);
 
 /* Counts a large block of `size` bytes that has been marked in the table. Returns whether this has raised
  * pressure. The owning thread only. */
@@ -89,12 +97,6 @@ static inline bool fli_deferred_has_pressure(const struct fli_deferred *deferred
 {
     return fli_load_public(&deferred->pressure) != 0;
 }
-
-/* The blocks in a thread's magazine. Any thread; exact while the owner is quiet. */
-size_t fli_deferred_unsubmitted(void ***place, unsigned class_index, const struct fli_backing *backing);
-
-/* The magazine at a thread's place, or NULL. */
-struct fli_magazine *fli_deferred_magazine(void ***place);
 
 /* Counts submitted blocks anew, from the lists, and lets the batch wait anew. In the child of a fork, where no other
  * thread runs. */

@@ -50,6 +50,10 @@ struct fli_owner {
     uint8_t large_shard;                      /* where its large blocks are counted */
     bool realtime;                            /* it leaves upkeep to others (realtime.h) */
     bool closes;                              /* a cache has a magazine for a moment (allowance.h) */
+    uint8_t tight;                            /* magazines that got less room than they could use (unsubmitted.h) */
+    uint16_t submitted_parts;                 /* of a magazine, 256ths, since it took a step with deferred blocks */
+    uint32_t unsubmitted;                     /* bytes that its magazines of deferred blocks have room for */
+    uint32_t noted;                           /* bytes that are counted beyond the base for these */
     FLI_ATOMIC(struct fli_reserve *) reserve; /* what it has set aside (reserve.h); NULL: nothing ever */
 };
 

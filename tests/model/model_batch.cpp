@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A model check of blocks that wait for a grace period: src/grace/batch.c, src/pool/deferred.c, src/memory/mark.c and
- * the stack of src/pool/pool.c, compiled over model_atomic.h, run by Relacy (model_check.h).
+ * A model check of blocks that wait for a grace period: src/grace/batch.c, src/pool/deferred.c, src/memory/mark.c,
+ * src/pool/unsubmitted.c and the stack of src/pool/pool.c, compiled over model_atomic.h, run by Relacy (model_check.h).
  *
  * Each of two threads unlinks a block, defers it, submits it, and passes quiescent states. Then it reads the block of
  * the other one, if it still finds that; in one scenario a third thread does. One of them, or both, take steps of the
@@ -36,6 +36,7 @@
 #include "model_periods.h"
 #include "pool/deferred.h"
 #include "pool/deliver.h"
+#include "pool/unsubmitted.h"
 
 #include <new>
 
@@ -53,7 +54,7 @@ struct ground {
     periods grace_periods;
     rl::atomic<bool> found[THREADS]; /* whether readers find the block */
     rl::var<unsigned> contents[THREADS];
-    void **places[THREADS];
+    void **places[THREADS][CLASS + 1];
     unsigned magazines; /* how many can be had */
     fli_mutex home_lock;
 
@@ -158,7 +159,8 @@ struct batch_model : rl::test_suite<scenario, THREADS + readers> {
         lay_out_deferred();
         for (unsigned i = 0; i < THREADS; i++) {
             here.owners[i].realtime = false;
-            here.places[i] = nullptr;
+            here.owners[i].submitted_parts = 0;
+            here.places[i][CLASS] = nullptr;
             here.found[i].store(true, rl::mo_relaxed, $);
             here.contents[i]($) = ALIVE;
         }
@@ -210,8 +212,9 @@ struct batch_model : rl::test_suite<scenario, THREADS + readers> {
     void defer(unsigned self)
     {
         here.found[self].store(false, rl::mo_relaxed, $);
-        fli_deferred_put_owner(&here.deferred, &here.places[self], CLASS, here.block(self), &here.owners[self]);
-        fli_deferred_submit_owner(&here.deferred, &here.places[self], CLASS, &here.owners[self]);
+        fli_unsubmitted_put_owner(&here.deferred, here.places[self], CLASS, here.block(self), &here.owners[self]);
+        uint64_t classes[2] = {(uint64_t)1 << CLASS, 0};
+        fli_unsubmitted_submit_classes_owner(&here.deferred, here.places[self], classes, &here.owners[self]);
     }
 
     void read_block(unsigned number)

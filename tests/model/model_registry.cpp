@@ -565,9 +565,9 @@ void fli_stray_tell_each(fli_slabs *, const void *, const char *)
     RL_ASSERT(!"a stray");
 }
 
-bool fli_deferred_submit_owner(fli_deferred *, void ***, unsigned, fli_owner *)
+bool fli_unsubmitted_submit_classes_owner(fli_deferred *, void ***, uint64_t classes[2], fli_owner *)
 {
-    RL_ASSERT(!"a block is deferred");
+    RL_ASSERT(classes[0] == 0 && classes[1] == 0);
     return false;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "grace_support.h"
 #include "memory/mark.h"
+#include "pool/unsubmitted.h"
 
 enum { SIZE = 48, MANY = 1000, RACKED_MAGAZINES = 3, OWN = MANY / 4 + 6 };
 
@@ -485,7 +486,7 @@ static int isolation_up(void **state)
     }
     fl_free(thread, ward->pooled);
     void ***place = fli_thread_deferred((struct fli_thread *)(void *)thread, ward->class_index);
-    ward->own = fli_magazine_floor(fli_deferred_magazine(place), 16);
+    ward->own = fli_magazine_floor(fli_unsubmitted_magazine(place), 16);
     ward->waiting = fli_chain_first(&deferred->waiting, &heap->backing.magazines);
     ward->collecting = fli_magazine_at(&heap->backing.magazines,
                                        fli_tagged_index(fli_load_relaxed(&deferred->collecting.head)));

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What threads have deferred and not submitted is bounded, although they sleep; and it comes back whole.
+ */
+#include "grace_support.h"
+
+#include "pool/unsubmitted.h"
+
+#include <errno.h>
+
+enum { IDLE_MOST = 200, SOME = 7, LOW_LIMIT = 64 << 20 };
+
+static size_t unsubmitted_bytes(struct fl_heap *heap)
+{
+    return stats_of(heap).deferred_bytes - submitted_bytes(heap);
+}
+
+/* Defers so many blocks, or as many as the limit allows. */
+static void defer_up_to(struct fl_thread *thread, size_t size, unsigned count)
+{
+    void *blocks[FLI_MAGAZINE_SLOTS];
+    unsigned had = 0;
+    while (had < count && (blocks[had] = fl_alloc(thread, size)) != NULL)
+        had++;
+    defer_many(thread, size, had, blocks);
+}
+
+/* What so many threads have not submitted, each after it has deferred a little less than a magazine of each class. */
+static void check_idle(size_t limit, unsigned count)
+{
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, &(struct fl_options){.limit_bytes = limit, .retain_bytes = 1});
+    struct fli_rooms *rooms = &bed.heap->deferred.rooms;
+    struct fl_thread *idle[IDLE_MOST];
+    for (unsigned i = 0; i < count; i++) {
+        assert_non_null(idle[i] = fl_thread_attach(bed.heap));
+        for (unsigned c = 1; c < FL_CLASS_COUNT; c += SOME) {
+            unsigned blocks = bed.heap->backing.magazine_blocks[c] - 1;
+            defer_up_to(idle[i], fli_class_bytes(c), blocks);
+        }
+        let_all_go(&host, bed.thread);
+        assert_in_range(unsubmitted_bytes(bed.heap), 0, rooms->most);
+        if (i % 20 == 0)
+            assert_sound(bed.heap);
+    }
+    assert_in_range(unsubmitted_bytes(bed.heap), rooms->most / 8, rooms->most);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(fl_thread_detach(idle[i]), 0);
+    let_all_go(&host, bed.thread);
+    assert_int_equal(stats_of(bed.heap).deferred_bytes, 0);
+    assert_int_equal(fli_load_relaxed(&rooms->beyond), 0);
+    end_bed(&bed);
+}
+
+static void what_idle_threads_have_deferred_is_bounded_at_every_moment(void **state)
+{
+    (void)state;
+    check_idle(0, IDLE_MOST);
+}
+
+static void so_it_is_below_a_limit(void **state)
+{
+    (void)state;
+    check_idle(LOW_LIMIT, IDLE_MOST);
+}
+
+static void sleepers_that_have_deferred_leave_another_one_95_percent_of_the_limit(void **state)
+{
+    (void)state;
+    enum { SIZE = 1024, CLASSES = 10, BLOCKS = 10 };
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, &(struct fl_options){.limit_bytes = LOW_LIMIT});
+    struct fl_thread *idle[IDLE_MOST];
+    for (unsigned i = 0; i < IDLE_MOST; i++) {
+        assert_non_null(idle[i] = fl_thread_attach(bed.heap));
+        for (unsigned c = 1; c <= CLASSES; c++)
+            defer_some(idle[i], c * 32, BLOCKS);
+    }
+    let_all_go(&host, bed.thread);
+    void *list = NULL;
+    size_t had = 0;
+    for (void *block; (block = fl_alloc(bed.thread, SIZE)) != NULL; list = block, had += SIZE)
+        *(void **)block = list;
+    assert_true(had >= LOW_LIMIT / 100 * (FLI_RARE_PATHS ? 50 : 95));
+    for (void *next; list != NULL; list = next) {
+        next = *(void **)list;
+        fl_free_sized(bed.thread, list, SIZE);
+    }
+    for (unsigned i = 0; i < IDLE_MOST; i++)
+        assert_int_equal(fl_thread_detach(idle[i]), 0);
+    let_all_go(&host, bed.thread);
+    end_bed(&bed);
+}
+
+static void where_nothing_is_left_a_block_is_submitted_at_once(void **state)
+{
+    (void)state;
+    enum { SIZE = 32768 };
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, &(struct fl_options){.limit_bytes = 1 << 20});
+    assert_true(bed.heap->deferred.rooms.most < SIZE);
+    for (size_t i = 1; i <= 3; i++) {
+        defer_some(bed.thread, SIZE, 1);
+        assert_int_equal(submitted_bytes(bed.heap), i * SIZE);
+        assert_int_equal(unsubmitted_bytes(bed.heap), 0);
+        assert_sound(bed.heap);
+    }
+    let_all_go(&host, bed.thread);
+    end_bed(&bed);
+}
+
+static void classes_that_a_thread_no_longer_defers_give_up_their_room(void **state)
+{
+    (void)state;
+    enum { SIZE = 16, FIRST = 2, LAST = 12, TIGHT = 256 };
+    struct played_host host = {.refusal = -EAGAIN};
+    struct bed bed = bed_of_host(
+        &host, &(struct fl_options){.limit_bytes = LOW_LIMIT, .magazine_blocks = FLI_MAGAZINE_SLOTS});
+    const struct fli_owner *owner = &fli_thread_of(bed.thread)->owner;
+    fli_unsubmitted_share(&bed.heap->deferred.rooms, 64);
+    for (unsigned c = FIRST; c <= LAST; c++)
+        defer_some(bed.thread, fli_class_bytes(c), 1);
+    size_t others = unsubmitted_bytes(bed.heap), room = owner->unsubmitted, deferred = 0;
+    assert_true(others > 0);
+    while (unsubmitted_bytes(bed.heap) >= others && deferred++ < TIGHT * FLI_MAGAZINE_SLOTS)
+        defer_some(bed.thread, SIZE, 1);
+    assert_int_equal(class_stats_of(bed.heap, SIZE).deferred, deferred);
+    assert_in_range(owner->unsubmitted, SIZE, room / 2);
+    assert_sound(bed.heap);
+    host.refusal = 0;
+    let_all_go(&host, bed.thread);
+    end_bed(&bed);
+}
+
+static void blocks_of_magazines_with_little_room_come_back_whole(void **state)
+{
+    (void)state;
+    enum { SIZE = 16, MANY = 3000 };
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, &(struct fl_options){.limit_bytes = LOW_LIMIT});
+    fli_unsubmitted_share(&bed.heap->deferred.rooms, 2000);
+    void **blocks = calloc(MANY, sizeof *blocks), **again = calloc(MANY, sizeof *again);
+    assert_true(blocks != NULL && again != NULL);
+    assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, blocks), 0);
+    defer_many(bed.thread, SIZE, MANY, blocks);
+    assert_in_range(unsubmitted_bytes(bed.heap), 0, bed.heap->deferred.rooms.most / 2000);
+    let_all_go(&host, bed.thread);
+    assert_int_equal(class_stats_of(bed.heap, SIZE).deferred, 0);
+    assert_int_equal(class_stats_of(bed.heap, SIZE).live, 0);
+    assert_sound(bed.heap);
+    size_t slabs = class_stats_of(bed.heap, SIZE).slabs;
+    assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, again), 0);
+    assert_int_equal(class_stats_of(bed.heap, SIZE).slabs, slabs);
+    fl_free_many(bed.thread, SIZE, MANY, again);
+    free(blocks);
+    free(again);
+    end_bed(&bed);
+}
+
+static void a_real_time_thread_submits_whole_magazines(void **state)
+{
+    (void)state;
+    enum { SIZE = 4096 };
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, &(struct fl_options){.limit_bytes = LOW_LIMIT});
+    unsigned capacity = class_stats_of(bed.heap, SIZE).magazine_blocks;
+    assert_int_equal(fl_thread_set_realtime(bed.thread, true), 0);
+    fli_unsubmitted_share(&bed.heap->deferred.rooms, 2000);
+    defer_some(bed.thread, SIZE, capacity);
+    assert_int_equal(submitted_bytes(bed.heap), 0);
+    defer_some(bed.thread, SIZE, 1);
+    assert_int_equal(submitted_bytes(bed.heap), capacity * SIZE);
+    assert_sound(bed.heap);
+    assert_int_equal(fl_thread_set_realtime(bed.thread, false), 0);
+    let_all_go(&host, bed.thread);
+    end_bed(&bed);
+}
+
+static void assert_found(struct fl_heap *heap, const char *what)
+{
+    char error[256] = "";
+    assert_int_equal(fl_heap_check(heap, error, sizeof error), -EUCLEAN);
+    assert_contains(error, what);
+}
+
+static void a_wrong_count_of_the_room_is_found(void **state)
+{
+    (void)state;
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, NULL);
+    struct fli_owner *owner = &fli_thread_of(bed.thread)->owner;
+    struct fli_rooms *rooms = &bed.heap->deferred.rooms;
+    defer_some(bed.thread, 48, 1);
+    owner->unsubmitted++;
+    assert_found(bed.heap, "a thread has room for");
+    owner->unsubmitted--;
+    fli_add_relaxed(&rooms->beyond, 1);
+    assert_found(bed.heap, "threads have room for");
+    fli_sub_relaxed(&rooms->beyond, 1);
+    assert_sound(bed.heap);
+    let_all_go(&host, bed.thread);
+    end_bed(&bed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_idle_threads_have_deferred_is_bounded_at_every_moment),
+        cmocka_unit_test(so_it_is_below_a_limit),
+        cmocka_unit_test(sleepers_that_have_deferred_leave_another_one_95_percent_of_the_limit),
+        cmocka_unit_test(where_nothing_is_left_a_block_is_submitted_at_once),
+        cmocka_unit_test(classes_that_a_thread_no_longer_defers_give_up_their_room),
+        cmocka_unit_test(blocks_of_magazines_with_little_room_come_back_whole),
+        cmocka_unit_test(a_real_time_thread_submits_whole_magazines),
+        cmocka_unit_test(a_wrong_count_of_the_room_is_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
