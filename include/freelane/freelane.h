@@ -644,7 +644,7 @@ enum fl_trace_kind {
 struct fl_trace_event {
     enum fl_trace_kind kind;
     void *block;
-    size_t size;      /* in bytes, as the call says; of an untyped free without a size, the usable bytes */
+    size_t size;      /* in bytes, as the call says; usable ones where a free says none, as with FL_TYPE_VARIABLE */
     const char *type; /* the name of the type, or NULL */
 };
 
