@@ -343,10 +343,10 @@ static void with_a_limit_racks_keep_an_eighth_of_it_at_most(void **state)
 
 #define RACK_TEST(test) cmocka_unit_test_setup_teardown(test, up, down)
 
-/* Frees and allocates blocks in waves, so that the bound on the rack rises. */
+/* Frees and allocates blocks in waves of more than a rack holds, so that the bound on the rack rises. */
 static void fill_rack(struct fl_thread *thread, size_t size)
 {
-    enum { WAVE_BYTES = 1 << 20, WAVES = 6 };
+    enum { WAVE_BYTES = FLI_RARE_PATHS ? 1 << 17 : 1 << 20, WAVES = 6 };
     static void *wave[WAVE_BYTES / SIZE];
     for (unsigned i = 0; i < WAVES; i++) {
         assert_int_equal(fl_alloc_many(thread, size, WAVE_BYTES / size, wave), 0);
