@@ -16,7 +16,7 @@ void fli_guest_leave(struct fli_thread *thread, bool detached)
         fli_guest_of(thread->heap)->leave(thread, detached);
 }
 
-void fli_guest_return(struct fli_thread *thread)
+void fli_guest_come_back(struct fli_thread *thread)
 {
     if (thread->guest != 0)
         fli_guest_of(thread->heap)->come_back(thread);

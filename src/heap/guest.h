@@ -54,9 +54,9 @@ static inline struct fli_guest *fli_guest_of(struct fl_heap *heap)
 /* Gives a heap its guest, unless it has one. Returns the one that it has then. Any thread. */
 struct fli_guest *fli_guest_enter(struct fl_heap *heap, struct fli_guest *guest);
 
-/* Each calls the function of the guest that has its name, if there is a guest. */
+/* Each calls the function of the guest that has its name, if there is a guest. Lock and thread are as there. */
 void fli_guest_leave(struct fli_thread *thread, bool detached);
-void fli_guest_return(struct fli_thread *thread);
+void fli_guest_come_back(struct fli_thread *thread);
 void fli_guest_remove_locked(struct fli_thread *thread);
 void fli_guest_begin_anew_stw(struct fl_heap *heap);
 bool fli_guest_evict(struct fli_thread *thread);

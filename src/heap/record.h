@@ -9,7 +9,7 @@
  *     | head | record | record | free   |  ..   | record |     a bit per free place in the head
  *     +------+--------+--------+--------+--   --+--------+
  *
- *     what has a free place is on the list `open`; what has none else is returned to the OS
+ *     a huge page with free places is on the list `open`; one without a record is returned to the OS
  *
  * Where the OS has no huge pages, they are as many small ones as the records would take elsewhere. The lock of the
  * registry guards all of this.

@@ -14,15 +14,17 @@
 /* Enters a heap. Returns 0, or -ENOMEM if the OS refuses memory, or what it takes to watch the exits of threads. */
 int fli_registry_enter(struct fl_heap *heap);
 
-/* The number of heaps that there are. */
+/* The number of heaps that there are. Any thread. Locks, as the next two do. */
 size_t fli_registry_heap_count(void);
 
-/* The number of threads attached to a heap. Stores how many of them are inside a read-side section. */
+/* The number of threads attached to a heap, after those that are gone have been reaped (os_thread.h). Stores how many of
+ * them are inside a read-side section. */
 size_t fli_registry_count(struct fl_heap *heap, unsigned *inside);
 
 /* Removes a heap to which no thread is attached. */
 void fli_registry_remove(struct fl_heap *heap);
 
+/* The lock of the registry, the second in the order of heap.h. */
 void fli_registry_lock(void);
 void fli_registry_unlock(void);
 void fli_registry_assert_held(void);

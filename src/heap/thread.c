@@ -390,5 +390,5 @@ void fl_thread_online(struct fl_thread *face)
         fli_reader_add_handle(fli_thread_reader(thread), &thread->heap->grace);
     if (thread->is_self && fl_thread_current == &unattached.face)
         fl_thread_current = face;
-    fli_guest_return(thread);
+    fli_guest_come_back(thread);
 }

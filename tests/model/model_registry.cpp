@@ -623,7 +623,7 @@ void fli_guest_leave(fli_thread *, bool)
 {
 }
 
-void fli_guest_return(fli_thread *)
+void fli_guest_come_back(fli_thread *)
 {
 }
 
