@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "pool/allowance.h"
 #include "pool/deliver.h"
+#include "pool/quiet.h"
 #include "pool/realtime.h"
 #include "pool/reserve.h"
 #include "pool/single.h"
@@ -142,6 +143,7 @@ bool fli_exchange_make_room_owner(struct fl_cache *cache, unsigned class_index, 
                                   struct fli_owner *owner)
 {
     FLI_ASSERT(fl_cache_is_full(cache->top));
+    fli_quiet_note_owner(owner, class_index);
     unsigned capacity = backing->magazine_blocks[class_index];
     struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines), *room;
     if (previous != NULL && fli_magazine_count(previous) < fli_magazine_room(previous, capacity)) {
@@ -305,6 +307,7 @@ size_t fli_exchange_refill_owner(struct fl_cache *cache, unsigned class_index, s
 {
     unsigned capacity = backing->magazine_blocks[class_index];
     FLI_ASSERT(cache->top == fli_cache_floor(cache, capacity));
+    fli_quiet_note_owner(owner, class_index);
     struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines);
     if (previous != NULL && fli_magazine_count(previous) > 0) {
         fli_cache_push_owner(cache, previous, capacity, &backing->magazines);
@@ -322,6 +325,8 @@ size_t fli_exchange_refill_owner(struct fl_cache *cache, unsigned class_index, s
         at_home = fli_owner_move(backing, owner); /* to another home, or to the same one after a while */
         loaded = at_home && load_own(cache, class_index, backing, owner);
     }
+    if (!loaded && at_home && FLI_UNLIKELY(fli_quiet_is_due_owner(backing, owner)))
+        at_home = fli_quiet_send_home_owner(cache - class_index, backing, owner);
     if (!loaded && at_home)
         loaded = load_first(cache, class_index, backing, owner) ||
                  load_new(cache, class_index, backing, owner, pressed);
@@ -372,12 +377,17 @@ static struct fli_magazine *take_shelved(struct fli_backing *backing, struct fli
     return magazine;
 }
 
-void fli_exchange_end_flush_owner(struct fli_backing *backing, struct fli_owner *owner)
+void fli_exchange_clear_shelf_owner(unsigned class_index, struct fli_backing *backing, struct fli_owner *owner)
 {
     struct fli_magazine *magazine;
+    while ((magazine = take_shelved(backing, owner, class_index)) != NULL)
+        fli_exchange_give_away_owner(magazine, class_index, backing, owner);
+}
+
+void fli_exchange_end_flush_owner(struct fli_backing *backing, struct fli_owner *owner)
+{
     for (unsigned c = 0; c < FL_CLASS_COUNT && !fli_rack_is_empty(&owner->home->rack); c++)
-        while ((magazine = take_shelved(backing, owner, c)) != NULL)
-            fli_exchange_give_away_owner(magazine, c, backing, owner);
+        fli_exchange_clear_shelf_owner(c, backing, owner);
     if (fli_allowance_is_scarce(backing))
         fli_allowance_end_owner(backing, owner);
     if (fli_home_try_briefly(owner->home)) {

@@ -77,6 +77,9 @@ void fli_exchange_give_away_owner(struct fli_magazine *magazine, unsigned class_
 void fli_exchange_flush_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                               struct fli_owner *owner);
 
+/* Sends home what the home keeps in magazines of a class. The same threads. */
+void fli_exchange_clear_shelf_owner(unsigned class_index, struct fli_backing *backing, struct fli_owner *owner);
+
 /* Ends a flush, after all caches: sends home what the home keeps in magazines, and lets others adopt its slabs. The
  * owning thread, or any other while that is stopped outside the library. */
 void fli_exchange_end_flush_owner(struct fli_backing *backing, struct fli_owner *owner);

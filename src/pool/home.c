@@ -344,6 +344,18 @@ void fli_home_give_up(struct fli_homes *homes, struct fli_home *home, uint32_t s
     count_free(class, (unsigned)-record->free);
 }
 
+void fli_home_close_free(struct fli_homes *homes, struct fli_home *home)
+{
+    fli_home_assert_held(home);
+    FLI_FOR_USED_CLASSES (c, homes->slabs) {
+        struct fli_home_class *class = &home->classes[c];
+        if (class->current == 0 || list_for(fli_slab_at(homes->slabs, class->current)) != FLI_HOME_FREE)
+            continue;
+        move_slab(homes, class, class->current, FLI_HOME_FREE);
+        class->current = 0;
+    }
+}
+
 uint32_t fli_home_give_up_free(struct fli_homes *homes, struct fli_home *home, unsigned class_index)
 {
     struct fli_home_class *class = &home->classes[class_index];

@@ -77,12 +77,15 @@ struct fli_home {
     FLI_PLAIN(struct fli_home *) looked_at;   /* the home last looked at for a slab to adopt, or NULL */
     struct fli_rack rack;
     FLI_PLAIN(uint8_t) first[FL_CLASS_COUNT]; /* blocks that its thread has had from shared slabs since it flushed */
+    uint8_t begun;                            /* slabs, since its thread judged the classes: quiet.h */
     uint8_t uncounted;                        /* these six are its thread's, where memory is scarce: allowance.h */
     uint8_t exchanges;                        /* of magazines that could become larger */
     uint8_t left_out;                         /* calls that came to less room than they could use */
     uint8_t turn;                             /* the class that gave up its magazines last */
     uint32_t lent;                            /* bytes that its caches have room for */
     uint32_t noted;                           /* bytes beyond the base that are counted for it */
+    uint64_t busy[2];                         /* bits of classes, its thread's; and the next ones: quiet.h */
+    uint64_t quiet[2];
     struct fli_home_class classes[FL_CLASS_COUNT];
 };
 
@@ -126,6 +129,9 @@ unsigned fli_home_take(struct fli_homes *homes, struct fli_home *home, unsigned 
 
 /* Has the thread that lives there get its first blocks from shared slabs again. */
 void fli_home_forget_first(struct fli_home *home);
+
+/* Leaves no slab current that is all free, because such a slab can serve any class. */
+void fli_home_close_free(struct fli_homes *homes, struct fli_home *home);
 
 /* Takes in a slab that is in no home and belongs to the caller. */
 void fli_home_take_in(struct fli_homes *homes, struct fli_home *home, uint32_t slab);

@@ -301,27 +301,37 @@ static bool is_all_free(const struct fli_homes *homes, const struct fli_home *ho
     return home_of_slab(homes, slab) == home && fli_slab_at(homes->slabs, slab)->list == FLI_HOME_FREE;
 }
 
+/* A slab at this home that is all free; 0 if there is none. */
+static uint32_t first_free(const struct fli_homes *homes, const struct fli_home *home)
+{
+    FLI_FOR_USED_CLASSES (c, homes->slabs)
+        if (home->classes[c].lists[FLI_HOME_FREE] != 0)
+            return home->classes[c].lists[FLI_HOME_FREE];
+    return 0;
+}
+
+bool fli_homes_has_free(const struct fli_homes *homes, const struct fli_home *home)
+{
+    return first_free(homes, home) != 0;
+}
+
 /* A slab at this home that is all free: the one that is wanted, or the first of a row of such; 0 if there is none. */
 static uint32_t find_all_free(const struct fli_homes *homes, const struct fli_home *home, uint32_t wanted)
 {
     if (is_all_free(homes, home, wanted))
         return wanted;
-    uint32_t slab = 0;
-    FLI_FOR_USED_CLASSES (c, homes->slabs)
-        if ((slab = home->classes[c].lists[FLI_HOME_FREE]) != 0)
-            break;
+    uint32_t slab = first_free(homes, home);
     for (unsigned n = 0; slab != 0 && n < FREE_ROW_MOST && is_all_free(homes, home, slab - 1); n++)
         slab--;
     return slab;
 }
 
 /* Takes a slab of another class that is all free at this home, and gives it the class. Such a slab has memory, and this
- * thread has used it of late. Not in a hardened heap: there what was written to its free blocks would go
- * unnoticed. Returns 0 if there is none. */
+ * thread has used it of late. Returns 0 if there is none. */
 static uint32_t convert(struct fli_homes *homes, struct fli_home *home, unsigned class_index, uint32_t wanted)
 {
     struct fli_slabs *slabs = homes->slabs;
-    if (fli_load_hint(&homes->free_slabs) == 0 || slabs->stale_bytes != 0 || slabs->hardened)
+    if (fli_load_hint(&homes->free_slabs) == 0 || !fli_homes_convert(homes))
         return 0;
     uint32_t slab = find_all_free(homes, home, wanted);
     if (slab == 0)
@@ -340,6 +350,7 @@ bool fli_homes_begin(struct fli_homes *homes, struct fli_home *home, unsigned cl
     uint32_t slab = convert(homes, home, class_index, next);
     if (slab == 0)
         slab = fli_slab_begin(homes->slabs, class_index, next, row_wanted(homes, home, class_index, next));
+    home->begun++;
     if (slab != 0)
         fli_home_take_in(homes, home, slab);
     return slab != 0;

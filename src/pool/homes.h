@@ -60,11 +60,21 @@ size_t fli_homes_large_kept(struct fli_homes *homes);
  * one. */
 bool fli_homes_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed);
 
+/* Whether a slab that is all free lies there, of any class. */
+bool fli_homes_has_free(const struct fli_homes *homes, const struct fli_home *home);
+
 /* Begins a slab of the class at the home, next to the slab of which refills took blocks last, if it can. Returns false if
  * the limit or the OS refuses. */
 bool fli_homes_begin(struct fli_homes *homes, struct fli_home *home, unsigned class_index);
 
 /* ---- Any thread. */
+
+/* Whether a slab that is all free at a home may get another class there: not with stale readers. Not in a hardened heap
+ * either: there what was written to its free blocks would go unnoticed. */
+static inline bool fli_homes_convert(const struct fli_homes *homes)
+{
+    return homes->slabs->stale_bytes == 0 && !homes->slabs->hardened;
+}
 
 /* Sends blocks home, to whichever homes they belong. It passes over homes that are busy, or `waits` for them. Moves
  * the blocks that are left down to the start of the array and returns their number. Notes a pointer that is no block

@@ -357,6 +357,24 @@ static void blocks_of_a_dead_thread_and_of_the_next_one_are_different_blocks(voi
     end_bed(&bed);
 }
 
+/* A program in phases, each with blocks of one size, which it drops in random order. A few blocks of each size stay in
+ * magazines, each in another slab. */
+static void the_memory_of_one_phase_serves_the_next(void **state)
+{
+    (void)state;
+    enum { FEW = SLABS / 6 };
+    struct bed bed = spread_bed();
+    uint64_t seed = 3;
+    for (unsigned phase = 0; phase < 4 * sizeof sizes / sizeof *sizes; phase++) {
+        size_t size = sizes[phase % (sizeof sizes / sizeof *sizes)];
+        unsigned count = SLABS * blocks_of_slab(size);
+        make(bed.thread, size, count);
+        assert_in_range(stats_of(bed.heap).slabs, SLABS, SLABS + FEW);
+        drop(bed.thread, size, count, RANDOM, &seed);
+    }
+    end_bed(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -369,6 +387,7 @@ int main(void)
         cmocka_unit_test(an_offline_threads_slabs_serve_others),
         cmocka_unit_test(the_slabs_of_a_thread_that_has_flushed_serve_others),
         cmocka_unit_test(blocks_of_a_dead_thread_and_of_the_next_one_are_different_blocks),
+        cmocka_unit_test(the_memory_of_one_phase_serves_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
