@@ -51,7 +51,7 @@ struct fli_thread {
     FLI_ATOMIC(bool) is_quick;           /* it is attached, and slow halves need not look for a trace (trace.h) */
     FLI_ATOMIC(uint8_t) is_pending;      /* the byte for the host's eval breaker; other threads set it, too */
     uint8_t later;        /* the bit of the heap's option in fl_type.later; all bits in the stand-ins */
-    uint8_t timed;        /* a constant of api/pending.h: whether a fl_run_pending has to be done in time */
+    uint8_t timed;        /* a constant of api/pending.h: whether fl_run_pending runs with a budget of time */
     struct fl_heap *heap; /* NULL in the stand-ins, and once the handle is left */
     struct fli_owner owner;
     void *context;

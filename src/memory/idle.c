@@ -120,7 +120,7 @@ static bool may_skip(const struct fli_slabs *slabs, uint32_t count)
 }
 
 /* The cold slab to take; 0 if the first should be taken that was neither in use nor skipped. Those that were in use
- * come before it, and those that were skipped wait for who wants them. */
+ * come before it, and those that were skipped wait for a home that wants them. */
 static uint32_t choose_cold(struct fli_slabs *slabs, uint32_t wanted, uint32_t row)
 {
     if (slabs->cold_count == 0)

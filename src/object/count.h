@@ -177,7 +177,7 @@ enum fli_try fli_count_try(struct fl_counts *counts);
 /* Merges an object whose owner's count has just become 0. The owner. */
 enum fli_drop fli_count_merge_last(struct fl_counts *counts);
 
-/* Merges an object from the queue, and drops the queue's reference. The owner, or who has claimed its slot. */
+/* Merges an object from the queue, and drops the queue's reference. The owner, or the thread that has claimed its slot. */
 enum fli_drop fli_count_merge(struct fl_counts *counts);
 
 /* Sets PUBLISHED. Any thread that has a reference. */

@@ -36,13 +36,15 @@ enum fli_drop fli_hand_over(struct fli_handing *handing, struct fl_counts *count
  * not. Wait-free. */
 bool fli_hand_quickly(struct fli_slot *mine, struct fl_counts *counts, enum fli_drop *drop);
 
-/* Puts what is in the outs into the queues of their owners, and merges where those are not there. Lock-free. */
+/* Puts what is in the outs into the queues of their owners, and merges where those are not there. The thread of the outs.
+ * Lock-free. */
 void fli_hand_outs(struct fli_handing *handing);
 
-/* The same, but leaves the merging to whoever hands something to those owners next. May be called under a lock. */
+/* The same, but leaves the merging to the thread that hands something to such an owner next. So a lock may be held. The
+ * thread of the outs, or any other when that is gone. */
 void fli_hand_outs_unmerged(struct fli_handing *handing);
 
-/* Forgets what is in the outs of a slot. Its objects live on. */
+/* Forgets what is in the outs of a slot. Those objects live for good. In the child of a fork. */
 void fli_hand_forget(struct fli_slot *slot);
 
 /* An empty magazine; NULL if memory is refused. Keeps errno. */

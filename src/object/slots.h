@@ -24,12 +24,12 @@ enum { FLI_SLOTS_MOST = FLI_RARE_PATHS ? 64 : (FLI_LOCAL_LINKED >> FLI_LOCAL_BIT
 
 struct fli_slots {
     struct fli_guest guest;
-    struct fli_region memory; /* of the slots */
-    uint32_t used;            /* slots that have been in use: numbers 1 to this */
-    uint32_t free;            /* the first free one; 0: none is */
-    FLI_ATOMIC(bool) full;    /* there was no slot for a handle, and none was given back since */
-    struct fli_stack dead;    /* magazines of objects that are dead, and not deallocated yet */
-    FLI_ATOMIC(uint64_t) overflows;
+    struct fli_region memory;       /* of the slots */
+    uint32_t used;                  /* slots that have been in use: numbers 1 to this */
+    uint32_t free;                  /* the first free one; 0: none is */
+    FLI_ATOMIC(bool) full;          /* there was no slot for a handle, and none was given back since */
+    struct fli_stack dead;          /* magazines of objects that are dead, and not deallocated yet */
+    FLI_ATOMIC(uint64_t) overflows; /* these two as in struct fl_object_stats */
     FLI_ATOMIC(uint64_t) refused;
     struct fl_object_layout layout; /* of the heap's objects; constant once a handle has a slot */
     struct fl_object_stats gone; /* of what handles have kept, once they keep nothing more; under the registry lock */
