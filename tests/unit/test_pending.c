@@ -475,6 +475,14 @@ static void spend(struct fl_thread *thread, struct node *node)
         ;
 }
 
+/* Runs with a budget of time, again where none has begun: the system may have stopped the thread at the start. */
+static void run_until_some_have_ended(struct fl_thread *thread)
+{
+    uint64_t before = seen.ended;
+    for (unsigned tries = 0; tries < 10 && seen.ended == before; tries++)
+        assert_int_equal(fl_run_pending(thread, fl_budget_microseconds(500)), 1);
+}
+
 static void nothing_begins_once_the_time_is_over(void **state)
 {
     (void)state;
@@ -484,7 +492,7 @@ static void nothing_begins_once_the_time_is_over(void **state)
         drop(bed.thread, new_node(bed.thread, &finalized, 0, NULL));
     /* Each takes longer than the budget. */
     for (unsigned i = 0; i < 19; i++) {
-        assert_int_equal(fl_run_pending(bed.thread, fl_budget_microseconds(500)), 1);
+        run_until_some_have_ended(bed.thread);
         assert_int_equal(seen.ended, i + 1);
     }
     assert_int_equal(fl_run_pending(bed.thread, fl_budget_microseconds(UINT64_MAX)), 0);
@@ -492,7 +500,7 @@ static void nothing_begins_once_the_time_is_over(void **state)
     seen.ended = 0;
     for (unsigned i = 0; i < 20; i++)
         drop(bed.thread, new_node(bed.thread, &cleared, 0, NULL));
-    assert_int_equal(fl_run_pending(bed.thread, fl_budget_microseconds(500)), 1);
+    run_until_some_have_ended(bed.thread);
     assert_in_range(seen.ended, 1, 9);
     seen.act = NULL;
     run_all(bed.thread);
