@@ -4,7 +4,7 @@
  */
 #include "grace_support.h"
 
-enum { SIZE = 48, SECONDS = 60 };
+enum { SIZE = 48, SECONDS = 300 };
 
 static const struct fl_header header = {.bytes = 16};
 

@@ -5,7 +5,7 @@
  */
 #include "grace_support.h"
 
-enum { SIZE = 240, MANY = FLI_RARE_PATHS ? 3000 : 20000, SECONDS = 120 };
+enum { SIZE = 240, MANY = FLI_RARE_PATHS ? 3000 : 20000, SECONDS = 300 };
 
 enum stage { PREPARE, PARENT, CHILD, STAGES };
 

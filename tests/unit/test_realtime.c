@@ -211,7 +211,7 @@ static void free_while_held(struct bed *bed, struct fli_mutex *of_memory)
     pthread_barrier_init(&holder.barrier, NULL, 2);
     assert_int_equal(pthread_create(&thread, NULL, hold_locks, &holder), 0);
     pthread_barrier_wait(&holder.barrier);
-    alarm(60); /* ends the test where a free waits */
+    alarm(300); /* ends the test where a free waits */
     free_mixed(bed->thread);
     alarm(0);
     pthread_barrier_wait(&holder.barrier);

@@ -145,7 +145,7 @@ static void allocations_wait_for_no_lock(void **state)
     pthread_barrier_init(&holder.barrier, NULL, 2);
     assert_int_equal(pthread_create(&thread, NULL, hold_locks, &holder), 0);
     pthread_barrier_wait(&holder.barrier);
-    alarm(60); /* ends the test where one waits */
+    alarm(300); /* ends the test where one waits */
     allocate(bed->thread, &point, COUNT);
     alarm(0);
     pthread_barrier_wait(&holder.barrier);
