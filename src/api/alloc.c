@@ -57,11 +57,11 @@ static inline __attribute__((always_inline)) void *pop_owner(struct fli_thread *
     return block;
 }
 
-/* Sends home what this thread and the service thread cache. Other threads keep what they cache. */
+/* Sends home what this thread and the service thread cache, or have deferred. Other threads keep what they cache. */
 FLI_COLD static void pool_caches(struct fli_thread *thread)
 {
     if (thread != thread->heap->service)
-        fli_thread_submit(thread);
+        fli_thread_submit_and_wait(thread);
     fli_thread_flush_owner(thread);
     fli_service_flush(thread->heap, thread);
 }

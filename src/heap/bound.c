@@ -2,6 +2,7 @@
 #include "heap/bound.h"
 #include "base/lock.h"
 #include "heap/heap.h"
+#include "heap/thread.h"
 #include "heap/trim.h"
 
 #include <errno.h>
@@ -11,6 +12,10 @@
 
 /* The least bound while threads work. Memory that was returned costs a page fault every 4 KiB. */
 #define AT_WORK (FLI_RARE_PATHS ? ABOVE_FIRST : 8 * FLI_MIB)
+
+/* For how many grace periods an allocation waits that would fail, and how long for each. What is deferred last may be in the
+ * second. */
+enum { AWAITED = 2, AWAIT_MILLISECONDS = 20 };
 
 /* How many flushes go by between two looks at what the heap holds. */
 enum { FLUSHES_PER_LOOK = 8 };
@@ -106,6 +111,14 @@ void fli_bound_advance_deferred(struct fl_heap *heap)
 {
     if (fli_deferred_advance(&heap->deferred))
         fli_bound_keep(heap);
+}
+
+void fli_bound_await_deferred(struct fl_heap *heap)
+{
+    if (heap->grace.kind != FL_GRACE_BP || fli_thread_caller_is_inside(heap))
+        return;
+    for (unsigned i = 0; i < AWAITED && fli_deferred_is_waiting(&heap->deferred); i++)
+        fli_deferred_help(&heap->deferred, AWAIT_MILLISECONDS);
 }
 
 /* A trim under way is enough for all but the last thread. After that one, no thread is left to trim what it has

@@ -52,6 +52,11 @@ void fli_bound_step(struct fl_heap *heap);
  * fli_bound_keep. */
 void fli_bound_advance_deferred(struct fl_heap *heap);
 
+/* Called where an allocation would fail, with no lock held: waits a while, for grace periods that the calling thread does
+ * not hold up itself, until what is deferred is free. Those of bp only: a thread that comes here with qsbr is in none of
+ * its quiescent states, and the host's own cannot be waited for with a bound. */
+void fli_bound_await_deferred(struct fl_heap *heap);
+
 /* Called after a thread has flushed. Trims all classes if the heap holds more than its bound. It is the `last`
  * thread if all others that are attached have flushed for the last time. Only the last one waits for a trim that is
  * under way. */

@@ -257,6 +257,12 @@ void fli_thread_submit(struct fli_thread *thread)
     fli_thread_submit_owner(thread); /* blocks that the host has deferred in its callback */
 }
 
+void fli_thread_submit_and_wait(struct fli_thread *thread)
+{
+    fli_thread_submit(thread);
+    fli_bound_await_deferred(thread->heap);
+}
+
 /* The first handle bound to the calling OS thread. Under the registry lock, because other threads may detach such
  * handles. */
 static struct fli_thread *first_bound_locked(void)

@@ -223,6 +223,10 @@ bool fli_thread_submit_owner(struct fli_thread *thread);
 /* Does the same, and calls on_deferred if this has raised pressure. No lock may be held. */
 void fli_thread_submit(struct fli_thread *thread);
 
+/* Does the same, and waits a while until what is deferred is free, if the thread does not hold that up itself
+ * (fli_bound_await_deferred). */
+void fli_thread_submit_and_wait(struct fli_thread *thread);
+
 /* Calls on_deferred. Keeps errno. No lock may be held. */
 FLI_COLD void fli_thread_tell_pressure(struct fl_heap *heap);
 

@@ -550,6 +550,11 @@ void fli_bound_advance_deferred(fl_heap *)
     now->use_heap();
 }
 
+void fli_bound_await_deferred(fl_heap *)
+{
+    now->use_heap();
+}
+
 void fli_bound_keep_at_flush(fl_heap *, bool)
 {
     now->use_heap();

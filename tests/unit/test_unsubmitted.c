@@ -92,6 +92,30 @@ static void sleepers_that_have_deferred_leave_another_one_95_percent_of_the_limi
     end_bed(&bed);
 }
 
+static void an_allocation_at_the_limit_waits_for_what_is_deferred(void **state)
+{
+    (void)state;
+    enum { SIZE = 1024, LIMIT = 4 << 20 };
+    struct bed bed = bed_with(&(struct fl_options){.grace = FL_GRACE_BP, .limit_bytes = LIMIT});
+    for (size_t i = 0; i < 20 * LIMIT / SIZE; i++) {
+        void *block = fl_alloc(bed.thread, SIZE);
+        assert_non_null(block);
+        fl_free_deferred(bed.thread, block, SIZE);
+    }
+    /* Where the thread reads itself, it fails at once. */
+    fl_read_lock(bed.thread);
+    size_t had = 0;
+    for (void *block; (block = fl_alloc(bed.thread, SIZE)) != NULL; had++)
+        fl_free_deferred(bed.thread, block, SIZE);
+    assert_in_range(had, 1, LIMIT / SIZE);
+    fl_read_unlock(bed.thread);
+    void *block = fl_alloc(bed.thread, SIZE);
+    assert_non_null(block);
+    fl_free_sized(bed.thread, block, SIZE);
+    assert_int_equal(fl_heap_barrier(bed.heap), 0);
+    end_bed(&bed);
+}
+
 static void where_nothing_is_left_a_block_is_submitted_at_once(void **state)
 {
     (void)state;
@@ -208,6 +232,7 @@ int main(void)
         cmocka_unit_test(what_idle_threads_have_deferred_is_bounded_at_every_moment),
         cmocka_unit_test(so_it_is_below_a_limit),
         cmocka_unit_test(sleepers_that_have_deferred_leave_another_one_95_percent_of_the_limit),
+        cmocka_unit_test(an_allocation_at_the_limit_waits_for_what_is_deferred),
         cmocka_unit_test(where_nothing_is_left_a_block_is_submitted_at_once),
         cmocka_unit_test(classes_that_a_thread_no_longer_defers_give_up_their_room),
         cmocka_unit_test(blocks_of_magazines_with_little_room_come_back_whole),
