@@ -7,6 +7,8 @@
 #include "pool/unsubmitted.h"
 
 #include <errno.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { IDLE_MOST = 200, SOME = 7, LOW_LIMIT = 64 << 20 };
 
@@ -200,6 +202,47 @@ static void a_real_time_thread_submits_whole_magazines(void **state)
     end_bed(&bed);
 }
 
+static void *defer_and_sleep(void *argument)
+{
+    struct lingerer *lingerer = argument;
+    struct fl_thread *thread = fl_thread_attach(lingerer->heap);
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
+        defer_some(thread, fli_class_bytes(c), 1);
+    sem_post(&lingerer->inside);
+    wait_for_post(&lingerer->leave);
+    fl_thread_detach(thread);
+    return NULL;
+}
+
+static void a_child_counts_the_room_of_its_own_threads(void **state)
+{
+    (void)state;
+    if (FLI_SANITIZED)
+        skip(); /* the tools do not follow forks of processes with several threads */
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, NULL);
+    struct fli_rooms *rooms = &bed.heap->deferred.rooms;
+    struct lingerer other = {.heap = bed.heap};
+    sem_init(&other.inside, 0, 0);
+    sem_init(&other.leave, 0, 0);
+    assert_int_equal(pthread_create(&other.thread, NULL, defer_and_sleep, &other), 0);
+    wait_for_post(&other.inside);
+    defer_some(bed.thread, 48, 1);
+    assert_true(fli_load_relaxed(&rooms->beyond) > 0);
+    pid_t child = fork();
+    if (child == 0) {
+        bool right = fli_load_relaxed(&rooms->beyond) == 0 && fl_heap_check(bed.heap, NULL, 0) == 0;
+        _exit(right ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_sound(bed.heap);
+    end_lingering(&other);
+    let_all_go(&host, bed.thread);
+    end_bed(&bed);
+}
+
 static void assert_found(struct fl_heap *heap, const char *what)
 {
     char error[256] = "";
@@ -237,6 +280,7 @@ int main(void)
         cmocka_unit_test(classes_that_a_thread_no_longer_defers_give_up_their_room),
         cmocka_unit_test(blocks_of_magazines_with_little_room_come_back_whole),
         cmocka_unit_test(a_real_time_thread_submits_whole_magazines),
+        cmocka_unit_test(a_child_counts_the_room_of_its_own_threads),
         cmocka_unit_test(a_wrong_count_of_the_room_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
