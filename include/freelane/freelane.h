@@ -26,7 +26,8 @@
  *                                   statistics, begin and end of a walk, a trace or a profile, a sample of a profile, fork
  *                                   A free of a real-time thread (fl_thread_set_realtime) does not.
  *     may wait for a grace period   fl_heap_barrier, fl_heap_trim, fl_heap_destroy; a fork, where there is a bp heap;
- *                                   fl_quiescent for at most a millisecond; nothing else
+ *                                   fl_quiescent for at most a millisecond; an allocation that would fail at the
+ *                                   limit of a bp heap, for at most 40 milliseconds; nothing else
  *     may wait for threads          fl_trace_start, fl_profile_start
  *
  * Cancellation (pthread_cancel, deferred): fl_heap_barrier is a cancellation point while it waits, about every 0.2
