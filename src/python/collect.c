@@ -236,13 +236,19 @@ static void at_exit(void)
 static struct fli_py_copy copy = {
     .begin = begin, .work_stw = work_stw, .end = end, .resume = resume, .fork = fork_at, .exit = at_exit};
 
+/* Several threads may do so at once, and one inside of itself, because import hooks may run meanwhile. Only the first finds
+ * what the last interpreter has left. */
 static int join_interpreter(void)
 {
+    int first = fli_py_join_first(&copy);
+    if (first < 0)
+        return -1;
+    if (first)
+        fli_py_later_open();
     fli_py_thread_reopen();
     follow_tracer();
     if (fli_py_copies_enter(&copy) < 0)
         return -1;
-    fli_py_later_open();
     fli_py_helper_open();
     fli_py_pace_open();
     return 0;

@@ -25,7 +25,7 @@ struct fli_py_copies {
 static struct fli_py_copy *first_of(PyObject *capsule)
 {
     struct fli_py_copies *copies = PyCapsule_GetPointer(capsule, name);
-    /* O2: acquire, pairs with O1 in add: the copy, and those after it. */
+    /* O2: acquire, pairs with O1 in add_locked: the copy, and those after it. */
     return fli_load_acquire(&copies->first);
 }
 
@@ -179,7 +179,7 @@ static PyObject *get_list(void)
     return capsule;
 }
 
-/* Whether the copy is in the list. Only imports of the copy put it there, and they follow each other. */
+/* Whether the copy is in the list. */
 static bool has(const struct fli_py_copies *copies, const struct fli_py_copy *copy)
 {
     const struct fli_py_copy *entered = fli_load_hint(&copies->first);
@@ -188,7 +188,10 @@ static bool has(const struct fli_py_copies *copies, const struct fli_py_copy *co
     return entered != NULL;
 }
 
-static void add(struct fli_py_copies *copies, struct fli_py_copy *copy)
+/* Of this copy. Several threads may enter it. */
+static PyMutex enter_lock;
+
+static void add_locked(struct fli_py_copies *copies, struct fli_py_copy *copy)
 {
     copy->next = fli_load_hint(&copies->first);
     /* O1: release, pairs with O2 in first_of: the copy. Failure: relaxed, the list is only compared with. */
@@ -202,8 +205,10 @@ int fli_py_copies_enter(struct fli_py_copy *copy)
     if (capsule == NULL)
         return -1;
     struct fli_py_copies *copies = PyCapsule_GetPointer(capsule, name);
+    PyMutex_Lock(&enter_lock);
     if (!has(copies, copy))
-        add(copies, copy);
+        add_locked(copies, copy);
+    PyMutex_Unlock(&enter_lock);
     Py_DECREF(capsule);
     return 0;
 }

@@ -164,7 +164,7 @@ void fli_py_pace_ask(void)
 void fli_py_pace_open(void)
 {
     if (FLI_PY_FREE_THREADED && !fli_py_heap_options.no_stops)
-        fli_store_hint(&state, CALM);
+        (void)change(OFF, CALM);
 }
 
 void fli_py_pace_close(void)

@@ -6,6 +6,7 @@
 #include "python/report.h"
 
 #include "python/heap.h"
+#include "python/join.h"
 #include "python/stop.h"
 #include "python/threads.h"
 #include "python/type.h"
@@ -121,8 +122,9 @@ static int count_all(struct counts *counts)
     return 0;
 }
 
-/* ---- Entries of the list of types. They name the declaration, as a type does not always tell it by its slots: one whose
- * objects lie in the interpreter's memory may have no slot of Freelane's. */
+/* ---- Entries of the dict of types. They name the declaration, as a type does not always tell it by its slots: one whose
+ * objects lie in the interpreter's memory may have no slot of Freelane's. The key of an entry is the address of its weak
+ * reference: a type has one without a callback, which the entry keeps. */
 
 static PyObject *make_entry(const struct fl_py_type *self, PyTypeObject *type)
 {
@@ -137,6 +139,11 @@ static PyObject *reference_of(PyObject *entry)
 static const struct fl_py_type *declaration_of(PyObject *entry)
 {
     return PyLong_AsVoidPtr(PyTuple_GET_ITEM(entry, 1));
+}
+
+static PyObject *key_of(PyObject *entry)
+{
+    return PyLong_FromVoidPtr(reference_of(entry));
 }
 
 /* ---- Rows. */
@@ -157,15 +164,15 @@ static int add_row(struct counts *counts, PyObject *entry)
     return alive;
 }
 
-/* A row for each of the types that is alive. */
-static int make_rows(struct counts *counts, PyObject *types)
+/* A row for each type of these entries that is alive. */
+static int make_rows(struct counts *counts, PyObject *entries)
 {
-    Py_ssize_t count = PyList_GET_SIZE(types);
+    Py_ssize_t count = PyList_GET_SIZE(entries);
     counts->rows = malloc((size_t)(count + 1) * sizeof *counts->rows);
     if (counts->rows == NULL)
         return PyErr_NoMemory(), -1;
     for (Py_ssize_t i = 0; i < count; i++)
-        if (add_row(counts, PyList_GET_ITEM(types, i)) < 0)
+        if (add_row(counts, PyList_GET_ITEM(entries, i)) < 0)
             return -1;
     qsort(counts->rows, counts->count, sizeof *counts->rows, compare_rows);
     return 0;
@@ -254,11 +261,11 @@ static PyObject *report(PyObject *self, PyObject *unused)
     struct counts counts = {0};
     if (fli_py_heap_make() == NULL)
         return PyErr_NoMemory();
-    PyObject *types = PyList_GetSlice(self, 0, PY_SSIZE_T_MAX), *made = NULL;
-    if (types != NULL && make_rows(&counts, types) == 0 && count_all(&counts) == 0)
+    PyObject *entries = PyDict_Values(self), *made = NULL;
+    if (entries != NULL && make_rows(&counts, entries) == 0 && count_all(&counts) == 0)
         made = make_report(&counts);
     free_rows(&counts);
-    Py_XDECREF(types);
+    Py_XDECREF(entries);
     return made;
 }
 
@@ -281,66 +288,80 @@ static int join_copies(PyObject *types)
     return failed;
 }
 
-static void forget_list(PyObject *dict, PyObject *key)
+static void forget_types(PyObject *dict, PyObject *key)
 {
     PyObject *exception = PyErr_GetRaisedException();
     (void)PyDict_Pop(dict, key, NULL);
     PyErr_SetRaisedException(exception);
 }
 
-/* Makes the list of this copy's types. Enters this copy last, when nothing more can fail: so it is entered once, however
- * often this is tried. */
-static PyObject *make_list(PyObject *dict, PyObject *key)
+/* Makes the dict of this copy's types. Of two threads that do so, one finds the other's. The thread whose it is enters this
+ * copy, last, when nothing more can fail: so it is entered once, however often this is tried. */
+static PyObject *make_types_of_copy(PyObject *dict, PyObject *key)
 {
-    PyObject *types = PyList_New(0);
-    if (types == NULL || PyDict_SetItem(dict, key, types) < 0) {
-        Py_XDECREF(types);
-        return NULL;
-    }
-    if (join_copies(types) < 0) {
-        forget_list(dict, key);
+    PyObject *fresh = PyDict_New(), *types = NULL;
+    int known = fresh != NULL ? fli_py_join_set_default(dict, key, fresh, &types) : -1;
+    Py_XDECREF(fresh);
+    if (known == 0 && join_copies(types) < 0) {
+        forget_types(dict, key);
         Py_CLEAR(types);
     }
     return types;
 }
 
-/* A new reference to the list of this copy's types in the running interpreter. */
-static PyObject *get_list(void)
+/* A new reference to the dict of this copy's types in the running interpreter. */
+static PyObject *get_types(void)
 {
     PyObject *dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
     if (dict == NULL)
         return PyErr_NoMemory();
     PyObject *key = PyUnicode_FromFormat("freelane.types.%p", (void *)&report_method), *types = NULL;
     if (key != NULL && PyDict_GetItemRef(dict, key, &types) == 0)
-        types = make_list(dict, key);
+        types = make_types_of_copy(dict, key);
     Py_XDECREF(key);
     return types;
 }
 
-/* Takes the entries of types that are no more out of the list. Returns whether it has one to `wanted`; -1 with an
- * exception. */
-static int prune(PyObject *types, const PyTypeObject *wanted)
+/* Takes the entry out if its type is no more. */
+static int prune_entry(PyObject *types, PyObject *entry)
 {
-    int found = 0;
-    for (Py_ssize_t i = PyList_GET_SIZE(types); i-- > 0;) {
-        PyObject *type;
-        int alive = PyWeakref_GetRef(reference_of(PyList_GET_ITEM(types, i)), &type);
-        found |= type == (const PyObject *)wanted;
-        Py_XDECREF(type);
-        if (alive < 0 || (alive == 0 && PyList_SetSlice(types, i, i + 1, NULL) < 0))
-            return -1;
-    }
-    return found;
+    PyObject *type;
+    int alive = PyWeakref_GetRef(reference_of(entry), &type);
+    Py_XDECREF(type);
+    if (alive != 0)
+        return alive;
+    PyObject *key = key_of(entry);
+    int taken = key != NULL ? PyDict_Pop(types, key, NULL) : -1;
+    Py_XDECREF(key);
+    return taken;
+}
+
+static int prune(PyObject *types)
+{
+    PyObject *entries = PyDict_Values(types);
+    int done = entries != NULL ? 0 : -1;
+    for (Py_ssize_t i = 0; done >= 0 && i < PyList_GET_SIZE(entries); i++)
+        done = prune_entry(types, PyList_GET_ITEM(entries, i));
+    Py_XDECREF(entries);
+    return done;
+}
+
+/* Enters the type, which may be there. */
+static int enter(PyObject *types, const struct fl_py_type *self, PyTypeObject *type)
+{
+    PyObject *entry = make_entry(self, type), *key = entry != NULL ? key_of(entry) : NULL;
+    int failed = key != NULL ? PyDict_SetItem(types, key, entry) : -1;
+    Py_XDECREF(key);
+    Py_XDECREF(entry);
+    return failed;
 }
 
 int fli_py_report_add(const struct fl_py_type *self, PyTypeObject *type)
 {
-    PyObject *types = get_list();
-    int known = types != NULL ? prune(types, type) : -1;
-    if (known == 0)
-        known = append(types, make_entry(self, type));
+    PyObject *types = get_types();
+    int failed = types == NULL || prune(types) < 0 || enter(types, self, type) < 0 ? -1 : 0;
     Py_XDECREF(types);
-    return known < 0 ? -1 : 0;
+    return failed;
 }
 
 #endif

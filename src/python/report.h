@@ -5,9 +5,9 @@
  *
  *     sys._freelane                    a list with one function for each copy; the Python package reads it
  *     the function                     takes no argument, and returns a dict of what its copy holds
- *     its __self__                     a list of pairs, one for each type that the copy has made ready: a weak reference
+ *     its __self__                     a dict of pairs, one for each type that the copy has made ready: a weak reference
  *                                      to it, and the address of its declaration
- *     the interpreter's dict           that list under the key "freelane.types.<address in the copy>"
+ *     the interpreter's dict           that dict under the key "freelane.types.<address in the copy>"
  *
  * All of this belongs to the interpreter and goes with it. The dict has
  *
@@ -31,7 +31,7 @@
 
 #include "python/interpreter.h"
 
-/* Enters a type that this declaration has made ready. The first type enters this copy, too. One thread at a time. Returns
+/* Enters a type that this declaration has made ready. The first type enters this copy, too. Returns
  * 0, or -1 with an exception. May run Python code. */
 int fli_py_report_add(const struct fl_py_type *self, PyTypeObject *type);
 

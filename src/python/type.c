@@ -12,6 +12,8 @@
 #include "python/threads.h"
 #include "python/tools.h"
 
+/* Nothing that may run Python code is called under it: an import hook may make other types ready, or wait for a thread that
+ * does, and the child of a fork has no other thread. */
 static PyMutex ready_lock;
 
 /* The types that are ready. Under the lock, and so are changes of what follows. */
@@ -145,25 +147,28 @@ static int check_base_locked(const struct fl_py_type *self, PyTypeObject *type)
 
 /* ---- The own tp_dealloc of a LEGACY type. */
 
-/* The tp_dealloc of classes made in Python, and of types that are made without one; NULL with an exception if memory is
- * refused. */
-static destructor dealloc_of_classes_locked(void)
+/* The tp_dealloc of classes made in Python, and of types that are made without one. Known before the first LEGACY type is
+ * entered. */
+static FLI_ATOMIC(destructor) dealloc_of_classes;
+
+/* Finds it. Returns 0, or -1 with an exception if memory is refused. */
+static int find_dealloc_of_classes(void)
 {
-    static destructor found;
-    if (found != NULL)
-        return found;
+    if (fli_load_hint(&dealloc_of_classes) != NULL)
+        return 0;
     PyObject *made = PyObject_CallFunction((PyObject *)&PyType_Type, "s(O){}", "freelane", &PyBaseObject_Type);
-    if (made != NULL)
-        found = ((PyTypeObject *)made)->tp_dealloc;
-    Py_XDECREF(made);
-    return found;
+    if (made == NULL)
+        return -1;
+    fli_store_hint(&dealloc_of_classes, ((PyTypeObject *)made)->tp_dealloc);
+    Py_DECREF(made);
+    return 0;
 }
 
 /* Whether a LEGACY type's own tp_dealloc may look for itself in the slots of types, in order to find the next one: that of
  * classes does, and one that has a base's to call. */
-static bool may_look_for_itself(const struct fl_py_type *self, PyTypeObject *type, destructor of_classes)
+static bool may_look_for_itself(const struct fl_py_type *self, PyTypeObject *type)
 {
-    if (self->unwrapped || type->tp_dealloc == of_classes)
+    if (self->unwrapped || type->tp_dealloc == fli_load_hint(&dealloc_of_classes))
         return true;
     return type->tp_base != &PyBaseObject_Type && !self->state->cython;
 }
@@ -172,12 +177,10 @@ static bool may_look_for_itself(const struct fl_py_type *self, PyTypeObject *typ
 static int find_dealloc_locked(const struct fl_py_type *self, PyTypeObject *type)
 {
     struct fl_py_state *state = self->state;
-    destructor own = type->tp_dealloc, of_classes = dealloc_of_classes_locked();
-    if (of_classes == NULL)
-        return -1;
+    destructor own = type->tp_dealloc;
     if (own == self->dealloc && state->dealloc == NULL)
         REFUSE("%s: a LEGACY type needs a tp_dealloc of its own", type->tp_name);
-    if (own == self->dealloc || may_look_for_itself(self, type, of_classes))
+    if (own == self->dealloc || may_look_for_itself(self, type))
         return 0;
     if (state->dealloc != NULL && state->dealloc != own)
         REFUSE("%s: its FL_PY_TYPE serves types with different tp_dealloc; declare one for each", type->tp_name);
@@ -228,37 +231,66 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
     return 0;
 }
 
+/* What has to be known of the interpreter first, once, and of the type's bases. */
+static int prepare_locked(const struct fl_py_type *self, PyTypeObject *type)
+{
+    if (check_base_locked(self, type) < 0 || fli_py_header_ready() < 0)
+        return -1;
+    return fli_py_heap_ready();
+}
+
+static int prepare(const struct fl_py_type *self, PyTypeObject *type)
+{
+    PyMutex_Lock(&ready_lock);
+    int failed = prepare_locked(self, type);
+    PyMutex_Unlock(&ready_lock);
+    return failed;
+}
+
+/* Whether the types that are made ready here keep Freelane's slots, unless a tool is found. */
+static bool serves_here(void)
+{
+    return fli_py_is_main() && fli_py_heap_is_ready();
+}
+
+/* Joins the interpreter. Threads may do so at once. */
+static int join(const struct fl_py_type *self)
+{
+    if (self->kind == FL_DEALLOC_LEGACY && find_dealloc_of_classes() < 0)
+        return -1;
+    return serves_here() ? fli_py_collect_ready() : 0;
+}
+
+static int enter(const struct fl_py_type *self, PyTypeObject *type)
+{
+    PyMutex_Lock(&ready_lock);
+    if (!fli_py_is_main())
+        fli_py_threads_bar_memory();
+    fli_py_tools_ready();
+    int failed = enter_locked(self, type);
+    PyMutex_Unlock(&ready_lock);
+    return failed;
+}
+
+/* Gives a type that has been entered its slots. */
+static void settle(const struct fl_py_type *self, PyTypeObject *type)
+{
+    wrap_dealloc(self, type);
+    if (!serves_here() || fli_py_tools_found())
+        lend(type);
+    else if (self->immortal && PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) && fli_py_header_is_known())
+        fli_py_immortalize(type);
+}
+
 int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type)
 {
     if (check_interpreter(type) < 0 || check_slots(self, type) < 0 || check_layout(self, type) < 0 ||
         check_kind(self, type) < 0)
         return -1;
-    PyMutex_Lock(&ready_lock);
-    int failed = check_base_locked(self, type);
-    if (failed == 0)
-        failed = fli_py_header_ready();
-    if (failed == 0)
-        failed = fli_py_heap_ready();
-    bool kept = fli_py_is_main() && fli_py_heap_is_ready();
-    if (failed == 0 && kept)
-        failed = fli_py_collect_ready();
-    if (failed == 0 && !fli_py_is_main())
-        fli_py_threads_bar_memory();
-    if (failed == 0)
-        fli_py_tools_ready();
-    if (failed == 0)
-        failed = enter_locked(self, type);
-    if (failed == 0)
-        failed = fli_py_report_add(self, type);
-    PyMutex_Unlock(&ready_lock);
-    if (failed == 0)
-        wrap_dealloc(self, type);
-    if (failed == 0 && (!kept || fli_py_tools_found()))
-        lend(type);
-    else if (failed == 0 && self->immortal && PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) &&
-             fli_py_header_is_known())
-        fli_py_immortalize(type);
-    return failed;
+    if (prepare(self, type) < 0 || join(self) < 0 || enter(self, type) < 0 || fli_py_report_add(self, type) < 0)
+        return -1;
+    settle(self, type);
+    return 0;
 }
 
 #endif
