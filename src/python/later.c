@@ -5,6 +5,7 @@
 
 #include "python/later.h"
 
+#include "grace/grace.h"
 #include "heap/registry.h"
 #include "python/heap.h"
 #include "python/helper.h"
@@ -15,6 +16,8 @@
 enum {
     /* How long a reference waits until others drop it: between one and two times as long. */
     OVERDUE_MS = 50,
+    /* How long the main thread drops references at a time. Those that die take as long as their destructors do. */
+    SLICE_MS = 10,
     /* Looks without finding anything after which the helper ends. */
     IDLE = FLI_RARE_PATHS ? 1 : 20,
     /* Room that a queue keeps while it is empty, whatever is reserved. */
@@ -118,12 +121,22 @@ static PyObject *take(int64_t interpreter, enum which which)
     return object;
 }
 
-static size_t drop(int64_t interpreter, enum which which)
+/* Drops them, at least one, until `until` (fli_grace_now). */
+static size_t drop_until(int64_t interpreter, enum which which, uint64_t until)
 {
     size_t count = 0;
-    for (PyObject *object; (object = take(interpreter, which)) != NULL; count++)
+    for (PyObject *object; (object = take(interpreter, which)) != NULL;) {
         Py_DECREF(object);
+        count++;
+        if (fli_grace_now() >= until)
+            break;
+    }
     return count;
+}
+
+static size_t drop(int64_t interpreter, enum which which)
+{
+    return drop_until(interpreter, which, UINT64_MAX);
 }
 
 static size_t drop_own(struct fli_py_queue *queue)
@@ -169,6 +182,14 @@ static struct look look(int64_t interpreter)
     return look;
 }
 
+/* The main thread stands between two bytecodes, and has a program to run: the helper drops what it does not come to. */
+static int serve_in_main(void *unused)
+{
+    (void)unused;
+    (void)drop_until(main_interpreter(), SEEN, fli_grace_now() + (uint64_t)SLICE_MS * 1000000);
+    return 0;
+}
+
 static int serve(void *unused)
 {
     (void)unused;
@@ -191,7 +212,7 @@ static void watch(void)
             fli_py_helper_serve(&helper, serve);
         asked = !asked && found.overdue;
         if (asked)
-            (void)Py_AddPendingCall(serve, NULL);
+            (void)Py_AddPendingCall(serve_in_main, NULL);
     }
 }
 

@@ -7,7 +7,7 @@
  *     fl_py_run_later               the calling thread's own, and what is left
  *     a collection                  the same
  *     end of a thread state         the same (of the main interpreter)
- *     main thread                   what is overdue, as a pending call of the interpreter
+ *     main thread                   what is overdue, as a pending call of the interpreter, SLICE_MS at a time
  *     helper                        what is still there another OVERDUE_MS after that
  *     end of an interpreter         all that is queued for it
  *

@@ -40,6 +40,26 @@ def make_elsewhere(make, count=1):
     return made
 
 
+def make_without_owner(make, count):
+    """Objects that die where they are dropped, whatever threads come later: their thread has given up its references before
+    others have."""
+    made, is_made, is_taken = [], threading.Event(), threading.Event()
+
+    def work():
+        made.extend(make() for _ in range(count))
+        is_made.set()
+        is_taken.wait()
+        made.clear()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    is_made.wait()
+    taken = made.copy()
+    is_taken.set()
+    thread.join()
+    return taken
+
+
 def until(condition, seconds=5.0):
     """Waits where the main thread serves no pending call while it sleeps in C."""
     end = time.monotonic() + seconds
@@ -180,6 +200,34 @@ class Later(TestCase):
         done.set()
         worker.join()
         self.assertEqual(deaths, [threading.main_thread().ident])
+
+    def test_the_main_thread_goes_on_beside_many_slow_ones(self):
+        """It drops some, and a helper the others."""
+        deaths = []
+
+        class Slow:
+            def __del__(self):
+                time.sleep(0.01)
+                deaths.append(threading.get_ident())
+
+        def work():
+            while items:
+                demo.decref_later(items.pop())
+            done.wait()
+
+        items = make_without_owner(Slow, 300)
+        done = threading.Event()
+        worker = threading.Thread(target=work)
+        worker.start()
+        longest, last, end = 0, time.monotonic(), time.monotonic() + 30
+        while len(deaths) < 300 and time.monotonic() < end:
+            now = time.monotonic()
+            longest, last = max(longest, now - last), now
+        done.set()
+        worker.join()
+        self.assertEqual(len(deaths), 300)
+        self.assertIn(threading.main_thread().ident, deaths)
+        self.assertLess(longest, 1)
 
     def test_a_helper_drops_them_where_the_main_thread_waits(self):
         deaths = []
