@@ -310,10 +310,13 @@ static inline PyObject *fl_py_fallback_alloc(PyTypeObject *type, Py_ssize_t item
     return PyType_GenericAlloc(type, items);
 }
 
+/* The least bytes of an object: its count, and its type. abi3t does not show the whole header. */
+#define FL_PY_LEAST_BYTES (2 * sizeof(void *))
+
 FL_PY_API struct fl_py_type *fl_py_type_new(size_t size, enum fl_dealloc_kind kind, unsigned flags)
 {
     struct fl_py_type *made;
-    if (size < sizeof(PyObject) || (unsigned)kind > FL_DEALLOC_FINALIZE || flags >= 2 * FL_PY_CYTHON) {
+    if (size < FL_PY_LEAST_BYTES || (unsigned)kind > FL_DEALLOC_FINALIZE || flags >= 2 * FL_PY_CYTHON) {
         PyErr_SetString(PyExc_ValueError, "freelane: the size, kind or flags of a type are none");
         return NULL;
     }

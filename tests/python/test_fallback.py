@@ -16,6 +16,36 @@ from extension_support import FLAGS, INCLUDES, ROOT, SUFFIX, WARNINGS, FolderTes
 
 MACRO = "-DFREELANE_PYTHON_FALLBACK"
 
+# Each kind where nobody knows the size of an object.
+ABI3T = """
+#include <Python.h>
+#include <freelane/python.h>
+
+typedef struct { PyObject *held; } Data;
+
+static int clear(PyObject *self) { Py_CLEAR(((Data *)PyObject_GetTypeData(self, Py_TYPE(self)))->held); return 0; }
+
+FL_PY_TYPE(plain, Data, .kind = FL_DEALLOC_PLAIN)
+FL_PY_TYPE(pair, Data, .kind = FL_DEALLOC_CLEAR, .clear = clear, .gc = true, .subclassed = true)
+FL_PY_TYPE(finalized, Data, .kind = FL_DEALLOC_FINALIZE, .clear = clear)
+FL_PY_TYPE(label, Data, .kind = FL_DEALLOC_LEGACY)
+
+PyType_Slot slots[][4] = {{FL_PY_SLOTS(plain), {0, NULL}}, {FL_PY_SLOTS(pair), {0, NULL}},
+                          {FL_PY_SLOTS(finalized), {0, NULL}}, {FL_PY_LEGACY_SLOTS(label), {0, NULL}}};
+PyType_Spec spec = {"abi3t.Plain", -(int)sizeof(Data), 0, Py_TPFLAGS_DEFAULT, slots[0]};
+
+int ready(PyTypeObject *type);
+int ready(PyTypeObject *type)
+{
+    const struct fl_py_type *made = fl_py_type_new(sizeof(Data) + 64, FL_DEALLOC_PLAIN, 0);
+    if (made == NULL || fl_py_type_ready(made, type) < 0 || fl_py_type_adopt(type, 0) < 0)
+        return -1;
+    if (fl_py_type_ready(&plain_freelane, type) < 0 || fl_py_type_ready(&pair_freelane, type) < 0)
+        return -1;
+    return fl_py_type_ready(&finalized_freelane, type) < 0 ? -1 : fl_py_type_ready(&label_freelane, type);
+}
+"""
+
 # Every kind, and every function of python.h. Compiles with Py_LIMITED_API, too.
 MODULE = """
 #include <Python.h>
@@ -471,6 +501,14 @@ class Compiling(TestCase):
                 include = self.doctor(changes)
                 run_command([compiler(), *FLAGS, *WARNINGS, *flags, f"-I{ROOT / 'include'}", "-isystem", include,
                              "-fsyntax-only", source])
+
+    def test_abi3t(self):
+        """Of 3.15, which hides the header of objects: the author's struct begins behind it."""
+        if sys.version_info < (3, 15):
+            self.skipTest("newer than this interpreter")
+        source = self.write("abi3t.c", ABI3T)
+        for flags in (["-DPy_TARGET_ABI3T=0x030F0000"], ["-DPy_LIMITED_API=0x030F0000", "-DPy_GIL_DISABLED=1"]):
+            run_command([compiler(), *FLAGS, *WARNINGS, *flags, *INCLUDES, "-fsyntax-only", source])
 
     def version_header(self):
         return (pathlib.Path(sysconfig.get_path("include")) / "patchlevel.h").read_text(encoding="utf-8")
