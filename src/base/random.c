@@ -16,6 +16,9 @@ struct generator {
     uint32_t seeded; /* the generation of its seed; 0: none */
 };
 
+/* NULL where the C library has no such function: glibc before 2.25, for which wheels of manylinux2014 are built. */
+extern int getentropy(void *buffer, size_t bytes) __attribute__((weak));
+
 static __thread struct generator generator;
 
 /* Seeds of other generations are out of date. Only the child of a fork writes it, while it has one thread. */
@@ -57,7 +60,7 @@ static void make_block(const struct fli_random_key *key, uint32_t *block)
 bool fli_random_key_make(struct fli_random_key *key)
 {
     int saved = errno;
-    bool done = getentropy(key->words, sizeof key->words) == 0;
+    bool done = getentropy != NULL && getentropy(key->words, sizeof key->words) == 0;
     errno = saved;
     return done;
 }

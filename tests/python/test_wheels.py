@@ -7,8 +7,10 @@ beside each other and used in one process, which has no such package.
 """
 
 import concurrent.futures
+import json
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,7 +18,7 @@ import sys
 import tempfile
 import unittest
 
-from extension_support import HERE, ROOT, tool_environment
+from extension_support import HERE, ROOT, FolderTestCase, carried, tool_environment
 
 EXAMPLES = ["setuptools", "meson", "scikit-build"]
 
@@ -169,6 +171,17 @@ class Wheels(unittest.TestCase):
                 symbols = run(["nm", "--dynamic", "--defined-only", "--format=just-symbols", extension]).split()
                 self.assertEqual(symbols, [f"PyInit_{extension.name.split('.')[0]}"])
 
+    def test_a_wheel_needs_no_function_newer_than_manylinux2014(self):
+        """Whose C library is glibc 2.17. What later came from its other libraries into libc got a newer version there."""
+        moved = re.compile(r"(pthread|sem)_.*|dl(sym|open|close|error|addr)")
+        for extension in self.site.glob("vector_*.so"):
+            with self.subTest(extension.name):
+                symbols = run(["nm", "--dynamic", "--undefined-only", extension])
+                found = re.findall(r"^\s*U (\w+)@GLIBC_2\.(\d+)", symbols, re.MULTILINE)
+                self.assertGreater(len(found), 20, symbols)
+                newer = [name for name, minor in found if int(minor) > 17 and not moved.fullmatch(name)]
+                self.assertEqual(newer, [])
+
     def test_a_source_distribution_has_what_a_wheel_needs(self):
         """Built from the example, unpacked elsewhere; a wheel is built of that, installed and used."""
         tree, elsewhere = self.scratch / "author", self.scratch / "user"
@@ -234,6 +247,43 @@ class Wheels(unittest.TestCase):
             (folder,) = made.glob(inside)
             held = {path.relative_to(folder).as_posix() for path in (folder / "freelane").rglob("*") if path.is_file()}
             self.assertEqual(held, names, archive)
+
+
+PROJECT = """
+cmake_minimum_required(VERSION 3.18...4.0)
+project(vector LANGUAGES {languages})
+find_package(freelane-python REQUIRED)
+add_library(vector MODULE {sources})
+target_link_libraries(vector PRIVATE freelane::python)
+"""
+
+
+class Projects(FolderTestCase):
+    """Of CMake, as authors write them."""
+
+    def configure(self, sources, languages, *options):
+        """What is compiled, or what CMake says."""
+        cmake = shutil.which("cmake") or self.skipTest("no cmake")
+        run([sys.executable, "-B", ROOT / "src/python/package/make.py", self.folder / "package"])
+        for name in sources:
+            self.write(name, "")
+        self.write("CMakeLists.txt", PROJECT.format(sources=" ".join(sources), languages=languages))
+        package = self.folder / "package/tree/freelane/share/cmake/freelane-python"
+        build = self.folder / "build"
+        command = [cmake, "-S", self.folder, "-B", build, "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"]
+        result = subprocess.run([*command, f"-Dfreelane-python_DIR={package}", *options], capture_output=True, text=True, check=False)
+        if result.returncode != 0:
+            return result.stderr
+        return [entry["file"] for entry in json.loads((build / "compile_commands.json").read_text(encoding="utf-8"))]
+
+    def test_one_without_the_language_c_is_told(self):
+        """Else CMake would leave Freelane's files out, and the import would miss their functions."""
+        self.assertIn("LANGUAGES C CXX", self.configure(["vector.cpp"], "CXX"))
+        self.assertEqual(len(self.configure(["vector.cpp"], "C CXX")), 1 + len(carried()))
+
+    def test_a_unity_build_has_each_file_of_freelane_by_itself(self):
+        files = self.configure(["one.c", "two.c", "three.c"], "C", "-DCMAKE_UNITY_BUILD=ON")
+        self.assertEqual(len(files), 1 + len(carried()), files)
 
 
 if __name__ == "__main__":

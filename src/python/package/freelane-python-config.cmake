@@ -8,7 +8,8 @@
 #     python_add_library(geometry MODULE WITH_SOABI geometry.c)
 #     target_link_libraries(geometry PRIVATE freelane::python)
 #
-# The project needs the language C. The module's own files get the same definitions and the hidden visibility, which
+# The project needs the language C, also if its own files are in C++: project(geometry LANGUAGES C CXX). Freelane's files
+# are left out of unity builds in the folder that has the find_package. The module's own files get the same definitions and the hidden visibility, which
 # keeps the copies of several extensions apart.
 
 include(CMakeFindDependencyMacro)
@@ -22,6 +23,16 @@ if(NOT TARGET freelane::python)
     if(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux" OR CMAKE_SIZEOF_VOID_P EQUAL 4)
         set(_freelane_files "") # there freelane/python.h falls back, and needs no file
     endif()
+    # CMake would leave the files out without a word.
+    get_property(_freelane_languages GLOBAL PROPERTY ENABLED_LANGUAGES)
+    if(_freelane_files AND NOT "C" IN_LIST _freelane_languages)
+        set(freelane-python_FOUND FALSE)
+        set(freelane-python_NOT_FOUND_MESSAGE
+            "Freelane's files are in C, so the project needs that language, too: project(... LANGUAGES C CXX)")
+        return()
+    endif()
+    unset(_freelane_languages)
+    set_source_files_properties(${_freelane_files} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
     add_library(freelane::python INTERFACE IMPORTED)
     set_target_properties(freelane::python PROPERTIES
         INTERFACE_SOURCES "${_freelane_files}"
