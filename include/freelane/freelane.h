@@ -247,9 +247,10 @@ typedef void (*fl_deferred_callback)(struct fl_heap *heap, size_t deferred_bytes
 /* For fl_options.decay_ms: what the heap holds stays until something else takes it. In text it is decay=0. */
 #define FL_DECAY_NEVER 0xffffffffu
 
-/* Whether a heap asks the OS for huge pages for its slabs. By default it does not for its first 2 MiB, nor as long as at
- * least half of its slabs are each the first of a size class for a thread: under such slabs a huge page could be nearly
- * empty. Once the heap uses more than 4 MiB and has fewer such slabs, it asks for huge pages everywhere. */
+/* Whether a heap asks the OS for huge pages for its slabs. By default it does not for those that are each the first of a
+ * size class for a thread: under such slabs a huge page could be nearly empty. Nor does it for the first 512 KiB of other
+ * slabs, nor while at least half of all slabs are of the first kind. Once the heap uses more than 16 MiB and has fewer
+ * such slabs, it asks for huge pages everywhere. */
 enum fl_huge {
     FL_HUGE_DEFAULT = 0, /* where it uses much memory densely */
     FL_HUGE_ALWAYS,      /* from the start */

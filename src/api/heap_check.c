@@ -261,9 +261,9 @@ static uint32_t count_list(const struct walk *walk, uint32_t first)
     return count;
 }
 
-/* Slabs without a class, as the bits of the chunks have them. */
+/* Slabs without a class, as the bits of the chunks have them; and lone ones. */
 struct idle {
-    uint32_t warm, cold, kept, skipped;
+    uint32_t warm, cold, kept, skipped, lone;
 };
 
 static struct idle count_idle(const struct fli_slabs *slabs)
@@ -276,6 +276,8 @@ static struct idle count_idle(const struct fli_slabs *slabs)
         idle.kept += (uint32_t)__builtin_popcount(chunk->cold & chunk->kept);
         idle.skipped += (uint32_t)__builtin_popcount(chunk->cold & chunk->skipped);
     }
+    for (uint32_t slab = 1; slab <= slabs->committed; slab++)
+        idle.lone += fli_load_relaxed(fli_slab_class_at(slabs, slab)) != 0 && fli_slab_at(slabs, slab)->is_lone;
     return idle;
 }
 
@@ -293,11 +295,14 @@ static int check_slabs(struct walk *walk)
     if (walk->free_slabs != counted)
         return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%zu slabs are all free, but counted are %zu",
                             walk->free_slabs, counted);
-    if (listed != idle.warm || idle.warm != slabs->warm_count || idle.cold != slabs->cold_count ||
-        idle.kept != slabs->kept_count || idle.skipped != slabs->skipped_count)
+    if (listed != idle.warm || idle.warm != slabs->warm_count || idle.cold != fli_idle_cold_count(slabs) ||
+        idle.kept != fli_idle_kept_count(slabs) || idle.skipped != fli_idle_skipped_count(slabs))
         return fli_complain(-EUCLEAN, walk->error, walk->error_size,
                             "%u slabs are warm and %u cold, but counted are %u and %u", idle.warm, idle.cold,
-                            slabs->warm_count, slabs->cold_count);
+                            slabs->warm_count, fli_idle_cold_count(slabs));
+    if (idle.lone != slabs->lone_count)
+        return fli_complain(-EUCLEAN, walk->error, walk->error_size, "%u slabs are lone, but counted are %u",
+                            idle.lone, slabs->lone_count);
     return 0;
 }
 

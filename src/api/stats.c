@@ -4,6 +4,7 @@
 #include "base/watch.h"
 #include "heap/registry.h"
 #include "heap/trim.h"
+#include "memory/idle.h"
 #include "pool/reserve.h"
 #include "pool/unsubmitted.h"
 
@@ -27,7 +28,7 @@ static void count_slabs(struct fli_slabs *slabs, struct fl_stats *stats)
     fli_lock(&slabs->lock);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         count_class_slabs_locked(slabs, c, &stats->classes[c]);
-    stats->idle_bytes = ((size_t)slabs->warm_count + slabs->kept_count) << FLI_SLAB_SHIFT;
+    stats->idle_bytes = ((size_t)slabs->warm_count + fli_idle_kept_count(slabs)) << FLI_SLAB_SHIFT;
     stats->retired_bytes = (size_t)fli_load_own(&slabs->retired) << FLI_SLAB_SHIFT;
     stats->mapped_bytes += fli_ranges_committed(&slabs->ranges);
     fli_unlock(&slabs->lock);

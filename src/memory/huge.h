@@ -1,19 +1,27 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which chunks of slabs lie in huge pages. A chunk is 2 MiB. When the library commits memory, it asks for huge pages, unless
- * the host wants none. By default it does not ask for them at the start of a heap:
+ * Which chunks of slabs lie in huge pages. A chunk is 2 MiB. Unless the host wants something else, there are two kinds:
  *
- *     | small pages                      | huge pages                                       |
- *     0                                  small_chunks                                      committed
+ *     sparse    it began with small pages; the first one is of this kind
+ *     dense     the library asks for huge pages before it is first used
  *
- * The first chunk has small pages, so that a small heap stays small. So have the chunks behind it that are committed while
- * at least half of all slabs are lone: each was the first of its class at a home. A few blocks may be all of a lone slab
- * that is ever used. Under the slabs of sixty classes huge pages would take much more memory than the pages that are
- * touched.
+ * A slab is lone if it was begun as the first of its class at a home. A few blocks may be all of a lone slab that is ever
+ * used. Under the slabs of sixty classes huge pages would take much more memory than the pages that are touched. Any other
+ * slab is begun when the one before it is used up. So lone slabs lie in sparse chunks, and the others in dense ones:
  *
- * A heap has grown when two chunks or more are in use, and fewer slabs are lone. From then on the library asks for huge
- * pages in the first chunks, too: what a program made first lies there. Linux takes about ten seconds to copy what has
- * small pages by then. A first chunk of which slabs have become cold has small pages for good.
+ *     | lone slabs, the first few others | not in use |   | the other slabs                |
+ *     0           a sparse chunk                      2 MiB         dense chunks
+ *
+ * The first few others lie in sparse chunks, too, so that a small heap stays small: a huge page of which a program uses a
+ * part is memory as well. When most slabs are others, further ones lie in dense chunks. The slabs of the sparse chunk that
+ * are not in use then wait, cold, for lone slabs. When most slabs are lone and there is no such slab, a new chunk is sparse.
+ *
+ * A dense chunk gets memory for all of its slabs at once. Where the heap's limit has no room for that, slabs lie in sparse
+ * chunks as long as there is one. Where there are kept slabs (idle.h), these come first.
+ *
+ * When a heap has grown to many chunks, its sparse chunks become dense ones: what a program made first lies there. Slabs
+ * that are not in use there are used next, and Linux takes about ten seconds to copy what has small pages by then. A
+ * sparse chunk of which slabs have become cold after use stays one.
  *
  * Memory is committed in whole chunks. Otherwise the first touch of a chunk of which a part is not committed would get a
  * small page, and so would all that follow in it.
@@ -25,17 +33,28 @@
 #ifndef FLI_HUGE_H
 #define FLI_HUGE_H
 
-#include "memory/slab.h"
+#include "memory/idle.h"
 
-/* Called when the last range has grown from `before` committed bytes. Chooses the pages of what is new, and of the first
- * chunks if the heap has grown. */
-void fli_huge_choose(struct fli_slabs *slabs, size_t before);
+/* How many slabs that are not lone lie in sparse chunks at least; in how many chunks a heap has grown. */
+enum {
+    FLI_HUGE_FEW = FLI_RARE_PATHS ? 2 : 8,
+    FLI_HUGE_GROWN_CHUNKS = FLI_RARE_PATHS ? 3 : 8,
+};
 
-/* Whether a chunk may get huge pages again when all of it is in use again. The first chunks may not: a small heap that is
+/* The kind of chunk that a slab should lie in which is begun now. */
+enum fli_kind fli_huge_kind(const struct fli_slabs *slabs, bool is_lone);
+
+/* Called before any slab of a chunk is in use, or skipped: makes the chunk one of the kind. */
+void fli_huge_open(struct fli_slabs *slabs, uint32_t chunk, enum fli_kind kind);
+
+/* Called when the last range has grown from `before` committed bytes, where the host wants small pages everywhere. */
+void fli_huge_refuse(struct fli_slabs *slabs, size_t before);
+
+/* Whether a chunk may get huge pages again when all of it is in use again. A sparse chunk may not: a small heap that is
  * often trimmed would ask again and again. */
 static inline bool fli_huge_may_be(const struct fli_slabs *slabs, uint32_t chunk)
 {
-    return slabs->huge_pages && chunk >= slabs->small_chunks;
+    return slabs->huge_pages && fli_idle_chunk(slabs, chunk)->kind == FLI_DENSE;
 }
 
 /* Gives a chunk huge pages again, if they were taken from it and it may have them. */

@@ -65,12 +65,24 @@ static uint32_t take_warm(struct fli_slabs *slabs, uint32_t wanted)
     return slab;
 }
 
-/* The first chunk with cold slabs. There is one. */
-static uint32_t find_cold(struct fli_slabs *slabs)
+/* What is known of the cold slabs of a chunk's kind. */
+static struct fli_cold *cold_of(struct fli_slabs *slabs, uint32_t chunk)
 {
-    while (fli_idle_chunk(slabs, slabs->lowest_cold)->cold == 0)
-        slabs->lowest_cold++;
-    return slabs->lowest_cold;
+    return &slabs->cold[fli_idle_chunk(slabs, chunk)->kind];
+}
+
+static bool is_of(const struct fli_slabs *slabs, uint32_t chunk, enum fli_kind kind)
+{
+    return fli_idle_chunk(slabs, chunk)->kind == kind;
+}
+
+/* The first chunk of the kind with cold slabs. There is one. */
+static uint32_t find_cold(struct fli_slabs *slabs, enum fli_kind kind)
+{
+    uint32_t *chunk = &slabs->cold[kind].lowest;
+    while (fli_idle_chunk(slabs, *chunk)->cold == 0 || !is_of(slabs, *chunk, kind))
+        ++*chunk;
+    return *chunk;
 }
 
 /* Makes all slabs of a chunk warm if all are cold and one huge page can serve them. Returns whether it did. */
@@ -81,9 +93,9 @@ static bool warm_up_chunk(struct fli_slabs *slabs, uint32_t chunk)
     if (!huge || !fli_limit_take(slabs->limit, FLI_CHUNK_BYTES))
         return false;
     fli_huge_give(slabs, chunk);
-    slabs->skipped_count -= (uint32_t)__builtin_popcount(fli_idle_chunk(slabs, chunk)->skipped);
+    cold_of(slabs, chunk)->skipped -= (uint32_t)__builtin_popcount(fli_idle_chunk(slabs, chunk)->skipped);
+    cold_of(slabs, chunk)->count -= FLI_CHUNK_SLABS;
     fli_idle_chunk(slabs, chunk)->cold = fli_idle_chunk(slabs, chunk)->skipped = 0;
-    slabs->cold_count -= FLI_CHUNK_SLABS;
     for (uint32_t slab = (chunk + 1) * FLI_CHUNK_SLABS; slab > chunk * FLI_CHUNK_SLABS; slab--)
         keep_warm(slabs, slab);
     return true;
@@ -98,40 +110,42 @@ static uint32_t find_row_in(const struct fli_slabs *slabs, uint32_t chunk, uint3
     return starts != 0 ? chunk * FLI_CHUNK_SLABS + (uint32_t)__builtin_ctz(starts) + 1 : 0;
 }
 
-/* The lowest cold slab of all. There is one. */
-static uint32_t find_lowest(struct fli_slabs *slabs)
+/* The lowest cold slab of a kind. There is one. */
+static uint32_t find_lowest(struct fli_slabs *slabs, enum fli_kind kind)
 {
-    return find_row_in(slabs, find_cold(slabs), 1);
+    return find_row_in(slabs, find_cold(slabs, kind), 1);
 }
 
-static uint32_t find_row(struct fli_slabs *slabs, uint32_t row)
+static uint32_t find_row(struct fli_slabs *slabs, enum fli_kind kind, uint32_t row)
 {
-    uint32_t first = find_cold(slabs), chunks = fli_idle_chunk_of(slabs->committed) + 1 - first, slab = 0;
+    uint32_t first = find_cold(slabs, kind), chunks = fli_idle_chunk_of(slabs->committed) + 1 - first, slab = 0;
     for (uint32_t i = 0; i < CHUNKS_LOOKED_AT && i < chunks && slab == 0; i++)
-        slab = find_row_in(slabs, first + i, row);
+        slab = is_of(slabs, first + i, kind) ? find_row_in(slabs, first + i, row) : 0;
     return slab;
 }
 
-/* Whether so many more slabs may be skipped. */
-static bool may_skip(const struct fli_slabs *slabs, uint32_t count)
+/* Whether so many more slabs of a kind may be skipped. */
+static bool may_skip(const struct fli_slabs *slabs, enum fli_kind kind, uint32_t count)
 {
     size_t most = SKIPPED_FEW + slabs->committed / SKIPPED_SMALL_PART;
-    return slabs->skipped_count + count <= fli_min(most, slabs->committed / SKIPPED_PART);
+    return slabs->cold[kind].skipped + count <= fli_min(most, slabs->committed / SKIPPED_PART);
 }
 
-/* The cold slab to take; 0 if the first should be taken that was neither in use nor skipped. Those that were in use
- * come before it, and those that were skipped wait for a home that wants them. */
-static uint32_t choose_cold(struct fli_slabs *slabs, uint32_t wanted, uint32_t row)
+/* The cold slab of a kind to take; 0 if the first should be taken that was neither in use nor skipped. Those that were
+ * in use come before it, and those that were skipped wait for who wants them. */
+static uint32_t choose_cold(struct fli_slabs *slabs, enum fli_kind kind, uint32_t wanted, uint32_t row)
 {
-    if (slabs->cold_count == 0)
+    const struct fli_cold *cold = &slabs->cold[kind];
+    if (cold->count == 0)
         return 0;
-    if (is_committed(slabs, wanted) && fli_idle_is_cold(slabs, wanted))
+    if (is_committed(slabs, wanted) && fli_idle_is_cold(slabs, wanted) &&
+        is_of(slabs, fli_idle_chunk_of(wanted), kind))
         return wanted;
-    bool may_grow = slabs->cold_count == slabs->skipped_count && may_skip(slabs, 0);
+    bool may_grow = cold->count == cold->skipped && may_skip(slabs, kind, 0);
     if (may_grow && wanted == slabs->committed + 1)
         return 0;
-    uint32_t slab = find_row(slabs, row);
-    return slab != 0 || may_grow ? slab : find_lowest(slabs);
+    uint32_t slab = find_row(slabs, kind, row);
+    return slab != 0 || may_grow ? slab : find_lowest(slabs, kind);
 }
 
 /* Takes a cold slab, whose bytes have been taken from the limit. */
@@ -140,50 +154,85 @@ static uint32_t take_cold(struct fli_slabs *slabs, uint32_t slab)
     uint32_t chunk = fli_idle_chunk_of(slab), bit = fli_idle_bit_of(slab);
     struct fli_chunk *of = fli_idle_chunk(slabs, chunk);
     bool skipped = (of->skipped & bit) != 0;
-    slabs->kept_count -= (of->kept & bit) != 0;
-    slabs->skipped_count -= skipped;
+    cold_of(slabs, chunk)->kept -= (of->kept & bit) != 0;
+    cold_of(slabs, chunk)->skipped -= skipped;
     slabs->reused_bytes += skipped ? 0 : FLI_SLAB_BYTES;
     of->kept &= ~bit;
     of->skipped &= ~bit;
     of->cold &= ~bit;
-    slabs->cold_count--;
+    cold_of(slabs, chunk)->count--;
     if (of->cold == 0)
         fli_huge_give(slabs, chunk);
     return slab;
 }
 
-/* Skips the first slab that was never in use, if its memory is committed or can be, and it lies in a range. */
-static bool skip_one(struct fli_slabs *slabs)
+/* Counts the first slab that was never in use, which has memory. If it is the first of its chunk, that becomes one of
+ * the kind. */
+static uint32_t add_one(struct fli_slabs *slabs, enum fli_kind kind)
 {
-    uint32_t slab = slabs->committed + 1, chunk = fli_idle_chunk_of(slab);
-    if (!may_skip(slabs, 1) || fli_range_of_slab(&slabs->ranges, slab) == NULL || fli_slab_commit(slabs) != 0)
-        return false;
-    slabs->committed = slab;
-    slabs->cold_count++;
-    slabs->skipped_count++;
+    if (slabs->committed % FLI_CHUNK_SLABS == 0)
+        fli_huge_open(slabs, fli_idle_chunk_of(slabs->committed + 1), kind);
+    return ++slabs->committed;
+}
+
+/* Skips the first slab that was never in use, which has memory. */
+static void skip_one(struct fli_slabs *slabs, enum fli_kind kind)
+{
+    uint32_t slab = add_one(slabs, kind), chunk = fli_idle_chunk_of(slab);
+    struct fli_cold *cold = cold_of(slabs, chunk);
+    cold->count++;
+    cold->skipped++;
+    cold->lowest = chunk < cold->lowest ? chunk : cold->lowest;
     fli_idle_chunk(slabs, chunk)->cold |= fli_idle_bit_of(slab);
     fli_idle_chunk(slabs, chunk)->skipped |= fli_idle_bit_of(slab);
-    slabs->lowest_cold = chunk < slabs->lowest_cold ? chunk : slabs->lowest_cold;
+}
+
+/* Skips it if it may be skipped, its memory is committed or can be, and it lies in a range. */
+static bool try_skip(struct fli_slabs *slabs, enum fli_kind kind)
+{
+    if (!may_skip(slabs, kind, 1) || fli_range_of_slab(&slabs->ranges, slabs->committed + 1) == NULL ||
+        fli_slab_commit(slabs) != 0)
+        return false;
+    skip_one(slabs, kind);
     return true;
 }
 
-/* Takes the first slab that was never in use, and skips those behind it of the same row. */
-static uint32_t take_new(struct fli_slabs *slabs, uint32_t row)
+/* Commits the memory of the first slab that was never in use. If that lies in a chunk of another kind, skips the rest of
+ * the chunk before. Returns false if the OS refuses memory. */
+static bool reach(struct fli_slabs *slabs, enum fli_kind kind)
 {
-    uint32_t slab = ++slabs->committed;
-    while (slabs->committed + 1 - slab < row && skip_one(slabs))
+    while (slabs->committed % FLI_CHUNK_SLABS != 0 && !is_of(slabs, fli_idle_chunk_of(slabs->committed), kind))
+        skip_one(slabs, kind);
+    return fli_slab_commit(slabs) == 0;
+}
+
+/* Takes the first slab that was never in use, which has memory, and skips those behind it of the same row. */
+static uint32_t take_new(struct fli_slabs *slabs, enum fli_kind kind, uint32_t row)
+{
+    uint32_t slab = add_one(slabs, kind);
+    while (slabs->committed + 1 - slab < row && try_skip(slabs, kind))
         ;
     return slab;
+}
+
+/* The lowest cold slab of any kind; 0 if there is none. */
+static uint32_t find_any(struct fli_slabs *slabs)
+{
+    for (unsigned kind = 0; kind < FLI_KINDS; kind++)
+        if (slabs->cold[kind].count > 0)
+            return find_lowest(slabs, (enum fli_kind)kind);
+    return 0;
 }
 
 /* Takes a slab that has no memory: a cold one, or the first that was never in use. Returns 0 if that is refused. */
 static uint32_t warm_up(struct fli_slabs *slabs, uint32_t wanted, uint32_t row)
 {
-    uint32_t cold = choose_cold(slabs, wanted, row);
-    if (cold == 0 && fli_slab_commit(slabs) != 0) {
-        if (slabs->cold_count == 0)
+    enum fli_kind kind = fli_huge_kind(slabs, wanted == 0);
+    uint32_t cold = choose_cold(slabs, kind, wanted, row);
+    if (cold == 0 && !reach(slabs, kind)) {
+        cold = find_any(slabs);
+        if (cold == 0)
             return 0;
-        cold = find_lowest(slabs);
     }
     if (cold != 0 && !restore_chunk(slabs, fli_idle_chunk_of(cold)))
         return 0;
@@ -193,7 +242,7 @@ static uint32_t warm_up(struct fli_slabs *slabs, uint32_t wanted, uint32_t row)
     }
     if (!fli_limit_take(slabs->limit, FLI_SLAB_BYTES))
         return 0;
-    return cold != 0 ? take_cold(slabs, cold) : take_new(slabs, row);
+    return cold != 0 ? take_cold(slabs, cold) : take_new(slabs, kind, row);
 }
 
 uint32_t fli_idle_obtain(struct fli_slabs *slabs, uint32_t wanted, uint32_t row)
@@ -213,6 +262,8 @@ static void lose_class(struct fli_slabs *slabs, uint32_t slab)
     /* Relaxed: no thread holds a block of the slab, so none needs its class. */
     fli_store_relaxed(fli_slab_class_at(slabs, slab), 0);
     fli_count(&slabs->retired, (uint32_t)-1);
+    slabs->lone_count -= fli_slab_at(slabs, slab)->is_lone;
+    fli_slab_at(slabs, slab)->is_lone = false;
 }
 
 /* Makes retired slabs from the list warm while fewer than `most` are warm. If more were warm already, retires those
@@ -235,7 +286,7 @@ static void make_warm(struct fli_slabs *slabs, uint32_t *retired, size_t most)
 /* Chooses the page size of a chunk of which slabs have become cold. */
 static void settle_chunk(struct fli_slabs *slabs, uint32_t chunk)
 {
-    if (fli_idle_chunk(slabs, chunk)->cold != ALL_SLABS || chunk < slabs->small_chunks)
+    if (fli_idle_chunk(slabs, chunk)->cold != ALL_SLABS || is_of(slabs, chunk, FLI_SPARSE))
         fli_huge_take(slabs, chunk);
     else if (fli_idle_is_whole(slabs, chunk))
         /* Returns the chunk once more as a whole: this frees its page table, whose place a huge page can take. */
@@ -248,15 +299,16 @@ static void keep_cold(struct fli_slabs *slabs, uint32_t first, uint32_t count, b
 {
     uint32_t chunk = fli_idle_chunk_of(first);
     fli_lock(&slabs->lock);
+    struct fli_cold *cold = cold_of(slabs, chunk);
     for (uint32_t slab = first; slab < first + count; slab++) {
         lose_class(slabs, slab);
         fli_idle_chunk(slabs, chunk)->cold |= fli_idle_bit_of(slab);
         fli_idle_chunk(slabs, chunk)->kept |= kept ? fli_idle_bit_of(slab) : 0;
     }
-    slabs->cold_count += count;
-    slabs->kept_count += kept ? count : 0;
-    slabs->lowest_cold = chunk < slabs->lowest_cold ? chunk : slabs->lowest_cold;
-    if (count < FLI_CHUNK_SLABS || chunk < slabs->small_chunks)
+    cold->count += count;
+    cold->kept += kept ? count : 0;
+    cold->lowest = chunk < cold->lowest ? chunk : cold->lowest;
+    if (count < FLI_CHUNK_SLABS || is_of(slabs, chunk, FLI_SPARSE))
         settle_chunk(slabs, chunk);
     withdraw_chunk(slabs, chunk);
     fli_unlock(&slabs->lock);
@@ -313,7 +365,7 @@ static size_t return_kept_of(struct fli_slabs *slabs, uint32_t chunk)
         if (fli_os_decommit(fli_slab_start(slabs, slab), FLI_SLAB_BYTES) != 0)
             continue;
         fli_idle_chunk(slabs, chunk)->kept &= ~fli_idle_bit_of(slab);
-        slabs->kept_count--;
+        cold_of(slabs, chunk)->kept--;
         returned += FLI_SLAB_BYTES;
     }
     return returned;
@@ -323,7 +375,7 @@ size_t fli_idle_return_kept(struct fli_slabs *slabs)
 {
     size_t returned = 0;
     fli_lock(&slabs->lock);
-    for (uint32_t chunk = 0; slabs->kept_count > 0 && chunk * FLI_CHUNK_SLABS < slabs->committed; chunk++)
+    for (uint32_t chunk = 0; fli_idle_kept_count(slabs) > 0 && chunk * FLI_CHUNK_SLABS < slabs->committed; chunk++)
         returned += return_kept_of(slabs, chunk);
     fli_unlock(&slabs->lock);
     return returned;

@@ -17,15 +17,16 @@
  * neighbour of its last, and how many it would like to have in a row. From slabs that were never in use the others of a
  * row are skipped: they are cold, and likely to be wanted next. A home that grows beside others thus gets rows instead of
  * every second slab. At most a sixteenth of all slabs and a mebibyte is skipped, and no more than a quarter: so much
- * address space may be wasted, and memory, where huge pages lie under it.
+ * address space may be wasted, and memory, where huge pages lie under it. Of each kind of chunk (huge.h) slabs are taken
+ * and skipped as if there were no other. Where a chunk of another kind is to follow, the rest of a chunk is skipped.
  *
  * Where the OS counts memory that could be written (vm.overcommit_memory is 2), a chunk that is all cold is withdrawn: it
  * becomes address space, until a slab of it is used again. The OS may refuse either; a chunk that it does not restore
  * stays cold.
  *
  *     warm_count = number of warm bits of all chunks        those slabs are on the list `warm`
- *     cold_count = number of cold bits of all chunks        kept_count = number of kept bits of all chunks
- *     skipped_count = number of skipped bits of all chunks
+ *     lone_count = number of slabs with a class that are lone
+ *     cold[k].count, .kept, .skipped = number of cold, kept and skipped bits of all chunks of the kind k
  *     the kept and the skipped bits of a chunk are among its cold bits
  *
  * The lock of the slabs guards all of this.
@@ -89,6 +90,24 @@ size_t fli_idle_make(struct fli_slabs *slabs, uint32_t retired, size_t warm_most
 
 /* Tries again to return the memory of kept slabs. Returns the bytes returned. Locks. */
 size_t fli_idle_return_kept(struct fli_slabs *slabs);
+
+/* Cold slabs of all chunks. Under the lock. */
+static inline uint32_t fli_idle_cold_count(const struct fli_slabs *slabs)
+{
+    return slabs->cold[FLI_DENSE].count + slabs->cold[FLI_SPARSE].count;
+}
+
+/* Of them, those whose memory the OS did not take. */
+static inline uint32_t fli_idle_kept_count(const struct fli_slabs *slabs)
+{
+    return slabs->cold[FLI_DENSE].kept + slabs->cold[FLI_SPARSE].kept;
+}
+
+/* Of them, those that were never in use. */
+static inline uint32_t fli_idle_skipped_count(const struct fli_slabs *slabs)
+{
+    return slabs->cold[FLI_DENSE].skipped + slabs->cold[FLI_SPARSE].skipped;
+}
 
 /* Bytes of the slabs that are warm. Locks. */
 size_t fli_idle_warm_bytes(struct fli_slabs *slabs);

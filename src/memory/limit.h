@@ -34,4 +34,10 @@ static inline void fli_limit_give(struct fli_limit *limit, size_t bytes)
     fli_sub_relaxed(&limit->used, bytes);
 }
 
+/* Bytes that are left, as a number of a moment ago. */
+static inline size_t fli_limit_left(struct fli_limit *limit)
+{
+    return limit->most - fli_min(fli_load_relaxed(&limit->used), limit->most);
+}
+
 #endif

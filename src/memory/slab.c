@@ -61,8 +61,8 @@ int fli_slab_commit(struct fli_slabs *slabs)
     size_t chunks = fli_max(1, slabs->committed / 8 / FLI_CHUNK_SLABS); /* whole ones: huge.h */
     size_t before = last->committed;
     int failed = fli_ranges_commit(&slabs->ranges, slabs->committed + 1, chunks * FLI_CHUNK_SLABS);
-    if (failed == 0)
-        fli_huge_choose(slabs, last == fli_ranges_last(&slabs->ranges) ? before : 0);
+    if (failed == 0 && slabs->small_pages)
+        fli_huge_refuse(slabs, last == fli_ranges_last(&slabs->ranges) ? before : 0);
     return failed;
 }
 
@@ -112,10 +112,10 @@ static void begin_locked(struct fli_slabs *slabs, unsigned class_index, uint32_t
 uint32_t fli_slab_begin(struct fli_slabs *slabs, unsigned class_index, uint32_t wanted, uint32_t row)
 {
     fli_lock(&slabs->lock);
-    slabs->lone_count += wanted == 0;
     uint32_t slab = fli_idle_obtain(slabs, wanted, row);
     if (slab != 0) {
         begin_locked(slabs, class_index, slab);
+        slabs->lone_count += fli_slab_at(slabs, slab)->is_lone = wanted == 0;
         fli_count(&slabs->begun, 1);
     }
     fli_unlock(&slabs->lock);

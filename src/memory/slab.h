@@ -53,8 +53,19 @@ struct fli_chunk {
     uint32_t kept;    /* of these, the ones whose memory the OS did not take */
     uint32_t skipped; /* of the cold ones, those that were never in use */
     uint32_t warm;
-    uint16_t small;     /* 1: it has small pages */
-    uint16_t withdrawn; /* 1: all of it is cold, and address space alone */
+    uint8_t kind;      /* enum fli_kind */
+    uint8_t small;     /* 1: it has small pages, because slabs of it have been cold after use */
+    uint8_t withdrawn; /* 1: all of it is cold, and address space alone */
+};
+
+/* Kinds of chunks (huge.h), and what is known of the cold slabs of each kind. */
+enum fli_kind { FLI_DENSE, FLI_SPARSE, FLI_KINDS };
+
+struct fli_cold {
+    uint32_t count;
+    uint32_t kept;    /* of them, those whose memory the OS did not take */
+    uint32_t skipped; /* those that were never in use */
+    uint32_t lowest;  /* no chunk of the kind before this one has cold slabs */
 };
 
 /* One slab. */
@@ -69,6 +80,7 @@ struct fli_slab {
     FLI_PLAIN(uint16_t) moves_at; /* as soon as so many blocks are free, it belongs on another list */
     FLI_PLAIN(uint16_t) class_index;
     uint16_t marks; /* of its blocks; under the slabs' lock in every state */
+    bool is_lone;   /* it was begun as the first of its class at a home; likewise */
 } __attribute__((aligned(FLI_SLAB_RECORD_BYTES)));
 
 /* A slab's record, its free bits and its live bits. For a cold slab, all of it may be zero. */
@@ -127,13 +139,9 @@ struct fli_slabs {
     uint32_t committed; /* slabs that have been in use, or were skipped */
     uint32_t warm;      /* a list of the warm slabs */
     uint32_t warm_count;
-    uint32_t cold_count; /* cold slabs, and of these the kept ones, of all chunks */
-    uint32_t kept_count;
-    uint32_t skipped_count;            /* of them, those that were never in use */
-    uint32_t lowest_cold;              /* no chunk before this one has cold slabs */
-    uint32_t lone_count;               /* how often a slab was begun as the first of its class at a home */
-    uint32_t small_chunks;             /* so many first chunks began with small pages (huge.h) */
-    bool has_grown;                    /* huge pages were asked for in these, too */
+    struct fli_cold cold[FLI_KINDS];   /* cold slabs of all chunks, by kind */
+    uint32_t lone_count;               /* lone slabs, which have a class (huge.h) */
+    bool has_grown;                    /* its sparse chunks became dense ones (huge.h) */
     FLI_ATOMIC(uint32_t) retired;      /* written under the lock */
     FLI_ATOMIC(uint64_t) begun;        /* how often an idle slab was given a class; likewise */
     uint64_t reused_bytes;             /* bytes of idle slabs that have been taken into use again */

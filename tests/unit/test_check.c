@@ -260,9 +260,12 @@ static void a_wrong_number_of_idle_slabs_is_found(void **state)
     slabs->warm_count++;
     assert_found(ward, "slabs are warm");
     slabs->warm_count--;
-    slabs->cold_count++;
+    slabs->cold[FLI_DENSE].count++;
     assert_found(ward, "slabs are warm");
-    slabs->cold_count--;
+    slabs->cold[FLI_DENSE].count--;
+    slabs->lone_count++;
+    assert_found(ward, "slabs are lone");
+    slabs->lone_count--;
 }
 
 static void a_magazine_that_is_nowhere_is_found(void **state)

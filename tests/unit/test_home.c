@@ -538,7 +538,7 @@ static void a_home_alone_skips_no_slab(void **state)
         fli_home_unlock(town.home);
         assert_int_equal(town.slabs->committed, slab);
     }
-    assert_int_equal(town.slabs->cold_count, 0);
+    assert_int_equal(fli_idle_cold_count(town.slabs), 0);
 }
 
 static uint32_t begin(struct town *town, struct fli_home *home, unsigned class_index)

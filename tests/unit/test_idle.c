@@ -2,6 +2,8 @@
 /* link: -Wl,--wrap=madvise -Wl,--wrap=mprotect */
 #include "ground.h"
 
+#include "memory/huge.h"
+
 #include <sys/mman.h>
 
 /* Calls of madvise. */
@@ -50,11 +52,11 @@ static void a_cold_slab_serves_another_class_from_zeroed_pages(void **state)
         memset(fli_slab_start(slabs, slab), 0xff, FLI_SLAB_BYTES);
     fli_slab_retire(slabs, slab);
     assert_int_equal(fli_idle_make(slabs, slab, 0), FLI_SLAB_BYTES);
-    assert_int_equal(slabs->cold_count, 1);
+    assert_int_equal(fli_idle_cold_count(slabs), 1);
     assert_int_equal(ground_begin(slabs, other), slab);
     assert_int_equal(fli_slab_class_of(slabs, fli_slab_start(slabs, slab)), other);
     assert_int_equal(slabs->committed, 1);
-    assert_int_equal(slabs->cold_count, 0);
+    assert_int_equal(fli_idle_cold_count(slabs), 0);
     if (!FLI_CHECKED)
         assert_int_equal(*(unsigned char *)fli_slab_start(slabs, slab), 0);
 }
@@ -77,13 +79,13 @@ static void slabs_get_cold_in_runs_and_are_taken_lowest_first(void **state)
     assert_int_equal(fli_idle_make(slabs, list, 0), (SLABS - 1) * FLI_SLAB_BYTES);
     /* A run ends where a chunk does, and at the slab that is in use. */
     assert_in_range(decommits, 4, 6);
-    assert_int_equal(slabs->cold_count, SLABS - 1);
+    assert_int_equal(fli_idle_cold_count(slabs), SLABS - 1);
     assert_int_equal(fli_load_relaxed(&slabs->retired), 0);
     for (uint32_t slab = 1; slab <= SLABS; slab++)
         if (slab != KEPT)
             assert_int_equal(ground_begin(slabs, classes[0]), slab);
     assert_int_equal(slabs->committed, SLABS);
-    assert_int_equal(slabs->cold_count, 0);
+    assert_int_equal(fli_idle_cold_count(slabs), 0);
 }
 
 static void warm_slabs_keep_their_memory_and_are_the_next_to_be_used(void **state)
@@ -104,7 +106,7 @@ static void warm_slabs_keep_their_memory_and_are_the_next_to_be_used(void **stat
     }
     assert_int_equal(fli_idle_make(slabs, list, WARM), (RETIRED - WARM) * FLI_SLAB_BYTES);
     assert_int_equal(slabs->warm_count, WARM);
-    assert_int_equal(slabs->cold_count, RETIRED - WARM);
+    assert_int_equal(fli_idle_cold_count(slabs), RETIRED - WARM);
     assert_int_equal(fli_load_relaxed(&slabs->retired), 0);
     /* What is warm still counts. */
     assert_int_equal(fli_load_relaxed(&ground->limit.used), WARM * FLI_SLAB_BYTES);
@@ -135,7 +137,7 @@ static void warm_slabs_beyond_what_may_be_warm_get_cold(void **state)
     assert_int_equal(fli_idle_make(slabs, 0, 1), (RETIRED - 1) * FLI_SLAB_BYTES);
     assert_int_equal(slabs->warm_count, 1);
     assert_int_equal(fli_idle_make(slabs, 0, 0), FLI_SLAB_BYTES);
-    assert_int_equal(slabs->cold_count, RETIRED);
+    assert_int_equal(fli_idle_cold_count(slabs), RETIRED);
     assert_int_equal(fli_load_relaxed(&slabs->retired), 0);
     assert_int_equal(fli_load_relaxed(&ground->limit.used), 0);
 }
@@ -161,7 +163,7 @@ static void who_wants_a_row_finds_its_slabs_while_others_take_theirs(void **stat
             assert_int_equal(fli_load_relaxed(&ground->limit.used), (BEFORE + 2 * i + who + 1) * FLI_SLAB_BYTES);
         }
     assert_int_equal(slabs->committed, BEFORE + 2 * ROW);
-    assert_int_equal(slabs->cold_count, 0);
+    assert_int_equal(fli_idle_cold_count(slabs), 0);
     assert_int_equal(slabs->reused_bytes, 0); /* what was never in use was not used again */
 }
 
@@ -171,10 +173,10 @@ static void what_was_skipped_serves_who_wants_any_slab(void **state)
     enum { BEFORE = FLI_CHUNK_SLABS, ROW = 4 };
     begin_upto(slabs, BEFORE);
     assert_int_equal(fli_slab_begin(slabs, 1, 0, ROW), BEFORE + 1);
-    assert_int_equal(slabs->cold_count, ROW - 1);
+    assert_int_equal(fli_idle_cold_count(slabs), ROW - 1);
     for (uint32_t slab = BEFORE + 2; slab <= BEFORE + ROW; slab++)
         assert_int_equal(ground_begin(slabs, 1), slab);
-    assert_int_equal(slabs->cold_count, 0);
+    assert_int_equal(fli_idle_cold_count(slabs), 0);
     assert_int_equal(ground_begin(slabs, 1), BEFORE + ROW + 1);
 }
 
@@ -184,12 +186,12 @@ static void no_more_than_a_quarter_is_skipped(void **state)
     uint32_t begun = 0;
     for (; slabs->committed < GROUND_SLABS; begun++) {
         assert_true(fli_slab_begin(slabs, 1, 0, FLI_CHUNK_SLABS) != 0);
-        assert_true(4 * slabs->skipped_count <= slabs->committed);
+        assert_true(4 * fli_idle_skipped_count(slabs) <= slabs->committed);
     }
     /* Where no address space is left, what was skipped is taken. */
     for (; begun < GROUND_SLABS; begun++)
         assert_true(fli_slab_begin(slabs, 1, 0, FLI_CHUNK_SLABS) != 0);
-    assert_int_equal(slabs->cold_count, 0);
+    assert_int_equal(fli_idle_cold_count(slabs), 0);
     assert_int_equal(fli_slab_begin(slabs, 1, 0, FLI_CHUNK_SLABS), 0);
 }
 
@@ -234,52 +236,134 @@ static void begin_all(struct fli_slabs *slabs, uint32_t first)
         assert_int_equal(ground_begin(slabs, 1), slab);
 }
 
-static void memory_past_the_first_chunk_asks_for_huge_pages(void **state)
+/* How often the library has asked for huge pages, which it does where the system has them. */
+static void assert_huge(unsigned times)
+{
+    assert_int_equal(huge, FLI_HAVE_HUGE_PAGES ? times : 0);
+}
+
+/* Begins a slab that is the first of its class at a home. */
+static uint32_t begin_lone(struct fli_slabs *slabs)
+{
+    return fli_slab_begin(slabs, 1, 0, 1);
+}
+
+/* Begins slabs from one number to another, which are lone or not. */
+static void begin_row(struct fli_slabs *slabs, uint32_t first, uint32_t last, bool lone)
+{
+    for (uint32_t slab = first; slab <= last; slab++)
+        assert_int_equal(lone ? begin_lone(slabs) : ground_begin(slabs, 1), slab);
+}
+
+static enum fli_kind kind_of(const struct fli_slabs *slabs, uint32_t slab)
+{
+    return fli_idle_chunk(slabs, fli_idle_chunk_of(slab))->kind;
+}
+
+static void all_but_the_first_few_slabs_lie_in_huge_pages(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     slabs->huge_pages = true;
     forget_calls();
-    assert_int_equal(ground_begin(slabs, 1), 1);
-    unsigned small_heap = huge;
-    for (uint32_t slab = 2; slab <= GROUND_SLABS; slab++)
-        assert_int_equal(ground_begin(slabs, 1), slab);
-    assert_int_equal(small_heap, 0);
+    begin_row(slabs, 1, FLI_HUGE_FEW, false);
+    assert_huge(0);
+    begin_row(slabs, FLI_CHUNK_SLABS + 1, 2 * FLI_CHUNK_SLABS, false);
+    assert_huge(1);
     if (FLI_HAVE_HUGE_PAGES)
-        assert_true(huge > 0);
+        assert_ptr_equal(huge_at, fli_slab_start(slabs, FLI_CHUNK_SLABS + 1));
+    assert_int_equal(ground_begin(slabs, 1), 2 * FLI_CHUNK_SLABS + 1);
+    assert_huge(2);
+}
+
+static void lone_slabs_lie_in_small_pages_while_there_is_room(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    slabs->huge_pages = true;
+    forget_calls();
+    begin_row(slabs, 1, FLI_HUGE_FEW, false);
+    begin_row(slabs, FLI_CHUNK_SLABS + 1, FLI_CHUNK_SLABS + FLI_CHUNK_SLABS - 2, false);
+    begin_row(slabs, FLI_HUGE_FEW + 1, FLI_CHUNK_SLABS, true);
+    assert_int_equal(slabs->lone_count, FLI_CHUNK_SLABS - FLI_HUGE_FEW);
+    assert_int_equal(fli_idle_cold_count(slabs), 0);
+    /* Fewer than a half are lone: no further chunk gets small pages. */
+    assert_int_equal(begin_lone(slabs), 2 * FLI_CHUNK_SLABS - 1);
+    assert_huge(1);
+}
+
+static void a_lone_slab_is_one_until_it_is_idle(void **state)
+{
+    struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
+    uint32_t list = 0, slab = begin_lone(slabs);
+    assert_int_equal(slabs->lone_count, 1);
+    fli_slab_retire(slabs, slab);
+    fli_slab_unretire(slabs, slab);
+    fli_slab_retire(slabs, slab);
+    assert_int_equal(slabs->lone_count, 1);
+    fli_slab_list_add(slabs, &list, slab);
+    fli_idle_make(slabs, list, 1);
+    assert_int_equal(slabs->lone_count, 0);
+    assert_int_equal(ground_begin(slabs, 1), slab);
+    assert_int_equal(slabs->lone_count, 0);
 }
 
 static void while_most_slabs_are_the_first_of_their_class_memory_has_small_pages(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
-    enum { LONE = FLI_CHUNK_SLABS + FLI_CHUNK_SLABS / 2, SPARSE = 2 * LONE };
+    /* DENSE is where a chunk begins. */
+    enum { LONE = 40, SPARSE = 2 * LONE + 1, DENSE = 3 * FLI_CHUNK_SLABS, NEXT = DENSE + FLI_CHUNK_SLABS };
     slabs->huge_pages = true;
     forget_calls();
-    for (uint32_t slab = 1; slab <= LONE; slab++)
-        assert_int_equal(fli_slab_begin(slabs, 1, 0, 1), slab);
-    begin_upto(slabs, SPARSE);
-    assert_int_equal(huge, 0);
-    assert_int_equal(slabs->small_chunks, SPARSE / FLI_CHUNK_SLABS);
-    /* Then memory is used densely, and the first chunks get huge pages, too. */
-    begin_upto(slabs, SPARSE + FLI_CHUNK_SLABS + 1);
-    assert_int_equal(slabs->small_chunks, SPARSE / FLI_CHUNK_SLABS + 1);
-    if (FLI_HAVE_HUGE_PAGES)
-        assert_int_equal(huge, SPARSE / FLI_CHUNK_SLABS + 1 + 1);
+    begin_row(slabs, 1, LONE, true);
+    begin_row(slabs, LONE + 1, SPARSE, false);
+    assert_huge(0);
+    /* Then memory is used densely, but not by the first of a class. */
+    assert_int_equal(ground_begin(slabs, 1), DENSE + 1);
+    assert_huge(1);
+    begin_row(slabs, SPARSE + 1, DENSE, true);
+    /* As long as most slabs are lone, further ones get a chunk, too. The rest of the one before waits for others. */
+    assert_int_equal(begin_lone(slabs), NEXT + 1);
+    assert_int_equal(kind_of(slabs, NEXT + 1), FLI_SPARSE);
+    begin_row(slabs, NEXT + 2, NEXT + FLI_CHUNK_SLABS / 2, false);
+    begin_row(slabs, DENSE + 2, NEXT, false);
+    assert_huge(1);
+}
+
+static void small_pages_serve_where_the_limit_has_no_room_for_a_huge_one(void **state)
+{
+    struct ground *ground = *state;
+    struct fli_slabs *slabs = &ground->slabs;
+    slabs->huge_pages = true;
+    ground->limit.most = FLI_CHUNK_BYTES + FLI_SLAB_BYTES;
+    forget_calls();
+    begin_row(slabs, 1, FLI_CHUNK_SLABS, false);
+    assert_huge(0);
+}
+
+/* Begins slabs until so many chunks are in use, but for what the first one has left. */
+static void begin_chunks(struct fli_slabs *slabs, uint32_t chunks)
+{
+    begin_row(slabs, 1, FLI_HUGE_FEW, false);
+    begin_row(slabs, FLI_CHUNK_SLABS + 1, chunks * FLI_CHUNK_SLABS, false);
 }
 
 static void the_first_chunk_asks_for_huge_pages_once_the_heap_has_grown(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
-    enum { SMALL = 2 * FLI_CHUNK_SLABS };
+    enum { LAST = (FLI_HUGE_GROWN_CHUNKS + 1) * FLI_CHUNK_SLABS };
     slabs->huge_pages = true;
-    begin_upto(slabs, SMALL);
+    begin_chunks(slabs, FLI_HUGE_GROWN_CHUNKS + 1);
+    assert_int_equal(kind_of(slabs, 1), FLI_SPARSE);
     forget_calls();
-    assert_int_equal(ground_begin(slabs, 1), SMALL + 1);
+    assert_int_equal(ground_begin(slabs, 1), LAST + 1);
     if (FLI_HAVE_HUGE_PAGES)
         assert_ptr_equal(huge_at, fli_slab_start(slabs, 1));
+    assert_int_equal(kind_of(slabs, 1), FLI_DENSE);
+    /* What is left of it is used, and it does not ask again. */
     forget_calls();
-    begin_all(slabs, SMALL + 2);
+    begin_row(slabs, FLI_HUGE_FEW + 1, FLI_CHUNK_SLABS, false);
+    begin_row(slabs, LAST + 2, LAST + 2 * FLI_CHUNK_SLABS, false);
     if (FLI_HAVE_HUGE_PAGES)
-        assert_ptr_not_equal(huge_at, fli_slab_start(slabs, 1));
+        assert_ptr_equal(huge_at, fli_slab_start(slabs, LAST + FLI_CHUNK_SLABS + 1));
 }
 
 static void a_first_chunk_that_was_trimmed_keeps_small_pages_when_the_heap_grows(void **state)
@@ -289,25 +373,30 @@ static void a_first_chunk_that_was_trimmed_keeps_small_pages_when_the_heap_grows
     begin_and_make_cold(slabs, 2, 2);
     assert_int_equal(ground_begin(slabs, 1), 1);
     forget_calls();
-    for (uint32_t slab = 3; slab <= GROUND_SLABS; slab++) {
-        assert_int_equal(ground_begin(slabs, 1), slab);
-        assert_ptr_not_equal(huge_at, fli_slab_start(slabs, 1));
-    }
+    begin_row(slabs, 3, FLI_HUGE_FEW, false);
+    begin_row(slabs, FLI_CHUNK_SLABS + 1, (FLI_HUGE_GROWN_CHUNKS + 2) * FLI_CHUNK_SLABS, false);
+    assert_true(slabs->has_grown);
+    assert_int_equal(kind_of(slabs, 1), FLI_SPARSE);
+    if (FLI_HAVE_HUGE_PAGES)
+        assert_ptr_equal(huge_at, fli_slab_start(slabs, FLI_CHUNK_SLABS + 1));
 }
 
 static void the_first_chunk_of_a_heap_that_has_shrunk_has_small_pages(void **state)
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
-    enum { LAST = 3 * FLI_CHUNK_SLABS };
+    uint32_t list = 0;
     slabs->huge_pages = true;
+    begin_chunks(slabs, 3);
     forget_calls();
-    begin_and_make_cold(slabs, LAST, LAST);
+    for (uint32_t slab = 1; slab <= FLI_HUGE_FEW; slab++) {
+        fli_slab_retire(slabs, slab);
+        fli_slab_list_add(slabs, &list, slab);
+    }
+    fli_idle_make(slabs, list, 0);
     if (FLI_HAVE_HUGE_PAGES)
         assert_ptr_equal(small_at, fli_slab_start(slabs, 1));
-    forget_calls();
-    for (uint32_t slab = 1; slab <= FLI_CHUNK_SLABS; slab++)
-        assert_int_equal(ground_begin(slabs, 1), slab);
-    assert_int_equal(huge, 0);
+    begin_row(slabs, 1, FLI_CHUNK_SLABS, true);
+    assert_huge(0);
 }
 
 static void memory_is_committed_in_whole_chunks(void **state)
@@ -356,17 +445,17 @@ static void a_chunk_of_which_a_part_is_cold_has_small_pages_until_it_is_used_aga
 {
     struct fli_slabs *slabs = &((struct ground *)*state)->slabs;
     enum { KEPT = 2 * FLI_CHUNK_SLABS + 7 };
-    slabs->huge_pages = true;
+    slabs->huge_pages = slabs->huge_at_once = true;
     forget_calls();
     begin_and_make_cold(slabs, 3 * FLI_CHUNK_SLABS, KEPT);
     if (FLI_HAVE_HUGE_PAGES)
-        assert_int_equal(small, 2); /* and of the first one */
+        assert_int_equal(small, 1);
     forget_calls();
     for (uint32_t slab = 1; slab < 3 * FLI_CHUNK_SLABS; slab++)
         assert_true(ground_begin(slabs, 1) != 0);
     if (FLI_HAVE_HUGE_PAGES)
         assert_int_equal(huge, 1);
-    assert_int_equal(slabs->cold_count, 0);
+    assert_int_equal(fli_idle_cold_count(slabs), 0);
 }
 
 static void a_small_heap_asks_for_small_pages_once(void **state)
@@ -387,22 +476,17 @@ static void the_slabs_of_a_chunk_that_is_all_cold_get_warm_together(void **state
 {
     struct ground *ground = *state;
     struct fli_slabs *slabs = &ground->slabs;
-    enum { SLABS = 4 * FLI_CHUNK_SLABS, BEFORE = FLI_CHUNK_SLABS };
-    slabs->huge_pages = true;
+    enum { SLABS = 4 * FLI_CHUNK_SLABS };
+    slabs->huge_pages = slabs->huge_at_once = true;
     begin_and_make_cold(slabs, SLABS, 0);
-    for (uint32_t slab = 1; slab <= BEFORE; slab++) {
-        assert_int_equal(ground_begin(slabs, 1), slab);
-        assert_int_equal(slabs->warm_count, 0);
-    }
-    assert_int_equal(ground_begin(slabs, 1), BEFORE + 1);
+    assert_int_equal(ground_begin(slabs, 1), 1);
     assert_int_equal(slabs->warm_count, FLI_CHUNK_SLABS - 1);
-    assert_int_equal(slabs->cold_count, SLABS - BEFORE - FLI_CHUNK_SLABS);
-    assert_int_equal(fli_load_relaxed(&ground->limit.used), (size_t)(BEFORE + FLI_CHUNK_SLABS) * FLI_SLAB_BYTES);
+    assert_int_equal(fli_idle_cold_count(slabs), SLABS - FLI_CHUNK_SLABS);
+    assert_int_equal(fli_load_relaxed(&ground->limit.used), FLI_CHUNK_BYTES);
     /* Where the limit has no room for all, one is taken. */
-    for (uint32_t slab = BEFORE + 2; slab <= BEFORE + FLI_CHUNK_SLABS; slab++)
-        assert_int_equal(ground_begin(slabs, 1), slab);
-    ground->limit.most = (BEFORE + FLI_CHUNK_SLABS + 1) * (size_t)FLI_SLAB_BYTES;
-    assert_int_equal(ground_begin(slabs, 1), BEFORE + FLI_CHUNK_SLABS + 1);
+    begin_row(slabs, 2, FLI_CHUNK_SLABS, false);
+    ground->limit.most = FLI_CHUNK_BYTES + FLI_SLAB_BYTES;
+    assert_int_equal(ground_begin(slabs, 1), FLI_CHUNK_SLABS + 1);
     assert_int_equal(slabs->warm_count, 0);
     assert_int_equal(ground_begin(slabs, 1), 0);
 }
@@ -439,7 +523,7 @@ static void cold_chunks_do_not_count_where_the_system_is_strict(void **state)
         if (!FLI_CHECKED) /* checked builds poison what nobody has allocated */
             assert_int_equal(*(fli_slab_start(slabs, slab) + 5), 0);
     }
-    assert_int_equal(slabs->cold_count, 0);
+    assert_int_equal(fli_idle_cold_count(slabs), 0);
 }
 
 static void committed_memory_falls_where_the_system_is_strict(void **state)
@@ -470,7 +554,10 @@ int main(void)
         GROUND_TEST(what_was_skipped_serves_who_wants_any_slab),
         GROUND_TEST(no_more_than_a_quarter_is_skipped),
         GROUND_TEST(of_warm_slabs_the_one_that_is_wanted_is_taken),
-        GROUND_TEST(memory_past_the_first_chunk_asks_for_huge_pages),
+        GROUND_TEST(all_but_the_first_few_slabs_lie_in_huge_pages),
+        GROUND_TEST(lone_slabs_lie_in_small_pages_while_there_is_room),
+        GROUND_TEST(a_lone_slab_is_one_until_it_is_idle),
+        GROUND_TEST(small_pages_serve_where_the_limit_has_no_room_for_a_huge_one),
         GROUND_TEST(while_most_slabs_are_the_first_of_their_class_memory_has_small_pages),
         GROUND_TEST(the_first_chunk_asks_for_huge_pages_once_the_heap_has_grown),
         GROUND_TEST(a_first_chunk_that_was_trimmed_keeps_small_pages_when_the_heap_grows),

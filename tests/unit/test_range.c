@@ -86,7 +86,7 @@ static void slabs_of_all_ranges_get_cold_and_serve_again(void **state)
         if (!FLI_CHECKED) /* checked builds poison what nobody has allocated */
             memset(fli_slab_start(slabs, slab), 1, FLI_SLAB_BYTES);
     assert_int_equal(fli_idle_make(slabs, list, 0), (size_t)4 * FIRST * FLI_SLAB_BYTES);
-    assert_int_equal(slabs->cold_count, 4 * FIRST);
+    assert_int_equal(fli_idle_cold_count(slabs), 4 * FIRST);
     assert_true(fli_slab_trim_metadata(slabs) > 0);
     for (uint32_t slab = 1; slab <= 4 * FIRST; slab++) {
         assert_int_equal(ground_begin(slabs, 2), slab);
