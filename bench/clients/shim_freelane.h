@@ -39,18 +39,9 @@ static inline void shim_free_sized(void *shim, void *block, size_t size)
     fl_free_sized(shim, block, size);
 }
 
-/* A block stays where it is while its size class does. */
 static inline void *shim_resize(void *shim, void *block, size_t old_size, size_t size)
 {
-    size_t old_class = fl_size_class(old_size);
-    if (old_class == fl_size_class(size) && old_class != 0)
-        return block;
-    void *moved = fl_alloc(shim, size);
-    if (moved == NULL)
-        return NULL;
-    memcpy(moved, block, old_size < size ? old_size : size);
-    fl_free_sized(shim, block, old_size);
-    return moved;
+    return fl_realloc(shim, block, old_size, size);
 }
 
 static inline size_t shim_usable_size(const void *block)

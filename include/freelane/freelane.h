@@ -897,7 +897,8 @@ FL_INLINE void fl_free_aligned(struct fl_thread *thread, void *block, size_t ali
  * it was allocated with or given last; from now on `new_size` takes its place, for fl_free_sized too. The bytes that
  * both sizes have keep their contents; the rest is unspecified. Returns the block. If that has moved, the old
  * address is freed at once, as by fl_free_sized. A block does not move within a size class. Between two sizes above
- * FL_BLOCK_MAX its memory may move, but is not copied.
+ * FL_BLOCK_MAX, of which the smaller is above 1 MiB, its memory is moved without a copy, unless the heap keeps memory of
+ * the other size.
  *
  *     NULL with old_size 0    allocates, as fl_alloc
  *     new_size 0              gives a block of size 0, as fl_alloc does, and does not free

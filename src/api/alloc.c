@@ -225,11 +225,12 @@ static void *try_large(struct fli_thread *thread, const struct fli_request *requ
 {
     struct fli_large *large = &thread->heap->backing.large;
     void *block = request->block;
-    size_t actual, size = request->size;
+    size_t old = request->old_size, size = request->size, actual;
     if (block == NULL)
         return FLI_UNLIKELY(request->at_page) ? fli_thread_alloc_large_page(thread, size)
                                               : fli_thread_alloc_large(thread, size, request->zeroed);
-    return fli_large_resize(large, &block, request->old_size, size, &actual) == FLI_LARGE_DONE ? block : NULL;
+    return fli_large_resize(large, &block, old, size, thread->owner.realtime, &actual) == FLI_LARGE_DONE ? block
+                                                                                                         : NULL;
 }
 
 static void *alloc_large(struct fli_thread *thread, const struct fli_request *request)

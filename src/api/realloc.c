@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Changing the size of a block. Within a size class the block stays where it is. Above all classes its memory may move
- * without a copy. Otherwise the block is copied into a new one.
+ * without a copy (large/large.h). Otherwise the block is copied into a new one.
  */
 #include "api/alloc.h"
 #include "api/serve.h"
@@ -13,15 +13,25 @@
 #include <errno.h>
 #include <string.h>
 
-/* Whether the block is one of the size class that serves both sizes. False also where only the slow half can
- * tell. */
-static bool stays(const struct fli_thread *thread, const void *block, size_t old_size, size_t new_size)
+/* Whether the block is one of the size class. False also where only the slow half can tell. */
+static inline bool is_of(const struct fli_thread *thread, const void *block, size_t class_index)
 {
-    size_t offset = (uintptr_t)block - thread->slabs_base, class_index = fl_size_class(new_size);
+    size_t offset = (uintptr_t)block - thread->slabs_base;
     return !FLI_CHECKED && offset < thread->slabs_span && thread->header == NULL && class_index != 0 &&
-           class_index == fl_size_class(old_size) &&
            /* Relaxed: see fli_slab_class_of. */
            class_index == fli_load_relaxed(&thread->slab_classes[offset >> FLI_SLAB_SHIFT]);
+}
+
+/* The most frequent move: copies a block from one size class to another. NULL if that is for the slow half. */
+static void *copy_quickly(struct fl_thread *face, void *block, size_t old_size, size_t new_size)
+{
+    unsigned to = (unsigned)fl_size_class(new_size);
+    void *other = to != 0 ? fli_alloc_quickly(face, to, NULL) : NULL;
+    if (FLI_UNLIKELY(other == NULL))
+        return NULL;
+    memcpy(other, block, fli_min(old_size, new_size));
+    fl_free_sized(face, block, old_size);
+    return other;
 }
 
 /* Copies a block into a new one of another size, and frees it. */
@@ -74,7 +84,9 @@ FLI_COLD static void *realloc_slow(struct fl_thread *face, void *block, size_t o
 
 void *fl_realloc(struct fl_thread *face, void *block, size_t old_size, size_t new_size)
 {
-    return FLI_LIKELY(stays(fli_thread_of(face), block, old_size, new_size))
-               ? block
-               : realloc_slow(face, block, old_size, new_size);
+    size_t class_index = fl_size_class(old_size);
+    void *other = NULL;
+    if (FLI_LIKELY(is_of(fli_thread_of(face), block, class_index)))
+        other = class_index == fl_size_class(new_size) ? block : copy_quickly(face, block, old_size, new_size);
+    return FLI_LIKELY(other != NULL) ? other : realloc_slow(face, block, old_size, new_size);
 }

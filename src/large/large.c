@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
+#include "large/seal.h"
 #include "large/supply.h"
 #include "base/check.h"
 #include "base/os.h"
-#include "memory/state.h"
-#include "memory/stray.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* A block is copied if its size changes by a half of the smaller one or more. */
+enum { COPIED_CHANGE = 2 };
 
 void fli_large_init(struct fli_large *large, struct fli_limit *limit)
 {
@@ -65,60 +67,12 @@ unsigned fli_large_next_shard(struct fli_large *large)
     return fli_add_relaxed(&large->threads, 1) % FLI_LARGE_SHARDS; /* relaxed: a counter */
 }
 
-/* ---- Hardened heaps. AddressSanitizer sees for itself what lies behind a block. */
-
-/* What is left of the last page of a block. */
-static size_t rest_of(const struct fli_extent *extent, size_t size)
-{
-    return FLI_ADDRESS_SANITIZER ? 0 : fli_min(fli_round_up(size, fli_os_page()), extent->mapped) - size;
-}
-
-/* The checksum of a free block, but for the header that stale readers may write. */
-FLI_COLD static uint32_t checksum_of(const struct fli_slabs *slabs, const struct fli_extent *extent, size_t size)
-{
-    size_t header = fli_min(slabs->stale_bytes, size);
-    return fli_state_checksum(&slabs->key, fli_extent_start(extent) + header, size - header);
-}
-
-/* A block begins: looks whether the one that was freed before it has been written, and clears the rest. */
-FLI_COLD static void seal(struct fli_large *large, struct fli_extent *extent, size_t size)
-{
-    struct fli_slabs *slabs = large->hardened;
-    char *start = fli_extent_start(extent);
-    size_t freed = extent->freed_size;
-    if (extent->cold || slabs->watched)
-        freed = 0;
-    fli_unpoison(start, freed);
-    if (freed != 0 && checksum_of(slabs, extent, freed) != extent->checksum)
-        fli_stray_note_written(slabs, start, freed, FLI_STRAY_WAS_FREE);
-    extent->freed_size = 0;
-    memset(start + size, 0, rest_of(extent, size));
-}
-
-/* A block has ended: looks whether it was written behind its end. */
-FLI_COLD static void inspect(struct fli_large *large, const struct fli_extent *extent, size_t size)
-{
-    const char *end = fli_extent_start(extent) + size;
-    size_t rest = rest_of(extent, size);
-    for (size_t i = 0; i < rest; i++)
-        if (end[i] != 0) {
-            fli_stray_note_written(large->hardened, fli_extent_start(extent), size, FLI_STRAY_BEHIND);
-            return;
-        }
-}
-
-/* A block of the size is free now. */
-FLI_COLD static void take_checksum(struct fli_large *large, struct fli_extent *extent, size_t size)
-{
-    const struct fli_slabs *slabs = large->hardened;
-    extent->freed_size = size;
-    extent->checksum = slabs->watched ? 0 : checksum_of(slabs, extent, size);
-}
+/* ---- Keeping extents. */
 
 static inline void put_away(struct fli_large *large, struct fli_extent *extent, size_t size)
 {
     if (FLI_UNLIKELY(large->hardened != NULL))
-        take_checksum(large, extent, size);
+        fli_seal_end(large, extent, size);
     fli_supply_put_away(large, extent);
 }
 
@@ -128,7 +82,7 @@ static inline void put_away(struct fli_large *large, struct fli_extent *extent, 
 static inline void begin_life(struct fli_large *large, struct fli_extent *extent, size_t size)
 {
     if (FLI_UNLIKELY(large->hardened != NULL))
-        seal(large, extent, size);
+        fli_seal_begin(large, extent, size);
     extent->cold = false;
     fli_supply_show(large, extent, size);
     /* E5: release, pairs with E6: what the record says of the extent is visible to the thread that frees the block. */
@@ -222,7 +176,7 @@ static enum fli_large_result end_life(struct fli_large *large, const void *block
             return result;
     } while (FLI_UNLIKELY(!take_in_hand(extent, &found, waits)));
     if (FLI_UNLIKELY(large->hardened != NULL))
-        inspect(large, extent, found);
+        fli_seal_inspect(large, extent, found);
     return FLI_LARGE_DONE;
 }
 
@@ -253,7 +207,7 @@ enum fli_large_result fli_large_free_realtime(struct fli_large *large, void *blo
     if (FLI_UNLIKELY(result != FLI_LARGE_DONE))
         return result;
     if (FLI_UNLIKELY(large->hardened != NULL))
-        take_checksum(large, extent, *actual);
+        fli_seal_end(large, extent, *actual);
     fli_supply_put_aside(large, extent);
     return result;
 }
@@ -278,20 +232,59 @@ static bool move(struct fli_large *large, struct fli_extent *extent, size_t mapp
     return false;
 }
 
+/* The bytes that are mapped for the block of an extent in hand if it gets another size. */
+static size_t bytes_for(const struct fli_extent *extent, size_t size)
+{
+    return fli_extent_bytes(fli_load_own(&extent->offset) + size);
+}
+
 /* Gives an extent in hand room for a block of the size. */
 static bool make_fit(struct fli_large *large, struct fli_extent *extent, size_t size)
 {
-    size_t mapped = fli_extent_bytes(fli_load_own(&extent->offset) + size);
+    size_t mapped = bytes_for(extent, size);
     return mapped == extent->mapped || fli_extent_resize(extent, mapped) || move(large, extent, mapped);
 }
 
+/* Whether a block may be copied when it gets another size. */
+static bool may_copy(struct fli_large *large, const struct fli_extent *extent, size_t old_size, size_t size)
+{
+    size_t more = fli_max(old_size, size), less = fli_min(old_size, size);
+    return more - less >= less / COPIED_CHANGE && bytes_for(extent, size) != extent->mapped &&
+           fli_limit_left(large->limit) >= size;
+}
+
+/* Copies the block of an extent in hand into another extent, at the same offset: it may have been asked for at a page.
+ * Returns the other block; NULL if there is no extent to copy it to. */
+static void *copy(struct fli_large *large, struct fli_extent *extent, size_t old_size, size_t size)
+{
+    uint16_t offset = fli_load_own(&extent->offset);
+    unsigned shard = fli_load_own(&extent->shard);
+    struct fli_extent *other = fli_min(old_size, size) <= FLI_LARGE_COPIED_MOST
+                                   ? fli_supply_obtain(large, shard, size, offset, false)
+                                   : fli_supply_obtain_spare(large, shard, size, offset);
+    if (other == NULL)
+        return NULL;
+    fli_store_own(&other->offset, offset);
+    begin_life(large, other, size);
+    void *block = fli_extent_block(other);
+    memcpy(block, fli_extent_block(extent), fli_min(old_size, size));
+    put_away(large, extent, old_size);
+    return block;
+}
+
 enum fli_large_result fli_large_resize(struct fli_large *large, void **block, size_t old_size, size_t new_size,
-                                       size_t *actual)
+                                       bool realtime, size_t *actual)
 {
     struct fli_extent *extent;
     enum fli_large_result result = end_life(large, *block, true, old_size, false, actual, &extent);
     if (result != FLI_LARGE_DONE)
         return result;
+    bool copies = !realtime && may_copy(large, extent, old_size, new_size);
+    void *other = copies ? copy(large, extent, old_size, new_size) : NULL;
+    if (other != NULL) {
+        *block = other;
+        return FLI_LARGE_DONE;
+    }
     bool done = new_size <= PTRDIFF_MAX && fli_supply_charge_hard(large, extent, fli_max(old_size, new_size)) &&
                 make_fit(large, extent, new_size);
     size_t size = done ? new_size : old_size;

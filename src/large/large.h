@@ -29,6 +29,9 @@
 
 enum { FLI_LARGE_SHARDS = FLI_RARE_PATHS ? 2 : 8 };
 
+/* A block of up to so many bytes is copied when its size changes much; a larger one only into a spare extent. */
+enum { FLI_LARGE_COPIED_MOST = FLI_MIB };
+
 struct fli_large_shard {
     FLI_ON_OWN_LINE struct fli_trays trays;
     struct fli_mutex lock; /* guards what follows, and room in the trays */
@@ -98,9 +101,11 @@ bool fli_large_free_quickly(struct fli_large *large, void *block, size_t size);
 enum fli_large_result fli_large_free_realtime(struct fli_large *large, void *block, bool sized, size_t size,
                                               size_t *actual);
 
-/* Resizes the block at `*block` from `old_size` to `new_size` bytes; it may move. `*actual` as above. */
+/* Resizes the block at `*block` from `old_size` to `new_size` bytes; it may move. `*actual` as above. If the sizes differ
+ * much, copies the block into another extent, which mostly is a spare one: its pages need no page faults, each of which
+ * takes as long as to copy some pages. Otherwise, and for a `realtime` thread, has the OS move the pages. */
 enum fli_large_result fli_large_resize(struct fli_large *large, void **block, size_t old_size, size_t new_size,
-                                       size_t *actual);
+                                       bool realtime, size_t *actual);
 
 /* Defers a large block; otherwise like fli_large_free. Never fails for lack of memory. */
 enum fli_large_result fli_large_defer(struct fli_large *large, void *block, bool sized, size_t size, size_t *actual);

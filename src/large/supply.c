@@ -350,6 +350,15 @@ static bool charge_spare(struct fli_large *large, struct fli_extent *extent, siz
     return false;
 }
 
+struct fli_extent *fli_supply_obtain_spare(struct fli_large *large, unsigned shard, size_t size, size_t play)
+{
+    struct fli_extent *extent = take_here(&large->shards[shard], size + play);
+    if (extent == NULL || (!extent->cold && fli_supply_charge(large, extent, size)))
+        return extent;
+    fli_supply_put_away(large, extent);
+    return NULL;
+}
+
 struct fli_extent *fli_supply_obtain_slowly(struct fli_large *large, unsigned shard, size_t size, size_t play,
                                             struct fli_extent *extent, bool realtime)
 {

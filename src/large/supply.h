@@ -36,6 +36,10 @@ bool fli_supply_charge_hard(struct fli_large *large, struct fli_extent *extent, 
 struct fli_extent *fli_supply_obtain_slowly(struct fli_large *large, unsigned shard, size_t size, size_t play,
                                             struct fli_extent *extent, bool realtime);
 
+/* Takes a spare extent of the shard that has memory, in hand and charged for the size, with room for an offset of `play`
+ * bytes. Returns NULL if there is none. */
+struct fli_extent *fli_supply_obtain_spare(struct fli_large *large, unsigned shard, size_t size, size_t play);
+
 /* Obtains an extent, in hand and charged for the size, with room for an offset of `play` bytes: a spare one, or a new
  * one. Returns NULL if the limit or the OS refuses. For a `realtime` thread, no spare extent is given up before. */
 static inline struct fli_extent *fli_supply_obtain(struct fli_large *large, unsigned shard, size_t size, size_t play,

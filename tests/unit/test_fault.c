@@ -406,7 +406,7 @@ static void whatever_is_refused_large_blocks_are_entered_or_not_allocated(void *
 /* A block that grows and shrinks, where others lie in its way. */
 static void give_other_sizes(void)
 {
-    static const size_t sizes[] = {100, 5000, 50000, 200000, 900000, 901000, 300000, 40000, 48};
+    static const size_t sizes[] = {100, 5000, 50000, 200000, 900000, 901000, 1100000, 3000000, 300000, 40000, 48};
     struct fl_heap *heap = create_step(NULL);
     struct fl_thread *thread = attach_step(heap);
     unsigned char *block = alloc_step(thread, sizes[0], false), *other = alloc_step(thread, 200000, false);

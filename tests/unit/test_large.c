@@ -196,7 +196,7 @@ static void a_block_that_is_resized_keeps_its_offset_and_what_is_in_it(void **st
     assert_true(offset > 0);
     memset(block, 7, size);
     for (size_t next = 32 * FLI_KIB + 4096; next < FLI_MIB; size = next, next += 5000 * (next / 16384)) {
-        assert_int_equal(fli_large_resize(large, &block, size, next, &actual), FLI_LARGE_DONE);
+        assert_int_equal(fli_large_resize(large, &block, size, next, false, &actual), FLI_LARGE_DONE);
         assert_int_equal(offset_of(block), offset);
         unsigned char *bytes = block;
         for (size_t i = 0; i < fli_min(size, next); i++)
@@ -204,6 +204,68 @@ static void a_block_that_is_resized_keeps_its_offset_and_what_is_in_it(void **st
         memset(block, 7, next);
         assert_in_order(large);
     }
+}
+
+/* Resizes a block whose bytes are all 7, and asserts that they still are. Returns where it is now. */
+static void *resize(struct fli_large *large, void *block, size_t size, size_t next, bool realtime)
+{
+    size_t actual;
+    memset(block, 7, size);
+    assert_int_equal(fli_large_resize(large, &block, size, next, realtime, &actual), FLI_LARGE_DONE);
+    assert_int_equal(fli_large_size(large, block), next);
+    for (size_t i = 0; i < fli_min(size, next); i++)
+        assert_int_equal(((unsigned char *)block)[i], 7);
+    assert_in_order(large);
+    return block;
+}
+
+/* A spare extent for blocks of the size, which the shard may keep. Returns where it begins. */
+static const char *make_spare(struct fli_large *large, size_t size)
+{
+    size_t actual;
+    large->shards[0].spare.bound = 64 * FLI_MIB;
+    void *block = fli_large_alloc_page(large, 0, size, false);
+    assert_int_equal(fli_large_free(large, block, true, size, &actual), FLI_LARGE_DONE);
+    return block;
+}
+
+static void a_block_whose_size_changes_much_is_copied_into_a_spare_extent(void **state)
+{
+    struct fli_large *large = &((struct table *)*state)->large;
+    static const size_t pairs[][2] = {{48 * FLI_KIB, 96 * FLI_KIB}, {2 * FLI_MIB, 5 * FLI_MIB}};
+    for (unsigned i = 0; i < 2; i++) {
+        size_t size = pairs[i][0], next = pairs[i][1];
+        char *block = fli_large_alloc_page(large, 0, size, false), *first = block;
+        const char *spare = make_spare(large, next);
+        block = resize(large, block, size, next, false);
+        assert_ptr_equal(block, spare);
+        assert_ptr_equal(resize(large, block, next, size, false), first);
+    }
+}
+
+static void a_small_one_is_copied_where_there_is_no_spare_extent(void **state)
+{
+    struct fli_large *large = &((struct table *)*state)->large;
+    enum { SMALL = 64 << 10, BIG = 2 << 20 };
+    large->shards[0].spare.bound = 64 * FLI_MIB;
+    resize(large, fli_large_alloc(large, 0, SMALL, false), SMALL, 2 * SMALL, false);
+    size_t kept = fli_large_count(large).kept_bytes;
+    assert_int_equal(kept, SMALL);
+    resize(large, fli_large_alloc(large, 0, BIG, false), BIG, 2 * BIG, false);
+    assert_int_equal(fli_large_count(large).kept_bytes, kept);
+}
+
+static void a_block_is_not_copied_for_a_real_time_thread_or_a_small_change(void **state)
+{
+    struct fli_large *large = &((struct table *)*state)->large;
+    enum { SIZE = 128 << 10, MORE = SIZE + SIZE / 4 };
+    void *block = fli_large_alloc_page(large, 0, SIZE, false), *other = fli_large_alloc_page(large, 0, SIZE, false);
+    make_spare(large, 2 * SIZE);
+    make_spare(large, MORE);
+    size_t kept = fli_large_count(large).kept_bytes;
+    resize(large, block, SIZE, MORE, false);
+    resize(large, other, SIZE, 2 * SIZE, true);
+    assert_int_equal(fli_large_count(large).kept_bytes, kept);
 }
 
 static size_t free_at_once(struct fli_large *large, unsigned shard, size_t size)
@@ -500,6 +562,9 @@ int main(void)
         TABLE_TEST(a_block_begins_at_a_page_if_it_has_to),
         TABLE_TEST(beside_its_start_a_block_is_unknown),
         TABLE_TEST(a_block_that_is_resized_keeps_its_offset_and_what_is_in_it),
+        TABLE_TEST(a_block_whose_size_changes_much_is_copied_into_a_spare_extent),
+        TABLE_TEST(a_small_one_is_copied_where_there_is_no_spare_extent),
+        TABLE_TEST(a_block_is_not_copied_for_a_real_time_thread_or_a_small_change),
         TABLE_TEST(a_freed_block_is_kept_for_the_next_of_about_its_size),
         TABLE_TEST(what_another_shard_keeps_serves_before_the_system_is_asked),
         TABLE_TEST(a_kept_block_is_zeroed_again_and_a_new_one_is_zero),
