@@ -40,7 +40,7 @@ CALLS = 1600
 #             function                   ceiling of the others' counts                golden
 STREAMS = [
     ("caller_alloc", lambda counts: 17, 14.6),
-    ("caller_type_alloc", lambda counts: counts["caller_alloc"] + 2, 16.4),
+    ("caller_type_alloc", lambda counts: counts["caller_alloc"] + 2, 16.5),
     ("caller_free_sized", lambda counts: 20, 17.3),
     ("caller_free_deferred", lambda counts: 2 * counts["caller_free_sized"], 11.8),
     ("caller_dealloc_deferred", lambda counts: 2 * counts["caller_free_sized"], 13.8),
