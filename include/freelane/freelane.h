@@ -279,7 +279,7 @@ struct fl_options {
      * The default is 256 MiB; 1 retains as little as possible, SIZE_MAX everything.
      *
      * Unless the value is SIZE_MAX, the heap starts by retaining 128 KiB and grows toward this value as the program
-     * reuses what it freed. While no thread flushes or exits, it retains 8 MiB from the start, if the value is not less.
+     * reuses what it freed. While no thread flushes or exits, it retains 32 MiB from the start, if the value is not less.
      * Beyond it, up to half as much may stay in empty slabs without a class. Freed blocks above FL_BLOCK_MAX may keep up
      * to half as much, or an eighth of the limit if that is less. All threads together may keep as much as this value in
      * magazines (256 MiB if it is SIZE_MAX), or an eighth of the limit if that is less. Each thread has an equal share, of

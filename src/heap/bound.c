@@ -11,7 +11,7 @@
 #define ABOVE_FIRST (FLI_MIB / 8)
 
 /* The least bound while threads work. Memory that was returned costs a page fault every 4 KiB. */
-#define AT_WORK (FLI_RARE_PATHS ? ABOVE_FIRST : 8 * FLI_MIB)
+#define AT_WORK (FLI_RARE_PATHS ? ABOVE_FIRST : 32 * FLI_MIB)
 
 /* For how many grace periods an allocation waits that would fail, and how long for each. What is deferred last may be in the
  * second. */

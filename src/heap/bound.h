@@ -6,7 +6,7 @@
  *     held = bytes in the pool + bytes of the slabs on the free lists of all homes
  *
  * The bound begins low, so that a thread that has flushed or exits returns what it freed to the OS. While the threads
- * work it is 8 MiB at least: programs make again what they have just dropped, and what they do not use goes by decay
+ * work it is 32 MiB at least: programs make again what they have just dropped, and what they do not use goes by decay
  * (decay.h). It rises when the program takes back much of what the latest trim has taken: idle slabs that come to half
  * of that. It rises to all that was taken back since that trim, at least to its double and at most to retain_bytes. So a
  * program that frees and allocates in waves soon has no trims between them.

@@ -255,19 +255,19 @@ static void a_heap_trims_itself_past_what_it_retains(void **state)
     }
 }
 
-static void what_a_thread_at_work_frees_is_trimmed_from_8_MiB_on_or_when_it_flushes(void **state)
+static void what_a_thread_at_work_frees_is_trimmed_from_32_MiB_on_or_when_it_flushes(void **state)
 {
     (void)state;
     if (FLI_RARE_PATHS)
         skip(); /* the bound is as low there as for a flush */
-    for (size_t mib = 4; mib <= 32; mib *= 8) {
+    for (size_t mib = 16; mib <= 96; mib *= 6) {
         struct bed bed = bed_with(&(struct fl_options){.magazine_blocks = 64});
         size_t count;
         void **blocks = load(bed.thread, 1024, mib * FLI_MIB, &count);
         uint64_t full = stats_of(bed.heap).slab_bytes;
         unload(bed.thread, 1024, blocks, count);
         uint64_t left = stats_of(bed.heap).slab_bytes;
-        assert_in_range(left, mib < 8 ? full : 7 * FLI_MIB, mib < 8 ? full : 12 * FLI_MIB);
+        assert_in_range(left, mib < 32 ? full : 31 * FLI_MIB, mib < 32 ? full : 40 * FLI_MIB);
         fl_thread_flush(bed.thread);
         assert_true(stats_of(bed.heap).slab_bytes <= FLI_MIB / 2);
         end_bed(&bed);
@@ -521,6 +521,9 @@ static void trims_and_working_threads_do_not_disturb_each_other(void **state)
     end_heap(heap);
 }
 
+/* More than what a heap may hold while its threads work. */
+#define WAVE_BYTES ((size_t)(FLI_RARE_PATHS ? 16 : 64) * FLI_MIB)
+
 /* A program that frees and allocates in waves is left alone as soon as the second one comes. */
 static void a_wave_that_comes_back_raises_the_bound_to_its_height(void **state)
 {
@@ -528,12 +531,12 @@ static void a_wave_that_comes_back_raises_the_bound_to_its_height(void **state)
     size_t count;
     uint64_t trims[4];
     for (size_t wave = 0; wave < COUNT_OF(trims); wave++) {
-        void **blocks = load(bed->thread, SIZE, LOAD_BYTES / 2, &count);
+        void **blocks = load(bed->thread, SIZE, WAVE_BYTES, &count);
         unload(bed->thread, SIZE, blocks, count);
         trims[wave] = stats_of(bed->heap).trims;
     }
     assert_true(trims[0] > 0);
-    assert_int_equal(trims[3], trims[1]);
+    assert_in_range(trims[3] - trims[1], 0, 1);
 }
 
 /* Of one whose objects change their size, and are more than the heap retains, each wave gets the memory of earlier
@@ -567,7 +570,7 @@ static void a_trim_leaves_idle_what_it_is_asked_to_leave(void **state)
     struct bed *bed = *state;
     size_t count;
     for (size_t size = 64; size <= 2048; size *= 2) {
-        void **blocks = load(bed->thread, size, LOAD_BYTES / 4, &count);
+        void **blocks = load(bed->thread, size, WAVE_BYTES, &count);
         unload(bed->thread, size, blocks, count);
     }
     fl_thread_flush(bed->thread);
@@ -724,7 +727,7 @@ int main(void)
         cmocka_unit_test(what_is_to_be_retained_is_retained),
         cmocka_unit_test(a_heap_that_retains_all_never_trims_by_itself),
         cmocka_unit_test(a_heap_trims_itself_past_what_it_retains),
-        cmocka_unit_test(what_a_thread_at_work_frees_is_trimmed_from_8_MiB_on_or_when_it_flushes),
+        cmocka_unit_test(what_a_thread_at_work_frees_is_trimmed_from_32_MiB_on_or_when_it_flushes),
         cmocka_unit_test(fragmentation_that_ends_does_not_raise_the_bound_for_good),
         cmocka_unit_test(a_heap_that_retains_as_little_as_possible_works),
         BED_TEST(the_address_of_a_slab_given_back_serves_another_class),
