@@ -229,20 +229,19 @@ static void *try_large(struct fli_thread *thread, const struct fli_request *requ
     if (block == NULL)
         return FLI_UNLIKELY(request->at_page) ? fli_thread_alloc_large_page(thread, size)
                                               : fli_thread_alloc_large(thread, size, request->zeroed);
-    return fli_large_resize(large, &block, old, size, thread->owner.realtime, &actual) == FLI_LARGE_DONE ? block
-                                                                                                         : NULL;
+    enum fli_large_result result = fli_large_resize(large, &block, old, size, thread->owner.realtime, &actual);
+    return result == FLI_LARGE_DONE ? block : NULL;
 }
 
 static void *alloc_large(struct fli_thread *thread, const struct fli_request *request)
 {
     void *block = try_large(thread, request);
     bool may_trim = thread->heap->backing.limit.most != SIZE_MAX && !thread->owner.realtime;
-    if (FLI_UNLIKELY(block == NULL) && may_trim) {
-        pool_caches(thread);
-        trim_for(thread);
-        block = try_large(thread, request);
-    }
-    return block;
+    if (FLI_LIKELY(block != NULL) || !may_trim)
+        return block;
+    pool_caches(thread);
+    trim_for(thread);
+    return try_large(thread, request);
 }
 
 /* Whether the thread's heap has objects with this header, and is not being walked as far as the build can tell. */

@@ -25,7 +25,6 @@
 #include "memory/idle.h"
 #include "memory/mark.h"
 #include "memory/state.h"
-#include "pool/unsubmitted.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -351,37 +350,6 @@ static int check_magazines(struct walk *walk)
     return failed;
 }
 
-/* Verifies the room of a thread for deferred blocks. Adds what is counted for it beyond the base to `*noted`. */
-static int check_unsubmitted(const struct walk *walk, struct fli_thread *thread, size_t *noted)
-{
-    size_t room = 0;
-    for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
-        room += fli_unsubmitted_room(fli_thread_deferred(thread, c), c, &walk->heap->backing);
-    *noted += thread->owner.noted;
-    size_t beyond = fli_unsubmitted_beyond(&walk->heap->deferred.rooms, room);
-    if (room == thread->owner.unsubmitted && beyond <= thread->owner.noted)
-        return 0;
-    return fli_complain(
-        -EUCLEAN, walk->error, walk->error_size,
-        "a thread has room for %zu bytes of deferred blocks, %zu beyond the base, but counts %u and %u", room, beyond,
-        thread->owner.unsubmitted, thread->owner.noted);
-}
-
-static int check_all_unsubmitted(const struct walk *walk)
-{
-    size_t noted = 0, counted = fli_load_relaxed(&walk->heap->deferred.rooms.beyond);
-    int failed = check_unsubmitted(walk, walk->heap->service, &noted);
-    struct fli_thread *thread = walk->heap->threads;
-    for (; thread != NULL && failed == 0; thread = thread->in_heap.next)
-        failed = check_unsubmitted(walk, thread, &noted);
-    if (failed == 0 && noted != counted)
-        failed = fli_complain(
-            -EUCLEAN, walk->error, walk->error_size,
-            "threads have room for %zu bytes of deferred blocks beyond the base, but counted are %zu", noted,
-            counted);
-    return failed;
-}
-
 int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
 {
     struct walk walk = {.heap = heap, .slabs = &heap->backing.slabs, .error = error, .error_size = error_size};
@@ -396,7 +364,7 @@ int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
     if (failed == 0)
         failed = check_magazines(&walk);
     if (failed == 0)
-        failed = check_all_unsubmitted(&walk);
+        failed = fli_thread_check_unsubmitted_locked(heap, error, error_size);
     if (failed == 0)
         failed = check_slabs(&walk);
     if (failed == 0)
