@@ -84,8 +84,6 @@ struct fli_home {
     uint8_t turn;                             /* the class that gave up its magazines last */
     uint32_t lent;                            /* bytes that its caches have room for */
     uint32_t noted;                           /* bytes beyond the base that are counted for it */
-    uint64_t busy[2];                         /* bits of classes, its thread's; and the next ones: quiet.h */
-    uint64_t quiet[2];
     struct fli_home_class classes[FL_CLASS_COUNT];
 };
 

@@ -350,7 +350,7 @@ bool fli_homes_begin(struct fli_homes *homes, struct fli_home *home, unsigned cl
     uint32_t slab = convert(homes, home, class_index, next);
     if (slab == 0)
         slab = fli_slab_begin(homes->slabs, class_index, next, row_wanted(homes, home, class_index, next));
-    home->begun++;
+    home->begun = (uint8_t)fli_min(home->begun + 1, UINT8_MAX);
     if (slab != 0)
         fli_home_take_in(homes, home, slab);
     return slab != 0;
