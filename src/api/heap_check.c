@@ -25,6 +25,7 @@
 #include "memory/idle.h"
 #include "memory/mark.h"
 #include "memory/state.h"
+#include "pool/unsubmitted.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -350,6 +351,28 @@ static int check_magazines(struct walk *walk)
     return failed;
 }
 
+static int check_unsubmitted(const struct walk *walk, struct fli_thread *thread, size_t *noted)
+{
+    *noted += thread->owner.noted;
+    return fli_unsubmitted_check(&walk->heap->deferred, thread->deferred, &thread->owner, walk->error,
+                                 walk->error_size);
+}
+
+/* Verifies the room of all threads for deferred blocks. */
+static int check_all_unsubmitted(const struct walk *walk)
+{
+    size_t noted = 0, counted = fli_load_relaxed(&walk->heap->deferred.rooms.beyond);
+    int failed = check_unsubmitted(walk, walk->heap->service, &noted);
+    for (struct fli_thread *thread = walk->heap->threads; thread != NULL && failed == 0;
+         thread = thread->in_heap.next)
+        failed = check_unsubmitted(walk, thread, &noted);
+    if (failed == 0 && noted != counted)
+        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
+                              "threads have room for %zu bytes of deferred blocks beyond the base, but count %zu",
+                              noted, counted);
+    return failed;
+}
+
 int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
 {
     struct walk walk = {.heap = heap, .slabs = &heap->backing.slabs, .error = error, .error_size = error_size};
@@ -364,7 +387,7 @@ int fl_heap_check(struct fl_heap *heap, char *error, size_t error_size)
     if (failed == 0)
         failed = check_magazines(&walk);
     if (failed == 0)
-        failed = fli_thread_check_unsubmitted_locked(heap, error, error_size);
+        failed = check_all_unsubmitted(&walk);
     if (failed == 0)
         failed = check_slabs(&walk);
     if (failed == 0)

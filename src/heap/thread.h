@@ -227,9 +227,6 @@ void fli_thread_submit(struct fli_thread *thread);
  * (fli_bound_await_deferred). */
 void fli_thread_submit_and_wait(struct fli_thread *thread);
 
-/* Verifies the room that the heap's threads have for deferred blocks. The registry is locked and the threads are quiet. */
-int fli_thread_check_unsubmitted_locked(struct fl_heap *heap, char *error, size_t error_size);
-
 /* Calls on_deferred. Keeps errno. No lock may be held. */
 FLI_COLD void fli_thread_tell_pressure(struct fl_heap *heap);
 

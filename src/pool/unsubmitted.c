@@ -2,6 +2,8 @@
 #include "pool/unsubmitted.h"
 #include "base/check.h"
 
+#include <errno.h>
+
 /* All threads' magazines together may have room for the limit divided by this; or for so many bytes, if there is none. */
 enum { ROOMS_PER_LIMIT = 100, ROOMS_UNLIMITED = FLI_RARE_PATHS ? 1 << 20 : 64 << 20 };
 
@@ -52,14 +54,6 @@ size_t fli_unsubmitted_blocks(void ***place, unsigned class_index, const struct 
     return top > floor ? (size_t)(top - floor) : 0;
 }
 
-size_t fli_unsubmitted_room(void ***place, unsigned class_index, const struct fli_backing *backing)
-{
-    const struct fli_magazine *magazine = fli_unsubmitted_magazine(place);
-    if (magazine == NULL)
-        return 0;
-    return fli_magazine_room(magazine, backing->magazine_blocks[class_index]) * fli_class_bytes(class_index);
-}
-
 /* ---- Room. */
 
 static size_t minus(size_t bytes, size_t less)
@@ -67,11 +61,17 @@ static size_t minus(size_t bytes, size_t less)
     return bytes - fli_min(bytes, less);
 }
 
+/* What is counted beyond the base of a thread whose magazines have so much room. */
+static size_t beyond_base(const struct fli_rooms *rooms, size_t room_bytes)
+{
+    return minus(room_bytes, rooms->base);
+}
+
 /* Counts what the thread's magazines have room for beyond the base, unless what is counted is that, or no more than the
  * base too much. Returns whether all threads together have no more than they may. */
 static bool note_owner(struct fli_rooms *rooms, struct fli_owner *owner)
 {
-    size_t beyond = fli_unsubmitted_beyond(rooms, owner->unsubmitted), noted = owner->noted;
+    size_t beyond = beyond_base(rooms, owner->unsubmitted), noted = owner->noted;
     if (FLI_MODEL || (beyond <= noted && beyond + rooms->base >= noted && owner->unsubmitted > 0) || beyond == noted)
         return true;
     owner->noted = (uint32_t)beyond;
@@ -84,7 +84,7 @@ static unsigned room_for(const struct fli_rooms *rooms, const struct fli_owner *
 {
     size_t bytes = fli_class_bytes(class_index), have = owner->unsubmitted;
     size_t share = fli_load_hint(&rooms->share), base = fli_min(rooms->base, share);
-    size_t freed = minus(owner->noted, fli_unsubmitted_beyond(rooms, have));
+    size_t freed = minus(owner->noted, beyond_base(rooms, have));
     size_t unlent = minus(rooms->beyond_most + freed, fli_load_hint(&rooms->beyond));
     size_t left = minus(base, have) + fli_min(minus(share, fli_max(have, base)), unlent);
     if (FLI_LIKELY(left / ROOMS_PER_REST >= most * bytes))
@@ -204,4 +204,24 @@ bool fli_unsubmitted_put_owner(struct fli_deferred *deferred, void ***places, un
         advance_owner(deferred, owner);
     }
     return raised;
+}
+
+/* ---- Checking. */
+
+int fli_unsubmitted_check(const struct fli_deferred *deferred, void ***places, const struct fli_owner *owner,
+                          char *error, size_t error_size)
+{
+    size_t room = 0;
+    for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
+        const struct fli_magazine *magazine = fli_unsubmitted_magazine(&places[c]);
+        if (magazine != NULL)
+            room += fli_magazine_room(magazine, deferred->backing->magazine_blocks[c]) * fli_class_bytes(c);
+    }
+    size_t beyond = beyond_base(&deferred->rooms, room);
+    if (room == owner->unsubmitted && beyond <= owner->noted)
+        return 0;
+    return fli_complain(
+        -EUCLEAN, error, error_size,
+        "a thread has room for %zu bytes of deferred blocks, %zu beyond the base, but counts %u and %u", room, beyond,
+        owner->unsubmitted, owner->noted);
 }

@@ -55,14 +55,9 @@ size_t fli_unsubmitted_blocks(void ***place, unsigned class_index, const struct 
 /* The magazine at a thread's place, or NULL. */
 struct fli_magazine *fli_unsubmitted_magazine(void ***place);
 
-/* The bytes that a thread's magazine has room for, 0 if there is none. The owning thread, or any other while that is
- * stopped. */
-size_t fli_unsubmitted_room(void ***place, unsigned class_index, const struct fli_backing *backing);
-
-/* What is counted beyond the base of a thread whose magazines have so much room. */
-static inline size_t fli_unsubmitted_beyond(const struct fli_rooms *rooms, size_t room_bytes)
-{
-    return room_bytes - fli_min(room_bytes, rooms->base);
-}
+/* Verifies what a thread counts of its magazines. Returns 0, or -EUCLEAN with a text in `error`. The owning thread, or any
+ * other while that is stopped. */
+int fli_unsubmitted_check(const struct fli_deferred *deferred, void ***places, const struct fli_owner *owner,
+                          char *error, size_t error_size);
 
 #endif
