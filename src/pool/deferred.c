@@ -2,12 +2,11 @@
 #include "pool/deferred.h"
 #include "base/check.h"
 #include "pool/deliver.h"
+#include "pool/merge.h"
 #include "base/sanitizer.h"
 #include "memory/block.h"
 #include "memory/mark.h"
 #include "memory/state.h"
-
-#include <string.h>
 
 /* ---- Pressure. */
 
@@ -50,12 +49,19 @@ static void relieve_locked(struct fli_deferred *deferred)
 
 /* ---- Submission. */
 
+static unsigned capacity_of(const struct fli_backing *backing, unsigned class_index)
+{
+    return backing->magazine_blocks[class_index];
+}
+
 bool fli_deferred_submit(struct fli_deferred *deferred, struct fli_magazine *magazine, unsigned class_index,
                          struct fli_pool_counters *counters)
 {
     size_t count = fli_load_own(&magazine->count);
     magazine->class_index = (uint8_t)class_index;
     bool raised = count_in(deferred, class_index, count, count * fli_class_bytes(class_index));
+    if (fli_merge_is_small(count, capacity_of(deferred->backing, class_index)))
+        fli_add_count(&deferred->small, (size_t)1);
     fli_stack_push_mpmc(&deferred->collecting, &deferred->backing->magazines, magazine, counters);
     return raised;
 }
@@ -78,126 +84,74 @@ bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size, const 
     return raised;
 }
 
-static unsigned capacity_of(const struct fli_backing *backing, unsigned class_index)
+/* ---- Gathering. */
+
+/* From how many small magazines on. */
+enum { GATHER_LEAST = FLI_MODEL ? 1 : FLI_RARE_PATHS ? 2 : 512 };
+
+/* Notes that so many magazines are on the stack, none of them small. Blocks are gathered again when as many small ones have
+ * come: so the number of magazines doubles meanwhile, and each is looked at a few times at most. */
+static void note_gathered(struct fli_deferred *deferred, size_t magazines)
 {
-    return backing->magazine_blocks[class_index];
+    fli_store_hint(&deferred->small, (size_t)0);
+    fli_store_hint(&deferred->gather_at, fli_max(magazines, (size_t)GATHER_LEAST));
+}
+
+FLI_COLD static void gather_locked(struct fli_deferred *deferred)
+{
+    struct fli_magazines *magazines = &deferred->backing->magazines;
+    struct fli_chain collecting;
+    struct fli_merge merge;
+    fli_assert_held(&deferred->lock);
+    fli_merge_begin(&merge, deferred->backing, &deferred->collecting, &deferred->counters);
+    fli_chain_begin(&collecting, fli_stack_take_all_mpmc(&deferred->collecting, &deferred->counters));
+    for (struct fli_magazine *magazine; (magazine = fli_chain_take(&collecting, magazines)) != NULL;)
+        fli_merge_put(&merge, magazine);
+    fli_merge_end(&merge);
+    note_gathered(deferred, merge.passed);
 }
 
 /* ---- Release. */
 
-/* The release of a batch's magazines, which puts the blocks of part-full ones together. */
-struct merge {
-    size_t bytes;
-    uint64_t has_partial[2];                      /* a bit per class */
-    struct fli_magazine *partial[FL_CLASS_COUNT]; /* there, one magazine that is not full */
-};
-
-static void push(struct fli_deferred *deferred, struct fli_stack *stack, struct fli_magazine *magazine)
-{
-    fli_stack_push_mpmc(stack, &deferred->backing->magazines, magazine, &deferred->counters);
-}
-
-static void push_filled(struct fli_deferred *deferred, struct fli_magazine *magazine)
-{
-    push(deferred, &deferred->backing->pool.filled[magazine->class_index], magazine);
-    fli_count(&deferred->counters.exchanges, 1);
-}
-
-/* Gives a magazine full room. */
-static void widen(struct fli_magazine *magazine, unsigned capacity)
-{
-    if (FLI_LIKELY(fli_magazine_pad(magazine) == 0))
-        return;
-    void **blocks = fli_magazine_floor(magazine, capacity);
-    fli_magazine_set_pad(magazine, 0);
-    memmove(fli_magazine_floor(magazine, capacity), blocks, fli_load_own(&magazine->count) * sizeof *blocks);
-}
-
-/* Moves blocks from one magazine to another of the class, until that is full or this one is empty. */
-static void pour(struct fli_magazine *from, struct fli_magazine *to, unsigned capacity)
-{
-    uint16_t have = fli_load_own(&from->count), there = fli_load_own(&to->count);
-    void **source = fli_magazine_floor(from, capacity), **target = fli_magazine_floor(to, capacity);
-    while (have > 0 && there < capacity)
-        target[there++] = source[--have];
-    fli_store_own(&from->count, have);
-    fli_store_own(&to->count, there);
-}
-
-/* Puts the blocks of part-full magazines together. */
-static void merge_magazine(struct fli_deferred *deferred, struct fli_magazine *magazine, unsigned capacity,
-                           struct merge *merge)
-{
-    unsigned class_index = magazine->class_index;
-    struct fli_magazine **partial = &merge->partial[class_index];
-    uint64_t *word = &merge->has_partial[class_index / 64], bit = (uint64_t)1 << class_index % 64;
-    widen(magazine, capacity);
-    if ((*word & bit) == 0) {
-        *word |= bit;
-        *partial = magazine;
-        return;
-    }
-    pour(*partial, magazine, capacity);
-    if (fli_load_own(&magazine->count) == capacity) {
-        push_filled(deferred, magazine);
-    } else {
-        push(deferred, &deferred->backing->pool.empty, *partial);
-        *partial = magazine;
-    }
-}
-
-/* Sends the blocks of a magazine home. Returns how many are left. */
-FLI_COLD static size_t send_home(struct fli_deferred *deferred, struct fli_magazine *magazine, unsigned class_index,
-                                 size_t count)
+/* Sends the blocks of a magazine home, and leaves those of busy homes in it. */
+FLI_COLD static void send_home(struct fli_deferred *deferred, struct fli_magazine *magazine, unsigned class_index,
+                               size_t count)
 {
     struct fli_backing *backing = deferred->backing;
     void **blocks = fli_magazine_floor(magazine, capacity_of(backing, class_index));
     unsigned left = fli_homes_return(&backing->homes, class_index, blocks, (unsigned)count, false,
                                      &deferred->counters);
     fli_store_own(&magazine->count, (uint16_t)left);
-    return left;
 }
 
-static void release_magazine(struct fli_deferred *deferred, struct fli_magazine *magazine, struct merge *merge)
+/* Releases a magazine. Returns the bytes. */
+static size_t release_magazine(struct fli_deferred *deferred, struct fli_magazine *magazine, struct fli_merge *merge)
 {
     unsigned class_index = magazine->class_index, capacity = capacity_of(deferred->backing, class_index);
     size_t count = fli_load_own(&magazine->count);
-    merge->bytes += count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
+    size_t bytes = count_out(deferred, class_index, count, count * fli_class_bytes(class_index));
     if (FLI_UNLIKELY(deferred->backing->slabs.hardened))
         fli_state_release(&deferred->backing->slabs, class_index, fli_magazine_floor(magazine, capacity), count);
     if (FLI_CHECKED || deferred->backing->slabs.watched)
         for (size_t i = 0; i < count; i++)
             fli_block_poison(&deferred->backing->slabs, class_index, fli_magazine_floor(magazine, capacity)[i]);
     if (FLI_UNLIKELY(deferred->backing->slabs.hardened)) /* where they are some of many */
-        count = send_home(deferred, magazine, class_index, count);
-    if (FLI_LIKELY(count > capacity / 2)) {
-        widen(magazine, capacity);
-        push_filled(deferred, magazine);
-    } else {
-        merge_magazine(deferred, magazine, capacity, merge);
-    }
-}
-
-static void push_partial(struct fli_deferred *deferred, struct fli_magazine *partial)
-{
-    if (fli_load_own(&partial->count) > 0)
-        push_filled(deferred, partial);
-    else
-        push(deferred, &deferred->backing->pool.empty, partial);
+        send_home(deferred, magazine, class_index, count);
+    fli_merge_put(merge, magazine);
+    return bytes;
 }
 
 /* Releases the batch's magazines. Returns the bytes. */
 static size_t release_magazines(struct fli_deferred *deferred)
 {
     struct fli_magazines *magazines = &deferred->backing->magazines;
-    struct merge merge;
-    merge.bytes = merge.has_partial[0] = merge.has_partial[1] = 0;
+    struct fli_merge merge;
+    size_t bytes = 0;
+    fli_merge_begin(&merge, deferred->backing, NULL, &deferred->counters);
     for (struct fli_magazine *magazine; (magazine = fli_chain_take(&deferred->waiting, magazines)) != NULL;)
-        release_magazine(deferred, magazine, &merge);
-    for (unsigned word = 0; word < 2; word++)
-        for (uint64_t left = merge.has_partial[word]; left != 0; left &= left - 1)
-            push_partial(deferred, merge.partial[64 * word + (unsigned)__builtin_ctzll(left)]);
-    return merge.bytes;
+        bytes += release_magazine(deferred, magazine, &merge);
+    fli_merge_end(&merge);
+    return bytes;
 }
 
 /* Sends home the blocks of a slab that are marked and have waited, unless its home is busy. Returns their bytes. */
@@ -241,6 +195,7 @@ static bool close_batch(void *owner)
     struct fli_deferred *deferred = owner;
     struct fli_backing *backing = deferred->backing;
     fli_chain_begin(&deferred->waiting, fli_stack_take_all_mpmc(&deferred->collecting, &deferred->counters));
+    note_gathered(deferred, 0);
     if (fli_load_hint(&deferred->has_marks)) {
         fli_store_hint(&deferred->has_marks, false);
         size_t marks = fli_mark_close(&backing->slabs) + fli_large_close_deferred(&backing->large);
@@ -275,6 +230,7 @@ void fli_deferred_init(struct fli_deferred *deferred, struct fli_backing *backin
     deferred->backing = backing;
     deferred->bound = bound;
     fli_stack_init(&deferred->collecting);
+    note_gathered(deferred, 0);
     fli_mutex_init(&deferred->lock, FLI_RANK_DEFERRED);
     fli_batch_init(&deferred->batch, &calls, deferred, grace, &deferred->lock);
 }
@@ -296,9 +252,12 @@ static bool can_step(struct fli_deferred *deferred)
 
 bool fli_deferred_advance(struct fli_deferred *deferred)
 {
-    if (!can_step(deferred) || !fli_trylock(&deferred->lock))
+    bool steps = can_step(deferred);
+    if ((!steps && !fli_deferred_may_gather(deferred)) || !fli_trylock(&deferred->lock))
         return false;
-    bool released = fli_batch_advance_locked(&deferred->batch) > 0;
+    bool released = steps && fli_batch_advance_locked(&deferred->batch) > 0;
+    if (FLI_UNLIKELY(fli_deferred_may_gather(deferred)))
+        gather_locked(deferred);
     fli_unlock(&deferred->lock);
     return released;
 }

@@ -13,6 +13,10 @@
  *     deferred blocks = in threads' magazines + submitted
  *     submitted = collecting + waiting, magazines and marks
  *
+ * While a grace period lasts, threads may submit many magazines that are small: at most half full (merge.h). When as many
+ * have come as others are on the stack, the next look gathers: it puts their blocks together there, under the lock. So
+ * what collects takes about as much memory for magazines as if each was a quarter full, at most.
+ *
  * Each submission of about a magazine, quiescent state, flush, trim and barrier looks whether a batch can take its next step
  * (fli_deferred_advance). It takes the lock only if that is so, because many threads pass quiescent states. If no
  * grace period can be had, the batch goes on waiting. Submissions and quiescent states of real-time threads do not
@@ -51,8 +55,10 @@ struct fli_deferred {
     FLI_ATOMIC(size_t) blocks[FL_CLASS_COUNT]; /* submitted */
     FLI_ATOMIC(uint64_t) over_bytes;
     FLI_ATOMIC(uint64_t) pressures;
-    FLI_ATOMIC(bool) has_marks; /* since the batch was closed, blocks have been marked in slabs or the table */
-    unsigned char pressure;     /* not 0: there is pressure; the host reads it, see fl_heap_pressure */
+    FLI_ATOMIC(size_t) small;     /* magazines submitted since blocks were gathered that are small */
+    FLI_ATOMIC(size_t) gather_at; /* from how many of these on that is worth while; written under the lock */
+    FLI_ATOMIC(bool) has_marks;   /* since the batch was closed, blocks have been marked in slabs or the table */
+    unsigned char pressure;       /* not 0: there is pressure; the host reads it, see fl_heap_pressure */
 
     FLI_ON_OWN_LINE struct fli_mutex lock; /* guards what follows */
     struct fli_batch batch;
@@ -76,7 +82,14 @@ bool fli_deferred_mark(struct fli_deferred *deferred, unsigned class_index, cons
  * pressure. The owning thread only. */
 bool fli_deferred_count_large(struct fli_deferred *deferred, size_t size, const struct fli_owner *owner);
 
-/* Takes the next step if that is possible now and the lock is free. Returns whether blocks have been released. */
+/* Whether blocks are to be gathered. A hint. */
+static inline bool fli_deferred_may_gather(const struct fli_deferred *deferred)
+{
+    return fli_load_hint(&deferred->small) >= fli_load_hint(&deferred->gather_at);
+}
+
+/* Takes the next step if that is possible now, and gathers if that is due, if the lock is free. Returns whether blocks
+ * have been released. */
 bool fli_deferred_advance(struct fli_deferred *deferred);
 
 /* Waits until all submitted blocks are free. `wait` waits a while for a grace period. Returns 0, or -EAGAIN, -ENOMEM

@@ -169,11 +169,11 @@ static bool begin_owner(struct fli_deferred *deferred, void ***places, unsigned 
 
 /* ---- Deferring and submitting. */
 
-/* Takes the next step on behalf of a thread, if what it has submitted since the last makes up a whole magazine, unless it
- * leaves that to others. */
+/* Takes the next step on behalf of a thread, if what it has submitted since the last makes up a whole magazine or many small
+ * ones have been submitted, unless it leaves that to others. */
 static void advance_owner(struct fli_deferred *deferred, struct fli_owner *owner)
 {
-    if (owner->submitted_parts < WHOLE)
+    if (owner->submitted_parts < WHOLE && !fli_deferred_may_gather(deferred))
         return;
     owner->submitted_parts = 0;
     if (FLI_LIKELY(!owner->realtime))

@@ -2,7 +2,7 @@
  *
  * Unsubmitted blocks: what a thread has deferred and not submitted yet, in one magazine per class. They wait there until
  * the magazine is full, or until the thread passes a quiescent state, flushes or goes offline. Nobody else can submit them:
- * the thread may sleep. So all such magazines of a heap together have a bound, `most`, at every moment.
+ * the thread may sleep. So all such magazines of a heap with up to 200 threads have a bound, `most`, at every moment.
  *
  *     most = limit / 100, or 64 MiB if there is none; share = most / threads
  *     base = most / 1600, beyond_most = most * 7/8
@@ -11,7 +11,8 @@
  *     beyond                  = sum over all threads of what is noted, at most beyond_most
  *     left to a thread        = base - unsubmitted + min(share - base, beyond_most - beyond)
  *
- * So threads that come first, and sleep, leave the base to those that come later, as far as these are not more than 200.
+ * So threads that come first, and sleep, leave the base to those that come later, as far as these are not more than 200. Of
+ * more threads, each may add the base, or its share if that is less.
  * What is noted may be too much, so that a thread does not write the shared word at each submission.
  *
  * A magazine that a thread begins has room for an eighth of what is left to it, at least for one block, and at most for the
@@ -20,9 +21,10 @@
  * help, a block is submitted at once. Then the bound is exceeded by this block, for the length of the call.
  *
  * A thread takes a step with what is submitted (fli_deferred_advance) each time that it has submitted about a whole
- * magazine: small rooms do not make more steps.
+ * magazine: small rooms do not make more steps. It looks sooner where many small magazines have been submitted, whose
+ * blocks are to be gathered.
  *
- * The magazines of a real-time thread have full room, and are counted.
+ * The magazines of a real-time thread have full room, and are counted. They may exceed the bound.
  *
  * The words are relaxed: `beyond` is a counter, the others are numbers of a moment ago, which order nothing.
  *

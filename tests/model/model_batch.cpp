@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * A model check of blocks that wait for a grace period: src/grace/batch.c, src/pool/deferred.c, src/memory/mark.c,
- * src/pool/unsubmitted.c and the stack of src/pool/pool.c, compiled over model_atomic.h, run by Relacy (model_check.h).
+ * src/pool/merge.c, src/pool/unsubmitted.c and the stack of src/pool/pool.c, compiled over model_atomic.h, run by Relacy (model_check.h).
  *
  * Each of two threads unlinks a block, defers it, submits it, and passes quiescent states. Then it reads the block of
  * the other one, if it still finds that; in one scenario a third thread does. One of them, or both, take steps of the
@@ -314,7 +314,7 @@ struct closed : batch_model<closed, 1, 1, 1> {
 
 } // namespace
 
-/* ---- In place of the files that deferred.c, batch.c, mark.c and unsubmitted.c use. */
+/* ---- In place of the files that deferred.c, batch.c, mark.c, merge.c and unsubmitted.c use. */
 
 fli_magazine *fli_owner_obtain_empty_anywhere(fli_backing *backing, fli_owner *owner)
 {

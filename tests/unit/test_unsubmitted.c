@@ -183,6 +183,31 @@ static void blocks_of_magazines_with_little_room_come_back_whole(void **state)
     end_bed(&bed);
 }
 
+static void few_magazines_wait_though_each_was_submitted_with_few_blocks(void **state)
+{
+    (void)state;
+    enum { SIZE = 16, MANY = 20000, SOME_MAGAZINES = 600 };
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(
+        &host, &(struct fl_options){.limit_bytes = LOW_LIMIT, .magazine_blocks = FLI_MAGAZINE_SLOTS});
+    unsigned capacity = class_stats_of(bed.heap, SIZE).magazine_blocks;
+    void **blocks = calloc(MANY, sizeof *blocks), *again;
+    assert_non_null(blocks);
+    assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, blocks), 0);
+    fli_unsubmitted_share(&bed.heap->deferred.rooms, 2000);
+    defer_many(bed.thread, SIZE, MANY, blocks);
+    assert_in_range(stats_of(bed.heap).magazines, MANY / capacity, 4 * (MANY / capacity) + SOME_MAGAZINES);
+    assert_int_equal(class_stats_of(bed.heap, SIZE).deferred, MANY);
+    assert_sound(bed.heap);
+    assert_non_null(again = fl_alloc(bed.thread, SIZE));
+    assert_false(is_among(again, blocks, MANY));
+    let_all_go(&host, bed.thread);
+    assert_int_equal(class_stats_of(bed.heap, SIZE).deferred, 0);
+    fl_free_sized(bed.thread, again, SIZE);
+    free(blocks);
+    end_bed(&bed);
+}
+
 static void a_real_time_thread_submits_whole_magazines(void **state)
 {
     (void)state;
@@ -279,6 +304,7 @@ int main(void)
         cmocka_unit_test(where_nothing_is_left_a_block_is_submitted_at_once),
         cmocka_unit_test(classes_that_a_thread_no_longer_defers_give_up_their_room),
         cmocka_unit_test(blocks_of_magazines_with_little_room_come_back_whole),
+        cmocka_unit_test(few_magazines_wait_though_each_was_submitted_with_few_blocks),
         cmocka_unit_test(a_real_time_thread_submits_whole_magazines),
         cmocka_unit_test(a_child_counts_the_room_of_its_own_threads),
         cmocka_unit_test(a_wrong_count_of_the_room_is_found),
