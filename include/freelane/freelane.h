@@ -286,7 +286,7 @@ struct fl_options {
      * at most 32 MiB. When threads attach, what others have beyond theirs is given to all. The two magazines of each size
      * class that a thread uses come on top. Those of all threads together have room for at most 256 MiB, or for about a
      * 40th of the limit. In a heap with grace periods they have 192 MiB or a 50th, and what threads have deferred and not
-     * submitted 64 MiB or a 100th. */
+     * submitted 64 MiB or a 100th. All this is for up to 200 threads: of more, each may add a little. */
     size_t retain_bytes;
     /* The most bytes of slabs and large blocks in use. Default: no limit. */
     size_t limit_bytes;

@@ -8,6 +8,7 @@
 #include "heap/thread.h"
 #include "heap/trim.h"
 #include "heap/walk.h"
+#include "pool/allowance.h"
 #include "pool/reserve.h"
 #include "pool/unsubmitted.h"
 
@@ -232,13 +233,14 @@ static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *
     }
 }
 
-/* Counts the room for deferred blocks of the threads that the child has. */
+/* Counts the room for deferred blocks of the threads that the child has. Writes only where that is something else. */
 static void recount_unsubmitted(struct fl_heap *heap)
 {
     size_t beyond = heap->service->owner.noted;
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
         beyond += thread->owner.noted;
-    fli_store_own(&heap->deferred.rooms.beyond, beyond);
+    if (fli_load_own(&heap->deferred.rooms.beyond) != beyond)
+        fli_store_own(&heap->deferred.rooms.beyond, beyond);
 }
 
 /* The child's work while all locks count as held. */
@@ -253,6 +255,7 @@ static void begin_anew(struct fl_heap *heap)
     if (!heap->world_stopped && heap->is_aside) /* otherwise all its threads are the forking one's */
         leave_behind(heap, lose);
     recount_unsubmitted(heap);
+    fli_allowance_recount_stw(&heap->backing);
     fli_guest_begin_anew_stw(heap);
     reset(heap);
 }

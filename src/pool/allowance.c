@@ -346,6 +346,15 @@ void fli_allowance_move_owner(struct fli_home *from, struct fli_home *to)
     from->lent = from->noted = 0;
 }
 
+void fli_allowance_recount_stw(struct fli_backing *backing)
+{
+    size_t noted = 0;
+    for (const struct fli_home *home = fli_homes_first(&backing->homes); home != NULL; home = home->next)
+        noted += home->noted;
+    if (fli_load_own(&backing->allowance.beyond) != noted)
+        fli_store_own(&backing->allowance.beyond, noted);
+}
+
 void fli_allowance_end_owner(struct fli_backing *backing, struct fli_owner *owner)
 {
     lend(backing, owner, 0);

@@ -6,7 +6,7 @@
  *
  * Memory is scarce in a heap with a limit. In another heap it becomes scarce, for good, when there are so many threads that
  * their caches, if all were full, would hold more than `most`. Those of the threads before may be full then. So all caches
- * of such a heap hold at most twice `most`. In a heap with grace periods deferred blocks take their part (unsubmitted.h).
+ * of such a heap, with up to 200 threads, hold at most twice `most`. In a heap with grace periods deferred blocks take their part (unsubmitted.h).
  *
  *     most = limit / 40, or 128 MiB if there is none; in a heap with grace periods limit / 50, or 96 MiB
  *     base = most / 400, share = most / threads
@@ -15,7 +15,8 @@
  *     beyond           = sum over all threads of what each is lent beyond the base
  *     left to a thread = base - held by it + min(share - base, most / 2 - beyond)
  *
- * So threads that come first, and sleep, leave the base to those that come later, as far as these are not more than 200.
+ * So threads that come first, and sleep, leave the base to those that come later, as far as these are not more than 200. Of
+ * more threads, each may add the base, or its share if that is less.
  *
  * A magazine that gets into a cache without blocks has room for a 32nd of what is left, at least for one block and at most
  * for the capacity of its class; in a heap with a limit, at first for no more than 1 KiB. As long as more is left to the
@@ -40,6 +41,8 @@
  * Magazines of a real-time thread, and of classes that a thread has set aside, have full room, and are counted.
  *
  * The words are relaxed: numbers of a moment ago, which order nothing.
+ *
+ * fork: the child counts anew what is lent beyond the base.
  */
 #ifndef FLI_ALLOWANCE_H
 #define FLI_ALLOWANCE_H
@@ -158,5 +161,9 @@ void fli_allowance_move_owner(struct fli_home *from, struct fli_home *to);
 /* Notes that the thread's caches have no magazines any more, but for those that hold what is set aside. The owning thread,
  * or any other while that is stopped outside the library. */
 void fli_allowance_end_owner(struct fli_backing *backing, struct fli_owner *owner);
+
+/* Counts anew what is lent beyond the base: a thread that the child of a fork does not have may have counted something and
+ * not noted it. In that child, where no other thread runs. */
+void fli_allowance_recount_stw(struct fli_backing *backing);
 
 #endif

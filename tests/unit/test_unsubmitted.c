@@ -208,6 +208,28 @@ static void few_magazines_wait_though_each_was_submitted_with_few_blocks(void **
     end_bed(&bed);
 }
 
+static void count_anew_in_child(void *argument)
+{
+    struct bed *bed = argument;
+    EXPECT(fli_load_relaxed(&bed->heap->deferred.rooms.beyond) == 0);
+    EXPECT(fli_load_relaxed(&bed->heap->backing.allowance.beyond) == 0);
+    EXPECT_SOUND(bed->heap);
+}
+
+/* As if a thread had counted something that it gives back, and not noted it, when it was copied. */
+static void what_a_thread_has_counted_and_not_noted_is_counted_anew_in_a_child(void **state)
+{
+    (void)state;
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, &(struct fl_options){.limit_bytes = LOW_LIMIT});
+    fli_sub_relaxed(&bed.heap->deferred.rooms.beyond, 1);
+    fli_sub_relaxed(&bed.heap->backing.allowance.beyond, 1);
+    assert_child_succeeds(count_anew_in_child, &bed);
+    fli_add_relaxed(&bed.heap->deferred.rooms.beyond, 1);
+    fli_add_relaxed(&bed.heap->backing.allowance.beyond, 1);
+    end_bed(&bed);
+}
+
 static void a_real_time_thread_submits_whole_magazines(void **state)
 {
     (void)state;
@@ -305,6 +327,7 @@ int main(void)
         cmocka_unit_test(classes_that_a_thread_no_longer_defers_give_up_their_room),
         cmocka_unit_test(blocks_of_magazines_with_little_room_come_back_whole),
         cmocka_unit_test(few_magazines_wait_though_each_was_submitted_with_few_blocks),
+        cmocka_unit_test(what_a_thread_has_counted_and_not_noted_is_counted_anew_in_a_child),
         cmocka_unit_test(a_real_time_thread_submits_whole_magazines),
         cmocka_unit_test(a_child_counts_the_room_of_its_own_threads),
         cmocka_unit_test(a_wrong_count_of_the_room_is_found),
