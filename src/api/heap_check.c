@@ -8,8 +8,7 @@
  *     - carved = live + cached + pooled + parked + deferred + lost, with the blocks found in the places on the right
  *       (checked builds count `live` by the live bits, hardened heaps by the states);
  *     - magazines in existence = in caches + deferred + on stacks + of a layer above + lost;
- *     - what a thread's magazines of deferred blocks have room for, and how much of that lies beyond the base of each, is
- *       what is counted (unsubmitted.h);
+ *     - the room of threads' magazines of deferred blocks, and what of it lies beyond the base, is counted (unsubmitted.h);
  *     - large blocks and the extents that are kept for others = those in existence (large.h);
  *     - slabs in existence = at home + warm + cold + retired;
  *     - each slab at home is where it says: on the list that fits its free blocks, full, or current;

@@ -100,6 +100,7 @@ struct fli_home *fli_homes_enter(struct fli_homes *homes)
         home = create_locked(homes);
     if (home != NULL) {
         fli_home_forget_first(home);
+        home->begun = 0; /* by the thread before */
         fli_store_hint(&home->away, false);
     }
     fli_unlock(&homes->lock);
