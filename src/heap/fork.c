@@ -203,6 +203,7 @@ static void lose(struct fli_thread *thread)
 {
     struct fl_heap *heap = thread->heap;
     heap->has_lost = true;
+    fli_reserve_break_off_owner(&thread->owner);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++) {
         struct fl_cache *cache = fli_thread_cache(thread, c);
         heap->lost[c] += fli_cache_blocks(cache, heap->backing.magazine_blocks[c], &heap->backing.magazines);

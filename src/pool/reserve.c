@@ -45,6 +45,13 @@ void fli_reserve_begun_owner(struct fli_owner *owner, bool is_set_aside)
     reserve->filling = 0;
 }
 
+void fli_reserve_break_off_owner(struct fli_owner *owner)
+{
+    struct fli_reserve *reserve = fli_load_own(&owner->reserve);
+    if (reserve != NULL)
+        reserve->filling = 0;
+}
+
 void fli_reserve_give_back_owner(unsigned class_index, size_t most, struct fli_backing *backing,
                                  struct fli_owner *owner)
 {

@@ -56,6 +56,9 @@ bool fli_reserve_begin_owner(struct fli_owner *owner, unsigned class_index);
 /* Ends that. From now on the thread keeps all free blocks of the class if that `is_set_aside`, or was before. */
 void fli_reserve_begun_owner(struct fli_owner *owner, bool is_set_aside);
 
+/* Ends the filling of a class, if its thread will not go on with it: a fork has left that behind. */
+void fli_reserve_break_off_owner(struct fli_owner *owner);
+
 /* Sends home what was set aside of a class beyond `most` blocks, in whole magazines. */
 void fli_reserve_give_back_owner(unsigned class_index, size_t most, struct fli_backing *backing,
                                  struct fli_owner *owner);

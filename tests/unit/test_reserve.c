@@ -9,6 +9,7 @@
 
 #include "heap/registry.h"
 #include "heap/thread.h"
+#include "pool/reserve.h"
 
 enum { COUNT = FLI_RARE_PATHS ? 3000 : 30000, OTHER = 200 };
 
@@ -225,6 +226,21 @@ static void in_a_child_that_another_has_forked_it_is_lost(void **state)
     assert_null(status);
 }
 
+/* As if its thread was setting more of the class aside at that moment. */
+static void in_a_child_it_is_lost_though_it_was_growing(void **state)
+{
+    struct bed *bed = *state;
+    struct fli_owner *owner = &fli_thread_of(bed->thread)->owner;
+    pthread_t thread;
+    void *status;
+    reserve(bed->thread, &point, COUNT);
+    assert_true(fli_reserve_begin_owner(owner, point.class_index));
+    assert_int_equal(pthread_create(&thread, NULL, fork_beside, bed), 0);
+    assert_int_equal(pthread_join(thread, &status), 0);
+    fli_reserve_begun_owner(owner, true);
+    assert_null(status);
+}
+
 static void what_cannot_be_had_leaves_nothing_aside(void **state)
 {
     (void)state;
@@ -311,6 +327,7 @@ int main(void)
         BED_TEST(it_ends_with_a_flush),
         BED_TEST(in_a_child_it_is_the_thread_s_that_has_forked),
         BED_TEST(in_a_child_that_another_has_forked_it_is_lost),
+        BED_TEST(in_a_child_it_is_lost_though_it_was_growing),
         cmocka_unit_test(what_cannot_be_had_leaves_nothing_aside),
         cmocka_unit_test(it_is_not_taken_to_set_another_class_aside),
         BED_TEST(statistics_count_it_while_it_begins_and_ends),
