@@ -232,13 +232,14 @@ int fli_ranges_commit(struct fli_ranges *ranges, uint32_t slab, size_t ahead)
         last++;
     }
     const struct fli_range *range = &ranges->at[last];
-    size_t used = slab - range->first + 1;
-    /* The slabs come last: all that is committed of them has its metadata. */
+    size_t used = slab - range->first + 1, rest = FLI_CHUNK_SLABS - 1;
+    /* The slabs come last: all that is committed of them has its metadata, also those of a chunk that are skipped. */
     for (unsigned part = FLI_RANGE_PARTS; part-- > 0;) {
         if ((part == FLI_RANGE_MARKS && !ranges->kind.defers) || (part == FLI_RANGE_STATES && !ranges->kind.hardened))
             continue;
         size_t step = part_bytes(part, range->slabs, ahead) - part_bytes(part, range->slabs, 0);
-        if (fli_region_reach(&ranges->parts[last][part], part_bytes(part, range->slabs, used), step) != 0)
+        size_t with = part == FLI_RANGE_SLABS ? used : fli_min(used + rest, range->slabs);
+        if (fli_region_reach(&ranges->parts[last][part], part_bytes(part, range->slabs, with), step) != 0)
             return -ENOMEM;
     }
     return 0;

@@ -329,13 +329,13 @@ void fli_allowance_close_owner(struct fl_cache *cache, unsigned class_index, str
 
 void fli_allowance_note_home_owner(struct fli_owner *owner, unsigned class_index, unsigned blocks)
 {
-    uint8_t *first = &owner->home->first[class_index];
+    uint8_t *first = fli_home_first(owner->home, class_index);
     *first = (uint8_t)(*first - (blocks < *first ? blocks : *first));
 }
 
 void fli_allowance_note_taken_owner(struct fli_owner *owner, unsigned class_index, unsigned blocks)
 {
-    uint8_t *first = &owner->home->first[class_index];
+    uint8_t *first = fli_home_first(owner->home, class_index);
     *first = (uint8_t)fli_min(*first + blocks, UINT8_MAX);
 }
 

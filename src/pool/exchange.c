@@ -259,7 +259,7 @@ static bool load_first(struct fl_cache *cache, unsigned class_index, struct fli_
                        struct fli_owner *owner)
 {
     struct fli_home *shared = fli_homes_shared(&backing->homes);
-    unsigned had = owner->home->first[class_index];
+    unsigned had = *fli_home_first(owner->home, class_index);
     unsigned most = fli_allowance_first(backing, class_index, FIRST_BLOCKS);
     if (shared == NULL || had >= most || !fli_owner_is_small(class_index) || owner->realtime ||
         !fli_allowance_try_shared(backing, shared))
@@ -271,8 +271,9 @@ static bool load_first(struct fl_cache *cache, unsigned class_index, struct fli_
                   load_free(cache, class_index, backing, owner, shared, most - had);
     fli_home_unlock(shared);
     if (loaded)
-        owner->home->first[class_index] = (uint8_t)(had + fli_cache_loaded_blocks(
-                                                              cache, backing->magazine_blocks[class_index]));
+        *fli_home_first(
+            owner->home,
+            class_index) = (uint8_t)(had + fli_cache_loaded_blocks(cache, backing->magazine_blocks[class_index]));
     return loaded;
 }
 

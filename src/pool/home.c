@@ -318,7 +318,7 @@ unsigned fli_home_take(struct fli_homes *homes, struct fli_home *home, unsigned 
 
 void fli_home_forget_first(struct fli_home *home)
 {
-    for (unsigned c = 0; c < FL_CLASS_COUNT; c++)
+    for (unsigned c = 0; c < FLI_HOME_FIRST; c++)
         home->first[c] = 0;
 }
 

@@ -68,6 +68,10 @@ struct fli_home_class {
     FLI_ATOMIC(uint32_t) free; /* written under the lock */
 };
 
+/* Classes of which threads are counted what they have had from others: each of blocks up to 2 KiB, and all larger ones
+ * together. */
+enum { FLI_HOME_FIRST = 50 };
+
 struct fli_home {
     FLI_ATOMIC(uint32_t) lock;                /* 0: free; else as the word of a lock (base/lock.h) */
     FLI_ATOMIC(bool) away;                    /* its slabs may be adopted though they are partly free */
@@ -75,8 +79,10 @@ struct fli_home {
     FLI_PLAIN(struct fli_home *) next;        /* constant once entered */
     FLI_PLAIN(struct fli_home *) next_vacant; /* on the list of vacant homes; under the lock of the homes */
     FLI_PLAIN(struct fli_home *) looked_at;   /* the home last looked at for a slab to adopt, or NULL */
+    uint64_t busy[2];                         /* bits of classes; its thread's: quiet.h */
+    uint64_t quiet[2];                        /* the same */
     struct fli_rack rack;
-    FLI_PLAIN(uint8_t) first[FL_CLASS_COUNT]; /* blocks that its thread has had from shared slabs since it flushed */
+    FLI_PLAIN(uint8_t) first[FLI_HOME_FIRST]; /* blocks that its thread has had from shared slabs since it flushed */
     uint8_t begun;                            /* slabs, since its thread judged the classes: quiet.h */
     uint8_t uncounted;                        /* these six are its thread's, where memory is scarce: allowance.h */
     uint8_t exchanges;                        /* of magazines that could become larger */
@@ -124,6 +130,12 @@ static inline void fli_home_count_free(struct fli_homes *homes, struct fli_home_
 /* Takes up to `count` free blocks, the lowest address last. Returns how many. */
 unsigned fli_home_take(struct fli_homes *homes, struct fli_home *home, unsigned class_index, unsigned count,
                        void **blocks);
+
+/* The count of a class. */
+static inline FLI_PLAIN(uint8_t) * fli_home_first(struct fli_home *home, unsigned class_index)
+{
+    return &home->first[fli_min(class_index, FLI_HOME_FIRST - 1)];
+}
 
 /* Has the thread that lives there get its first blocks from shared slabs again. */
 void fli_home_forget_first(struct fli_home *home);

@@ -92,6 +92,13 @@ static struct fli_home *create_locked(struct fli_homes *homes)
     return home;
 }
 
+/* What the thread before used, or this one before it came, says nothing of what it does here (quiet.h). */
+static void forget_use(struct fli_home *home)
+{
+    home->begun = 0;
+    home->busy[0] = home->busy[1] = home->quiet[0] = home->quiet[1] = 0;
+}
+
 struct fli_home *fli_homes_enter(struct fli_homes *homes)
 {
     fli_lock(&homes->lock);
@@ -100,7 +107,7 @@ struct fli_home *fli_homes_enter(struct fli_homes *homes)
         home = create_locked(homes);
     if (home != NULL) {
         fli_home_forget_first(home);
-        home->begun = 0; /* by the thread before */
+        forget_use(home);
         fli_store_hint(&home->away, false);
     }
     fli_unlock(&homes->lock);
@@ -351,7 +358,7 @@ bool fli_homes_begin(struct fli_homes *homes, struct fli_home *home, unsigned cl
     uint32_t slab = convert(homes, home, class_index, next);
     if (slab == 0)
         slab = fli_slab_begin(homes->slabs, class_index, next, row_wanted(homes, home, class_index, next));
-    home->begun = (uint8_t)fli_min(home->begun + 1, UINT8_MAX);
+    home->begun++;
     if (slab != 0)
         fli_home_take_in(homes, home, slab);
     return slab != 0;

@@ -54,7 +54,6 @@ struct fli_owner {
     uint16_t submitted_parts;                 /* of a magazine, 256ths, since it took a step with deferred blocks */
     uint32_t unsubmitted;                     /* bytes that its magazines of deferred blocks have room for */
     uint32_t noted;                           /* bytes that are counted beyond the base for these */
-    uint64_t busy;                            /* a bit per class, of which it exchanged magazines of late (quiet.h) */
     FLI_ATOMIC(struct fli_reserve *) reserve; /* what it has set aside (reserve.h); NULL: nothing ever */
 };
 

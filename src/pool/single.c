@@ -73,7 +73,7 @@ void *fli_single_take_owner(unsigned class_index, struct fli_backing *backing, s
         return NULL; /* what is kept comes first */
     if (fli_load_hint(&home->classes[class_index].free) > 0)
         return take_own(class_index, backing, owner);
-    if (home->first[class_index] >= fli_allowance_first(backing, class_index, 0))
+    if (*fli_home_first(home, class_index) >= fli_allowance_first(backing, class_index, 0))
         return NULL;
     void *block = fli_single_take_pooled_owner(class_index, backing, owner);
     if (block != NULL)

@@ -362,7 +362,7 @@ static void blocks_of_a_dead_thread_and_of_the_next_one_are_different_blocks(voi
 static void the_memory_of_one_phase_serves_the_next(void **state)
 {
     (void)state;
-    enum { FEW = SLABS / 3 };
+    enum { FEW = SLABS / 6 };
     struct bed bed = spread_bed();
     uint64_t seed = 3;
     for (unsigned phase = 0; phase < 4 * sizeof sizes / sizeof *sizes; phase++) {
