@@ -777,7 +777,7 @@ static void a_thread_that_cannot_come_home_moves_to_another(void **state)
     assert_sound(bed->heap);
 }
 
-static void what_a_home_has_begun_does_not_count_for_who_moves_in(void **state)
+static void a_thread_takes_no_note_of_use_into_another_home(void **state)
 {
     struct bed *bed = *state;
     enum { OTHER_SIZE = 1000 };
@@ -786,7 +786,7 @@ static void what_a_home_has_begun_does_not_count_for_who_moves_in(void **state)
     fl_free_sized(bed->thread, fl_alloc(bed->thread, OTHER_SIZE), OTHER_SIZE);
     struct fl_thread *other = fl_thread_attach(bed->heap);
     struct fli_home *held = owner->home, *next = owner_of(other)->home;
-    next->begun = UINT8_MAX; /* as if that had been used by another thread */
+    next->quiet[0] = next->quiet[1] = UINT64_MAX; /* as if that had not used any class */
     assert_int_equal(fl_thread_detach(other), 0);
     fli_home_wait(held);
     assert_int_equal(fl_alloc_many(bed->thread, SIZE, COUNT_OF(more), more), 0);
@@ -851,7 +851,7 @@ int main(void)
         GROUND_TEST(of_vacant_homes_one_left_on_this_processor_is_taken),
         GROUND_TEST(a_lock_that_is_held_is_not_had),
         BED_TEST(a_thread_that_cannot_come_home_moves_to_another),
-        BED_TEST(what_a_home_has_begun_does_not_count_for_who_moves_in),
+        BED_TEST(a_thread_takes_no_note_of_use_into_another_home),
         BED_TEST(what_a_busy_home_cannot_take_goes_through_the_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
