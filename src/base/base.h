@@ -32,6 +32,12 @@ static inline size_t fli_max(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* `a` less `b`; 0 if `b` is more. */
+static inline size_t fli_minus(size_t a, size_t b)
+{
+    return a - fli_min(a, b);
+}
+
 /* `n` rounded up to a multiple of `grain`, a power of two. */
 static inline size_t fli_round_up(size_t n, size_t grain)
 {

@@ -37,7 +37,7 @@ static inline void fli_limit_give(struct fli_limit *limit, size_t bytes)
 /* Bytes that are left, as a number of a moment ago. */
 static inline size_t fli_limit_left(struct fli_limit *limit)
 {
-    return limit->most - fli_min(fli_load_relaxed(&limit->used), limit->most);
+    return fli_minus(limit->most, fli_load_relaxed(&limit->used));
 }
 
 #endif

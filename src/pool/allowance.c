@@ -75,17 +75,12 @@ static size_t held_bytes(const struct fl_cache *caches, struct fli_backing *back
     return bytes;
 }
 
-static size_t minus(size_t bytes, size_t less)
-{
-    return bytes - fli_min(bytes, less);
-}
-
 /* Notes what is lent to a thread. */
 static void lend(struct fli_backing *backing, struct fli_owner *owner, size_t bytes)
 {
     struct fli_allowance *allowance = &backing->allowance;
     struct fli_home *home = owner->home;
-    size_t beyond = minus(bytes, allowance->base), slack = allowance->slack;
+    size_t beyond = fli_minus(bytes, allowance->base), slack = allowance->slack;
     home->lent = (uint32_t)bytes;
     if (beyond <= home->noted && beyond + 2 * slack >= home->noted && bytes > 0)
         return;
@@ -99,7 +94,7 @@ void fli_allowance_note_owner(const struct fli_magazine *magazine, bool comes, u
                               struct fli_backing *backing, struct fli_owner *owner)
 {
     size_t bytes = room_bytes(magazine, class_index, backing);
-    lend(backing, owner, comes ? owner->home->lent + bytes : minus(owner->home->lent, bytes));
+    lend(backing, owner, comes ? owner->home->lent + bytes : fli_minus(owner->home->lent, bytes));
 }
 
 /* The bytes that a thread may still be lent, where `back` of those that it has come back first. */
@@ -110,10 +105,10 @@ static size_t left_to(const struct fl_cache *cache, unsigned class_index, size_t
     if (++owner->home->uncounted == 0)
         lend(backing, owner, held_bytes(cache - class_index, backing));
     size_t share = fli_load_hint(&allowance->share), base = fli_min(allowance->base, share);
-    size_t lent = minus(owner->home->lent, back);
-    size_t freed = minus(owner->home->noted, minus(lent, allowance->base));
-    size_t unlent = minus(allowance->most / 2 + freed, fli_load_hint(&allowance->beyond));
-    return minus(base, lent) + fli_min(minus(share, fli_max(lent, base)), unlent);
+    size_t lent = fli_minus(owner->home->lent, back);
+    size_t freed = fli_minus(owner->home->noted, fli_minus(lent, allowance->base));
+    size_t unlent = fli_minus(allowance->most / 2 + freed, fli_load_hint(&allowance->beyond));
+    return fli_minus(base, lent) + fli_min(fli_minus(share, fli_max(lent, base)), unlent);
 }
 
 /* Whether a thread may have as much of a class as it likes. */
@@ -169,7 +164,7 @@ static unsigned room_for(const struct fl_cache *cache, unsigned class_index, uns
     if (is_exempt(owner, class_index))
         return capacity;
     size_t bytes = fli_class_bytes(class_index), left = left_to(cache, class_index, back, backing, owner);
-    size_t others = minus(owner->home->lent, back);
+    size_t others = fli_minus(owner->home->lent, back);
     bool grows = left > others + 2 * had * bytes;
     if (had > 0 && !grows)
         note_left_out(owner);
@@ -208,7 +203,7 @@ void fli_allowance_fit_loaded_owner(struct fl_cache *cache, unsigned class_index
         return;
     unsigned room = grant(cache, class_index, had, had * bytes, backing, owner);
     fli_cache_set_room_owner(cache, room, capacity);
-    lend(backing, owner, minus(owner->home->lent, had * bytes) + room * bytes);
+    lend(backing, owner, fli_minus(owner->home->lent, had * bytes) + room * bytes);
 }
 
 bool fli_allowance_grow_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
@@ -244,7 +239,7 @@ bool fli_allowance_takes_owner(const struct fli_magazine *filled, const struct f
     size_t bytes = room_bytes(filled, class_index, backing);
     if (!is_exempt(owner, class_index) && bytes > left_to(cache, class_index, back, backing, owner) / WHOLE_PER_REST)
         return false;
-    lend(backing, owner, minus(owner->home->lent, back) + bytes);
+    lend(backing, owner, fli_minus(owner->home->lent, back) + bytes);
     return true;
 }
 

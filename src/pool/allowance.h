@@ -6,7 +6,8 @@
  *
  * Memory is scarce in a heap with a limit. In another heap it becomes scarce, for good, when there are so many threads that
  * their caches, if all were full, would hold more than `most`. Those of the threads before may be full then. So all caches
- * of such a heap, with up to 200 threads, hold at most twice `most`. In a heap with grace periods deferred blocks take their part (unsubmitted.h).
+ * of such a heap, with up to 200 threads, hold at most twice `most`. In a heap with grace periods deferred blocks take their
+ * part (unsubmitted.h).
  *
  *     most = limit / 40, or 128 MiB if there is none; in a heap with grace periods limit / 50, or 96 MiB
  *     base = most / 400, share = most / threads

@@ -56,15 +56,10 @@ size_t fli_unsubmitted_blocks(void ***place, unsigned class_index, const struct 
 
 /* ---- Room. */
 
-static size_t minus(size_t bytes, size_t less)
-{
-    return bytes - fli_min(bytes, less);
-}
-
 /* What is counted beyond the base of a thread whose magazines have so much room. */
 static size_t beyond_base(const struct fli_rooms *rooms, size_t room_bytes)
 {
-    return minus(room_bytes, rooms->base);
+    return fli_minus(room_bytes, rooms->base);
 }
 
 /* Counts what the thread's magazines have room for beyond the base, unless what is counted is that, or no more than the
@@ -84,9 +79,9 @@ static unsigned room_for(const struct fli_rooms *rooms, const struct fli_owner *
 {
     size_t bytes = fli_class_bytes(class_index), have = owner->unsubmitted;
     size_t share = fli_load_hint(&rooms->share), base = fli_min(rooms->base, share);
-    size_t freed = minus(owner->noted, beyond_base(rooms, have));
-    size_t unlent = minus(rooms->beyond_most + freed, fli_load_hint(&rooms->beyond));
-    size_t left = minus(base, have) + fli_min(minus(share, fli_max(have, base)), unlent);
+    size_t freed = fli_minus(owner->noted, beyond_base(rooms, have));
+    size_t unlent = fli_minus(rooms->beyond_most + freed, fli_load_hint(&rooms->beyond));
+    size_t left = fli_minus(base, have) + fli_min(fli_minus(share, fli_max(have, base)), unlent);
     if (FLI_LIKELY(left / ROOMS_PER_REST >= most * bytes))
         return most;
     return (unsigned)fli_max(left / ROOMS_PER_REST / bytes, left >= bytes);
