@@ -270,9 +270,10 @@ static bool load_first(struct fl_cache *cache, unsigned class_index, struct fli_
                    get_slab(class_index, backing, shared, false, false)) &&
                   load_free(cache, class_index, backing, owner, shared, most - had);
     fli_home_unlock(shared);
-    unsigned blocks = fli_cache_loaded_blocks(cache, backing->magazine_blocks[class_index]);
-    if (loaded)
+    if (loaded) {
+        unsigned blocks = fli_cache_loaded_blocks(cache, backing->magazine_blocks[class_index]);
         *fli_home_first(owner->home, class_index) = (uint8_t)(had + blocks);
+    }
     return loaded;
 }
 

@@ -121,6 +121,9 @@ static PyObject *take(int64_t interpreter, enum which which)
     return object;
 }
 
+/* For ever, as the end of a time. */
+#define NO_END UINT64_MAX
+
 /* Drops them, at least one, until `until` (fli_grace_now). */
 static size_t drop_until(int64_t interpreter, enum which which, uint64_t until)
 {
@@ -128,7 +131,7 @@ static size_t drop_until(int64_t interpreter, enum which which, uint64_t until)
     for (PyObject *object; (object = take(interpreter, which)) != NULL;) {
         Py_DECREF(object);
         count++;
-        if (fli_grace_now() >= until)
+        if (until != NO_END && fli_grace_now() >= until)
             break;
     }
     return count;
@@ -136,7 +139,7 @@ static size_t drop_until(int64_t interpreter, enum which which, uint64_t until)
 
 static size_t drop(int64_t interpreter, enum which which)
 {
-    return drop_until(interpreter, which, UINT64_MAX);
+    return drop_until(interpreter, which, NO_END);
 }
 
 static size_t drop_own(struct fli_py_queue *queue)
