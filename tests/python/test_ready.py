@@ -48,6 +48,19 @@ def check(*modules):
 signal.alarm(60)
 """
 
+# A thread loads, and waits inside of an import hook for the event `go_on`. Its module comes into `modules`.
+WAITING = """
+inside, go_on = threading.Event(), threading.Event()
+modules = []
+
+def wait():
+    if threading.current_thread() is thread:
+        inside.set()
+        go_on.wait()
+
+thread = threading.Thread(target=lambda: modules.append(load()))
+"""
+
 # What the first type of an extension imports: for collections, forks, the interpreter's end, and the report.
 NAMES = ["gc", "os", "atexit", "sys"]
 
@@ -72,21 +85,13 @@ check(outer, inner[1])
             with self.subTest(name):
                 run_python(
                     PROGRAM
+                    + WAITING
                     + f"""
-inside, loaded = threading.Event(), threading.Event()
-modules = []
-
-def wait():
-    if threading.current_thread() is thread:
-        inside.set()
-        loaded.wait()
-
-thread = threading.Thread(target=lambda: modules.append(load()))
 with hooked({name!r}, wait):
     thread.start()
     inside.wait()
     modules.append(load())
-    loaded.set()
+    go_on.set()
     thread.join()
 check(*modules)
 """
@@ -98,16 +103,8 @@ check(*modules)
             with self.subTest(name):
                 run_python(
                     PROGRAM
+                    + WAITING
                     + f"""
-inside, forked = threading.Event(), threading.Event()
-modules = []
-
-def wait():
-    if threading.current_thread() is thread:
-        inside.set()
-        forked.wait()
-
-thread = threading.Thread(target=lambda: modules.append(load()))
 with hooked({name!r}, wait):
     thread.start()
     inside.wait()
@@ -121,7 +118,7 @@ if pid == 0:
     module.check()
     os._exit(7)
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
-forked.set()
+go_on.set()
 thread.join()
 check(*modules)
 """
