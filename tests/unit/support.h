@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -315,6 +316,24 @@ static inline size_t resident_bytes(void)
     fclose(file);
     assert_int_not_equal(kib, 0);
     return kib << 10;
+}
+
+/* Whether the page of an address, which is mapped, has memory. */
+static inline bool is_resident(const void *address)
+{
+    unsigned char present;
+    void *page = (void *)((uintptr_t)address & ~((uintptr_t)getpagesize() - 1));
+    EXPECT(mincore(page, 1, &present) == 0);
+    return (present & 1) != 0;
+}
+
+/* How many of `count` blocks begin in memory: a number that no other part of the process can change. */
+static inline size_t count_resident(void *const *blocks, size_t count)
+{
+    size_t resident = 0;
+    for (size_t i = 0; i < count; i++)
+        resident += is_resident(blocks[i]);
+    return resident;
 }
 
 /* The mappings that the kernel has for the process. */

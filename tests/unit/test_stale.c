@@ -4,8 +4,6 @@
  */
 #include "grace_support.h"
 
-#include <sys/mman.h>
-
 enum { MANY = 2000, LARGE = 100000 };
 
 /* The words of an object of free-threaded CPython that its lock-free readers look at. */
@@ -183,22 +181,6 @@ static void callbacks_run_before_the_words_are_cleared(void **state)
 }
 
 /* ---- Slabs. */
-
-static bool is_resident(const void *address)
-{
-    unsigned char resident;
-    void *page = (void *)((uintptr_t)address & ~(uintptr_t)4095);
-    assert_int_equal(mincore(page, 4096, &resident), 0);
-    return (resident & 1) != 0;
-}
-
-static size_t count_resident(void *const *objects, size_t count)
-{
-    size_t resident = 0;
-    for (size_t i = 0; i < count; i++)
-        resident += is_resident(objects[i]);
-    return resident;
-}
 
 static void a_slab_keeps_its_class_and_its_memory_until_a_grace_period_has_passed(void **state)
 {
