@@ -7,13 +7,13 @@
 #include "api/alloc.h"
 #include "api/pending.h"
 #include "api/pressure.h"
+#include "api/room.h"
 #include "api/serve.h"
 #include "base/check.h"
 #include "base/watch.h"
 #include "heap/guest.h"
 #include "heap/service.h"
 #include "heap/trace.h"
-#include "heap/trim.h"
 #include "heap/walk.h"
 #include "memory/block.h"
 #include "memory/state.h"
@@ -55,15 +55,6 @@ static inline __attribute__((always_inline)) void *pop_owner(struct fli_thread *
     void *block = fl_cache_take(cache, fl_cache_top(cache));
     begin_life(thread, class_index, block);
     return block;
-}
-
-/* Sends home what this thread and the service thread cache, or have deferred. Other threads keep what they cache. */
-FLI_COLD static void pool_caches(struct fli_thread *thread)
-{
-    if (thread != thread->heap->service)
-        fli_thread_submit_and_wait(thread);
-    fli_thread_flush_owner(thread);
-    fli_service_flush(thread->heap, thread);
 }
 
 /* Whether the cache of a class has a block, perhaps after a lower floor. */
@@ -167,37 +158,14 @@ static void *alloc_pressed(struct fli_thread *thread, unsigned class_index, bool
     return take(thread, class_index, pressed, false);
 }
 
-/* Trims the thread's heap, because an allocation would fail. */
-FLI_COLD static void trim_for(struct fli_thread *thread)
-{
-    if (thread != thread->heap->service) /* whose lock comes after the registry's */
-        fli_thread_flush_unused(thread->heap, false);
-    fli_trim(thread->heap, 0);
-}
-
-/* Has blocks of the class, retired slabs included, come to where a pressed refill finds them. */
-FLI_COLD static void gather(struct fli_thread *thread, unsigned class_index)
-{
-    pool_caches(thread);
-    fli_retired_take_back(thread->heap, class_index, thread->owner.home);
-}
-
-/* Turns whole slabs of other classes into some of this one. */
-FLI_COLD static void convert(struct fli_thread *thread, unsigned class_index)
-{
-    trim_for(thread);
-    /* Another trim may have had blocks of the class in hand. */
-    fli_retired_take_back(thread->heap, class_index, thread->owner.home);
-}
-
 /* Takes a block from what the heap holds free elsewhere. */
 FLI_COLD static void *make_room(struct fli_thread *thread, unsigned class_index)
 {
-    gather(thread, class_index);
+    fli_room_gather(thread, class_index);
     void *block = alloc_pressed(thread, class_index, true);
     if (block != NULL)
         return block;
-    convert(thread, class_index);
+    fli_room_convert(thread, class_index);
     return alloc_pressed(thread, class_index, true);
 }
 
@@ -212,9 +180,9 @@ size_t fli_alloc_fill(struct fli_thread *thread, unsigned class_index)
 {
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
     if (!bring(thread, class_index, false)) {
-        gather(thread, class_index);
+        fli_room_gather(thread, class_index);
         if (!bring(thread, class_index, true)) {
-            convert(thread, class_index);
+            fli_room_convert(thread, class_index);
             (void)bring(thread, class_index, true);
         }
     }
@@ -239,8 +207,7 @@ static void *alloc_large(struct fli_thread *thread, const struct fli_request *re
     bool may_trim = thread->heap->backing.limit.most != SIZE_MAX && !thread->owner.realtime;
     if (FLI_LIKELY(block != NULL) || !may_trim)
         return block;
-    pool_caches(thread);
-    trim_for(thread);
+    fli_room_make_for_large(thread);
     return try_large(thread, request);
 }
 

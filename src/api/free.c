@@ -11,6 +11,7 @@
 #include "heap/profile.h"
 #include "heap/service.h"
 #include "heap/stall.h"
+#include "heap/submit.h"
 #include "heap/trace.h"
 #include "heap/walk.h"
 #include "memory/block.h"
@@ -113,9 +114,9 @@ static bool defer_owner(struct fli_thread *thread, unsigned class_index, void *b
 {
     struct fl_heap *heap = thread->heap;
     bool raised = fli_unsubmitted_put_owner(&heap->deferred, thread->deferred, class_index, block, &thread->owner);
-    thread->deferring[class_index / 64] |= (uint64_t)1 << class_index % 64;
+    fli_class_set_add(&thread->deferring, class_index);
     if (FLI_UNLIKELY(thread == heap->service)) /* which passes no quiescent states, so it submits at once */
-        raised |= fli_thread_submit_owner(thread);
+        raised |= fli_submit_owner(thread);
     else if (FLI_LIKELY(!thread->owner.realtime) && fli_deferred_is_waiting(&heap->deferred))
         fli_stall_look(heap);
     return raised;
@@ -212,7 +213,7 @@ static void free_and_leave(struct fli_thread *thread, void *block, const struct 
         outcome = free_owner(thread, block, how);
         fli_service_leave(thread);
         if (FLI_UNLIKELY(outcome.pressure))
-            fli_thread_tell_pressure(heap);
+            fli_submit_tell_pressure(heap);
         fli_stray_tell(&heap->backing.slabs, heap, how->call);
     }
     if (FLI_UNLIKELY(outcome.verdict != FLI_IN_ORDER))
@@ -337,7 +338,7 @@ bool fli_defer_quickly(struct fl_thread *face, void *block, unsigned class_index
     if (header != NULL)
         clear_header(header, block);
     if (FLI_UNLIKELY(defer_owner(thread, class_index, block)))
-        fli_thread_tell_pressure(thread->heap);
+        fli_submit_tell_pressure(thread->heap);
     return true;
 }
 

@@ -5,6 +5,7 @@
  */
 #include "base/check.h"
 #include "heap/stall.h"
+#include "heap/submit.h"
 #include "heap/trace.h"
 
 #include <errno.h>
@@ -84,9 +85,9 @@ void fl_quiescent(struct fl_thread *face)
     bool is_waiting = fli_deferred_is_waiting(&heap->deferred),
          has_pressure = fli_deferred_has_pressure(&heap->deferred);
     /* While a batch waits, part-full magazines can go on filling: submitted, they would only wait for its end. */
-    bool submits = (thread->deferring[0] | thread->deferring[1]) != 0 && (!is_waiting || has_pressure);
+    bool submits = !fli_class_set_is_empty(&thread->deferring) && (!is_waiting || has_pressure);
     if (submits)
-        fli_thread_submit(thread);
+        fli_submit(thread);
     bool is_work = submits || is_waiting || has_pressure || fli_retired_is_waiting(heap);
     if (is_work && FLI_LIKELY(!thread->owner.realtime))
         move_on(heap);
@@ -110,7 +111,7 @@ int fl_heap_barrier(struct fl_heap *heap)
         fli_misuse("fl_heap_barrier", heap, NULL, "%s", wrong);
         return -EINVAL;
     }
-    fli_thread_submit_ours(heap);
+    fli_submit_ours(heap);
     int failed = fli_deferred_drain(&heap->deferred, fli_stall_wait_for, heap);
     fli_bound_keep(heap);
     return failed;

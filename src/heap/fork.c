@@ -234,14 +234,13 @@ static void leave_behind(struct fl_heap *heap, void (*empty)(struct fli_thread *
     }
 }
 
-/* Counts the room for deferred blocks of the threads that the child has. Writes only where that is something else. */
+/* Counts the room for deferred blocks of the threads that the child has. */
 static void recount_unsubmitted(struct fl_heap *heap)
 {
-    size_t beyond = heap->service->owner.noted;
+    size_t noted = heap->service->owner.noted;
     for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
-        beyond += thread->owner.noted;
-    if (fli_load_own(&heap->deferred.rooms.beyond) != beyond)
-        fli_store_own(&heap->deferred.rooms.beyond, beyond);
+        noted += thread->owner.noted;
+    fli_quota_recount_stw(&heap->deferred.rooms, noted);
 }
 
 /* The child's work while all locks count as held. */

@@ -30,6 +30,15 @@ struct fli_os_thread *fli_os_thread_self(void)
 
 /* ---- Binding handles. */
 
+struct fli_thread *fli_os_thread_first_locked(void)
+{
+    fli_registry_assert_held();
+    const struct fli_os_thread *here = fli_os_thread_self();
+    if (here == NULL)
+        return NULL;
+    return here->bound;
+}
+
 void fli_os_thread_bind_locked(struct fli_thread *thread)
 {
     fli_registry_assert_held();

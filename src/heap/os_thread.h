@@ -71,6 +71,9 @@ void fli_os_thread_forget_others_stw(void);
 
 /* ---- Under the registry lock. */
 
+/* The first of the handles that are bound to the calling OS thread, or NULL. */
+struct fli_thread *fli_os_thread_first_locked(void);
+
 /* Binds a handle to the calling OS thread, which is watched; or to none. */
 void fli_os_thread_bind_locked(struct fli_thread *thread);
 void fli_os_thread_unbind_locked(struct fli_thread *thread);

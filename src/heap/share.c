@@ -4,7 +4,6 @@
 #include "heap/registry.h"
 #include "large/supply.h"
 #include "pool/allowance.h"
-#include "pool/unsubmitted.h"
 
 /* All racks together may hold the limit divided by this. */
 enum { RACKS_PER_LIMIT = 8 };
@@ -69,7 +68,7 @@ void fli_share_racks_locked(struct fl_heap *heap)
     share = fli_min(share, FLI_RACK_BYTES_MOST);
     fli_store_own(&heap->backing.rack_bytes, share);
     fli_allowance_share(&heap->backing.allowance, heap->thread_count);
-    fli_unsubmitted_share(&heap->deferred.rooms, heap->thread_count);
+    fli_quota_share(&heap->deferred.rooms, heap->thread_count);
     fli_large_share(&heap->backing.large, fli_min(heap->options.retain_bytes / 2, all), heap->thread_count);
     if (heap->thread_count > 0)
         level_racks_locked(heap, share);

@@ -4,15 +4,14 @@
  */
 #include "heap/thread.h"
 #include "base/check.h"
-#include "base/watch.h"
 #include "heap/guest.h"
 #include "heap/registry.h"
 #include "heap/share.h"
+#include "heap/submit.h"
 #include "heap/trace.h"
 #include "large/supply.h"
 #include "memory/stray.h"
 #include "pool/reserve.h"
-#include "pool/unsubmitted.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -148,7 +147,7 @@ static bool note_flush(struct fli_thread *thread, bool leaves)
 static void flush_and_tell(struct fli_thread *thread, bool leaves)
 {
     struct fl_heap *heap = thread->heap;
-    fli_thread_submit(thread);
+    fli_submit(thread);
     fli_reserve_end_owner(&heap->backing, &thread->owner);
     fli_thread_flush_owner(thread);
     if (heap->grace.kind != FL_GRACE_NONE)
@@ -226,78 +225,11 @@ bool fli_thread_is_inside(const struct fli_thread *thread)
     return fli_load_own(&thread->os_thread->readers[thread->heap->grace.kind].sections) > 0;
 }
 
-bool fli_thread_submit_owner(struct fli_thread *thread)
-{
-    return fli_unsubmitted_submit_classes_owner(&thread->heap->deferred, thread->deferred, thread->deferring,
-                                                &thread->owner);
-}
-
-static void call_on_deferred(void *argument)
-{
-    struct fl_heap *heap = argument;
-    const struct fl_options *options = &heap->options;
-    fli_watch_pass(NULL, 0);
-    options->on_deferred(heap, fli_load_hint(&heap->deferred.bytes), options->context);
-}
-
-void fli_thread_tell_pressure(struct fl_heap *heap)
-{
-    static __thread struct fli_callback telling;
-    int saved = errno;
-    if (heap->options.on_deferred != NULL)
-        fli_callback_call(&telling, "on_deferred", heap, call_on_deferred, heap);
-    errno = saved;
-}
-
-void fli_thread_submit(struct fli_thread *thread)
-{
-    if (FLI_LIKELY(!fli_thread_submit_owner(thread)))
-        return;
-    fli_thread_tell_pressure(thread->heap);
-    fli_thread_submit_owner(thread); /* blocks that the host has deferred in its callback */
-}
-
-void fli_thread_submit_and_wait(struct fli_thread *thread)
-{
-    fli_thread_submit(thread);
-    fli_bound_await_deferred(thread->heap);
-}
-
-/* The first handle bound to the calling OS thread. Under the registry lock, because other threads may detach such
- * handles. */
-static struct fli_thread *first_bound_locked(void)
-{
-    fli_registry_assert_held();
-    const struct fli_os_thread *here = fli_os_thread_self();
-    if (here == NULL)
-        return NULL;
-    return here->bound;
-}
-
-static bool submit_bound(struct fl_heap *heap)
-{
-    bool raised = false;
-    fli_registry_lock();
-    for (struct fli_thread *thread = first_bound_locked(); thread != NULL; thread = thread->in_os_thread.next)
-        if (thread->heap == heap)
-            raised |= fli_thread_submit_owner(thread);
-    fli_registry_unlock();
-    return raised;
-}
-
-void fli_thread_submit_ours(struct fl_heap *heap)
-{
-    if (!submit_bound(heap))
-        return;
-    fli_thread_tell_pressure(heap);
-    submit_bound(heap); /* blocks that the host has deferred in its callback */
-}
-
 static bool has_sections(struct fl_heap *heap)
 {
     bool inside = false;
     fli_registry_lock();
-    for (struct fli_thread *thread = first_bound_locked(); thread != NULL; thread = thread->in_os_thread.next)
+    for (struct fli_thread *thread = fli_os_thread_first_locked(); thread != NULL; thread = thread->in_os_thread.next)
         inside = inside || (thread->heap == heap && fli_thread_is_inside(thread));
     fli_registry_unlock();
     return inside;
@@ -316,7 +248,7 @@ bool fli_thread_caller_is_inside(struct fl_heap *heap)
 void fli_thread_flush_owner(struct fli_thread *thread)
 {
     struct fli_backing *backing = &thread->heap->backing;
-    fli_thread_submit_owner(thread);
+    fli_submit_owner(thread);
     fli_dead_flush_owner(thread);
     fli_queue_flush_owner(thread);
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
@@ -364,7 +296,7 @@ void fl_thread_offline(struct fl_thread *face)
     }
     fli_guest_leave(thread, false);
     if (thread->heap->grace.kind != FL_GRACE_NONE) {
-        fli_thread_submit(thread);
+        fli_submit(thread);
         stop_reading(thread, false);
         fli_bound_advance_deferred(thread->heap);
     }

@@ -67,7 +67,7 @@ struct fli_thread {
     struct fli_queue *queue;     /* those that end later */
     struct fl_cache checked[FLI_CHECKED ? FL_CLASS_COUNT : 0];
     void **checked_deferred[FLI_CHECKED ? FL_CLASS_COUNT : 0];
-    uint64_t deferring[2]; /* a bit per class of which it has a magazine of deferred blocks */
+    struct fli_class_set deferring; /* classes of which it has a magazine of deferred blocks */
 
     /* Under the registry lock. */
     FLI_LINKS(struct fli_thread) in_heap;        /* the heap's threads */
@@ -216,25 +216,8 @@ static inline void *fli_thread_alloc_large_page(struct fli_thread *thread, size_
 /* Sends all blocks in the thread's caches home. The owning thread, or any other while that is stopped. */
 void fli_thread_flush_owner(struct fli_thread *thread);
 
-/* Submits the blocks that the thread has deferred. Returns whether this has raised pressure. The owning thread, or
- * any other while that is stopped. */
-bool fli_thread_submit_owner(struct fli_thread *thread);
-
-/* Does the same, and calls on_deferred if this has raised pressure. No lock may be held. */
-void fli_thread_submit(struct fli_thread *thread);
-
-/* Does the same, and waits a while until what is deferred is free, if the thread does not hold that up itself
- * (fli_bound_await_deferred). */
-void fli_thread_submit_and_wait(struct fli_thread *thread);
-
-/* Calls on_deferred. Keeps errno. No lock may be held. */
-FLI_COLD void fli_thread_tell_pressure(struct fl_heap *heap);
-
 /* Whether the calling OS thread is inside a read-side section that a grace period of the heap waits for. */
 bool fli_thread_caller_is_inside(struct fl_heap *heap);
-
-/* fli_thread_submit for each handle of the heap that is bound to the calling OS thread. */
-void fli_thread_submit_ours(struct fl_heap *heap);
 
 /* Flushes the handles of a heap that no thread uses now: those that are offline, and if the world is stopped all. */
 void fli_thread_flush_unused(struct fl_heap *heap, bool stopped);

@@ -16,8 +16,8 @@ enum {
     CACHES_UNLIMITED_DEFERRING = CACHES_UNLIMITED - CACHES_UNLIMITED / 4,
 };
 
-/* Half of that is for the base of so many threads. */
-enum { SURE_THREADS = 200 };
+/* This part of that is for the base of 200 threads. */
+enum { BASE_PART = 2 };
 
 /* In a heap with a limit, the first magazine of a cache has room for no more than so many bytes, or for a block. Of so many
  * exchanges one makes the room larger. */
@@ -36,22 +36,20 @@ void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes, boo
     bool is_limited = limit_bytes != SIZE_MAX;
     size_t divisor = defers ? CACHES_PER_LIMIT_DEFERRING : CACHES_PER_LIMIT;
     size_t unlimited = defers ? CACHES_UNLIMITED_DEFERRING : CACHES_UNLIMITED;
-    allowance->most = is_limited ? fli_max(limit_bytes / divisor, 1) : unlimited;
+    size_t most = is_limited ? fli_max(limit_bytes / divisor, 1) : unlimited;
+    fli_quota_init(&allowance->quota, most, most / BASE_PART);
     allowance->first = is_limited ? (size_t)FIRST_BYTES : SIZE_MAX;
     allowance->full = 0;
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         allowance->full += 2 * magazine_blocks[c] * fli_class_bytes(c);
     fli_store_own(&allowance->is_scarce, is_limited);
-    allowance->base = allowance->most / 2 / SURE_THREADS;
-    allowance->slack = is_limited ? 0 : allowance->base / 4;
-    fli_store_own(&allowance->share, allowance->most);
-    fli_store_own(&allowance->beyond, (size_t)0);
+    allowance->slack = is_limited ? 0 : allowance->quota.base / 4;
 }
 
 void fli_allowance_share(struct fli_allowance *allowance, size_t threads)
 {
-    fli_store_own(&allowance->share, allowance->most / fli_max(threads, 1));
-    if (threads > allowance->most / allowance->full && !fli_load_own(&allowance->is_scarce))
+    fli_quota_share(&allowance->quota, threads);
+    if (threads > allowance->quota.most / allowance->full && !fli_load_own(&allowance->is_scarce))
         fli_store_own(&allowance->is_scarce, true);
 }
 
@@ -80,13 +78,13 @@ static void lend(struct fli_backing *backing, struct fli_owner *owner, size_t by
 {
     struct fli_allowance *allowance = &backing->allowance;
     struct fli_home *home = owner->home;
-    size_t beyond = fli_minus(bytes, allowance->base), slack = allowance->slack;
+    size_t beyond = fli_quota_beyond(&allowance->quota, bytes), slack = allowance->slack;
     home->lent = (uint32_t)bytes;
     if (beyond <= home->noted && beyond + 2 * slack >= home->noted && bytes > 0)
         return;
     size_t noted = beyond > 0 ? beyond + slack : 0;
     if (noted != home->noted)
-        fli_add_count(&allowance->beyond, noted - home->noted);
+        fli_add_count(&allowance->quota.beyond, noted - home->noted);
     home->noted = (uint32_t)noted;
 }
 
@@ -101,14 +99,10 @@ void fli_allowance_note_owner(const struct fli_magazine *magazine, bool comes, u
 static size_t left_to(const struct fl_cache *cache, unsigned class_index, size_t back, struct fli_backing *backing,
                       struct fli_owner *owner)
 {
-    struct fli_allowance *allowance = &backing->allowance;
+    const struct fli_home *home = owner->home;
     if (++owner->home->uncounted == 0)
         lend(backing, owner, held_bytes(cache - class_index, backing));
-    size_t share = fli_load_hint(&allowance->share), base = fli_min(allowance->base, share);
-    size_t lent = fli_minus(owner->home->lent, back);
-    size_t freed = fli_minus(owner->home->noted, fli_minus(lent, allowance->base));
-    size_t unlent = fli_minus(allowance->most / 2 + freed, fli_load_hint(&allowance->beyond));
-    return fli_minus(base, lent) + fli_min(fli_minus(share, fli_max(lent, base)), unlent);
+    return fli_quota_left(&backing->allowance.quota, fli_minus(home->lent, back), home->noted);
 }
 
 /* Whether a thread may have as much of a class as it likes. */
@@ -155,8 +149,8 @@ static void take_turn(struct fl_cache *cache, unsigned class_index, struct fli_b
 
 /* ---- Rooms. */
 
-/* How many blocks a magazine may have room for that comes to a cache, in place of one that `had` room for so many, of which
- * `back` bytes are lent. It may have as much as that, and more as long as more is left then than the thread holds. */
+/* The room, in blocks, of a magazine that comes to a cache in place of one that `had` room for so many, of which `back`
+ * bytes are lent. It is as much as that, and more as long as more is left then than the thread holds. */
 static unsigned room_for(const struct fl_cache *cache, unsigned class_index, unsigned had, size_t back,
                          struct fli_backing *backing, struct fli_owner *owner)
 {
@@ -199,7 +193,7 @@ void fli_allowance_fit_loaded_owner(struct fl_cache *cache, unsigned class_index
     size_t bytes = fli_class_bytes(class_index);
     unsigned capacity = backing->magazine_blocks[class_index];
     unsigned had = fli_magazine_room(fli_cache_loaded(cache), capacity);
-    if (had == capacity && owner->home->lent <= fli_load_hint(&backing->allowance.share))
+    if (had == capacity && owner->home->lent <= fli_load_hint(&backing->allowance.quota.share))
         return;
     unsigned room = grant(cache, class_index, had, had * bytes, backing, owner);
     fli_cache_set_room_owner(cache, room, capacity);
@@ -346,8 +340,7 @@ void fli_allowance_recount_stw(struct fli_backing *backing)
     size_t noted = 0;
     for (const struct fli_home *home = fli_homes_first(&backing->homes); home != NULL; home = home->next)
         noted += home->noted;
-    if (fli_load_own(&backing->allowance.beyond) != noted)
-        fli_store_own(&backing->allowance.beyond, noted);
+    fli_quota_recount_stw(&backing->allowance.quota, noted);
 }
 
 void fli_allowance_end_owner(struct fli_backing *backing, struct fli_owner *owner)

@@ -1,39 +1,34 @@
 /* SPDX-License-Identifier: MIT
  *
  * What caches may hold where memory is scarce. Nobody can take what an online thread has in its caches: it may sleep. So
- * all caches of such a heap together have a bound, `most`, and the magazines of a thread become smaller as there are more
- * threads and as it uses more classes.
+ * all caches of such a heap together have a bound, `most`. The magazines of a thread become smaller as there are more
+ * threads, and as it uses more classes.
  *
- * Memory is scarce in a heap with a limit. In another heap it becomes scarce, for good, when there are so many threads that
- * their caches, if all were full, would hold more than `most`. Those of the threads before may be full then. So all caches
- * of such a heap, with up to 200 threads, hold at most twice `most`. In a heap with grace periods deferred blocks take their
- * part (unsubmitted.h).
+ * Memory is scarce in a heap with a limit. In another heap it becomes scarce, for good, when there are many threads: if
+ * their caches, all full, would hold more than `most`. Those of the threads before may be full then. So all caches of such
+ * a heap, with up to 200 threads, hold at most twice `most`. In a heap with grace periods deferred blocks take their part
+ * (unsubmitted.h).
  *
  *     most = limit / 40, or 128 MiB if there is none; in a heap with grace periods limit / 50, or 96 MiB
- *     base = most / 400, share = most / threads
+ *     half of it is for the base of 200 threads (quota.h)
  *     held by a thread = sum over the magazines of its caches of their room * bytes of a block
  *     lent to a thread = about what it holds
- *     beyond           = sum over all threads of what each is lent beyond the base
- *     left to a thread = base - held by it + min(share - base, most / 2 - beyond)
- *
- * So threads that come first, and sleep, leave the base to those that come later, as far as these are not more than 200. Of
- * more threads, each may add the base, or its share if that is less.
  *
  * A magazine that gets into a cache without blocks has room for a 32nd of what is left, at least for one block and at most
  * for the capacity of its class; in a heap with a limit, at first for no more than 1 KiB. As long as more is left to the
  * thread than it holds, each eighth exchange makes a magazine larger, up to twice as large: so a thread that sleeps after a
  * few calls holds little. A magazine below the capacity is the only one of its cache, and grows in its place.
  *
- * Where less than a block is left, a cache has no magazine: each free gives its block away, and each allocation fetches
- * one (single.h). Each 32nd call that comes to less room than it could use takes the magazines of another class of the
- * thread away, of each in its turn. So classes that the thread does not use any more give up what they have, and of those in
- * use none is left out for long.
+ * Where less than a block is left, a cache has no magazine: each free gives its block away, and each allocation fetches one
+ * (single.h). Each 32nd call that comes to less room than it could use takes the magazines of another class away, of each
+ * in its turn. So classes that the thread does not use any more give up what they have. Of those in use none is left out
+ * for long.
  *
  * In a crowd a thread begins slabs of its own only when it needs a quarter of one. Few blocks in a cache would keep a slab
  * from all other classes.
  *
- * In a heap without a limit, what is counted as beyond of a thread may be too much by up to half of the base. So the thread
- * does not write the shared word at each exchange.
+ * In a heap without a limit, what is noted of a thread may be too much by up to half of the base. So the thread does not
+ * write the shared word at each exchange.
  *
  * What is lent to a thread is noted when a magazine gets into a cache or leaves it. Where that is not noted, for what a
  * real-time thread does and what is set aside, it is counted now and then. Two threads may be lent something at the same
@@ -41,9 +36,7 @@
  *
  * Magazines of a real-time thread, and of classes that a thread has set aside, have full room, and are counted.
  *
- * The words are relaxed: numbers of a moment ago, which order nothing.
- *
- * fork: the child counts anew what is lent beyond the base.
+ * `is_scarce` is relaxed: a flag of a moment ago, which orders nothing.
  */
 #ifndef FLI_ALLOWANCE_H
 #define FLI_ALLOWANCE_H
@@ -64,7 +57,7 @@ static inline bool fli_allowance_is_scarce(const struct fli_backing *backing)
  * hint. */
 static inline bool fli_allowance_is_crowded(const struct fli_backing *backing)
 {
-    return fli_allowance_is_scarce(backing) && fli_load_hint(&backing->allowance.share) < FLI_ALLOWANCE_CROWDED;
+    return fli_allowance_is_scarce(backing) && fli_load_hint(&backing->allowance.quota.share) < FLI_ALLOWANCE_CROWDED;
 }
 
 /* How many blocks of a class a thread in a crowd may have from shared slabs; others may have `ordinary` ones. */
@@ -163,8 +156,7 @@ void fli_allowance_move_owner(struct fli_home *from, struct fli_home *to);
  * or any other while that is stopped outside the library. */
 void fli_allowance_end_owner(struct fli_backing *backing, struct fli_owner *owner);
 
-/* Counts anew what is lent beyond the base: a thread that the child of a fork does not have may have counted something and
- * not noted it. In that child, where no other thread runs. */
+/* In the child of a fork, where no other thread runs: counts anew what is noted. */
 void fli_allowance_recount_stw(struct fli_backing *backing);
 
 #endif

@@ -34,21 +34,12 @@
 #include "memory/chain.h"
 #include "pool/exchange.h"
 
-/* What threads' magazines of deferred blocks have room for (unsubmitted.h). */
-struct fli_rooms {
-    size_t most;               /* bytes, all of them together; constant */
-    size_t base;               /* bytes, of which each of 200 threads is sure; constant */
-    size_t beyond_most;        /* bytes, all that is not for the base of these; constant */
-    FLI_ATOMIC(size_t) share;  /* bytes, of each thread; written under the registry lock */
-    FLI_ATOMIC(size_t) beyond; /* bytes of all threads, beyond the base of each */
-};
-
 struct fli_deferred {
     /* Constant once made. */
     struct fli_backing *backing;
     size_t bound; /* submitted bytes past which there is pressure */
 
-    struct fli_rooms rooms;
+    struct fli_quota rooms; /* what magazines that are not submitted may have room for (unsubmitted.h) */
 
     struct fli_stack collecting;
     FLI_ON_OWN_LINE FLI_ATOMIC(size_t) bytes;  /* submitted */

@@ -49,6 +49,7 @@
 #ifndef FLI_HOME_H
 #define FLI_HOME_H
 
+#include "memory/class_set.h"
 #include "memory/slab.h"
 #include "pool/rack.h"
 
@@ -79,8 +80,7 @@ struct fli_home {
     FLI_PLAIN(struct fli_home *) next;        /* constant once entered */
     FLI_PLAIN(struct fli_home *) next_vacant; /* on the list of vacant homes; under the lock of the homes */
     FLI_PLAIN(struct fli_home *) looked_at;   /* the home last looked at for a slab to adopt, or NULL */
-    uint64_t busy[2];                         /* bits of classes; its thread's: quiet.h */
-    uint64_t quiet[2];                        /* the same */
+    struct fli_class_set busy, quiet;         /* its thread's: quiet.h */
     struct fli_rack rack;
     FLI_PLAIN(uint8_t) first[FLI_HOME_FIRST]; /* blocks that its thread has had from shared slabs since it flushed */
     uint8_t begun;                            /* slabs, since its thread judged the classes: quiet.h */

@@ -96,7 +96,7 @@ static struct fli_home *create_locked(struct fli_homes *homes)
 static void forget_use(struct fli_home *home)
 {
     home->begun = 0;
-    home->busy[0] = home->busy[1] = home->quiet[0] = home->quiet[1] = 0;
+    home->busy = home->quiet = (struct fli_class_set){0};
 }
 
 struct fli_home *fli_homes_enter(struct fli_homes *homes)

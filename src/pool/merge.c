@@ -10,7 +10,7 @@ void fli_merge_begin(struct fli_merge *merge, struct fli_backing *backing, struc
     merge->stack = stack;
     merge->counters = counters;
     merge->passed = 0;
-    merge->has_partial[0] = merge->has_partial[1] = 0;
+    merge->has_partial = (struct fli_class_set){0};
 }
 
 static void push(struct fli_merge *merge, struct fli_stack *stack, struct fli_magazine *magazine)
@@ -56,9 +56,8 @@ static void keep(struct fli_merge *merge, struct fli_magazine *magazine, unsigne
 {
     unsigned class_index = magazine->class_index;
     struct fli_magazine **partial = &merge->partial[class_index];
-    uint64_t *word = &merge->has_partial[class_index / 64], bit = (uint64_t)1 << class_index % 64;
-    if ((*word & bit) == 0) {
-        *word |= bit;
+    if (!fli_class_set_has(&merge->has_partial, class_index)) {
+        fli_class_set_add(&merge->has_partial, class_index);
         *partial = magazine;
         return;
     }
@@ -91,7 +90,7 @@ static void put_partial(struct fli_merge *merge, struct fli_magazine *partial)
 
 void fli_merge_end(struct fli_merge *merge)
 {
-    for (unsigned word = 0; word < 2; word++)
-        for (uint64_t left = merge->has_partial[word]; left != 0; left &= left - 1)
-            put_partial(merge, merge->partial[64 * word + (unsigned)__builtin_ctzll(left)]);
+    struct fli_class_set *left = &merge->has_partial;
+    for (unsigned c = fli_class_set_take(left); c != 0; c = fli_class_set_take(left))
+        put_partial(merge, merge->partial[c]);
 }

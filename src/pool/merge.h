@@ -15,9 +15,9 @@ struct fli_merge {
     struct fli_backing *backing;
     struct fli_stack *stack; /* where magazines go; NULL: to those of the pool, by class */
     struct fli_pool_counters *counters;
-    size_t passed;                                /* magazines passed on */
-    uint64_t has_partial[2];                      /* a bit per class */
-    struct fli_magazine *partial[FL_CLASS_COUNT]; /* there, one magazine that is small */
+    size_t passed; /* magazines passed on */
+    struct fli_class_set has_partial;
+    struct fli_magazine *partial[FL_CLASS_COUNT]; /* of these classes, one magazine that is small */
 };
 
 /* Whether a magazine with so many blocks is small. */

@@ -9,17 +9,15 @@
 #include "large/large.h"
 #include "pool/cache.h"
 #include "pool/homes.h"
+#include "pool/quota.h"
 
 /* What the caches of a heap may have room for, where memory is scarce (allowance.h). */
 struct fli_allowance {
     FLI_ATOMIC(bool) is_scarce; /* never falls; written under the registry lock */
-    size_t most;                /* bytes, all caches together; constant */
-    size_t base;                /* bytes, of which each of 200 threads is sure; constant */
+    struct fli_quota quota;     /* what all caches together may have room for */
     size_t full;                /* bytes, all caches of a thread if all are full; constant */
     size_t first;               /* bytes of the first magazine of a cache, or a block if that is more; constant */
-    size_t slack;               /* bytes; up to twice as many are counted too many for a thread; constant */
-    FLI_ATOMIC(size_t) share;   /* bytes, of each thread; written under the registry lock */
-    FLI_ATOMIC(size_t) beyond;  /* bytes lent to all threads, beyond the base of each */
+    size_t slack;               /* bytes; up to twice as many are noted too many for a thread; constant */
 };
 
 /* What the caches of a heap stand on. */

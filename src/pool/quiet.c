@@ -4,12 +4,10 @@
 #include "pool/exchange.h"
 #include "pool/reserve.h"
 
-enum { WORDS = 2 };
-
 /* The quiet classes of a word of bits. */
 static uint64_t quiet_of(const struct fli_home *home, unsigned word)
 {
-    return home->quiet[word] & ~home->busy[word];
+    return home->quiet.words[word] & ~home->busy.words[word];
 }
 
 bool fli_quiet_judge_owner(struct fli_backing *backing, struct fli_owner *owner)
@@ -18,10 +16,9 @@ bool fli_quiet_judge_owner(struct fli_backing *backing, struct fli_owner *owner)
     fli_home_assert_held(home);
     if (home->begun >= FLI_QUIET_SLABS) {
         home->begun = 0;
-        for (unsigned word = 0; word < WORDS; word++) {
-            home->quiet[word] = ~home->busy[word];
-            home->busy[word] = 0;
-        }
+        for (unsigned word = 0; word < FLI_CLASS_SET_WORDS; word++)
+            home->quiet.words[word] = ~home->busy.words[word];
+        home->busy = (struct fli_class_set){0};
     }
     return (quiet_of(home, 0) | quiet_of(home, 1)) != 0 && !owner->realtime && !fli_allowance_is_scarce(backing) &&
            fli_homes_convert(&backing->homes) && !fli_homes_has_free(&backing->homes, home);
@@ -32,14 +29,13 @@ FLI_COLD bool fli_quiet_send_home_owner(struct fl_cache *caches, struct fli_back
     struct fli_home *home = owner->home;
     fli_home_unlock(home);
     FLI_FOR_USED_CLASSES (c, &backing->slabs) {
-        if ((quiet_of(home, c / 64) >> c % 64 & 1) == 0 || fli_reserve_keeps(owner, c))
+        if (!fli_class_set_has(&home->quiet, c) || fli_class_set_has(&home->busy, c) || fli_reserve_keeps(owner, c))
             continue;
         if (caches[c].floor != NULL)
             fli_exchange_flush_owner(&caches[c], c, backing, owner);
         fli_exchange_clear_shelf_owner(c, backing, owner);
     }
-    for (unsigned word = 0; word < WORDS; word++)
-        home->quiet[word] = 0;
+    home->quiet = (struct fli_class_set){0};
     if (!fli_owner_come_home(owner) && !fli_owner_move(backing, owner))
         return false;
     fli_home_close_free(&backing->homes, owner->home);

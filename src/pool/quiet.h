@@ -28,7 +28,7 @@ enum { FLI_QUIET_SLABS = FLI_RARE_PATHS ? 1 : 8 };
 /* Notes that the owner exchanges a magazine of the class. The owning thread only, here and below. */
 static inline void fli_quiet_note_owner(struct fli_owner *owner, unsigned class_index)
 {
-    owner->home->busy[class_index / 64] |= (uint64_t)1 << class_index % 64;
+    fli_class_set_add(&owner->home->busy, class_index);
 }
 
 /* Judges the classes, if that is due. Returns whether magazines of quiet classes are to be sent home before the home begins

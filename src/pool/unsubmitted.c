@@ -7,8 +7,8 @@
 /* All threads' magazines together may have room for the limit divided by this; or for so many bytes, if there is none. */
 enum { ROOMS_PER_LIMIT = 100, ROOMS_UNLIMITED = FLI_RARE_PATHS ? 1 << 20 : 64 << 20 };
 
-/* So much of that is for the base of so many threads. */
-enum { BASE_PART = 8, SURE_THREADS = 200 };
+/* This part of that is for the base of 200 threads. */
+enum { BASE_PART = 8 };
 
 /* A magazine gets this part of what is left. */
 enum { ROOMS_PER_REST = 8 };
@@ -16,18 +16,10 @@ enum { ROOMS_PER_REST = 8 };
 /* Parts of a magazine, of which what a thread submits is counted. */
 enum { WHOLE = 256 };
 
-void fli_unsubmitted_init(struct fli_rooms *rooms, size_t limit_bytes)
+void fli_unsubmitted_init(struct fli_quota *rooms, size_t limit_bytes)
 {
-    rooms->most = limit_bytes != SIZE_MAX ? limit_bytes / ROOMS_PER_LIMIT : (size_t)ROOMS_UNLIMITED;
-    rooms->base = rooms->most / BASE_PART / SURE_THREADS;
-    rooms->beyond_most = rooms->most - rooms->most / BASE_PART;
-    fli_store_own(&rooms->share, rooms->most);
-    fli_store_own(&rooms->beyond, (size_t)0);
-}
-
-void fli_unsubmitted_share(struct fli_rooms *rooms, size_t threads)
-{
-    fli_store_own(&rooms->share, rooms->most / fli_max(threads, 1));
+    size_t most = limit_bytes != SIZE_MAX ? limit_bytes / ROOMS_PER_LIMIT : (size_t)ROOMS_UNLIMITED;
+    fli_quota_init(rooms, most, most / BASE_PART);
 }
 
 /* ---- A thread's magazines. */
@@ -56,17 +48,11 @@ size_t fli_unsubmitted_blocks(void ***place, unsigned class_index, const struct 
 
 /* ---- Room. */
 
-/* What is counted beyond the base of a thread whose magazines have so much room. */
-static size_t beyond_base(const struct fli_rooms *rooms, size_t room_bytes)
-{
-    return fli_minus(room_bytes, rooms->base);
-}
-
 /* Counts what the thread's magazines have room for beyond the base, unless what is counted is that, or no more than the
  * base too much. Returns whether all threads together have no more than they may. */
-static bool note_owner(struct fli_rooms *rooms, struct fli_owner *owner)
+static bool note_owner(struct fli_quota *rooms, struct fli_owner *owner)
 {
-    size_t beyond = beyond_base(rooms, owner->unsubmitted), noted = owner->noted;
+    size_t beyond = fli_quota_beyond(rooms, owner->unsubmitted), noted = owner->noted;
     if (FLI_MODEL || (beyond <= noted && beyond + rooms->base >= noted && owner->unsubmitted > 0) || beyond == noted)
         return true;
     owner->noted = (uint32_t)beyond;
@@ -74,14 +60,10 @@ static bool note_owner(struct fli_rooms *rooms, struct fli_owner *owner)
 }
 
 /* For how many blocks there is room now, 0 if less than a block is left. */
-static unsigned room_for(const struct fli_rooms *rooms, const struct fli_owner *owner, unsigned class_index,
+static unsigned room_for(const struct fli_quota *rooms, const struct fli_owner *owner, unsigned class_index,
                          unsigned most)
 {
-    size_t bytes = fli_class_bytes(class_index), have = owner->unsubmitted;
-    size_t share = fli_load_hint(&rooms->share), base = fli_min(rooms->base, share);
-    size_t freed = fli_minus(owner->noted, beyond_base(rooms, have));
-    size_t unlent = fli_minus(rooms->beyond_most + freed, fli_load_hint(&rooms->beyond));
-    size_t left = fli_minus(base, have) + fli_min(fli_minus(share, fli_max(have, base)), unlent);
+    size_t bytes = fli_class_bytes(class_index), left = fli_quota_left(rooms, owner->unsubmitted, owner->noted);
     if (FLI_LIKELY(left / ROOMS_PER_REST >= most * bytes))
         return most;
     return (unsigned)fli_max(left / ROOMS_PER_REST / bytes, left >= bytes);
@@ -103,15 +85,12 @@ static bool submit_owner(struct fli_deferred *deferred, void ***place, unsigned 
     return fli_deferred_submit(deferred, magazine, class_index, &owner->counters);
 }
 
-bool fli_unsubmitted_submit_classes_owner(struct fli_deferred *deferred, void ***places, uint64_t classes[2],
-                                          struct fli_owner *owner)
+bool fli_unsubmitted_submit_classes_owner(struct fli_deferred *deferred, void ***places,
+                                          struct fli_class_set *classes, struct fli_owner *owner)
 {
     bool raised = false;
-    for (unsigned word = 0; word < 2; word++)
-        for (; classes[word] != 0; classes[word] &= classes[word] - 1) {
-            unsigned c = 64 * word + (unsigned)__builtin_ctzll(classes[word]);
-            raised |= submit_owner(deferred, &places[c], c, owner);
-        }
+    for (unsigned c = fli_class_set_take(classes); c != 0; c = fli_class_set_take(classes))
+        raised |= submit_owner(deferred, &places[c], c, owner);
     note_owner(&deferred->rooms, owner);
     return raised;
 }
@@ -129,7 +108,7 @@ FLI_COLD static bool submit_all(struct fli_deferred *deferred, void ***places, s
 static unsigned obtain_room(struct fli_deferred *deferred, void ***places, unsigned class_index,
                             struct fli_owner *owner, bool *raised)
 {
-    struct fli_rooms *rooms = &deferred->rooms;
+    struct fli_quota *rooms = &deferred->rooms;
     size_t bytes = fli_class_bytes(class_index);
     unsigned most = deferred->backing->magazine_blocks[class_index];
     unsigned room = room_for(rooms, owner, class_index, most);
@@ -164,8 +143,8 @@ static bool begin_owner(struct fli_deferred *deferred, void ***places, unsigned 
 
 /* ---- Deferring and submitting. */
 
-/* Takes the next step on behalf of a thread, if what it has submitted since the last makes up a whole magazine or many small
- * ones have been submitted, unless it leaves that to others. */
+/* Takes the next step, unless the thread leaves that to others. It is due when what the thread has submitted since the last
+ * one makes up a whole magazine, or when many small ones have been submitted. */
 static void advance_owner(struct fli_deferred *deferred, struct fli_owner *owner)
 {
     if (owner->submitted_parts < WHOLE && !fli_deferred_may_gather(deferred))
@@ -212,7 +191,7 @@ int fli_unsubmitted_check(const struct fli_deferred *deferred, void ***places, c
         if (magazine != NULL)
             room += fli_magazine_room(magazine, deferred->backing->magazine_blocks[c]) * fli_class_bytes(c);
     }
-    size_t beyond = beyond_base(&deferred->rooms, room);
+    size_t beyond = fli_quota_beyond(&deferred->rooms, room);
     if (room == owner->unsubmitted && beyond <= owner->noted)
         return 0;
     return fli_complain(

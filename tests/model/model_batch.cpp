@@ -213,8 +213,9 @@ struct batch_model : rl::test_suite<scenario, THREADS + readers> {
     {
         here.found[self].store(false, rl::mo_relaxed, $);
         fli_unsubmitted_put_owner(&here.deferred, here.places[self], CLASS, here.block(self), &here.owners[self]);
-        uint64_t classes[2] = {(uint64_t)1 << CLASS, 0};
-        fli_unsubmitted_submit_classes_owner(&here.deferred, here.places[self], classes, &here.owners[self]);
+        struct fli_class_set classes = {};
+        fli_class_set_add(&classes, CLASS);
+        fli_unsubmitted_submit_classes_owner(&here.deferred, here.places[self], &classes, &here.owners[self]);
     }
 
     void read_block(unsigned number)

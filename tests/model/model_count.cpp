@@ -84,7 +84,7 @@ struct count_world {
     fli_handing handing(fl_thread *thread)
     {
         fli_slot *mine = thread == &threads[1] ? &slots[OTHER] : nullptr;
-        return fli_handing{reinterpret_cast<fli_thread *>(thread), slots, mine, merging(), false, false};
+        return fli_handing{reinterpret_cast<fli_thread *>(thread), slots, mine, merging(), false};
     }
 
     void end_handing(const fli_handing &handing)

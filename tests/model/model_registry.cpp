@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A model check of the registry against OS threads that exit: src/heap/registry.c, os_thread.c, thread.c, the destroying
- * of heap.c, the look at stalled readers of stall.c, and src/grace/reader.c, compiled over model_atomic.h, run by Relacy
- * (model_check.h).
+ * A model check of the registry against OS threads that exit: src/heap/registry.c, os_thread.c, thread.c, submit.c, the
+ * destroying of heap.c, the look at stalled readers of stall.c, and src/grace/reader.c, compiled over model_atomic.h, run
+ * by Relacy (model_check.h).
  *
  * An OS thread that exits runs the destructors of its values in rounds, as POSIX says, and is gone afterwards. Its
  * handle has a block, which goes home when the handle is flushed. Meanwhile another thread does what concerns the handle
@@ -570,9 +570,9 @@ void fli_stray_tell_each(fli_slabs *, const void *, const char *)
     RL_ASSERT(!"a stray");
 }
 
-bool fli_unsubmitted_submit_classes_owner(fli_deferred *, void ***, uint64_t classes[2], fli_owner *)
+bool fli_unsubmitted_submit_classes_owner(fli_deferred *, void ***, fli_class_set *classes, fli_owner *)
 {
-    RL_ASSERT(classes[0] == 0 && classes[1] == 0);
+    RL_ASSERT(fli_class_set_is_empty(classes));
     return false;
 }
 

@@ -274,7 +274,7 @@ static void full_caches_of_idle_threads_are_bounded_at_every_moment(void **state
     struct bed bed = bed_with(&(struct fl_options){.retain_bytes = 1});
     struct fli_allowance *allowance = &bed.heap->backing.allowance;
     struct fl_thread *idle[IDLE_MOST];
-    unsigned few = (unsigned)(allowance->most / allowance->full), count = 3 * few + 6;
+    unsigned few = (unsigned)(allowance->quota.most / allowance->full), count = 3 * few + 6;
     assert_in_range(count, 1, IDLE_MOST);
     size_t one = 0;
     for (unsigned i = 0; i < count; i++) {
@@ -282,10 +282,10 @@ static void full_caches_of_idle_threads_are_bounded_at_every_moment(void **state
         assert_non_null(idle[i] = fl_thread_attach(bed.heap));
         fill_caches(idle[i]);
         one = i == 0 ? stats_of(bed.heap).cached_bytes : one;
-        assert_in_range(stats_of(bed.heap).cached_bytes, 1, 2 * allowance->most);
+        assert_in_range(stats_of(bed.heap).cached_bytes, 1, 2 * allowance->quota.most);
     }
     assert_true(one > allowance->full / 2); /* with few threads, each fills its caches */
-    assert_true(count * one > 2 * allowance->most);
+    assert_true(count * one > 2 * allowance->quota.most);
     for (unsigned i = 0; i < count; i++) {
         fill_caches(idle[i]); /* where memory has become scarce since */
         assert_int_equal(fl_thread_detach(idle[i]), 0);
@@ -300,19 +300,19 @@ static void what_is_counted_beyond_the_base_is_given_back(void **state)
     struct bed bed = bed_with(NULL);
     struct fli_allowance *allowance = &bed.heap->backing.allowance;
     struct fl_thread *others[IDLE_MOST];
-    unsigned count = (unsigned)(allowance->most / allowance->full);
+    unsigned count = (unsigned)(allowance->quota.most / allowance->full);
     for (unsigned i = 0; i < count; i++)
         assert_non_null(others[i] = fl_thread_attach(bed.heap));
     for (unsigned i = 0; i < count; i++) {
         fill_caches(others[i]);
-        assert_in_range(fli_load_relaxed(&allowance->beyond), 1, allowance->most / 2 + allowance->full);
+        assert_in_range(fli_load_relaxed(&allowance->quota.beyond), 1, allowance->quota.most / 2 + allowance->full);
     }
     for (unsigned i = 0; i < count; i++) {
-        size_t before = fli_load_relaxed(&allowance->beyond);
+        size_t before = fli_load_relaxed(&allowance->quota.beyond);
         assert_int_equal(fl_thread_detach(others[i]), 0);
-        assert_true(fli_load_relaxed(&allowance->beyond) < before);
+        assert_true(fli_load_relaxed(&allowance->quota.beyond) < before);
     }
-    assert_int_equal(fli_load_relaxed(&allowance->beyond), 0);
+    assert_int_equal(fli_load_relaxed(&allowance->quota.beyond), 0);
     end_bed(&bed);
 }
 

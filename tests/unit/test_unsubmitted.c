@@ -32,7 +32,7 @@ static void check_idle(size_t limit, unsigned count)
 {
     struct played_host host = {0};
     struct bed bed = bed_of_host(&host, &(struct fl_options){.limit_bytes = limit, .retain_bytes = 1});
-    struct fli_rooms *rooms = &bed.heap->deferred.rooms;
+    struct fli_quota *rooms = &bed.heap->deferred.rooms;
     struct fl_thread *idle[IDLE_MOST];
     for (unsigned i = 0; i < count; i++) {
         assert_non_null(idle[i] = fl_thread_attach(bed.heap));
@@ -143,7 +143,7 @@ static void classes_that_a_thread_no_longer_defers_give_up_their_room(void **sta
     struct bed bed = bed_of_host(
         &host, &(struct fl_options){.limit_bytes = LOW_LIMIT, .magazine_blocks = FLI_MAGAZINE_SLOTS});
     const struct fli_owner *owner = &fli_thread_of(bed.thread)->owner;
-    fli_unsubmitted_share(&bed.heap->deferred.rooms, 64);
+    fli_quota_share(&bed.heap->deferred.rooms, 64);
     for (unsigned c = FIRST; c <= LAST; c++)
         defer_some(bed.thread, fli_class_bytes(c), 1);
     size_t others = unsubmitted_bytes(bed.heap), room = owner->unsubmitted, deferred = 0;
@@ -164,7 +164,7 @@ static void blocks_of_magazines_with_little_room_come_back_whole(void **state)
     enum { SIZE = 16, MANY = 3000 };
     struct played_host host = {0};
     struct bed bed = bed_of_host(&host, &(struct fl_options){.limit_bytes = LOW_LIMIT});
-    fli_unsubmitted_share(&bed.heap->deferred.rooms, 2000);
+    fli_quota_share(&bed.heap->deferred.rooms, 2000);
     void **blocks = calloc(MANY, sizeof *blocks), **again = calloc(MANY, sizeof *again);
     assert_true(blocks != NULL && again != NULL);
     assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, blocks), 0);
@@ -194,7 +194,7 @@ static void few_magazines_wait_though_each_was_submitted_with_few_blocks(void **
     void **blocks = calloc(MANY, sizeof *blocks), *again;
     assert_non_null(blocks);
     assert_int_equal(fl_alloc_many(bed.thread, SIZE, MANY, blocks), 0);
-    fli_unsubmitted_share(&bed.heap->deferred.rooms, 2000);
+    fli_quota_share(&bed.heap->deferred.rooms, 2000);
     defer_many(bed.thread, SIZE, MANY, blocks);
     assert_in_range(stats_of(bed.heap).magazines, MANY / capacity, 4 * (MANY / capacity) + SOME_MAGAZINES);
     assert_int_equal(class_stats_of(bed.heap, SIZE).deferred, MANY);
@@ -212,7 +212,7 @@ static void count_anew_in_child(void *argument)
 {
     struct bed *bed = argument;
     EXPECT(fli_load_relaxed(&bed->heap->deferred.rooms.beyond) == 0);
-    EXPECT(fli_load_relaxed(&bed->heap->backing.allowance.beyond) == 0);
+    EXPECT(fli_load_relaxed(&bed->heap->backing.allowance.quota.beyond) == 0);
     EXPECT_SOUND(bed->heap);
 }
 
@@ -223,10 +223,10 @@ static void what_a_thread_has_counted_and_not_noted_is_counted_anew_in_a_child(v
     struct played_host host = {0};
     struct bed bed = bed_of_host(&host, &(struct fl_options){.limit_bytes = LOW_LIMIT});
     fli_sub_relaxed(&bed.heap->deferred.rooms.beyond, 1);
-    fli_sub_relaxed(&bed.heap->backing.allowance.beyond, 1);
+    fli_sub_relaxed(&bed.heap->backing.allowance.quota.beyond, 1);
     assert_child_succeeds(count_anew_in_child, &bed);
     fli_add_relaxed(&bed.heap->deferred.rooms.beyond, 1);
-    fli_add_relaxed(&bed.heap->backing.allowance.beyond, 1);
+    fli_add_relaxed(&bed.heap->backing.allowance.quota.beyond, 1);
     end_bed(&bed);
 }
 
@@ -238,7 +238,7 @@ static void a_real_time_thread_submits_whole_magazines(void **state)
     struct bed bed = bed_of_host(&host, &(struct fl_options){.limit_bytes = LOW_LIMIT});
     unsigned capacity = class_stats_of(bed.heap, SIZE).magazine_blocks;
     assert_int_equal(fl_thread_set_realtime(bed.thread, true), 0);
-    fli_unsubmitted_share(&bed.heap->deferred.rooms, 2000);
+    fli_quota_share(&bed.heap->deferred.rooms, 2000);
     defer_some(bed.thread, SIZE, capacity);
     assert_int_equal(submitted_bytes(bed.heap), 0);
     defer_some(bed.thread, SIZE, 1);
@@ -268,7 +268,7 @@ static void a_child_counts_the_room_of_its_own_threads(void **state)
         skip(); /* the tools do not follow forks of processes with several threads */
     struct played_host host = {0};
     struct bed bed = bed_of_host(&host, NULL);
-    struct fli_rooms *rooms = &bed.heap->deferred.rooms;
+    struct fli_quota *rooms = &bed.heap->deferred.rooms;
     struct lingerer other = {.heap = bed.heap};
     sem_init(&other.inside, 0, 0);
     sem_init(&other.leave, 0, 0);
@@ -303,7 +303,7 @@ static void a_wrong_count_of_the_room_is_found(void **state)
     struct played_host host = {0};
     struct bed bed = bed_of_host(&host, NULL);
     struct fli_owner *owner = &fli_thread_of(bed.thread)->owner;
-    struct fli_rooms *rooms = &bed.heap->deferred.rooms;
+    struct fli_quota *rooms = &bed.heap->deferred.rooms;
     defer_some(bed.thread, 48, 1);
     owner->unsubmitted++;
     assert_found(bed.heap, "a thread has room for");
