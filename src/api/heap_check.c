@@ -146,92 +146,11 @@ static int walk_slab(struct walk *walk, unsigned class_index, uint32_t slab, siz
     return failed;
 }
 
-/* Verifies that a slab is in the place at its home that fits its free blocks. */
-static int check_place(struct walk *walk, const struct fli_home *home, unsigned class_index, uint32_t slab)
-{
-    const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
-    const struct fli_home_class *class = &home->classes[class_index];
-    unsigned quarter = record->free == 0 ? FLI_HOME_FULL : record->free * FLI_HOME_QUARTERS / record->blocks;
-    bool right = class->current == slab ? record->list == FLI_HOME_CURRENT : record->list == quarter;
-    if (record->class_index == class_index && right)
-        return 0;
-    return fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                        "slab %u of class %u with %u of %u blocks free is in place %u of its home", slab,
-                        record->class_index, record->free, record->blocks, record->list);
-}
-
-/* What the slabs of a class say in their records, and what the homes say of them. */
+/* What the slabs of a class say in their records. */
 struct places {
-    size_t live;               /* blocks that are known to be live */
-    uint32_t on_lists, listed; /* slabs on lists of their homes */
+    size_t live;       /* blocks that are known to be live */
+    uint32_t on_lists; /* slabs on lists of their homes */
 };
-
-/* Verifies that a slab is at home where the home has it. Adds its free blocks to `*free_blocks`. */
-static int check_named(struct walk *walk, const struct fli_home *home, unsigned class_index, uint32_t slab,
-                       unsigned list, uint32_t *free_blocks)
-{
-    const struct fli_slab *record = slab <= walk->slabs->committed ? fli_slab_at(walk->slabs, slab) : NULL;
-    if (record == NULL || record->class_index != class_index || record->list != list ||
-        fli_load_relaxed(&record->home) != home)
-        return fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                            "place %u of class %u of a home names slab %u, which is not there", list, class_index,
-                            slab);
-    *free_blocks += record->free;
-    return 0;
-}
-
-/* Walks the slabs on one list of a home. */
-static int walk_home_list(struct walk *walk, const struct fli_home *home, unsigned class_index, unsigned list,
-                          struct places *places, uint32_t *free_blocks)
-{
-    uint32_t before = 0, slab = home->classes[class_index].lists[list];
-    for (; slab != 0; places->listed++) {
-        int failed = check_named(walk, home, class_index, slab, list, free_blocks);
-        if (failed != 0)
-            return failed;
-        const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
-        if (record->previous != before)
-            return fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                                "slab %u of class %u on a list of its home does not follow slab %u", slab,
-                                class_index, before);
-        walk->free_slabs += list == FLI_HOME_FREE;
-        before = slab;
-        slab = record->next;
-    }
-    return 0;
-}
-
-/* Walks what a home has of the class. The free blocks that it counts are those of its slabs: full ones have none. */
-static int walk_home(struct walk *walk, const struct fli_home *home, unsigned class_index, struct places *places)
-{
-    const struct fli_home_class *class = &home->classes[class_index];
-    uint32_t free_blocks = 0, counted = fli_load_relaxed(&class->free);
-    int failed = 0;
-    if (class->current != 0)
-        failed = check_named(walk, home, class_index, class->current, FLI_HOME_CURRENT, &free_blocks);
-    for (unsigned list = 0; list < FLI_HOME_LISTS && failed == 0; list++)
-        failed = walk_home_list(walk, home, class_index, list, places, &free_blocks);
-    if (failed == 0 && counted != free_blocks)
-        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                              "a home has %u free blocks of class %u, but counts %u", free_blocks, class_index,
-                              counted);
-    return failed;
-}
-
-/* Walks all homes. None lists a slab twice, because each slab says which one is before it. So if there are as many on
- * lists as say so, these are the same. */
-static int walk_homes(struct walk *walk, unsigned class_index, struct places *places)
-{
-    int failed = 0;
-    const struct fli_home *home = fli_homes_first(&walk->heap->backing.homes);
-    for (; home != NULL && failed == 0; home = home->next)
-        failed = walk_home(walk, home, class_index, places);
-    if (failed == 0 && places->listed != places->on_lists)
-        failed = fli_complain(-EUCLEAN, walk->error, walk->error_size,
-                              "%u slabs of class %u are on the lists of homes, but %u say so", places->listed,
-                              class_index, places->on_lists);
-    return failed;
-}
 
 /* Walks all slabs of the class that are at home, by their records. */
 static int walk_slabs(struct walk *walk, unsigned class_index, struct places *places)
@@ -239,12 +158,12 @@ static int walk_slabs(struct walk *walk, unsigned class_index, struct places *pl
     int failed = 0;
     for (uint32_t slab = 1; slab <= walk->slabs->committed && failed == 0; slab++) {
         const struct fli_slab *record = fli_slab_at(walk->slabs, slab);
-        const struct fli_home *home = fli_load_relaxed(&record->home);
-        if (fli_load_relaxed(fli_slab_class_at(walk->slabs, slab)) != class_index || home == NULL)
+        if (fli_load_relaxed(fli_slab_class_at(walk->slabs, slab)) != class_index ||
+            fli_load_relaxed(&record->home) == NULL)
             continue;
         walk->used++;
         places->on_lists += record->list < FLI_HOME_LISTS;
-        failed = check_place(walk, home, class_index, slab);
+        failed = fli_homes_check_place(walk->slabs, class_index, slab, walk->error, walk->error_size);
         if (failed == 0)
             failed = walk_slab(walk, class_index, slab, &places->live);
     }
@@ -331,7 +250,8 @@ static int walk_class(struct walk *walk, unsigned class_index)
     struct places places = {0};
     int failed = walk_slabs(walk, class_index, &places);
     if (failed == 0)
-        failed = walk_homes(walk, class_index, &places);
+        failed = fli_homes_check_lists(&walk->heap->backing.homes, class_index, places.on_lists, &walk->free_slabs,
+                                       walk->error, walk->error_size);
     return failed == 0 ? check_equation(walk, class_index, places.live) : failed;
 }
 

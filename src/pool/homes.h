@@ -87,4 +87,15 @@ unsigned fli_homes_return(struct fli_homes *homes, unsigned class_index, void **
 struct fli_home *fli_homes_other(struct fli_homes *homes, const struct fli_home *own, unsigned class_index,
                                  void *const *blocks, unsigned count);
 
+/* ---- For fl_heap_check: 0, or -EUCLEAN with a text in `error`. No other thread uses the heap meanwhile. */
+
+/* Verifies that a slab at home says that it is in the place there that fits its free blocks. */
+int fli_homes_check_place(const struct fli_slabs *slabs, unsigned class_index, uint32_t slab, char *error,
+                          size_t error_size);
+
+/* Verifies that the slabs of a class that say that they are on lists, of which there are `on_lists`, are there. Adds those
+ * that are all free to `*free_slabs`. */
+int fli_homes_check_lists(struct fli_homes *homes, unsigned class_index, uint32_t on_lists, size_t *free_slabs,
+                          char *error, size_t error_size);
+
 #endif
