@@ -22,7 +22,7 @@
  *     may lock                      the same when they begin a slab or a magazine, free a block for which no magazine
  *                                   can be had, trim a slice of what is free, begin a grace period, name a reader that
  *                                   has stalled, touch a block above FL_BLOCK_MAX, or run on an unattached or exited
- *                                   thread; create, destroy, attach, detach, flush, offline, online, trim,
+ *                                   thread; create, destroy, attach, detach, flush, offline, online, reserve, trim,
  *                                   statistics, begin and end of a walk, a trace or a profile, a sample of a profile, fork
  *                                   A free of a real-time thread (fl_thread_set_realtime) does not.
  *     may wait for a grace period   fl_heap_barrier, fl_heap_trim, fl_heap_destroy; a fork, where there is a bp heap;
@@ -270,8 +270,8 @@ struct fl_options {
      * creation fails if the OS refuses it, and the heap never has more.
      *
      * By default a heap reserves 128 MiB at first. It reserves less where the OS refuses that, down to 4 MiB. It takes at
-     * most a 32nd of what the process may have (RLIMIT_AS). Where the process has 16 heaps already, it reserves
-     * 128 KiB, so that neighbours share what the kernel keeps of them, then up to 2 MiB in two steps, and 128 MiB when
+     * most a 32nd of what the process may have (RLIMIT_AS). Where the process has 16 heaps already, it reserves 128 KiB, so
+     * that neighbours share what the kernel keeps of them. Then it reserves up to 2 MiB in two steps, and 128 MiB when
      * these are used up. When its slabs are used up, it reserves as much again as it has, but at most an eighth of that
      * limit, until it has 64 GiB. Untyped frees (fl_free) of blocks outside the largest range take a little longer. */
     size_t reserve_bytes;
@@ -637,6 +637,7 @@ FL_API void fl_census_free(struct fl_census *census);
 
 /* ---- Traces: every allocation and deallocation, as it happens. */
 
+/* What an event tells of. */
 enum fl_trace_kind {
     FL_TRACE_ALLOC = 1, /* a block has been allocated */
     FL_TRACE_FREE       /* a block is about to be freed, or deferred */
@@ -645,7 +646,7 @@ enum fl_trace_kind {
 /* What happened. */
 struct fl_trace_event {
     enum fl_trace_kind kind;
-    void *block;
+    void *block;      /* its address */
     size_t size;      /* in bytes, as the call says; usable ones where a free says none, as with FL_TYPE_VARIABLE */
     const char *type; /* the name of the type, or NULL */
 };
@@ -656,9 +657,10 @@ struct fl_trace_event {
  * allocated stays live, and the one to be freed is not freed. */
 typedef void (*fl_trace_callback)(struct fl_heap *heap, const struct fl_trace_event *event, void *context);
 
+/* A trace, as fl_trace_start takes it. */
 struct fl_trace {
-    fl_trace_callback callback;
-    void *context; /* passed to the callback */
+    fl_trace_callback callback; /* is told of every event; not NULL */
+    void *context;              /* passed to the callback */
 };
 
 /* Starts a trace. From its return on, each allocation and deallocation on the heap is told, by whatever call; earlier
@@ -685,9 +687,9 @@ FL_API int fl_trace_start(struct fl_heap *heap, const struct fl_trace *trace, un
 FL_API void fl_trace_stop(struct fl_heap *heap);
 
 /* ---- Profile: which code allocates, and what of it is still live. Of all bytes that are allocated, one in
- * options.mean_bytes is taken as a sample, each with the same probability (a Poisson process). The block that the byte
- * lies in is counted under the call stack of its allocation and the name of its type, and is watched until it is freed.
- * What counts are bytes as the calls say them; a block of size 0 counts as one of a byte. */
+ * options.mean_bytes is taken as a sample, each with the same probability (a Poisson process). The block that the byte lies
+ * in is counted under the call stack of its allocation and the name of its type. It is watched until it is freed. What
+ * counts are bytes as the calls say them; a block of size 0 counts as one of a byte. */
 
 /* The most frames of a call stack. */
 #define FL_PROFILE_FRAMES_MAX 128
@@ -798,11 +800,11 @@ FL_API int fl_thread_detach(struct fl_thread *thread);
  * wait for their grace period. Called by the handle's thread. May lock. */
 FL_API void fl_thread_flush(struct fl_thread *thread);
 
-/* Sets free blocks aside: at least `count` allocations of the thread from the type's size class, those since the call less
- * those freed, then succeed, whatever the OS, the limit or other threads do, and take no lock. Blocks of other sizes in the
- * class come out of the same. They lie in the thread's own magazines, which no trim takes, also while the handle is
- * offline. What the thread frees in the class stays with it, too, so the reservation grows rather than shrinks. It ends with
- * fl_thread_flush, fl_thread_detach and fl_heap_flush_stopped.
+/* Sets free blocks aside: at least `count` allocations of the thread from the type's size class then succeed, those since
+ * the call less those freed. They do so whatever the OS, the limit or other threads do, and take no lock. Blocks of other
+ * sizes in the class come out of the same. They lie in the thread's own magazines, which no trim takes, also while the
+ * handle is offline. What the thread frees in the class stays with it, too, so the reservation grows rather than shrinks.
+ * It ends with fl_thread_flush, fl_thread_detach and fl_heap_flush_stopped.
  *
  * Returns 0. Otherwise it has set nothing more aside, and returns -ENOMEM; -ENOTSUP for a type above FL_BLOCK_MAX or one
  * that is not ready; or -EINVAL after misuse: an exited thread, or a header that is not the heap's. Called by the handle's
@@ -810,16 +812,17 @@ FL_API void fl_thread_flush(struct fl_thread *thread);
 FL_API int fl_thread_reserve(struct fl_thread *thread, const struct fl_type *type, size_t count);
 
 /* Makes the handle's thread a real-time thread, or an ordinary one again. No free or allocation of a real-time thread
- * trims, returns memory to the OS, takes steps with deferred blocks, ends dead objects that others have left, or sends more
- * than 32 blocks home. A free of it calls the OS, or waits for a lock, only if no empty magazine can be had at once and
- * every home of the last 32 blocks is busy at that moment; a free of a block above FL_BLOCK_MAX only if all eight lists of
- * such memory are busy. It executes less than 20 000 instructions. So does an allocation of what fl_thread_reserve has set
- * aside, which cannot fail either. Any other allocation may begin a slab or ask the OS for memory, and fails at once where
- * ordinary ones look for free blocks elsewhere, but for on_pressure.
+ * trims, returns memory to the OS, or takes steps with deferred blocks. None ends dead objects that others have left, or
+ * sends more than 32 blocks home. A free of it calls the OS, or waits for a lock, only if two things come together: no
+ * empty magazine can be had at once, and every home of the last 32 blocks is busy at that moment. A free of a block above
+ * FL_BLOCK_MAX does so only if all eight lists of such memory are busy. A free executes less than 20 000 instructions. So
+ * does an allocation of what fl_thread_reserve has set aside, which cannot fail either. Any other allocation may begin a
+ * slab or ask the OS for memory. Where ordinary ones would look for free blocks elsewhere, it calls on_pressure or fails at
+ * once.
  *
- * What such a thread leaves undone is taken up by the allocations, frees, flushes and quiescent states of other threads,
- * by options.decay_thread, and by fl_heap_trim, fl_heap_barrier and fl_thread_flush of any thread. Where there are none
- * of these, what it has freed stays in the heap, for it to allocate again, and what it has deferred stays deferred.
+ * Other threads take up what such a thread leaves undone, in their allocations, frees, flushes and quiescent states. So do
+ * options.decay_thread, and fl_heap_trim, fl_heap_barrier and fl_thread_flush of any thread. Where there are none of these,
+ * what it has freed stays in the heap, for it to allocate again. What it has deferred stays deferred.
  *
  * The bounds are those of a free on its own: callbacks of the host, and the dead objects that they drop, come on top
  * (options.later puts them off). They do not hold for misuse, in checked builds, under a tool that watches memory, or while
@@ -893,12 +896,11 @@ FL_API void *fl_alloc_aligned(struct fl_thread *thread, size_t alignment, size_t
  * block is not NULL. Never fails, keeps errno. Called by the handle's thread. Progress as fl_free_sized. */
 FL_INLINE void fl_free_aligned(struct fl_thread *thread, void *block, size_t alignment, size_t size);
 
-/* Changes the size of a block of the thread's heap from `old_size` to `new_size` bytes. `old_size` is the size that
- * it was allocated with or given last; from now on `new_size` takes its place, for fl_free_sized too. The bytes that
- * both sizes have keep their contents; the rest is unspecified. Returns the block. If that has moved, the old
- * address is freed at once, as by fl_free_sized. A block does not move within a size class. Between two sizes above
- * FL_BLOCK_MAX, of which the smaller is above 1 MiB, its memory is moved without a copy, unless the heap keeps memory of
- * the other size.
+/* Changes the size of a block of the thread's heap from `old_size` to `new_size` bytes. `old_size` is the size that it was
+ * allocated with or given last; from now on `new_size` takes its place, for fl_free_sized too. The bytes that both sizes
+ * have keep their contents; the rest is unspecified. Returns the block. If that has moved, the old address is freed at
+ * once, as by fl_free_sized. A block does not move within a size class. Where both sizes are above 1 MiB, its memory is
+ * moved without a copy, unless the heap keeps memory of the new size.
  *
  *     NULL with old_size 0    allocates, as fl_alloc
  *     new_size 0              gives a block of size 0, as fl_alloc does, and does not free

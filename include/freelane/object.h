@@ -66,9 +66,10 @@ struct fl_object {
 extern FL_API const struct fl_header fl_object_header;
 
 /* Makes a type of objects ready, as fl_type_ready. Unless the type or its base has words, or another `header` than
- * fl_object_header, it gets FL_TYPE_HAS_WORDS: a dead object that waits needs no counts. Returns what fl_type_ready
- * does. Returns -EINVAL, too, with a message that names the type, for a size below the 16 bytes of the header, and for
- * words (its base's, too) or a finalized byte that overlap the header. Called once per type, by one thread. Wait-free. */
+ * fl_object_header, it gets FL_TYPE_HAS_WORDS: a dead object that waits needs no counts. Returns what fl_type_ready does.
+ * Returns -EINVAL, too, with a message that names the type, for a size below the 16 bytes of the header. It does so, too,
+ * for words (its base's, too) or a finalized byte that overlap the header. Called once per type, by one thread.
+ * Wait-free. */
 FL_API int fl_object_type_ready(struct fl_type *type, const struct fl_type *base, char *error, size_t error_size);
 
 /* ---- Constructed objects
@@ -186,9 +187,9 @@ FL_API void fl_revive(struct fl_thread *thread, struct fl_object *object);
 FL_API void fl_make_immortal(struct fl_object *object);
 
 /* Whether the handle need not count references to the object: it is immortal. fl_incref and fl_decref find that out
- * themselves. A host most of whose references are to immortal objects asks first, which takes half the instructions
- * and a third of the branches for these, and one branch more for others. Checked builds, and handles without a slot,
- * always say no. Called by the handle's thread. Wait-free. */
+ * themselves. A host most of whose references are to immortal objects asks first. That takes half the instructions and a
+ * third of the branches for these, and one branch more for others. Checked builds, and handles without a slot, always say
+ * no. Called by the handle's thread. Wait-free. */
 FL_INLINE bool fl_is_uncounted(const struct fl_thread *thread, struct fl_object *object);
 
 /* An initializer for the header of an immortal object in static memory, and one for its counts alone. */

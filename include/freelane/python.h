@@ -379,7 +379,8 @@ FL_PY_API size_t fl_py_run_later(void);
  *     RuntimeError  no type is ready yet, or the calling thread runs a subinterpreter */
 FL_PY_API void *fl_py_buffer_alloc(size_t size);
 
-/* Frees a buffer that no other thread can read, such as one of an object that dies; NULL is none. */
+/* Frees a buffer that no other thread can read, such as one of an object that dies; NULL is none. Never fails, runs no code
+ * of the host and does not detach. May lock, as free does. */
 FL_PY_API void fl_py_buffer_free(void *buffer);
 
 /* Frees a buffer at the next stop of the world; NULL is none. No reader finds it any more: another one, or NULL, has taken

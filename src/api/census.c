@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * A census: how many live blocks of each type there are, and their bytes. It is taken during a walk, while threads are
- * stopped that may be inside malloc or qsort. So its memory comes from the OS, and it sorts by itself.
+ * stopped that may be inside malloc or qsort. So its memory comes from the OS, and it has a sort of its own.
  *
  *     while it is taken    a hash table by name; a row with count 0 is unused
  *     then                 the first `used` rows, sorted

@@ -8,8 +8,9 @@
  *                                but for homes that are busy when it falls
  *     empty ones                 <= 1/4 of the share when racks were last looked at
  *
- * The share falls as threads attach. An idle thread's rack does not shrink by itself. So when the share has fallen
- * below 3/4 of what it was when racks were last looked at, what a rack has beyond 3/4 of the new share goes to the pool.
+ * The share falls as threads attach. The rack of an idle thread would stay as it is. So all racks are looked at again when
+ * the share has fallen below 3/4 of what it was at the last look. What a rack has beyond 3/4 of the new share goes to the
+ * pool.
  */
 #ifndef FLI_SHARE_H
 #define FLI_SHARE_H

@@ -68,10 +68,10 @@ static void make_dense(struct fli_slabs *slabs, uint32_t chunk)
     uint32_t cold = (uint32_t)__builtin_popcount(of->cold), skipped = (uint32_t)__builtin_popcount(of->skipped);
     uint32_t kept = (uint32_t)__builtin_popcount(of->kept);
     from->count -= cold;
+    to->count += cold;
     from->kept -= kept;
     to->kept += kept;
     from->skipped -= skipped;
-    to->count += cold;
     to->skipped += skipped;
     to->lowest = (uint32_t)fli_min(to->lowest, chunk);
     of->kind = FLI_DENSE;

@@ -23,8 +23,8 @@
  * that are not in use there are used next, and Linux takes about ten seconds to copy what has small pages by then. A
  * sparse chunk of which slabs have become cold after use stays one.
  *
- * Memory is committed in whole chunks. Otherwise the first touch of a chunk of which a part is not committed would get a
- * small page, and so would all that follow in it.
+ * Memory is committed in whole chunks. Otherwise the first touch of a chunk that is committed in part would get a small
+ * page. So would all that follow in it.
  *
  * A chunk that is partly cold has small pages, too: idle.h says why.
  *

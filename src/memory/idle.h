@@ -8,17 +8,17 @@
  *
  * A chunk is 2 MiB of slabs, the size of a huge page. huge.h says which chunks may lie in huge pages.
  *
- * A chunk has small pages while some of its slabs are cold and others are not. With a huge page, the OS could bring
- * back memory that was returned. When a whole chunk is cold that may lie in a huge page, the first use of a slab brings
- * memory for all, so all become warm at once. Cold slabs are taken lowest address first.
+ * A chunk has small pages while some of its slabs are cold and others are not. With a huge page, the OS could bring back
+ * memory that was returned. A whole chunk may be cold that may lie in a huge page. Then the first use of a slab brings
+ * memory for all, and all become warm at once. Cold slabs are taken lowest address first.
  *
- * Slabs of one home and class that follow each other in memory are used in that order (pool/home.h), and a processor
- * fetches ahead what a program walks through in equal steps. So a caller that takes a slab names the one that it wants, the
- * neighbour of its last, and how many it would like to have in a row. From slabs that were never in use the others of a
- * row are skipped: they are cold, and likely to be wanted next. A home that grows beside others thus gets rows instead of
- * every second slab. At most a sixteenth of all slabs and a mebibyte is skipped, and no more than a quarter: so much
- * address space may be wasted, and memory, where huge pages lie under it. Of each kind of chunk (huge.h) slabs are taken
- * and skipped as if there were no other. Where a chunk of another kind is to follow, the rest of a chunk is skipped.
+ * Slabs of one home and class that follow each other in memory are used in that order (pool/home.h). A processor fetches
+ * ahead what a program walks through in equal steps. So a caller that takes a slab names the one that it wants, which is
+ * the neighbour of its last. It also says how many it would like to have in a row. From slabs that were never in use the
+ * others of a row are skipped: they are cold, and likely to be wanted next. A home that grows beside others thus gets rows
+ * instead of every second slab. At most a sixteenth of all slabs and a mebibyte is skipped, and no more than a quarter: so
+ * much address space may be wasted, and memory, where huge pages lie under it. Of each kind of chunk (huge.h) slabs are
+ * taken and skipped as if there were no other. Where a chunk of another kind is to follow, the rest of a chunk is skipped.
  *
  * Where the OS counts memory that could be written (vm.overcommit_memory is 2), a chunk that is all cold is withdrawn: it
  * becomes address space, until a slab of it is used again. The OS may refuse either; a chunk that it does not restore

@@ -3,10 +3,10 @@
  * Handing an object over to its owner's queue: what a thread does that drops the last reference that is not the
  * owner's.
  *
- * The thread collects such objects in magazines of its own, one per owner ("outs"), and puts a magazine into the
- * owner's queue when it is full, when another owner needs its place, and at fl_merge. So an object costs a fraction of
- * what the queue's shared words do. Objects whose end the host may wait for are not collected: their magazine is put at
- * once. Where the owner is not there, the thread claims its slot and merges the object itself.
+ * The thread collects such objects in magazines of its own, one per owner ("outs"). It puts a magazine into the owner's
+ * queue when it is full, when another owner needs its place, and at fl_merge. So an object costs a fraction of what the
+ * queue's shared words do. Objects whose end the host may wait for are not collected: their magazine is put at once. Where
+ * the owner is not there, the thread claims its slot and merges the object itself.
  *
  * The thread gets a magazine with room before it drops the reference. So it has its reference still if no magazine can
  * be had. Then the object becomes immortal: nobody could find it any more.

@@ -4,10 +4,11 @@
  * full. The slow halves of allocation and freeing (api/) call this, each on the caches of its own thread.
  *
  *     refill       the loaded magazine is empty. In this order: swap with a previous one that has blocks; load one that
- *                  is kept at home (rack.h); take free blocks of slabs at home (home.h); load one from the pool; adopt
- *                  a slab, or begin one. A cache that has no magazine yet gets no more than some blocks of a slab: what
- *                  a thread of a short life does not use would only go home again. Next it gets what makes a full
- *                  magazine of these.
+ *                  is set aside (reserve.h); load one that is kept at home (rack.h); take free blocks of slabs at home
+ *                  (home.h); load one from the pool; send home what is quiet (quiet.h), and then take first blocks from
+ *                  the shared home, adopt a slab, or begin one. A cache that has no magazine yet gets no more than some
+ *                  blocks of a slab: what a thread of a short life does not use would only go home again. Next it gets
+ *                  what makes a full magazine of these.
  *     make room    the loaded magazine is full. In this order: swap with a previous one that has room; keep the full
  *                  previous one at home, or give it to the home its blocks come from, and load an empty one; send
  *                  its blocks home (deliver.h), and load it, empty now; give it to the pool. Large blocks go to the
@@ -45,7 +46,7 @@ bool fli_exchange_send_home_owner(void *block, unsigned class_index, struct fli_
                                   struct fli_owner *owner);
 
 /* How much a thread gives away before the heap looks at its bound: so many magazines, or so many bytes. Where a budget of
- * time is to be kept, the heap looks STEPS times as often, and each time takes a step of a trim instead of a slice
+ * time is to be kept, the heap looks STEPS times as often. Each time it takes a step of a trim instead of a slice
  * (heap/trim.h). */
 enum {
     FLI_EXCHANGE_NOTICE_MAGAZINES = FLI_RARE_PATHS ? 1 : 16,
