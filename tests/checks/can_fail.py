@@ -516,6 +516,14 @@ class Readme(Tree):
         self.fails(readme, "175 lines", self.examples(before="text\n" * 167))
         self.fails(readme, "no program within", self.examples(before="text\n" * 50))
 
+    def test_a_file_that_the_map_does_not_name_fails(self):
+        for file in ("base/a.c", "base/a.h", "base/b.h", "pool/c.c"):
+            self.write(f"src/{file}", "")
+        self.write("src/README.md", "`base/`\n\n| `a.[ch] b.h` | one |\n\n`pool/`, too\n\n| `d.h` | as in `c.c` |\n")
+        self.passes(readme, self.examples())
+        self.write("src/pool/a.c", "")
+        self.fails(readme, "does not name pool/a.c", self.examples())
+
     def test_a_readme_without_an_example_fails(self):
         self.fails(readme, "nothing was there", self.examples(quote="fl_alloc(thread, 48);\n"))
 

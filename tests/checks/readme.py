@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What READMEs quote is a file of tests/examples, whose programs compile without a warning, run, and exit with 0.
+src/README.md names each file of src/, in the table of its folder.
 
 The first line of an example is a comment that names it and says what it is:
 
@@ -22,6 +23,8 @@ from source import report
 
 BLOCK = re.compile(r"^( *)```[\w+]+[ \t]*\n(.*?)^\1```[ \t]*$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"(?:/\*|#) (example|extension): ([\w-]+\.\w+)")
+PART = re.compile(r"^`(\w+)/`", re.MULTILINE)
+FILES = re.compile(r"`([^`]*\.(?:c|h|\[ch\])[^`]*)`")
 FOLDERS = [".", "include", "src", "src/python", "tests", "bench"]
 LINES_MAX, PROGRAM_WITHIN = 160, 40
 SECONDS = 60
@@ -44,6 +47,22 @@ def check_quotes(root):
             elif file.read_text(encoding="utf-8") != block:
                 problems.append(f"{readme}: {name.group(2)} is not what tests/examples has")
     return problems, quotes
+
+
+def named(text):
+    """The files that the tables of src/README.md name."""
+    _, *parts = PART.split(text)
+    for folder, part in zip(parts[::2], parts[1::2]):
+        rows = [line for line in part.split("\n") if line.startswith("|")]
+        for name in " ".join(FILES.findall("\n".join(rows))).split():
+            stem = name.removesuffix(".[ch]")
+            yield from (f"{folder}/{file}" for file in ([name] if stem == name else [f"{stem}.c", f"{stem}.h"]))
+
+
+def check_map(source, readme):
+    names = set(named(readme.read_text(encoding="utf-8"))) if readme.exists() else set()
+    files = {str(file.relative_to(source)) for file in source.glob("*/*.[ch]")}
+    yield from (f"{readme} does not name {file}" for file in sorted(files - names))
 
 
 def check_page(readme):
@@ -96,7 +115,8 @@ def main(arguments):
     scratch.mkdir(parents=True, exist_ok=True)
     problems, examples = check_examples(root, scratch, compilers)
     wrong, quotes = check_quotes(root)
-    report([*problems, *wrong, *check_page(root / "README.md")], min(examples, quotes))
+    problems += [*wrong, *check_map(root / "src", root / "src/README.md"), *check_page(root / "README.md")]
+    report(problems, min(examples, quotes))
 
 
 if __name__ == "__main__":
