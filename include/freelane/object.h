@@ -259,7 +259,8 @@ struct fl_object_layout {
 FL_API int fl_heap_set_object_layout(struct fl_heap *heap, const struct fl_object_layout *layout, char *error,
                                      size_t error_size);
 
-/* fl_object_type_ready for types whose objects have the layout. Where the type follows the counts, and these lie at a
+/* fl_object_type_ready for types whose objects have the layout. Returns -EINVAL, too, for a layout that
+ * fl_heap_set_object_layout refuses. Where the type follows the counts, and these lie at a
  * multiple of 8, both serve as the words of a dead object (FL_TYPE_HAS_WORDS). If the type has a `header`, they do only if
  * its `link` is that of fl_object_header, at the offset of the counts. Otherwise the words may overlap neither. */
 FL_API int fl_object_layout_type_ready(struct fl_type *type, const struct fl_type *base,

@@ -180,10 +180,20 @@ __attribute__((noinline)) static struct fl_object *make(struct fl_thread *face,
     return object != NULL ? construct(face, object, type) : NULL;
 }
 
+/* Whether a type is ready; reports it if not. */
+static bool is_ready(const struct fl_type *type)
+{
+    if (FLI_LIKELY(type->ready))
+        return true;
+    fli_misuse("fl_object_alloc", NULL, type->name, "was given a type that is not ready");
+    errno = EINVAL;
+    return false;
+}
+
 /* Allocates an object of a type that is not a constructed one. */
 __attribute__((noinline)) static struct fl_object *alloc(struct fl_thread *face, const struct fl_type *type)
 {
-    if (!has_own_header(face, type))
+    if (!is_ready(type) || !has_own_header(face, type))
         return NULL;
     fl_merge(face);
     struct fl_object *object = (struct fl_object *)fl_type_alloc(face, type);

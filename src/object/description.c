@@ -49,20 +49,20 @@ static bool has_words(const struct fl_type *type)
     return type != NULL && (type->flags & FL_TYPE_HAS_WORDS) != 0;
 }
 
-/* The first byte that the type uses for something else though its counts or its type lie there, or the header's size.
- * Words at the counts serve as a link and the type. Those of the base serve unless the type has its own. */
-static uint32_t first_overlap(const struct fl_type *type, const struct fl_type *base,
-                              const struct fl_object_layout *layout)
+/* What the type uses for something else though its counts or its type lie there; NULL if nothing is. Stores where it
+ * begins. Words at the counts serve as a link and the type. Those of the base serve unless the type has its own. */
+static const char *find_overlap(const struct fl_type *type, const struct fl_type *base,
+                                const struct fl_object_layout *layout, uint32_t *at)
 {
-    enum { WORDS = 16 };
     const struct fl_type *has = has_words(type) ? type : base;
-    uint32_t words = has_words(has) ? has->words_offset : layout->bytes;
-    bool may_be_counts = words == layout->counts && may_link_counts(type, base, layout);
-    if (fli_layout_overlaps(layout, words, WORDS) && !may_be_counts)
-        return words;
-    if (type->finalized_mask != 0 && fli_layout_overlaps(layout, type->finalized_offset, 1))
-        return type->finalized_offset;
-    return layout->bytes;
+    if (has_words(has)) {
+        *at = has->words_offset;
+        bool may_be_counts = *at == layout->counts && may_link_counts(type, base, layout);
+        if (fli_layout_overlaps(layout, *at, FLI_WORDS_BYTES) && !may_be_counts)
+            return has == type ? "two words" : "base's two words";
+    }
+    *at = type->finalized_offset;
+    return type->finalized_mask != 0 && fli_layout_overlaps(layout, *at, 1) ? "finalized byte" : NULL;
 }
 
 static int make_ready(struct fl_type *type, const struct fl_type *base, const struct fl_object_layout *layout,
@@ -70,14 +70,15 @@ static int make_ready(struct fl_type *type, const struct fl_type *base, const st
 {
     const char *name = type->name != NULL ? type->name : "(no name)";
     size_t size = type->size == 0 && base != NULL ? base->size : type->size;
-    uint32_t overlap = first_overlap(type, base, layout);
+    uint32_t at;
+    const char *overlap = find_overlap(type, base, layout, &at);
     if (size < layout->bytes)
         return fli_complain(-EINVAL, error, error_size, "type '%s' has %zu bytes, less than the header of %u", name,
                             size, (unsigned)layout->bytes);
-    if (overlap < layout->bytes)
+    if (overlap != NULL)
         return fli_complain(-EINVAL, error, error_size,
-                            "type '%s' has its words or its finalized byte at %u, in the header of %u bytes", name,
-                            (unsigned)overlap, (unsigned)layout->bytes);
+                            "type '%s' has its %s at %u, in the header of %u bytes: the counts or the type lie there",
+                            name, overlap, (unsigned)at, (unsigned)layout->bytes);
     struct fl_type ready = *type;
     if (!has_words(type) && may_link_counts(type, base, layout)) {
         ready.flags |= FL_TYPE_HAS_WORDS;
@@ -93,13 +94,14 @@ static int make_ready(struct fl_type *type, const struct fl_type *base, const st
 int fl_object_layout_type_ready(struct fl_type *type, const struct fl_type *base,
                                 const struct fl_object_layout *layout, char *error, size_t error_size)
 {
-    int failed = fli_layout_check(layout, error, error_size);
+    const char *name = type->name != NULL ? type->name : "(no name)";
+    int failed = fli_layout_check(layout, name, error, error_size);
     if (failed != 0)
         return failed;
     if (base != NULL && fli_construct_inherits(base))
         return fli_complain(-EINVAL, error, error_size,
-                            "type '%s' has the constructed base '%s': fl_constructed_type_ready makes it ready",
-                            type->name != NULL ? type->name : "(no name)", base->name);
+                            "type '%s' has the constructed base '%s': fl_constructed_type_ready makes it ready", name,
+                            base->name);
     return make_ready(type, base, layout, error, error_size);
 }
 

@@ -6,29 +6,48 @@
 
 #include <errno.h>
 
-int fli_layout_check(const struct fl_object_layout *layout, char *error, size_t error_size)
+/* A layout that is verified, and where to complain. */
+struct layout_check {
+    const struct fl_object_layout *layout;
+    const char *type; /* whose it is; NULL: a heap's */
+    char *error;
+    size_t error_size;
+};
+
+static int refuse(const struct layout_check *check, const char *what, uint32_t at, const char *why)
 {
-    uint32_t counts = layout->counts, type = layout->type;
-    uint64_t counts_end = (uint64_t)counts + sizeof(struct fl_counts), type_end = (uint64_t)type + sizeof(void *);
-    if (counts % _Alignof(struct fl_counts) != 0 || type % sizeof(void *) != 0)
-        return fli_complain(-EINVAL, error, error_size,
-                            "a header has its counts at %u, or its type at %u, which is not aligned",
-                            (unsigned)counts, (unsigned)type);
-    if (fli_layout_overlaps_counts(layout, type, sizeof(void *)))
-        return fli_complain(-EINVAL, error, error_size,
-                            "a header has its counts at %u and its type at %u, where they overlap", (unsigned)counts,
-                            (unsigned)type);
-    if (counts_end > layout->bytes || type_end > layout->bytes)
-        return fli_complain(-EINVAL, error, error_size,
-                            "a header of %u bytes has its counts at %u, or its type at %u, beyond its end",
-                            (unsigned)layout->bytes, (unsigned)counts, (unsigned)type);
+    const char *type = check->type;
+    return fli_complain(-EINVAL, check->error, check->error_size, "%s%s%s header of %u bytes has its %s at %u, %s",
+                        type != NULL ? "type '" : "a", type != NULL ? type : "", type != NULL ? "': its" : "",
+                        (unsigned)check->layout->bytes, what, (unsigned)at, why);
+}
+
+/* Verifies one of the two. */
+static int check_word(const struct layout_check *check, const char *what, uint32_t at, uint32_t bytes,
+                      uint32_t alignment)
+{
+    if (at % alignment != 0)
+        return refuse(check, what, at, "which is not aligned");
+    if ((uint64_t)at + bytes > check->layout->bytes)
+        return refuse(check, what, at, "beyond its end");
     return 0;
+}
+
+int fli_layout_check(const struct fl_object_layout *layout, const char *type, char *error, size_t error_size)
+{
+    struct layout_check check = {layout, type, error, error_size};
+    int failed = check_word(&check, "counts", layout->counts, sizeof(struct fl_counts), _Alignof(struct fl_counts));
+    if (failed == 0)
+        failed = check_word(&check, "type", layout->type, sizeof(void *), sizeof(void *));
+    if (failed == 0 && fli_layout_overlaps_counts(layout, layout->type, sizeof(void *)))
+        failed = refuse(&check, "type", layout->type, "where it overlaps the counts");
+    return failed;
 }
 
 int fl_heap_set_object_layout(struct fl_heap *heap, const struct fl_object_layout *layout, char *error,
                               size_t error_size)
 {
-    int failed = fli_layout_check(layout, error, error_size);
+    int failed = fli_layout_check(layout, NULL, error, error_size);
     if (failed != 0)
         return failed;
     struct fli_slots *slots = fli_slots_obtain(heap);
@@ -40,5 +59,9 @@ int fl_heap_set_object_layout(struct fl_heap *heap, const struct fl_object_layou
     else
         failed = -EBUSY;
     fli_registry_unlock();
-    return failed == 0 ? 0 : fli_complain(failed, error, error_size, "the heap has had objects of another layout");
+    return failed == 0 ? 0
+                       : fli_complain(failed, error, error_size,
+                                      "heap %p has had objects already, or a handle has asked for its byte: their "
+                                      "layout cannot change",
+                                      (void *)heap);
 }

@@ -49,7 +49,7 @@ static inline bool fli_layout_is_row(const struct fl_object_layout *layout)
     return layout->type == layout->counts + sizeof(struct fl_counts) && layout->counts % sizeof(void *) == 0;
 }
 
-/* Verifies a layout. Returns 0, or -EINVAL with a message. */
-int fli_layout_check(const struct fl_object_layout *layout, char *error, size_t error_size);
+/* Verifies a layout: of the named type, or if that is NULL of a heap. Returns 0, or -EINVAL with a message. */
+int fli_layout_check(const struct fl_object_layout *layout, const char *type, char *error, size_t error_size);
 
 #endif

@@ -160,7 +160,7 @@ static void end_handing(struct fl_thread *face, struct fl_heap *heap, const stru
     if (handing->refused)
         fli_add_count(&fli_slots_of(heap)->refused, 1);
     if (handing->merging.wrong != NULL)
-        fli_slots_report(fli_slots_layout(heap), handing->merging.wrong, handing->merging.why);
+        fli_slots_report(heap, fli_slots_layout(heap), handing->merging.wrong, handing->merging.why);
     fli_slots_end_dead(face, heap);
 }
 
@@ -232,7 +232,7 @@ static bool go_on(struct fl_thread *face, struct fl_counts *counts, const struct
             drop = hand_over(face, counts, type);
     }
     if (FLI_UNLIKELY(drop >= FLI_DROP_HAND))
-        fli_slots_report(layout, counts, drop);
+        fli_slots_report(fl_thread_heap(face), layout, counts, drop);
     return drop == FLI_DROP_LAST;
 }
 

@@ -230,11 +230,18 @@ struct fli_magazine *fli_hand_obtain_empty(struct fli_thread *server)
     return fli_pile_obtain_empty(server);
 }
 
-void fli_slots_report(const struct fl_object_layout *layout, const struct fl_counts *counts, enum fli_drop why)
+void fli_slots_report(struct fl_heap *heap, const struct fl_object_layout *layout, const struct fl_counts *counts,
+                      enum fli_drop why)
 {
-    fli_misuse("fl_decref", fli_layout_object(layout, counts), fli_layout_type(layout, counts)->name,
-               why == FLI_DROP_IMMORTAL ? "is immortal, and more of its references were dropped than were taken"
-                                        : "has no reference: more were dropped than there were");
+    const void *object = fli_layout_object(layout, counts);
+    const char *type = fli_layout_type(layout, counts)->name;
+    if (why == FLI_DROP_IMMORTAL)
+        fli_misuse("fl_decref", object, type, "is immortal, and more of its references were dropped than were taken");
+    else if (heap != NULL && !fl_owns(heap, object))
+        fli_misuse("fl_decref", object, type, "has no reference in heap %p, of which it is not a block",
+                   (void *)heap);
+    else
+        fli_misuse("fl_decref", object, type, "has no reference: more were dropped than there were");
 }
 
 /* Takes the counts of a dead object off a magazine; NULL if it has none that callbacks wait for. PLAIN ones are freed at

@@ -80,7 +80,9 @@ struct fli_merging fli_slots_merging(struct fli_thread *thread, struct fli_slots
 /* Deallocates the dead objects that merges have found. `face` is the caller's handle. No lock may be held. */
 void fli_slots_end_dead(struct fl_thread *face, struct fl_heap *heap);
 
-/* Reports what a merge has found wrong, as misuse of fl_decref. No lock may be held. */
-void fli_slots_report(const struct fl_object_layout *layout, const struct fl_counts *counts, enum fli_drop why);
+/* Reports what a drop or a merge has found wrong, as misuse of fl_decref. The heap is NULL if there is none. No lock may be
+ * held. */
+void fli_slots_report(struct fl_heap *heap, const struct fl_object_layout *layout, const struct fl_counts *counts,
+                      enum fli_drop why);
 
 #endif

@@ -279,19 +279,27 @@ static void refuse(struct fl_heap *heap, struct fl_object_layout wrong, const ch
     struct fl_type type = {.name = "odd", .size = 64, .kind = FL_DEALLOC_PLAIN};
     assert_int_equal(fl_object_layout_type_ready(&type, NULL, &wrong, error, sizeof error), -EINVAL);
     assert_contains(error, what);
+    assert_contains(error, "'odd'");
     assert_false(type.ready);
 }
 
 static void a_layout_that_makes_no_sense_is_refused(void **state)
 {
     struct two *two = *state;
-    refuse(two->heap, (struct fl_object_layout){.bytes = 24, .counts = 4, .type = 8}, "where they overlap");
-    refuse(two->heap, (struct fl_object_layout){.bytes = 24, .counts = 12, .type = 8}, "where they overlap");
-    refuse(two->heap, (struct fl_object_layout){.bytes = 24, .counts = 2, .type = 16}, "not aligned");
-    refuse(two->heap, (struct fl_object_layout){.bytes = 24, .counts = 0, .type = 12}, "not aligned");
-    refuse(two->heap, (struct fl_object_layout){.bytes = 16, .counts = 0, .type = 16}, "beyond its end");
-    refuse(two->heap, (struct fl_object_layout){.bytes = 16, .counts = 12, .type = 0}, "beyond its end");
-    refuse(two->heap, (struct fl_object_layout){.bytes = 24, .counts = UINT32_MAX - 3, .type = 0}, "beyond its end");
+    refuse(two->heap, (struct fl_object_layout){.bytes = 24, .counts = 4, .type = 8},
+           "24 bytes has its type at 8, where it overlaps the counts");
+    refuse(two->heap, (struct fl_object_layout){.bytes = 24, .counts = 12, .type = 8},
+           "its type at 8, where it overlaps");
+    refuse(two->heap, (struct fl_object_layout){.bytes = 24, .counts = 2, .type = 16},
+           "its counts at 2, which is not aligned");
+    refuse(two->heap, (struct fl_object_layout){.bytes = 24, .counts = 0, .type = 12},
+           "its type at 12, which is not aligned");
+    refuse(two->heap, (struct fl_object_layout){.bytes = 16, .counts = 0, .type = 16},
+           "its type at 16, beyond its end");
+    refuse(two->heap, (struct fl_object_layout){.bytes = 16, .counts = 12, .type = 0},
+           "its counts at 12, beyond its end");
+    refuse(two->heap, (struct fl_object_layout){.bytes = 24, .counts = UINT32_MAX - 3, .type = 0},
+           "its counts at 4294967292, beyond its end");
     drop(two->owner, new_value(two->owner, &number_kind));
     char error[256] = "";
     assert_int_equal(fl_heap_set_object_layout(two->heap, &layout, error, sizeof error), -EBUSY);
@@ -311,7 +319,7 @@ static void a_type_whose_words_overlap_the_counts_is_refused(void **state)
 {
     (void)state;
     struct fl_type type = {.name = "odd", .size = 64, .clear = clear_pair, .flags = FL_TYPE_HAS_WORDS};
-    refuse_type(type, &layout, "at 0, in the header of 24 bytes");
+    refuse_type(type, &layout, "has its two words at 0, in the header of 24 bytes");
     type.words_offset = 16;
     refuse_type(type, &layout, "at 16, in the header of 24 bytes");
     type.words_offset = 24;
@@ -322,12 +330,12 @@ static void a_type_whose_words_overlap_the_counts_is_refused(void **state)
     struct fl_type sub = {.name = "odd"};
     char error[256] = "";
     assert_int_equal(fl_object_layout_type_ready(&sub, &base, &layout, error, sizeof error), -EINVAL);
-    assert_contains(error, "at 0, in the header of 24 bytes");
+    assert_contains(error, "has its base's two words at 0, in the header of 24 bytes");
     struct fl_object_layout row = {.bytes = 32, .counts = 8, .type = 16};
     type = (struct fl_type){.name = "odd", .size = 64, .finalize = finalize};
     type.finalized_mask = 1;
     type.finalized_offset = 15;
-    refuse_type(type, &row, "at 15, in the header of 32 bytes");
+    refuse_type(type, &row, "has its finalized byte at 15, in the header of 32 bytes");
     type.finalized_offset = 24; /* in the header, where the host has room */
     assert_int_equal(fl_object_layout_type_ready(&type, NULL, &row, NULL, 0), 0);
     assert_int_equal(type.words_offset, 8); /* a dead object is linked through its counts and its type */

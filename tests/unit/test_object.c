@@ -500,6 +500,30 @@ static void a_decref_below_zero_is_reported(void **state)
     fl_type_free(two->owner, object, &number_type);
 }
 
+static void a_decref_through_a_handle_of_another_heap_is_reported(void **state)
+{
+    struct two *two = *state;
+    struct bed other = bed_with(NULL);
+    struct fl_object *object = new_number(two->owner);
+    fl_decref(other.thread, object);
+    char told[64];
+    snprintf(told, sizeof told, "no reference in heap %p, of which", (void *)other.heap);
+    assert_misuse("fl_decref", object, told);
+    fl_decref(two->owner, object);
+    assert_int_equal(live(two), 0);
+    end_bed(&other);
+}
+
+static void a_type_that_is_not_ready_has_no_objects(void **state)
+{
+    struct two *two = *state;
+    const struct fl_type early = {.name = "early", .size = 32, .kind = FL_DEALLOC_PLAIN};
+    errno = 0;
+    assert_null(fl_object_alloc(two->owner, &early));
+    assert_int_equal(errno, EINVAL);
+    assert_misuse("fl_object_alloc", NULL, "'early'");
+}
+
 static void an_incref_of_a_dead_object_is_reported(void **state)
 {
     struct two *two = *state;
@@ -554,7 +578,7 @@ static void a_type_whose_words_overlap_the_header_is_refused(void **state)
     struct fl_type type = {.name = "odd", .size = 64, .kind = FL_DEALLOC_CLEAR, .clear = clear_pair};
     type.flags = FL_TYPE_HAS_WORDS;
     type.words_offset = 8;
-    assert_refused(type, NULL, "at 8, in the header of 16 bytes");
+    assert_refused(type, NULL, "its two words at 8, in the header of 16 bytes");
     static const struct fl_header own = {.bytes = 16};
     type.words_offset = 0;
     type.header = &own;
@@ -562,7 +586,7 @@ static void a_type_whose_words_overlap_the_header_is_refused(void **state)
     type = (struct fl_type){.name = "odd", .size = 64, .finalize = finalize};
     type.finalized_mask = 1;
     type.finalized_offset = 7;
-    assert_refused(type, NULL, "at 7, in the header of 16 bytes");
+    assert_refused(type, NULL, "its finalized byte at 7, in the header of 16 bytes");
     type = (struct fl_type){.name = "odd", .size = 8, .kind = FL_DEALLOC_PLAIN};
     assert_refused(type, NULL, "8 bytes, less than the header of 16");
     type.size = 64;
@@ -663,6 +687,8 @@ int main(void)
         cmocka_unit_test(a_reader_takes_no_reference_to_a_dead_object),
         TWO_TEST(a_finalizer_may_resurrect),
         TWO_TEST(a_decref_below_zero_is_reported),
+        TWO_TEST(a_decref_through_a_handle_of_another_heap_is_reported),
+        TWO_TEST(a_type_that_is_not_ready_has_no_objects),
         TWO_TEST(an_incref_of_a_dead_object_is_reported),
         TWO_TEST(a_decref_too_many_of_an_immortal_object_is_reported),
         cmocka_unit_test(a_type_whose_words_overlap_the_header_is_refused),
