@@ -47,9 +47,10 @@ static inline void *allocate(struct fl_thread *thread, const struct fl_type *typ
 
 void *fl_type_alloc_slow(struct fl_thread *thread, const struct fl_type *type)
 {
-    if (!fli_instance_is_ready(type, NULL, "fl_type_alloc"))
-        return NULL;
-    return allocate(thread, type, type->class_index, fli_instance_size(type), "fl_type_alloc");
+    if (fli_instance_is_ready(type, NULL, "fl_type_alloc"))
+        return allocate(thread, type, type->class_index, fli_instance_size(type), "fl_type_alloc");
+    errno = EINVAL;
+    return NULL;
 }
 
 void *fl_type_alloc_sized(struct fl_thread *thread, const struct fl_type *type, size_t size)
@@ -58,11 +59,10 @@ void *fl_type_alloc_sized(struct fl_thread *thread, const struct fl_type *type, 
         size_t bytes = type->alignment > FLI_ALIGNMENT ? fl_aligned_size(type->alignment, size) : size;
         return allocate(thread, type, fli_class_of_size(bytes), bytes, "fl_type_alloc_sized");
     }
-    if (!fli_instance_is_ready(type, NULL, "fl_type_alloc_sized"))
-        return NULL;
-    if (!fli_instance_varies(type))
+    bool is_ready = fli_instance_is_ready(type, NULL, "fl_type_alloc_sized");
+    if (is_ready && !fli_instance_varies(type))
         fli_misuse("fl_type_alloc_sized", NULL, type->name, "has one size, it lacks FL_TYPE_VARIABLE");
-    else
+    else if (is_ready)
         fli_misuse("fl_type_alloc_sized", NULL, type->name, "was asked for %zu bytes, fewer than its %zu", size,
                    type->size);
     errno = EINVAL;

@@ -402,8 +402,14 @@ static void a_type_that_is_not_ready_is_refused(void **state)
     struct fl_stats before = stats_of(bed->heap);
     calls = 0;
     for (size_t i = 0; i < COUNT_OF(unready); i++) {
+        errno = 0;
         assert_null(fl_type_alloc(bed->thread, &unready[i]));
+        assert_int_equal(errno, EINVAL);
         assert_misuse("fl_type_alloc", NULL, "'half-made'");
+        errno = 0;
+        assert_null(fl_type_alloc_sized(bed->thread, &unready[i], SIZE));
+        assert_int_equal(errno, EINVAL);
+        assert_misuse("fl_type_alloc_sized", NULL, "'half-made'");
         fl_dealloc(bed->thread, block, &unready[i]);
         assert_misuse("fl_dealloc", block, "'half-made'");
         fl_type_free(bed->thread, block, &unready[i]);
