@@ -117,14 +117,23 @@ static void come_back(struct fli_thread *thread)
     show(thread);
 }
 
-/* Until the slot is given up, callbacks of dead objects may create others, and drop them. */
+/* Leaves a slot, unless something is to be merged, or to be handed over. Returns whether it has no owner now. */
+static bool try_to_leave(struct fli_slot *slot)
+{
+    return slot->open == 0 && ((fli_load_own(&slot->state) & FLI_SLOT_ONLINE) == 0 || fli_slot_leave(slot));
+}
+
+/* Until the slot is given up, callbacks of dead objects may create others, and drop them. One that goes offline and
+ * comes back has the handle own objects again, and keep them. */
 static void leave(struct fli_thread *thread, bool detached)
 {
     struct fli_slots *slots = fli_slots_of(thread->heap);
     struct fli_slot *slot = fli_slots_mine(thread);
-    fli_construct_close(thread);
-    while ((fli_load_own(&slot->state) & FLI_SLOT_ONLINE) != 0 && (slot->open > 0 || !fli_slot_leave(slot)))
-        fl_merge(&thread->face);
+    do {
+        fli_construct_close(thread);
+        while (!try_to_leave(slot))
+            fl_merge(&thread->face);
+    } while (thread->face.kept != NULL);
     show(thread);
     if (!detached)
         return;

@@ -491,6 +491,41 @@ static void a_handle_that_goes_offline_keeps_nothing(void **state)
     assert_int_equal(kept_of(two->heap).evicted, 19);
 }
 
+/* Goes offline and comes back, as a host does around what blocks. Then an array lives and dies. */
+static void rest_and_keep_one(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)object, (void)type;
+    fl_thread_offline(thread);
+    fl_thread_online(thread);
+    struct fl_object *array = fl_object_alloc(thread, &array_type.type);
+    EXPECT(array != NULL);
+    fl_decref(thread, array);
+}
+
+static void a_handle_that_comes_back_while_it_leaves_keeps_nothing(void **state)
+{
+    struct two *two = *state;
+    static struct fl_type resting = {.name = "resting", .size = 32, .clear = rest_and_keep_one};
+    if (!resting.ready)
+        assert_int_equal(fl_object_type_ready(&resting, NULL, NULL, 0), 0);
+    for (unsigned detaches = 0; detaches < 2; detaches++) {
+        fl_decref(two->other, fl_object_alloc(two->owner, &resting)); /* dies when its owner merges */
+        fl_merge(two->other);
+        if (detaches) {
+            assert_int_equal(fl_thread_detach(two->owner), 0);
+            two->owner = NULL;
+        } else {
+            fl_thread_offline(two->owner);
+        }
+        assert_int_equal(kept_of(two->heap).kept, 0);
+        assert_int_equal(seen.cleared, detaches + 1);
+        assert_sound(two->heap);
+        if (!detaches)
+            fl_thread_online(two->owner);
+    }
+    assert_int_equal(live(two), 0);
+}
+
 static void *keep_and_exit(void *argument)
 {
     struct two *two = argument;
@@ -1068,6 +1103,7 @@ int main(void)
         TWO_TEST(a_trim_evicts_what_its_thread_keeps),
         TWO_TEST(an_allocation_that_would_fail_evicts_first),
         TWO_TEST(a_handle_that_goes_offline_keeps_nothing),
+        TWO_TEST(a_handle_that_comes_back_while_it_leaves_keeps_nothing),
         TWO_TEST(the_exit_of_a_thread_evicts_what_it_keeps),
         TWO_TEST(statistics_count_while_threads_begin_to_keep),
         TWO_TEST(a_stopped_flush_leaves_it_to_fl_run_pending),
