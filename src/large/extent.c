@@ -65,7 +65,7 @@ bool fli_extent_unmap(struct fli_extent *extent)
     if (fli_extent_unmap_target(extent, start, extent->mapped))
         return true;
     enter(extent, start, extent->mapped);
-    extent->cold = fli_os_decommit(start, extent->mapped) == 0;
+    extent->cold = fli_os_decommit(start, extent->mapped) == 0 || extent->cold; /* if it was, it is */
     fli_extent_show(extent, 0);
     return false;
 }

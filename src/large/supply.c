@@ -47,7 +47,7 @@ static void keep(struct fli_large *large, struct fli_extent *extent)
  * may map memory at its address at once. */
 static size_t give_up(struct fli_large *large, struct fli_extent *extent)
 {
-    size_t mapped = extent->mapped;
+    size_t mapped = extent->mapped, there = extent->cold ? 0 : mapped;
     fli_starts_remove(&large->starts, fli_extent_start(extent), extent);
     fli_limit_give(large->limit, extent->charged);
     extent->charged = 0;
@@ -56,8 +56,9 @@ static size_t give_up(struct fli_large *large, struct fli_extent *extent)
         return mapped;
     }
     fli_starts_enter(&large->starts, fli_extent_start(extent), extent);
+    bool returned = extent->cold;
     keep(large, extent);
-    return extent->cold ? mapped : 0;
+    return returned ? there : 0;
 }
 
 /* Takes the oldest spare extent of a shard, if more than `kept` bytes are kept there. */
@@ -78,7 +79,7 @@ static size_t give_up_beyond(struct fli_large *large, struct fli_large_shard *sh
     size_t left = fli_load_relaxed(&shard->spare.kept), bytes = 0; /* relaxed: a number a moment ago */
     struct fli_extent *extent;
     while (left > kept && (extent = take_oldest(shard, kept, for_bound)) != NULL) {
-        left -= fli_min(left, extent->mapped);
+        left -= fli_min(left, extent->cold ? 0 : extent->mapped); /* a cold one is not among what is kept */
         bytes += give_up(large, extent);
     }
     return bytes;

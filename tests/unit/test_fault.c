@@ -672,6 +672,51 @@ static void the_largest_blocks_that_the_system_does_not_unmap_are_given_up_later
     end_bed(&bed);
 }
 
+/* Of two, one has been given up before and has no memory any more. */
+static void a_trim_gives_up_what_is_kept_though_others_could_not_be_unmapped(void **state)
+{
+    (void)state;
+    enum { BYTES = 100000 };
+    struct bed bed = bed_with(NULL);
+    void *first = fl_alloc(bed.thread, BYTES), *second = fl_alloc(bed.thread, BYTES);
+    fl_free_sized(bed.thread, first, BYTES);
+    arm(1, false);
+    fl_heap_trim(bed.heap, 0);
+    assert_true(disarm());
+    assert_int_equal(fault.refused, MUNMAP);
+    assert_int_equal(stats_of(bed.heap).spare_bytes, 0);
+    fl_free_sized(bed.thread, second, BYTES);
+    assert_true(stats_of(bed.heap).spare_bytes >= BYTES);
+    assert_true(fl_heap_trim(bed.heap, 0) >= BYTES);
+    assert_int_equal(stats_of(bed.heap).spare_bytes, 0);
+    end_bed(&bed);
+}
+
+/* What has gone to the system once is not there any more, whatever that says of it later. The default handler of misuse
+ * would end the test. */
+static void memory_that_is_given_up_twice_was_not_written(void **state)
+{
+    (void)state;
+    enum { BYTES = 100000 };
+    struct bed bed = bed_with(&(struct fl_options){.hardened = true});
+    void *first = fl_alloc(bed.thread, BYTES), *second = fl_alloc(bed.thread, BYTES);
+    memset(first, 1, BYTES);
+    fl_free_sized(bed.thread, first, BYTES);
+    arm(1, false); /* does not unmap, but takes the memory */
+    fl_heap_trim(bed.heap, 0);
+    assert_true(disarm());
+    assert_int_equal(fault.refused, MUNMAP);
+    fl_free_sized(bed.thread, second, BYTES);
+    arm(1, true); /* does neither */
+    fl_heap_trim(bed.heap, 0);
+    assert_true(disarm());
+    first = fl_alloc(bed.thread, BYTES);
+    second = fl_alloc(bed.thread, BYTES);
+    fl_free_sized(bed.thread, first, BYTES);
+    fl_free_sized(bed.thread, second, BYTES);
+    end_bed(&bed);
+}
+
 static void whatever_is_refused_what_is_deferred_or_retired_is_not_lost(void **state)
 {
     (void)state;
@@ -878,6 +923,8 @@ int main(void)
         cmocka_unit_test(freeing_goes_on_without_magazines_and_what_was_parked_is_used_again),
         cmocka_unit_test(another_class_is_served_though_all_magazines_hold_blocks),
         cmocka_unit_test(a_detach_without_magazines_loses_nothing),
+        cmocka_unit_test(a_trim_gives_up_what_is_kept_though_others_could_not_be_unmapped),
+        cmocka_unit_test(memory_that_is_given_up_twice_was_not_written),
         cmocka_unit_test(memory_that_the_system_does_not_take_back_is_used_again),
         cmocka_unit_test(the_largest_blocks_that_the_system_does_not_unmap_are_given_up_later),
         cmocka_unit_test(whatever_is_refused_what_is_deferred_or_retired_is_not_lost),
