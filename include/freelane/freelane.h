@@ -133,8 +133,8 @@ FL_API fl_misuse_handler fl_set_misuse_handler(fl_misuse_handler handler);
  *
  *     on_refill, on_pressure      Nothing has been allocated. Blocks that fl_alloc_many had allocated stay live.
  *     on_deferred, on_stall       A block that was passed to a deferred free is deferred. A call of fl_thread_flush,
- *                                 fl_thread_offline, fl_thread_detach, fl_quiescent, fl_heap_barrier, fl_heap_trim
- *                                 or fl_heap_destroy is incomplete and can be repeated.
+ *                                 fl_thread_offline, fl_thread_detach, fl_thread_reserve, fl_quiescent, fl_heap_barrier,
+ *                                 fl_heap_trim or fl_heap_destroy is incomplete and can be repeated.
  *     finalize, clear,            The object stays allocated, in the state that the callback left it in. It can be
  *     clear_some, dealloc         deallocated again (it counts as finalized), or only freed. After a longjmp the host
  *                                 calls fl_thread_unwound first, see "Destruction". What fl_run_pending has not come
@@ -804,11 +804,12 @@ FL_API void fl_thread_flush(struct fl_thread *thread);
  * the call less those freed. They do so whatever the OS, the limit or other threads do, and take no lock. Blocks of other
  * sizes in the class come out of the same. They lie in the thread's own magazines, which no trim takes, also while the
  * handle is offline. What the thread frees in the class stays with it, too, so the reservation grows rather than shrinks.
- * It ends with fl_thread_flush, fl_thread_detach and fl_heap_flush_stopped.
+ * In a hardened heap what is freed may go home instead, and does not count. The reservation ends with fl_thread_flush,
+ * fl_thread_detach and fl_heap_flush_stopped.
  *
- * Returns 0. Otherwise it has set nothing more aside, and returns -ENOMEM; -ENOTSUP for a type above FL_BLOCK_MAX or one
- * that is not ready; or -EINVAL after misuse: an exited thread, or a header that is not the heap's. Called by the handle's
- * thread. May lock; takes memory and time in proportion to `count`. */
+ * The call first submits what the thread has deferred. Returns 0. Otherwise it has set nothing more aside, and returns
+ * -ENOMEM; -ENOTSUP for a type above FL_BLOCK_MAX or one that is not ready; or -EINVAL after misuse: an exited thread, or a
+ * header that is not the heap's. Called by the handle's thread. May lock; takes memory and time in proportion to `count`. */
 FL_API int fl_thread_reserve(struct fl_thread *thread, const struct fl_type *type, size_t count);
 
 /* Makes the handle's thread a real-time thread, or an ordinary one again. No free or allocation of a real-time thread

@@ -15,7 +15,10 @@ static int set_aside(struct fli_thread *thread, unsigned class_index, size_t cou
 {
     struct fli_backing *backing = &thread->heap->backing;
     struct fli_owner *owner = &thread->owner;
+    struct fl_cache *cache = fli_thread_cache(thread, class_index);
     bool realtime = owner->realtime;
+    if (fli_reserve_keeps(owner, class_index)) /* so that what its cache has of it stays aside, whatever comes */
+        fli_reserve_set_aside_owner(cache, class_index, backing, owner);
     if (!fli_reserve_begin_owner(owner, class_index))
         return -ENOMEM;
     owner->realtime = false; /* this call may take its time, and fills whole magazines */
@@ -23,7 +26,7 @@ static int set_aside(struct fli_thread *thread, unsigned class_index, size_t cou
     while (blocks > 0 && fli_reserve_blocks(owner, class_index, &backing->magazines) < count) {
         blocks = fli_alloc_fill(thread, class_index);
         if (blocks > 0)
-            fli_reserve_set_aside_owner(fli_thread_cache(thread, class_index), class_index, backing, owner);
+            fli_reserve_set_aside_owner(cache, class_index, backing, owner);
     }
     owner->realtime = realtime;
     fli_reserve_begun_owner(owner, blocks > 0);
@@ -51,6 +54,8 @@ int fl_thread_reserve(struct fl_thread *face, const struct fl_type *type, size_t
     if (thread == NULL)
         return -errno;
     const char *wrong = complaint(thread, type);
+    if (wrong == NULL) /* now: the host may leave its on_deferred, or flush there */
+        fli_submit(thread);
     int failed = wrong == NULL ? set_aside(thread, class_index, count) : -EINVAL;
     fli_service_leave(thread);
     if (wrong != NULL)

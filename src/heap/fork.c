@@ -216,6 +216,7 @@ static void lose(struct fli_thread *thread)
         while (fli_reserve_take_owner(&thread->owner, c, &heap->backing.magazines) != NULL)
             heap->lost_magazines++;
     }
+    heap->lost_magazines += fli_reserve_forget_empties_owner(&thread->owner, &heap->backing.magazines);
     fli_exchange_end_flush_owner(&heap->backing, &thread->owner);
 }
 

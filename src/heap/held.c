@@ -110,11 +110,14 @@ static int visit_previous(const struct visit *visit, const struct fl_cache *cach
     return held.magazine != NULL ? tell_of(visit, &held) : 0;
 }
 
+/* What the thread has set aside of a class; of class 0, empty magazines. */
 static int visit_reserved(const struct visit *visit, const struct fli_thread *thread, unsigned class_index)
 {
     const struct fli_reserve *reserve = fli_load_own(&thread->owner.reserve);
-    uint32_t first = reserve != NULL ? fli_load_relaxed(&reserve->chains[class_index].first) : 0;
-    return visit_list(visit, first, class_index, "what a thread has set aside");
+    if (reserve == NULL)
+        return 0;
+    const struct fli_chain *chain = class_index != 0 ? &reserve->chains[class_index] : &reserve->empties;
+    return visit_list(visit, fli_load_relaxed(&chain->first), class_index, "what a thread has set aside");
 }
 
 /* The thread's magazine of deferred blocks. */
@@ -132,7 +135,7 @@ static int visit_unsubmitted(const struct visit *visit, struct fli_thread *threa
 
 static int visit_thread(const struct visit *visit, struct fli_thread *thread)
 {
-    int ended = 0;
+    int ended = visit_reserved(visit, thread, 0);
     for (unsigned c = 1; c < FL_CLASS_COUNT && ended == 0; c++) {
         const struct fl_cache *cache = fli_thread_cache(thread, c);
         ended = visit_loaded(visit, cache, c);

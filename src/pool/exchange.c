@@ -8,8 +8,7 @@
 #include "pool/reserve.h"
 #include "pool/single.h"
 
-/* How many blocks of a class a thread gets at first from a shared slab (home.h). */
-enum { FIRST_BLOCKS = 12 };
+enum { FIRST_BLOCKS = 12 }; /* so many of a class a thread gets at first from a shared slab (home.h) */
 
 /* ---- What leaves the caches. */
 
@@ -145,15 +144,16 @@ bool fli_exchange_make_room_owner(struct fl_cache *cache, unsigned class_index, 
     FLI_ASSERT(fl_cache_is_full(cache->top));
     fli_quiet_note_owner(owner, class_index);
     unsigned capacity = backing->magazine_blocks[class_index];
-    struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines), *room;
+    struct fli_magazine *previous = fli_cache_previous(cache, &backing->magazines), *full = previous, *room;
     if (previous != NULL && fli_magazine_count(previous) < fli_magazine_room(previous, capacity)) {
         fli_cache_push_owner(cache, previous, capacity, &backing->magazines);
         return true;
     }
+    if (fli_reserve_keeps(owner, class_index) && fli_reserve_make_room_owner(cache, class_index, backing, owner))
+        return true;
     if (FLI_UNLIKELY(owner->realtime))
         return fli_realtime_make_room_owner(cache, class_index, backing, owner);
     bool is_scarce = fli_allowance_is_scarce(backing);
-    struct fli_magazine *full = previous;
     if (is_scarce && full == NULL && fli_allowance_grow_owner(cache, class_index, backing, owner))
         return true;
     if (is_scarce && full == NULL && !fli_allowance_adds_owner(cache, class_index, backing, owner))
@@ -190,7 +190,9 @@ static void load_filled(struct fl_cache *cache, struct fli_magazine *filled, uns
     }
     struct fli_magazine *empty = fli_cache_push_owner(cache, filled, backing->magazine_blocks[class_index],
                                                       &backing->magazines);
-    if (empty != NULL)
+    if (empty != NULL && fli_reserve_keeps(owner, class_index))
+        fli_reserve_keep_empty_owner(empty, backing, owner);
+    else if (empty != NULL)
         fli_owner_give_empty(empty, backing, owner, at_home);
     fli_cache_stage_owner(cache, class_index);
 }
@@ -270,10 +272,8 @@ static bool load_first(struct fl_cache *cache, unsigned class_index, struct fli_
                    get_slab(class_index, backing, shared, false, false)) &&
                   load_free(cache, class_index, backing, owner, shared, most - had);
     fli_home_unlock(shared);
-    if (loaded) {
-        unsigned blocks = fli_cache_loaded_blocks(cache, backing->magazine_blocks[class_index]);
-        *fli_home_first(owner->home, class_index) = (uint8_t)(had + blocks);
-    }
+    unsigned blocks = loaded ? (unsigned)fli_cache_loaded_blocks(cache, backing->magazine_blocks[class_index]) : 0;
+    *fli_home_first(owner->home, class_index) = (uint8_t)(had + blocks);
     return loaded;
 }
 

@@ -3,7 +3,7 @@
  * What a thread has set aside: so many allocations succeed whatever happens, and nobody else takes it.
  */
 /* link: -Wl,--wrap=mmap -Wl,--wrap=mprotect */
-#include "support.h"
+#include "grace_support.h"
 
 #include "refusal.h"
 
@@ -256,6 +256,112 @@ static void what_cannot_be_had_leaves_nothing_aside(void **state)
     end_bed(&bed);
 }
 
+/* It lies in the thread's cache when the second call fails. */
+static void a_call_that_fails_leaves_what_was_aside_before(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = (size_t)16 << 20});
+    reserve(bed.thread, &point, OTHER);
+    allocate(bed.thread, &point, 1);
+    assert_int_equal(fl_thread_reserve(bed.thread, &point, (size_t)1 << 20), -ENOMEM);
+    assert_true(class_stats_of(bed.heap, point.size).cached >= OTHER - 1);
+    give_back(bed.thread, &point, 1);
+    end_bed(&bed);
+}
+
+/* A hardened heap sends home what is freed, so that it is one of many. */
+static void what_is_freed_stays_whatever_other_threads_do(void **state)
+{
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = (size_t)16 << 20});
+    for (unsigned realtime = 0; realtime < 2 && !is_hardened(); realtime++) {
+        assert_int_equal(fl_thread_set_realtime(bed.thread, realtime == 1), 0);
+        reserve(bed.thread, &point, COUNT);
+        allocate(bed.thread, &point, COUNT);
+        refuses = true;
+        give_back(bed.thread, &point, COUNT);
+        refuses = false;
+        run_on_thread(trim_heap, bed.heap);
+        struct fl_thread *other = fl_thread_attach(bed.heap);
+        void *list = exhaust(other, point.size), *more = exhaust(other, 4096);
+        assert_non_null(list);
+        refuses = true;
+        allocate(bed.thread, &point, COUNT);
+        refuses = false;
+        assert_sound(bed.heap);
+        give_back(bed.thread, &point, COUNT);
+        free_list(other, list, point.size);
+        free_list(other, more, 4096);
+        assert_int_equal(fl_thread_detach(other), 0);
+    }
+    end_bed(&bed);
+}
+
+/* ---- on_deferred inside the call. */
+
+static struct {
+    struct fl_thread *thread;
+    unsigned calls;
+    enum { RESERVES, FLUSHES, LEAVES } does;
+    jmp_buf out;
+} host;
+
+static void act(struct fl_heap *heap, size_t bytes, void *context)
+{
+    (void)heap;
+    (void)bytes;
+    (void)context;
+    if (host.calls++ > 0)
+        return;
+    if (host.does == RESERVES)
+        reserve(host.thread, &pair, OTHER);
+    else if (host.does == FLUSHES)
+        fl_thread_flush(host.thread);
+    else
+        longjmp(host.out, 1);
+}
+
+/* More than there is room for, where the thread has deferred a block. */
+static void reserve_too_much(struct bed *bed)
+{
+    host.thread = bed->thread;
+    host.calls = 0;
+    fl_free_deferred(bed->thread, fl_alloc(bed->thread, 1024), 1024);
+    assert_int_equal(host.calls, 0);
+    if (setjmp(host.out) == 0)
+        assert_int_equal(fl_thread_reserve(bed->thread, &point, (size_t)1 << 20), -ENOMEM);
+    assert_true(host.calls > 0);
+}
+
+static void a_callback_may_flush_reserve_or_leave_the_call(void **state)
+{
+    (void)state;
+    struct played_host readers = {0};
+    struct bed bed = bed_of_host(
+        &readers, &(struct fl_options){.limit_bytes = (size_t)16 << 20, .defer_bytes = 1, .on_deferred = act});
+    for (unsigned does = RESERVES; does <= LEAVES; does++) {
+        reserve(bed.thread, &point, OTHER);
+        host.does = does;
+        reserve_too_much(&bed);
+        struct fl_thread *other = fl_thread_attach(bed.heap);
+        void *list = exhaust(other, point.size);
+        if (does != FLUSHES) {
+            allocate(bed.thread, &point, OTHER);
+            give_back(bed.thread, &point, OTHER);
+        }
+        if (does == RESERVES) {
+            allocate(bed.thread, &pair, OTHER);
+            give_back(bed.thread, &pair, OTHER);
+        }
+        free_list(other, list, point.size);
+        assert_int_equal(fl_thread_detach(other), 0);
+        fl_thread_flush(bed.thread);
+        assert_int_equal(class_stats_of(bed.heap, point.size).cached, 0);
+        let_all_go(&readers, bed.thread);
+    }
+    end_bed(&bed);
+}
+
 /* One class cannot be had in this number: what the thread has of another stays aside, its caches included. */
 static void it_is_not_taken_to_set_another_class_aside(void **state)
 {
@@ -329,6 +435,9 @@ int main(void)
         BED_TEST(in_a_child_that_another_has_forked_it_is_lost),
         BED_TEST(in_a_child_it_is_lost_though_it_was_growing),
         cmocka_unit_test(what_cannot_be_had_leaves_nothing_aside),
+        cmocka_unit_test(a_call_that_fails_leaves_what_was_aside_before),
+        cmocka_unit_test(what_is_freed_stays_whatever_other_threads_do),
+        cmocka_unit_test(a_callback_may_flush_reserve_or_leave_the_call),
         cmocka_unit_test(it_is_not_taken_to_set_another_class_aside),
         BED_TEST(statistics_count_it_while_it_begins_and_ends),
         BED_TEST(others_are_refused),
