@@ -155,6 +155,10 @@ static void flush_and_tell(struct fli_thread *thread, bool leaves)
     fli_supply_flush(&heap->backing.large, thread->owner.large_shard);
     fli_bound_keep_at_flush(heap, note_flush(thread, leaves));
     fli_stray_tell(&heap->backing.slabs, heap, leaves ? "fl_thread_detach" : "fl_thread_flush");
+    if (!leaves)
+        return;
+    fli_reserve_end_owner(&heap->backing, &thread->owner); /* the misuse handler may have used the handle */
+    fli_thread_flush_owner(thread);
 }
 
 /* Ends the handle's share in the reader that its OS thread is, if that is the calling OS thread. */

@@ -502,6 +502,46 @@ static void a_detach_that_the_handler_left_can_be_made_again(void **state)
     end_bed(&owner);
 }
 
+static struct {
+    struct fl_thread *thread;
+    void *blocks[MANY];
+} used;
+
+static struct fl_type pair = {.name = "pair", .size = 2 * SIZE, .kind = FL_DEALLOC_PLAIN};
+
+/* A handler that cleans up, through the handle of the call that tells. */
+static void use_again(const struct fl_misuse *now)
+{
+    record_each(now);
+    for (unsigned i = 0; i < MANY; i++)
+        if (i % 2 == 0)
+            fl_free_sized(used.thread, used.blocks[i], OTHER_SIZE);
+        else
+            fl_free_deferred(used.thread, used.blocks[i], OTHER_SIZE);
+    assert_int_equal(fl_thread_reserve(used.thread, &pair, MANY), 0);
+}
+
+static void a_handler_may_use_the_handle_that_is_being_detached(void **state)
+{
+    (void)state;
+    SKIP_IF_CHECKED;
+    struct bed bed = bed_of(FL_GRACE_BP);
+    assert_int_equal(fl_type_ready(&pair, NULL, NULL, 0), 0);
+    used.thread = fl_thread_attach(bed.heap);
+    assert_int_equal(fl_alloc_many(used.thread, OTHER_SIZE, MANY, used.blocks), 0);
+    void *block = fl_alloc(used.thread, SIZE);
+    fl_free_sized(used.thread, block, SIZE);
+    fl_free_sized(used.thread, block, SIZE);
+    fl_set_misuse_handler(use_again);
+    assert_int_equal(fl_thread_detach(used.thread), 0);
+    assert_told("fl_thread_detach", block, "freed twice");
+    assert_sound(bed.heap);
+    assert_int_equal(fl_heap_barrier(bed.heap), 0);
+    assert_int_equal(stats_of(bed.heap).live_blocks, 0);
+    assert_int_equal(stats_of(bed.heap).cached_bytes, 0);
+    end_bed(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -520,6 +560,7 @@ int main(void)
         UNCHECKED_TEST(a_thread_whose_caches_overflow_tells_too),
         UNCHECKED_TEST(a_handler_that_does_not_return_is_told_of_the_rest_later),
         UNCHECKED_TEST(a_detach_that_the_handler_left_can_be_made_again),
+        UNCHECKED_TEST(a_handler_may_use_the_handle_that_is_being_detached),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
