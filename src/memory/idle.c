@@ -187,11 +187,16 @@ static void skip_one(struct fli_slabs *slabs, enum fli_kind kind)
     fli_idle_chunk(slabs, chunk)->skipped |= fli_idle_bit_of(slab);
 }
 
+/* Whether the first slab that was never in use lies in a range. The last chunk of a heap may end within. */
+static bool lies_in_range(const struct fli_slabs *slabs)
+{
+    return fli_range_of_slab(&slabs->ranges, slabs->committed + 1) != NULL;
+}
+
 /* Skips it if it may be skipped, its memory is committed or can be, and it lies in a range. */
 static bool try_skip(struct fli_slabs *slabs, enum fli_kind kind)
 {
-    if (!may_skip(slabs, kind, 1) || fli_range_of_slab(&slabs->ranges, slabs->committed + 1) == NULL ||
-        fli_slab_commit(slabs) != 0)
+    if (!may_skip(slabs, kind, 1) || !lies_in_range(slabs) || fli_slab_commit(slabs) != 0)
         return false;
     skip_one(slabs, kind);
     return true;
@@ -201,7 +206,8 @@ static bool try_skip(struct fli_slabs *slabs, enum fli_kind kind)
  * the chunk before. Returns false if the OS refuses memory. */
 static bool reach(struct fli_slabs *slabs, enum fli_kind kind)
 {
-    while (slabs->committed % FLI_CHUNK_SLABS != 0 && !is_of(slabs, fli_idle_chunk_of(slabs->committed), kind))
+    while (slabs->committed % FLI_CHUNK_SLABS != 0 && !is_of(slabs, fli_idle_chunk_of(slabs->committed), kind) &&
+           lies_in_range(slabs))
         skip_one(slabs, kind);
     return fli_slab_commit(slabs) == 0;
 }

@@ -89,7 +89,8 @@ struct fli_ranges {
 size_t fli_range_metadata_bytes(size_t span, bool hardened);
 
 /* Lays the first range out: `span` bytes of slabs at `base`, and their metadata right behind them. It consists of whole
- * chunks, or is smaller than one. The ranges may grow to `most` bytes of slabs in all. Returns 0 or -ENOMEM. */
+ * chunks, or is smaller than one; or it is all that the heap will ever have. The ranges may grow to `most` bytes of slabs
+ * in all. Returns 0 or -ENOMEM. */
 int fli_ranges_init(struct fli_ranges *ranges, char *base, size_t span, size_t most, struct fli_range_kind kind);
 
 /* Returns the address space of all ranges but the first to the OS. */

@@ -543,6 +543,34 @@ static void committed_memory_falls_where_the_system_is_strict(void **state)
     assert_true(kib_of("/proc/meminfo", "Committed_AS:") < before);
 }
 
+/* The last chunk of the heap is half a chunk. It begins sparse, with lone slabs in the chunks before it, and slabs are
+ * wanted in a dense one. */
+static void no_slab_is_skipped_beyond_the_end_of_the_heap(void **state)
+{
+    (void)state;
+    enum { SLABS = 5 * FLI_MIB / FLI_SLAB_BYTES, LONE = SLABS / 2 - FLI_CHUNK_SLABS / 8, SIZE = 16384 };
+    struct bed bed = bed_with(&(struct fl_options){.reserve_bytes = 5 * FLI_MIB});
+    void *lone[LONE + 1], *list = NULL, **block;
+    for (unsigned c = 1; c <= LONE; c++) {
+        lone[c] = fl_alloc(bed.thread, fli_class_bytes(c));
+        assert_non_null(lone[c]);
+    }
+    while ((block = fl_alloc(bed.thread, SIZE)) != NULL) {
+        memset(block, 1, SIZE);
+        *block = list;
+        list = block;
+    }
+    assert_int_equal(stats_of(bed.heap).slabs, SLABS);
+    assert_sound(bed.heap);
+    for (void *next; list != NULL; list = next) {
+        next = *(void **)list;
+        fl_free_sized(bed.thread, list, SIZE);
+    }
+    for (unsigned c = 1; c <= LONE; c++)
+        fl_free_sized(bed.thread, lone[c], fli_class_bytes(c));
+    end_bed(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -571,6 +599,7 @@ int main(void)
         GROUND_TEST(a_chunk_of_which_a_part_is_cold_has_small_pages_until_it_is_used_again),
         GROUND_TEST(a_small_heap_asks_for_small_pages_once),
         GROUND_TEST(the_slabs_of_a_chunk_that_is_all_cold_get_warm_together),
+        cmocka_unit_test(no_slab_is_skipped_beyond_the_end_of_the_heap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
