@@ -2,6 +2,7 @@
 #include "pool/exchange.h"
 #include "base/check.h"
 #include "pool/allowance.h"
+#include "pool/begin.h"
 #include "pool/deliver.h"
 #include "pool/quiet.h"
 #include "pool/realtime.h"
@@ -246,16 +247,6 @@ static bool load_kept(struct fl_cache *cache, unsigned class_index, struct fli_b
     return kept != NULL;
 }
 
-/* Adopts a slab into a home, which is locked, or begins one there; for a real-time thread the other way round. */
-static bool get_slab(unsigned class_index, struct fli_backing *backing, struct fli_home *home, bool realtime,
-                     bool pressed)
-{
-    if (!realtime && fli_homes_adopt(&backing->homes, home, class_index, false))
-        return true;
-    return fli_homes_begin(&backing->homes, home, class_index) ||
-           ((realtime || pressed) && fli_homes_adopt(&backing->homes, home, class_index, pressed));
-}
-
 /* Brings a thread its first blocks of a class from the slabs that threads share, if there are many threads. */
 static bool load_first(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                        struct fli_owner *owner)
@@ -269,7 +260,7 @@ static bool load_first(struct fl_cache *cache, unsigned class_index, struct fli_
     if (fli_load_hint(&shared->away))
         fli_store_hint(&shared->away, false);
     bool loaded = (fli_load_own(&shared->classes[class_index].free) > 0 ||
-                   get_slab(class_index, backing, shared, false, false)) &&
+                   fli_begin_or_adopt(&backing->homes, shared, class_index, false, false)) &&
                   load_free(cache, class_index, backing, owner, shared, most - had);
     fli_home_unlock(shared);
     unsigned blocks = loaded ? (unsigned)fli_cache_loaded_blocks(cache, backing->magazine_blocks[class_index]) : 0;
@@ -281,7 +272,7 @@ static bool load_first(struct fl_cache *cache, unsigned class_index, struct fli_
 static bool load_new(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                      struct fli_owner *owner, bool pressed)
 {
-    return get_slab(class_index, backing, owner->home, owner->realtime, pressed) &&
+    return fli_begin_or_adopt(&backing->homes, owner->home, class_index, owner->realtime, pressed) &&
            load_free(cache, class_index, backing, owner, owner->home, FLI_MAGAZINE_SLOTS);
 }
 
@@ -290,7 +281,7 @@ static bool load_new(struct fl_cache *cache, unsigned class_index, struct fli_ba
 FLI_COLD static void get_many(unsigned class_index, struct fli_backing *backing, struct fli_home *home, bool realtime)
 {
     if (fli_load_own(&home->classes[class_index].free) < fli_exchange_many(backing->magazine_blocks[class_index]))
-        (void)get_slab(class_index, backing, home, realtime, false);
+        (void)fli_begin_or_adopt(&backing->homes, home, class_index, realtime, false);
 }
 
 /* Loads what the owner has at home, which is locked. */

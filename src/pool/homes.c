@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How many homes a thread looks at before it begins a slab. */
-enum { HOMES_LOOKED_AT = 8 };
-
 /* How many vacant homes a thread looks at before it moves into the first of them. */
 enum { VACANT_LOOKED_AT = 16 };
 
@@ -24,12 +21,6 @@ enum { SAMPLES = 8 };
 
 /* A home that has the blocks of so many slabs free spares some, though its thread is at work. */
 enum { MANY_SLABS = 2 };
-
-/* How many slabs back the start of a row of slabs that are all free is looked for. */
-enum { FREE_ROW_MOST = 64 };
-
-/* A new row of slabs is such a part of what a home has, and so many at most. */
-enum { ROW_PART = 3, ROW_MOST = 16 };
 
 /* ---- Moving in and out. */
 
@@ -251,8 +242,7 @@ static bool adopt_from(struct fli_homes *homes, struct fli_home *from, struct fl
     return slab != 0;
 }
 
-/* The home behind the one that was looked at last; after the last home, the first. */
-static struct fli_home *next_to_look_at(struct fli_homes *homes, struct fli_home *home)
+struct fli_home *fli_homes_look_on(struct fli_homes *homes, struct fli_home *home)
 {
     struct fli_home *next = home->looked_at;
     if (next != NULL)
@@ -264,102 +254,13 @@ static struct fli_home *next_to_look_at(struct fli_homes *homes, struct fli_home
 bool fli_homes_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed)
 {
     fli_home_assert_held(home);
-    struct fli_home *from = next_to_look_at(homes, home), *first = from;
-    for (unsigned looks = 0; pressed || looks < HOMES_LOOKED_AT; looks++) {
+    struct fli_home *from = fli_homes_look_on(homes, home), *first = from;
+    for (unsigned looks = 0; pressed || looks < FLI_HOMES_LOOKED_AT; looks++) {
         if (adopt_from(homes, from, home, class_index, pressed))
             return true;
-        from = next_to_look_at(homes, home);
+        from = fli_homes_look_on(homes, home);
         if (from == first)
             break;
     }
     return false;
-}
-
-/* ---- New slabs. */
-
-/* The home that has a slab, a moment ago; NULL if none has, or there is no slab of that number. */
-static const struct fli_home *home_of_slab(const struct fli_homes *homes, uint32_t slab)
-{
-    FLI_ATOMIC(uint8_t) *class = slab != 0 ? fli_slab_class_at(homes->slabs, slab) : NULL;
-    bool is_used = class != NULL && fli_load_hint(class) != 0;
-    return is_used ? fli_load_hint(&fli_slab_at(homes->slabs, slab)->home) : NULL;
-}
-
-/* Whether another home has a slab, a moment ago. */
-static bool is_others(const struct fli_homes *homes, const struct fli_home *home, uint32_t slab)
-{
-    const struct fli_home *of = home_of_slab(homes, slab);
-    return of != NULL && of != home;
-}
-
-/* How many slabs in a row a home would like to have for a class: one; or a part of what homes have on the average, if
- * another home, which grows too, has taken the next slab. */
-static uint32_t row_wanted(const struct fli_homes *homes, const struct fli_home *home, unsigned class_index,
-                           uint32_t next)
-{
-    uint32_t slabs = fli_load_hint(&homes->slabs->by_class[class_index].slabs);
-    uint32_t row = slabs / (ROW_PART * fli_load_hint(&homes->count));
-    return is_others(homes, home, next) ? (uint32_t)fli_min(fli_max(row, 1), ROW_MOST) : 1;
-}
-
-/* Whether a number is that of a slab at this home that is all free. */
-static bool is_all_free(const struct fli_homes *homes, const struct fli_home *home, uint32_t slab)
-{
-    /* Slabs of other homes may change meanwhile; those of this one keep what they are as long as the lock is held. */
-    return home_of_slab(homes, slab) == home && fli_slab_at(homes->slabs, slab)->list == FLI_HOME_FREE;
-}
-
-/* A slab at this home that is all free; 0 if there is none. */
-static uint32_t first_free(const struct fli_homes *homes, const struct fli_home *home)
-{
-    FLI_FOR_USED_CLASSES (c, homes->slabs)
-        if (home->classes[c].lists[FLI_HOME_FREE] != 0)
-            return home->classes[c].lists[FLI_HOME_FREE];
-    return 0;
-}
-
-bool fli_homes_has_free(const struct fli_homes *homes, const struct fli_home *home)
-{
-    return first_free(homes, home) != 0;
-}
-
-/* A slab at this home that is all free: the one that is wanted, or the first of a row of such; 0 if there is none. */
-static uint32_t find_all_free(const struct fli_homes *homes, const struct fli_home *home, uint32_t wanted)
-{
-    if (is_all_free(homes, home, wanted))
-        return wanted;
-    uint32_t slab = first_free(homes, home);
-    for (unsigned n = 0; slab != 0 && n < FREE_ROW_MOST && is_all_free(homes, home, slab - 1); n++)
-        slab--;
-    return slab;
-}
-
-/* Takes a slab of another class that is all free at this home, and gives it the class. Such a slab has memory, and this
- * thread has used it of late. Returns 0 if there is none. */
-static uint32_t convert(struct fli_homes *homes, struct fli_home *home, unsigned class_index, uint32_t wanted)
-{
-    struct fli_slabs *slabs = homes->slabs;
-    if (fli_load_hint(&homes->free_slabs) == 0 || !fli_homes_convert(homes))
-        return 0;
-    uint32_t slab = find_all_free(homes, home, wanted);
-    if (slab == 0)
-        return 0;
-    fli_home_give_up(homes, home, slab);
-    if (FLI_LIKELY(fli_slab_begin_anew(slabs, class_index, slab)))
-        return slab;
-    fli_home_take_in(homes, home, slab);
-    return 0;
-}
-
-bool fli_homes_begin(struct fli_homes *homes, struct fli_home *home, unsigned class_index)
-{
-    fli_home_assert_held(home);
-    uint32_t latest = home->classes[class_index].latest, next = latest != 0 ? latest + 1 : 0;
-    uint32_t slab = convert(homes, home, class_index, next);
-    if (slab == 0)
-        slab = fli_slab_begin(homes->slabs, class_index, next, row_wanted(homes, home, class_index, next));
-    home->begun++;
-    if (slab != 0)
-        fli_home_take_in(homes, home, slab);
-    return slab != 0;
 }

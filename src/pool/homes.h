@@ -13,6 +13,9 @@
 #include "pool/home.h"
 #include "pool/pool.h"
 
+/* How many homes a thread looks at before it begins a slab. */
+enum { FLI_HOMES_LOOKED_AT = 8 };
+
 /* All homes of a heap. */
 struct fli_homes {
     struct fli_slabs *slabs;
@@ -60,21 +63,10 @@ size_t fli_homes_large_kept(struct fli_homes *homes);
  * one. */
 bool fli_homes_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed);
 
-/* Whether a slab that is all free lies there, of any class. */
-bool fli_homes_has_free(const struct fli_homes *homes, const struct fli_home *home);
-
-/* Begins a slab of the class at the home, next to the slab of which refills took blocks last, if it can. Returns false if
- * the limit or the OS refuses. */
-bool fli_homes_begin(struct fli_homes *homes, struct fli_home *home, unsigned class_index);
+/* The home behind the one that this one looked at last; after the last home, the first. */
+struct fli_home *fli_homes_look_on(struct fli_homes *homes, struct fli_home *home);
 
 /* ---- Any thread. */
-
-/* Whether a slab that is all free at a home may get another class there: not with stale readers. Not in a hardened heap
- * either: there what was written to its free blocks would go unnoticed. */
-static inline bool fli_homes_convert(const struct fli_homes *homes)
-{
-    return homes->slabs->stale_bytes == 0 && !homes->slabs->hardened;
-}
 
 /* Sends blocks home, to whichever homes they belong. It passes over homes that are busy, or `waits` for them. Moves
  * the blocks that are left down to the start of the array and returns their number. Notes a pointer that is no block

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/quiet.h"
 #include "pool/allowance.h"
+#include "pool/begin.h"
 #include "pool/exchange.h"
 #include "pool/reserve.h"
 
@@ -21,7 +22,7 @@ bool fli_quiet_judge_owner(struct fli_backing *backing, struct fli_owner *owner)
         home->busy = (struct fli_class_set){0};
     }
     return (quiet_of(home, 0) | quiet_of(home, 1)) != 0 && !owner->realtime && !fli_allowance_is_scarce(backing) &&
-           fli_homes_convert(&backing->homes) && !fli_homes_has_free(&backing->homes, home);
+           fli_begin_converts(&backing->homes) && !fli_begin_has_free(&backing->homes, home);
 }
 
 FLI_COLD bool fli_quiet_send_home_owner(struct fl_cache *caches, struct fli_backing *backing, struct fli_owner *owner)

@@ -14,7 +14,7 @@
  * A class that is used within its two magazines alone may be sent home, too. That costs it a refill in half a mebibyte of
  * slabs begun.
  *
- * This is for threads whose home can give a slab another class (fli_homes_begin). Where memory is scarce, allowance.h sees
+ * This is for threads whose home can give a slab another class (fli_begin_slab). Where memory is scarce, allowance.h sees
  * to it that caches are small. Real-time threads leave upkeep to others.
  */
 #ifndef FLI_QUIET_H

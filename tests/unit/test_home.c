@@ -4,6 +4,7 @@
 #include "ground.h"
 
 #include "heap/thread.h"
+#include "pool/begin.h"
 
 #include <sched.h>
 
@@ -513,7 +514,7 @@ static void homes_that_grow_side_by_side_get_slabs_in_rows(void **state)
         for (unsigned h = 0; h < 2; h++) {
             void *blocks[FLI_SLAB_BYTES / 1024];
             fli_home_wait(homes[h]);
-            assert_true(fli_homes_begin(town.homes, homes[h], c));
+            assert_true(fli_begin_slab(town.homes, homes[h], c));
             assert_int_equal(fli_home_take(town.homes, homes[h], c, per_slab, blocks), per_slab);
             fli_home_unlock(homes[h]);
             uint32_t slab = fli_slab_number(town.slabs, blocks[0]);
@@ -533,7 +534,7 @@ static void a_home_alone_skips_no_slab(void **state)
         void *blocks[FLI_SLAB_BYTES / 512];
         unsigned class_index = slab % 2 == 0 ? c : other;
         fli_home_wait(town.home);
-        assert_true(fli_homes_begin(town.homes, town.home, class_index));
+        assert_true(fli_begin_slab(town.homes, town.home, class_index));
         assert_true(fli_home_take(town.homes, town.home, class_index, COUNT_OF(blocks), blocks) > 0);
         fli_home_unlock(town.home);
         assert_int_equal(town.slabs->committed, slab);
@@ -545,7 +546,7 @@ static uint32_t begin(struct town *town, struct fli_home *home, unsigned class_i
 {
     void *block;
     fli_home_wait(home);
-    assert_true(fli_homes_begin(town->homes, home, class_index));
+    assert_true(fli_begin_slab(town->homes, home, class_index));
     assert_int_equal(fli_home_take(town->homes, home, class_index, 1, &block), 1);
     fli_home_unlock(home);
     return fli_slab_number(town->slabs, block);
@@ -567,6 +568,50 @@ static void a_slab_that_is_all_free_serves_another_class_of_its_home_alone(void 
     /* Those that are in use keep their classes. */
     uint32_t committed = town.slabs->committed;
     assert_int_equal(begin(&town, town.home, c), committed + 1);
+}
+
+enum { ROW = 16 };
+
+/* A row of slabs of the class that are all free at the other home. Returns the first. */
+static uint32_t make_row(struct town *town, unsigned class_index)
+{
+    uint32_t first = take_in(town, town->other, class_index);
+    for (unsigned i = 1; i < ROW; i++)
+        assert_int_equal(take_in(town, town->other, class_index), first + i);
+    return first;
+}
+
+static void half_a_row_of_slabs_that_are_all_free_goes_over_to_a_home_that_needs_one(void **state)
+{
+    struct town town = settle(state);
+    unsigned c = fl_size_class(1024), other = fl_size_class(512), theirs = 0, last_theirs = 0;
+    uint32_t first = make_row(&town, c), committed = town.slabs->committed;
+    uint32_t slab = begin(&town, town.home, other);
+    assert_in_range(slab, first, first + ROW - 1);
+    assert_int_equal(fli_load_relaxed(&town.homes->free_slabs), ROW - 1);
+    for (unsigned i = 0; i < ROW; i++)
+        if (fli_home_of(town.slabs, fli_slab_start(town.slabs, first + i)) == town.home)
+            theirs++, last_theirs = i;
+    assert_int_equal(theirs, ROW / 2);
+    assert_int_equal(first + last_theirs, slab + ROW / 2 - 1); /* one row, from its start */
+    /* They serve the home first, and no new slab is begun. */
+    for (unsigned i = 1; i < ROW / 2; i++)
+        assert_int_equal(begin(&town, town.home, fl_size_class(2048 * i)), slab + i);
+    assert_int_equal(town.slabs->committed, committed);
+    assert_int_equal(free_of(town.other, c), ROW / 2 * 64);
+}
+
+static void a_row_of_slabs_stays_with_a_home_that_is_busy_and_where_readers_may_be_stale(void **state)
+{
+    struct town town = settle(state);
+    uint32_t first = make_row(&town, fl_size_class(1024));
+    fli_home_wait(town.other);
+    assert_in_range(begin(&town, town.home, fl_size_class(512)), first + ROW, GROUND_SLABS);
+    fli_home_unlock(town.other);
+    town.slabs->stale_bytes = 8;
+    assert_in_range(begin(&town, town.home, fl_size_class(256)), first + ROW, GROUND_SLABS);
+    town.slabs->stale_bytes = 0;
+    assert_in_range(begin(&town, town.home, fl_size_class(128)), first, first + ROW - 1);
 }
 
 static void slabs_that_are_all_free_are_counted_and_can_be_given_up(void **state)
@@ -841,6 +886,8 @@ int main(void)
         GROUND_TEST(homes_that_grow_side_by_side_get_slabs_in_rows),
         GROUND_TEST(a_home_alone_skips_no_slab),
         GROUND_TEST(a_slab_that_is_all_free_serves_another_class_of_its_home_alone),
+        GROUND_TEST(half_a_row_of_slabs_that_are_all_free_goes_over_to_a_home_that_needs_one),
+        GROUND_TEST(a_row_of_slabs_stays_with_a_home_that_is_busy_and_where_readers_may_be_stale),
         GROUND_TEST(slabs_that_are_all_free_are_counted_and_can_be_given_up),
         GROUND_TEST(a_slab_that_is_all_free_is_adopted_from_any_home),
         GROUND_TEST(a_slab_that_is_partly_free_is_adopted_from_homes_that_are_away),
