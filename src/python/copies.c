@@ -172,7 +172,7 @@ static PyObject *get_list(void)
     if (key != NULL && PyDict_GetItemRef(dict, key, &capsule) == 0) {
         PyObject *made = make_list();
         if (made != NULL)
-            (void)PyDict_SetDefaultRef(dict, key, made, &capsule);
+            (void)fli_py_join_set_default(dict, key, made, &capsule);
         Py_XDECREF(made);
     }
     Py_XDECREF(key);

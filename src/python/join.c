@@ -17,27 +17,31 @@ static PyObject *make_key(const void *what)
     return PyUnicode_FromFormat("freelane.%p", what);
 }
 
-/* The interpreter's PyDict_SetDefaultRef leaves the dict broken where it is refused memory to grow, so a lock makes of two
- * calls one. */
-static PyMutex first_lock;
+/* Enters it, unless there is one, in one step for all copies of Freelane. PyDict_SetDefaultRef would leave the dict broken
+ * where it is refused memory to grow (3.13). */
+static int merge(PyObject *dict, PyObject *key, PyObject *value)
+{
+    PyObject *entry = PyDict_New();
+    int failed = entry == NULL || PyDict_SetItem(entry, key, value) < 0 ? -1 : PyDict_Merge(dict, entry, 0);
+    Py_XDECREF(entry);
+    return failed;
+}
 
 int fli_py_join_set_default(PyObject *dict, PyObject *key, PyObject *value, PyObject **found)
 {
-    PyMutex_Lock(&first_lock);
-    int known = PyDict_GetItemRef(dict, key, found);
-    if (known == 0 && PyDict_SetItem(dict, key, value) < 0)
-        known = -1;
-    PyMutex_Unlock(&first_lock);
-    if (known == 0)
-        *found = Py_NewRef(value);
-    return known;
+    int known = 0;
+    *found = NULL;
+    while (known == 0) /* another thread may take out what it has entered */
+        known = merge(dict, key, value) < 0 ? -1 : PyDict_GetItemRef(dict, key, found);
+    return known < 0 ? -1 : *found != value;
 }
 
 int fli_py_join_first(const void *what)
 {
-    PyObject *dict = get_dict(), *key = dict != NULL ? make_key(what) : NULL, *found = NULL;
-    int known = key != NULL ? fli_py_join_set_default(dict, key, Py_True, &found) : -1;
+    PyObject *dict = get_dict(), *key = dict != NULL ? make_key(what) : NULL, *mark = PyList_New(0), *found = NULL;
+    int known = key != NULL && mark != NULL ? fli_py_join_set_default(dict, key, mark, &found) : -1;
     Py_XDECREF(found);
+    Py_XDECREF(mark);
     Py_XDECREF(key);
     return known < 0 ? -1 : known == 0;
 }

@@ -16,8 +16,9 @@ int fli_py_join_once(const void *what, int (*join)(void));
  * exception. Runs no Python code. */
 int fli_py_join_first(const void *what);
 
-/* Makes `value` that of a key, unless there is one. `found` becomes a new reference to the key's. Returns 1 if there was one, 0
- * if not, or -1 with an exception. Threads of this copy of Freelane do it one after the other. */
+/* Makes `value`, a new object, that of a key, unless there is one. `found` becomes a new reference to the key's; NULL if that
+ * fails. Returns 1 if there was one, 0 if not, or -1 with an exception. Several threads, also of other copies of Freelane, may
+ * do so at once: one value is found by all. */
 int fli_py_join_set_default(PyObject *dict, PyObject *key, PyObject *value, PyObject **found);
 
 /* Has the function called when the interpreter ends, while threads can still attach; `self` is its first argument, or

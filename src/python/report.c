@@ -277,7 +277,7 @@ static int join_copies(PyObject *types)
     PyObject *sys = PyImport_ImportModule("sys"), *key = PyUnicode_FromString("_freelane"), *fresh = PyList_New(0);
     PyObject *copies = NULL;
     int failed = sys == NULL || key == NULL || fresh == NULL ? -1 : 0;
-    if (failed == 0 && PyDict_SetDefaultRef(PyModule_GetDict(sys), key, fresh, &copies) < 0)
+    if (failed == 0 && fli_py_join_set_default(PyModule_GetDict(sys), key, fresh, &copies) < 0)
         failed = -1;
     if (failed == 0)
         failed = append(copies, PyCFunction_New(&report_method, types));

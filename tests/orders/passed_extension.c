@@ -49,7 +49,7 @@ int PyDict_GetItemRef(PyObject *dict, PyObject *key, PyObject **found)
     return list != NULL;
 }
 
-int PyDict_SetDefaultRef(PyObject *dict, PyObject *key, PyObject *value, PyObject **found)
+int fli_py_join_set_default(PyObject *dict, PyObject *key, PyObject *value, PyObject **found)
 {
     (void)dict, (void)key;
     *found = value;
