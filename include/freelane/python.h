@@ -332,7 +332,8 @@ FL_PY_API void *fl_py_memory_realloc(void *memory, size_t old_size, size_t size)
  * Where nobody calls fl_py_run_later, references are dropped all the same: at the latest by the thread's next
  * collection, by the end of its thread state, or after about a tenth of a second by the main thread between two
  * bytecodes, and if that has not come to it in another 50 ms, by a thread of Freelane's own. In a subinterpreter only
- * fl_py_run_later and the interpreter's end do so. Where another thread drops the last reference to an object that a
+ * fl_py_run_later and the interpreter's end do so. That end drops what is queued for two seconds at most, and the last one's
+ * destructor; the rest is leaked. Where another thread drops the last reference to an object that a
  * living thread has made, a free-threaded interpreter destroys it in that thread, when it next runs Python code. */
 
 /* Makes room in the calling thread for the next `count` references that it queues in this interpreter (8 bytes each). The

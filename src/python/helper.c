@@ -95,6 +95,14 @@ bool fli_py_helper_wait(unsigned milliseconds)
     return goes_on;
 }
 
+bool fli_py_helper_goes_on(void)
+{
+    fli_lock(&lock);
+    bool goes_on = may_work_locked();
+    fli_unlock(&lock);
+    return goes_on;
+}
+
 static void set_serves(struct fli_py_helper *helper, bool serves)
 {
     fli_lock(&lock);

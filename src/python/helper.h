@@ -23,7 +23,7 @@
 #include <pthread.h>
 
 struct fli_py_helper {
-    /* What the thread does. It has no thread state. It returns soon after fli_py_helper_wait has said so. */
+    /* What the thread does. It has no thread state. It returns soon after fli_py_helper_wait or _goes_on has said so. */
     void (*run)(void);
     /* Whether to run again after that: something came up since. NULL: no. May take the registry lock. */
     bool (*is_needed)(void);
@@ -46,10 +46,13 @@ void fli_py_helper_get(struct fli_py_helper *helper);
 /* In a helper: sleeps for so many milliseconds. Returns false at once if the helper is to end. */
 bool fli_py_helper_wait(unsigned milliseconds);
 
+/* In a helper: whether it may go on, without a wait. */
+bool fli_py_helper_goes_on(void);
+
 /* In a helper: attaches, and calls `serve`. */
 void fli_py_helper_serve(struct fli_py_helper *helper, int (*serve)(void *unused));
 
-/* Lets none begin any more, and waits for those at work, however long that takes. The calling thread has no thread
+/* Lets none begin any more, and waits for those at work, which go on as long as one destructor takes. The calling thread has no thread
  * state attached. It may be a helper, for which nobody waits. */
 void fli_py_helper_close(void);
 

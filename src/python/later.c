@@ -18,6 +18,8 @@ enum {
     OVERDUE_MS = 50,
     /* How long the main thread drops references at a time. Those that die take as long as their destructors do. */
     SLICE_MS = 10,
+    /* How long the end of an interpreter does. */
+    LAST_MS = 2000,
     /* Looks without finding anything after which the helper ends. */
     IDLE = FLI_RARE_PATHS ? 1 : 20,
     /* Room that a queue keeps while it is empty, whatever is reserved. */
@@ -124,7 +126,13 @@ static PyObject *take(int64_t interpreter, enum which which)
 /* For ever, as the end of a time. */
 #define NO_END UINT64_MAX
 
-/* Drops them, at least one, until `until` (fli_grace_now). */
+/* The time in so many milliseconds (fli_grace_now). */
+static uint64_t time_in(unsigned milliseconds)
+{
+    return fli_grace_now() + (uint64_t)milliseconds * 1000000;
+}
+
+/* Drops them, at least one, until then. */
 static size_t drop_until(int64_t interpreter, enum which which, uint64_t until)
 {
     size_t count = 0;
@@ -135,11 +143,6 @@ static size_t drop_until(int64_t interpreter, enum which which, uint64_t until)
             break;
     }
     return count;
-}
-
-static size_t drop(int64_t interpreter, enum which which)
-{
-    return drop_until(interpreter, which, NO_END);
 }
 
 static size_t drop_own(struct fli_py_queue *queue)
@@ -158,7 +161,7 @@ size_t fl_py_run_later(void)
     PyObject *exception = PyErr_GetRaisedException();
     size_t count = queue != NULL ? drop_own(queue) : 0;
     if (fli_load_hint(&left) > 0)
-        count += drop(interpreter, LEFT);
+        count += drop_until(interpreter, LEFT, NO_END);
     PyErr_SetRaisedException(exception);
     return count;
 }
@@ -189,14 +192,16 @@ static struct look look(int64_t interpreter)
 static int serve_in_main(void *unused)
 {
     (void)unused;
-    (void)drop_until(main_interpreter(), SEEN, fli_grace_now() + (uint64_t)SLICE_MS * 1000000);
+    (void)drop_until(main_interpreter(), SEEN, time_in(SLICE_MS));
     return 0;
 }
 
+/* In the helper, which the end of the interpreter waits for. */
 static int serve(void *unused)
 {
     (void)unused;
-    (void)drop(main_interpreter(), SEEN);
+    while (fli_py_helper_goes_on() && drop_until(main_interpreter(), SEEN, time_in(SLICE_MS)) > 0)
+        ;
     return 0;
 }
 
@@ -294,20 +299,38 @@ int fl_py_later_reserve(size_t count)
 
 /* ---- The lives of interpreters and threads. */
 
+static void leak_locked(struct fli_py_queue *queue)
+{
+    fli_registry_assert_held();
+    while (fli_py_queue_take(queue) != NULL)
+        fli_add_count(&leaked, 1);
+}
+
 void fli_py_later_open(void)
 {
     fli_registry_lock();
     for (struct fli_py_queue *queue = queues; queue != NULL; queue = queue->links.next)
-        while (fli_py_queue_take(queue) != NULL)
-            fli_add_count(&leaked, 1);
+        leak_locked(queue);
+    fli_registry_unlock();
+}
+
+/* What is still there: else the last collections of the interpreter would drop it, however long that takes. */
+static void leak_all(int64_t interpreter)
+{
+    fli_registry_lock();
+    for (struct fli_py_queue *queue = queues; queue != NULL; queue = queue->links.next)
+        if (queue->interpreter == interpreter)
+            leak_locked(queue);
     fli_registry_unlock();
 }
 
 void fli_py_later_close(void)
 {
     int64_t interpreter = current_interpreter();
-    (void)look(interpreter);
-    (void)drop(interpreter, SEEN);
+    uint64_t until = time_in(LAST_MS);
+    while (look(interpreter).waiting && fli_grace_now() < until)
+        (void)drop_until(interpreter, SEEN, until);
+    leak_all(interpreter);
 }
 
 void fli_py_later_leave(struct fli_py_thread *thread)

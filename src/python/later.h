@@ -9,7 +9,7 @@
  *     end of a thread state         the same (of the main interpreter)
  *     main thread                   what is overdue, as a pending call of the interpreter, SLICE_MS at a time
  *     helper                        what is still there another OVERDUE_MS after that
- *     end of an interpreter         all that is queued for it
+ *     end of an interpreter         all that is queued for it, for LAST_MS at most
  *
  * What a thread queued when it ends is left; in the child of a fork, what all other threads queued.
  *
@@ -31,7 +31,8 @@ struct fli_py_thread;
 /* The main interpreter begins: what its predecessor has not dropped is leaked. */
 void fli_py_later_open(void);
 
-/* Drops what is queued for the calling thread's interpreter, which ends. Runs Python code. */
+/* Drops what is queued for the calling thread's interpreter, which ends; also what destructors and other threads queue
+ * meanwhile. Where these queue slow destructors faster than they are dropped, the rest is leaked. Runs Python code. */
 void fli_py_later_close(void);
 
 /* Leaves what the calling OS thread, which ends, has queued. */

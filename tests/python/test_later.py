@@ -323,6 +323,46 @@ class Process(unittest.TestCase):
             print("dead")
     """ + program).strip(), "dead")
 
+    def test_the_interpreters_end_drops_what_destructors_queue(self):
+        output = run_python("""
+    import freelane_demo as demo
+    class Chained:
+        def __init__(self, left):
+            self.left = left
+        def __del__(self):
+            print(self.left)
+            if self.left > 0:
+                demo.decref_later(Chained(self.left - 1))
+    demo.decref_later(Chained(5))
+        """)
+        self.assertEqual(output.split(), ["5", "4", "3", "2", "1", "0"])
+
+    def test_the_end_is_no_longer_than_some_seconds(self):
+        """However many slow ones wait, and while they come faster than they are dropped."""
+        for program in ("", """
+    def work():
+        while True:
+            more = make_without_owner(Slow, 10)
+            while more:
+                demo.decref_later(more.pop())
+    threading.Thread(target=work, daemon=True).start()
+    time.sleep(0.5)
+        """):
+            start = time.monotonic()
+            run_python("""
+    import threading, time
+    import freelane_demo as demo
+    from test_later import make_without_owner
+    class Slow:
+        def __del__(self):
+            time.sleep(0.02)
+    items = make_without_owner(Slow, 1000)
+    while items:
+        demo.decref_later(items.pop())
+    """ + program)
+            self.assertGreater(time.monotonic() - start, 1)
+            self.assertLess(time.monotonic() - start, 15)  # and not 20
+
     def test_the_end_waits_for_no_idle_helper(self):
         output = run_python("""
     import atexit, time
