@@ -214,7 +214,9 @@ FL_PY_API int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type
  * For code generators, other languages, and classes whose struct is not at hand: a declaration that is made where the
  * module is executed. Its slots are a few instructions slower than those of FL_PY_TYPE, which know the size and the kind. */
 
-/* The most declarations of one extension that are made at run time. */
+/* The declarations of one extension that are made at run time and have slots of their own: the first ones. The types of
+ * later ones have the interpreter's tp_alloc and tp_free; what their deallocation does stays as declared (`fallback_types`
+ * of struct fl_py_stats). */
 #define FL_PY_NEW_TYPES 128
 
 /* The fields of struct fl_py_type that have these names, as bits. */
@@ -233,8 +235,8 @@ FL_PY_API int fl_py_type_ready(const struct fl_py_type *self, PyTypeObject *type
  * the process ends, and serves the types of all interpreters that are alike: a module that may be executed again keeps it.
  * May lock. Returns NULL with one of these exceptions:
  *
- *     ValueError    the size is less than an object's, or a kind or flag is none
- *     RuntimeError  the extension has FL_PY_NEW_TYPES already */
+ *     ValueError   the size is less than an object's, or a kind or flag is none
+ *     MemoryError  no memory can be had */
 FL_PY_API struct fl_py_type *fl_py_type_new(size_t size, enum fl_dealloc_kind kind, unsigned flags);
 
 /* Puts a finished type on Freelane that allocates with tp_alloc and keeps its own tp_dealloc: as a LEGACY type. Replaces
@@ -421,6 +423,7 @@ struct fl_py_stats {
     size_t retired_bytes;       /* buffers that wait for a stop of the world, in bytes */
     size_t memory_live_bytes;   /* memory beside objects that is in use, without the interpreter's, in bytes */
     size_t memory_slab_bytes;   /* the slabs of its heap, in bytes */
+    size_t fallback_types; /* declarations beyond FL_PY_NEW_TYPES: the interpreter allocates their types' objects */
 };
 
 /* Fills in the statistics: zeros before the first fl_py_type_ready. May lock; never fails. Needs no thread state. */

@@ -19,6 +19,7 @@
 #include "python/memory.h"
 #include "python/options.h"
 #include "python/pace.h"
+#include "python/runtime.h"
 #include "python/stop.h"
 #include "python/thread.h"
 #include "python/threads.h"
@@ -230,6 +231,7 @@ void fl_py_get_stats(struct fl_py_stats *stats)
     fli_py_later_count(stats);
     fli_py_buffers_count(stats);
     fli_py_memory_count(stats);
+    stats->fallback_types = fli_py_runtime_beyond();
     stats->collections = (uint64_t)fli_load_relaxed(&fli_py_collections); /* relaxed: a number by itself */
     struct fl_heap *heap = fli_py_heap_get();
     if (heap != NULL)

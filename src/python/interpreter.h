@@ -4,7 +4,8 @@
  *
  *     file           owns                                                    called by
  *     type.[ch]      the checks of fl_py_type_ready                          the module's execution
- *     runtime.c      declarations that are made at run time                  the module's execution
+ *     runtime.[ch]   declarations that are made at run time                  the module's execution
+ *     lookup.[ch]    a table of types and their declarations                 type.c, runtime.c
  *     object.c       the slow halves of the slots                            the fast paths of python_inline.h
  *     thread.[ch]    one thread, from its first object to its end            object.c, collect.c, the interpreter
  *     threads.[ch]   all threads: recalls, the caching switch, fork          thread.c, collect.c

@@ -199,10 +199,12 @@ static PyObject *make_row(const struct row *row, const struct fl_stats *heap)
 {
     PyObject *kept = row->self->gc ? PyLong_FromSize_t(fli_py_threads_kept(row->self, row->type))
                                    : Py_NewRef(Py_None);
-    return Py_BuildValue("{sOsssOsnsnsnsnsnsN}", "type", row->type, "kind", fli_py_kind_names[row->self->kind], "gc",
-                         row->self->gc ? Py_True : Py_False, "size", (Py_ssize_t)row->self->size, "block",
-                         (Py_ssize_t)block_bytes(row->self, heap), "live", (Py_ssize_t)row->live, "live_bytes",
-                         (Py_ssize_t)row->bytes, "derived", (Py_ssize_t)row->derived, "kept", kept);
+    return Py_BuildValue("{sOsssOsOsnsnsnsnsnsN}", "type", row->type, "kind", fli_py_kind_names[row->self->kind],
+                         "gc", row->self->gc ? Py_True : Py_False, "lent",
+                         row->type->tp_alloc == PyType_GenericAlloc ? Py_True : Py_False, "size",
+                         (Py_ssize_t)row->self->size, "block", (Py_ssize_t)block_bytes(row->self, heap), "live",
+                         (Py_ssize_t)row->live, "live_bytes", (Py_ssize_t)row->bytes, "derived",
+                         (Py_ssize_t)row->derived, "kept", kept);
 }
 
 static PyObject *make_types(const struct counts *counts, const struct fl_stats *heap)
@@ -234,13 +236,13 @@ static PyObject *make_stats(void)
 {
     struct fl_py_stats stats;
     fl_py_get_stats(&stats);
-    return Py_BuildValue("{snsnsnsnsnsnsKsKsKsK}", "threads", (Py_ssize_t)stats.threads, "cached_objects",
+    return Py_BuildValue("{snsnsnsnsnsnsnsKsKsKsK}", "threads", (Py_ssize_t)stats.threads, "cached_objects",
                          (Py_ssize_t)stats.cached_objects, "cached_bytes", (Py_ssize_t)stats.cached_bytes,
                          "live_bytes", (Py_ssize_t)stats.live_bytes, "free_bytes", (Py_ssize_t)stats.free_bytes,
-                         "slab_bytes", (Py_ssize_t)stats.slab_bytes, "collections",
-                         (unsigned long long)stats.collections, "stops", (unsigned long long)stats.stops,
-                         "stopped_ns", (unsigned long long)stats.stopped_ns, "longest_stop_ns",
-                         (unsigned long long)stats.longest_stop_ns);
+                         "slab_bytes", (Py_ssize_t)stats.slab_bytes, "fallback_types",
+                         (Py_ssize_t)stats.fallback_types, "collections", (unsigned long long)stats.collections,
+                         "stops", (unsigned long long)stats.stops, "stopped_ns", (unsigned long long)stats.stopped_ns,
+                         "longest_stop_ns", (unsigned long long)stats.longest_stop_ns);
 }
 
 static PyObject *make_report(const struct counts *counts)

@@ -12,13 +12,14 @@
  * All of this belongs to the interpreter and goes with it. The dict has
  *
  *     version    1: of this layout; a change that readers must know gets another number
- *     types      a list of dicts: type, kind, gc, size, block, live, live_bytes, derived, and of a type with gc kept
+ *     types      a list of dicts: type, kind, gc, lent, size, block, live, live_bytes, derived, and of a type with gc kept
  *     sizes      a list of dicts, one for each size class in use: block, slabs, live, kept
  *     others     live blocks of other types: of C subtypes, or being made
  *     caching    whether caching is on
  *     stats      the fields of struct fl_py_stats
  *
- * Sizes are bytes, other numbers are objects or blocks. `block` is the size of the blocks of a type without gc, or 0.
+ * `lent` says that fl_py_type_ready has given the type the interpreter's tp_alloc and tp_free: its objects without gc are not
+ * counted. Sizes are bytes, other numbers are objects or blocks. `block` is the size of the blocks of a type without gc, or 0.
  * Live objects without gc are the heap's live blocks with that type in their header. Live objects with gc are those
  * that the collector tracks and has not frozen. `derived` are objects of subtypes among these. `kept` are freed
  * objects or blocks that the next allocation may take. Numbers are of moments that lie close together.

@@ -8,7 +8,9 @@
 #include "python/collect.h"
 #include "python/header.h"
 #include "python/heap.h"
+#include "python/lookup.h"
 #include "python/report.h"
+#include "python/runtime.h"
 #include "python/threads.h"
 #include "python/tools.h"
 
@@ -119,6 +121,8 @@ static int check_kind(const struct fl_py_type *self, PyTypeObject *type)
 
 static bool is_declared_by(const struct fl_py_type *self, PyTypeObject *type)
 {
+    if (fli_py_is_looked_up(self))
+        return fli_py_lookup_find(type) == self;
     return (self->free == type->tp_free || self->dealloc == type->tp_dealloc) &&
            self->size == (size_t)type->tp_basicsize;
 }
@@ -170,7 +174,8 @@ static bool may_look_for_itself(const struct fl_py_type *self, PyTypeObject *typ
 {
     if (self->unwrapped || type->tp_dealloc == fli_load_hint(&dealloc_of_classes))
         return true;
-    return type->tp_base != &PyBaseObject_Type && !self->state->cython;
+    bool has_own_slots = !fli_py_is_looked_up(self); /* else it would find the one that all such types have */
+    return type->tp_base != &PyBaseObject_Type && !(self->state->cython && has_own_slots);
 }
 
 /* Finds out what the slot of a LEGACY type is to call. */
@@ -200,7 +205,8 @@ static void wrap_dealloc(const struct fl_py_type *self, PyTypeObject *type)
 /* Whether threads cache objects of the type, or have references to it in stock. */
 static bool gets_drawer(const struct fl_py_type *self)
 {
-    return !self->variable && (self->gc || (FL_PY_HEADERS && fli_py_header_is_known() && !self->immortal));
+    return !self->variable && !fli_py_is_looked_up(self) &&
+           (self->gc || (FL_PY_HEADERS && fli_py_header_is_known() && !self->immortal));
 }
 
 /* Makes a type ready. A declaration may have several type objects, all alike: a module that is executed again makes a
@@ -211,11 +217,12 @@ static int enter_locked(const struct fl_py_type *self, PyTypeObject *type)
     bool heap_type = PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE);
     if (self->kind == FL_DEALLOC_LEGACY && find_dealloc_locked(self, type) < 0)
         return -1;
-    if (state->ready) {
-        if (state->heap_type != heap_type)
-            REFUSE("%s: its FL_PY_TYPE serves a static type and a heap type; declare one for each", type->tp_name);
+    if (state->ready && state->heap_type != heap_type)
+        REFUSE("%s: its FL_PY_TYPE serves a static type and a heap type; declare one for each", type->tp_name);
+    if (fli_py_is_looked_up(self) && fli_py_lookup_add(self, type) < 0)
+        return -1;
+    if (state->ready)
         return 0;
-    }
     state->heap_type = heap_type;
     state->body = self->size - sizeof(PyObject);
     state->blocks = (uint8_t)fl_size_class(self->size);
@@ -276,7 +283,7 @@ static int enter(const struct fl_py_type *self, PyTypeObject *type)
 static void settle(const struct fl_py_type *self, PyTypeObject *type)
 {
     wrap_dealloc(self, type);
-    if (!serves_here() || fli_py_tools_found())
+    if (!serves_here() || fli_py_tools_found() || fli_py_is_looked_up(self))
         lend(type);
     else if (self->immortal && PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) && fli_py_header_is_known())
         fli_py_immortalize(type);

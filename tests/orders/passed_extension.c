@@ -3,7 +3,7 @@
  * As passed.c, for files of src/python/ that are compiled with an interpreter's headers. Of the interpreter there is
  * nothing else: what they call of it before the threads begin stands here.
  *
- * usage: passed_extension copies|heap
+ * usage: passed_extension copies|heap|lookup
  */
 #include <freelane/python.h>
 
@@ -13,6 +13,7 @@
 #include "python/copies.h"
 #include "python/heap.h"
 #include "python/join.h"
+#include "python/lookup.h"
 #include "python/options.h"
 #include "python/stop.h"
 
@@ -188,11 +189,29 @@ static void use_heap(void)
     MUST(heap != NULL && heap->backing.slabs.ranges.at[0].span > 0);
 }
 
+/* ---- Declarations that are looked up. */
+
+static struct fl_py_type declaration;
+static PyTypeObject declared;
+
+static void make_lookup(void)
+{
+    MUST(fli_py_lookup_add(&declaration, &declared) == 0);
+    reach(1);
+}
+
+static void use_lookup(void)
+{
+    await(1);
+    MUST(fli_py_lookup_find(&declared) == &declaration);
+}
+
 /* ---- The scenarios. */
 
 static const struct scenario scenarios[] = {
     {"copies", begin_copies, make_copies, use_copies},
     {"heap", begin_heap, make_heap, use_heap},
+    {"lookup", nothing, make_lookup, use_lookup},
 };
 
 int main(int argc, char **argv)

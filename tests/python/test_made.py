@@ -7,7 +7,9 @@ import tempfile
 import unittest
 
 from demo_support import FREE_THREADED, run_command, run_python
-from extension_support import HERE, WARNINGS, compile_carried, link_extension
+from extension_support import HERE, ROOT, WARNINGS, compile_carried, link_extension
+
+PACKAGE = str(ROOT / "src/python/package")
 
 MODULE = """
 #include <freelane/python.h>
@@ -190,12 +192,46 @@ static PyObject *check(PyObject *module, PyObject *unused)
     return PyUnicode_FromString(fl_heap_check(fl_py_heap(), error, sizeof error) == 0 ? "" : error);
 }
 
+/* A type whose declaration is not told of it. */
+static PyObject *unready(PyObject *module, PyObject *unused)
+{
+    struct fl_py_type *self = fl_py_type_new(sizeof(Pair), FL_DEALLOC_PLAIN, 0);
+    if (self == NULL)
+        return NULL;
+    PyType_Slot slots[] = {{Py_tp_new, pair_new}, {Py_tp_alloc, self->alloc}, {Py_tp_free, self->free},
+                           {Py_tp_dealloc, self->dealloc}, {0, NULL}};
+    PyType_Spec spec = {"made.Unready", sizeof(Pair), 0, Py_TPFLAGS_DEFAULT, slots};
+    (void)unused;
+    return PyType_FromModuleAndSpec(module, &spec, NULL);
+}
+
+static PyObject *fallback_types(PyObject *module, PyObject *unused)
+{
+    struct fl_py_stats stats;
+    (void)module, (void)unused;
+    fl_py_get_stats(&stats);
+    return PyLong_FromSize_t(stats.fallback_types);
+}
+
 static PyMethodDef methods[] = {{"live_bytes", live_bytes, METH_NOARGS, NULL}, {"make", make, METH_VARARGS, NULL},
                                 {"adopt", adopt, METH_O, NULL}, {"adopt_alike", adopt_alike, METH_O, NULL},
-                                {"check", check, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+                                {"check", check, METH_NOARGS, NULL},
+                                {"fallback_types", fallback_types, METH_NOARGS, NULL},
+                                {"unready", unready, METH_NOARGS, NULL}, {NULL, NULL, 0, NULL}};
+
+/* Makes all declarations that have slots of their own, before the types have any. */
+static int use_up(void)
+{
+    for (int i = 0; i < FL_PY_NEW_TYPES; i++)
+        if (fl_py_type_new(sizeof(Pair), FL_DEALLOC_PLAIN, 0) == NULL)
+            return -1;
+    return 0;
+}
 
 static int execute(PyObject *module)
 {
+    if (getenv("MADE_BEYOND") != NULL && types[0].made == NULL && use_up() < 0)
+        return -1;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (add(module, &types[i]) < 0)
             return -1;
@@ -233,10 +269,13 @@ class Made(unittest.TestCase):
         source.write_text(MODULE, encoding="utf-8")
         link_extension(source, cls.freelane)
 
-    def python(self, program):
-        return run_python(PROLOGUE.format(folder=str(self.folder)) + program + "\nassert made.check() == ''\n")
+    environment = {}
 
-    def test_objects_without_gc_are_in_slabs(self):
+    def python(self, program):
+        program = PROLOGUE.format(folder=str(self.folder)) + program + "\nassert made.check() == ''\n"
+        return run_python(program, **self.environment)
+
+    def test_the_memory_of_objects(self):
         self.python(
             """
 for type_ in (made.Clear, made.Final, made.Finalize, made.Legacy, made.Immortal):
@@ -247,12 +286,6 @@ for type_ in (made.Clear, made.Final, made.Finalize, made.Legacy, made.Immortal)
     assert not any(hasattr(one, "second") for one in many)
     del many
     assert made.live_bytes() == before, type_
-"""
-        )
-
-    def test_objects_with_gc_are_kept(self):
-        self.python(
-            """
 gc.collect()
 gc.disable()
 for type_ in (made.GCClear, made.GCLegacy):
@@ -410,14 +443,17 @@ one = Python()
 one.cycle = one
 del one
 gc.collect()
-count = 0
-try:
-    while True:
-        made.make(32, 1, 0)
-        count += 1
-except RuntimeError as error:
-    assert "128 types" in str(error), error
-assert count == 128 - len(ALL) - 1, count
+"""
+        )
+
+    def test_beyond_the_slots_each_is_counted(self):
+        self.python(
+            """
+before = made.fallback_types()
+free = 128 - len(ALL) if before == 0 else 0
+for count in range(1, 301):
+    made.make(32, 1, 0)
+    assert made.fallback_types() == before + max(count - free, 0), (count, made.fallback_types())
 """
         )
 
@@ -470,6 +506,63 @@ assert {id(one) for one in [Polygon() for _ in range(100)]} == addresses
 gc.collect()
 gc.collect()
 assert abs(sys.getrefcount(Polygon) - before) <= 2
+"""
+        )
+
+
+class Beyond(Made):
+    """The same where the declarations that have slots of their own are used up."""
+
+    environment = {"MADE_BEYOND": "1"}
+    test_a_class_in_rust = None  # a module of its own
+
+    def test_the_memory_of_objects(self):
+        """It is the interpreter's."""
+        self.python(
+            f"""
+sys.path.append({PACKAGE!r})
+import freelane
+
+rows = {{row["type"].removeprefix("made."): row for row in freelane.copies()[0]["types"]}}
+assert all(rows[type_.__name__]["lent"] for type_ in ALL), rows
+assert "made.Immortal" in freelane.report().split("in the interpreter's memory", 1)[1].splitlines()[0]
+assert freelane.copies()[0]["stats"]["fallback_types"] == made.fallback_types() == len(ALL)
+for type_ in PAIRS:
+    many = [type_(i) for i in range(1000)]
+    assert made.live_bytes() == 0
+    assert [one.first for one in many] == list(range(1000))
+    assert not any(hasattr(one, "second") for one in many)
+"""
+        )
+
+    def test_types_of_one_name_with_different_deallocs(self):
+        """And one at the address of another that has ended."""
+        self.python(
+            """
+for _ in range(30):
+    types = [made.adopt_alike(other) for _ in range(10) for other in (False, True)]
+    before = made.fallback_types()
+    for type_ in types:
+        many = [type_(held := Held()) for _ in range(20)]
+        seen = weakref.ref(held)
+        del held, many
+        assert seen() is None, type_
+    del types, type_
+    gc.collect()
+    assert made.fallback_types() == before
+assert made.fallback_types() == len(ALL) + 2, made.fallback_types()
+"""
+        )
+
+    def test_a_type_that_was_not_made_ready_makes_no_objects(self):
+        self.python(
+            """
+try:
+    made.unready()()
+except SystemError as error:
+    assert "fl_py_type_ready was not called for made.Unready" in str(error), error
+else:
+    raise AssertionError("it was made")
 """
         )
 

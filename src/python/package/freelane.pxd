@@ -12,9 +12,9 @@
 # freelist(Class) stands behind the class, in the module that defines it, before the first object of the class is made.
 # It gives the class the slots of a LEGACY type of freelane/python.h. The tp_dealloc that Cython generates is called as
 # before, where the stack has room for that, so that structures of any depth can be dropped. It raises a TypeError that
-# says why if the class cannot have the slots, a RuntimeError if the extension has 128 such classes already, and an
-# ImportError in a subinterpreter if Cython has made the class a static type. A cdef class that is derived from one in the
-# same module needs a line of its own. Classes derived in Python get the interpreter's memory.
+# says why if the class cannot have the slots, and an ImportError in a subinterpreter if Cython has made the class a static
+# type. Where the module has 128 such classes already, further ones keep the interpreter's memory. A cdef class that is
+# derived from one in the same module needs a line of its own. Classes derived in Python get the interpreter's memory.
 #
 # The module is compiled with the flags and together with the sources that the package freelane names. It does not need
 # the package afterwards. Needs Cython 3.1 or later.

@@ -77,6 +77,8 @@ def _lines(copy):
     )
     fields = ["type", "kind", "size", "live", "live_bytes", "kept", "kept_bytes", "derived"]
     yield from _table(TITLES, [[row[field] for field in fields] for row in _with_shared(copy)])
+    if lent := [row["type"] for row in copy["types"] if row.get("lent")]:
+        yield f"  in the interpreter's memory, and not counted without gc: {', '.join(sorted(lent))}"
     if copy["sizes"]:
         yield "  * shared by all types without gc whose objects have blocks of this size"
     if copy["others"]["live"] > 0:
