@@ -347,9 +347,10 @@ struct fl_options {
  *     512. It does not see a header of stale readers, nor a block whose memory has gone back to the OS.
  *   - A block above FL_BLOCK_MAX has a page before its memory and one behind it that nobody can touch. What was written
  *     behind it in its last page is reported by the call that frees or resizes it.
- *   - Which block comes next cannot be told from those before. It is a random one of at least half a magazine, which is
- *     127 of blocks up to 64 bytes, 8 of 1 KiB, 4 from 2 KiB on, unless memory is refused. The random numbers come from
- *     the OS, through a generator for each thread (ChaCha with 8 rounds).
+ *   - Which block comes next cannot be told from those before. It is a random one of at least half a magazine, unless
+ *     memory is refused. That is one of 127 blocks up to 64 bytes, and one of 8 from 1 KiB on; of fewer where the limit or
+ *     options.magazine_blocks makes magazines smaller. The random numbers come from the OS, through a generator for each
+ *     thread (ChaCha with 8 rounds).
  *
  * In any heap, blocks lie apart from all that the library knows of them: no header, no link. An overflow runs into other
  * blocks, and behind the last slab into a page that nobody can touch. A free block is never written.
