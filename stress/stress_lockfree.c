@@ -370,7 +370,7 @@ static void make_pool(void)
     size_t bytes = (size_t)4 << 20;
     char *base = fli_os_reserve(bytes, fli_os_page());
     STRESS_REQUIRE(base);
-    STRESS_REQUIRE(fli_magazines_init(&magazines, base, bytes, 0) == 0);
+    STRESS_REQUIRE(fli_magazines_init(&magazines, base, bytes, 0, 0) == 0);
     fli_pool_init(&pool);
     magazine_count = 2 * args.threads + 2;
     owners = calloc(magazine_count + 1, sizeof *owners);

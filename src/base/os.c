@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/os.h"
+#include "base/atomic.h"
 #include "base/sanitizer.h"
 
 #include <errno.h>
@@ -8,11 +9,15 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Gives new mappings their name. A system without names refuses, which changes nothing else. */
+/* Gives new mappings their name. A system without names refuses, which changes nothing else, and is not asked again. */
 static void name(void *base, size_t size)
 {
+    static FLI_ATOMIC(bool) has_no_names;
+    if (fli_load_hint(&has_no_names))
+        return;
     int saved = errno;
-    (void)FLI_NAME_MAPPING(base, size, "freelane");
+    if (FLI_NAME_MAPPING(base, size, "freelane") != 0 && errno == EINVAL)
+        fli_store_hint(&has_no_names, true);
     errno = saved;
 }
 
@@ -41,9 +46,21 @@ static char *map_aligned(size_t size, size_t alignment, int protection)
     return base;
 }
 
+/* The same where a mapping of just this size is likely to lie right: whole huge pages, or beside others of its kind. */
+static char *map_beside(size_t size, size_t alignment, int protection)
+{
+    char *base = map_space(size, protection);
+    if (base != NULL && (uintptr_t)base % alignment != 0) {
+        munmap(base, size);
+        base = map_aligned(size, alignment, protection);
+    }
+    return base;
+}
+
 void *fli_os_reserve(size_t size, size_t alignment)
 {
-    char *base = map_aligned(size, alignment, PROT_NONE);
+    bool fits = size % alignment == 0;
+    char *base = fits ? map_beside(size, alignment, PROT_NONE) : map_aligned(size, alignment, PROT_NONE);
     if (base != NULL)
         name(base, size);
     return base;
@@ -51,11 +68,7 @@ void *fli_os_reserve(size_t size, size_t alignment)
 
 void *fli_os_reserve_usable(size_t size, size_t alignment)
 {
-    char *base = map_space(size, PROT_READ | PROT_WRITE);
-    if (base != NULL && (uintptr_t)base % alignment != 0) {
-        munmap(base, size);
-        base = map_aligned(size, alignment, PROT_READ | PROT_WRITE);
-    }
+    char *base = map_beside(size, alignment, PROT_READ | PROT_WRITE);
     if (base == NULL)
         return NULL;
     name(base, size);
@@ -84,7 +97,7 @@ int fli_os_decommit(void *base, size_t size)
     return result;
 }
 
-bool fli_os_is_strict(void)
+static bool read_whether_strict(void)
 {
     int saved = errno, file = open("/proc/sys/vm/overcommit_memory", O_RDONLY | O_CLOEXEC);
     char mode = '0';
@@ -93,6 +106,15 @@ bool fli_os_is_strict(void)
         close(file);
     errno = saved;
     return is_known && mode == '2';
+}
+
+bool fli_os_is_strict(void)
+{
+    enum { UNKNOWN, LAX, STRICT };
+    static FLI_ATOMIC(uint8_t) known;
+    if (fli_load_hint(&known) == UNKNOWN)
+        fli_store_hint(&known, (uint8_t)(read_whether_strict() ? STRICT : LAX));
+    return fli_load_hint(&known) == STRICT;
 }
 
 bool fli_os_withdraw(void *base, size_t size)
@@ -136,8 +158,14 @@ size_t fli_os_address_limit(void)
 size_t fli_os_cache_bytes(void)
 {
     const size_t usual = 512 * FLI_KIB, most = 2 * FLI_MIB;
+    static FLI_ATOMIC(size_t) known;
+    size_t found = fli_load_hint(&known);
+    if (found != 0)
+        return found;
     long bytes = FLI_SYSCONF_CACHE != -1 ? sysconf(FLI_SYSCONF_CACHE) : -1;
-    return bytes > 0 ? fli_min((size_t)bytes, most) : usual;
+    found = bytes > 0 ? fli_min((size_t)bytes, most) : usual;
+    fli_store_hint(&known, found);
+    return found;
 }
 
 int fli_os_processor(void)
@@ -212,11 +240,9 @@ int fli_region_reach(struct fli_region *region, size_t bytes, size_t step)
     if (bytes > region->reserved)
         return -ENOMEM;
     size_t upto = fli_min(region->reserved, fli_round_up(fli_max(bytes, region->committed + step), fli_os_page()));
-    int saved = errno;
-    if (mprotect(region->base + region->committed, upto - region->committed, PROT_READ | PROT_WRITE) != 0) {
-        errno = saved;
+    size_t from = fli_max(region->committed, region->usable);
+    if (from < upto && !fli_os_restore(region->base + from, upto - from))
         return -ENOMEM;
-    }
     /* The leak checker searches mapped memory only where it is told to. */
     if (region->committed > 0)
         fli_leak_root_remove(region->base, region->committed);

@@ -5,7 +5,8 @@
  * Address space for slabs and magazines is reserved once per heap and never split. It is committed from its start in
  * large contiguous steps, so the kernel keeps one mapping per region, however large the region grows. Small heaps lie
  * in address space that can be used at once. Pages are returned to the OS with madvise, and then read as zeros. Large
- * blocks and tables have separate mappings. Where the system has names for mappings, all are called "freelane".
+ * blocks and tables have separate mappings. Where the system has names for mappings, all are called "freelane". What the
+ * system says of itself is asked for once per process, as it takes longer than all else that creates a heap.
  *
  * Any thread may call these functions; for regions, the caller serialises.
  */
@@ -15,7 +16,7 @@
 #include "base/base.h"
 
 /* Address space of `size` bytes that starts at a multiple of `alignment` (a power of two), without memory
- * behind it. NULL if the OS refuses. Keeps errno. */
+ * behind it. A size that is a multiple, too, takes fewer calls of the OS. NULL if the OS refuses. Keeps errno. */
 void *fli_os_reserve(size_t size, size_t alignment);
 
 /* The same, but all of it can be used at once, with small pages. If size and alignment allow it, it lies right beside the
@@ -53,7 +54,7 @@ bool fli_os_is_strict(void);
  * Returns false, and changes nothing, if the OS refuses. Keeps errno. */
 bool fli_os_withdraw(void *base, size_t size);
 
-/* Makes what was withdrawn usable again. It reads as zeros. Returns false if the OS refuses. Keeps errno. */
+/* Makes address space usable, also what was withdrawn. It reads as zeros. Returns false if the OS refuses. Keeps errno. */
 bool fli_os_restore(void *base, size_t size);
 
 /* Asks for huge pages, or for none, where the OS has them. A refusal changes nothing else. Keeps errno. */
@@ -89,6 +90,7 @@ struct fli_region {
     char *base;
     size_t reserved;
     size_t committed;
+    size_t usable; /* its first bytes, which take no call of the OS to be committed */
 };
 
 /* Makes the first `bytes` bytes usable. If it has to commit memory, it commits at least `step` bytes. Returns 0, or

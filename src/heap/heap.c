@@ -41,6 +41,9 @@
 /* Slabs start at a multiple of this, so that huge pages can lie under them. */
 #define HEAP_ALIGNMENT ((size_t)FLI_CHUNK_BYTES)
 
+/* The most bytes of a table, and of magazines, that are made usable at once. */
+#define TABLE_OPENED_MOST (2 * FLI_MIB)
+
 struct fli_mutex fli_default_lock = FLI_MUTEX_INITIALIZER(FLI_RANK_DEFAULT);
 
 /* Bytes of address space for the magazines of a heap that begins with so many bytes of slabs. */
@@ -50,9 +53,12 @@ static size_t magazines_bytes(size_t span)
     return fli_magazines_reserve_bytes(span == FLI_RESERVE_SMALL ? small : span);
 }
 
+/* A small heap ends where a neighbour can begin, and others with a whole chunk: then the OS is likely to put the next one
+ * where it has to lie. */
 static size_t mapping_bytes(size_t span, bool hardened)
 {
-    return span + fli_range_metadata_bytes(span, hardened) + magazines_bytes(span);
+    size_t bytes = span + fli_range_metadata_bytes(span, hardened) + magazines_bytes(span);
+    return fli_round_up(bytes, span == FLI_RESERVE_SMALL ? (size_t)FLI_SLAB_BYTES : HEAP_ALIGNMENT);
 }
 
 /* The bytes of slabs that a heap begins with by default: so few that its mapping takes at most a 32nd of the address
@@ -72,10 +78,17 @@ static bool should_be_small(const struct fl_heap *heap)
            !fli_os_is_strict() && fli_registry_heap_count() >= FLI_HEAPS_MANY;
 }
 
+/* The address space of a new heap, and what of it can be touched already. */
+struct space {
+    size_t span;            /* bytes of slabs; 0: there is none */
+    uint8_t ready_parts;    /* of the range (range.h) */
+    size_t ready_magazines; /* bytes */
+};
+
 /* Reserves address space for a heap that begins small. Returns false if the OS refuses it. */
 static bool reserve_small(struct fl_heap *heap)
 {
-    heap->mapping_bytes = fli_round_up(mapping_bytes(FLI_RESERVE_SMALL, heap->hardened), FLI_SLAB_BYTES);
+    heap->mapping_bytes = mapping_bytes(FLI_RESERVE_SMALL, heap->hardened);
     heap->mapping = fli_os_reserve_usable(heap->mapping_bytes, FLI_SLAB_BYTES);
     if (heap->mapping != NULL && fli_os_guard(heap->mapping + FLI_RESERVE_SMALL, fli_os_page()))
         return true;
@@ -84,27 +97,43 @@ static bool reserve_small(struct fl_heap *heap)
     return false;
 }
 
-/* Reserves address space for slabs of `wanted` bytes, or by default for some, as much as the OS grants. Returns the span
- * of the slabs, 0 if the OS refuses it. */
-static size_t reserve(struct fl_heap *heap, size_t wanted)
+/* Makes the table of the slabs and the first magazines usable by one call: else each would take some, in a heap that does
+ * little more. Not where the OS counts what could be written, nor with a table of many slabs. */
+static struct space open_tables(struct fl_heap *heap, size_t span)
+{
+    struct space space = {.span = span};
+    size_t table = fli_range_table_bytes(span), end = span + fli_range_metadata_bytes(span, heap->hardened);
+    size_t magazines = fli_min(TABLE_OPENED_MOST, magazines_bytes(span));
+    char *start = heap->mapping + end - table;
+    if (table > TABLE_OPENED_MOST || fli_os_is_strict() || !fli_os_restore(start, table + magazines))
+        return space;
+    fli_os_advise_huge(start, heap->mapping_bytes - (end - table), false);
+    space.ready_parts = 1;
+    space.ready_magazines = magazines;
+    return space;
+}
+
+/* Reserves address space for slabs of `wanted` bytes, or by default for some, as much as the OS grants. */
+static struct space reserve(struct fl_heap *heap, size_t wanted)
 {
     bool hardened = heap->hardened;
     if (should_be_small(heap) && reserve_small(heap))
-        return FLI_RESERVE_SMALL;
+        return (struct space){FLI_RESERVE_SMALL, FLI_RANGE_PARTS, magazines_bytes(FLI_RESERVE_SMALL)};
     size_t span = wanted != 0 ? fli_round_up(wanted, FLI_MIB) : modest_span(hardened);
     size_t least = wanted != 0 ? span : FLI_RESERVE_MIN;
     for (; span >= least; span /= 2) {
         heap->mapping = fli_os_reserve(mapping_bytes(span, hardened), HEAP_ALIGNMENT);
         if (heap->mapping != NULL) {
             heap->mapping_bytes = mapping_bytes(span, hardened);
-            return span;
+            return open_tables(heap, span);
         }
     }
-    return 0;
+    return (struct space){0};
 }
 
-static int init_backing(struct fl_heap *heap, size_t span)
+static int init_backing(struct fl_heap *heap, struct space space)
 {
+    size_t span = space.span;
     struct fli_backing *backing = &heap->backing;
     size_t metadata = fli_range_metadata_bytes(span, heap->hardened), given = heap->options.reserve_bytes;
     size_t most = given != 0 ? span : fli_max(span, FLI_RESERVE_DEFAULT);
@@ -119,7 +148,7 @@ static int init_backing(struct fl_heap *heap, size_t span)
     fli_homes_init(&backing->homes, &backing->slabs, heap->options.limit_bytes != SIZE_MAX);
     fli_large_init(&backing->large, &backing->limit);
     int failed = fli_magazines_init(&backing->magazines, heap->mapping + span + metadata, magazines_bytes(span),
-                                    most);
+                                    space.ready_magazines, most);
     if (span == FLI_RESERVE_SMALL) {
         backing->slabs.ranges.usual = FLI_RESERVE_FIRST;
         fli_magazines_grow_by(&backing->magazines, FLI_RESERVE_FIRST);
@@ -132,6 +161,7 @@ static int init_backing(struct fl_heap *heap, size_t span)
     backing->slabs.small_pages = heap->options.huge == FL_HUGE_NEVER;
     backing->slabs.watched = heap->watched;
     backing->slabs.hardened = heap->hardened;
+    backing->slabs.ready_parts = space.ready_parts;
     backing->large.is_shown |= heap->watched;
     backing->large.hardened = heap->hardened ? &backing->slabs : NULL;
     backing->slabs.stale_bytes = heap->options.header != NULL ? heap->options.header->bytes : 0;
@@ -158,9 +188,9 @@ static void dispose(struct fl_heap *heap)
 }
 
 /* Makes what a heap consists of, and enters it. Returns NULL, or what the system refuses. */
-static const char *make_parts(struct fl_heap *heap, size_t span)
+static const char *make_parts(struct fl_heap *heap, struct space space)
 {
-    if (init_backing(heap, span) != 0)
+    if (init_backing(heap, space) != 0)
         return "memory for the slab table";
     if (fli_service_create(heap) != 0)
         return "memory for a thread";
@@ -181,8 +211,8 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
     if (heap->hardened && !fli_random_key_make(&heap->backing.slabs.key))
         return fli_complain(-ENOMEM, error, error_size, "the system refuses random numbers for option hardened");
     size_t wanted = heap->options.reserve_bytes;
-    size_t span = reserve(heap, wanted);
-    if (span == 0)
+    struct space space = reserve(heap, wanted);
+    if (space.span == 0)
         return fli_complain(-ENOMEM, error, error_size,
                             "the system refuses to reserve address space for %zu bytes of slabs (option reserve)",
                             wanted != 0 ? wanted : FLI_RESERVE_MIN);
@@ -191,7 +221,7 @@ static int create_in(struct fl_heap *heap, char *error, size_t error_size)
     fli_bound_init(heap);
     fli_decay_init(heap);
     fli_retired_init(heap);
-    const char *refused = make_parts(heap, span);
+    const char *refused = make_parts(heap, space);
     if (refused != NULL) {
         dispose(heap);
         return fli_complain(-ENOMEM, error, error_size, "the system refuses %s", refused);

@@ -93,28 +93,30 @@ size_t fli_magazines_reserve_bytes(size_t slab_bytes)
     return range_bytes(0, magazines_for(slab_bytes));
 }
 
-/* Lays a range of `count` magazines out at `base`, and makes its states usable. Returns 0 or -ENOMEM. */
-static int lay_out(struct fli_magazines *magazines, uint32_t range, char *base, uint32_t count)
+/* Lays a range of `count` magazines out at `base`, of which `ready` bytes can be touched already, and makes its states
+ * usable. Returns 0 or -ENOMEM. */
+static int lay_out(struct fli_magazines *magazines, uint32_t range, char *base, uint32_t count, size_t ready)
 {
     size_t states = states_bytes(range, count);
     struct fli_region *memory = &magazines->memory[range];
     magazines->states[range] = base;
     magazines->at[range] = (struct fli_magazine_range){base + states, magazines->room, count};
-    *memory = (struct fli_region){.base = base, .reserved = range_bytes(range, count)};
+    *memory = (struct fli_region){.base = base, .reserved = range_bytes(range, count), .usable = ready};
     /* With huge pages, the OS could bring back what a trim has returned. */
-    fli_os_advise_huge(base, memory->reserved, false);
+    if (ready == 0)
+        fli_os_advise_huge(base, memory->reserved, false);
     return fli_region_reach(memory, count, 0);
 }
 
-int fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes, size_t most_slab_bytes)
+int fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes, size_t ready, size_t slab_bytes)
 {
     bool has_states = states_bytes(0, (uint32_t)(bytes / FLI_MAGAZINE_BYTES)) > 0;
     uint32_t count = (uint32_t)(bytes / (FLI_MAGAZINE_BYTES + has_states)) & ~(magazines_per_page() - 1);
     magazines->per_page = magazines_per_page();
     magazines->room = 0;
-    int failed = lay_out(magazines, 0, base, count);
+    int failed = lay_out(magazines, 0, base, count, ready);
     magazines->room = count;
-    magazines->room_most = (uint32_t)fli_max(count, magazines_for(most_slab_bytes));
+    magazines->room_most = (uint32_t)fli_max(count, magazines_for(slab_bytes));
     fli_store_own(&magazines->ranges, 1);
     magazines->carved = 1;
     magazines->returned = 0;
@@ -166,7 +168,7 @@ static bool reserve_locked(struct fli_magazines *magazines, uint32_t count, bool
                         : fli_os_reserve(range_bytes(range, count), fli_os_page());
     if (base == NULL)
         return false;
-    if (lay_out(magazines, range, base, count) == 0)
+    if (lay_out(magazines, range, base, count, modest ? range_bytes(range, count) : 0) == 0)
         return true;
     fli_os_release(base, range_bytes(range, count));
     return false;

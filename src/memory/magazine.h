@@ -89,9 +89,10 @@ size_t fli_magazines_reserve_bytes(size_t slab_bytes);
  * room for as many as `slab_bytes` bytes of slabs want, at least. Before the first is carved. */
 void fli_magazines_grow_by(struct fli_magazines *magazines, size_t slab_bytes);
 
-/* Lays the first range out in `bytes` bytes of reserved address space at `base`. Further ranges are reserved until there
- * is room for magazines for `most_slab_bytes` bytes of slabs. Returns 0 or -ENOMEM. */
-int fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes, size_t most_slab_bytes);
+/* Lays the first range out in `bytes` bytes of reserved address space at `base`. If the first `ready` of them can be touched
+ * already, all have small pages. Further ranges are reserved until there is room for magazines for `slab_bytes` bytes
+ * of slabs. Returns 0 or -ENOMEM. */
+int fli_magazines_init(struct fli_magazines *magazines, char *base, size_t bytes, size_t ready, size_t slab_bytes);
 void fli_magazines_close(struct fli_magazines *magazines);
 
 /* Bytes committed. Locks. */

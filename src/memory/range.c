@@ -77,6 +77,11 @@ size_t fli_range_metadata_bytes(size_t span, bool hardened)
     return bytes - span;
 }
 
+size_t fli_range_table_bytes(size_t span)
+{
+    return reserved_bytes(FLI_RANGE_TABLE, span >> FLI_SLAB_SHIFT, false);
+}
+
 /* The first part behind the slabs that is ever used. */
 static unsigned first_used(struct fli_range_kind kind)
 {
@@ -87,18 +92,22 @@ static void lay_out(struct fli_range *range, struct fli_region *parts, char *bas
                     struct fli_range_kind kind)
 {
     size_t slabs = span >> FLI_SLAB_SHIFT;
-    char *at = base;
+    char *at = base, *ready = NULL;
     for (unsigned part = 0; part < FLI_RANGE_PARTS; part++) {
         size_t reserved = reserved_bytes(part, slabs, kind.hardened),
                guard = part == FLI_RANGE_SLABS ? fli_os_page() : 0;
+        bool is_ready = part + kind.ready_parts >= FLI_RANGE_PARTS;
         parts[part] = (struct fli_region){.base = at, .reserved = reserved - guard};
+        parts[part].usable = is_ready ? parts[part].reserved : 0;
+        ready = is_ready && ready == NULL ? at : ready;
         at += reserved;
     }
     char *table = parts[FLI_RANGE_TABLE].base;
     /* With huge pages, the OS could bring back what a trim has returned. Parts before the first one that is used get no
      * advice: so they share a mapping with the slabs that are not committed. */
-    char *used = parts[first_used(kind)].base;
-    fli_os_advise_huge(used, (size_t)(at - used), false);
+    char *used = parts[first_used(kind)].base, *end = ready != NULL ? ready : at;
+    if (used < end)
+        fli_os_advise_huge(used, (size_t)(end - used), false);
     range->base = base;
     range->span = span;
     range->slabs = (uint32_t)slabs;
@@ -177,7 +186,9 @@ static bool reserve_locked(struct fli_ranges *ranges, size_t span)
     if (base == NULL)
         return false;
     struct fli_range *range = &ranges->at[count];
-    lay_out(range, ranges->parts[count], base, span, ranges->kind);
+    struct fli_range_kind kind = ranges->kind;
+    kind.ready_parts = span < FLI_CHUNK_BYTES ? FLI_RANGE_PARTS : 0;
+    lay_out(range, ranges->parts[count], base, span, kind);
     range->first = ranges->at[count - 1].first + ranges->at[count - 1].slabs;
     if (open_range(range, ranges->parts[count]) == 0)
         return true;

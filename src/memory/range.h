@@ -72,6 +72,8 @@ enum fli_range_part { FLI_RANGE_SLABS, FLI_RANGE_MARKS, FLI_RANGE_STATES, FLI_RA
 struct fli_range_kind {
     bool defers;   /* marks */
     bool hardened; /* states */
+    /* So many of the last parts of the first range can be touched at once, with small pages. */
+    uint8_t ready_parts;
 };
 
 struct fli_ranges {
@@ -85,8 +87,10 @@ struct fli_ranges {
     struct fli_region parts[FLI_RANGES_MOST][FLI_RANGE_PARTS];
 };
 
-/* Bytes of address space for the metadata of `span` bytes of slabs, with the guard page before it. */
+/* Bytes of address space for the metadata of `span` bytes of slabs, with the guard page before it; and of these, for the
+ * table, which is last. */
 size_t fli_range_metadata_bytes(size_t span, bool hardened);
+size_t fli_range_table_bytes(size_t span);
 
 /* Lays the first range out: `span` bytes of slabs at `base`, and their metadata right behind them. It consists of whole
  * chunks, or is smaller than one; or it is all that the heap will ever have. The ranges may grow to `most` bytes of slabs

@@ -36,8 +36,9 @@ int fli_slabs_init(struct fli_slabs *slabs, char *base, size_t span, size_t most
     for (unsigned c = 1; c < FL_CLASS_COUNT; c++)
         describe_class(&slabs->by_class[c], stride_of(slabs, fli_class_bytes(c)));
     fli_mutex_init(&slabs->lock, FLI_RANK_MEMORY);
-    return fli_ranges_init(&slabs->ranges, base, span, most,
-                           (struct fli_range_kind){.defers = defers, .hardened = slabs->hardened});
+    return fli_ranges_init(
+        &slabs->ranges, base, span, most,
+        (struct fli_range_kind){.defers = defers, .hardened = slabs->hardened, .ready_parts = slabs->ready_parts});
 }
 
 void fli_slabs_close(struct fli_slabs *slabs)

@@ -129,6 +129,7 @@ struct fli_slabs {
     bool defers;               /* blocks can be deferred */
     bool watched;              /* by a tool that looks at memory: base/watch.h */
     bool hardened;             /* there is a state per block (state.h), and blocks are handed out in random order */
+    uint8_t ready_parts;       /* of the first range (range.h) */
     struct fli_random_key key; /* of checksums, in a hardened heap */
     size_t stale_bytes;        /* bytes of a free block that stale readers may read */
 

@@ -237,7 +237,7 @@ static void begin_magazines(void)
 {
     size_t bytes = fli_magazines_reserve_bytes(1 << 20);
     char *base = fli_os_reserve(bytes, fli_os_page());
-    MUST(base != NULL && fli_magazines_init(&magazines, base, bytes, (size_t)1 << 30) == 0);
+    MUST(base != NULL && fli_magazines_init(&magazines, base, bytes, 0, (size_t)1 << 30) == 0);
 }
 
 static void make_magazine(void)

@@ -26,7 +26,7 @@ static int room_up_for(void **state, size_t magazines)
     room->bytes = fli_magazines_reserve_bytes(4 * magazines * FLI_MAGAZINE_BYTES);
     room->base = fli_os_reserve(room->bytes, fli_os_page());
     assert_non_null(room->base);
-    assert_int_equal(fli_magazines_init(&room->magazines, room->base, room->bytes, 0), 0);
+    assert_int_equal(fli_magazines_init(&room->magazines, room->base, room->bytes, 0, 0), 0);
     *state = room;
     return 0;
 }
@@ -215,7 +215,7 @@ static int growing_room_up(void **state)
     assert_int_equal(room_up(state), 0);
     struct room *room = *state;
     fli_magazines_close(&room->magazines);
-    return fli_magazines_init(&room->magazines, room->base, room->bytes, (size_t)4 * MOST * FLI_MAGAZINE_BYTES);
+    return fli_magazines_init(&room->magazines, room->base, room->bytes, 0, (size_t)4 * MOST * FLI_MAGAZINE_BYTES);
 }
 
 static void indexes_go_on_from_range_to_range(void **state)

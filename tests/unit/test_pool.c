@@ -22,7 +22,7 @@ static int basin_up(void **state)
     basin->bytes = fli_magazines_reserve_bytes((size_t)4 * MAGAZINES * FLI_MAGAZINE_BYTES);
     basin->base = fli_os_reserve(basin->bytes, fli_os_page());
     assert_non_null(basin->base);
-    assert_int_equal(fli_magazines_init(&basin->magazines, basin->base, basin->bytes, 0), 0);
+    assert_int_equal(fli_magazines_init(&basin->magazines, basin->base, basin->bytes, 0, 0), 0);
     fli_pool_init(&basin->pool);
     *state = basin;
     return 0;
