@@ -6,6 +6,7 @@
 #include "api/serve.h"
 #include "base/check.h"
 #include "heap/service.h"
+#include "heap/submit.h"
 #include "pool/reserve.h"
 
 #include <errno.h>

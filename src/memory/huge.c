@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "memory/huge.h"
 
-/* A heap is sparse if a half of its slabs, or more, are lone. */
-enum { SPARSE_PART = 2 };
+/* A heap is sparse if a half of its slabs, or more, are lone; it has dense chunks if more than a third are not. */
+enum { SPARSE_PART = 2, DENSE_PART = 3 };
 
 /* ---- What a heap is like. */
 
@@ -19,7 +19,8 @@ static bool is_sparse(const struct fli_slabs *slabs)
 /* Whether slabs that are not lone should lie in dense chunks. */
 static bool is_dense(const struct fli_slabs *slabs)
 {
-    return in_use(slabs) - slabs->lone_count >= FLI_HUGE_FEW && !is_sparse(slabs) &&
+    uint32_t others = in_use(slabs) - slabs->lone_count;
+    return others >= FLI_HUGE_FEW && others * (size_t)DENSE_PART > in_use(slabs) &&
            fli_limit_left(slabs->limit) >= FLI_CHUNK_BYTES;
 }
 

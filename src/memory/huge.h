@@ -13,8 +13,9 @@
  *     0           a sparse chunk                      2 MiB         dense chunks
  *
  * The first few others lie in sparse chunks, too, so that a small heap stays small: a huge page of which a program uses a
- * part is memory as well. When most slabs are others, further ones lie in dense chunks. The slabs of the sparse chunk that
- * are not in use then wait, cold, for lone slabs. When most slabs are lone and there is no such slab, a new chunk is sparse.
+ * part is memory as well. When more than a third of the slabs are others, further ones lie in dense chunks. The slabs of the
+ * sparse chunk that are not in use then wait, cold, for lone slabs. When most slabs are lone and there is no such slab, a
+ * new chunk is sparse.
  *
  * A dense chunk gets memory for all of its slabs at once. Where the heap's limit has no room for that, slabs lie in sparse
  * chunks as long as there is one. Where there are kept slabs (idle.h), these come first.
