@@ -218,8 +218,9 @@ FL_API void fl_publish(struct fl_object *object);
 FL_INLINE bool fl_try_incref(struct fl_thread *thread, struct fl_object *object, const void *place);
 
 /* Merges the counts of objects that other threads have handed to the handle, and deallocates those that are dead: their
- * callbacks run. Hands over what the handle has collected for other owners. The host calls it at safepoints. Called by
- * the handle's thread. Progress as fl_dealloc. */
+ * callbacks run. If the host leaves one, the others end in the next fl_merge of any handle but a real-time thread's. Hands
+ * over what the handle has collected for other owners. The host calls it at safepoints. Called by the handle's thread.
+ * Progress as fl_dealloc. */
 FL_API void fl_merge(struct fl_thread *thread);
 
 /* A byte that is not zero if fl_merge has something to do. A host includes it in its eval breaker. Read it as a relaxed

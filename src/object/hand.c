@@ -67,8 +67,7 @@ static void close_out(struct fli_handing *handing, struct fli_out *out)
 static void count_open(struct fli_slot *mine)
 {
     if (mine->open++ == 0)
-        /* Relaxed: for the slot's own thread. An exchange keeps what another thread's S7 has released. */
-        fli_exchange(&mine->handed, 1, memory_order_relaxed);
+        fli_slot_tell_owner(mine);
 }
 
 /* Makes room in an out for an object of the owner. Returns false if no magazine can be had. */

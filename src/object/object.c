@@ -299,9 +299,10 @@ void fl_merge(struct fl_thread *face)
     if (slot == NULL)
         return;
     bool claimed = fli_slot_claim_owner(slot);
-    if (!claimed && slot->open == 0)
+    struct fli_slots *slots = fli_slots_of(thread->heap);
+    if (!claimed && slot->open == 0 && (fli_thread_is_realtime(face) || !fli_slots_have_dead(slots)))
         return;
-    struct fli_handing handing = begin_handing(thread, fli_slots_of(thread->heap));
+    struct fli_handing handing = begin_handing(thread, slots);
     if (claimed)
         fli_slot_merge(slot, &handing.merging);
     fli_hand_outs(&handing);

@@ -89,6 +89,14 @@ static inline bool fli_slot_is_online(const struct fli_slot *slot)
     return (fli_load_hint(&slot->state) & FLI_SLOT_ONLINE) != 0;
 }
 
+/* Sets the byte for the slot's own thread. */
+static inline void fli_slot_tell_owner(struct fli_slot *slot)
+{
+    if (fli_load_hint(&slot->handed) == 0)
+        /* Relaxed: for the slot's own thread. An exchange keeps what another thread's S7 has released. */
+        fli_exchange(&slot->handed, 1, memory_order_relaxed);
+}
+
 /* Puts a magazine of objects into the queue of a slot. Returns whether nobody is there who would merge them: then the
  * caller claims the slot and merges. Any thread. Lock-free. */
 bool fli_slot_hand(struct fli_slot *slot, const struct fli_magazines *magazines, struct fli_magazine *magazine,

@@ -133,7 +133,9 @@ static void leave(struct fli_thread *thread, bool detached)
         fli_construct_close(thread);
         while (!try_to_leave(slot))
             fl_merge(&thread->face);
-    } while (thread->face.kept != NULL);
+        if (detached) /* what a merge has left that the host has left */
+            fli_slots_end_dead(&thread->face, thread->heap);
+    } while (thread->face.kept != NULL || !try_to_leave(slot));
     show(thread);
     if (!detached)
         return;
@@ -292,12 +294,15 @@ static struct fl_counts *next_dead(struct fli_thread *server, struct fli_slots *
 void fli_slots_end_dead(struct fl_thread *face, struct fl_heap *heap)
 {
     struct fli_slots *slots = fli_slots_of(heap);
+    struct fli_slot *mine = fli_slots_mine(fli_thread_of(face));
     for (;;) {
         struct fli_thread *server = fli_serve_enter(face);
         struct fl_counts *counts = next_dead(server, slots);
         fli_service_leave(server);
         if (counts == NULL)
             return;
+        if (mine != NULL && fli_slots_have_dead(slots))
+            fli_slot_tell_owner(mine);
         fl_dealloc(face, fli_layout_object(&slots->layout, counts), fli_layout_type(&slots->layout, counts));
     }
 }

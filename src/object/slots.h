@@ -77,7 +77,14 @@ void fli_slots_join(struct fli_thread *thread);
 /* What merging works with, on behalf of the thread. */
 struct fli_merging fli_slots_merging(struct fli_thread *thread, struct fli_slots *slots);
 
-/* Deallocates the dead objects that merges have found. `face` is the caller's handle. No lock may be held. */
+/* Whether there are dead objects that were not deallocated a moment ago. Any thread. */
+static inline bool fli_slots_have_dead(struct fli_slots *slots)
+{
+    return fli_stack_top(&slots->dead) != 0;
+}
+
+/* Deallocates the dead objects that merges have found. While some are left, the byte of the handle says so, because the
+ * host may leave a callback. `face` is the caller's handle. No lock may be held. */
 void fli_slots_end_dead(struct fl_thread *face, struct fl_heap *heap);
 
 /* Reports what a drop or a merge has found wrong, as misuse of fl_decref. The heap is NULL if there is none. No lock may be

@@ -484,6 +484,62 @@ static void a_finalizer_may_resurrect(void **state)
     assert_int_equal(live(two), 0);
 }
 
+/* ---- A callback that is left. */
+
+static jmp_buf away;
+static struct fl_object *in_hand;
+
+static void leave_once(struct fl_thread *thread, void *object, const struct fl_type *type)
+{
+    (void)thread, (void)type;
+    cleared++;
+    if (in_hand != NULL)
+        return;
+    in_hand = object;
+    longjmp(away, 1);
+}
+
+static struct fl_type left_type = {.name = "left", .size = sizeof(struct pair), .clear = leave_once};
+
+/* Has two objects wait in the owner's queue, and leaves the callback of the first that dies. */
+static void leave_a_merge(struct two *two)
+{
+    if (!left_type.ready)
+        assert_int_equal(fl_object_type_ready(&left_type, NULL, NULL, 0), 0);
+    for (unsigned i = 0; i < 2; i++)
+        fl_decref(two->other, fl_object_alloc(two->owner, &left_type));
+    fl_merge(two->other);
+    cleared = 0;
+    in_hand = NULL;
+    if (setjmp(away) == 0)
+        fl_merge(two->owner);
+    fl_thread_unwound(two->owner);
+    assert_int_equal(cleared, 1);
+    assert_sound(two->heap);
+}
+
+static void what_a_merge_found_dead_when_it_was_left_ends_in_the_next_one(void **state)
+{
+    struct two *two = *state;
+    leave_a_merge(two);
+    assert_int_not_equal(*fl_thread_handed(two->owner), 0);
+    fl_merge(two->owner);
+    assert_int_equal(cleared, 2);
+    fl_merge(two->owner);
+    assert_int_equal(*fl_thread_handed(two->owner), 0);
+    fl_dealloc(two->owner, in_hand, &left_type);
+    leave_a_merge(two);
+    fl_merge(two->other); /* any handle goes on */
+    assert_int_equal(cleared, 2);
+    fl_dealloc(two->owner, in_hand, &left_type);
+    leave_a_merge(two);
+    assert_int_equal(fl_thread_detach(two->owner), 0); /* as it also does when it leaves */
+    two->owner = NULL;
+    assert_int_equal(cleared, 2);
+    fl_dealloc(two->other, in_hand, &left_type);
+    assert_int_equal(live(two), 0);
+}
+
 /* ---- Misuse. */
 
 static void a_decref_below_zero_is_reported(void **state)
@@ -686,6 +742,7 @@ int main(void)
         TWO_TEST(a_reader_makes_an_object_with_a_full_count_immortal),
         cmocka_unit_test(a_reader_takes_no_reference_to_a_dead_object),
         TWO_TEST(a_finalizer_may_resurrect),
+        TWO_TEST(what_a_merge_found_dead_when_it_was_left_ends_in_the_next_one),
         TWO_TEST(a_decref_below_zero_is_reported),
         TWO_TEST(a_decref_through_a_handle_of_another_heap_is_reported),
         TWO_TEST(a_type_that_is_not_ready_has_no_objects),
