@@ -60,10 +60,9 @@ void fl_read_unlock(struct fl_thread *face)
 /* Moves on what waits for grace periods, now that the calling thread has passed a quiescent state. */
 FLI_COLD static void move_on(struct fl_heap *heap)
 {
-    bool released = fli_deferred_has_pressure(&heap->deferred) ? fli_deferred_help(&heap->deferred, HELP_MILLISECONDS)
-                                                               : fli_deferred_advance(&heap->deferred);
-    if (released)
-        fli_bound_keep(heap);
+    bool helps = fli_deferred_has_pressure(&heap->deferred);
+    fli_bound_keep_released(heap, helps ? fli_deferred_help(&heap->deferred, HELP_MILLISECONDS)
+                                        : fli_deferred_advance(&heap->deferred));
     if (fli_retired_is_waiting(heap))
         fli_retired_reclaim(heap);
     fli_stall_look(heap);

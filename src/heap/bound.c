@@ -17,6 +17,9 @@
  * second. */
 enum { AWAITED = 2, AWAIT_MILLISECONDS = 20 };
 
+/* The heap looks at what it holds when so large a part of what it may hold has been released. */
+enum { RELEASED_PART = 8 };
+
 /* How many flushes go by between two looks at what the heap holds. */
 enum { FLUSHES_PER_LOOK = 8 };
 
@@ -107,10 +110,20 @@ void fli_bound_step(struct fl_heap *heap)
     keep(heap, FLI_TRIM_STEP);
 }
 
+void fli_bound_keep_released(struct fl_heap *heap, size_t bytes)
+{
+    if (bytes == 0)
+        return;
+    size_t released = fli_load_hint(&heap->bound.released) + bytes;
+    bool looks = released >= at_work(heap, fli_load_hint(&heap->bound.above)) / RELEASED_PART;
+    fli_store_hint(&heap->bound.released, looks ? 0 : released);
+    if (looks)
+        fli_bound_keep(heap);
+}
+
 void fli_bound_advance_deferred(struct fl_heap *heap)
 {
-    if (fli_deferred_advance(&heap->deferred))
-        fli_bound_keep(heap);
+    fli_bound_keep_released(heap, fli_deferred_advance(&heap->deferred));
 }
 
 void fli_bound_await_deferred(struct fl_heap *heap)

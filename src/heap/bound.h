@@ -10,6 +10,9 @@
  * (decay.h). It rises when the program takes back much of what the latest trim has taken: idle slabs that come to half
  * of that. It rises to all that was taken back since that trim, at least to its double and at most to retain_bytes. So a
  * program that frees and allocates in waves soon has no trims between them.
+ *
+ * A look at what is held goes through all classes. So released blocks are a reason for one only when they come to an eighth
+ * of the bound.
  */
 #ifndef FLI_BOUND_H
 #define FLI_BOUND_H
@@ -23,9 +26,10 @@ struct fl_heap;
 
 /* Under the trim lock, except that any thread may read `above`. */
 struct fli_bound {
-    FLI_ATOMIC(size_t) above; /* held bytes past which the heap trims itself */
-    size_t took;              /* bytes that the bound made the latest trim take; 0: already accounted for */
-    uint64_t reused_before;   /* reused_bytes of the slabs right after that trim */
+    FLI_ATOMIC(size_t) above;    /* held bytes past which the heap trims itself */
+    FLI_ATOMIC(size_t) released; /* bytes of deferred blocks, since the heap last looked at what it holds; a hint */
+    size_t took;                 /* bytes that the bound made the latest trim take; 0: already accounted for */
+    uint64_t reused_before;      /* reused_bytes of the slabs right after that trim */
 };
 
 /* The bound of a new heap. */
@@ -48,8 +52,11 @@ void fli_bound_keep(struct fl_heap *heap);
  * often. */
 void fli_bound_step(struct fl_heap *heap);
 
-/* Takes a step with deferred blocks (fli_deferred_advance). If it has released any, does the same as
- * fli_bound_keep. */
+/* Called after so many bytes of deferred blocks have been released. Does the same as fli_bound_keep each time that an eighth
+ * of what the heap may hold has been. */
+void fli_bound_keep_released(struct fl_heap *heap, size_t bytes);
+
+/* Takes a step with deferred blocks (fli_deferred_advance), and keeps the bound after what it has released. */
 void fli_bound_advance_deferred(struct fl_heap *heap);
 
 /* Called where an allocation would fail, with no lock held: waits a while, for grace periods that the calling thread does

@@ -8,15 +8,20 @@
 #include <string.h>
 
 /* All caches together may hold the limit divided by this; or so many bytes, if there is none. The second of each where
- * threads may defer blocks, for which as much is left as is less (unsubmitted.c). */
+ * threads may defer blocks, for which a part is left (unsubmitted.c). */
 enum {
     CACHES_PER_LIMIT = 40,
     CACHES_PER_LIMIT_DEFERRING = 50,
     CACHES_UNLIMITED = FLI_RARE_PATHS ? 4 << 20 : 128 << 20,
-    CACHES_UNLIMITED_DEFERRING = CACHES_UNLIMITED - CACHES_UNLIMITED / 4,
+    CACHES_UNLIMITED_DEFERRING = CACHES_UNLIMITED / 8 * 5,
 };
 
-/* This part of that is for the base of 200 threads. */
+/* Without a limit, caches are not counted as long as all of them could be full and have no more than this. They have it beside
+ * what is counted from then on, and where threads may defer blocks beside the room for these. That is twice
+ * CACHES_UNLIMITED in all. */
+enum { CACHES_UNCOUNTED = CACHES_UNLIMITED, CACHES_UNCOUNTED_DEFERRING = CACHES_UNLIMITED / 8 * 7 };
+
+/* This part of what all caches may hold is for the base of 200 threads. */
 enum { BASE_PART = 2 };
 
 /* In a heap with a limit, the first magazine of a cache has room for no more than so many bytes, or for a block. Of so many
@@ -36,6 +41,7 @@ void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes, boo
     bool is_limited = limit_bytes != SIZE_MAX;
     size_t divisor = defers ? CACHES_PER_LIMIT_DEFERRING : CACHES_PER_LIMIT;
     size_t unlimited = defers ? CACHES_UNLIMITED_DEFERRING : CACHES_UNLIMITED;
+    allowance->uncounted = defers ? CACHES_UNCOUNTED_DEFERRING : CACHES_UNCOUNTED;
     size_t most = is_limited ? fli_max(limit_bytes / divisor, 1) : unlimited;
     fli_quota_init(&allowance->quota, most, most / BASE_PART);
     allowance->first = is_limited ? (size_t)FIRST_BYTES : SIZE_MAX;
@@ -49,7 +55,7 @@ void fli_allowance_init(struct fli_allowance *allowance, size_t limit_bytes, boo
 void fli_allowance_share(struct fli_allowance *allowance, size_t threads)
 {
     fli_quota_share(&allowance->quota, threads);
-    if (threads > allowance->quota.most / allowance->full && !fli_load_own(&allowance->is_scarce))
+    if (threads > allowance->uncounted / allowance->full && !fli_load_own(&allowance->is_scarce))
         fli_store_own(&allowance->is_scarce, true);
 }
 

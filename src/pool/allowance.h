@@ -5,12 +5,13 @@
  * threads, and as it uses more classes.
  *
  * Memory is scarce in a heap with a limit. In another heap it becomes scarce, for good, when there are many threads: if
- * their caches, all full, would hold more than `most`. Those of the threads before may be full then. So all caches of such
- * a heap, with up to 200 threads, hold at most twice `most`. In a heap with grace periods deferred blocks take their part
- * (unsubmitted.h).
+ * their caches, all full, would hold more than `uncounted`. Those of the threads before may be full then. So all caches of
+ * such a heap, with up to 200 threads, hold at most `uncounted` and `most` together. In a heap with grace periods deferred
+ * blocks take their part (unsubmitted.h).
  *
- *     most = limit / 40, or 128 MiB if there is none; in a heap with grace periods limit / 50, or 96 MiB
+ *     most = limit / 40, or 128 MiB if there is none; in a heap with grace periods limit / 50, or 80 MiB
  *     half of it is for the base of 200 threads (quota.h)
+ *     uncounted = 128 MiB; in a heap with grace periods 112 MiB, so that caches of eight threads can be full
  *     held by a thread = sum over the magazines of its caches of their room * bytes of a block
  *     lent to a thread = about what it holds
  *

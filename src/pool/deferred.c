@@ -250,23 +250,23 @@ static bool can_step(struct fli_deferred *deferred)
     return fli_batch_may_advance(&deferred->batch);
 }
 
-bool fli_deferred_advance(struct fli_deferred *deferred)
+size_t fli_deferred_advance(struct fli_deferred *deferred)
 {
     bool steps = can_step(deferred);
     if ((!steps && !fli_deferred_may_gather(deferred)) || !fli_trylock(&deferred->lock))
-        return false;
-    bool released = steps && fli_batch_advance_locked(&deferred->batch) > 0;
+        return 0;
+    size_t released = steps ? fli_batch_advance_locked(&deferred->batch) : 0;
     if (FLI_UNLIKELY(fli_deferred_may_gather(deferred)))
         gather_locked(deferred);
     fli_unlock(&deferred->lock);
     return released;
 }
 
-bool fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds)
+size_t fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds)
 {
-    bool released = fli_deferred_advance(deferred);
+    size_t released = fli_deferred_advance(deferred);
     if (fli_deferred_is_waiting(deferred) && fli_batch_wait(&deferred->batch, milliseconds))
-        released |= fli_deferred_advance(deferred);
+        released += fli_deferred_advance(deferred);
     return released;
 }
 

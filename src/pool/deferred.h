@@ -79,17 +79,17 @@ static inline bool fli_deferred_may_gather(const struct fli_deferred *deferred)
     return fli_load_hint(&deferred->small) >= fli_load_hint(&deferred->gather_at);
 }
 
-/* Takes the next step if that is possible now, and gathers if that is due, if the lock is free. Returns whether blocks
- * have been released. */
-bool fli_deferred_advance(struct fli_deferred *deferred);
+/* Takes the next step if that is possible now, and gathers if that is due, if the lock is free. Returns the bytes of the
+ * blocks that have been released. */
+size_t fli_deferred_advance(struct fli_deferred *deferred);
 
 /* Waits until all submitted blocks are free. `wait` waits a while for a grace period. Returns 0, or -EAGAIN, -ENOMEM
  * or -ENOTSUP if no grace period can be had. The calling OS thread is in no section and holds no lock. */
 int fli_deferred_drain(struct fli_deferred *deferred, void (*wait)(void *context, int64_t token), void *context);
 
-/* Waits for at most `milliseconds` for the waiting batch, and takes the next step. Returns whether blocks have been
- * released. */
-bool fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds);
+/* Waits for at most `milliseconds` for the waiting batch, and takes the next step. Returns the bytes of the blocks that have
+ * been released. */
+size_t fli_deferred_help(struct fli_deferred *deferred, unsigned milliseconds);
 
 /* Whether any submitted block waits, in a batch or on the stack `collecting`. A hint. */
 static inline bool fli_deferred_is_waiting(struct fli_deferred *deferred)

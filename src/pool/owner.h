@@ -15,6 +15,7 @@
 struct fli_allowance {
     FLI_ATOMIC(bool) is_scarce; /* never falls; written under the registry lock */
     struct fli_quota quota;     /* what all caches together may have room for */
+    size_t uncounted;           /* bytes, all caches together before memory is scarce; constant */
     size_t full;                /* bytes, all caches of a thread if all are full; constant */
     size_t first;               /* bytes of the first magazine of a cache, or a block if that is more; constant */
     size_t slack;               /* bytes; up to twice as many are noted too many for a thread; constant */
