@@ -11,8 +11,8 @@
  *     quiet        classes that were not busy when they were judged: after each FLI_QUIET_SLABS slabs begun
  *     sent home    before the home begins a slab in idle memory: magazines of classes that are quiet and not busy
  *
- * A class that is used within its two magazines alone may be sent home, too. That costs it a refill in half a mebibyte of
- * slabs begun.
+ * A class that is used within its two magazines alone may be sent home, too. That costs it a refill in 256 KiB of slabs
+ * begun.
  *
  * This is for threads whose home can give a slab another class (fli_begin_slab). Where memory is scarce, allowance.h sees
  * to it that caches are small. Real-time threads leave upkeep to others.
@@ -23,7 +23,7 @@
 #include "pool/owner.h"
 
 /* After how many slabs that a home has begun classes are judged. */
-enum { FLI_QUIET_SLABS = FLI_RARE_PATHS ? 1 : 8 };
+enum { FLI_QUIET_SLABS = FLI_RARE_PATHS ? 1 : 4 };
 
 /* Notes that the owner exchanges a magazine of the class. The owning thread only, here and below. */
 static inline void fli_quiet_note_owner(struct fli_owner *owner, unsigned class_index)
