@@ -463,6 +463,52 @@ FL_INLINE void fl_py_keep_type(struct fl_py_cache *cache, PyTypeObject *type)
     cache->references--;
 }
 
+/* Whether the fast paths write the headers of new objects with gc, and the bit that says whether the collector tracks one. In a
+ * free-threaded build nothing else says so. fl_py_type_ready sets it if that is what the interpreter does. */
+extern FL_PY_API bool fl_py_writes_tracked;
+
+#define FL_PY_TRACKED 1 /* of ob_gc_bits */
+
+FL_INLINE void fl_py_write_tracked(PyObject *object, PyTypeObject *type)
+{
+    (void)fl_py_init(object, type);
+#if defined(Py_GIL_DISABLED)
+    object->ob_gc_bits = FL_PY_TRACKED;
+#endif
+}
+
+/* The same bit of an object that dies. Relaxed: the collector looks while the world is stopped. */
+FL_INLINE void fl_py_write_untracked(PyObject *object)
+{
+#if defined(Py_GIL_DISABLED)
+    uint8_t bits = __atomic_load_n(&object->ob_gc_bits, __ATOMIC_RELAXED);
+    __atomic_store_n(&object->ob_gc_bits, (uint8_t)(bits & ~FL_PY_TRACKED), __ATOMIC_RELAXED);
+#else
+    (void)object;
+#endif
+}
+
+FL_INLINE void fl_py_untrack(PyObject *object)
+{
+    if (FL_PY_HEADERS && __builtin_expect(fl_py_writes_tracked, 1))
+        fl_py_write_untracked(object);
+    else
+        PyObject_GC_UnTrack(object);
+}
+
+/* Makes a cached object of the type a new one, of zeros and tracked. Reference tracers are not told, as in fl_py_init. */
+FL_INLINE PyObject *fl_py_renew(const struct fl_py_type *self, PyTypeObject *type, PyObject *object)
+{
+    fl_py_clear_body(self, object);
+    if (FL_PY_HEADERS && __builtin_expect(fl_py_writes_tracked, 1)) {
+        fl_py_write_tracked(object, type);
+        return object;
+    }
+    _Py_NewReference(object);
+    PyObject_GC_Track(object);
+    return object;
+}
+
 /* A new object of the interpreter, which is neither tracked nor zeroed: where the size is a constant, the caller does that in
  * fewer instructions than PyType_GenericAlloc. */
 FL_INLINE PyObject *fl_py_alloc_empty(const struct fl_py_type *self, PyTypeObject *type, struct fl_py_cache *cache)
@@ -475,19 +521,17 @@ FL_INLINE PyObject *fl_py_alloc_empty(const struct fl_py_type *self, PyTypeObjec
 /* A new object from a cache for its type; of the interpreter, where that is empty. */
 FL_INLINE PyObject *fl_py_alloc_cached(const struct fl_py_type *self, PyTypeObject *type, struct fl_py_cache *cache)
 {
-    PyObject **top = fl_py_top(cache), *object;
+    PyObject **top = fl_py_top(cache);
     if (FL_UNLIKELY(top == cache->floor)) {
-        object = fl_py_alloc_empty(self, type, cache);
+        PyObject *object = fl_py_alloc_empty(self, type, cache);
         if (FL_UNLIKELY(object == NULL))
             return NULL;
-    } else {
-        object = top[-1];
-        fl_py_set_top(cache, top - 1);
-        _Py_NewReference(object);
+        fl_py_clear_body(self, object);
+        PyObject_GC_Track(object);
+        return object;
     }
-    fl_py_clear_body(self, object);
-    PyObject_GC_Track(object);
-    return object;
+    fl_py_set_top(cache, top - 1);
+    return fl_py_renew(self, type, top[-1]);
 }
 
 FL_INLINE PyObject *fl_py_alloc_gc(const struct fl_py_type *self, PyTypeObject *type, Py_ssize_t items)
@@ -681,7 +725,7 @@ FL_INLINE void fl_py_destroy(const struct fl_py_type *self, PyObject *object, co
     if (self->kind == FL_DEALLOC_FINALIZE && PyObject_CallFinalizerFromDealloc(object) < 0)
         return;
     if (self->gc)
-        PyObject_GC_UnTrack(object);
+        fl_py_untrack(object);
     if (FL_UNLIKELY(fl_py_has_weakrefs(object, type)))
         PyObject_ClearWeakRefs(object);
     (void)self->clear(object);

@@ -68,6 +68,12 @@ static PyObject *writes_headers(PyObject *module, PyObject *unused)
     return PyBool_FromLong(fl_py_blocks_of(&plain_freelane, fl_py_here())->floor != NULL);
 }
 
+static PyObject *writes_tracked(PyObject *module, PyObject *unused)
+{
+    (void)module, (void)unused;
+    return PyBool_FromLong(fl_py_writes_tracked);
+}
+
 static PyObject *live(PyObject *module, PyObject *unused)
 {
     struct fl_py_stats stats;
@@ -79,6 +85,7 @@ static PyObject *live(PyObject *module, PyObject *unused)
     + CHECK
     + """
 static PyMethodDef methods[] = {{"writes_headers", writes_headers, METH_NOARGS, NULL},
+                                {"writes_tracked", writes_tracked, METH_NOARGS, NULL},
                                 {"live", live, METH_NOARGS, NULL}, {"check", check, METH_NOARGS, NULL},
                                 {NULL, NULL, 0, NULL}};
 
@@ -114,6 +121,7 @@ def use(count):
     for type_ in [*TYPES, Sub]:
         for _ in range(3):
             many = [type_() for _ in range(count)]
+            assert gc.is_tracked(many[0]) == gc.is_tracked(many[-1]) == (type_ in (module.Tracked, Sub)), type_
             assert sys.getrefcount(many[-1]) == sys.getrefcount(other[-1]), type_
             many += many
             del many
@@ -145,7 +153,7 @@ writes = module.writes_headers()
 assert all(abs(one - other) <= 2 for one, other in zip(counts(), before)), (counts(), before)
 assert module.live() == live, module.live()
 module.check()
-print(writes)
+print(writes, module.writes_tracked())
 """
 
 # What is changed in the copies. The interpreter that runs is the same, so the sizes and places of all fields are.
@@ -154,6 +162,12 @@ COUNTS = {
     "uint32_t ob_ref_local;": "uint8_t ob_ref_local; unsigned : 24;",
     "Py_ssize_t ob_ref_shared;": "uint32_t ob_ref_shared; unsigned : 32;",
     "_Py_IMMORTAL_REFCNT_LOCAL,": "UINT8_MAX,",
+}
+# The collector's bits and the lock in each other's place.
+BITS = {
+    "uint8_t ob_gc_bits;": "PyMutex ob_changed;",
+    "PyMutex ob_mutex;": "uint8_t ob_gc_bits;",
+    "PyMutex ob_changed;": "PyMutex ob_mutex;",
 }
 
 
@@ -170,10 +184,10 @@ class Headers(unittest.TestCase):
         cls.compile(None, [file for file in carried() if file.parent.name != "python"], cls.core)
 
     @classmethod
-    def compile(cls, include, files, result):
+    def compile(cls, include, files, result, *flags):
         headers = ["-isystem", include] if include is not None else []
         includes = [f"-I{ROOT / 'include'}", f"-I{ROOT / 'src'}", *headers]
-        compile_files([cls.compiler, *FLAGS, "-O0", *WARNINGS, *includes], files, result)
+        compile_files([cls.compiler, *FLAGS, "-O0", *WARNINGS, *flags, *includes], files, result)
 
     def doctor(self, name, changes):
         """A copy of the interpreter's headers with changes, each of which is to be made once."""
@@ -187,25 +201,29 @@ class Headers(unittest.TestCase):
             places[0].write_text(text.replace(old, new), encoding="utf-8")
         return include
 
-    def run_with(self, name, changes):
-        """Returns whether the fast paths write headers."""
+    def run_with(self, name, changes, *flags):
+        """Returns whether the fast paths write headers, of objects with gc, too."""
         include = self.doctor(name, changes)
         source = self.folder / f"{name}.c"
         source.write_text(MODULE.replace("@", name), encoding="utf-8")
         python = [file for file in carried() if file.parent.name == "python"]
         objects = self.folder / f"{name}.o"
-        self.compile(include, [source, *python], objects)
+        self.compile(include, [source, *python], objects, *flags)
         run_command([self.compiler, "-shared", "-pthread", objects, self.core, "-o", self.folder / f"{name}{SUFFIX}"])
         return run_python(PROGRAM.format(folder=str(self.folder), name=name)).strip()
 
     def test_of_the_interpreter_itself(self):
-        self.assertEqual(self.run_with("same", {}), "True")
+        self.assertEqual(self.run_with("same", {}), "True True")
 
     def test_with_another_number_for_the_thread(self):
-        self.assertEqual(self.run_with("thread", THREAD), "False")
+        self.assertEqual(self.run_with("thread", THREAD), "False False")
+
+    def test_with_the_collectors_bits_elsewhere(self):
+        # Initializers of the interpreter have braces in the other place.
+        self.assertEqual(self.run_with("bits", BITS, "-Wno-error"), "True False")
 
     def test_with_the_smaller_counts_proposed_for_3_16(self):
-        self.assertEqual(self.run_with("counts", COUNTS), "False")
+        self.assertEqual(self.run_with("counts", COUNTS), "False False")
 
 
 @unittest.skipIf(FREE_THREADED, "pyconfig.h says itself that there is no GIL")

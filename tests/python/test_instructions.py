@@ -26,9 +26,11 @@ GOLDEN = {
     "point_heap_freelane_dealloc": ("Point", 33),
     "point_static_freelane_dealloc": ("StaticPoint", 22),
     "label_heap_free": ("Label", 28),
-    "label_heap_freelane_dealloc": ("Label", 84),
+    "label_heap_freelane_dealloc": ("Label", 82),
     "point_heap_alloc": ("Point", 35),
     "point_static_alloc": ("StaticPoint", 24),
+    "gc_pair_heap_alloc": ("GCPair", 35),
+    "gc_pair_heap_freelane_dealloc": ("GCPair", 66),
 }
 GOLDEN_WITH_THE_LOCK = {
     "point_heap_freelane_dealloc": ("Point", 34),
