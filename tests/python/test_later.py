@@ -356,12 +356,12 @@ class Process(unittest.TestCase):
     class Slow:
         def __del__(self):
             time.sleep(0.02)
-    items = make_without_owner(Slow, 1000)
+    items = make_without_owner(Slow, 3000)
     while items:
         demo.decref_later(items.pop())
     """ + program)
             self.assertGreater(time.monotonic() - start, 1)
-            self.assertLess(time.monotonic() - start, 15)  # and not 20
+            self.assertLess(time.monotonic() - start, 40)  # and not 60, also where other things go on
 
     def test_the_end_waits_for_no_idle_helper(self):
         output = run_python("""
