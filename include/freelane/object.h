@@ -20,6 +20,10 @@
  * While the owner is offline or gone, the thread that hands the object over does this for it. The next thread that
  * attaches may take the place of one that is gone: then it owns its objects.
  *
+ * The child of a fork lacks threads that objects were handed to. If the host has said that they were stopped
+ * (fl_heap_fork_stopped), these objects are merged, and the next fl_merge deallocates the dead ones. Otherwise they stay
+ * allocated.
+ *
  * 65 519 handles of a heap can own objects at a time. Objects of further ones count in `shared` alone.
  *
  * Which operations may wait:

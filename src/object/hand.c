@@ -9,12 +9,12 @@ static void recycle(struct fli_handing *handing, struct fli_magazine *magazine)
     fli_stack_push_mpmc(with->empty, with->magazines, magazine, with->counters);
 }
 
-/* Puts a magazine into an owner's queue. Merges what is there if the owner is not, and that is not left to others. */
+/* Puts a magazine into an owner's queue. Merges what is there if the owner is not. */
 static void queue(struct fli_handing *handing, struct fli_slot *owner, struct fli_magazine *magazine)
 {
     struct fli_merging *with = &handing->merging;
     bool is_alone = fli_slot_hand(owner, with->magazines, magazine, with->counters);
-    if (is_alone && !handing->leaves_merging && fli_slot_claim(owner))
+    if (is_alone && fli_slot_claim(owner))
         fli_slot_merge(owner, with);
 }
 
@@ -153,12 +153,6 @@ void fli_hand_outs(struct fli_handing *handing)
     struct fli_slot *mine = handing->mine;
     for (unsigned i = 0; i < FLI_OUTS && mine->open > 0; i++)
         close_out(handing, &mine->outs[i]);
-}
-
-void fli_hand_outs_unmerged(struct fli_handing *handing)
-{
-    handing->leaves_merging = true;
-    fli_hand_outs(handing);
 }
 
 void fli_hand_forget(struct fli_slot *slot)

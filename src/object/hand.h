@@ -23,8 +23,7 @@ struct fli_handing {
     struct fli_slot *slots;    /* slot 0; the others follow */
     struct fli_slot *mine;     /* whose outs are used; NULL: none are, and what is handed over is put at once */
     struct fli_merging merging;
-    bool refused;        /* no magazine could be had */
-    bool leaves_merging; /* to others */
+    bool refused; /* no magazine could be had */
 };
 
 /* Drops a reference for which fli_count_drop has returned FLI_DROP_HAND. Returns what came of it: FLI_DROP_HAND only if
@@ -36,13 +35,9 @@ enum fli_drop fli_hand_over(struct fli_handing *handing, struct fl_counts *count
  * not. Wait-free. */
 bool fli_hand_quickly(struct fli_slot *mine, struct fl_counts *counts, enum fli_drop *drop);
 
-/* Puts what is in the outs into the queues of their owners, and merges where those are not there. The thread of the outs.
- * Lock-free. */
+/* Puts what is in the outs into the queues of their owners, and merges where those are not there. The thread of the outs,
+ * or any other when that is gone. Lock-free. */
 void fli_hand_outs(struct fli_handing *handing);
-
-/* The same, but leaves the merging to the thread that hands something to such an owner next. So a lock may be held. The
- * thread of the outs, or any other when that is gone. */
-void fli_hand_outs_unmerged(struct fli_handing *handing);
 
 /* Forgets what is in the outs of a slot. Those objects live for good. In the child of a fork. */
 void fli_hand_forget(struct fli_slot *slot);

@@ -89,11 +89,11 @@ static inline bool fli_slot_is_online(const struct fli_slot *slot)
     return (fli_load_hint(&slot->state) & FLI_SLOT_ONLINE) != 0;
 }
 
-/* Sets the byte for the slot's own thread. */
+/* Sets the byte, to tell of what is no object in the queue. */
 static inline void fli_slot_tell_owner(struct fli_slot *slot)
 {
     if (fli_load_hint(&slot->handed) == 0)
-        /* Relaxed: for the slot's own thread. An exchange keeps what another thread's S7 has released. */
+        /* Relaxed: the byte orders nothing here. An exchange keeps what another thread's S7 has released. */
         fli_exchange(&slot->handed, 1, memory_order_relaxed);
 }
 

@@ -114,6 +114,8 @@ static void come_back(struct fli_thread *thread)
 {
     fli_slot_enter(fli_slots_mine(thread));
     fli_slots_mine(thread)->keeps = true;
+    if (fli_slots_have_dead(fli_slots_of(thread->heap)))
+        fli_slot_tell_owner(fli_slots_mine(thread));
     show(thread);
 }
 
@@ -145,6 +147,18 @@ static void leave(struct fli_thread *thread, bool detached)
     fli_registry_unlock();
 }
 
+/* Tells the owners of dead objects that wait to be deallocated. */
+static void tell_of_dead_locked(struct fl_heap *heap, struct fli_slots *slots)
+{
+    fli_registry_assert_held();
+    if (!fli_slots_have_dead(slots))
+        return;
+    for (struct fli_thread *thread = heap->threads; thread != NULL; thread = thread->in_heap.next)
+        if (thread->guest != 0)
+            fli_slot_tell_owner(fli_slots_mine(thread));
+}
+
+/* Runs no callback: others deallocate what this finds dead. */
 static void remove_locked(struct fli_thread *thread)
 {
     struct fli_slots *slots = fli_slots_of(thread->heap);
@@ -155,9 +169,13 @@ static void remove_locked(struct fli_thread *thread)
     if (thread->heap->has_lost)
         fli_hand_forget(slot); /* in the child of a fork: its thread may have been at work on them */
     else
-        fli_hand_outs_unmerged(&handing);
-    if (fli_slot_remove(slot))
+        fli_hand_outs(&handing);
+    bool is_free = fli_slot_remove(slot);
+    if (!thread->heap->has_lost && fli_slot_claim(slot))
+        fli_slot_merge(slot, &handing.merging);
+    if (is_free)
         give_back_locked(slots, slot);
+    tell_of_dead_locked(thread->heap, slots);
 }
 
 /* ---- In the child of a fork. */

@@ -702,6 +702,60 @@ static void drop_theirs(void *argument)
     EXPECT_SOUND(stranger->two->heap);
 }
 
+static struct fl_object *new_empty_pair(struct fl_thread *thread)
+{
+    struct pair *pair = (struct pair *)fl_object_alloc(thread, &pair_type);
+    EXPECT(pair != NULL);
+    pair->held = NULL;
+    return &pair->head;
+}
+
+/* Collects an object for its owner, and has one in its own queue, when the world is stopped. */
+static void *hand_and_stop(void *argument)
+{
+    struct stranger *stranger = argument;
+    struct fl_thread *thread = fl_thread_attach(stranger->two->heap);
+    EXPECT(thread != NULL);
+    fl_decref(thread, stranger->theirs);
+    stranger->theirs = new_empty_pair(thread);
+    pthread_barrier_wait(&stranger->created);
+    pthread_barrier_wait(&stranger->ended);
+    fl_merge(thread);
+    fl_thread_detach(thread);
+    return NULL;
+}
+
+static void merge_theirs(void *argument)
+{
+    struct two *two = argument;
+    EXPECT_SOUND(two->heap);
+    EXPECT(*fl_thread_handed(two->owner) != 0);
+    fl_merge(two->owner);
+    EXPECT(cleared == 2);
+    EXPECT(stats_of(two->heap).live_blocks == 0);
+    EXPECT_SOUND(two->heap);
+}
+
+static void the_child_of_a_stopped_world_merges_what_was_handed_to_threads_that_it_lacks(void **state)
+{
+    struct two *two = *state;
+    struct stranger stranger = {.two = two, .theirs = new_empty_pair(two->owner)};
+    pthread_t thread;
+    pthread_barrier_init(&stranger.created, NULL, 2);
+    pthread_barrier_init(&stranger.ended, NULL, 2);
+    assert_int_equal(pthread_create(&thread, NULL, hand_and_stop, &stranger), 0);
+    pthread_barrier_wait(&stranger.created);
+    fl_decref(two->other, stranger.theirs);
+    fl_merge(two->other);
+    fl_heap_fork_stopped(two->heap);
+    assert_child_succeeds(merge_theirs, two);
+    pthread_barrier_wait(&stranger.ended);
+    pthread_join(thread, NULL);
+    fl_merge(two->owner);
+    assert_int_equal(cleared, 2);
+    assert_int_equal(live(two), 0);
+}
+
 static void a_child_owns_what_threads_had_that_it_lacks(void **state)
 {
     struct two *two = *state;
@@ -751,6 +805,7 @@ int main(void)
         cmocka_unit_test(a_type_whose_words_overlap_the_header_is_refused),
         TWO_TEST(a_child_counts_as_before),
         TWO_TEST(a_child_owns_what_threads_had_that_it_lacks),
+        TWO_TEST(the_child_of_a_stopped_world_merges_what_was_handed_to_threads_that_it_lacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
