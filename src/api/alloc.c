@@ -128,9 +128,9 @@ static inline __attribute__((always_inline)) void *refill_and_pop(struct fli_thr
                                                                   bool pressed, bool is_quick)
 {
     struct fl_heap *heap = thread->heap;
-    void *fetched = fli_allowance_is_scarce(&heap->backing) ? fetch(thread, class_index) : NULL;
-    if (FLI_UNLIKELY(fetched != NULL))
-        return fetched;
+    void *one = fli_allowance_skips(&heap->backing, &thread->owner, class_index) ? fetch(thread, class_index) : NULL;
+    if (FLI_UNLIKELY(one != NULL))
+        return one;
     size_t blocks = refill(thread, class_index, pressed);
     if (FLI_UNLIKELY(blocks == 0))
         return NULL;

@@ -72,7 +72,7 @@ static bool push_owner(struct fli_thread *thread, unsigned class_index, void *bl
     struct fl_cache *cache = fli_thread_cache(thread, class_index);
     if (fl_cache_is_full(cache->top)) {
         struct fli_backing *backing = &thread->heap->backing;
-        if (fli_allowance_is_scarce(backing) &&
+        if (fli_allowance_skips(backing, &thread->owner, class_index) &&
             fli_allowance_pass_by_owner(block, cache, class_index, backing, &thread->owner)) {
             keep_up(thread);
             return true;

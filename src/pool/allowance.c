@@ -295,6 +295,8 @@ static bool is_left_out(struct fl_cache *cache, unsigned class_index, struct fli
 bool fli_allowance_pass_by_owner(void *block, struct fl_cache *cache, unsigned class_index,
                                  struct fli_backing *backing, struct fli_owner *owner)
 {
+    if (!fli_allowance_is_scarce(backing))
+        return fli_sparse_give_owner(block, cache, class_index, backing, owner);
     return is_left_out(cache, class_index, backing, owner) &&
            fli_single_give_owner(block, class_index, backing, owner);
 }
@@ -302,6 +304,8 @@ bool fli_allowance_pass_by_owner(void *block, struct fl_cache *cache, unsigned c
 void *fli_allowance_fetch_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                 struct fli_owner *owner)
 {
+    if (!fli_allowance_is_scarce(backing))
+        return fli_sparse_take_owner(cache, class_index, backing, owner);
     return !backing->slabs.hardened && is_left_out(cache, class_index, backing, owner)
                ? fli_single_take_owner(class_index, backing, owner)
                : NULL;

@@ -42,7 +42,7 @@
 #ifndef FLI_ALLOWANCE_H
 #define FLI_ALLOWANCE_H
 
-#include "pool/owner.h"
+#include "pool/sparse.h"
 
 /* Less than this is left to each thread where there is a crowd. There a thread tries the lock of the shared home so many
  * times before it begins a slab of its own. */
@@ -130,12 +130,19 @@ bool fli_allowance_takes_owner(const struct fli_magazine *filled, const struct f
 void fli_allowance_load_some_owner(struct fl_cache *cache, struct fli_magazine *filled, unsigned class_index,
                                    struct fli_backing *backing, struct fli_owner *owner);
 
-/* Gives a block away if its cache, which is full, has no magazine and is to get none. Returns false if it is to get one,
- * or memory is refused. No lock may be held, nor for the next. */
+/* Whether a cache that has no magazine may be to get none: where memory is scarce, and of a sparse class (sparse.h). */
+static inline bool fli_allowance_skips(const struct fli_backing *backing, const struct fli_owner *owner,
+                                       unsigned class_index)
+{
+    return fli_allowance_is_scarce(backing) || FLI_UNLIKELY(fli_sparse_has(owner->home, class_index));
+}
+
+/* Where fli_allowance_skips: gives a block away if its cache, which is full, has no magazine and is to get none. Returns
+ * false if it is to get one, or memory is refused. No lock may be held, nor for the next. */
 bool fli_allowance_pass_by_owner(void *block, struct fl_cache *cache, unsigned class_index,
                                  struct fli_backing *backing, struct fli_owner *owner);
 
-/* Fetches a block if its cache, which is empty, has no magazine and is to get none. Returns NULL if it is to
+/* The same: fetches a block if its cache, which is empty, has no magazine and is to get none. Returns NULL if it is to
  * get one, or there is no such block, or a home is busy: then a refill is due. */
 void *fli_allowance_fetch_owner(struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                                 struct fli_owner *owner);

@@ -274,20 +274,30 @@ static uint32_t start_of_run(struct fli_homes *homes, struct fli_home *home, uns
     return slab;
 }
 
-/* The slab whose blocks refills take next, or 0. First choice is the neighbour of the slab before, if it is roomy.
- * Then comes a slab with many free blocks. One that is all free comes late, because it can serve other classes
- * too. */
+/* The first slab of the lists, in this order, and its list; 0 if they have none. */
+static uint32_t first_of(const struct fli_home_class *class, const unsigned char order[FLI_HOME_LISTS],
+                         unsigned *list)
+{
+    for (unsigned i = 0; i < FLI_HOME_LISTS; i++)
+        if (class->lists[ *list = order[i]] != 0)
+            return class->lists[*list];
+    return 0;
+}
+
+/* The slab whose blocks refills take next, or 0. Of small blocks, first choice is the neighbour of the slab before, if it is
+ * roomy. Then comes a slab with many free blocks. One that is all free comes late, because it can serve other classes
+ * too. Of large blocks, which fill pages, a slab with few free blocks is best: others become all free meanwhile. */
 static uint32_t pick(struct fli_homes *homes, struct fli_home *home, unsigned class_index)
 {
     struct fli_home_class *class = &home->classes[class_index];
-    static const unsigned char order[] = {3, 2, 1, FLI_HOME_FREE, 0};
+    static const unsigned char small[] = {3, 2, 1, FLI_HOME_FREE, 0}, large[] = {0, 1, 2, 3, FLI_HOME_FREE};
+    unsigned list;
+    if (!FLI_MODEL && fli_class_bytes(class_index) > FLI_HOME_BLOCK_MOST)
+        return first_of(class, large, &list);
     if (class->latest != 0 && is_roomy(homes, home, class_index, class->latest + 1))
         return class->latest + 1;
-    for (unsigned i = 0; i < sizeof order; i++)
-        if (class->lists[order[i]] != 0)
-            return order[i] >= FLI_HOME_QUARTERS / 2 ? start_of_run(homes, home, class_index, class->lists[order[i]])
-                                                     : class->lists[order[i]];
-    return 0;
+    uint32_t slab = first_of(class, small, &list);
+    return slab != 0 && list >= FLI_HOME_QUARTERS / 2 ? start_of_run(homes, home, class_index, slab) : slab;
 }
 
 unsigned fli_home_take(struct fli_homes *homes, struct fli_home *home, unsigned class_index, unsigned count,

@@ -61,6 +61,10 @@ enum fli_home_list {
     FLI_HOME_CURRENT,               /* on no list */
 };
 
+/* The most bytes of a small block: these go home one by one. Larger blocks stay in their magazines, see also
+ * sparse.h.  */
+enum { FLI_HOME_BLOCK_MOST = FLI_MODEL ? 16 : 2048 };
+
 struct fli_home_class {
     FLI_PLAIN(uint32_t) current; /* the slab whose blocks refills take; 0: none */
     FLI_PLAIN(uint32_t) latest;  /* the slab that was current before; 0: none */
@@ -81,6 +85,8 @@ struct fli_home {
     FLI_PLAIN(struct fli_home *) next_vacant; /* on the list of vacant homes; under the lock of the homes */
     FLI_PLAIN(struct fli_home *) looked_at;   /* the home last looked at for a slab to adopt, or NULL */
     struct fli_class_set busy, quiet;         /* its thread's: quiet.h */
+    uint32_t sparse;                          /* bits of large classes; its thread's: sparse.h */
+    uint32_t sparse_calls;                    /* until these bits are cleared; the same */
     struct fli_rack rack;
     FLI_PLAIN(uint8_t) first[FLI_HOME_FIRST]; /* blocks that its thread has had from shared slabs since it flushed */
     uint8_t begun;                            /* slabs, since its thread judged the classes: quiet.h */

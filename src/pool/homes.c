@@ -87,6 +87,7 @@ static struct fli_home *create_locked(struct fli_homes *homes)
 static void forget_use(struct fli_home *home)
 {
     home->begun = 0;
+    home->sparse = 0;
     home->busy = home->quiet = (struct fli_class_set){0};
 }
 

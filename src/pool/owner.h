@@ -35,9 +35,6 @@ struct fli_backing {
     FLI_ATOMIC(size_t) rack_bytes; /* the most that a thread's rack may hold; written under the registry lock */
 };
 
-/* The most bytes of a small block: these go home one by one. Larger blocks stay in their magazines. */
-enum { FLI_HOME_BLOCK_MOST = FLI_MODEL ? 16 : 2048 };
-
 struct fli_reserve;
 
 /* What the slow halves know of the thread whose caches they work on. */

@@ -4,11 +4,19 @@
 #include "pool/begin.h"
 #include "pool/exchange.h"
 #include "pool/reserve.h"
+#include "pool/sparse.h"
 
-/* The quiet classes of a word of bits. */
-static uint64_t quiet_of(const struct fli_home *home, unsigned word)
+static bool is_quiet(const struct fli_home *home, unsigned class_index)
 {
-    return home->quiet.words[word] & ~home->busy.words[word];
+    return fli_class_set_has(&home->quiet, class_index) && !fli_class_set_has(&home->busy, class_index);
+}
+
+static bool has_quiet(const struct fli_home *home)
+{
+    uint32_t quiet = 0;
+    for (unsigned word = 0; word < FLI_CLASS_SET_WORDS; word++)
+        quiet |= home->quiet.words[word] & ~home->busy.words[word];
+    return quiet != 0;
 }
 
 bool fli_quiet_judge_owner(struct fli_backing *backing, struct fli_owner *owner)
@@ -21,16 +29,19 @@ bool fli_quiet_judge_owner(struct fli_backing *backing, struct fli_owner *owner)
             home->quiet.words[word] = ~home->busy.words[word];
         home->busy = (struct fli_class_set){0};
     }
-    return (quiet_of(home, 0) | quiet_of(home, 1)) != 0 && !owner->realtime && !fli_allowance_is_scarce(backing) &&
+    return has_quiet(home) && !owner->realtime && !fli_allowance_is_scarce(backing) &&
            fli_begin_converts(&backing->homes) && !fli_begin_has_free(&backing->homes, home);
 }
 
 FLI_COLD bool fli_quiet_send_home_owner(struct fl_cache *caches, struct fli_backing *backing, struct fli_owner *owner)
 {
     struct fli_home *home = owner->home;
+    fli_sparse_judge(backing, home);
     fli_home_unlock(home);
     FLI_FOR_USED_CLASSES (c, &backing->slabs) {
-        if (!fli_class_set_has(&home->quiet, c) || fli_class_set_has(&home->busy, c) || fli_reserve_keeps(owner, c))
+        if (fli_sparse_has(home, c))
+            fli_sparse_gather_owner(c, backing, owner);
+        if (!(is_quiet(home, c) || fli_sparse_has(home, c)) || fli_reserve_keeps(owner, c))
             continue;
         if (caches[c].floor != NULL)
             fli_exchange_flush_owner(&caches[c], c, backing, owner);

@@ -832,7 +832,7 @@ static void a_thread_takes_no_note_of_use_into_another_home(void **state)
     struct fl_thread *other = fl_thread_attach(bed->heap);
     struct fli_home *held = owner->home, *next = owner_of(other)->home;
     for (unsigned w = 0; w < FLI_CLASS_SET_WORDS; w++)
-        next->quiet.words[w] = UINT64_MAX; /* as if that had not used any class */
+        next->quiet.words[w] = UINT32_MAX; /* as if that had not used any class */
     assert_int_equal(fl_thread_detach(other), 0);
     fli_home_wait(held);
     assert_int_equal(fl_alloc_many(bed->thread, SIZE, COUNT_OF(more), more), 0);
