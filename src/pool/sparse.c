@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "pool/sparse.h"
 #include "pool/exchange.h"
+#include "pool/reserve.h"
 
 enum { SLABS_LEAST = 8, CALLS_MOST = 1 << 14 };
 
@@ -46,11 +47,18 @@ static void note_call(struct fli_home *home)
         home->sparse = 0;
 }
 
+/* Whether blocks of the class are for magazines: the cache has one; the thread keeps what is free of the class (reserve.h); or
+ * it may take no lock (realtime.h). */
+static bool needs_magazine(const struct fl_cache *cache, unsigned class_index, const struct fli_owner *owner)
+{
+    return cache->floor != NULL || owner->realtime || fli_reserve_keeps(owner, class_index);
+}
+
 void *fli_sparse_take_owner(const struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                             struct fli_owner *owner)
 {
     void *block = NULL;
-    if (cache->floor != NULL || owner->realtime || !fli_owner_come_home(owner))
+    if (needs_magazine(cache, class_index, owner) || !fli_owner_come_home(owner))
         return NULL;
     if (fli_home_take(&backing->homes, owner->home, class_index, 1, &block) == 0)
         owner->home->sparse &= ~((uint32_t)1 << (class_index - FLI_SPARSE_FIRST));
@@ -62,7 +70,7 @@ void *fli_sparse_take_owner(const struct fl_cache *cache, unsigned class_index, 
 bool fli_sparse_give_owner(void *block, const struct fl_cache *cache, unsigned class_index,
                            struct fli_backing *backing, struct fli_owner *owner)
 {
-    if (cache->floor != NULL || owner->realtime)
+    if (needs_magazine(cache, class_index, owner))
         return false;
     note_call(owner->home);
     return fli_exchange_send_home_owner(block, class_index, backing, owner);

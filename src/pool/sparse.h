@@ -37,7 +37,7 @@ void fli_sparse_judge(struct fli_backing *backing, struct fli_home *home);
 void fli_sparse_gather_owner(unsigned class_index, struct fli_backing *backing, struct fli_owner *owner);
 
 /* Takes a block of a sparse class, of which the cache has none, from the owner's slabs. Returns NULL if a magazine has to do:
- * the cache has one, or no block can be had at once. */
+ * the cache has one, the class is set aside, or no block can be had at once. */
 void *fli_sparse_take_owner(const struct fl_cache *cache, unsigned class_index, struct fli_backing *backing,
                             struct fli_owner *owner);
 

@@ -113,13 +113,34 @@ static void a_real_time_thread_keeps_its_magazines(void **state)
     drop(bed->thread, kept, others);
 }
 
+/* No lock is taken for what is set aside, and no other thread can have what it frees (fl_thread_reserve). */
+static void what_is_set_aside_comes_from_magazines(void **state)
+{
+    enum { ASIDE = 8 };
+    static struct fl_type type = {.name = "block", .size = BLOCK, .kind = FL_DEALLOC_PLAIN};
+    struct bed *bed = *state;
+    unsigned class_index = fl_size_class(BLOCK);
+    void *kept[KEPT], *others[OTHERS], *blocks[ASIDE];
+    assert_int_equal(fl_type_ready(&type, NULL, NULL, 0), 0);
+    thin_out(bed->thread, kept, others);
+    assert_false(uses_magazines(bed));
+    assert_int_equal(fl_thread_reserve(bed->thread, &type, ASIDE), 0);
+    size_t before = stats_of(bed->heap).classes[class_index].cached;
+    for (unsigned i = 0; i < ASIDE; i++)
+        assert_non_null(blocks[i] = fl_alloc(bed->thread, BLOCK));
+    assert_int_equal(stats_of(bed->heap).classes[class_index].cached, before - ASIDE);
+    for (unsigned i = 0; i < ASIDE; i++)
+        fl_free_sized(bed->thread, blocks[i], BLOCK);
+    assert_int_equal(stats_of(bed->heap).classes[class_index].cached, before);
+    drop(bed->thread, kept, others);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BED_TEST(blocks_of_a_sparse_class_gather_in_few_slabs),
-        BED_TEST(slabs_of_a_sparse_class_serve_another_one),
-        BED_TEST(after_many_calls_magazines_serve_again),
-        BED_TEST(a_real_time_thread_keeps_its_magazines),
+        BED_TEST(blocks_of_a_sparse_class_gather_in_few_slabs), BED_TEST(slabs_of_a_sparse_class_serve_another_one),
+        BED_TEST(after_many_calls_magazines_serve_again),       BED_TEST(a_real_time_thread_keeps_its_magazines),
+        BED_TEST(what_is_set_aside_comes_from_magazines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
