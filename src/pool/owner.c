@@ -125,10 +125,9 @@ struct fli_magazine *fli_owner_take_shelved(struct fli_backing *backing, struct 
 
 size_t fli_owner_kept_blocks(struct fli_backing *backing, unsigned class_index)
 {
-    /* While the owner works, its top magazine may have moved to a stack of the pool: hence the bound. */
-    size_t capacity = backing->magazine_blocks[class_index];
-    size_t most = FLI_RACK_BYTES_MOST / (FLI_MAGAZINE_BYTES + capacity * fli_class_bytes(class_index)) * capacity;
-    size_t blocks = 0;
+    /* While the owner works, its top magazine may have moved to a stack of the pool: hence the bound. It is one of blocks,
+     * because magazines of little room may lie there, of which a rack holds more. */
+    size_t most = FLI_RACK_BYTES_MOST / fli_class_bytes(class_index), blocks = 0;
     for (struct fli_home *home = fli_homes_first(&backing->homes); home != NULL; home = home->next)
         blocks += fli_min(fli_chain_blocks(&home->classes[class_index].shelf, &backing->magazines), most);
     return blocks;

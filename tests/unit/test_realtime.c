@@ -442,6 +442,29 @@ static void a_reservation_is_made_in_whole_magazines(void **state)
         fl_type_free(bed->thread, blocks[i], &type);
 }
 
+/* Where memory is scarce, the magazine that a thread has loaded when it becomes a real-time thread has little room. Its home
+ * keeps it all the same. */
+static void magazines_of_little_room_are_counted(void **state)
+{
+    enum { BYTES = 4000, BLOCKS = 40 };
+    (void)state;
+    struct bed bed = bed_with(&(struct fl_options){.limit_bytes = (size_t)1 << 30, .magazine_blocks = 200});
+    struct fl_thread *other = fl_thread_attach(bed.heap);
+    void *blocks[BLOCKS];
+    char error[256] = "";
+    for (unsigned i = 0; i < BLOCKS; i++)
+        assert_non_null(blocks[i] = fl_alloc(i > 0 ? other : bed.thread, BYTES));
+    fl_free_sized(bed.thread, blocks[0], BYTES);
+    be_realtime(bed.thread);
+    for (unsigned i = 1; i < BLOCKS; i++) {
+        fl_free_sized(bed.thread, blocks[i], BYTES);
+        assert_int_equal(fl_heap_check(bed.heap, error, sizeof error), 0);
+    }
+    fl_thread_set_realtime(bed.thread, false);
+    fl_thread_detach(other);
+    end_bed(&bed);
+}
+
 /* ---- Dead objects. */
 
 static unsigned cleared;
@@ -553,6 +576,7 @@ int main(void)
         cmocka_unit_test(it_takes_no_step_with_deferred_blocks),
         cmocka_unit_test(an_allocation_fails_rather_than_trim),
         BED_TEST(a_reservation_is_made_in_whole_magazines),
+        cmocka_unit_test(magazines_of_little_room_are_counted),
         cmocka_unit_test(an_unattached_thread_attaches),
         cmocka_unit_test(an_exited_thread_is_misuse),
         BED_TEST(it_ends_no_dead_objects_that_others_have_left),
