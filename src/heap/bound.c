@@ -17,8 +17,9 @@
  * second. */
 enum { AWAITED = 2, AWAIT_MILLISECONDS = 20 };
 
-/* The heap looks at what it holds when so large a part of what it may hold has been released. */
-enum { RELEASED_PART = 8 };
+/* The heap looks at what it holds when so large a part of what it may hold has been released, or so many bytes if that is
+ * less. It then trims as much as has been released, so many slices at most; more is due at the next call. */
+enum { RELEASED_PART = 8, RELEASED_MOST = 2 * FLI_TRIM_SLICE, RELEASED_SLICES = 4 };
 
 /* How many flushes go by between two looks at what the heap holds. */
 enum { FLUSHES_PER_LOOK = 8 };
@@ -112,13 +113,14 @@ void fli_bound_step(struct fl_heap *heap)
 
 void fli_bound_keep_released(struct fl_heap *heap, size_t bytes)
 {
-    if (bytes == 0)
-        return;
     size_t released = fli_load_hint(&heap->bound.released) + bytes;
-    bool looks = released >= at_work(heap, fli_load_hint(&heap->bound.above)) / RELEASED_PART;
-    fli_store_hint(&heap->bound.released, looks ? 0 : released);
-    if (looks)
-        fli_bound_keep(heap);
+    size_t due = fli_min(at_work(heap, fli_load_hint(&heap->bound.above)) / RELEASED_PART, RELEASED_MOST);
+    if (released == 0)
+        return;
+    size_t most = fli_max(fli_min(released, RELEASED_SLICES * FLI_TRIM_SLICE), FLI_TRIM_SLICE);
+    fli_store_hint(&heap->bound.released, released < due ? released : fli_minus(released, most));
+    if (released >= due)
+        keep(heap, most);
 }
 
 void fli_bound_advance_deferred(struct fl_heap *heap)

@@ -12,7 +12,8 @@
  * program that frees and allocates in waves soon has no trims between them.
  *
  * A look at what is held goes through all classes. So released blocks are a reason for one only when they come to an eighth
- * of the bound.
+ * of the bound, or to two slices if that is less. Then the heap trims as much as has been released: else a program that
+ * defers what it frees would come to hold far more than the bound.
  */
 #ifndef FLI_BOUND_H
 #define FLI_BOUND_H
@@ -52,8 +53,8 @@ void fli_bound_keep(struct fl_heap *heap);
  * often. */
 void fli_bound_step(struct fl_heap *heap);
 
-/* Called after so many bytes of deferred blocks have been released. Does the same as fli_bound_keep each time that an eighth
- * of what the heap may hold has been. */
+/* Called after so many bytes of deferred blocks have been released, perhaps none. Looks at the bound each time that enough
+ * have been, and trims as many bytes as have been, some slices at most. */
 void fli_bound_keep_released(struct fl_heap *heap, size_t bytes);
 
 /* Takes a step with deferred blocks (fli_deferred_advance), and keeps the bound after what it has released. */

@@ -313,6 +313,29 @@ static void part_full_magazines_are_put_together(void **state)
     end_bed(&bed);
 }
 
+/* A thread that drops much, all of it deferred, returns it as it is released: what the heap trims keeps pace. */
+static void what_is_released_is_trimmed_as_it_comes(void **state)
+{
+    enum { BYTES = 1000, BLOCKS = 128 * FLI_MIB / BYTES };
+    (void)state;
+    struct played_host host = {0};
+    struct bed bed = bed_of_host(&host, NULL);
+    void **blocks = malloc(BLOCKS * sizeof *blocks);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        assert_non_null(blocks[i] = fl_alloc(bed.thread, BYTES));
+    size_t before = stats_of(bed.heap).slab_bytes;
+    for (unsigned i = 0; i < BLOCKS; i++) {
+        fl_free_deferred(bed.thread, blocks[i], BYTES);
+        if (i % 64 != 0)
+            continue;
+        end_periods(&host);
+        fl_quiescent(bed.thread);
+    }
+    assert_in_range(stats_of(bed.heap).slab_bytes, 0, before / 2);
+    free(blocks);
+    end_bed(&bed);
+}
+
 static void blocks_of_all_sizes_are_deferred(void **state)
 {
     (void)state;
@@ -799,6 +822,7 @@ int main(void)
         cmocka_unit_test(what_dying_threads_have_deferred_is_not_lost),
         cmocka_unit_test(while_a_batch_waits_a_quiescent_state_leaves_part_full_magazines_to_fill),
         cmocka_unit_test(part_full_magazines_are_put_together),
+        cmocka_unit_test(what_is_released_is_trimmed_as_it_comes),
         cmocka_unit_test(blocks_of_all_sizes_are_deferred),
         cmocka_unit_test(a_deferral_keeps_errno),
         cmocka_unit_test(a_large_block_is_deferred_too),
