@@ -40,9 +40,9 @@ CALLS = 1600
 # fl_run_pending together.
 #             function                   ceiling of the others' counts                golden
 STREAMS = [
-    ("caller_alloc", lambda counts: 17, 14.4),
+    ("caller_alloc", lambda counts: 17, 14.5),
     ("caller_type_alloc", lambda counts: counts["caller_alloc"] + 2.05, 16.5),
-    ("caller_free_sized", lambda counts: 20, 17.3),
+    ("caller_free_sized", lambda counts: 20, 17.4),
     ("caller_free_deferred", lambda counts: 2 * counts["caller_free_sized"], 12.1),
     ("caller_dealloc_deferred", lambda counts: 2 * counts["caller_free_sized"], 14.1),
     ("caller_destroy", lambda counts: 130, 118.6),
