@@ -125,8 +125,9 @@ static bool try_to_leave(struct fli_slot *slot)
     return slot->open == 0 && ((fli_load_own(&slot->state) & FLI_SLOT_ONLINE) == 0 || fli_slot_leave(slot));
 }
 
-/* Until the slot is given up, callbacks of dead objects may create others, and drop them. One that goes offline and
- * comes back has the handle own objects again, and keep them. */
+/* Until the slot is given up, callbacks of dead objects may create others, and drop them. Those that run once it has no
+ * owner own nothing: others may merge what the handle owned. One that goes offline and comes back has the handle own objects
+ * again, and keep them. */
 static void leave(struct fli_thread *thread, bool detached)
 {
     struct fli_slots *slots = fli_slots_of(thread->heap);
@@ -135,6 +136,7 @@ static void leave(struct fli_thread *thread, bool detached)
         fli_construct_close(thread);
         while (!try_to_leave(slot))
             fl_merge(&thread->face);
+        show(thread);
         if (detached) /* what a merge has left that the host has left */
             fli_slots_end_dead(&thread->face, thread->heap);
     } while (thread->face.kept != NULL || !try_to_leave(slot));
