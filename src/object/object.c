@@ -292,12 +292,9 @@ void fl_decref_merge(struct fl_thread *face, struct fl_object *object)
 
 /* ---- Merging. */
 
-void fl_merge(struct fl_thread *face)
+static void merge(struct fli_thread *thread, struct fli_slot *slot)
 {
-    struct fli_thread *thread = fli_thread_of(face);
-    struct fli_slot *slot = fli_slots_mine(thread);
-    if (slot == NULL)
-        return;
+    struct fl_thread *face = &thread->face;
     bool claimed = fli_slot_claim_owner(slot);
     struct fli_slots *slots = fli_slots_of(thread->heap);
     if (!claimed && slot->open == 0 && (fli_thread_is_realtime(face) || !fli_slots_have_dead(slots)))
@@ -307,6 +304,17 @@ void fl_merge(struct fl_thread *face)
         fli_slot_merge(slot, &handing.merging);
     fli_hand_outs(&handing);
     end_handing(face, thread->heap, &handing);
+}
+
+void fl_merge(struct fl_thread *face)
+{
+    struct fli_thread *thread = fli_thread_of(face);
+    struct fli_slot *slot = fli_slots_mine(thread);
+    if (slot == NULL)
+        return;
+    merge(thread, slot);
+    if (fli_load_hint(&slot->handed) != 0 && fli_slots_mine(thread) == slot)
+        merge(thread, slot); /* the byte may tell of dead objects that have ended since */
 }
 
 const unsigned char *fl_thread_handed(struct fl_thread *face)
