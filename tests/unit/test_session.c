@@ -87,7 +87,8 @@ static void hold_a_session(void)
     end_bed(&bed);
 }
 
-/* What a session takes beside so many heaps. */
+/* What a session takes beside so many heaps. Where the system puts a mapping beside a boundary of huge pages, it takes up to
+ * four calls more, as emulated and with musl. */
 static void count_beside(unsigned heaps, unsigned most)
 {
     struct fl_heap *others[FLI_HEAPS_MANY];
@@ -108,7 +109,7 @@ static void a_session_takes_few_calls_of_the_system(void **state)
     (void)state;
     if (FLI_SANITIZED)
         skip(); /* sanitizers map memory at any time */
-    count_beside(0, 8);
+    count_beside(0, 12);
 }
 
 static void a_session_beside_many_heaps_takes_few_calls_of_the_system(void **state)
@@ -116,7 +117,7 @@ static void a_session_beside_many_heaps_takes_few_calls_of_the_system(void **sta
     (void)state;
     if (FLI_SANITIZED)
         skip();
-    count_beside(FLI_HEAPS_MANY, 12);
+    count_beside(FLI_HEAPS_MANY, 20);
 }
 
 int main(void)
