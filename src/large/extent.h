@@ -145,6 +145,12 @@ static inline uint16_t fli_extent_offset(const struct fli_extent *extent, size_t
     return (uint16_t)(choices * extent->colour / FLI_EXTENT_COLOURS * FLI_EXTENT_ALIGNMENT);
 }
 
+/* The bytes of memory that it has: none if it is cold. */
+static inline size_t fli_extent_memory(const struct fli_extent *extent)
+{
+    return extent->cold ? 0 : extent->mapped;
+}
+
 /* Maps memory for a block of `size` bytes. Returns false if the OS refuses. */
 bool fli_extent_map(struct fli_extent *extent, size_t size);
 

@@ -60,7 +60,7 @@ static int check_place(struct fli_large *large, const struct fli_extent *extent,
 static void add(struct found *found, const struct fli_extent *extent)
 {
     if (extent->state == FLI_EXTENT_SPARE)
-        found->kept[fli_load_relaxed(&extent->shard)] += extent->cold ? 0 : extent->mapped;
+        found->kept[fli_load_relaxed(&extent->shard)] += fli_extent_memory(extent);
     else if (extent->state == FLI_EXTENT_DEFERRED)
         found->deferred++;
 }

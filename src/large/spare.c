@@ -13,11 +13,6 @@ void fli_spare_init(struct fli_spare *spare)
         fli_ring_init(&spare->bins[bin]);
 }
 
-static size_t bytes_of(const struct fli_extent *extent)
-{
-    return extent->cold ? 0 : extent->mapped;
-}
-
 static bool is_filled(const struct fli_spare *spare, unsigned bin)
 {
     return (spare->filled[bin / 64] >> bin % 64 & 1) != 0;
@@ -31,7 +26,7 @@ void fli_spare_put(struct fli_spare *spare, struct fli_extent *extent)
     fli_ring_put_first(&spare->bins[bin], &extent->link);
     fli_ring_put_first(&spare->by_age, &extent->by_age);
     spare->filled[bin / 64] |= (uint64_t)1 << bin % 64;
-    fli_count(&spare->kept, bytes_of(extent));
+    fli_count(&spare->kept, fli_extent_memory(extent));
 }
 
 static struct fli_extent *take(struct fli_spare *spare, struct fli_extent *extent)
@@ -42,7 +37,7 @@ static struct fli_extent *take(struct fli_spare *spare, struct fli_extent *exten
     if (fli_ring_is_empty(&spare->bins[bin]))
         spare->filled[bin / 64] &= ~((uint64_t)1 << bin % 64);
     extent->state = FLI_EXTENT_OUT;
-    fli_count(&spare->kept, -bytes_of(extent));
+    fli_count(&spare->kept, -fli_extent_memory(extent));
     return extent;
 }
 

@@ -47,7 +47,7 @@ static void keep(struct fli_large *large, struct fli_extent *extent)
  * may map memory at its address at once. */
 static size_t give_up(struct fli_large *large, struct fli_extent *extent)
 {
-    size_t mapped = extent->mapped, there = extent->cold ? 0 : mapped;
+    size_t mapped = extent->mapped, there = fli_extent_memory(extent);
     fli_starts_remove(&large->starts, fli_extent_start(extent), extent);
     fli_limit_give(large->limit, extent->charged);
     extent->charged = 0;
@@ -79,7 +79,7 @@ static size_t give_up_beyond(struct fli_large *large, struct fli_large_shard *sh
     size_t left = fli_load_relaxed(&shard->spare.kept), bytes = 0; /* relaxed: a number a moment ago */
     struct fli_extent *extent;
     while (left > kept && (extent = take_oldest(shard, kept, for_bound)) != NULL) {
-        left -= fli_min(left, extent->cold ? 0 : extent->mapped); /* a cold one is not among what is kept */
+        left = fli_minus(left, fli_extent_memory(extent));
         bytes += give_up(large, extent);
     }
     return bytes;
