@@ -135,14 +135,10 @@ static bool adopt_free(struct fli_homes *homes, struct fli_home *home)
     size_t others = fli_load_hint(&homes->free_slabs);
     if (others < OTHERS_LEAST || !fli_begin_converts(homes))
         return false;
-    struct fli_home *from = fli_homes_look_on(homes, home), *first = from;
-    for (unsigned looks = 0; looks < FLI_HOMES_LOOKED_AT; looks++) {
+    struct fli_homes_look look = {homes, home, FLI_HOMES_LOOKED_AT, NULL};
+    for (struct fli_home *from; (from = fli_homes_look_on(&look)) != NULL;)
         if (adopt_row(homes, from, home, (uint32_t)(others / 2)))
             return true;
-        from = fli_homes_look_on(homes, home);
-        if (from == first)
-            break;
-    }
     return false;
 }
 

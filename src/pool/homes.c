@@ -243,7 +243,8 @@ static bool adopt_from(struct fli_homes *homes, struct fli_home *from, struct fl
     return slab != 0;
 }
 
-struct fli_home *fli_homes_look_on(struct fli_homes *homes, struct fli_home *home)
+/* The home behind the one that was looked at last; after the last home, the first. */
+static struct fli_home *next_to_look_at(struct fli_homes *homes, struct fli_home *home)
 {
     struct fli_home *next = home->looked_at;
     if (next != NULL)
@@ -252,16 +253,23 @@ struct fli_home *fli_homes_look_on(struct fli_homes *homes, struct fli_home *hom
     return home->looked_at;
 }
 
+struct fli_home *fli_homes_look_on(struct fli_homes_look *look)
+{
+    struct fli_home *next = next_to_look_at(look->homes, look->home);
+    if (next == look->first || look->left == 0)
+        return NULL;
+    if (look->first == NULL)
+        look->first = next;
+    look->left--;
+    return next;
+}
+
 bool fli_homes_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed)
 {
     fli_home_assert_held(home);
-    struct fli_home *from = fli_homes_look_on(homes, home), *first = from;
-    for (unsigned looks = 0; pressed || looks < FLI_HOMES_LOOKED_AT; looks++) {
+    struct fli_homes_look look = {homes, home, pressed ? SIZE_MAX : (size_t)FLI_HOMES_LOOKED_AT, NULL};
+    for (struct fli_home *from; (from = fli_homes_look_on(&look)) != NULL;)
         if (adopt_from(homes, from, home, class_index, pressed))
             return true;
-        from = fli_homes_look_on(homes, home);
-        if (from == first)
-            break;
-    }
     return false;
 }

@@ -63,8 +63,16 @@ size_t fli_homes_large_kept(struct fli_homes *homes);
  * one. */
 bool fli_homes_adopt(struct fli_homes *homes, struct fli_home *home, unsigned class_index, bool pressed);
 
-/* The home behind the one that this one looked at last; after the last home, the first. */
-struct fli_home *fli_homes_look_on(struct fli_homes *homes, struct fli_home *home);
+/* A look at the homes, each in its turn, for slabs that one of them could do without. */
+struct fli_homes_look {
+    struct fli_homes *homes;
+    struct fli_home *home;  /* that wants slabs, and is locked */
+    size_t left;            /* how many homes it may look at still */
+    struct fli_home *first; /* that it has looked at; NULL: none yet */
+};
+
+/* The next home, which may be its own; NULL at the end. */
+struct fli_home *fli_homes_look_on(struct fli_homes_look *look);
 
 /* ---- Any thread. */
 
