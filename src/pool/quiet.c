@@ -11,14 +11,6 @@ static bool is_quiet(const struct fli_home *home, unsigned class_index)
     return fli_class_set_has(&home->quiet, class_index) && !fli_class_set_has(&home->busy, class_index);
 }
 
-static bool has_quiet(const struct fli_home *home)
-{
-    uint32_t quiet = 0;
-    for (unsigned word = 0; word < FLI_CLASS_SET_WORDS; word++)
-        quiet |= home->quiet.words[word] & ~home->busy.words[word];
-    return quiet != 0;
-}
-
 bool fli_quiet_judge_owner(struct fli_backing *backing, struct fli_owner *owner)
 {
     struct fli_home *home = owner->home;
@@ -29,7 +21,7 @@ bool fli_quiet_judge_owner(struct fli_backing *backing, struct fli_owner *owner)
             home->quiet.words[word] = ~home->busy.words[word];
         home->busy = (struct fli_class_set){0};
     }
-    return has_quiet(home) && !owner->realtime && !fli_allowance_is_scarce(backing) &&
+    return !fli_class_set_is_empty(&home->quiet) && !owner->realtime && !fli_allowance_is_scarce(backing) &&
            fli_begin_converts(&backing->homes) && !fli_begin_has_free(&backing->homes, home);
 }
 
