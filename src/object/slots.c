@@ -119,28 +119,29 @@ static void come_back(struct fli_thread *thread)
     show(thread);
 }
 
-/* Leaves a slot, unless something is to be merged, or to be handed over. Returns whether it has no owner now. */
-static bool try_to_leave(struct fli_slot *slot)
+/* Has a thread leave its slot, unless something is to be merged, or to be handed over. Returns whether it owns nothing now:
+ * then its handle says so before any callback runs, because others may merge what it owned. */
+static bool try_to_leave(struct fli_thread *thread, struct fli_slot *slot)
 {
-    return slot->open == 0 && ((fli_load_own(&slot->state) & FLI_SLOT_ONLINE) == 0 || fli_slot_leave(slot));
+    if (slot->open > 0 || ((fli_load_own(&slot->state) & FLI_SLOT_ONLINE) != 0 && !fli_slot_leave(slot)))
+        return false;
+    show(thread);
+    return true;
 }
 
-/* Until the slot is given up, callbacks of dead objects may create others, and drop them. Those that run once it has no
- * owner own nothing: others may merge what the handle owned. One that goes offline and comes back has the handle own objects
- * again, and keep them. */
+/* Until the slot is given up, callbacks of dead objects may create others, and drop them. One that goes offline and
+ * comes back has the handle own objects again, and keep them. */
 static void leave(struct fli_thread *thread, bool detached)
 {
     struct fli_slots *slots = fli_slots_of(thread->heap);
     struct fli_slot *slot = fli_slots_mine(thread);
     do {
         fli_construct_close(thread);
-        while (!try_to_leave(slot))
+        while (!try_to_leave(thread, slot))
             fl_merge(&thread->face);
-        show(thread);
         if (detached) /* what a merge has left that the host has left */
             fli_slots_end_dead(&thread->face, thread->heap);
-    } while (thread->face.kept != NULL || !try_to_leave(slot));
-    show(thread);
+    } while (thread->face.kept != NULL || !try_to_leave(thread, slot));
     if (!detached)
         return;
     thread->guest = 0;
